@@ -1,0 +1,78 @@
+"""sslcore: self-supervised learning in closed form.
+
+The minimiser of a joint-embedding loss (VICReg, spectral contrastive) over a kernel's functions, or over linear functions
+of fixed features, is known exactly: the top eigenfunctions of T = (1 - beta) I + beta T_aug - lambda K^-1.  This package
+computes it, with the evidence that it did.
+
+Everything is imported when it is first used: ``import sslcore`` itself loads no compiler and no linear algebra.
+
+Layers, each importing only those below it::
+
+    cli      plotting
+    probing  risk  pretraining  representation
+    moments  exact  eigen  features  gram  samples  inputs  datasets
+    kernels  augmentations
+    backends/numba_cpu
+    arrays  errors
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from ._version import __version__
+
+__all__ = [
+    "BackendError",
+    "Certificate",
+    "CertificateError",
+    "MemoryBudgetError",
+    "Moments",
+    "NotPositiveSemidefiniteError",
+    "Plan",
+    "Representation",
+    "Views",
+    "__version__",
+    "arrays",
+    "augmentations",
+    "datasets",
+    "features",
+    "gram",
+    "kernels",
+    "plan",
+    "pretrain",
+    "probing",
+    "risk",
+    "show_versions",
+]
+
+_HOMES = {
+    "BackendError": "errors",
+    "Certificate": "spectrum",
+    "CertificateError": "errors",
+    "MemoryBudgetError": "errors",
+    "Moments": "moments",
+    "NotPositiveSemidefiniteError": "errors",
+    "Plan": "budget",
+    "Representation": "representation",
+    "Views": "augmentations",
+    "plan": "budget",
+    "pretrain": "pretraining",
+    "show_versions": "versions",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    elif name in __all__:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,174 @@
+"""Checks at the public edge: every array and number that a user hands over passes here once.
+
+Each function returns the value in the form the library computes with, or raises an error that says
+what was expected, what was found and what to do.  Inner functions trust their arguments.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import operator
+from typing import Any
+
+import numpy as np
+
+__all__ = [
+    "as_array",
+    "as_float_dtype",
+    "as_seed",
+    "as_views",
+    "check_choice",
+    "check_finite",
+    "check_integer",
+    "check_same_width",
+    "check_scalar",
+    "require_finite",
+]
+
+Array = Any
+"""An array of any backend (NumPy today)."""
+
+
+def as_float_dtype(dtype: Any, name: str) -> np.dtype:
+    """The dtype in which data of ``dtype`` are computed: float32 or float64.
+
+    Integers and booleans become float64, float16 becomes float32; everything else is refused.
+    """
+    dtype = np.dtype(dtype).newbyteorder("=")
+    if dtype.kind in "iub":
+        return np.dtype(np.float64)
+    if dtype == np.float16:
+        return np.dtype(np.float32)
+    if dtype in (np.dtype(np.float32), np.dtype(np.float64)):
+        return dtype
+    raise TypeError(
+        f"{name} must hold real numbers (float32, float64, float16, integers or booleans), "
+        f"found dtype {dtype}; convert it first, for example with {name}.astype('float64')"
+    )
+
+
+def as_array(
+    value: Any,
+    name: str,
+    *,
+    ndim: int | tuple[int, ...],
+    shape_hint: str = "",
+    allow_empty: bool = False,
+    finite: bool = True,
+) -> Array:
+    """``value`` as an array of float32 or float64 with the wanted rank, finite entries, not empty.
+
+    Strides are kept; nothing is copied unless the dtype changes.  ``shape_hint`` names the axes in
+    the error message, for example ``"(n, m, d)"``.
+    """
+    try:
+        array = np.asanyarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array: {error}") from None
+    dtype = as_float_dtype(array.dtype, name)
+    ranks = (ndim,) if isinstance(ndim, int) else ndim
+    if array.ndim not in ranks:
+        wanted = " or ".join(str(r) for r in ranks)
+        hint = f" {shape_hint}" if shape_hint else ""
+        raise ValueError(f"{name} must have {wanted} dimensions{hint}, found shape {array.shape}")
+    if not allow_empty and array.size == 0:
+        raise ValueError(f"{name} must not be empty, found shape {array.shape}")
+    if array.dtype != dtype:
+        array = array.astype(dtype)
+    if type(array) is not np.ndarray and not isinstance(array, np.memmap):
+        array = np.asarray(array)
+    return require_finite(array, name) if finite else array
+
+
+def check_finite(array: Array) -> bool:
+    """Whether all entries are finite, in one pass and without a temporary in the usual case."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum(dtype=np.float64)
+    return bool(np.isfinite(total)) or bool(np.isfinite(array).all())
+
+
+def require_finite(array: Array, name: str, offset: int = 0) -> Array:
+    """``array``, or a ``ValueError`` naming the first entry that is NaN or infinite.
+
+    ``offset`` is added to the first index, for arrays that are blocks of a longer one.
+    """
+    if check_finite(array):
+        return array
+    first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
+    value = array[first]
+    place = (first[0] + offset, *first[1:])
+    count = int(np.size(array) - np.isfinite(array).sum())
+    raise ValueError(
+        f"{name} must be finite, found {value} at index {place} ({count} such entries in all); "
+        f"remove or impute them first"
+    )
+
+
+def check_integer(value: Any, name: str, *, minimum: int, maximum: int | None = None) -> int:
+    """``value`` as an ``int`` within bounds; booleans and floats are refused."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer, found {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, found {value!r}") from None
+    if number < minimum or (maximum is not None and number > maximum):
+        upper = "" if maximum is None else f" and at most {maximum}"
+        raise ValueError(f"{name} must be at least {minimum}{upper}, found {number}")
+    return number
+
+
+def check_scalar(
+    value: Any,
+    name: str,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    strict: bool = False,
+) -> float:
+    """``value`` as a finite ``float`` in [minimum, maximum], or > minimum when ``strict``."""
+    is_number = isinstance(value, (numbers.Real, np.number)) or (
+        isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"
+    )
+    if isinstance(value, (bool, np.bool_)) or not is_number or isinstance(value, np.complexfloating):
+        raise TypeError(f"{name} must be a real number, found {value!r}")
+    number = float(value)
+    low = number > minimum if strict else number >= minimum
+    if not (math.isfinite(number) and low and number <= maximum):
+        lower = "" if minimum == -math.inf else f" {'>' if strict else '>='} {minimum:g}"
+        upper = "" if maximum == math.inf else f" and <= {maximum:g}"
+        raise ValueError(f"{name} must be a finite number{lower}{upper}, found {value!r}")
+    return number
+
+
+def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
+    """``value`` if it is one of ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, found {value!r}")
+    return value
+
+
+def as_seed(seed: Any) -> int:
+    """A seed: an integer in [0, 2**64)."""
+    return check_integer(seed, "seed", minimum=0, maximum=2**64 - 1)
+
+
+def check_same_width(x: Array, y: Array, name_x: str, name_y: str) -> None:
+    """Refuse two sets of points with different numbers of coordinates."""
+    if x.shape[-1] != y.shape[-1]:
+        raise ValueError(
+            f"{name_x} and {name_y} must have the same number of coordinates, "
+            f"found {x.shape[-1]} (shape {x.shape}) and {y.shape[-1]} (shape {y.shape})"
+        )
+
+
+def as_views(views: Any) -> Array:
+    """Views (n, m, d) with m >= 2."""
+    views = as_array(views, "views", ndim=3, shape_hint="(n, m, d)")
+    if views.shape[1] < 2:
+        raise ValueError(
+            f"views must have at least 2 views of each sample (m >= 2), found shape {views.shape}; "
+            f"with one view there is nothing to be invariant to"
+        )
+    return views

@@ -1,0 +1,532 @@
+"""Augmentations: laws of a view given its sample, as values.
+
+A view is a pure function of (seed, sample index, view index): neither blocks, nor their order, nor
+threads, nor a division of the data change it.  So views need not be stored; they can be made again.
+
+An augmentation is declared in one place, its class here: the law, the parameters and their ranges, the
+source, and in :meth:`Augmentation.stages` what a backend has to do.  The declaration enters it into
+:data:`registry`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, overload
+
+import numpy as np
+
+from .arrays import Array, as_array, as_float_dtype, as_seed, check_integer, check_scalar, require_finite
+from .backends import get_backend
+
+__all__ = [
+    "Affine",
+    "Augmentation",
+    "BitFlip",
+    "Compose",
+    "Cutout",
+    "GaussianNoise",
+    "HorizontalFlip",
+    "Resample",
+    "Stage",
+    "Views",
+    "registry",
+]
+
+_MAX_SAMPLES = 2**56  # the sample index has 56 bits in the counter of the random numbers,
+_MAX_VIEWS = 2**32  # the view index 32
+_MAX_STAGES = 2**8  # and the place of a stage 8
+
+registry: dict[str, type[Augmentation]] = {}
+"""Every augmentation by its name; tests iterate over it."""
+
+
+class Stage(NamedTuple):
+    """One step of a pipeline in the words of the backends: the name of a primitive and its numbers."""
+
+    primitive: str
+    arguments: tuple[float | int, ...]
+
+
+class Augmentation(ABC):
+    """The law of a view given its sample; views of one sample are conditionally independent.
+
+    Subclasses are frozen dataclasses that implement :meth:`stages`.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if not cls.__name__.startswith("_"):
+            registry[cls.__name__] = cls
+
+    @abstractmethod
+    def stages(self) -> tuple[Stage, ...]:
+        """List what a backend does to the copies of a sample, in this order."""
+
+    @property
+    def n_coordinates(self) -> int | None:
+        """The number of coordinates that a sample must have; None if any will do."""
+        return None
+
+    def views(self, x: Array, n_views: int, *, seed: int, first: int = 0, backend: str | None = None) -> Array:
+        """Make views of each sample.
+
+        Parameters
+        ----------
+        x : array of shape (n, d)
+            Samples.  float32 and float64 are kept, float16 becomes float32, integers float64.
+        n_views : int
+            Number m >= 1 of views of each sample.
+        seed : int
+            Seed, in [0, 2**64).
+        first : int
+            Index of ``x[0]`` in the whole data set; the last sample's index must be below 2**56.
+        backend : {"numba", "cupy"}, optional
+            By default, the one that the array belongs to.
+
+        Returns
+        -------
+        array of shape (n, n_views, d)
+            ``views(x, m, seed=s)[a:b]`` and ``views(x[a:b], m, seed=s, first=a)`` are equal to the bit,
+            and so are view j of 3 and view j of 5.
+        """
+        x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
+        self._check_coordinates(x.shape[1])
+        n_views = _check_n_views(n_views)
+        seed = as_seed(seed)
+        first = check_integer(first, "first", minimum=0)
+        if first + len(x) > _MAX_SAMPLES:
+            raise ValueError(f"sample indices must be below 2**56, found first={first} with {len(x)} samples")
+        return get_backend(x, backend=backend).views(x, self, n_views, seed, first)
+
+    def _check_coordinates(self, d: int) -> None:
+        if self.n_coordinates not in (None, d):
+            raise ValueError(
+                f"{self!r} takes samples of {self.n_coordinates} coordinates (the product of image_shape), "
+                f"found {d}; flatten the images to x of shape (n, {self.n_coordinates}), or change image_shape"
+            )
+
+
+def _check_n_views(n_views: Any) -> int:
+    return check_integer(n_views, "n_views", minimum=1, maximum=_MAX_VIEWS)
+
+
+# ---------------------------------------------------------------- vectors
+
+
+@dataclass(frozen=True)
+class GaussianNoise(Augmentation):
+    """Additive Gaussian noise, ``xi = x + scale z`` with ``z ~ N(0, I)``.
+
+    On the torus, the operator ``A f(x) = E[f(xi) | x]`` has the eigenvalue ``exp(-2 pi^2 scale^2 |w|^2)`` on
+    the Fourier function w; under ``x ~ N(0, s^2 I)``, T has ``(s^2 / (s^2 + scale^2))^l`` on the Hermite functions of
+    degree l.  Normals are computed in float64, the sum is rounded once to the type of x.
+
+    Parameters
+    ----------
+    scale : float
+        Standard deviation, >= 0.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import GaussianNoise
+    >>> x = np.zeros((1000, 2))
+    >>> noise = GaussianNoise(0.5).views(x, 3, seed=0)
+    >>> noise.shape, bool(abs(noise.std() - 0.5) < 0.02)
+    ((1000, 3, 2), True)
+    """
+
+    scale: float
+
+    def __post_init__(self) -> None:
+        _set(self, scale=check_scalar(self.scale, "scale", minimum=0.0))
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return (Stage("add_normals", (self.scale,)),)
+
+
+@dataclass(frozen=True)
+class BitFlip(Augmentation):
+    """Independent sign flips: ``xi_j = -x_j`` with probability p, else ``x_j``.
+
+    On {-1, 1}^d, ``A chi_S = (1 - 2p)^|S| chi_S`` on the parities ``chi_S(x) = prod_{j in S} x_j``.
+
+    Parameters
+    ----------
+    p : float
+        Probability in [0, 1], used to 2^-33.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import BitFlip
+    >>> xi = BitFlip(0.2).views(np.ones((1000, 8)), 2, seed=0)
+    >>> bool(abs(xi.mean() - (1 - 2 * 0.2)) < 0.03)
+    True
+    """
+
+    p: float
+
+    def __post_init__(self) -> None:
+        _set(self, p=_check_probability(self.p))
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return (Stage("flip_signs", (round(self.p * 2**32),)),)
+
+
+@dataclass(frozen=True)
+class Resample(Augmentation):
+    """Independent resampling: ``xi_j`` uniform on {-1, 1} with probability p, else ``x_j``.
+
+    On {-1, 1}^d this masks information, ``A chi_S = (1 - p)^|S| chi_S``: the law of ``BitFlip(p / 2)``.
+    Of the word of a coordinate, bit 0 is the sign (set: -1); bits 1 to 31, if less than ``round(2^31 p)``,
+    call for it.
+
+    Parameters
+    ----------
+    p : float
+        Probability in [0, 1], used to 2^-32.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import Resample
+    >>> xi = Resample(0.4).views(np.ones((1000, 8)), 2, seed=0)
+    >>> bool(abs(xi.mean() - (1 - 0.4)) < 0.03)
+    True
+    """
+
+    p: float
+
+    def __post_init__(self) -> None:
+        _set(self, p=_check_probability(self.p))
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return (Stage("resample_signs", (round(self.p * 2**31),)),)
+
+
+# ---------------------------------------------------------------- images
+
+
+@dataclass(frozen=True)
+class _OnImages(Augmentation):
+    """Samples are images (height, width) or (height, width, channels), flattened in C order."""
+
+    image_shape: tuple[int, ...]
+    _named: ClassVar[str] = "(height, width) or (height, width, channels)"
+
+    def __post_init__(self) -> None:
+        try:
+            shape = tuple(operator.index(s) for s in self.image_shape)
+        except TypeError:
+            raise TypeError(f"image_shape must be integers {self._named}, found {self.image_shape!r}") from None
+        if len(shape) not in (2, 3) or min(shape) < 1:
+            raise ValueError(f"image_shape must be positive integers {self._named}, found {self.image_shape!r}")
+        _set(self, image_shape=shape)
+
+    @property
+    def n_coordinates(self) -> int:
+        return math.prod(self.image_shape)
+
+    @property
+    def _height_width_channels(self) -> tuple[int, ...]:
+        return (*self.image_shape, 1)[:3]
+
+
+@dataclass(frozen=True)
+class Affine(_OnImages):
+    """Random rotation, zoom and shift of an image, with bilinear interpolation and zeros outside.
+
+    The pixel q = (row, column) of the view shows the image, which is interpolated linearly in either
+    direction and 0 at all pixels outside, at
+
+        ``c + R(-theta) (q - c - s) / zeta``,   ``c = ((height - 1)/2, (width - 1)/2)``:
+
+    the content turns by theta (counter-clockwise as displayed, rows downwards) and grows by zeta about the
+    centre c, then moves by s.  The four draws are independent: theta uniform on [-rotation, rotation],
+    zeta log-uniform on [1/zoom, zoom] (``zeta = zoom^(1 - 2u)``), and the two shifts, down and to the right,
+    uniform on [-shift, shift].  Computed in float64, rounded once to the type of x.
+
+    Parameters
+    ----------
+    image_shape : tuple
+        (height, width) or (height, width, channels); d is the product.
+    rotation : float
+        Largest angle in degrees, in [0, 180].
+    zoom : float
+        Largest magnification, in [1, 1024].
+    shift : float
+        Largest shift in pixels along each axis, >= 0.
+
+    References
+    ----------
+    Simard, Steinkraus and Platt, *Best practices for convolutional neural networks applied to visual
+    document analysis*, ICDAR 2003.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import Affine
+    >>> x = np.arange(12.0).reshape(1, 12)
+    >>> Affine((3, 4)).views(x, 2, seed=0).shape
+    (1, 2, 12)
+    >>> still = Affine((3, 4), rotation=0, zoom=1, shift=0)
+    >>> np.array_equal(still.views(x, 1, seed=0)[:, 0], x)
+    True
+    """
+
+    rotation: float = 10.0
+    zoom: float = 1.1
+    shift: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _set(
+            self,
+            rotation=check_scalar(self.rotation, "rotation", minimum=0.0, maximum=180.0),
+            zoom=check_scalar(self.zoom, "zoom", minimum=1.0, maximum=1024.0),
+            shift=check_scalar(self.shift, "shift", minimum=0.0),
+        )
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        law = (self.rotation / 360.0, math.log2(self.zoom), self.shift)
+        return (Stage("affine", (*self._height_width_channels, *law)),)
+
+
+@dataclass(frozen=True)
+class HorizontalFlip(_OnImages):
+    """Mirror image: with probability p, the columns of the view are those of the image from right to left.
+
+    On functions of the image, A has the eigenvalue 1 on the even and ``1 - 2p`` on the odd ones.
+
+    Parameters
+    ----------
+    image_shape : tuple
+        (height, width) or (height, width, channels); d is the product.
+    p : float
+        Probability in [0, 1], used to 2^-33.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import HorizontalFlip
+    >>> HorizontalFlip((2, 3), p=1).views(np.arange(6.0).reshape(1, 6), 1, seed=0)
+    array([[[2., 1., 0., 5., 4., 3.]]])
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _set(self, p=_check_probability(self.p))
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return (Stage("flip_columns", (*self._height_width_channels, round(self.p * 2**32))),)
+
+
+@dataclass(frozen=True)
+class Cutout(_OnImages):
+    """A square of ``size`` x ``size`` pixels set to 0, in all channels.
+
+    Its upper row is uniform on {0, ..., height - size}, its left column on {0, ..., width - size}: the square
+    lies wholly inside.  The places are ``floor(w (height - size + 1) / 2^32)`` for a word w, and likewise.
+
+    Parameters
+    ----------
+    image_shape : tuple
+        (height, width) or (height, width, channels); d is the product.
+    size : int
+        Side of the square, in [1, min(height, width)].
+
+    References
+    ----------
+    DeVries and Taylor, *Improved regularization of convolutional neural networks with Cutout*,
+    arXiv:1708.04552 (there, squares may stick out of the image).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import Cutout
+    >>> xi = Cutout((8, 8), 3).views(np.ones((5, 64)), 2, seed=0)
+    >>> np.unique(xi.sum(axis=-1))
+    array([55.])
+    """
+
+    size: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _set(self, size=check_integer(self.size, "size", minimum=1, maximum=min(self.image_shape[:2])))
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return (Stage("erase_square", (*self._height_width_channels, self.size)),)
+
+
+# ---------------------------------------------------------------- composition
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Compose(Augmentation):
+    """One augmentation after the other, the first part first, with independent draws.
+
+    If "a1 then a2" have the operators A1 and A2, the composition has ``A1 A2``.  Nested compositions are
+    flattened, and the place of a part in the flat sequence numbers its draws: ``Compose(a)`` makes the views
+    of ``a``, and ``Compose(a, a)`` draws twice.
+
+    Parameters
+    ----------
+    *parts : Augmentation
+        At least one, at most 256 after flattening; those on images must agree in the number of coordinates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import Affine, Compose, GaussianNoise
+    >>> augmentation = Compose(Affine((8, 8)), GaussianNoise(0.1))
+    >>> augmentation.views(np.ones((5, 64)), 2, seed=0).shape
+    (5, 2, 64)
+    """
+
+    parts: tuple[Augmentation, ...]
+
+    def __init__(self, *parts: Augmentation) -> None:
+        if not parts:
+            raise ValueError("Compose needs at least one augmentation, found none")
+        for part in parts:
+            if not isinstance(part, Augmentation):
+                raise TypeError(f"Compose takes augmentations, one argument each, found {part!r}")
+        _set(self, parts=parts)
+        if len(self.stages()) > _MAX_STAGES:
+            raise ValueError(f"Compose takes at most {_MAX_STAGES} parts in all, found {len(self.stages())}")
+        widths = {part.n_coordinates for part in parts} - {None}
+        if len(widths) > 1:
+            raise ValueError(f"the parts of Compose take samples of different numbers of coordinates, found {parts!r}")
+
+    def __repr__(self) -> str:
+        return f"Compose({', '.join(map(repr, self.parts))})"
+
+    @property
+    def n_coordinates(self) -> int | None:  # noqa: D102
+        return next((part.n_coordinates for part in self.parts if part.n_coordinates is not None), None)
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return tuple(stage for part in self.parts for stage in part.stages())
+
+
+def _set(instance: Any, **fields: Any) -> None:
+    """Store checked values in a frozen dataclass that is being made."""
+    for name, value in fields.items():
+        object.__setattr__(instance, name, value)
+
+
+def _check_probability(p: Any) -> float:
+    return check_scalar(p, "p", minimum=0.0, maximum=1.0)
+
+
+# ---------------------------------------------------------------- views that are not stored
+
+
+class Views:
+    """Views of a data set, an array (n, m, d) whose entries are made when needed and never stored.
+
+    Parameters
+    ----------
+    x : array of shape (n, d)
+        Samples.  A ``np.memmap`` is read block by block, and checked for NaN and infinities then.
+    augmentation : Augmentation
+        The law of the views.
+    n_views : int
+        Number m of views of each sample.
+    seed : int
+        Seed, in [0, 2**64).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import GaussianNoise, Views
+    >>> views = Views(np.zeros((10, 3), np.float32), GaussianNoise(1.0), n_views=2, seed=0)
+    >>> views
+    Views(x: (10, 3) float32, GaussianNoise(scale=1.0), n_views=2, seed=0)
+    >>> views.shape, views[4:6].shape, np.array_equal(views[4:6], np.asarray(views)[4:6])
+    ((10, 2, 3), (2, 2, 3), True)
+    """
+
+    ndim = 3
+
+    def __init__(self, x: Array, augmentation: Augmentation, n_views: int, seed: int) -> None:
+        if not isinstance(augmentation, Augmentation):
+            raise TypeError(f"augmentation must be an augmentation of sslcore, found {augmentation!r}")
+        on_disk = isinstance(x, np.memmap) and x.ndim == 2 and x.size > 0
+        self.x = x if on_disk else as_array(x, "x", ndim=2, shape_hint="(n, d)")
+        self.dtype = as_float_dtype(self.x.dtype, "x")
+        self.augmentation = augmentation
+        self.n_views = _check_n_views(n_views)
+        self.seed = as_seed(seed)
+        augmentation._check_coordinates(self.x.shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, m, d)."""
+        n, d = self.x.shape
+        return n, self.n_views, d
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        return (
+            f"Views(x: {self.x.shape} {self.x.dtype}, {self.augmentation!r}, n_views={self.n_views}, seed={self.seed})"
+        )
+
+    def block(self, start: int, stop: int) -> Array:
+        """Make the views (stop - start, m, d) of the samples start, ..., stop - 1; ``0 <= start <= stop <= n``."""
+        start = check_integer(start, "start", minimum=0, maximum=len(self))
+        stop = check_integer(stop, "stop", minimum=start, maximum=len(self))
+        x = as_array(self.x[start:stop], "x", ndim=2, allow_empty=True, finite=False)
+        require_finite(x, "x", offset=start)
+        return get_backend(x).views(x, self.augmentation, self.n_views, self.seed, start)
+
+    @overload
+    def __getitem__(self, index: int) -> Array: ...
+    @overload
+    def __getitem__(self, index: slice) -> Array: ...
+    def __getitem__(self, index: int | slice) -> Array:
+        """``views[i]`` is (m, d), ``views[a:b]`` is (b - a, m, d); slices have step 1."""
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                raise ValueError(f"slices of Views must have step 1, found {step}; slice np.asarray(views) instead")
+            return self.block(start, max(start, stop))
+        try:
+            i = operator.index(index)
+        except TypeError:
+            raise TypeError(f"Views takes an integer or a slice over samples, found {index!r}") from None
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"sample {i} is out of range for {len(self)} samples")
+        i %= len(self)
+        return self.block(i, i + 1)[0]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """All views in memory, n m d numbers."""
+        if copy is False:
+            raise ValueError("views are made when needed: an array of them is always a new one; leave out copy=False")
+        return np.asarray(self.block(0, len(self)), dtype=dtype)

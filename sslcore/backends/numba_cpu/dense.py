@@ -1,0 +1,100 @@
+"""Dense factorisations and products, from one BLAS (SciPy's), in place where memory matters.
+
+Two libraries of BLAS in one process have two pools of threads, which slow each other down when calls
+alternate; the solvers' inner loops therefore use only what is here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg as sl
+from scipy.linalg import blas, lapack
+
+__all__ = [
+    "add_second_moment",
+    "cholesky",
+    "pivoted_cholesky",
+    "whiten", "cholesky_solve", "eigh", "matmul", "orthonormalize", "symmetric_eigenvalues", "symmetric_product", "triangular_solve"]
+
+
+def matmul(a, b, *, out=None, alpha=1.0, beta=0.0):
+    """alpha a @ b + beta out in Fortran order; ``a`` in either order, ``out`` overwritten."""
+    gemm = blas.dgemm if a.dtype == np.float64 else blas.sgemm
+    first, flip_a = (a, 0) if a.flags.f_contiguous else (a.T, 1)
+    second, flip_b = (b, 0) if b.flags.f_contiguous else (b.T, 1)
+    if out is None:
+        return gemm(alpha, first, second, trans_a=flip_a, trans_b=flip_b)
+    return gemm(alpha, first, second, beta=beta, c=out, trans_a=flip_a, trans_b=flip_b, overwrite_c=1)
+
+
+def cholesky(a):
+    """Overwrite the upper triangle of ``a`` (Fortran order) with U, a = U^T U; False if not positive definite.
+
+    The strict lower triangle is left as it was.
+    """
+    (potrf,) = lapack.get_lapack_funcs(("potrf",), (a,))
+    return potrf(a, lower=0, clean=0, overwrite_a=1)[1] == 0
+
+
+def cholesky_solve(factor, b):
+    """(U^T U)^-1 b; b in Fortran order is overwritten."""
+    (potrs,) = lapack.get_lapack_funcs(("potrs",), (factor,))
+    return potrs(factor, b, lower=0, overwrite_b=1)[0]
+
+
+def triangular_solve(factor, b, *, transposed=False):
+    """U^-1 b, or U^-T b."""
+    (trtrs,) = lapack.get_lapack_funcs(("trtrs",), (factor, b))
+    return trtrs(factor, b, lower=0, trans=int(transposed))[0]
+
+
+def symmetric_product(a, diagonal, b):
+    """The symmetric matrix with the strict lower triangle of ``a`` and this diagonal, times b."""
+    symm = blas.dsymm if a.dtype == np.float64 else blas.ssymm
+    return symm(1.0, a, b, lower=1) + (diagonal - a.diagonal())[:, None] * b
+
+
+def eigh(a):
+    """All eigenvalues, increasing, and eigenvectors of a small symmetric matrix."""
+    return sl.eigh(a, driver="evd", check_finite=False)
+
+
+def symmetric_eigenvalues(a):
+    """All eigenvalues, increasing; ``a`` may be overwritten."""
+    return sl.eigh(a, eigvals_only=True, driver="evr", overwrite_a=True, check_finite=False)
+
+
+def orthonormalize(a, tolerance):
+    """Orthonormal basis q (n, r) of the columns of ``a``, and r = q^T a; r < columns where they depend.
+
+    Directions whose norm, after those before them are removed, is at most ``tolerance`` are dropped.
+    """
+    q, r, pivots = sl.qr(a, mode="economic", pivoting=True, check_finite=False)
+    rank = int((np.abs(np.diagonal(r)) > tolerance).sum())
+    unpivoted = np.empty_like(r[:rank])
+    unpivoted[:, pivots] = r[:rank]
+    return q[:, :rank], unpivoted
+
+
+def pivoted_cholesky(a, tolerance):
+    """U, pivots and rank with a[pivots, pivots] = U^T U to rank r: rows whose pivot is <= tolerance are dropped.
+
+    Returns U (r, r) for the r pivots kept, and all pivots.
+    """
+    (pstrf,) = lapack.get_lapack_funcs(("pstrf",), (a,))
+    factor, pivots, rank, _ = pstrf(a, lower=0, tol=tolerance)
+    return np.asfortranarray(np.triu(factor[:rank, :rank])), pivots - 1, int(rank)
+
+
+def whiten(factor, values):
+    """Rows times U^-1, in place: values (n, r) in C order."""
+    trsm = blas.dtrsm if values.dtype == np.float64 else blas.strsm
+    return trsm(1.0, factor, values.T, trans_a=1, lower=0, overwrite_b=1).T
+
+
+def add_second_moment(total, rows, factor=1.0):
+    """total += factor rows^T rows, upper triangle; ``total`` (r, r) float64 in Fortran order, rows in C order."""
+    if rows.dtype == np.float64:
+        blas.dsyrk(factor, rows.T, beta=1.0, c=total, overwrite_c=1)
+    else:
+        total += factor * blas.ssyrk(1.0, rows.T)

@@ -1,0 +1,109 @@
+"""Rows of Gram matrices: which tile loop serves which kernel, and how the work is shared out."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import pairs
+from .parallel import parallel_for
+
+__all__ = ["Points", "gram_rows", "mirror", "points"]
+
+_DIRECT = 48
+"""Up to so many coordinates the differences are summed directly; above, a matrix product is faster."""
+
+_TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
+"""Error of a kernel value above which a distance from a matrix product is computed again."""
+
+_STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
+
+
+@dataclass(frozen=True)
+class Points:
+    """The second argument of a profile kernel, prepared once for many blocks of the first."""
+
+    kernel: Any
+    exponent: int  # coordinates are stored times 2^-exponent, which is exact: the kernel's length is then near 1
+    constants: np.ndarray
+    address: int
+    centre: np.ndarray | None  # subtracted from the coordinates (matrix products only)
+    y: np.ndarray  # (n_y, d) C order, for matrix products; (d, n_y) for direct sums
+    norms: np.ndarray | None
+
+    @property
+    def direct(self) -> bool:
+        return self.kernel.pair != "dot" and self.centre is None
+
+
+def points(kernel: Any, y: np.ndarray) -> Points:
+    """Prepare ``y`` (n_y, d) as second argument of the profile kernel ``kernel``."""
+    distance = kernel.pair != "dot"
+    fraction, exponent = math.frexp(kernel.length) if distance else (1.0, 0)
+    constants = np.zeros(4, y.dtype)
+    values = kernel.constants(fraction)
+    constants[: len(values)] = values
+    plain = kernel.formula == "t"
+    address = 0 if plain else pairs.profile_address(kernel.formula, kernel.source_file, type(kernel).__name__, y.dtype)
+    if not distance:
+        return Points(kernel, 0, constants, address, None, np.ascontiguousarray(y), None)
+    if kernel.pair == "l1" or y.shape[1] <= _DIRECT:
+        yt = np.empty(y.shape[::-1], y.dtype)
+        np.ldexp(y.T, -exponent, out=yt)
+        return Points(kernel, exponent, constants, address, None, yt, None)
+    scaled = np.ldexp(y, -exponent)
+    centre = scaled.mean(axis=0)
+    scaled -= centre
+    return Points(kernel, exponent, constants, address, centre, scaled, _squared_norms(scaled))
+
+
+def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
+    """out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
+    columns = slice(first, first + out.shape[1])
+    height = max(1, min(64, _STRIP // max(1, out.shape[1])))
+    n_strips = -(-len(x) // height)
+    if prepared.direct:
+        scaled = np.ascontiguousarray(np.ldexp(x, -prepared.exponent))
+        l1 = prepared.kernel.pair == "l1"
+
+        def strip(s: int) -> None:
+            rows = slice(s * height, (s + 1) * height)
+            pairs.direct_strip(scaled[rows], prepared.y, first, l1, prepared.address, prepared.constants, out[rows])
+
+    elif prepared.kernel.pair == "dot":
+        np.matmul(x, prepared.y[columns].T, out=out)
+        if prepared.address == 0:
+            return
+
+        def strip(s: int) -> None:
+            pairs.apply_profile(prepared.address, prepared.constants, out[s * height : (s + 1) * height])
+
+    else:
+        scaled = np.ldexp(x, -prepared.exponent)
+        scaled -= prepared.centre
+        y, norms_y = prepared.y[columns], prepared.norms[columns]
+        norms_x = _squared_norms(scaled)
+        np.matmul(scaled, y.T, out=out)
+        factor = x.dtype.type(np.finfo(x.dtype).eps / _TOLERANCE[x.dtype] / math.frexp(prepared.kernel.length)[0])
+
+        def strip(s: int) -> None:
+            rows = slice(s * height, (s + 1) * height)
+            pairs.correct_distances(
+                scaled[rows], y, norms_x[rows], norms_y, factor, prepared.address, prepared.constants, out[rows]
+            )
+
+    parallel_for(strip, n_strips)
+
+
+def mirror(matrix: np.ndarray) -> None:
+    """Copy the upper triangle of a square matrix in C order onto the lower one."""
+    n = len(matrix)
+    height = max(32, min(256, n // 4))
+    parallel_for(lambda s: pairs.mirror_strip(matrix, s * height, min((s + 1) * height, n)), -(-n // height))
+
+
+def _squared_norms(x: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->i", x, x)

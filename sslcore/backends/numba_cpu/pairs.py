@@ -1,0 +1,254 @@
+"""Pair values (squared distance, l1 distance) and kernel profiles over tiles of a Gram matrix.
+
+A kernel of the registry is a profile k = f(t) of one pair value t (`sslcore.kernels`).  The profile's
+formula is compiled here to a C function once per formula and dtype; the tile loops, compiled once for
+all kernels, call it by address on rows that still lie in the L1 cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import math
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, cfunc, njit, types
+from numba.extending import intrinsic
+
+from .elementary import FAST, exp32, exp64
+
+__all__ = ["apply_profile", "correct_distances", "direct_strip", "mirror_strip", "profile_address"]
+
+_TILE = 512  # columns per tile: the row of results and a few rows of y stay in L1
+_NO_PROFILE = 0
+
+
+@functools.cache
+def profile_address(formula: str, file: str, name: str, dtype: np.dtype) -> int:
+    """Address of the compiled ``void profile(T* t, intp n, const T* c)``: t[j] <- f(t[j]; c).
+
+    ``formula`` is an expression in t, the constants c0..c3, exp, sqrt and ``real(literal)``, valid in
+    Python and in C++.  The function claims to be ``name`` in ``file``, where the formula is declared:
+    that is what lets Numba cache it on disk and forget it when the declaration changes.
+    """
+    return _compile_profile(formula, file, name, dtype).address
+
+
+@functools.cache
+def _compile_profile(formula: str, file: str, name: str, dtype: np.dtype):
+    real = types.float64 if dtype == np.float64 else types.float32
+    source = (
+        f"def {name}(t_pointer, n, c_pointer):\n"
+        "    values = carray(t_pointer, (n,))\n"
+        "    c = carray(c_pointer, (4,))\n"
+        "    c0, c1, c2, c3 = c[0], c[1], c[2], c[3]\n"
+        "    for j in range(n):\n"
+        "        t = values[j]\n"
+        f"        values[j] = {formula}\n"
+    )
+    names = {
+        "carray": carray,
+        "exp": exp64 if dtype == np.float64 else exp32,
+        "sqrt": math.sqrt,
+        "real": real,
+        "__name__": __name__,
+    }
+    exec(compile(source, file, "exec"), names)
+    signature = types.void(types.CPointer(real), types.intp, types.CPointer(real))
+    options = {"fastmath": FAST, "error_model": "numpy"}
+    try:
+        return cfunc(signature, cache=True, **options)(names[name])
+    except RuntimeError:  # declared where Numba has nowhere to cache, for example in a notebook
+        return cfunc(signature, **options)(names[name])
+
+
+@intrinsic
+def _call_profile(typingctx, address, t, n, c):
+    def codegen(context, builder, signature, args):
+        integer = ir.IntType(ctypes.sizeof(ctypes.c_void_p) * 8)
+        function = ir.FunctionType(ir.VoidType(), [integer, integer, integer])
+        pointer = builder.inttoptr(args[0], function.as_pointer())
+        builder.call(pointer, args[1:])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp, types.intp, types.intp), codegen
+
+
+# ---------------------------------------------------------------- rows of pair values
+# Each inner loop is a function of its own on contiguous slices: inlined into the loops around it,
+# LLVM does not vectorise it.  Four coordinates at a time: one load and store of the result for eight
+# operations, which makes the arithmetic the limit.
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _square_1(x, y, out):
+    x0 = x[0]
+    for j in range(out.size):
+        d0 = x0 - y[j]
+        out[j] = d0 * d0
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _square_2(x, y0, y1, out):
+    x0, x1 = x[0], x[1]
+    for j in range(out.size):
+        d0 = x0 - y0[j]
+        d1 = x1 - y1[j]
+        out[j] = d0 * d0 + d1 * d1
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _square_3(x, y0, y1, y2, out):
+    x0, x1, x2 = x[0], x[1], x[2]
+    for j in range(out.size):
+        d0 = x0 - y0[j]
+        d1 = x1 - y1[j]
+        d2 = x2 - y2[j]
+        out[j] = d0 * d0 + d1 * d1 + d2 * d2
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _square_4(x, y0, y1, y2, y3, out):
+    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
+    for j in range(out.size):
+        d0 = x0 - y0[j]
+        d1 = x1 - y1[j]
+        d2 = x2 - y2[j]
+        d3 = x3 - y3[j]
+        out[j] = d0 * d0 + d1 * d1 + (d2 * d2 + d3 * d3)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _add_square_4(x, y0, y1, y2, y3, out):
+    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
+    for j in range(out.size):
+        d0 = x0 - y0[j]
+        d1 = x1 - y1[j]
+        d2 = x2 - y2[j]
+        d3 = x3 - y3[j]
+        out[j] += d0 * d0 + d1 * d1 + (d2 * d2 + d3 * d3)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _absolute_1(x, y, out):
+    x0 = x[0]
+    for j in range(out.size):
+        out[j] = abs(x0 - y[j])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _add_absolute_1(x, y, out):
+    x0 = x[0]
+    for j in range(out.size):
+        out[j] += abs(x0 - y[j])
+
+
+@njit(cache=True, nogil=True)
+def _squared_distances(x, yt, j0, j1, out):
+    """out[j] = |x - y_j|^2 for the points j0 <= j < j1, given as columns of yt (d, n_y)."""
+    d = x.size
+    head = d % 4
+    if head == 0:
+        head = 4
+        _square_4(x, yt[0, j0:j1], yt[1, j0:j1], yt[2, j0:j1], yt[3, j0:j1], out)
+    elif head == 1:
+        _square_1(x, yt[0, j0:j1], out)
+    elif head == 2:
+        _square_2(x, yt[0, j0:j1], yt[1, j0:j1], out)
+    else:
+        _square_3(x, yt[0, j0:j1], yt[1, j0:j1], yt[2, j0:j1], out)
+    for c in range(head, d, 4):
+        _add_square_4(x[c : c + 4], yt[c, j0:j1], yt[c + 1, j0:j1], yt[c + 2, j0:j1], yt[c + 3, j0:j1], out)
+
+
+@njit(cache=True, nogil=True)
+def _l1_distances(x, yt, j0, j1, out):
+    """out[j] = |x - y_j|_1, as above."""
+    _absolute_1(x, yt[0, j0:j1], out)
+    for c in range(1, x.size):
+        _add_absolute_1(x[c : c + 1], yt[c, j0:j1], out)
+
+
+@njit(cache=True, nogil=True)
+def direct_strip(x, yt, j_first, l1, address, constants, out):
+    """out[i, j] = f(pair value of x_i and y_{j_first + j}), by differences of coordinates."""
+    rows, columns = out.shape
+    for j0 in range(0, columns, _TILE):
+        j1 = min(j0 + _TILE, columns)
+        for i in range(rows):
+            row = out[i, j0:j1]
+            if l1:
+                _l1_distances(x[i], yt, j_first + j0, j_first + j1, row)
+            else:
+                _squared_distances(x[i], yt, j_first + j0, j_first + j1, row)
+            if address != _NO_PROFILE:
+                _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
+
+
+# ---------------------------------------------------------------- distances from a matrix product
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _expand(norm_x, norm_y, out):
+    for j in range(out.size):
+        t = norm_x + norm_y[j] - (out[j] + out[j])
+        out[j] = max(t, t * 0)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _count_unsure(norm_x, norm_y, factor, out):
+    count = 0
+    for j in range(out.size):
+        bound = factor * (norm_x + norm_y[j])
+        count += 1 if out[j] <= bound * bound else 0
+    return count
+
+
+@njit(cache=True, nogil=True)
+def correct_distances(x, y, norms_x, norms_y, factor, address, constants, out):
+    """Turn products out[i, j] = <x_i, y_j> into f(|x_i - y_j|^2), accurate near zero distance too.
+
+    |x|^2 + |y|^2 - 2 <x, y> has an absolute error near eps (|x|^2 + |y|^2), hence the distance r one of
+    eps (|x|^2 + |y|^2) / (2 r).  Pairs where ``factor`` (|x|^2 + |y|^2) >= r, with factor = eps / (tolerance
+    times the kernel's length), are computed again from the differences of their coordinates.
+    """
+    for j0 in range(0, out.shape[1], _TILE):
+        j1 = min(j0 + _TILE, out.shape[1])
+        norms = norms_y[j0:j1]
+        for i in range(out.shape[0]):
+            row = out[i, j0:j1]
+            _expand(norms_x[i], norms, row)
+            if _count_unsure(norms_x[i], norms, factor, row):
+                for j in range(row.size):
+                    bound = factor * (norms_x[i] + norms[j])
+                    if row[j] <= bound * bound:
+                        total = row[j] * 0
+                        for c in range(x.shape[1]):
+                            difference = x[i, c] - y[j0 + j, c]
+                            total += difference * difference
+                        row[j] = total
+            _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
+
+
+@njit(cache=True, nogil=True)
+def apply_profile(address, constants, out):
+    """out[i, j] <- f(out[i, j])."""
+    for j0 in range(0, out.shape[1], _TILE):
+        j1 = min(j0 + _TILE, out.shape[1])
+        for i in range(out.shape[0]):
+            row = out[i, j0:j1]
+            _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
+
+
+@njit(cache=True, nogil=True)
+def mirror_strip(out, i0, i1):
+    """out[j, i] = out[i, j] for the rows i0 <= i < i1 and all j >= i1 (and inside the strip)."""
+    n = out.shape[0]
+    for j0 in range(i0, n, 32):
+        j1 = min(j0 + 32, n)
+        for k0 in range(i0, i1, 32):
+            k1 = min(k0 + 32, i1)
+            for j in range(j0, j1):
+                for i in range(k0, min(k1, j)):
+                    out[j, i] = out[i, j]

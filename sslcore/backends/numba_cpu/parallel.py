@@ -1,0 +1,110 @@
+"""Threads for the tile loops: plain Python threads over Numba functions that release the GIL.
+
+Why not Numba's own parallel layer: under GNU OpenMP a forked child dies in its first kernel, the
+``workqueue`` layer aborts when two threads enter it at once, and ``parallel=True`` compiles several
+times slower.  Here any number of threads may call in at the same time, a forked child starts its own
+pool, and nothing process-wide is changed.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+__all__ = ["n_threads", "parallel_for"]
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_inside = threading.local()
+
+
+def _forget_pool() -> None:
+    """In a forked child the parent's threads do not exist, and its lock may be held for ever."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pool)
+
+
+def n_threads() -> int:
+    """Number of threads for tile loops: ``SSLCORE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else all."""
+    for name in ("SSLCORE_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > 0:
+            return int(value)
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
+    """Call ``task(i)`` for i in range(n_tasks), on several threads; the caller's thread takes part.
+
+    Tasks are handed out one at a time, so that uneven ones balance.  The first exception (Ctrl-C
+    included) stops the hand-out and is raised here, after the tasks under way have ended: no thread
+    touches the arrays any more when this returns.
+    """
+    workers = min(n_threads(), n_tasks)
+    if workers <= 1 or getattr(_inside, "busy", False):
+        for i in range(n_tasks):
+            task(i)
+        return
+
+    # next() on a range iterator is atomic under the GIL, but not promised to be; a lock costs 0.1 us
+    counter = iter(range(n_tasks))
+    counter_lock = threading.Lock()
+    stop = False
+
+    def work() -> None:
+        nonlocal stop
+        _inside.busy = True
+        try:
+            while not stop:
+                with counter_lock:
+                    i = next(counter, None)
+                if i is None:
+                    return
+                task(i)
+        except BaseException:
+            stop = True
+            raise
+        finally:
+            _inside.busy = False
+
+    helpers = _submit(work, workers - 1)
+    try:
+        work()
+    finally:
+        stop = True
+        _join(helpers)
+    for helper in helpers:
+        if not helper.cancelled():
+            helper.result()
+
+
+def _submit(work: Callable[[], None], count: int) -> list[Future[None]]:
+    global _pool
+    with _lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(max(1, n_threads() - 1), thread_name_prefix="sslcore")
+        try:
+            return [_pool.submit(work) for _ in range(count)]
+        except RuntimeError:  # the interpreter is shutting down: the caller's thread does it all
+            return []
+
+
+def _join(helpers: list[Future[None]]) -> None:
+    """Wait until no helper runs, whatever signal arrives meanwhile; one not begun is cancelled."""
+    interrupt: KeyboardInterrupt | None = None
+    for helper in helpers:
+        while not (helper.cancel() or helper.done()):
+            try:
+                helper.exception()
+            except KeyboardInterrupt as error:
+                interrupt = error
+    if interrupt is not None:
+        raise interrupt

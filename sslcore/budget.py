@@ -1,0 +1,171 @@
+"""How much memory a computation needs, said before anything is allocated.
+
+>>> import sslcore
+>>> plan = sslcore.plan(10_000, 2, 32, sslcore.kernels.Gaussian(1.0), 16)
+>>> plan.algorithm, round(plan.bytes / 1e9, 1)
+('exact', 2.5)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .arrays import as_float_dtype, check_integer
+from .errors import MemoryBudgetError
+from .features import Features
+from .kernels import as_kernel
+
+__all__ = ["Plan", "exact_plan", "features_plan", "memory_budget", "plan"]
+
+_UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fit will take.
+
+    Attributes
+    ----------
+    algorithm : {"exact", "features"}
+    bytes : int
+        Peak memory besides the data handed over.
+    flops : float
+        Floating-point operations of the leading terms.
+    largest : int
+        The largest number of views (exact) or features that the budget allows, for the error message.
+    """
+
+    algorithm: str
+    bytes: int
+    flops: float
+    advice: str
+
+    def require(self, budget: int) -> None:
+        """Raise `MemoryBudgetError`, with the numbers, if the plan exceeds ``budget`` bytes."""
+        if self.bytes > budget:
+            raise MemoryBudgetError(
+                f"this {self.algorithm} fit needs {_show(self.bytes)} of memory, the budget is {_show(budget)} "
+                f"(nothing was allocated); {self.advice}"
+            )
+
+
+def plan(
+    n: int, n_views: int, d: int, model: Any, n_components: int, dtype: Any = "float64", memory: int | str | None = None
+) -> Plan:
+    """Predict the memory and the work of `sslcore.pretrain`, and check them against a budget.
+
+    Parameters
+    ----------
+    n, n_views, d : int
+        Samples, views of each, coordinates of a view.
+    model : kernel or features
+        As for `sslcore.pretrain`.
+    n_components : int
+    dtype : dtype
+        Of the views.
+    memory : int or str, optional
+        Budget in bytes, or as "8GB"; by default what the machine has left.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    MemoryBudgetError
+        If the fit would not keep the budget.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.plan(1000, 2, 8, sslcore.kernels.Gaussian(1.0), 4).algorithm
+    'exact'
+    """
+    n = check_integer(n, "n", minimum=1)
+    m = check_integer(n_views, "n_views", minimum=1)
+    d = check_integer(d, "d", minimum=1)
+    k = check_integer(n_components, "n_components", minimum=1)
+    itemsize = as_float_dtype(dtype, "dtype").itemsize
+    budget = memory_budget(memory)
+    if isinstance(model, Features):
+        result = features_plan(model.n_features(d), d, k, itemsize, n * m)
+    else:
+        result = exact_plan(n, n * (m - 1), d, k, itemsize, checked=not as_kernel(model).trusted)
+    result.require(budget)
+    return result
+
+
+def exact_plan(n: int, n_contrasts: int, d: int, k: int, itemsize: int, *, checked: bool) -> Plan:
+    """The plan of the exact solver: blocks A, B, C; the Krylov basis; copies of the views; one block of K."""
+    total = n + n_contrasts
+    width = block_width(k, total)
+    rotated = n * n + n * n_contrasts + n_contrasts * n_contrasts
+    work = total * (krylov_capacity(width, total) + 6 * width + 3 * d) + min(total * total, 8 << 20)
+    check = total * total if checked else 0
+    flops = n_contrasts**3 / 3 + total**2 * (d + 10 * 2 * width) + (total**3 / 3 if checked else 0)
+    largest = f"use a feature model such as sslcore.features.Nystrom(kernel, {min(1024, total)})"
+    return Plan("exact", int((rotated + work + check) * itemsize), float(flops), f"{largest}, or fewer samples")
+
+
+def features_plan(r: int, d: int, k: int, itemsize: int, n_views: int) -> Plan:
+    """The plan of the feature solver: two moments and their factors, blocks of views and features."""
+    rows = min(n_views, feature_rows(r, d))
+    moments = 8 * 8 * r * r
+    blocks = itemsize * rows * (4 * r + 3 * d)
+    flops = n_views * (2.0 * r * d + 2.0 * r * r) + 10.0 * r**3
+    return Plan("features", int(moments + blocks), flops, f"use fewer features than {r}")
+
+
+def feature_rows(r: int, d: int) -> int:
+    """Views per block of the feature solver: wide enough for matrix products, about 64 MB."""
+    return int(min(8192, max(256, (64 << 20) // (8 * max(r, d)))))
+
+
+def block_width(k: int, total: int) -> int:
+    """Columns of a Krylov block: the wanted ones, and a few for the gap after them."""
+    return min(total, k + max(4, k // 8))
+
+
+def krylov_capacity(width: int, total: int) -> int:
+    """Columns of the Krylov basis before a restart."""
+    return min(total, max(128, 8 * width))
+
+
+def memory_budget(memory: int | str | None) -> int:
+    """The budget in bytes; by default 90 % of what the machine (or its container) has left."""
+    if memory is None:
+        return int(0.9 * _available())
+    if isinstance(memory, str):
+        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?I?)B?\s*", memory.upper())
+        if match is None or match[2] == "I":
+            raise ValueError(f"memory must be a number of bytes or a string such as '8GB' or '500MiB', found {memory!r}")
+        return int(float(match[1]) * _UNITS[match[2]])
+    return check_integer(memory, "memory", minimum=1)
+
+
+def _available() -> int:
+    limits = []
+    try:
+        with open("/proc/meminfo") as file:
+            limits.append(next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable")))
+    except (OSError, StopIteration):
+        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+            limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    try:
+        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
+            limits.append(max(0, int(limit.read()) - int(used.read())))
+    except (OSError, ValueError):
+        pass
+    return min(limits) if limits else int(np.iinfo(np.int64).max)
+
+
+def _show(n_bytes: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.3g} {unit}"
+    return f"{n_bytes / 1e3:.3g} kB"

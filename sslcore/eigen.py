@@ -1,0 +1,127 @@
+"""Top eigenpairs of a positive semi-definite operator by block Krylov iteration, in a deterministic basis.
+
+Why not Lanczos with single vectors: a block turns passes over the matrix into matrix products, and finds
+every copy of a degenerate eigenvalue as long as it is as wide as the number of pairs wanted.  The whole
+basis is kept and orthogonalised twice, so there are no ghosts; when it grows too large it is restarted from
+the leading Ritz vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+from .arrays import Array
+
+__all__ = ["Eigenpairs", "canonical_basis", "clusters", "top_eigenpairs"]
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """Eigenvalues (decreasing) and orthonormal eigenvectors (n, k'), k' <= k if the operator has smaller rank.
+
+    ``following`` is the next Ritz value after the k-th (0 if there is none), ``lowest`` the least one,
+    ``residuals`` estimates of ||G v - theta v||, ``steps`` the number of block applications.
+    """
+
+    values: Array
+    vectors: Array
+    following: float
+    lowest: float
+    residuals: Array
+    steps: int
+
+
+def top_eigenpairs(
+    apply: Callable[[Array], Array],
+    start: Array,
+    k: int,
+    engine: ModuleType,
+    *,
+    relative_tolerance: float,
+    absolute_tolerance: float,
+    max_basis: int,
+    max_steps: int = 500,
+) -> Eigenpairs:
+    """Top k eigenpairs of the symmetric operator ``apply`` from the block ``start`` (n, b), b >= k.
+
+    Stops when every wanted residual is below max(relative_tolerance theta, absolute_tolerance), when the
+    Krylov space is invariant (then it holds all there is), or after ``max_steps``; callers check residuals.
+    """
+    xp = engine.xp
+    n, width = start.shape
+    capacity = min(n, max(max_basis, 3 * width))
+    basis = xp.empty((n, capacity), start.dtype, order="F")
+    block, _ = engine.orthonormalize(start, 0.0)
+    projected = xp.zeros((0, 0))
+    size = steps = 0
+    while True:
+        added = block.shape[1]
+        basis[:, size : size + added] = block
+        image = apply(block)
+        steps += 1
+        old, size = size, size + added
+        space = basis[:, :size]
+        column = engine.matmul(space.T, image)
+        grown = xp.zeros((size, size))
+        grown[:old, :old] = projected
+        grown[:, old:] = column
+        grown[old:, :] = column.T
+        grown[old:, old:] = 0.5 * (column[old:] + column[old:].T)
+        projected = grown
+        theta, y = engine.eigh(projected)
+        theta, y = theta[::-1], y[:, ::-1]
+
+        # what the space lacks of being invariant: G V = V H + (next block) coupling, on the last block
+        scale = float(xp.abs(theta).max())
+        image = engine.matmul(space, column, out=image, alpha=-1.0, beta=1.0)
+        image = engine.matmul(space, engine.matmul(space.T, image), out=image, alpha=-1.0, beta=1.0)
+        room = n - size
+        block, coupling = engine.orthonormalize(image, 4 * xp.finfo(image.dtype).eps * scale)
+        block, coupling = block[:, :room], coupling[:room]
+        wanted = min(k, size)
+        residuals = xp.linalg.norm(coupling @ y[old:, :wanted], axis=0)
+        target = xp.maximum(relative_tolerance * xp.abs(theta[:wanted]), absolute_tolerance)
+        done = size >= k and bool((residuals <= target).all())
+        if done and size > k:  # the next one only tells the gap; an eigenvalue's error is the residual squared
+            done = float(xp.linalg.norm(coupling @ y[old:, k])) <= max(1e-3 * float(theta[k]), absolute_tolerance)
+        if done or block.shape[1] == 0 or steps >= max_steps:
+            vectors = engine.matmul(space, xp.asfortranarray(y[:, :wanted].astype(space.dtype)))
+            following = float(theta[k]) if size > k else 0.0
+            return Eigenpairs(theta[:wanted], vectors, following, float(theta[-1]), residuals, steps)
+        # the new block is orthogonal to the basis only to rounding over its own (small) norm
+        block = engine.matmul(space, engine.matmul(space.T, block), out=block, alpha=-1.0, beta=1.0)
+        block, _ = engine.orthonormalize(block, 0.0)
+        if size + block.shape[1] > capacity:
+            kept = min(size, width + k // 2, capacity - block.shape[1])
+            basis[:, :kept] = engine.matmul(space, xp.asfortranarray(y[:, :kept].astype(space.dtype)))
+            projected = xp.diag(theta[:kept])
+            size = kept
+
+
+def clusters(values: Array, relative_gap: float) -> list[tuple[int, int]]:
+    """Runs (start, stop) of decreasing values whose neighbours differ by at most relative_gap times their size."""
+    edges = [0]
+    for i in range(1, len(values)):
+        if values[i - 1] - values[i] > relative_gap * abs(values[i - 1]):
+            edges.append(i)
+    return list(zip(edges, [*edges[1:], len(values)], strict=True))
+
+
+def canonical_basis(pairs: Eigenpairs, reference: Array, engine: ModuleType, relative_gap: float = 1e-8) -> Array:
+    """The eigenvectors in a basis that depends on their eigenspaces alone: no free signs, no free rotations.
+
+    In a block V of equal eigenvalues, V^T R = q r (QR with positive diagonal) for fixed random columns R; V q is
+    the same for every basis V of the space (V o gives o^T q), and its j-th vector has no part along the first
+    j - 1 columns of R.  Random columns are almost surely well away from every boundary of this choice; the usual
+    rule, largest entry positive, sits on one whenever the data are symmetric.
+    """
+    xp = engine.xp
+    vectors = pairs.vectors.copy(order="F")
+    for start, stop in clusters(pairs.values, relative_gap):
+        block = vectors[:, start:stop]
+        q, r = xp.linalg.qr((block.T @ reference[:, : stop - start]).astype(float))
+        signs = xp.where(xp.diagonal(r) < 0, -1.0, 1.0)
+        vectors[:, start:stop] = block @ (q * signs).astype(block.dtype)
+    return vectors

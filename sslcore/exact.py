@@ -1,0 +1,255 @@
+r"""The exact solver: one Cholesky factorisation of the contrast Gram matrix, then a few block products.
+
+With gamma = 1 - mu, the minimisers are the eigenvectors of largest 1/gamma of
+
+    G = (beta (I - T) + lambda Khat^-1)^-1 = (1/lambda) [Khat - Khat Q (Q^T Khat Q + (lambda/beta) I)^-1 Q^T Khat],
+
+I - T = Q Q^T the projector on within-sample contrasts (Woodbury's identity on Khat^-1 + (beta/lambda) Q Q^T; the right
+side needs no inverse of Khat and holds for singular ones).  In the basis of sample means u and contrasts c,
+Khat = [[A, B], [B^T, C]], D = diag(lambda / beta_i) and S = C + D:
+
+    z = S^-1 (B^T u - D c),    G (u, c) = ((A u - B z) / lambda, (c + z) / beta_i),
+
+beta_i = beta, or beta m/(m-1) (in general beta / (1 - sum q^2), `sslcore.samples`) when T averages over distinct
+views only.  Coefficients: f = sum_a alpha_a k(., xi_a) with P^(-1/2) alpha = (gamma/lambda) (v - Q y), y = c + z, so that
+K alpha = P^(-1/2) v.  Centred: the eigenvectors of H G H, H the projector off P^(1/2) 1, and f gets an intercept.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from types import ModuleType
+from typing import Any
+
+from .arrays import Array
+from .budget import block_width, krylov_capacity
+from .eigen import canonical_basis, top_eigenpairs
+from .errors import NotPositiveSemidefiniteError
+from .gram import RotatedGram, rotated_gram
+from .inputs import FitNumbers
+from .kernels import Kernel
+from .samples import Samples
+from .spectrum import Spectrum, settle
+
+__all__ = ["ConditionedKernel", "solve_exact"]
+
+
+class ConditionedKernel:
+    """The operator G of the module's docstring, times reg / unit so that it is of order 1 at any scale of K.
+
+    ``unit`` is the trace of Khat.  The factor of S lies in the upper triangle of C, whose strict lower triangle
+    keeps the Gram matrix itself, for the certificate.
+    """
+
+    def __init__(
+        self,
+        blocks: RotatedGram,
+        kernel: Kernel,
+        numbers: FitNumbers,
+        engine: ModuleType,
+    ) -> None:
+        xp = engine.xp
+        self.engine, self.xp = engine, xp
+        self.a, self.b, self.c = blocks.mean, blocks.cross, blocks.contrast
+        self.n, dtype = len(self.a), self.a.dtype
+        samples = blocks.samples
+        diagonal = blocks.diagonal()
+        self.unit = float(diagonal.sum(dtype=float))
+        if not math.isfinite(self.unit) or float(diagonal.min()) < 0 or self.unit <= 0:
+            raise NotPositiveSemidefiniteError(
+                f"the kernel matrix must have a positive diagonal and finite values, found a diagonal from "
+                f"{float(diagonal.min()):.3g} with mean {self.unit:.3g} (after rotation)",
+                float(diagonal.min()),
+            )
+        if not kernel.trusted:
+            self._require_semidefinite()
+        root = xp.sqrt(samples.weight)[:, None]
+        constant, _ = samples.rotate(root)
+        self.constant = constant[:, 0].astype(dtype) if numbers.center else None
+
+        self.contrast_beta = numbers.beta * samples.contrast_factor(numbers.unbiased)
+        self.noise = (numbers.reg / self.contrast_beta).astype(dtype)[:, None] if samples.n_contrasts else None
+        self.jitter, self.condition = 0.0, 1.0
+        if self.noise is not None:
+            self.kept_diagonal = self.c.diagonal().copy()
+            self._factorize()
+
+    def _factorize(self) -> None:
+        """C + D = U^T U in place; on failure once more with the smallest shift that rounding warrants."""
+        xp, size = self.xp, len(self.c)
+        index = xp.arange(size)
+        epsilon = float(xp.finfo(self.c.dtype).eps)
+        mean = float(self.kept_diagonal.mean(dtype=float))
+        for jitter in (0.0, 10 * epsilon * math.sqrt(size) * self.unit / max(mean, epsilon * self.unit)):
+            self.c[index, index] = self.kept_diagonal + self.noise[:, 0] + self.c.dtype.type(jitter * mean)
+            if self.engine.cholesky(self.c):
+                pivots = self.c.diagonal()
+                self.jitter = jitter
+                self.condition = float(pivots.max() / pivots.min()) ** 2
+                return
+            self.c[index, index] = self.kept_diagonal
+            self.engine.mirror(self.c.T)
+        lowest, highest = self._extremes(self.c.copy(order="F"))
+        if lowest < -1e3 * epsilon * highest:
+            raise NotPositiveSemidefiniteError(
+                f"the kernel is not positive semi-definite: its Gram matrix on within-sample contrasts has the "
+                f"eigenvalue {lowest:.6g} (largest {highest:.6g}); use a positive semi-definite kernel",
+                lowest,
+            )
+        raise NotPositiveSemidefiniteError(
+            f"the contrast matrix is numerically singular at reg = {float(self.noise.max()):.3g} (smallest eigenvalue "
+            f"{lowest:.3g}, largest {highest:.3g}); raise reg, or use a feature model such as Nystrom",
+            lowest,
+        )
+
+    def _require_semidefinite(self) -> None:
+        """Refuse a matrix with a clearly negative eigenvalue: Cholesky of all of Khat, shifted by rounding."""
+        xp, n = self.xp, self.n
+        total = n + len(self.c)
+        full = xp.empty((total, total), self.a.dtype, order="F")
+        full[:n, :n], full[:n, n:], full[n:, :n], full[n:, n:] = self.a, self.b, self.b.T, self.c
+        epsilon = float(xp.finfo(full.dtype).eps)
+        shift = 1e4 * epsilon * self.unit
+        index = xp.arange(total)
+        full[index, index] += full.dtype.type(shift)
+        if self.engine.cholesky(full):
+            return
+        full[:n, :n], full[:n, n:], full[n:, :n], full[n:, n:] = self.a, self.b, self.b.T, self.c
+        lowest, highest = self._extremes(full)
+        if lowest < -shift:
+            raise NotPositiveSemidefiniteError(
+                f"the kernel is not positive semi-definite: its weighted Gram matrix has the eigenvalue {lowest * total:.6g} "
+                f"(largest {highest * total:.6g}, over N = {total} views); use a positive semi-definite kernel",
+                lowest * total,
+            )
+
+    def _extremes(self, matrix: Array) -> tuple[float, float]:
+        values = self.engine.symmetric_eigenvalues(matrix)
+        return float(values[0]), float(values[-1])
+
+    def centre(self, v: Array) -> Array:
+        """H v, or v itself."""
+        if self.constant is None:
+            return v
+        return v - self.constant_column() * (self.constant @ v[: self.n])
+
+    def constant_column(self) -> Array:
+        """P^(1/2) 1 in the rotated basis, as a column: no contrast sees a constant."""
+        column = self.xp.zeros((self.n + len(self.c), 1), self.a.dtype)
+        column[: self.n, 0] = self.constant
+        return column
+
+    def correction(self, v: Array) -> Array:
+        """z = S^-1 (B^T u - D c)."""
+        u, c = self.halves(v)
+        if self.noise is None:
+            return c
+        return self.engine.cholesky_solve(self.c, self.engine.matmul(self.b.T, u) - self.noise * c)
+
+    def combine(self, v: Array, z: Array) -> Array:
+        """(reg / unit) G v from v and its correction."""
+        u, c = self.halves(v)
+        out = self.xp.empty_like(v, order="F")
+        top = self.engine.matmul(self.a, u)
+        if self.noise is not None:
+            top = self.engine.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
+            out[self.n :] = (c + z) * (self.noise / self.unit)
+        out[: self.n] = top / self.unit
+        return out
+
+    def apply(self, v: Array) -> Array:
+        """(reg / unit) H G H v; rounding lets directions off the centred space into a Krylov basis, hence both H."""
+        v = self.centre(v)
+        return self.centre(self.combine(v, self.correction(v)))
+
+    def times_kernel(self, v: Array) -> Array:
+        """Khat v / unit, from the Gram matrix itself."""
+        u, c = self.halves(v)
+        out = self.xp.empty_like(v, order="F")
+        top = self.engine.matmul(self.a, u)
+        if self.noise is not None:
+            top = self.engine.matmul(self.b, c, out=top, beta=1.0)
+            bottom = self.engine.symmetric_product(self.c, self.kept_diagonal, c)
+            out[self.n :] = self.engine.matmul(self.b.T, u, out=bottom, beta=1.0) / self.unit
+        out[: self.n] = top / self.unit
+        return out
+
+    def halves(self, v: Array) -> tuple[Array, Array]:
+        """Means and contrasts, each in Fortran order."""
+        return self.xp.asfortranarray(v[: self.n]), self.xp.asfortranarray(v[self.n :])
+
+
+def solve_exact(
+    kernel: Kernel,
+    x: Array,
+    samples: Samples,
+    numbers: FitNumbers,
+    *,
+    engine: ModuleType,
+    tolerance: float,
+    planned_bytes: int,
+) -> tuple[Spectrum, Array]:
+    """Solve for checked views x (N, d) in the order of ``samples``; see the module's docstring.
+
+    Returns the spectrum and the values (N, k) of the unit eigenfunctions, both in the caller's order of the views.
+    """
+    started = time.perf_counter()
+    xp, dtype = engine.xp, x.dtype
+    n, total, k = samples.n, samples.n_views, numbers.k
+    operator = ConditionedKernel(rotated_gram(kernel, x, samples, engine), kernel, numbers, engine)
+    width = block_width(k, total)
+    epsilon = float(xp.finfo(dtype).eps)
+    pairs = top_eigenpairs(
+        operator.apply,
+        operator.centre(xp.asfortranarray(engine.reference_normals(total, width, 0).astype(dtype, copy=False))),
+        k,
+        engine,
+        relative_tolerance=1e-4 * tolerance,
+        absolute_tolerance=0.01 * epsilon,
+        max_basis=krylov_capacity(width, total),
+    )
+    reference = xp.concatenate(samples.rotate(engine.reference_normals(total, k, 1)[samples.order]))
+    v = canonical_basis(pairs, reference, engine)
+
+    # One more application gives the coefficients, and their product with the Gram matrix the certificate.
+    z = operator.correction(v)
+    present = pairs.values > 4 * epsilon
+    theta = xp.where(present, pairs.values, 1.0)
+    gamma = xp.where(present, numbers.reg / (operator.unit * theta), math.inf)
+    weights = xp.concatenate([v[:n], -z]) / theta.astype(dtype)  # unit P^(-1/2) alpha, rotated
+    image = operator.times_kernel(weights)  # P^(1/2) f(views), rotated
+    c, y = v[n:].astype(float), v[n:].astype(float) + z
+    contrast_factor = samples.contrast_factor(numbers.unbiased)[:, None]
+    alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
+    following = numbers.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
+    spectrum = settle(
+        k,
+        xp=xp,
+        gamma=gamma,
+        invariance=xp.sum(contrast_factor * c**2, axis=0),
+        norms=xp.einsum("ij,ij->j", weights.astype(float), image.astype(float)) / operator.unit,
+        coefficients=samples.restore_order(alpha.astype(dtype)),
+        intercept=-(operator.constant @ image[:n]) if numbers.center else xp.zeros(len(theta), dtype),
+        residuals=column_norms(operator.centre(operator.combine(v, z)) / theta.astype(dtype) - v),
+        coefficient_residuals=column_norms(operator.centre(image) - v),
+        stationarity_residuals=column_norms(operator.contrast_beta[:, None] * c / gamma - y),
+        following=following,
+        tolerance=tolerance,
+        algorithm="exact: kernel PCA" if operator.noise is None else "exact: contrast Cholesky",
+        orthonormality=float(xp.abs(v.T @ v - xp.eye(v.shape[1])).max()),
+        jitter=operator.jitter,
+        condition=operator.condition,
+        iterations=pairs.steps,
+        seconds=time.perf_counter() - started,
+        bytes=planned_bytes,
+    )
+    values = xp.zeros((total, k), dtype)
+    rank = spectrum.certificate.rank
+    values[:, :rank] = samples.rotate_back(v[:n, :rank], v[n:, :rank]) / xp.sqrt(samples.weight)[:, None]
+    return spectrum, samples.restore_order(values)
+
+
+def column_norms(a: Array) -> Any:
+    """Euclidean norms of the columns, accumulated in float64."""
+    return (a.astype(float) ** 2).sum(axis=0) ** 0.5

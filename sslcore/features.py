@@ -1,0 +1,328 @@
+"""Feature maps phi: x (n, d) -> (n, r); a model f = <c, phi(.)> is penalised by lambda |c|^2.
+
+Features stand for the kernel k(x, y) = <phi(x), phi(y)>; with them the work grows linearly with the number of views
+and the memory not at all (`sslcore.pretrain`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, as_array, as_seed, check_choice, check_integer, check_same_width
+from .backends import get_backend
+from .errors import NotPositiveSemidefiniteError
+from .gram import RowSource
+from .kernels import Exponential, Gaussian, Kernel, L1Exponential, Matern, Precomputed, as_kernel
+
+__all__ = ["Features", "Identity", "Nystrom", "RandomFourier", "registry"]
+
+registry: dict[str, type[Features]] = {}
+"""Every feature map by its name; tests iterate over it."""
+
+
+class Features(ABC):
+    """Base class: frozen dataclasses that map checked points to features."""
+
+    def __init_subclass__(cls) -> None:
+        registry[cls.__name__] = cls
+
+    def __call__(self, x: Array, *, backend: str | None = None) -> Array:
+        """Features (n, r) of the points x (n, d)."""
+        x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
+        return self.prepare(x.shape[1], x.dtype, get_backend(x, backend=backend))(x)
+
+    def fit(self, views: Any) -> Features:
+        """The same features with all that must be chosen from data chosen; here nothing."""
+        return self
+
+    @abstractmethod
+    def n_features(self, d: int) -> int:
+        """Number r of features of points with d coordinates."""
+
+    @abstractmethod
+    def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
+        """A function from checked blocks x (n, d) to new C-ordered arrays (n, r)."""
+
+
+@dataclass(frozen=True)
+class Identity(Features):
+    """phi(x) = x: the data are features already, for example a network's activations.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.features.Identity()([[1.0, 2.0]])
+    array([[1., 2.]])
+    """
+
+    def n_features(self, d: int) -> int:
+        """The number of coordinates d."""
+        return d
+
+    def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
+        """Copies, in C order."""
+        return lambda x: engine.xp.array(x, order="C")
+
+
+@dataclass(frozen=True, eq=False)
+class Nystrom(Features):
+    """Whitened Nystrom features of a kernel, phi(x) = U^-T k(Z, x) with k(Z, Z) = U^T U.
+
+    Then <phi(x), phi(y)> = k(x, Z) k(Z, Z)^-1 k(Z, y), the orthogonal projection of the kernel on the span of its values
+    at the landmarks Z (Williams and Seeger 2001).  U is a pivoted Cholesky factor, cut at the numerical rank: a landmark
+    that the others determine to rounding is dropped, and ``rank`` says how many remain.
+
+    Parameters
+    ----------
+    kernel : Kernel or callable
+    landmarks : array (r, d) or int
+        The points Z, or how many to choose from the data (by `fit`, which `sslcore.pretrain` calls).
+    selection : {"uniform", "rpcholesky"}
+        How to choose: uniformly among all views, or by randomly pivoted Cholesky (Chen, Epperly, Tropp and Webber 2022)
+        among a uniform pool of max(4096, 10 r) views: each pivot with probability proportional to what the ones before
+        leave of k(x, x).
+    seed : int
+        Of the choice.
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore
+    >>> x = np.linspace(0, 3, 50)[:, None]
+    >>> kernel = sslcore.kernels.Gaussian(1.0)
+    >>> phi = sslcore.features.Nystrom(kernel, x[::10])
+    >>> phi(x).shape, bool(abs(phi(x) @ phi(x).T - kernel(x)).max() < 0.02)
+    ((50, 5), True)
+    """
+
+    kernel: Any
+    landmarks: Any
+    selection: str = "uniform"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        kernel = as_kernel(self.kernel)
+        if isinstance(kernel, Precomputed):
+            raise TypeError("Nystrom needs a kernel of points; for a given matrix use the exact solver")
+        object.__setattr__(self, "kernel", kernel)
+        if np.ndim(self.landmarks) == 0:
+            object.__setattr__(self, "landmarks", check_integer(self.landmarks, "landmarks", minimum=1))
+        else:
+            points = as_array(self.landmarks, "landmarks", ndim=2, shape_hint="(r, d)")
+            object.__setattr__(self, "landmarks", points.copy())
+        check_choice(self.selection, "selection", ("uniform", "rpcholesky"))
+        object.__setattr__(self, "seed", as_seed(self.seed))
+
+    def n_features(self, d: int) -> int:
+        """The number of landmarks (an upper bound of ``rank``)."""
+        return self.landmarks if isinstance(self.landmarks, int) else len(self.landmarks)
+
+    @property
+    def rank(self) -> int:
+        """Number of features: landmarks that are kept."""
+        return len(self._factor()[0])
+
+    def fit(self, views: Any) -> Nystrom:
+        """Choose the landmarks from views (n, m, d), or points (N, d)."""
+        if not isinstance(self.landmarks, int):
+            return self
+        total = math.prod(views.shape[:-1])
+        if self.landmarks > total:
+            raise ValueError(f"landmarks must be at most the number of views {total}, found {self.landmarks}")
+        rng = np.random.default_rng(self.seed)
+        pool = self.landmarks if self.selection == "uniform" else min(total, max(4096, 10 * self.landmarks))
+        points = _gather(views, np.sort(rng.choice(total, pool, replace=False)))
+        if self.selection == "rpcholesky":
+            points = points[_random_pivots(self.kernel, points, self.landmarks, rng)]
+        return dataclasses.replace(self, landmarks=points)
+
+    def _factor(self) -> tuple[Array, Array]:
+        """The landmarks kept and U, float64, computed once."""
+        if isinstance(self.landmarks, int):
+            raise ValueError(
+                f"the {self.landmarks} landmarks of Nystrom are not chosen yet; call .fit(views), or give an array"
+            )
+        cached = self.__dict__.get("_cached_factor")
+        if cached is None:
+            engine = get_backend(self.landmarks)
+            gram = self.kernel(self.landmarks)
+            # for float32 points the kernel's values are only good to float32, whatever the factor's type
+            epsilon = float(engine.xp.finfo(gram.dtype).eps)
+            gram = gram.astype(float)
+            largest = float(gram.diagonal().max())
+            factor, pivots, rank = engine.pivoted_cholesky(gram, 10 * len(gram) * epsilon * largest)
+            if rank < len(gram):
+                _require_semidefinite(self.kernel, gram, largest, epsilon, engine)
+            cached = (self.landmarks[pivots[:rank]], factor)
+            object.__setattr__(self, "_cached_factor", cached)
+        return cached
+
+    def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
+        """Blocks of kernel values, then a triangular solve in place."""
+        landmarks, factor = self._factor()
+        check_same_width(np.empty((1, d)), landmarks, "x", "landmarks")
+        source = RowSource(self.kernel, landmarks.astype(dtype, copy=False), engine)
+        factor = engine.xp.asfortranarray(factor.astype(dtype))
+
+        def features(x: Array) -> Array:
+            values = engine.xp.empty((len(x), len(landmarks)), dtype)
+            source.fill(x, 0, values)
+            return engine.whiten(factor, values)
+
+        return features
+
+
+@dataclass(frozen=True, eq=False)
+class RandomFourier(Features):
+    r"""Random Fourier features of a translation-invariant kernel (Rahimi and Recht 2007).
+
+    phi(x) = sqrt(2/r) (cos <w_1, x>, ..., cos <w_{r/2}, x>, sin <w_1, x>, ...), so that E <phi(x), phi(y)> = k(x, y)
+    with frequencies w from the kernel's spectral measure: normal for `Gaussian`, multivariate t with 2 nu degrees of
+    freedom for `Exponential` (nu = 1/2) and `Matern`, independent Cauchy for `L1Exponential`.
+
+    Parameters
+    ----------
+    kernel : Gaussian, Exponential, Matern or L1Exponential
+    n_features : int
+        r, even.
+    seed : int
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore
+    >>> x = np.array([[0.0], [1.0]])
+    >>> phi = sslcore.features.RandomFourier(sslcore.kernels.Gaussian(1.0), 20_000, seed=0)
+    >>> (phi(x) @ phi(x).T).round(2)
+    array([[1.  , 0.61],
+           [0.61, 1.  ]])
+    """
+
+    kernel: Kernel
+    n_features_: int
+    seed: int = 0
+
+    def __init__(self, kernel: Kernel, n_features: int, seed: int = 0) -> None:
+        if not isinstance(kernel, Gaussian | Exponential | Matern | L1Exponential):
+            raise TypeError(
+                f"RandomFourier needs a translation-invariant kernel (Gaussian, Exponential, Matern or L1Exponential), "
+                f"found {kernel!r}"
+            )
+        n_features = check_integer(n_features, "n_features", minimum=2)
+        if n_features % 2:
+            raise ValueError(f"n_features must be even (a cosine and a sine each), found {n_features}")
+        object.__setattr__(self, "kernel", kernel)
+        object.__setattr__(self, "n_features_", n_features)
+        object.__setattr__(self, "seed", as_seed(seed))
+
+    def n_features(self, d: int) -> int:
+        """The number asked for."""
+        return self.n_features_
+
+    def frequencies(self, d: int) -> np.ndarray:
+        """The frequencies w, (d, r/2), float64: a function of seed and d alone."""
+        rng = np.random.default_rng(self.seed)
+        shape = (d, self.n_features_ // 2)
+        if isinstance(self.kernel, L1Exponential):
+            return rng.standard_cauchy(shape) / self.kernel.scale
+        w = rng.standard_normal(shape) / self.kernel.scale
+        if isinstance(self.kernel, Gaussian):
+            return w
+        nu = 0.5 if isinstance(self.kernel, Exponential) else self.kernel.nu
+        # both forms have |x - y| / scale in units where the t law's own factor is sqrt(2 nu / chi^2); Matern carries
+        # the sqrt(2 nu) inside its distance, the exponential kernel is nu = 1/2 where it is 1
+        return w * np.sqrt(2 * nu / rng.chisquare(2 * nu, shape[1]))
+
+    def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
+        """A matrix product, then cosines and sines."""
+        xp = engine.xp
+        w = xp.asarray(self.frequencies(d).astype(dtype))
+        half = self.n_features_ // 2
+        factor = dtype.type(math.sqrt(1.0 / half))
+
+        def features(x: Array) -> Array:
+            out = xp.empty((len(x), 2 * half), dtype)
+            phases = x @ w
+            xp.cos(phases, out=out[:, :half])
+            xp.sin(phases, out=out[:, half:])
+            out *= factor
+            return out
+
+        return features
+
+
+def _gather(views: Any, index: np.ndarray) -> Array:
+    """The views with these (sorted) positions in sample-major order, as points."""
+    if views.ndim == 2:
+        return as_array(views[index], "views", ndim=2)
+    m = views.shape[1]
+    samples, inverse = np.unique(index // m, return_inverse=True)
+    if hasattr(views, "block"):
+        chosen = np.concatenate([views.block(int(i), int(i) + 1) for i in samples])
+    else:
+        chosen = np.asarray(views[samples])
+    return as_array(chosen[inverse, index % m], "views", ndim=2)
+
+
+def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Positions of ``count`` pivots of randomly pivoted Cholesky, by blocks with rejection.
+
+    Proposals drawn in proportion to the residual diagonal at the block's start are accepted with probability (residual
+    now) / (residual then), which gives the law of one pivot at a time (Epperly, Tropp and Webber 2024, algorithm 2.2).
+    """
+    engine = get_backend(points)
+    n = len(points)
+    source = RowSource(kernel, points, engine)
+    residual = np.empty(n)
+    for start in range(0, n, 64):
+        block = points[start : start + 64]
+        values = np.empty((len(block), len(block)), points.dtype)
+        source.fill(block, start, values)
+        residual[start : start + 64] = values.diagonal()
+    factor = np.empty((n, count))
+    total = float(residual.sum())
+    pivots: list[int] = []
+    while len(pivots) < count:
+        if residual.sum() <= 1e-13 * total:  # the pool is spanned: any further landmark is dropped by the rank anyway
+            rest = np.setdiff1d(np.arange(n), pivots)
+            pivots.extend(rng.choice(rest, count - len(pivots), replace=False).tolist())
+            break
+        size = min(max(16, count // 16), count - len(pivots))
+        proposed = rng.choice(n, size, p=residual / residual.sum())
+        values = np.empty((size, n), points.dtype)
+        source.fill(points[proposed], 0, values)
+        done = len(pivots)
+        columns = values.T - factor[:, :done] @ factor[proposed, :done].T
+        small = columns[proposed].copy()
+        accepted = []
+        for j in range(size):
+            if small[j, j] > 1e-14 * total / n and rng.random() * residual[proposed[j]] < small[j, j]:
+                accepted.append(j)
+                small -= np.outer(small[:, j], small[j]) / small[j, j]
+        if not accepted:
+            continue
+        chosen = columns[:, accepted]
+        corner = np.linalg.cholesky(chosen[proposed[accepted]])
+        new = np.linalg.solve(corner, chosen.T).T
+        factor[:, done : done + len(accepted)] = new
+        pivots.extend(proposed[accepted].tolist())
+        residual = np.maximum(residual - (new**2).sum(axis=1), 0.0)
+        residual[pivots] = 0.0
+    return np.array(pivots)
+
+
+def _require_semidefinite(kernel: Kernel, gram: Array, largest: float, epsilon: float, engine: Any) -> None:
+    """Tell a kernel of low rank (fine) from one that is not positive semi-definite, if it might be one."""
+    if kernel.trusted:
+        return
+    lowest = float(engine.symmetric_eigenvalues(gram)[0])
+    if lowest < -1e4 * len(gram) * epsilon * largest:
+        raise NotPositiveSemidefiniteError(
+            f"the kernel is not positive semi-definite: its Gram matrix at the landmarks has the eigenvalue {lowest:.6g}; "
+            f"use a positive semi-definite kernel",
+            lowest,
+        )

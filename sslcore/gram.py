@@ -1,0 +1,267 @@
+"""Gram matrices, Gram matrices in the rotated basis, and products with kernels that are never stored.
+
+Device-agnostic: blocks of rows are asked from the backend, sums and products of kernels are formed on
+the blocks.  `RowSource` is the one place that knows what a kernel is made of.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from .arrays import Array, as_array, as_views, check_same_width, require_finite
+from .backends import get_backend
+from .kernels import Function, Kernel, Precomputed, Product, Profile, Scaled, Sum, as_kernel
+from .samples import Samples
+
+__all__ = ["RotatedGram", "RowSource", "contrast_gram", "gram", "kernel_product"]
+
+_BLOCK_BYTES = 16 << 20
+"""Size of a block of kernel values on its way to somewhere else: it stays in the last-level cache."""
+
+
+class RowSource:
+    """Blocks of rows k(x_i, y_j) for a fixed second argument, prepared once."""
+
+    def __init__(self, kernel: Kernel, y: Array, backend: ModuleType) -> None:
+        self.kernel, self.y, self.backend = kernel, y, backend
+        if isinstance(kernel, Profile):
+            self._points = backend.points(kernel, y)
+        elif isinstance(kernel, Sum | Product):
+            self._parts = (RowSource(kernel.first, y, backend), RowSource(kernel.second, y, backend))
+        elif isinstance(kernel, Scaled):
+            self._parts = (RowSource(kernel.base, y, backend),)
+
+    def fill(self, x: Array, first: int, out: Array) -> None:
+        """out[i, j] = k(x_i, y_{first + j}).  Values that are not finite are refused."""
+        kernel = self.kernel
+        if isinstance(kernel, Profile):
+            self.backend.gram_rows(self._points, x, first, out)
+            if kernel.pair == "dot":  # a distance kernel is bounded; a product of coordinates may overflow
+                require_finite(out, f"the values of {kernel} (do they overflow? rescale the data)")
+        elif isinstance(kernel, Scaled):
+            self._parts[0].fill(x, first, out)
+            out *= kernel.factor
+            require_finite(out, f"the values of {kernel}")
+        elif isinstance(kernel, Sum | Product):
+            self._parts[0].fill(x, first, out)
+            other = self.backend.xp.empty_like(out)
+            self._parts[1].fill(x, first, other)
+            if isinstance(kernel, Sum):
+                out += other
+            else:
+                out *= other
+            require_finite(out, f"the values of {kernel}")
+        elif isinstance(kernel, Function):
+            y = self.y[first : first + out.shape[1]]
+            values = as_array(kernel.function(x, y), "the kernel function's result", ndim=2)
+            if values.shape != out.shape:
+                raise ValueError(
+                    f"the kernel function must return shape {out.shape} for {len(x)} and {len(y)} points, "
+                    f"found {values.shape}"
+                )
+            out[...] = values
+        else:
+            raise TypeError(f"{kernel} has no values of its own here")
+
+
+def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None = None) -> Array:
+    """Gram matrix K[i, j] = k(x_i, y_j).
+
+    Parameters
+    ----------
+    kernel : Kernel or callable
+        See `sslcore.kernels`.
+    x : array (n_x, d)
+    y : array (n_y, d), optional
+        Default: x, and then the result is exactly symmetric and half the work is done.
+    backend : {"numba", "cupy"}, optional
+        Override of the arrays' own.
+
+    Returns
+    -------
+    array (n_x, n_y)
+        float32 if all inputs are float32 (or float16), else float64.  For distance kernels the absolute
+        error is below 1e-13 in float64, also for pairs of nearly equal points far from the origin.
+
+    Raises
+    ------
+    ValueError, TypeError
+        NaN or infinite entries, wrong ranks, different numbers of coordinates, values that overflow.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.gram.gram(sslcore.kernels.Gaussian(1.0), [[0.0], [1.0]]).round(4)
+    array([[1.    , 0.6065],
+           [0.6065, 1.    ]])
+    """
+    kernel = as_kernel(kernel)
+    engine = get_backend(x, y, backend=backend)
+    xp = engine.xp
+    x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
+    if isinstance(kernel, Precomputed):
+        return x
+    symmetric = y is None
+    if not symmetric:
+        y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
+        check_same_width(x, y, "x", "y")
+        dtype = xp.result_type(x.dtype, y.dtype)
+        x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+    other = x if y is None else y
+    out = xp.empty((len(x), len(other)), x.dtype)
+    source = RowSource(kernel, other, engine)
+    height = block_rows(len(other), x.dtype.itemsize) if symmetric else len(x)
+    for start in range(0, len(x), height):
+        stop = min(start + height, len(x))
+        first = start if symmetric else 0
+        source.fill(x[start:stop], first, out[start:stop, first:])
+    if symmetric:
+        engine.mirror(out)
+    return out
+
+
+def kernel_product(kernel: Any, x: Array, y: Array, coefficients: Array, *, backend: str | None = None) -> Array:
+    """The product K(x, y) @ coefficients; K is never stored.
+
+    Parameters
+    ----------
+    kernel : Kernel or callable
+    x : array (n_x, d)
+    y : array (n_y, d)
+    coefficients : array (n_y,) or (n_y, k)
+    backend : {"numba", "cupy"}, optional
+
+    Returns
+    -------
+    array (n_x,) or (n_x, k)
+        Computed in blocks of rows: memory O(block + n_x k).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `gram`; also coefficients whose length is not n_y.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.gram.kernel_product(sslcore.kernels.Linear(), [[1.0], [2.0]], [[3.0]], [10.0])
+    array([30., 60.])
+    """
+    kernel = as_kernel(kernel)
+    engine = get_backend(x, y, coefficients, backend=backend)
+    xp = engine.xp
+    x = as_array(x, "x", ndim=2, shape_hint="(n, d)", finite=False)
+    y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
+    weights = as_array(coefficients, "coefficients", ndim=(1, 2), shape_hint="(n_y,) or (n_y, k)")
+    if len(weights) != len(y):
+        raise ValueError(f"coefficients must have one row per point of y ({len(y)}), found shape {weights.shape}")
+    if not isinstance(kernel, Precomputed):
+        check_same_width(x, y, "x", "y")
+    dtype = xp.result_type(x.dtype, y.dtype, weights.dtype)
+    y, weights = y.astype(dtype, copy=False), weights.astype(dtype, copy=False)
+    if isinstance(kernel, Precomputed):
+        return require_finite(x, "x").astype(dtype, copy=False) @ weights
+    out = xp.empty((len(x), *weights.shape[1:]), dtype)
+    source = RowSource(kernel, y, engine)
+    height = block_rows(len(y), dtype.itemsize)
+    block = xp.empty((min(height, len(x)), len(y)), dtype)
+    for start in range(0, len(x), height):
+        rows = require_finite(x[start : start + height], "x", offset=start).astype(dtype, copy=False)
+        values = block[: len(rows)]
+        source.fill(rows, 0, values)
+        xp.matmul(values, weights, out=out[start : start + height])
+    return out
+
+
+class RotatedGram:
+    """The empirical kernel operator Khat in the rotated basis, [[A, B], [B^T, C]] (THEORY of `contrast_gram`).
+
+    Attributes
+    ----------
+    mean : array (n, n)
+        A: between the means of samples.
+    cross : array (n, n_contrasts)
+        B: between means and contrasts; stored in Fortran order.
+    contrast : array (n_contrasts, n_contrasts)
+        C: between contrasts; Fortran order.
+    samples : Samples
+        What the basis is: order, weights, rotations.
+    """
+
+    def __init__(self, mean: Array, cross: Array, contrast: Array, samples: Samples) -> None:
+        self.mean, self.cross, self.contrast, self.samples = mean, cross, contrast, samples
+
+    def diagonal(self) -> Array:
+        """The diagonal of A, then that of C."""
+        return self.samples.xp.concatenate([self.mean.diagonal(), self.contrast.diagonal()])
+
+
+def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> RotatedGram:
+    r"""Gram matrix of the views in the rotated basis (means of samples, contrasts within samples).
+
+    The views of each sample are rotated by the orthonormal Helmert matrix h of m rows: the first is
+    1/sqrt(m), the c-th, c = 1..m-1, has c entries 1/sqrt(c (c+1)), one entry -c/sqrt(c (c+1)), and zeros.
+    With all samples' rotations on both sides, Khat = K / N becomes [[A, B], [B^T, C]],
+    A[i, i'] = h_0 Khat_{ii'} h_0^T, B[i, (i', c)] = h_0 Khat_{ii'} h_c^T, C[(i, c), (i', c')] = h_c Khat_{ii'} h_c'^T,
+    contrasts ordered sample by sample.  (I - T is the projector on the contrasts: Cabannes et al. 2023, section 2,
+    in the empirical form derived in `sslcore.pretrain`.)
+
+    Parameters
+    ----------
+    kernel : Kernel or callable
+    views : array (n, m, d), m >= 2
+    backend : {"numba", "cupy"}, optional
+
+    Returns
+    -------
+    RotatedGram
+        ``.mean`` (n, n), ``.cross`` (n, n (m-1)), ``.contrast`` (n (m-1), n (m-1)).  K itself is never stored:
+        each block is rotated while it is in the cache, and only pairs i <= i' are computed.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `gram`.
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore
+    >>> views = np.array([[[0.0], [1.0]], [[3.0], [3.0]]])
+    >>> g = sslcore.gram.contrast_gram(sslcore.kernels.Linear(), views)
+    >>> g.mean.round(4), g.contrast.round(4)
+    (array([[0.125, 0.75 ],
+           [0.75 , 4.5  ]]), array([[0.125, 0.   ],
+           [0.   , 0.   ]]))
+    """
+    kernel = as_kernel(kernel)
+    engine = get_backend(views, backend=backend)
+    views = as_views(views)
+    samples = Samples.from_views(views.shape[0], views.shape[1], engine)
+    return rotated_gram(kernel, views.reshape(-1, views.shape[2]), samples, engine)
+
+
+def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType) -> RotatedGram:
+    """`contrast_gram` for checked views x (N, d), one after the other in the order of ``samples``."""
+    xp, dtype = engine.xp, x.dtype
+    n, n_contrasts = samples.n, samples.n_contrasts
+    mean = xp.empty((n, n), dtype)
+    cross_t = xp.empty((n_contrasts, n), dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
+    contrast = xp.empty((n_contrasts, n_contrasts), dtype)
+    n_views = len(x)
+    source = None if isinstance(kernel, Precomputed) else RowSource(kernel, x, engine)
+    height = block_rows(n_views, dtype.itemsize)
+    for part in samples.strips(height):
+        rows = slice(part.row_start, part.row_stop)
+        block = xp.empty((part.row_stop - part.row_start, n_views - part.row_start), dtype)
+        if source is None:
+            block[...] = x[samples.order[rows]][:, samples.order[part.row_start :]]
+        else:
+            source.fill(x[rows], part.row_start, block)
+        engine.rotate_rows(block, part, samples, mean, cross_t, contrast)
+    return RotatedGram(mean, cross_t.T, contrast.T, samples)
+
+
+def block_rows(columns: int, itemsize: int) -> int:
+    """Rows of a block of ``columns`` values that stays in the last-level cache."""
+    return max(64, _BLOCK_BYTES // (columns * itemsize))

@@ -1,0 +1,175 @@
+"""Views as users hand them over, checked once: arrays, `Views` made when needed, or points with groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, as_array, as_float_dtype, check_integer, check_scalar, require_finite
+from .augmentations import Views
+from .samples import Samples
+
+__all__ = ["Data", "FitNumbers", "as_data", "check_fit_numbers"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Views (n, m, d), or points (N, d) with the sample of each in ``groups`` (0..n-1).
+
+    ``weight`` is (N,) in the order of the rows, or None for equal weights.
+    """
+
+    views: Any
+    groups: np.ndarray | None
+    weight: np.ndarray | None
+    n: int
+    n_views: int
+    d: int
+    dtype: np.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the views without their coordinates: (n, m) or (N,)."""
+        return tuple(self.views.shape[:-1])
+
+    @property
+    def n_contrasts(self) -> int:
+        """Number of within-sample contrasts."""
+        return self.n_views - self.n
+
+    def materialize(self) -> Array:
+        """All points (N, d), checked."""
+        if isinstance(self.views, Views):
+            return np.asarray(self.views).reshape(-1, self.d)
+        return require_finite(np.asarray(self.views, dtype=self.dtype), "views").reshape(-1, self.d)
+
+    def samples(self, engine: ModuleType) -> Samples:
+        """Order, weights and rotations of all views."""
+        if self.groups is None:
+            return Samples.from_views(self.n, self.views.shape[1], engine, self.weight)
+        return Samples.from_groups(self.groups, engine, self.weight)
+
+    def blocks(self, rows: int, engine: ModuleType) -> Any:
+        """Points, samples and total weight of consecutive blocks of samples with about ``rows`` views each."""
+        if self.groups is None:
+            m = self.views.shape[1]
+            step = max(1, rows // m)
+            for start in range(0, self.n, step):
+                stop = min(start + step, self.n)
+                if isinstance(self.views, Views):
+                    block = self.views.block(start, stop)
+                else:
+                    block = require_finite(np.asarray(self.views[start:stop], dtype=self.dtype), "views", start)
+                weight = None if self.weight is None else self.weight[start * m : stop * m]
+                yield (
+                    block.reshape(-1, self.d),
+                    Samples.from_views(stop - start, m, engine, weight),
+                    float((stop - start) * m) if weight is None else float(weight.sum()),
+                )
+            return
+        order = np.argsort(self.groups, kind="stable")
+        ends = np.searchsorted(self.groups[order], np.arange(self.n), side="right")
+        start = first = 0
+        while first < self.n:
+            last = max(first + 1, int(np.searchsorted(ends, start + rows, side="right")))
+            index = order[start : ends[last - 1]]
+            block = np.asarray(self.views[np.sort(index)], dtype=self.dtype)
+            block = require_finite(block, "views")[np.argsort(np.argsort(index))]
+            weight = None if self.weight is None else self.weight[index]
+            samples = Samples.from_groups(self.groups[index] - first, engine, weight)
+            yield block[samples.order], samples, float(len(index)) if weight is None else float(weight.sum())
+            start, first = int(ends[last - 1]), last
+
+
+def as_data(views: Any, groups: Any, sample_weight: Any, *, single_views: bool = False) -> Data:
+    """Check everything but the values of large arrays, which are checked as they are read.
+
+    ``single_views`` allows data in which no sample has two views.
+    """
+    if isinstance(views, Views) or (isinstance(views, np.memmap) and views.ndim in (2, 3)):
+        dtype = views.dtype if isinstance(views, Views) else as_float_dtype(views.dtype, "views")
+        if 0 in views.shape:
+            raise ValueError(f"views must not be empty, found shape {views.shape}")
+    else:
+        views = as_array(views, "views", ndim=(2, 3), shape_hint="(n, m, d), or (N, d) with groups", finite=False)
+        dtype = views.dtype
+    if groups is None:
+        if views.ndim != 3:
+            raise ValueError(
+                f"views must have 3 dimensions (n, m, d), found shape {views.shape}; for (N, d) give groups=, the "
+                f"sample of each view"
+            )
+        n, m, d = views.shape
+        if m == 1 and not single_views:
+            raise _one_view(views.shape)
+        index = None
+    else:
+        if views.ndim != 2:
+            raise ValueError(f"with groups, views must have 2 dimensions (N, d), found shape {views.shape}")
+        labels = np.asarray(groups)
+        if labels.shape != (len(views),):
+            raise ValueError(f"groups must name the sample of each of the {len(views)} views, found shape {labels.shape}")
+        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+            raise ValueError("groups must not contain NaN or infinities")
+        names, index = np.unique(labels, return_inverse=True)
+        n, d = len(names), views.shape[1]
+        if n == len(views) and not single_views:
+            raise _one_view(views.shape)
+    n_views = int(np.prod(views.shape[:-1]))
+    return Data(views, index, _weights(sample_weight, views.shape[:-1], n_views), n, n_views, d, dtype)
+
+
+def _one_view(shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"at least one sample must have 2 or more views, found one view of each (shape {shape}); make views with "
+        f"sslcore.augmentations, give groups= that name the views of the same sample, or use beta=0 (kernel PCA)"
+    )
+
+
+def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weight = as_array(sample_weight, "sample_weight", ndim=(1, 2)).astype(float)
+    if weight.shape not in (shape, shape[:1]):
+        raise ValueError(
+            f"sample_weight must have shape {shape[:1]} (one weight for all views of a sample)"
+            f"{'' if len(shape) == 1 else f' or {shape}'}, found {weight.shape}"
+        )
+    if float(weight.min()) <= 0:
+        raise ValueError(f"sample_weight must be positive, found {float(weight.min())!r}; leave such samples out")
+    if weight.ndim < len(shape):
+        weight = np.broadcast_to(weight[:, None], shape)
+    if not np.isfinite(weight.sum()):
+        raise ValueError("sample_weight is too large to be summed; divide it by its largest entry")
+    return np.ascontiguousarray(weight).reshape(n_views)
+
+
+@dataclass(frozen=True)
+class FitNumbers:
+    """The numbers of a fit, checked."""
+
+    k: int
+    reg: float
+    beta: float
+    unbiased: bool
+    center: bool
+
+
+def check_fit_numbers(
+    n_components: Any, largest: int, what: str, reg: Any, beta: Any, unbiased: Any, center: Any, *, zero_reg: bool = False
+) -> FitNumbers:
+    """``largest`` is the largest n_components, ``what`` it counts; ``zero_reg`` allows reg = 0."""
+    k = check_integer(n_components, "n_components", minimum=1)
+    if k > largest:
+        raise ValueError(f"n_components must be at most the number of {what}, {largest}, found {k}")
+    if isinstance(reg, str):
+        raise TypeError(f"reg must be a number > 0, found {reg!r}")
+    reg = check_scalar(reg, "reg", minimum=0.0, strict=not zero_reg)
+    beta = check_scalar(beta, "beta", minimum=0.0)
+    for name, value in (("unbiased", unbiased), ("center", center)):
+        if not isinstance(value, bool | np.bool_):
+            raise TypeError(f"{name} must be True or False, found {value!r}")
+    return FitNumbers(k, reg, beta, bool(unbiased), bool(center))

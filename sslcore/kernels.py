@@ -1,0 +1,422 @@
+"""Positive semi-definite kernels as values: frozen dataclasses that any backend can evaluate.
+
+A kernel of the registry is one declaration: a profile k(x, y) = f(t) of one pair value t, where ``pair``
+is ``"sqdist"`` (t = |x - y|^2), ``"l1"`` (t = |x - y|_1) or ``"dot"`` (t = <x, y>), and ``formula`` is f as
+an expression valid both in Python and in C++: the constants c0..c3, ``exp``, ``sqrt`` and ``real(1)`` for a
+literal, no ``**`` and no ``a if b else c``.  Backends compile the formula; nothing else has to be written.
+
+Calling a kernel gives a Gram matrix; kernels add and multiply, and are scaled by positive numbers:
+
+>>> import numpy as np
+>>> from sslcore.kernels import Gaussian, Linear
+>>> k = Gaussian(scale=1.0) + 0.5 * Linear()
+>>> k(np.array([[0.0, 0.0], [1.0, 0.0]])).round(4)
+array([[1.    , 0.6065],
+       [0.6065, 1.5   ]])
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from .arrays import Array, check_integer, check_scalar
+
+__all__ = [
+    "registry",
+    "Exponential",
+    "Function",
+    "Gaussian",
+    "Kernel",
+    "L1Exponential",
+    "Linear",
+    "Matern",
+    "Polynomial",
+    "Precomputed",
+    "Product",
+    "Profile",
+    "Scaled",
+    "Sum",
+    "as_kernel",
+]
+
+
+class Kernel:
+    """Base class of all kernels."""
+
+    trusted: ClassVar[bool] = True
+    """Whether the kernel is positive semi-definite by construction (else solvers check the matrix)."""
+
+    def __call__(self, x: Array, y: Array | None = None, *, backend: str | None = None) -> Array:
+        """Gram matrix k(x_i, y_j), shape (n_x, n_y); with ``y=None`` that of x with itself, exactly symmetric."""
+        from .gram import gram
+
+        return gram(self, x, y, backend=backend)
+
+    def __add__(self, other: Kernel) -> Kernel:
+        return Sum(self, other) if isinstance(other, Kernel) else NotImplemented
+
+    def __mul__(self, other: Kernel | float) -> Kernel:
+        return Product(self, other) if isinstance(other, Kernel) else Scaled(self, other)
+
+    def __rmul__(self, factor: float) -> Kernel:
+        return Scaled(self, factor)
+
+
+registry: dict[str, type[Profile]] = {}
+"""Every kernel that is declared as a profile, by name; tests iterate over it."""
+
+
+class Profile(Kernel):
+    """A kernel f(t) of one pair value; see the module's docstring for what a declaration contains."""
+
+    pair: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        registry[cls.__name__] = cls
+
+    @property
+    def formula(self) -> str:
+        """The profile f as an expression in t and c0..c3."""
+        raise NotImplementedError
+
+    @property
+    def length(self) -> float:
+        """A length on which the kernel varies: |d k / d r| <= 1 / length for distance kernels, 1 for dot products."""
+        return 1.0
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """c0, c1, ... for points measured in a unit in which ``self.length`` reads ``length``."""
+        return ()
+
+    @property
+    def source_file(self) -> str:
+        """The file that declares the kernel, to which backends tie their compiled code."""
+        return getattr(sys.modules[type(self).__module__], "__file__", None) or "<none>"
+
+
+@dataclass(frozen=True)
+class Gaussian(Profile):
+    """Gaussian kernel k(x, y) = exp(-|x - y|^2 / (2 scale^2)).
+
+    Parameters
+    ----------
+    scale : float
+        Standard deviation, in the unit of the data; > 0.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.Gaussian(2.0)([[0.0], [2.0]]).round(4)
+    array([[1.    , 0.6065],
+           [0.6065, 1.    ]])
+    """
+
+    scale: float
+    pair: ClassVar[str] = "sqdist"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
+
+    formula = "exp(c0 * t)"
+
+    @property
+    def length(self) -> float:
+        """The scale."""
+        return self.scale
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """-1 / (2 scale^2)."""
+        return (-0.5 / length**2,)
+
+
+@dataclass(frozen=True)
+class Exponential(Profile):
+    """Exponential kernel k(x, y) = exp(-|x - y| / scale) (Matern with nu = 1/2; the paper's half-moons).
+
+    Parameters
+    ----------
+    scale : float
+        Decay length, in the unit of the data; > 0.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.Exponential(1.0)([[0.0], [1.0]]).round(4)
+    array([[1.    , 0.3679],
+           [0.3679, 1.    ]])
+    """
+
+    scale: float
+    pair: ClassVar[str] = "sqdist"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
+
+    formula = "exp(c0 * sqrt(t))"
+
+    @property
+    def length(self) -> float:
+        """The scale."""
+        return self.scale
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """-1 / scale."""
+        return (-1.0 / length,)
+
+
+@dataclass(frozen=True)
+class L1Exponential(Profile):
+    """Laplace kernel of the l1 distance, k(x, y) = exp(-sum_c |x_c - y_c| / scale).
+
+    Parameters
+    ----------
+    scale : float
+        Decay length, in the unit of the data; > 0.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.L1Exponential(2.0)([[0.0, 0.0], [1.0, 1.0]]).round(4)
+    array([[1.    , 0.3679],
+           [0.3679, 1.    ]])
+    """
+
+    scale: float
+    pair: ClassVar[str] = "l1"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
+
+    formula = "exp(c0 * t)"
+
+    @property
+    def length(self) -> float:
+        """The scale."""
+        return self.scale
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """-1 / scale."""
+        return (-1.0 / length,)
+
+
+@dataclass(frozen=True)
+class Matern(Profile):
+    r"""Matern kernel of half-integer smoothness (Rasmussen and Williams 2006, eq. 4.16), s = sqrt(2 nu) |x - y| / scale.
+
+    nu = 1/2: exp(-s);  nu = 3/2: (1 + s) exp(-s);  nu = 5/2: (1 + s + s^2/3) exp(-s).
+
+    Parameters
+    ----------
+    nu : float
+        Smoothness: 0.5, 1.5 or 2.5 (the limit of large nu is `Gaussian`).
+    scale : float
+        Length, in the unit of the data; > 0.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.Matern(1.5, scale=1.0)([[0.0], [1.0]]).round(4)
+    array([[1.    , 0.4834],
+           [0.4834, 1.    ]])
+    """
+
+    nu: float
+    scale: float
+    pair: ClassVar[str] = "sqdist"
+    _formulas: ClassVar[dict[float, str]] = {
+        0.5: "exp(c0 * sqrt(t))",
+        1.5: "(real(1) - c0 * sqrt(t)) * exp(c0 * sqrt(t))",
+        2.5: "(real(1) - c0 * sqrt(t) + c1 * t) * exp(c0 * sqrt(t))",
+    }
+
+    def __post_init__(self) -> None:
+        nu = check_scalar(self.nu, "nu", minimum=0.0, strict=True)
+        if nu not in self._formulas:
+            raise ValueError(f"nu must be 0.5, 1.5 or 2.5, found {self.nu!r}; for large nu use Gaussian(scale)")
+        object.__setattr__(self, "nu", nu)
+        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
+
+    @property
+    def formula(self) -> str:
+        """A polynomial times an exponential, by nu."""
+        return self._formulas[self.nu]
+
+    @property
+    def length(self) -> float:
+        """The scale over sqrt(2 nu)."""
+        return self.scale / math.sqrt(2 * self.nu)
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """-sqrt(2 nu) / scale and its square over 3."""
+        return (-1.0 / length, 1.0 / (3.0 * length**2))
+
+
+@dataclass(frozen=True)
+class Polynomial(Profile):
+    """Polynomial kernel k(x, y) = (<x, y> + offset)^degree.
+
+    Parameters
+    ----------
+    degree : int
+        From 1 to 64.
+    offset : float
+        >= 0 (negative offsets are not positive semi-definite).
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.Polynomial(2, offset=1.0)([[1.0], [2.0]])
+    array([[ 4.,  9.],
+           [ 9., 25.]])
+    """
+
+    degree: int
+    offset: float = 1.0
+    pair: ClassVar[str] = "dot"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "degree", check_integer(self.degree, "degree", minimum=1, maximum=64))
+        object.__setattr__(self, "offset", check_scalar(self.offset, "offset", minimum=0.0))
+
+    @property
+    def formula(self) -> str:
+        """A product of ``degree`` factors, by repeated squaring."""
+        power, factors = "(t + c0)", []
+        for bit in reversed(f"{self.degree:b}"):
+            if bit == "1":
+                factors.append(power)
+            power = f"({power} * {power})"
+        return " * ".join(factors)
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """The offset."""
+        return (self.offset,)
+
+
+@dataclass(frozen=True)
+class Linear(Profile):
+    """Linear kernel k(x, y) = <x, y>; of rank d, so that `sslcore.features.Identity` does the same faster.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.Linear()([[1.0, 0.0], [1.0, 2.0]])
+    array([[1., 1.],
+           [1., 5.]])
+    """
+
+    pair: ClassVar[str] = "dot"
+    formula = "t"
+
+
+@dataclass(frozen=True)
+class Sum(Kernel):
+    """k(x, y) = first(x, y) + second(x, y); written ``first + second``."""
+
+    first: Kernel
+    second: Kernel
+
+    def __post_init__(self) -> None:
+        _refuse_precomputed(self.first, self.second)
+
+    @property
+    def trusted(self) -> bool:  # type: ignore[override]
+        """Whether both parts are."""
+        return self.first.trusted and self.second.trusted
+
+
+@dataclass(frozen=True)
+class Product(Kernel):
+    """k(x, y) = first(x, y) second(x, y), positive semi-definite by Schur; written ``first * second``."""
+
+    first: Kernel
+    second: Kernel
+
+    def __post_init__(self) -> None:
+        _refuse_precomputed(self.first, self.second)
+
+    @property
+    def trusted(self) -> bool:  # type: ignore[override]
+        """Whether both parts are."""
+        return self.first.trusted and self.second.trusted
+
+
+@dataclass(frozen=True)
+class Scaled(Kernel):
+    """k(x, y) = factor base(x, y), factor > 0; written ``factor * base``."""
+
+    base: Kernel
+    factor: float
+
+    def __post_init__(self) -> None:
+        _refuse_precomputed(self.base)
+        factor = check_scalar(self.factor, "the factor of a kernel", minimum=0.0, strict=True)
+        object.__setattr__(self, "factor", factor)
+
+    @property
+    def trusted(self) -> bool:  # type: ignore[override]
+        """Whether the base is."""
+        return self.base.trusted
+
+
+@dataclass(frozen=True)
+class Function(Kernel):
+    """Any callable ``function(x, y) -> (n_x, n_y)`` as a kernel; solvers check that it is positive semi-definite.
+
+    Wherever a kernel is expected a plain callable may be given instead; it is wrapped into this class.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.Function(lambda x, y: 1.0 / (1.0 + (x - y.T) ** 2))([[0.0], [1.0]])
+    array([[1. , 0.5],
+           [0.5, 1. ]])
+    """
+
+    function: Callable[[Array, Array], Array]
+    trusted: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not callable(self.function):
+            raise TypeError(f"function must be callable, found {type(self.function).__name__}")
+
+
+@dataclass(frozen=True)
+class Precomputed(Kernel):
+    """A kernel given by its values: "points" are then rows of kernel values against the N training views.
+
+    For `sslcore.pretrain` the views are the Gram matrix itself, as (n, m, n m) or, with groups, (N, N);
+    for `Representation.transform` they are k(new points, training views), shape (n_new, N).
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.Precomputed()([[2.0, 1.0], [1.0, 2.0]])
+    array([[2., 1.],
+           [1., 2.]])
+    """
+
+    trusted: ClassVar[bool] = False
+
+
+def _refuse_precomputed(*kernels: Any) -> None:
+    for kernel in kernels:
+        if not isinstance(kernel, Kernel):
+            raise TypeError(f"a kernel was expected, found {type(kernel).__name__}; wrap a callable in Function")
+        if isinstance(kernel, Precomputed):
+            raise TypeError("Precomputed() cannot be a part of another kernel; combine the matrices themselves")
+
+
+def as_kernel(value: Any) -> Kernel:
+    """``value`` if it is a kernel; a plain callable is wrapped into `Function`."""
+    if isinstance(value, Kernel):
+        return value
+    if isinstance(value, type) and issubclass(value, Kernel):
+        raise TypeError(f"a kernel was expected, found the class {value.__name__}; write {value.__name__}(...)")
+    if callable(value):
+        return Function(value)
+    raise TypeError(f"a kernel of sslcore.kernels or a callable was expected, found {type(value).__name__}")

@@ -1,0 +1,392 @@
+"""Moments of features over views: all that the feature solver needs, in O(r^2) memory.
+
+With phibar_i the (weighted) mean of the features over the views of sample i,
+
+    Sigma = E phi phi^T,    Delta = E (phi - phibar)(phi - phibar)^T,    E phi,
+
+each a sum over samples: it can be accumulated in any order, on any number of workers, merged, saved and resumed.
+The views of each sample are rotated to their mean and their contrasts, so that one symmetric product of the rotated
+rows gives Delta, and another what Sigma has more than Delta.  Means are accumulated about their running mean (Chan,
+Golub and LeVeque 1983): centring later subtracts nothing large.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, check_scalar, require_finite
+from .backends import get_backend
+from .budget import block_width, feature_rows, features_plan, krylov_capacity
+from .eigen import Eigenpairs, canonical_basis, top_eigenpairs
+from .errors import NotPositiveSemidefiniteError
+from .features import Features, Identity
+from .inputs import Data, FitNumbers, as_data, check_fit_numbers
+from .representation import Representation
+from .samples import Samples
+from .serialization import features_from_dict, features_to_dict, read_archive, same_features, write_archive
+from .spectrum import TOLERANCE, Spectrum, settle
+
+__all__ = ["Moments"]
+
+
+@dataclass
+class _Sums:
+    """Weighted sums over samples; ``between`` and ``within`` hold upper triangles, about the mean."""
+
+    n: int
+    n_views: int
+    weight: float
+    mean: Array  # (r,)
+    between: Array  # (r, r): sum of p_i (phibar_i - mean)(...)^T over samples
+    within: Array  # (r, r): sum of the products of contrasts, Delta before the unbiased factor
+    factor: float | None  # the unbiased factor as long as it is the same for all samples (None: no contrasts yet)
+    unbiased: Array | None  # Delta's sum with each sample's own factor, once they differ
+
+    @classmethod
+    def zero(cls, r: int, xp: Any) -> _Sums:
+        return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
+
+    def unbiased_sum(self) -> Array:
+        """Delta's sum with unbiased factors."""
+        return self.within * (self.factor or 1.0) if self.unbiased is None else self.unbiased
+
+    def merged(self, other: _Sums) -> _Sums:
+        """The sums over both; neither is changed."""
+        if not self.n or not other.n:
+            return other if not self.n else self
+        weight = self.weight + other.weight
+        step = other.mean - self.mean
+        between = self.between + other.between
+        between += (self.weight * other.weight / weight) * (step[:, None] * step)
+        factors = {s.factor for s in (self, other)} - {None}
+        differ = len(factors) > 1 or self.unbiased is not None or other.unbiased is not None
+        return _Sums(
+            self.n + other.n,
+            self.n_views + other.n_views,
+            weight,
+            self.mean + step * (other.weight / weight),
+            between,
+            self.within + other.within,
+            None if differ or not factors else factors.pop(),
+            self.unbiased_sum() + other.unbiased_sum() if differ else None,
+        )
+
+
+class Moments:
+    """Moments of features, accumulated over views in any order; see the module's docstring for the formulas.
+
+    Parameters
+    ----------
+    features : Features
+        With nothing left to choose from data (`Nystrom` with its landmarks given, or after ``fit``).
+
+    Attributes
+    ----------
+    n, n_views : int
+        Samples and views seen so far.
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore
+    >>> rng = np.random.default_rng(0)
+    >>> views = rng.normal(size=(500, 1, 4)) * [3, 2, 1, 1] + rng.normal(size=(500, 2, 4))
+    >>> first, second = sslcore.Moments(sslcore.features.Identity()), sslcore.Moments(sslcore.features.Identity())
+    >>> rep = first.update(views[:300]).merge(second.update(views[300:])).solve(2, reg=1e-3)
+    >>> rep.n_active, bool(rep.eigenvalues[0] > rep.eigenvalues[1])
+    (2, True)
+    """
+
+    def __init__(self, features: Features, *, backend: str | None = None) -> None:
+        if not isinstance(features, Features):
+            raise TypeError(f"features of sslcore.features were expected, found {features!r}")
+        self.features = features
+        self._backend = backend
+        self._d: int | None = None
+        self._sums: _Sums | None = None
+
+    @property
+    def n(self) -> int:
+        """Samples seen so far."""
+        return self._sums.n if self._sums else 0
+
+    @property
+    def n_views(self) -> int:
+        """Views seen so far."""
+        return self._sums.n_views if self._sums else 0
+
+    def update(self, views: Any, *, groups: Any = None, sample_weight: Any = None) -> Moments:
+        """Add views (n, m, d), `Views`, or points (N, d) with ``groups``; returns self.
+
+        All views of a sample must come in one call; samples of one view inform the covariance only.  An update that fails or
+        is interrupted leaves the moments as they were.  float32 views are multiplied in float32 and accumulated
+        in float64.
+        """
+        data = as_data(views, groups, sample_weight, single_views=True)
+        self.add(data, get_backend(views, backend=self._backend))
+        return self
+
+    def add(self, data: Data, engine: ModuleType) -> None:
+        """`update` for data that are checked already."""
+        if self._d not in (None, data.d):
+            raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
+        features = self.features.prepare(data.d, data.dtype, engine)
+        total: _Sums | None = None
+        for x, samples, weight in data.blocks(feature_rows(self.features.n_features(data.d), data.d), engine):
+            phi = features(x)
+            total = total or _Sums.zero(phi.shape[1], engine.xp)
+            _add_block(total, phi, samples, weight, engine)
+        assert total is not None
+        self._sums = total if self._sums is None else self._sums.merged(total)
+        self._d = data.d
+
+    def merge(self, other: Moments) -> Moments:
+        """Add what ``other``, over other samples with equal features, has seen; returns self."""
+        if not isinstance(other, Moments):
+            raise TypeError(f"Moments were expected, found {type(other).__name__}")
+        if not same_features(self.features, other.features):
+            raise ValueError("the moments to merge must be of the same features (kernel, landmarks, seed)")
+        if other._sums is not None:
+            if self._d not in (None, other._d):
+                raise ValueError(f"the moments to merge must be of points with {self._d} coordinates, found {other._d}")
+            self._sums = other._sums if self._sums is None else self._sums.merged(other._sums)
+            self._d = other._d
+        return self
+
+    def solve(
+        self,
+        n_components: int,
+        *,
+        reg: float,
+        beta: float = 1.0,
+        unbiased: bool = True,
+        center: bool = False,
+    ) -> Representation:
+        """The minimiser over f = <c, phi(.)>: Sigma c = (1/gamma) (beta Delta + lambda I) c, as in `sslcore.pretrain`.
+
+        Parameters and errors are those of `sslcore.pretrain`; reg = 0 is allowed for `Identity` features whose Sigma is
+        positive definite.
+        """
+        if self._sums is None or self._d is None:
+            raise ValueError("the moments are empty; call update(views) first")
+        numbers = check_fit_numbers(
+            n_components,
+            self.features.n_features(self._d),
+            "features",
+            reg,
+            beta,
+            unbiased,
+            center,
+            zero_reg=isinstance(self.features, Identity),
+        )
+        if numbers.beta > 0 and self._sums.n == self._sums.n_views:
+            raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
+        engine = get_backend(backend=self._backend)
+        return Representation.from_spectrum(_solve(self._sums, numbers, self._d, engine), self.features, numbers)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the moments and their features to one file (npz without pickle), atomically."""
+        if self._sums is None:
+            raise ValueError("the moments are empty; there is nothing to save")
+        s = self._sums
+        description, arrays = features_to_dict(self.features)
+        header = {"d": self._d, "n": s.n, "n_views": s.n_views, "weight": s.weight, "factor": s.factor}
+        arrays |= {"mean": s.mean, "between": s.between, "within": s.within}
+        if s.unbiased is not None:
+            arrays["unbiased"] = s.unbiased
+        write_archive(path, "moments", header | {"features": description}, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Moments:
+        """Read what `save` wrote; a file that is damaged or of another kind is refused with the reason."""
+        header, arrays = read_archive(path, "moments")
+        try:
+            moments = cls(features_from_dict(header["features"], arrays))
+            square = {name: np.asfortranarray(arrays[name]) for name in ("between", "within")}
+            moments._d = int(header["d"])
+            factor = header["factor"]
+            moments._sums = _Sums(
+                int(header["n"]),
+                int(header["n_views"]),
+                check_scalar(header["weight"], "weight", minimum=0.0, strict=True),
+                arrays["mean"],
+                square["between"],
+                square["within"],
+                None if factor is None else check_scalar(factor, "factor", minimum=1.0),
+                np.asfortranarray(arrays["unbiased"]) if "unbiased" in arrays else None,
+            )
+            _check_sums(moments._sums)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} is not a file of moments that this version can read: {error}") from None
+        return moments
+
+
+def _check_sums(sums: _Sums) -> None:
+    r = len(sums.mean)
+    for name in ("mean", "between", "within", "unbiased"):
+        array = getattr(sums, name)
+        shape = (r,) if name == "mean" else (r, r)
+        if array is not None and (array.shape != shape or array.dtype != np.float64):
+            raise ValueError(f"array {name} must be float64 of shape {shape}, found {array.dtype} {array.shape}")
+        if array is not None:
+            require_finite(array, name)
+
+
+def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, engine: ModuleType) -> None:
+    """Add one block of features (N, r), rows in the order of ``samples``, of this total weight."""
+    xp = engine.xp
+    block = _Sums(samples.n, samples.n_views, weight, xp.zeros(phi.shape[1]), total.between, total.within, None, None)
+    rotated = []
+    for part in samples.classes:
+        values = phi[part.rows()].reshape(part.count, part.m, -1)
+        means, contrasts = engine.rotate_views(values, part.weighted)  # rows times sqrt(p), p of sum 1 in the block
+        root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
+        block.mean += root @ means
+        rotated.append((part, root, means, contrasts))
+    step = block.mean - total.mean
+    both = total.weight + weight
+    total.between += (total.weight * weight / both) * (step[:, None] * step)
+    for part, root, means, contrasts in rotated:
+        means -= (root[:, None] * block.mean).astype(means.dtype)
+        engine.add_second_moment(total.between, means, weight)
+        if part.m > 1:
+            factors = samples.unbiased_factor[part.sample_start : part.sample_stop]
+            first = float(factors[0])
+            if total.unbiased is None and total.factor in (None, first) and bool((factors == first).all()):
+                total.factor = first
+            elif total.unbiased is None:
+                total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
+            engine.add_second_moment(total.within, contrasts, weight)
+            if total.unbiased is not None:
+                contrasts *= xp.sqrt(xp.repeat(factors, part.m - 1))[:, None].astype(contrasts.dtype)
+                engine.add_second_moment(total.unbiased, contrasts, weight)
+    total.mean = total.mean + step * (weight / both)
+    total.weight = both
+    total.n += samples.n
+    total.n_views += samples.n_views
+
+
+def _solve(sums: _Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spectrum:
+    started = time.perf_counter()
+    xp, r = engine.xp, len(sums.mean)
+    k = min(numbers.k, r)  # fewer if landmarks were dropped
+    within = _symmetric(sums.within, xp) / sums.weight
+    delta = _symmetric(sums.unbiased_sum(), xp) / sums.weight if numbers.unbiased else within
+    sigma = _symmetric(sums.between, xp) / sums.weight + within
+    size = float(xp.sqrt((sums.mean**2).sum()))
+    unit = float(xp.trace(sigma))
+    if not math.isfinite(unit + size):
+        raise ValueError("the second moments of the features overflow; rescale the data")
+    if unit <= (4e-16 * size) ** 2:
+        raise ValueError("the features are constant: all views are the same point, and there is nothing to represent")
+    if not numbers.center:
+        sigma += sums.mean[:, None] * sums.mean
+        unit = float(xp.trace(sigma))
+    # in units of the trace of Sigma, so that any scale of the features is served
+    sigma /= unit
+    delta /= unit
+    reg = numbers.reg / unit
+    penalty = numbers.beta * delta
+    index = xp.arange(r)
+    penalty[index, index] += reg
+
+    solve = _largest if numbers.reg > 0 else _smallest
+    gamma, c, following, steps, condition = solve(sigma, penalty, k, engine)
+    sigma_c = engine.matmul(sigma, xp.asfortranarray(c))
+    penalty_c = engine.matmul(penalty, xp.asfortranarray(c))
+    present = xp.isfinite(gamma)
+    scale = xp.sqrt((sigma_c**2).sum(axis=0))
+    residuals = xp.sqrt(((penalty_c - sigma_c * xp.where(present, gamma, 0.0)) ** 2).sum(axis=0)) / (scale * (1 + gamma))
+    gram = c.T @ sigma_c
+    coefficients = c / math.sqrt(unit)
+    return settle(
+        numbers.k,
+        xp=xp,
+        gamma=gamma,
+        invariance=xp.einsum("ij,ij->j", c, delta @ c),
+        norms=(c**2).sum(axis=0) / unit,
+        coefficients=coefficients,
+        intercept=-(sums.mean @ coefficients) if numbers.center else xp.zeros(c.shape[1]),
+        residuals=residuals,
+        coefficient_residuals=xp.zeros(c.shape[1]),
+        stationarity_residuals=xp.zeros(c.shape[1]),
+        following=following,
+        tolerance=TOLERANCE[np.dtype(float)],
+        algorithm="features: moments and their generalised eigenproblem",
+        orthonormality=float(xp.abs(gram - xp.eye(len(gram))).max()),
+        jitter=0.0,
+        condition=condition,
+        iterations=steps,
+        seconds=time.perf_counter() - started,
+        bytes=features_plan(r, d, k, 8, sums.n_views).bytes,
+    )
+
+
+def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[Array, Array, float, int, float]:
+    """Top pairs of U^-T Sigma U^-1, U the Cholesky factor of the penalty: 1/gamma, from the largest."""
+    xp, r = engine.xp, len(sigma)
+    factor = xp.asfortranarray(penalty)
+    if factor is penalty or xp.shares_memory(factor, penalty):
+        factor = factor.copy(order="F")
+    if not engine.cholesky(factor):
+        raise NotPositiveSemidefiniteError(
+            "beta Delta + reg I is not positive definite to rounding; raise reg (the features' scale is in its units)",
+            float(engine.symmetric_eigenvalues(penalty.copy(order="F"))[0]),
+        )
+    pivots = factor.diagonal()
+    width = block_width(k, r)
+
+    def apply(v: Array) -> Array:
+        image = engine.matmul(sigma, engine.triangular_solve(factor, v))
+        return engine.triangular_solve(factor, image, transposed=True)
+
+    pairs = top_eigenpairs(
+        apply,
+        xp.asfortranarray(engine.reference_normals(r, width, 0)),
+        k,
+        engine,
+        relative_tolerance=1e-11,
+        absolute_tolerance=0.0,
+        max_basis=krylov_capacity(width, r),
+    )
+    w = canonical_basis(pairs, engine.reference_normals(r, k, 1), engine)
+    present = pairs.values > 4e-16 * max(float(pairs.values[0]), 1.0)
+    theta = xp.where(present, pairs.values, 1.0)
+    gamma = xp.where(present, 1.0 / theta, math.inf)
+    following = 1.0 / pairs.following if pairs.following > 0 else math.inf
+    c = engine.triangular_solve(factor, xp.asfortranarray(w)) / xp.sqrt(theta)
+    return gamma, c, following, pairs.steps, float(pivots.max() / pivots.min()) ** 2
+
+
+def _smallest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[Array, Array, float, int, float]:
+    """Without regularisation: lowest pairs of U^-T beta Delta U^-1, U the factor of Sigma; gamma itself."""
+    xp, r = engine.xp, len(sigma)
+    factor = sigma.copy(order="F")
+    definite = engine.cholesky(factor)
+    pivots = factor.diagonal()
+    if not definite or float(pivots.min()) ** 2 < 1e-13 * float(pivots.max()) ** 2:
+        raise ValueError(
+            "reg = 0 needs features whose second moment is positive definite, and theirs is singular to rounding; "
+            "use reg > 0, or leave out features that the others determine"
+        )
+    half = engine.triangular_solve(factor, xp.asfortranarray(penalty), transposed=True)
+    whitened = engine.triangular_solve(factor, xp.asfortranarray(half.T), transposed=True)
+    values, w = engine.eigh(xp.asfortranarray(0.5 * (whitened + whitened.T)))
+    values = xp.maximum(values, 0.0)
+    following = float(values[k]) if k < r else math.inf
+    top = Eigenpairs(1.0 / (1.0 + values[:k]), xp.asfortranarray(w[:, :k]), 0.0, 0.0, values[:k], 1)
+    w = canonical_basis(top, engine.reference_normals(r, k, 1), engine)
+    c = engine.triangular_solve(factor, xp.asfortranarray(w))
+    return values[:k], c, following, 1, float(pivots.max() / pivots.min()) ** 2
+
+
+def _symmetric(upper: Array, xp: Any) -> Array:
+    """The symmetric matrix with this upper triangle."""
+    top = xp.triu(upper)
+    return top + xp.triu(upper, 1).T

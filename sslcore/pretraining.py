@@ -1,0 +1,166 @@
+"""`pretrain`: the door to both solvers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array
+from .backends import get_backend
+from .budget import exact_plan, features_plan, memory_budget
+from .exact import solve_exact
+from .features import Features
+from .inputs import Data, FitNumbers, as_data, check_fit_numbers
+from .kernels import Function, Kernel, Precomputed, as_kernel
+from .moments import Moments
+from .representation import Representation
+from .samples import Samples
+from .spectrum import TOLERANCE
+
+__all__ = ["pretrain"]
+
+
+def pretrain(
+    views: Any,
+    model: Any,
+    n_components: int,
+    *,
+    reg: float,
+    beta: float = 1.0,
+    unbiased: bool = True,
+    center: bool = False,
+    sample_weight: Any = None,
+    groups: Any = None,
+    backend: str | None = None,
+    memory: int | str | None = None,
+) -> Representation:
+    r"""The exact minimiser of the regularised VICReg (spectral contrastive) risk over a kernel's or features' functions.
+
+    Minimises over psi = Theta phi(.) with k components
+
+        beta E||psi(xi) - psi(xi')||^2 + ||E[psi psi^T] - I||_F^2 + 2 reg ||Theta||^2,
+
+    xi, xi' two views of one sample (beta = 1: the spectral contrastive loss; beta = 0: kernel PCA).  With eigenpairs
+    (mu_i, f_i) of T_reg = (1 - beta) I + beta T - reg K^-1 the minimiser is psi_i = sqrt(max(mu_i, 0)) f_i and the
+    minimum k - sum_i max(mu_i, 0)^2 (Cabannes, Kiani, Balestriero, LeCun, Bietti 2023, section 2).
+
+    * A kernel is solved **exactly**.  With v = F / sqrt(N), Khat = K / N, gamma = 1 - mu, the eigen-equation
+      (beta (I - T) + reg Khat^-1) v = gamma v is inverted by Woodbury's identity on I - T = Q Q^T, Q the within-sample
+      contrasts: (1/reg) [Khat - Khat Q (Q^T Khat Q + (reg/beta) I)^-1 Q^T Khat] v = v / gamma: one Cholesky factorisation of
+      size n (m - 1), no inverse of K.  Memory about 8 N^2 (1 - 1/m + 1/m^2) bytes.
+    * **Features** are solved through their moments, Sigma c = (1/gamma) (beta Delta + reg I) c (`sslcore.Moments`): memory
+      O(r^2 + block) for any number of views.
+
+    Parameters
+    ----------
+    views : array (n, m, d), `sslcore.Views`, or array (N, d) with ``groups``
+        m >= 2 views of each of n samples.  float32 data are computed in float32.  A ``np.memmap`` is read by blocks
+        (feature models).  For `Precomputed`: the Gram matrix, (n, m, n m) or (N, N) with ``groups``.
+    model : Kernel, callable or Features
+        See `sslcore.kernels` and `sslcore.features`.
+    n_components : int
+        k, at most N (exact) or r (features).
+    reg : float
+        lambda > 0, the weight of the norm.  (0 is allowed for `Identity` features with a positive definite Sigma.)
+    beta : float
+        >= 0, the weight of the invariance.
+    unbiased : bool
+        Average T over pairs of distinct views, so that it converges to the population's for fixed m; False:
+        over all pairs, as the authors' code does.
+    center : bool
+        Use the covariance in place of the second moment: an unpenalised intercept.
+    sample_weight : array (n,), (n, m), or (N,) with groups, optional
+        Positive weights; of each view, or the same for all views of a sample.
+    groups : array (N,), optional
+        The sample of each row of ``views``; samples may have different numbers of views, in any order.
+    backend : {"numba", "cupy"}, optional
+        Override of the arrays' own.
+    memory : int or str, optional
+        Budget, in bytes or as "8GB"; default: what the machine has left.
+
+    Returns
+    -------
+    Representation
+
+    Raises
+    ------
+    ValueError, TypeError
+        Input that is not as described; constant data.
+    MemoryBudgetError
+        Before anything is allocated, with the numbers.
+    NotPositiveSemidefiniteError
+        The kernel is not positive semi-definite; the error names an eigenvalue.
+    CertificateError
+        An active component misses its tolerance: reg is below the rounding of the kernel matrix.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> x = sslcore.datasets.half_moons(300, seed=0)
+    >>> views = sslcore.augmentations.GaussianNoise(0.1).views(x, 2, seed=0)
+    >>> rep = sslcore.pretrain(views, sslcore.kernels.Exponential(0.2), n_components=5, reg=1e-5)
+    >>> rep.n_active, rep(x).shape, bool(rep.certificate.worst < 1e-8)
+    (5, (300, 5), True)
+    """
+    engine = get_backend(None if hasattr(views, "augmentation") else views, backend=backend)
+    single = isinstance(beta, int | float) and beta == 0
+    data = as_data(views, groups, sample_weight, single_views=single)
+    budget = memory_budget(memory)
+    if isinstance(model, Features):
+        r = model.n_features(data.d)
+        numbers = check_fit_numbers(n_components, r, "features", reg, beta, unbiased, center, zero_reg=True)
+        features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views).require(budget)
+        moments = Moments(model.fit(data.views), backend=backend)
+        moments.add(data, engine)
+        rep = moments.solve(n_components, reg=reg, beta=beta, unbiased=unbiased, center=center)
+        return replace(rep, training=data.views)
+    return _exact(data, as_kernel(model), n_components, (reg, beta, unbiased, center), budget, engine)
+
+
+def _exact(
+    data: Data, kernel: Kernel, n_components: Any, numbers_in: tuple[Any, ...], budget: int, engine: Any
+) -> Representation:
+    numbers = check_fit_numbers(n_components, data.n_views, "views", *numbers_in)
+    if isinstance(kernel, Precomputed) and data.d != data.n_views:
+        raise ValueError(
+            f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, found {data.d}"
+        )
+    n, n_contrasts = (data.n, data.n_contrasts) if numbers.beta > 0 else (data.n_views, 0)
+    plan = exact_plan(n, n_contrasts, data.d, numbers.k, data.dtype.itemsize, checked=not kernel.trusted)
+    plan.require(budget)
+    points = data.materialize()
+    _refuse_constant(points)
+    if not kernel.trusted:
+        _require_symmetric(kernel, points, engine)
+    samples = data.samples(engine)
+    solved = samples if numbers.beta > 0 else Samples.from_groups(np.arange(data.n_views), engine, data.weight)
+    ordered = points if solved.identity_order or isinstance(kernel, Precomputed) else points[solved.order]
+    spectrum, values = solve_exact(
+        kernel, ordered, solved, numbers, engine=engine, tolerance=TOLERANCE[data.dtype], planned_bytes=plan.bytes
+    )
+    centres = None if isinstance(kernel, Precomputed) else points.copy()
+    values = values.reshape(*data.shape, numbers.k)
+    return Representation.from_spectrum(spectrum, kernel, numbers, centres=centres, values=values)
+
+
+def _refuse_constant(points: Array) -> None:
+    if bool((points[0] == points[-1]).all()) and bool((points == points[0]).all()):
+        raise ValueError("the data are constant: all views are the same point, and there is nothing to represent")
+
+
+def _require_symmetric(kernel: Kernel, points: Array, engine: Any) -> None:
+    """The solver reads each pair once, so it would not see that a matrix or a function is not symmetric."""
+    if isinstance(kernel, Function):
+        some = points[:: max(1, len(points) // 64)]
+        values = kernel(some, some.copy())
+        matrices = [(values, values.T)]
+    else:
+        step = max(1, (8 << 20) // len(points))
+        matrices = [(points[s : s + step], points[:, s : s + step].T) for s in range(0, len(points), step)]
+    for rows, columns in matrices:
+        error = float(engine.xp.abs(rows - columns).max())
+        size = float(engine.xp.abs(rows).max())
+        if error > 1e3 * float(engine.xp.finfo(points.dtype).eps) * size:
+            raise ValueError(f"the kernel matrix must be symmetric, found entries that differ from their mirror by {error:.3g}")

@@ -1,0 +1,279 @@
+"""Linear probes: how much of a target a frozen representation explains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, as_array, check_choice, check_finite, check_scalar
+from .backends import get_backend
+
+__all__ = ["RidgeProbe", "ridge_probe"]
+
+
+@dataclass(frozen=True, eq=False)
+class RidgeProbe:
+    """A fitted ridge probe, made by :func:`ridge_probe`.
+
+    Attributes
+    ----------
+    coef : array of shape (k, t)
+        Weights, float64; t is the number of targets, or of classes.
+    intercept : array of shape (t,)
+        Intercepts, zero without them.
+    reg : float
+        The penalty used: the one of least leave-one-out error.
+    regs : array of shape (r,)
+        The penalties tried.
+    loo_errors : array of shape (r,)
+        Leave-one-out error of each: mean squared error, or share of wrong classes.
+    loo_squared_errors : array of shape (r,)
+        Leave-one-out mean squared error of each (for classes, on the one-hot targets).
+    loo_decisions : array of shape (n, t)
+        At ``reg``, the decision function at each sample of the probe fitted without that sample.
+    classes : array of shape (t,) or None
+        The sorted classes; None for regression.
+    """
+
+    coef: Array
+    intercept: Array
+    reg: float
+    regs: Array
+    loo_errors: Array
+    loo_squared_errors: Array
+    loo_decisions: Array
+    classes: Array | None
+    _flat_target: bool = field(repr=False)
+
+    def decision_function(self, z: Array) -> Array:
+        """Return z coef + intercept, of shape (n, t), in the dtype of ``z`` (n, k)."""
+        z = as_array(z, "z", ndim=2, shape_hint="(n, k)")
+        if z.shape[1] != self.coef.shape[0]:
+            raise ValueError(f"z must have {self.coef.shape[0]} components as in the fit, found shape {z.shape}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            decision = (z @ self.coef + self.intercept).astype(z.dtype, copy=False)
+        if not check_finite(decision):
+            raise OverflowError(f"the probe's output is too large for {z.dtype}; rescale z")
+        return decision
+
+    def predict(self, z: Array) -> Array:
+        """Predict classes (n,), or targets in the shape they had in the fit: (n,) or (n, t)."""
+        decision = self.decision_function(z)
+        if self.classes is not None:
+            return self.classes[decision.argmax(axis=1)]
+        return decision[:, 0] if self._flat_target else decision
+
+    def score(self, z: Array, y: Array) -> float:
+        """Accuracy, or coefficient of determination R^2 averaged over the targets.
+
+        R^2 = 1 - sum (y - prediction)^2 / sum (y - mean y)^2; a constant target counts 1 if it is
+        predicted exactly, else 0.
+        """
+        prediction = self.predict(z)
+        if self.classes is not None:
+            labels = _labels(y, len(prediction))
+            return float(np.mean(prediction == labels))
+        target = _targets(y, len(prediction))
+        prediction = prediction.reshape(len(prediction), -1)
+        if target.shape != prediction.shape:
+            raise ValueError(f"y must have {prediction.shape[1]} targets as in the fit, found shape {np.shape(y)}")
+        # relative to the largest deviation, so that no square overflows or underflows
+        deviation = target - target.mean(axis=0)
+        residual = target - prediction
+        unit = abs(deviation).max(axis=0)
+        constant = unit == 0.0
+        unit[constant] = 1.0
+        lost = ((residual / unit) ** 2).sum(axis=0)
+        total = ((deviation / unit) ** 2).sum(axis=0)
+        total[constant] = 1.0
+        r2 = 1.0 - lost / total
+        r2[constant] = lost[constant] == 0.0
+        return float(r2.mean())
+
+
+def ridge_probe(
+    z: Array,
+    y: Array,
+    reg: float | Sequence[float],
+    fit_intercept: bool = True,
+    *,
+    task: str = "auto",
+) -> RidgeProbe:
+    """Ridge regression or classification on a frozen representation, with exact leave-one-out errors.
+
+    min over w, b of (1/n) sum_i ||w^T z_i + b - y_i||^2 + reg ||w||^2; the intercept b is not penalised.
+    Classes are regressed on as one-hot vectors, and predicted by the largest output.
+
+    Parameters
+    ----------
+    z : array of shape (n, k)
+        Representation of n >= 2 samples.
+    y : array of shape (n,) or (n, t)
+        Targets, or labels of shape (n,): integers, booleans or strings.
+    reg : float or sequence of floats
+        Penalty, positive.  Of several, the one of least leave-one-out error is taken (ties: the least
+        leave-one-out squared error, then the first given).
+    fit_intercept : bool, default True
+        Fit b; otherwise b = 0.
+    task : {"auto", "regression", "classification"}
+        "auto": floating-point ``y`` is regression, anything else classification.
+
+    Returns
+    -------
+    RidgeProbe
+        With ``predict``, ``decision_function`` and ``score``.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, an entry is not finite, n < 2, ``reg`` is not positive (reg = 0 has no unique
+        solution when the components are dependent: take a small one), or there is one class only.
+    OverflowError
+        If the solution or an error is too large for float64.
+
+    Notes
+    -----
+    With z centred, Z = U S V^T and n reg kept in the refits, the residual at sample i of the probe fitted
+    without i is (y - H y)_i / (1 - H_ii), H = 1 1^T/n + U S^2/(S^2 + n reg) U^T (without intercept: no 1/n).
+    Numerator and denominator are computed from the complement of H, U (n reg/(S^2 + n reg)) U^T plus what
+    is orthogonal to U and 1, so they are exact also where the probe interpolates.  Singular values below
+    the rounding error of the largest count as zero.
+
+    One decomposition, O(n k min(n, k)), serves all of ``reg``: each costs O(n (k + t)) and a product.
+
+    References
+    ----------
+    Allen, *The relationship between variable selection and data augmentation and a method for
+    prediction*, Technometrics 1974 (PRESS); Golub, Heath, Wahba, Technometrics 1979.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.probing import ridge_probe
+    >>> z = np.arange(8.0)[:, None]
+    >>> probe = ridge_probe(z, 3 * z[:, 0] + 1, reg=[1e-6, 1.0])
+    >>> probe.reg, probe.predict([[10.0]]).round(3)
+    (1e-06, array([31.]))
+    >>> ridge_probe(z, ["low"] * 4 + ["high"] * 4, reg=1e-3).predict([[0.5], [6.0]])
+    array(['low', 'high'], dtype='<U4')
+    """
+    z = as_array(z, "z", ndim=2, shape_hint="(n, k)")
+    n = z.shape[0]
+    if n < 2:
+        raise ValueError(f"z must hold at least 2 samples, for leave-one-out errors, found shape {z.shape}")
+    regs = _penalties(reg)
+    check_choice(task, "task", ("auto", "regression", "classification"))
+    if task == "auto":
+        task = "regression" if np.asarray(y).dtype.kind in "fc" else "classification"
+
+    xp = get_backend(z).xp
+    classes = None
+    if task == "classification":
+        classes, indices = np.unique(_labels(y, n), return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y must hold at least 2 classes, found only {classes[0]!r}")
+        target = xp.eye(len(classes))[indices]
+    else:
+        target = _targets(y, n)
+
+    with np.errstate(all="ignore"):
+        z_mean, u, s, v = _decompose(z, fit_intercept)
+        y_mean = target.mean(axis=0) if fit_intercept else xp.zeros(target.shape[1])
+        projection = u.T @ (target - y_mean)
+        if n == len(s) + fit_intercept:  # U and 1 span everything: the rest is zero, not rounding noise
+            rest, rest_leverage = xp.zeros(target.shape), xp.zeros((n, 1))
+        else:
+            rest = target - y_mean - u @ projection
+            rest_leverage = xp.maximum(1.0 - fit_intercept / n - xp.sum(u**2, axis=1, keepdims=True), 0.0)
+
+        root = xp.sqrt(n * regs)  # (r,); every square is taken of a ratio, so the scale of z is free
+        shrinkage = (root / xp.hypot(s[:, None], root)) ** 2  # (rank, r)
+        complement = rest_leverage + u**2 @ shrinkage  # 1 - H_ii, (n, r)
+
+        def loo_residual(i: int) -> Array:
+            return (rest + u @ (shrinkage[:, i, None] * projection)) / complement[:, i, None]
+
+        squared_errors, errors = np.empty(len(regs)), np.empty(len(regs))
+        for i in range(len(regs)):
+            residual = loo_residual(i)
+            errors[i] = squared_errors[i] = float(xp.mean(residual**2))
+            if classes is not None:
+                errors[i] = np.mean((target - residual).argmax(axis=1) != indices)
+        best = int(np.lexsort((squared_errors, errors))[0])
+
+        scale = xp.hypot(s, root[best])
+        coef = v @ ((s / scale / scale)[:, None] * projection)
+        intercept = y_mean - z_mean @ coef
+    probe = RidgeProbe(
+        coef=coef,
+        intercept=intercept,
+        reg=float(regs[best]),
+        regs=regs,
+        loo_errors=errors,
+        loo_squared_errors=squared_errors,
+        loo_decisions=(target - loo_residual(best)).astype(z.dtype, copy=False),
+        classes=classes,
+        _flat_target=np.ndim(y) == 1,
+    )
+    results = (probe.coef, probe.intercept, probe.loo_squared_errors, probe.loo_decisions)
+    if not all(check_finite(result) for result in results):
+        raise OverflowError("the probe's solution or its errors are too large to be represented; rescale z and y")
+    return probe
+
+
+def _decompose(z: Array, centre: bool) -> tuple[Array, Array, Array, Array]:
+    """Mean (or zero), and U, S, V of the centred z = U diag(S) V^T in float64, up to its numerical rank."""
+    xp = get_backend(z).xp
+    n, k = z.shape
+    mean = xp.zeros(k)
+    centred = z.astype(np.float64)
+    if centre:
+        # twice: the first mean is off by a rounding of z, which a nearly constant component would feel
+        for _ in range(2):
+            shift = centred.mean(axis=0)
+            centred -= shift
+            mean += shift
+    if n >= 2 * k:
+        # U from Z V/S instead of from the SVD saves most of the time; where S is so small that U is
+        # inaccurate, the SVD's would be too (both are exact for a Z moved by rounding errors)
+        _, s, vt = xp.linalg.svd(xp.linalg.qr(centred, mode="r"), full_matrices=False)
+        u = None
+    else:
+        u, s, vt = xp.linalg.svd(centred, full_matrices=False)
+    rank = int(xp.sum(s > max(n, k) * np.finfo(np.float64).eps * s[0]))
+    s, v = s[:rank], vt[:rank].T
+    u = centred @ v / s if u is None else u[:, :rank]
+    return mean, u, s, v
+
+
+def _penalties(reg: Any) -> Array:
+    values = list(reg) if np.ndim(reg) == 1 else [reg]
+    if not values:
+        raise ValueError("reg must be a number or a sequence of numbers, found an empty one")
+    return np.array([check_scalar(value, "reg", minimum=0.0, strict=True) for value in values])
+
+
+def _targets(y: Array, n: int) -> Array:
+    """Targets as a float64 array (n, t)."""
+    y = as_array(y, "y", ndim=(1, 2), shape_hint="(n,) or (n, t)").astype(np.float64, copy=False)
+    if y.shape[0] != n:
+        raise ValueError(f"z and y must have the same length, found {n} and {y.shape[0]}")
+    return y.reshape(n, -1)
+
+
+def _labels(y: Array, n: int) -> Array:
+    """Labels as an array (n,)."""
+    y = np.asarray(y)
+    if y.dtype.kind not in "iubUSf":
+        raise TypeError(
+            f"y must hold integer, boolean or string labels, found dtype {y.dtype}; "
+            f"convert it first, for example with numpy.asarray(y).astype(str)"
+        )
+    if y.ndim != 1:
+        raise ValueError(f"labels y must have one dimension (n,), found shape {y.shape}; or task='regression'")
+    if len(y) != n:
+        raise ValueError(f"z and y must have the same length, found {n} and {len(y)}")
+    return as_array(y, "y", ndim=1) if y.dtype.kind == "f" else y

@@ -1,0 +1,196 @@
+"""The result of a fit: k functions that can be evaluated anywhere, their spectrum, and the evidence for them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, as_array, check_same_width
+from .augmentations import Views
+from .backends import get_backend
+from .features import Features
+from .gram import kernel_product
+from .inputs import FitNumbers
+from .kernels import Kernel
+from .spectrum import Certificate, Spectrum
+
+__all__ = ["Representation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    r"""The minimiser psi = (sqrt(max(mu_i, 0)) f_i), i = 1..k, of the penalised VICReg risk (`sslcore.pretrain`).
+
+    Attributes
+    ----------
+    eigenvalues : (k,)
+        mu_i = 1 - gamma_i, decreasing; -inf beyond the numerical rank.
+    gamma : (k,)
+        1 - mu_i as computed: keeps its digits where mu_i rounds to 1.
+    invariance : (k,)
+        <f_i, (I - T) f_i>, half the mean squared distance between views: gamma = beta invariance + reg norms.
+    norms : (k,)
+        ||f_i||_H^2.
+    coefficients : (N, k) or (r, k)
+        alpha, with f_i = sum_a alpha_ai k(., xi_a) + intercept_i over the N training views, or c with
+        f_i = <c_i, phi(.)> + intercept_i over the features.
+    intercept : (k,)
+        0 unless ``center``.
+    centres : (N, d) or None
+        The training views (kernels of points only).
+    model : Kernel or Features
+    reg, beta, unbiased, center
+        What was asked for.
+    certificate : Certificate
+        Residuals, eigengap, rank, time and memory.
+    training : views or None
+        What `embedding` is evaluated on (feature models).
+    values : array or None
+        Unit eigenfunctions at the training views (kernel models).
+    """
+
+    gamma: Array
+    invariance: Array
+    norms: Array
+    coefficients: Array
+    intercept: Array
+    centres: Array | None
+    model: Kernel | Features
+    reg: float
+    beta: float
+    unbiased: bool
+    center: bool
+    certificate: Certificate
+    training: Any = field(default=None, repr=False)
+    values: Array | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_spectrum(
+        cls,
+        spectrum: Spectrum,
+        model: Kernel | Features,
+        numbers: FitNumbers,
+        *,
+        centres: Array | None = None,
+        training: Any = None,
+        values: Array | None = None,
+    ) -> Representation:
+        """Put a solver's result together; ``values`` are those of the unit eigenfunctions at the training views."""
+        return cls(
+            spectrum.gamma,
+            spectrum.invariance,
+            spectrum.norms,
+            spectrum.coefficients,
+            spectrum.intercept,
+            centres,
+            model,
+            numbers.reg,
+            numbers.beta,
+            numbers.unbiased,
+            numbers.center,
+            spectrum.certificate,
+            training,
+            values,
+        )
+
+    def __repr__(self) -> str:
+        top = ", ".join(f"{mu:.4f}" for mu in self.eigenvalues[:4])
+        more = ", ..." if self.n_components > 4 else ""
+        return (
+            f"Representation({self.n_components} components, {self.n_active} active, eigenvalues [{top}{more}], "
+            f"risk {self.risk:.6g}, {self.certificate.algorithm})"
+        )
+
+    @property
+    def n_components(self) -> int:
+        """The number k asked for."""
+        return len(self.gamma)
+
+    @property
+    def eigenvalues(self) -> Array:
+        """mu = 1 - gamma."""
+        return 1.0 - self.gamma
+
+    @property
+    def n_active(self) -> int:
+        """Number of components with mu > 0: the rest are zero (collapsed)."""
+        return int((self.gamma < 1).sum())
+
+    @property
+    def risk(self) -> float:
+        """The penalised risk at the minimum, k - sum_i max(mu_i, 0)^2 (Cabannes et al. 2023, section 2).
+
+        That is the biased VICReg risk of the training views plus 2 reg ||Theta||^2, at beta for a biased fit and at
+        beta m/(m-1) for an unbiased one.
+        """
+        return float(self.n_components - (self._scale() ** 4).sum())
+
+    @property
+    def embedding(self) -> Array:
+        """psi at the training views, (n, m, k), or (N, k) for a fit with groups."""
+        if self.values is not None:
+            return self.values * self._scale().astype(self.values.dtype)
+        if self.training is None:
+            raise ValueError("the training views are not known here (made from Moments); call transform(x) on points")
+        return self.transform(self.training)
+
+    def _scale(self) -> Array:
+        """sqrt(max(mu, 0))."""
+        return np.clip(1.0 - self.gamma, 0.0, None) ** 0.5
+
+    def __call__(self, x: Any) -> Array:
+        """`transform` with the default scaling."""
+        return self.transform(x)
+
+    def transform(self, x: Any, scale: bool = True, *, backend: str | None = None) -> Array:
+        """psi(x), in blocks: memory O(block).
+
+        Parameters
+        ----------
+        x : array (n, d), views (n, m, d) or `Views`
+            For `Precomputed` the kernel values (n, N) against the training views, in their order.
+        scale : bool
+            False: the unit eigenfunctions f_i instead of sqrt(max(mu_i, 0)) f_i.
+
+        Returns
+        -------
+        array (n, k) or (n, m, k)
+        """
+        if isinstance(x, Views):
+            rows = max(1, 65536 // x.n_views)
+            parts = [self.transform(x.block(s, min(s + rows, len(x))), scale) for s in range(0, len(x), rows)]
+            return np.concatenate(parts)
+        x = as_array(x, "x", ndim=(2, 3), shape_hint="(n, d) or (n, m, d)", finite=not isinstance(x, np.memmap))
+        points = x.reshape(-1, x.shape[-1])
+        weights, intercept = self.coefficients, self.intercept
+        if scale:
+            weights, intercept = weights * self._scale(), intercept * self._scale()
+        engine = get_backend(points, weights, backend=backend)
+        dtype = points.dtype
+        weights = weights.astype(dtype)
+        if isinstance(self.model, Features):
+            features = self.model.prepare(points.shape[1], dtype, engine)
+            values = engine.xp.empty((len(points), self.n_components), dtype)
+            for start in range(0, len(points), 4096):
+                engine.xp.matmul(features(points[start : start + 4096]), weights, out=values[start : start + 4096])
+        elif self.centres is None:
+            if points.shape[1] != len(weights):
+                raise ValueError(
+                    f"x must hold the kernel values against the {len(weights)} training views, found shape {x.shape}"
+                )
+            values = points @ weights
+        else:
+            check_same_width(points, self.centres, "x", "the training views")
+            values = kernel_product(self.model, points, self.centres.astype(dtype, copy=False), weights, backend=backend)
+        values += intercept.astype(dtype)
+        return values.reshape(*x.shape[:-1], self.n_components)
+
+    def linear_head(self) -> tuple[Array, Array]:
+        """(W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models."""
+        if not isinstance(self.model, Features):
+            raise TypeError("a kernel model has no finite linear head; fit a feature model, such as sslcore.features.Nystrom")
+        scale = self._scale()
+        return (self.coefficients * scale).T.copy(), self.intercept * scale
+

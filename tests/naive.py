@@ -1,0 +1,246 @@
+"""One oracle for each public function, too simple to be wrong: loops, formulas, no speed.
+
+Sections are in the order of the library's modules.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+# ---------------------------------------------------------------- kernels and Gram matrices
+
+# ---------------------------------------------------------------- augmentations
+
+
+def philox(counter, key):
+    """Philox4x32-10 (Salmon et al., SC 2011) on Python integers."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 % 2**32, (p0 >> 32) ^ c3 ^ k1, p0 % 2**32
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    return c0, c1, c2, c3
+
+
+def view_words(draw, block=0):
+    """The four words of a draw block; ``draw`` is (seed, sample, view, stage)."""
+    seed, sample, view, stage = draw
+    return philox((block, view, sample % 2**32, (sample >> 32) + (stage << 24)), (seed % 2**32, seed >> 32))
+
+
+def coordinate_words(draw, d):
+    """Lane and block of each coordinate: (all four words of its block, its lane)."""
+    blocks = math.ceil(d / 4)
+    return [(view_words(draw, j % blocks), j // blocks) for j in range(d)]
+
+
+def box_muller(u, v):
+    r = math.sqrt(-2 * math.log((u + 0.5) / 2**32))
+    angle = (v % 2**30 - 2**29 + 0.5) / 2**32 * 2 * math.pi
+    pair = r * math.cos(angle), r * math.sin(angle)
+    if v >> 30 & 1:
+        pair = pair[1], pair[0]
+    return (-pair[0], -pair[1]) if v >> 31 else pair
+
+
+def gaussian_noise(a, x, draw):
+    z = []
+    for words, lane in coordinate_words(draw, len(x)):
+        pair = box_muller(words[0], words[1]) if lane < 2 else box_muller(words[2], words[3])
+        z.append(pair[lane % 2])
+    return [xj + a.scale * zj for xj, zj in zip(x, z, strict=True)]
+
+
+def bit_flip(a, x, draw):
+    words = coordinate_words(draw, len(x))
+    return [-xj if w[lane] < round(a.p * 2**32) else xj for xj, (w, lane) in zip(x, words, strict=True)]
+
+
+def resample(a, x, draw):
+    y = []
+    for xj, (w, lane) in zip(x, coordinate_words(draw, len(x)), strict=True):
+        called = w[lane] // 2 < round(a.p * 2**31)
+        y.append((-1.0 if w[lane] % 2 else 1.0) if called else xj)
+    return y
+
+
+def affine(a, x, draw):
+    height, width, channels = (*a.image_shape, 1)[:3]
+    image = np.asarray(x, dtype=float).reshape(height, width, channels)
+    u = [(w + 0.5) / 2**32 for w in view_words(draw)]
+    theta = math.radians(a.rotation) * (2 * u[0] - 1)
+    zeta = a.zoom ** (1 - 2 * u[1])
+    down, right = (a.shift * (2 * ui - 1) for ui in u[2:])
+    centre = (height - 1) / 2, (width - 1) / 2
+
+    def pixel(r, q):
+        return image[r, q] if 0 <= r < height and 0 <= q < width else np.zeros(channels)
+
+    view = np.empty_like(image)
+    for r in range(height):
+        for q in range(width):
+            dy, dx = r - centre[0] - down, q - centre[1] - right
+            y = centre[0] + (math.cos(theta) * dy + math.sin(theta) * dx) / zeta
+            z = centre[1] + (math.cos(theta) * dx - math.sin(theta) * dy) / zeta
+            i, j = math.floor(y), math.floor(z)
+            s, t = y - i, z - j
+            view[r, q] = (
+                (1 - s) * (1 - t) * pixel(i, j)
+                + (1 - s) * t * pixel(i, j + 1)
+                + s * (1 - t) * pixel(i + 1, j)
+                + s * t * pixel(i + 1, j + 1)
+            )
+    return view.ravel()
+
+
+def horizontal_flip(a, x, draw):
+    image = np.asarray(x).reshape(*a.image_shape[:2], -1)
+    flipped = view_words(draw)[0] < round(a.p * 2**32)
+    return (image[:, ::-1] if flipped else image).ravel()
+
+
+def cutout(a, x, draw):
+    image = np.array(x).reshape(*a.image_shape[:2], -1)
+    words = view_words(draw)
+    top, left = (w * (side - a.size + 1) // 2**32 for w, side in zip(words, a.image_shape[:2], strict=False))
+    for r in range(top, top + a.size):
+        for q in range(left, left + a.size):
+            image[r, q] = 0
+    return image.ravel()
+
+
+def compose(a, x, draw):
+    """The parts of a flat Compose; the place of a part numbers its draws."""
+    *rest, stage = draw
+    for i, part in enumerate(a.parts):
+        x = AUGMENTATIONS[type(part).__name__](part, x, (*rest, stage + i))
+    return x
+
+
+AUGMENTATIONS = {
+    "Affine": affine,
+    "BitFlip": bit_flip,
+    "Compose": compose,
+    "Cutout": cutout,
+    "GaussianNoise": gaussian_noise,
+    "HorizontalFlip": horizontal_flip,
+    "Resample": resample,
+}
+
+
+def views(a, x, n_views, seed, first=0):
+    oracle = AUGMENTATIONS[type(a).__name__]
+    return np.array([[oracle(a, row, (seed, first + i, v, 0)) for v in range(n_views)] for i, row in enumerate(x)])
+
+
+# ---------------------------------------------------------------- exact and feature solvers
+
+# ---------------------------------------------------------------- risks
+
+
+def vicreg(z, beta=1.0, unbiased=False):
+    """Average over all pairs (views a, b of one sample; views of two samples); unbiased: over different ones.
+
+    ||E[psi psi^T] - I||^2 = E[(psi . psi'')^2] - 2 E||psi||^2 + k with psi'' independent of psi.
+    """
+    n, m, k = z.shape
+    z = z.astype(np.float64)
+    attraction, pairs = 0.0, 0
+    for i in range(n):
+        for a in range(m):
+            for b in range(m):
+                if a != b or not unbiased:
+                    attraction += sum((z[i, a, c] - z[i, b, c]) ** 2 for c in range(k))
+                    pairs += 1
+    repulsion, couples = 0.0, 0
+    for i in range(n):
+        for j in range(n):
+            if i == j and unbiased:
+                continue
+            for a in range(m):
+                for b in range(m):
+                    repulsion += sum(z[i, a, c] * z[j, b, c] for c in range(k)) ** 2
+                    couples += 1
+    energy = sum(z[i, a, c] ** 2 for i in range(n) for a in range(m) for c in range(k)) / (n * m)
+    return beta * attraction / pairs + repulsion / couples - 2.0 * energy + k
+
+
+def spectral_contrastive(z, unbiased=False):
+    """-2 E[psi . psi'] + E[(psi . psi'')^2], over the same pairs."""
+    n, m, _ = z.shape
+    z = z.astype(np.float64)
+    positives = [z[i, a] @ z[i, b] for i in range(n) for a in range(m) for b in range(m) if a != b or not unbiased]
+    negatives = [
+        (z[i, a] @ z[j, b]) ** 2
+        for i in range(n)
+        for j in range(n)
+        for a in range(m)
+        for b in range(m)
+        if i != j or not unbiased
+    ]
+    return -2.0 * sum(positives) / len(positives) + sum(negatives) / len(negatives)
+
+
+def vicreg_hinge(z, similarity=25.0, variance=25.0, covariance=1.0, target_std=1.0, eps=1e-4):
+    """Equations 1 to 6 of the paper for two views; a mean over pairs of the two-view loss for more."""
+    n, m, k = z.shape
+    total, pairs = 0.0, 0
+    for a in range(m):
+        for b in range(a + 1, m):
+            loss = similarity * sum(np.sum((z[i, a] - z[i, b]) ** 2) for i in range(n)) / n
+            for view in (z[:, a], z[:, b]):
+                mean = view.mean(axis=0)
+                for j in range(k):
+                    for c in range(k):
+                        cov = sum((view[i, j] - mean[j]) * (view[i, c] - mean[c]) for i in range(n)) / (n - 1)
+                        if j == c:
+                            loss += variance * max(0.0, target_std - math.sqrt(cov + eps)) / k
+                        else:
+                            loss += covariance * cov**2 / k
+            total, pairs = total + loss, pairs + 1
+    return total / pairs
+
+
+def barlow_twins(z, redundancy=5e-3, eps=1e-5):
+    """The paper's pseudocode, for each ordered pair of views."""
+    n, m, k = z.shape
+    total, pairs = 0.0, 0
+    for a in range(m):
+        for b in range(m):
+            if a == b:
+                continue
+            y = [(v - v.mean(axis=0)) / np.sqrt(v.var(axis=0) + eps) for v in (z[:, a], z[:, b])]
+            for j in range(k):
+                for c in range(k):
+                    r = sum(y[0][i, j] * y[1][i, c] for i in range(n)) / n
+                    total += (1.0 - r) ** 2 if j == c else redundancy * r**2
+            pairs += 1
+    return total / pairs
+
+
+# ---------------------------------------------------------------- probing
+
+
+def ridge(z, y, penalty, fit_intercept):
+    """Weights and intercept minimising sum_i ||w^T z_i + b - y_i||^2 + penalty ||w||^2, by its normal equations."""
+    n, k = z.shape
+    extended = np.hstack([z, np.ones((n, 1))]) if fit_intercept else z
+    identity = np.eye(extended.shape[1])
+    if fit_intercept:
+        identity[k, k] = 0.0
+    solution = np.linalg.solve(extended.T @ extended + penalty * identity, extended.T @ y)
+    return solution[:k], solution[k] if fit_intercept else np.zeros(y.shape[1])
+
+
+def leave_one_out(z, y, penalty, fit_intercept):
+    """Prediction at each sample of the ridge fitted on the others, with the same penalty on the sum."""
+    n = len(z)
+    out = np.empty_like(y)
+    for i in range(n):
+        keep = np.arange(n) != i
+        weights, intercept = ridge(z[keep], y[keep], penalty, fit_intercept)
+        out[i] = z[i] @ weights + intercept
+    return out
