@@ -1,17 +1,19 @@
 """Risk and gradient of n = 10^5 samples, two views, k = 64, beside one pass of z^T z in the same run.
 
-``python -m bench.risk``
+z^T z (NumPy) is the least that the covariance term needs; the gradient has to read z again and write as much.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from sslcore.risk import vicreg
+
+from . import rates
+from .report import Row, require
+from .timing import Task, measure
 
 
 def check() -> float:
@@ -34,46 +36,30 @@ def check() -> float:
     return float(max(errors))
 
 
-def best_times(functions: dict[str, Callable[[], Any]], repeat: int) -> dict[str, float]:
-    """Least time of each, the functions taking turns so that a slow moment of the machine hits all."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():  # compiles, and wakes the threads
-        function()
-    for _ in range(repeat):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            times[name].append(time.perf_counter() - start)
-    return {name: min(values) for name, values in times.items()}
-
-
-def run(n: int = 100_000, m: int = 2, k: int = 64, repeat: int = 9) -> dict[str, Any]:
-    """Check, then time; ``ratio_*`` is the time over that of one ``z.T @ z``."""
-    error = check()
-    if not error < 1e-12:
-        raise AssertionError(f"vicreg is wrong by {error:.1e}")
+def run(quick: bool = False) -> dict[str, Any]:
+    """Time of value and gradient, both estimators, over that of one ``z.T @ z``."""
+    n, m, k = (10_000 if quick else 100_000), 2, 64
+    error = require("value and gradient against sums over all pairs, small case", check(), 1e-12)
     z = np.random.default_rng(0).standard_normal((n, m, k))
     rows = z.reshape(n * m, k)
-    seconds = best_times(
-        {
-            "product": lambda: rows.T @ rows,
-            "biased": lambda: vicreg(z, return_grad=True),
-            "unbiased": lambda: vicreg(z, unbiased=True, return_grad=True),
-        },
-        repeat,
+    tasks = {
+        "product": Task(lambda: rows.T @ rows, bytes=z.nbytes, flops=2.0 * n * m * k * k),
+        "biased": Task(lambda: vicreg(z, return_grad=True), bytes=3 * z.nbytes),  # read twice, gradient written
+        "unbiased": Task(lambda: vicreg(z, unbiased=True, return_grad=True), bytes=3 * z.nbytes),
+        "copy": rates.copy(),
+    }
+    times = measure(tasks, 5 if quick else 21)
+    ratios = {name: times[name].best / times["product"].best for name in ("biased", "unbiased")}
+    copy = times["copy"].gb_per_s
+    for name in ("product", "biased", "unbiased"):
+        t = times[name]
+        print(f"  {name:<9} {t.ms:7.1f} ms  {t.gb_per_s:5.1f} GB/s, {t.gb_per_s / copy:.0%} of a one-thread copy")
+    print(f"  ratios {ratios['biased']:.2f} (biased), {ratios['unbiased']:.2f} (unbiased)")
+    row = Row(
+        f"risk and gradient, n = {n}, m = {m}, k = {k}, biased / unbiased",
+        "at most 4 times one z^T z",
+        f"{ratios['biased']:.2f} / {ratios['unbiased']:.2f} times ({times['biased'].ms:.0f} ms)",
+        f"1 ({times['product'].ms:.0f} ms)",
+        max(ratios.values()) <= 4,
     )
-    result: dict[str, Any] = {"name": "risk", "n": n, "m": m, "k": k, "error": error, "seconds": seconds}
-    for name in ("biased", "unbiased"):
-        result[f"ratio_{name}"] = seconds[name] / seconds["product"]
-    # z is read twice and the gradient written once
-    result["gb_per_s"] = 3 * z.nbytes / seconds["biased"] / 1e9
-    print(f"risk and gradient, n = {n}, m = {m}, k = {k}, float64 (error {error:.0e} on a small case)")
-    print(f"  one z^T z   {seconds['product'] * 1e3:7.1f} ms  {z.nbytes / seconds['product'] / 1e9:5.1f} GB/s")
-    for name in ("biased", "unbiased"):
-        rate = 3 * z.nbytes / seconds[name] / 1e9
-        print(f"  {name:<11} {seconds[name] * 1e3:7.1f} ms  {rate:5.1f} GB/s  ratio {result[f'ratio_{name}']:.2f}")
-    return result
-
-
-if __name__ == "__main__":
-    run()
+    return {"error": error, "times": times, "ratios": ratios, "rows": [row]}

@@ -1,8 +1,8 @@
 """sslcore: self-supervised learning in closed form.
 
-The minimiser of a joint-embedding loss (VICReg, spectral contrastive) over a kernel's functions, or over linear functions
-of fixed features, is known exactly: the top eigenfunctions of T = (1 - beta) I + beta T_aug - lambda K^-1.  This package
-computes it, with the evidence that it did.
+The minimiser of a joint-embedding loss (VICReg, spectral contrastive) over a kernel's functions, or over
+linear functions of fixed features, is known exactly: the top eigenfunctions of
+T = (1 - beta) I + beta T_aug - lambda K^-1.  This package computes it, with the evidence that it did.
 
 Everything is imported when it is first used: ``import sslcore`` itself loads no compiler and no linear algebra.
 

@@ -36,8 +36,8 @@ class Plan:
         Peak memory besides the data handed over.
     flops : float
         Floating-point operations of the leading terms.
-    largest : int
-        The largest number of views (exact) or features that the budget allows, for the error message.
+    advice : str
+        What to change if that is too much.
     """
 
     algorithm: str
@@ -108,8 +108,8 @@ def exact_plan(n: int, n_contrasts: int, d: int, k: int, itemsize: int, *, check
     work = total * (krylov_capacity(width, total) + 6 * width + 3 * d) + min(total * total, 8 << 20)
     check = total * total if checked else 0
     flops = n_contrasts**3 / 3 + total**2 * (d + 10 * 2 * width) + (total**3 / 3 if checked else 0)
-    largest = f"use a feature model such as sslcore.features.Nystrom(kernel, {min(1024, total)})"
-    return Plan("exact", int((rotated + work + check) * itemsize), float(flops), f"{largest}, or fewer samples")
+    advice = f"use a feature model such as sslcore.features.Nystrom(kernel, {min(1024, total)}), or fewer samples"
+    return Plan("exact", int((rotated + work + check) * itemsize), float(flops), advice)
 
 
 def features_plan(r: int, d: int, k: int, itemsize: int, n_views: int) -> Plan:
@@ -143,7 +143,9 @@ def memory_budget(memory: int | str | None) -> int:
     if isinstance(memory, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?I?)B?\s*", memory.upper())
         if match is None or match[2] == "I":
-            raise ValueError(f"memory must be a number of bytes or a string such as '8GB' or '500MiB', found {memory!r}")
+            raise ValueError(
+                f"memory must be a number of bytes or a string such as '8GB' or '500MiB', found {memory!r}"
+            )
         return int(float(match[1]) * _UNITS[match[2]])
     return check_integer(memory, "memory", minimum=1)
 

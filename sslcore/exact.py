@@ -11,8 +11,8 @@ Khat = [[A, B], [B^T, C]], D = diag(lambda / beta_i) and S = C + D:
     z = S^-1 (B^T u - D c),    G (u, c) = ((A u - B z) / lambda, (c + z) / beta_i),
 
 beta_i = beta, or beta m/(m-1) (in general beta / (1 - sum q^2), `sslcore.samples`) when T averages over distinct
-views only.  Coefficients: f = sum_a alpha_a k(., xi_a) with P^(-1/2) alpha = (gamma/lambda) (v - Q y), y = c + z, so that
-K alpha = P^(-1/2) v.  Centred: the eigenvectors of H G H, H the projector off P^(1/2) 1, and f gets an intercept.
+views only.  Coefficients: f = sum_a alpha_a k(., xi_a) with P^(-1/2) alpha = (gamma/lambda) (v - Q y), y = c + z, so
+that K alpha = P^(-1/2) v.  Centred: the eigenvectors of H G H, H the projector off P^(1/2) 1, and f gets an intercept.
 """
 
 from __future__ import annotations
@@ -56,50 +56,40 @@ class ConditionedKernel:
         samples = blocks.samples
         diagonal = blocks.diagonal()
         self.unit = float(diagonal.sum(dtype=float))
-        if not math.isfinite(self.unit) or float(diagonal.min()) < 0 or self.unit <= 0:
-            raise NotPositiveSemidefiniteError(
-                f"the kernel matrix must have a positive diagonal and finite values, found a diagonal from "
-                f"{float(diagonal.min()):.3g} with mean {self.unit:.3g} (after rotation)",
-                float(diagonal.min()),
-            )
+        if not math.isfinite(self.unit):
+            raise ValueError("the kernel's values overflow; rescale the data or the kernel")
         if not kernel.trusted:
             self._require_semidefinite()
-        root = xp.sqrt(samples.weight)[:, None]
-        constant, _ = samples.rotate(root)
+        if self.unit <= 0:
+            raise ValueError("the kernel is zero at all views; there is nothing to represent")
+        constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
         self.constant = constant[:, 0].astype(dtype) if numbers.center else None
 
         self.contrast_beta = numbers.beta * samples.contrast_factor(numbers.unbiased)
-        self.noise = (numbers.reg / self.contrast_beta).astype(dtype)[:, None] if samples.n_contrasts else None
+        self.noise: Array = None
         self.jitter, self.condition = 0.0, 1.0
-        if self.noise is not None:
+        if samples.n_contrasts:
+            self.noise = (numbers.reg / self.contrast_beta).astype(dtype)[:, None]
             self.kept_diagonal = self.c.diagonal().copy()
             self._factorize()
 
     def _factorize(self) -> None:
-        """C + D = U^T U in place; on failure once more with the smallest shift that rounding warrants."""
-        xp, size = self.xp, len(self.c)
-        index = xp.arange(size)
-        epsilon = float(xp.finfo(self.c.dtype).eps)
-        mean = float(self.kept_diagonal.mean(dtype=float))
-        for jitter in (0.0, 10 * epsilon * math.sqrt(size) * self.unit / max(mean, epsilon * self.unit)):
-            self.c[index, index] = self.kept_diagonal + self.noise[:, 0] + self.c.dtype.type(jitter * mean)
+        """C + D = U^T U in place; on failure again with a shift of the order of rounding, which is reported."""
+        index = self.xp.arange(len(self.c))
+        epsilon = float(self.xp.finfo(self.c.dtype).eps)
+        for jitter in (0.0, 10 * epsilon, 1000 * epsilon):
+            self.c[index, index] = self.kept_diagonal + self.noise[:, 0] + self.c.dtype.type(jitter * self.unit)
             if self.engine.cholesky(self.c):
                 pivots = self.c.diagonal()
                 self.jitter = jitter
                 self.condition = float(pivots.max() / pivots.min()) ** 2
                 return
             self.c[index, index] = self.kept_diagonal
-            self.engine.mirror(self.c.T)
+            self.engine.mirror(self.c.T)  # the strict lower triangle still holds the matrix
         lowest, highest = self._extremes(self.c.copy(order="F"))
-        if lowest < -1e3 * epsilon * highest:
-            raise NotPositiveSemidefiniteError(
-                f"the kernel is not positive semi-definite: its Gram matrix on within-sample contrasts has the "
-                f"eigenvalue {lowest:.6g} (largest {highest:.6g}); use a positive semi-definite kernel",
-                lowest,
-            )
         raise NotPositiveSemidefiniteError(
-            f"the contrast matrix is numerically singular at reg = {float(self.noise.max()):.3g} (smallest eigenvalue "
-            f"{lowest:.3g}, largest {highest:.3g}); raise reg, or use a feature model such as Nystrom",
+            f"the Gram matrix on within-sample contrasts is not positive semi-definite to rounding: its smallest "
+            f"eigenvalue is {lowest:.6g}, its largest {highest:.6g}; raise reg, or use a positive semi-definite kernel",
             lowest,
         )
 
@@ -109,8 +99,7 @@ class ConditionedKernel:
         total = n + len(self.c)
         full = xp.empty((total, total), self.a.dtype, order="F")
         full[:n, :n], full[:n, n:], full[n:, :n], full[n:, n:] = self.a, self.b, self.b.T, self.c
-        epsilon = float(xp.finfo(full.dtype).eps)
-        shift = 1e4 * epsilon * self.unit
+        shift = 1e4 * float(xp.finfo(full.dtype).eps) * abs(self.unit)
         index = xp.arange(total)
         full[index, index] += full.dtype.type(shift)
         if self.engine.cholesky(full):
@@ -119,8 +108,9 @@ class ConditionedKernel:
         lowest, highest = self._extremes(full)
         if lowest < -shift:
             raise NotPositiveSemidefiniteError(
-                f"the kernel is not positive semi-definite: its weighted Gram matrix has the eigenvalue {lowest * total:.6g} "
-                f"(largest {highest * total:.6g}, over N = {total} views); use a positive semi-definite kernel",
+                f"the kernel is not positive semi-definite: the Gram matrix of the {total} views has the eigenvalue "
+                f"{lowest * total:.6g} (largest {highest * total:.6g}; with weights, those of N P^(1/2) K P^(1/2)); "
+                f"use a positive semi-definite kernel",
                 lowest * total,
             )
 
@@ -141,7 +131,7 @@ class ConditionedKernel:
         return column
 
     def correction(self, v: Array) -> Array:
-        """z = S^-1 (B^T u - D c)."""
+        """Z = S^-1 (B^T u - D c)."""
         u, c = self.halves(v)
         if self.noise is None:
             return c

@@ -74,9 +74,9 @@ class Identity(Features):
 class Nystrom(Features):
     """Whitened Nystrom features of a kernel, phi(x) = U^-T k(Z, x) with k(Z, Z) = U^T U.
 
-    Then <phi(x), phi(y)> = k(x, Z) k(Z, Z)^-1 k(Z, y), the orthogonal projection of the kernel on the span of its values
-    at the landmarks Z (Williams and Seeger 2001).  U is a pivoted Cholesky factor, cut at the numerical rank: a landmark
-    that the others determine to rounding is dropped, and ``rank`` says how many remain.
+    Then <phi(x), phi(y)> = k(x, Z) k(Z, Z)^-1 k(Z, y), the orthogonal projection of the kernel on the span of its
+    values at the landmarks Z (Williams and Seeger 2001).  U is a pivoted Cholesky factor, cut at the numerical rank: a
+    landmark that the others determine to rounding is dropped, and ``rank`` says how many remain.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ class Nystrom(Features):
     >>> import numpy as np, sslcore
     >>> x = np.linspace(0, 3, 50)[:, None]
     >>> kernel = sslcore.kernels.Gaussian(1.0)
-    >>> phi = sslcore.features.Nystrom(kernel, x[::10])
+    >>> phi = sslcore.features.Nystrom(kernel, x[::7])
     >>> phi(x).shape, bool(abs(phi(x) @ phi(x).T - kernel(x)).max() < 0.02)
-    ((50, 5), True)
+    ((50, 8), True)
     """
 
     kernel: Any
@@ -202,8 +202,8 @@ class RandomFourier(Features):
            [0.61, 1.  ]])
     """
 
-    kernel: Kernel
-    n_features_: int
+    kernel: Gaussian | Exponential | Matern | L1Exponential
+    count: int
     seed: int = 0
 
     def __init__(self, kernel: Kernel, n_features: int, seed: int = 0) -> None:
@@ -216,32 +216,31 @@ class RandomFourier(Features):
         if n_features % 2:
             raise ValueError(f"n_features must be even (a cosine and a sine each), found {n_features}")
         object.__setattr__(self, "kernel", kernel)
-        object.__setattr__(self, "n_features_", n_features)
+        object.__setattr__(self, "count", n_features)
         object.__setattr__(self, "seed", as_seed(seed))
 
     def n_features(self, d: int) -> int:
         """The number asked for."""
-        return self.n_features_
+        return self.count
 
     def frequencies(self, d: int) -> np.ndarray:
         """The frequencies w, (d, r/2), float64: a function of seed and d alone."""
         rng = np.random.default_rng(self.seed)
-        shape = (d, self.n_features_ // 2)
+        shape = (d, self.count // 2)
         if isinstance(self.kernel, L1Exponential):
             return rng.standard_cauchy(shape) / self.kernel.scale
         w = rng.standard_normal(shape) / self.kernel.scale
         if isinstance(self.kernel, Gaussian):
             return w
         nu = 0.5 if isinstance(self.kernel, Exponential) else self.kernel.nu
-        # both forms have |x - y| / scale in units where the t law's own factor is sqrt(2 nu / chi^2); Matern carries
-        # the sqrt(2 nu) inside its distance, the exponential kernel is nu = 1/2 where it is 1
+        # a normal over sqrt(chi^2 / 2 nu) is the multivariate t; the exponential kernel is Matern's of nu = 1/2
         return w * np.sqrt(2 * nu / rng.chisquare(2 * nu, shape[1]))
 
     def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
         """A matrix product, then cosines and sines."""
         xp = engine.xp
         w = xp.asarray(self.frequencies(d).astype(dtype))
-        half = self.n_features_ // 2
+        half = self.count // 2
         factor = dtype.type(math.sqrt(1.0 / half))
 
         def features(x: Array) -> Array:
@@ -322,7 +321,7 @@ def _require_semidefinite(kernel: Kernel, gram: Array, largest: float, epsilon: 
     lowest = float(engine.symmetric_eigenvalues(gram)[0])
     if lowest < -1e4 * len(gram) * epsilon * largest:
         raise NotPositiveSemidefiniteError(
-            f"the kernel is not positive semi-definite: its Gram matrix at the landmarks has the eigenvalue {lowest:.6g}; "
-            f"use a positive semi-definite kernel",
+            f"the kernel is not positive semi-definite: its Gram matrix at the landmarks has the eigenvalue "
+            f"{lowest:.6g}; use a positive semi-definite kernel",
             lowest,
         )

@@ -28,9 +28,14 @@ class RowSource:
         if isinstance(kernel, Profile):
             self._points = backend.points(kernel, y)
         elif isinstance(kernel, Sum | Product):
-            self._parts = (RowSource(kernel.first, y, backend), RowSource(kernel.second, y, backend))
+            self._parts = [RowSource(kernel.first, y, backend), RowSource(kernel.second, y, backend)]
         elif isinstance(kernel, Scaled):
-            self._parts = (RowSource(kernel.base, y, backend),)
+            self._parts = [RowSource(kernel.base, y, backend)]
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether a symmetric matrix is better computed by half, then mirrored."""
+        return not isinstance(self.kernel, Profile) or self._points.mirrored
 
     def fill(self, x: Array, first: int, out: Array) -> None:
         """out[i, j] = k(x_i, y_{first + j}).  Values that are not finite are refused."""
@@ -41,16 +46,18 @@ class RowSource:
                 require_finite(out, f"the values of {kernel} (do they overflow? rescale the data)")
         elif isinstance(kernel, Scaled):
             self._parts[0].fill(x, first, out)
-            out *= kernel.factor
+            with self.backend.xp.errstate(over="ignore"):
+                out *= kernel.factor
             require_finite(out, f"the values of {kernel}")
         elif isinstance(kernel, Sum | Product):
             self._parts[0].fill(x, first, out)
             other = self.backend.xp.empty_like(out)
             self._parts[1].fill(x, first, other)
-            if isinstance(kernel, Sum):
-                out += other
-            else:
-                out *= other
+            with self.backend.xp.errstate(over="ignore"):
+                if isinstance(kernel, Sum):
+                    out += other
+                else:
+                    out *= other
             require_finite(out, f"the values of {kernel}")
         elif isinstance(kernel, Function):
             y = self.y[first : first + out.shape[1]]
@@ -111,13 +118,14 @@ def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None =
     other = x if y is None else y
     out = xp.empty((len(x), len(other)), x.dtype)
     source = RowSource(kernel, other, engine)
-    height = block_rows(len(other), x.dtype.itemsize) if symmetric else len(x)
+    if not (symmetric and source.mirrored):
+        source.fill(x, 0, out)
+        return out
+    height = block_rows(len(x), x.dtype.itemsize)
     for start in range(0, len(x), height):
-        stop = min(start + height, len(x))
-        first = start if symmetric else 0
-        source.fill(x[start:stop], first, out[start:stop, first:])
-    if symmetric:
-        engine.mirror(out)
+        rows = slice(start, start + height)
+        source.fill(x[rows], start, out[rows, start:])
+    engine.mirror(out)
     return out
 
 
@@ -264,4 +272,4 @@ def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType)
 
 def block_rows(columns: int, itemsize: int) -> int:
     """Rows of a block of ``columns`` values that stays in the last-level cache."""
-    return max(64, _BLOCK_BYTES // (columns * itemsize))
+    return max(64, _BLOCK_BYTES // (columns * itemsize) // 64 * 64)  # aligned to the vectors' width

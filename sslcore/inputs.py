@@ -111,7 +111,9 @@ def as_data(views: Any, groups: Any, sample_weight: Any, *, single_views: bool =
             raise ValueError(f"with groups, views must have 2 dimensions (N, d), found shape {views.shape}")
         labels = np.asarray(groups)
         if labels.shape != (len(views),):
-            raise ValueError(f"groups must name the sample of each of the {len(views)} views, found shape {labels.shape}")
+            raise ValueError(
+                f"groups must name the sample of each of the {len(views)} views, found shape {labels.shape}"
+            )
         if labels.dtype.kind == "f" and not np.isfinite(labels).all():
             raise ValueError("groups must not contain NaN or infinities")
         names, index = np.unique(labels, return_inverse=True)
@@ -159,7 +161,15 @@ class FitNumbers:
 
 
 def check_fit_numbers(
-    n_components: Any, largest: int, what: str, reg: Any, beta: Any, unbiased: Any, center: Any, *, zero_reg: bool = False
+    n_components: Any,
+    largest: int,
+    what: str,
+    reg: Any,
+    beta: Any,
+    unbiased: Any,
+    center: Any,
+    *,
+    zero_reg: bool = False,
 ) -> FitNumbers:
     """``largest`` is the largest n_components, ``what`` it counts; ``zero_reg`` allows reg = 0."""
     k = check_integer(n_components, "n_components", minimum=1)

@@ -26,7 +26,6 @@ from typing import Any, ClassVar
 from .arrays import Array, check_integer, check_scalar
 
 __all__ = [
-    "registry",
     "Exponential",
     "Function",
     "Gaussian",
@@ -41,6 +40,7 @@ __all__ = [
     "Scaled",
     "Sum",
     "as_kernel",
+    "registry",
 ]
 
 
@@ -205,9 +205,10 @@ class L1Exponential(Profile):
 
 @dataclass(frozen=True)
 class Matern(Profile):
-    r"""Matern kernel of half-integer smoothness (Rasmussen and Williams 2006, eq. 4.16), s = sqrt(2 nu) |x - y| / scale.
+    r"""Matern kernel of half-integer smoothness (Rasmussen and Williams 2006, eq. 4.16).
 
-    nu = 1/2: exp(-s);  nu = 3/2: (1 + s) exp(-s);  nu = 5/2: (1 + s + s^2/3) exp(-s).
+    With s = sqrt(2 nu) |x - y| / scale it is exp(-s) for nu = 1/2, (1 + s) exp(-s) for nu = 3/2 and
+    (1 + s + s^2/3) exp(-s) for nu = 5/2.
 
     Parameters
     ----------

@@ -124,9 +124,9 @@ class Moments:
     def update(self, views: Any, *, groups: Any = None, sample_weight: Any = None) -> Moments:
         """Add views (n, m, d), `Views`, or points (N, d) with ``groups``; returns self.
 
-        All views of a sample must come in one call; samples of one view inform the covariance only.  An update that fails or
-        is interrupted leaves the moments as they were.  float32 views are multiplied in float32 and accumulated
-        in float64.
+        All views of a sample must come in one call; samples of one view inform the covariance only.  An update that
+        fails or is interrupted leaves the moments as they were.  float32 views are multiplied in float32 and
+        accumulated in float64.
         """
         data = as_data(views, groups, sample_weight, single_views=True)
         self.add(data, get_backend(views, backend=self._backend))
@@ -223,7 +223,9 @@ class Moments:
             )
             _check_sums(moments._sums)
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)} is not a file of moments that this version can read: {error}") from None
+            raise ValueError(
+                f"{os.fspath(path)} is not a file of moments that this version can read: {error}"
+            ) from None
         return moments
 
 
@@ -302,7 +304,9 @@ def _solve(sums: _Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spec
     penalty_c = engine.matmul(penalty, xp.asfortranarray(c))
     present = xp.isfinite(gamma)
     scale = xp.sqrt((sigma_c**2).sum(axis=0))
-    residuals = xp.sqrt(((penalty_c - sigma_c * xp.where(present, gamma, 0.0)) ** 2).sum(axis=0)) / (scale * (1 + gamma))
+    residuals = xp.sqrt(((penalty_c - sigma_c * xp.where(present, gamma, 0.0)) ** 2).sum(axis=0)) / (
+        scale * (1 + gamma)
+    )
     gram = c.T @ sigma_c
     coefficients = c / math.sqrt(unit)
     return settle(

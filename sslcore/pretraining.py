@@ -12,7 +12,7 @@ from .backends import get_backend
 from .budget import exact_plan, features_plan, memory_budget
 from .exact import solve_exact
 from .features import Features
-from .inputs import Data, FitNumbers, as_data, check_fit_numbers
+from .inputs import Data, as_data, check_fit_numbers
 from .kernels import Function, Kernel, Precomputed, as_kernel
 from .moments import Moments
 from .representation import Representation
@@ -36,7 +36,7 @@ def pretrain(
     backend: str | None = None,
     memory: int | str | None = None,
 ) -> Representation:
-    r"""The exact minimiser of the regularised VICReg (spectral contrastive) risk over a kernel's or features' functions.
+    r"""The exact minimiser of the regularised VICReg risk over the functions of a kernel or of features.
 
     Minimises over psi = Theta phi(.) with k components
 
@@ -48,10 +48,10 @@ def pretrain(
 
     * A kernel is solved **exactly**.  With v = F / sqrt(N), Khat = K / N, gamma = 1 - mu, the eigen-equation
       (beta (I - T) + reg Khat^-1) v = gamma v is inverted by Woodbury's identity on I - T = Q Q^T, Q the within-sample
-      contrasts: (1/reg) [Khat - Khat Q (Q^T Khat Q + (reg/beta) I)^-1 Q^T Khat] v = v / gamma: one Cholesky factorisation of
-      size n (m - 1), no inverse of K.  Memory about 8 N^2 (1 - 1/m + 1/m^2) bytes.
-    * **Features** are solved through their moments, Sigma c = (1/gamma) (beta Delta + reg I) c (`sslcore.Moments`): memory
-      O(r^2 + block) for any number of views.
+      contrasts: (1/reg) [Khat - Khat Q (Q^T Khat Q + (reg/beta) I)^-1 Q^T Khat] v = v / gamma: one Cholesky
+      factorisation of size n (m - 1), no inverse of K.  Memory about 8 N^2 (1 - 1/m + 1/m^2) bytes.
+    * **Features** are solved through their moments, Sigma c = (1/gamma) (beta Delta + reg I) c (`sslcore.Moments`):
+      memory O(r^2 + block) for any number of views.
 
     Parameters
     ----------
@@ -125,7 +125,8 @@ def _exact(
     numbers = check_fit_numbers(n_components, data.n_views, "views", *numbers_in)
     if isinstance(kernel, Precomputed) and data.d != data.n_views:
         raise ValueError(
-            f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, found {data.d}"
+            f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
+            f"found {data.d}"
         )
     n, n_contrasts = (data.n, data.n_contrasts) if numbers.beta > 0 else (data.n_views, 0)
     plan = exact_plan(n, n_contrasts, data.d, numbers.k, data.dtype.itemsize, checked=not kernel.trusted)
@@ -163,4 +164,6 @@ def _require_symmetric(kernel: Kernel, points: Array, engine: Any) -> None:
         error = float(engine.xp.abs(rows - columns).max())
         size = float(engine.xp.abs(rows).max())
         if error > 1e3 * float(engine.xp.finfo(points.dtype).eps) * size:
-            raise ValueError(f"the kernel matrix must be symmetric, found entries that differ from their mirror by {error:.3g}")
+            raise ValueError(
+                f"the kernel matrix must be symmetric, found entries that differ from their mirror by {error:.3g}"
+            )

@@ -110,7 +110,7 @@ class Representation:
 
     @property
     def eigenvalues(self) -> Array:
-        """mu = 1 - gamma."""
+        """Mu = 1 - gamma."""
         return 1.0 - self.gamma
 
     @property
@@ -129,7 +129,7 @@ class Representation:
 
     @property
     def embedding(self) -> Array:
-        """psi at the training views, (n, m, k), or (N, k) for a fit with groups."""
+        """Psi at the training views, (n, m, k), or (N, k) for a fit with groups."""
         if self.values is not None:
             return self.values * self._scale().astype(self.values.dtype)
         if self.training is None:
@@ -183,14 +183,17 @@ class Representation:
             values = points @ weights
         else:
             check_same_width(points, self.centres, "x", "the training views")
-            values = kernel_product(self.model, points, self.centres.astype(dtype, copy=False), weights, backend=backend)
+            values = kernel_product(
+                self.model, points, self.centres.astype(dtype, copy=False), weights, backend=backend
+            )
         values += intercept.astype(dtype)
         return values.reshape(*x.shape[:-1], self.n_components)
 
     def linear_head(self) -> tuple[Array, Array]:
         """(W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models."""
         if not isinstance(self.model, Features):
-            raise TypeError("a kernel model has no finite linear head; fit a feature model, such as sslcore.features.Nystrom")
+            raise TypeError(
+                "a kernel model has no finite linear head; fit a feature model, such as sslcore.features.Nystrom"
+            )
         scale = self._scale()
         return (self.coefficients * scale).T.copy(), self.intercept * scale
-

@@ -91,7 +91,7 @@ class Samples:
 
     @classmethod
     def from_views(cls, n: int, m: int, engine: ModuleType, weight: Array | None = None) -> Samples:
-        """n samples of m views each, in order."""
+        """N samples of m views each, in order."""
         return cls.from_groups(np.repeat(np.arange(n), m), engine, weight)
 
     @classmethod
@@ -163,7 +163,7 @@ class Samples:
         return self.xp.concatenate(parts)
 
     def rotate(self, v: Array) -> tuple[Array, Array]:
-        """v (N, k), in this order, to means (n, k) and contrasts (n_contrasts, k)."""
+        """V (N, k), in this order, to means (n, k) and contrasts (n_contrasts, k)."""
         xp = self.xp
         u = xp.empty((self.n, v.shape[1]), v.dtype)
         c = xp.empty((self.n_contrasts, v.shape[1]), v.dtype)

@@ -89,7 +89,7 @@ def features_to_dict(features: Features) -> tuple[dict[str, Any], dict[str, Arra
             "landmarks": features.landmarks
         }
     if isinstance(features, RandomFourier):
-        n = features.n_features_
+        n = features.count
         return {"features": name, "kernel": kernel_to_dict(features.kernel), "n_features": n, "seed": features.seed}, {}
     if isinstance(features, Identity):
         return {"features": name}, {}
@@ -119,6 +119,6 @@ def same_features(first: Features, second: Features) -> bool:
         same = isinstance(first.landmarks, np.ndarray) and isinstance(second.landmarks, np.ndarray)
         return first.kernel == second.kernel and same and np.array_equal(first.landmarks, second.landmarks)
     if isinstance(first, RandomFourier) and isinstance(second, RandomFourier):
-        parameters = [(f.kernel, f.n_features_, f.seed) for f in (first, second)]
+        parameters = [(f.kernel, f.count, f.seed) for f in (first, second)]
         return parameters[0] == parameters[1]
     return first == second

@@ -46,7 +46,7 @@ class Certificate:
     rank : int
         Components that are numerically present; the rest are zero.
     jitter : float
-        What was added to the diagonal before the factorisation, relative to its mean (0 in the usual case).
+        What was added to the diagonal before the factorisation, relative to the trace of Khat (0 in the usual case).
     condition : float
         Estimated condition number of the factorised matrix.
     iterations : int

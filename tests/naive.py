@@ -10,6 +10,60 @@ import math
 import numpy as np
 
 # ---------------------------------------------------------------- kernels and Gram matrices
+# One pair of points at a time, in the widest float there is (64 bits of mantissa on x86).
+
+
+def distance(x, y):
+    return np.sqrt(np.sum((x - y) ** 2))
+
+
+def gaussian(k, x, y):
+    return np.exp(-np.sum((x - y) ** 2) / (2 * np.longdouble(k.scale) ** 2))
+
+
+def exponential(k, x, y):
+    return np.exp(-distance(x, y) / np.longdouble(k.scale))
+
+
+def l1_exponential(k, x, y):
+    return np.exp(-np.sum(np.abs(x - y)) / np.longdouble(k.scale))
+
+
+def matern(k, x, y):
+    """Rasmussen and Williams 2006, equations 4.16 and 4.17."""
+    s = np.sqrt(2 * np.longdouble(k.nu)) * distance(x, y) / np.longdouble(k.scale)
+    return {0.5: 1, 1.5: 1 + s, 2.5: 1 + s + s**2 / 3}[k.nu] * np.exp(-s)
+
+
+def polynomial(k, x, y):
+    return (np.sum(x * y) + np.longdouble(k.offset)) ** k.degree
+
+
+def linear(k, x, y):
+    return np.sum(x * y)
+
+
+KERNELS = {
+    "Exponential": exponential,
+    "Gaussian": gaussian,
+    "L1Exponential": l1_exponential,
+    "Linear": linear,
+    "Matern": matern,
+    "Polynomial": polynomial,
+}
+
+
+def gram(k, x, y=None):
+    """Gram matrix in long double, entry by entry; sums, products and scalings by the same operations on matrices."""
+    y = x if y is None else y
+    name = type(k).__name__
+    if name in ("Sum", "Product"):
+        first, second = gram(k.first, x, y), gram(k.second, x, y)
+        return first + second if name == "Sum" else first * second
+    if name == "Scaled":
+        return np.longdouble(k.factor) * gram(k.base, x, y)
+    x, y = np.asarray(x, np.longdouble), np.asarray(y, np.longdouble)
+    return np.array([[KERNELS[name](k, a, b) for b in y] for a in x])
 
 # ---------------------------------------------------------------- augmentations
 

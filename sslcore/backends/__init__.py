@@ -33,7 +33,7 @@ def get_backend(*arrays: Any, backend: str | None = None) -> ModuleType:
         name = backend
         if found and found != {name}:
             raise BackendError(
-                f"backend={backend!r} cannot take arrays of backend {found.pop()!r}; move the arrays to its device first"
+                f"backend={backend!r} cannot take arrays of backend {found.pop()!r}; move the arrays first"
             )
     else:
         raise ValueError(f"backend must be one of {', '.join(map(repr, _MODULES))} or None, found {backend!r}")

@@ -13,12 +13,20 @@ from scipy.linalg import blas, lapack
 __all__ = [
     "add_second_moment",
     "cholesky",
+    "cholesky_solve",
+    "eigh",
+    "matmul",
+    "orthonormalize",
     "pivoted_cholesky",
-    "whiten", "cholesky_solve", "eigh", "matmul", "orthonormalize", "symmetric_eigenvalues", "symmetric_product", "triangular_solve"]
+    "symmetric_eigenvalues",
+    "symmetric_product",
+    "triangular_solve",
+    "whiten",
+]
 
 
 def matmul(a, b, *, out=None, alpha=1.0, beta=0.0):
-    """alpha a @ b + beta out in Fortran order; ``a`` in either order, ``out`` overwritten."""
+    """Alpha a @ b + beta out in Fortran order; ``a`` in either order, ``out`` overwritten."""
     gemm = blas.dgemm if a.dtype == np.float64 else blas.sgemm
     first, flip_a = (a, 0) if a.flags.f_contiguous else (a.T, 1)
     second, flip_b = (b, 0) if b.flags.f_contiguous else (b.T, 1)
@@ -56,7 +64,7 @@ def symmetric_product(a, diagonal, b):
 
 def eigh(a):
     """All eigenvalues, increasing, and eigenvectors of a small symmetric matrix."""
-    return sl.eigh(a, driver="evd", check_finite=False)
+    return np.linalg.eigh(a)  # LAPACK's evd; the subset drivers have failed on close eigenvalues
 
 
 def symmetric_eigenvalues(a):
@@ -93,7 +101,7 @@ def whiten(factor, values):
 
 
 def add_second_moment(total, rows, factor=1.0):
-    """total += factor rows^T rows, upper triangle; ``total`` (r, r) float64 in Fortran order, rows in C order."""
+    """Total += factor rows^T rows, upper triangle; ``total`` (r, r) float64 in Fortran order, rows in C order."""
     if rows.dtype == np.float64:
         blas.dsyrk(factor, rows.T, beta=1.0, c=total, overwrite_c=1)
     else:

@@ -19,6 +19,9 @@ _DIRECT = 48
 _TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
 """Error of a kernel value above which a distance from a matrix product is computed again."""
 
+_CHEAP = 8
+"""Up to so many coordinates a value is computed again in less time than its mirror image takes to copy."""
+
 _STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
 
 
@@ -32,11 +35,17 @@ class Points:
     address: int
     centre: np.ndarray | None  # subtracted from the coordinates (matrix products only)
     y: np.ndarray  # (n_y, d) C order, for matrix products; (d, n_y) for direct sums
-    norms: np.ndarray | None
+    norms: Any  # |y|^2, for distances from matrix products
 
     @property
     def direct(self) -> bool:
+        """Whether differences are summed directly."""
         return self.kernel.pair != "dot" and self.centre is None
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether half of a symmetric matrix and a copy take less time than the whole."""
+        return not (self.direct and len(self.y) <= _CHEAP)
 
 
 def points(kernel: Any, y: np.ndarray) -> Points:
@@ -51,10 +60,8 @@ def points(kernel: Any, y: np.ndarray) -> Points:
     if not distance:
         return Points(kernel, 0, constants, address, None, np.ascontiguousarray(y), None)
     if kernel.pair == "l1" or y.shape[1] <= _DIRECT:
-        yt = np.empty(y.shape[::-1], y.dtype)
-        np.ldexp(y.T, -exponent, out=yt)
-        return Points(kernel, exponent, constants, address, None, yt, None)
-    scaled = np.ldexp(y, -exponent)
+        return Points(kernel, exponent, constants, address, None, np.ascontiguousarray(_in_units(y, exponent).T), None)
+    scaled = _in_units(y, exponent)
     centre = scaled.mean(axis=0)
     scaled -= centre
     return Points(kernel, exponent, constants, address, centre, scaled, _squared_norms(scaled))
@@ -63,10 +70,11 @@ def points(kernel: Any, y: np.ndarray) -> Points:
 def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
     """out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
     columns = slice(first, first + out.shape[1])
-    height = max(1, min(64, _STRIP // max(1, out.shape[1])))
+    # even heights: the direct sums take two rows at once
+    height = min(64, 2 * -(-_STRIP // (2 * max(1, out.shape[1]))))
     n_strips = -(-len(x) // height)
     if prepared.direct:
-        scaled = np.ascontiguousarray(np.ldexp(x, -prepared.exponent))
+        scaled = np.ascontiguousarray(_in_units(x, prepared.exponent))
         l1 = prepared.kernel.pair == "l1"
 
         def strip(s: int) -> None:
@@ -74,7 +82,8 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
             pairs.direct_strip(scaled[rows], prepared.y, first, l1, prepared.address, prepared.constants, out[rows])
 
     elif prepared.kernel.pair == "dot":
-        np.matmul(x, prepared.y[columns].T, out=out)
+        with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for values that are not finite
+            np.matmul(x, prepared.y[columns].T, out=out)
         if prepared.address == 0:
             return
 
@@ -82,7 +91,7 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
             pairs.apply_profile(prepared.address, prepared.constants, out[s * height : (s + 1) * height])
 
     else:
-        scaled = np.ldexp(x, -prepared.exponent)
+        scaled = _in_units(x, prepared.exponent)
         scaled -= prepared.centre
         y, norms_y = prepared.y[columns], prepared.norms[columns]
         norms_x = _squared_norms(scaled)
@@ -103,6 +112,20 @@ def mirror(matrix: np.ndarray) -> None:
     n = len(matrix)
     height = max(32, min(256, n // 4))
     parallel_for(lambda s: pairs.mirror_strip(matrix, s * height, min((s + 1) * height, n)), -(-n // height))
+
+
+def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
+    """x 2^-exponent, which is exact; refused where squared distances in this unit would overflow."""
+    with np.errstate(over="ignore"):
+        scaled = np.ldexp(x, -exponent)
+    largest = max(float(scaled.max()), -float(scaled.min())) if scaled.size else 0.0
+    limit = math.sqrt(float(np.finfo(x.dtype).max) / (16 * x.shape[1]))
+    if not largest <= limit:
+        raise ValueError(
+            f"the data reach {largest:.2g} times the length on which the kernel varies (at most {limit:.0e} in {x.dtype}): "
+            f"squared distances overflow; rescale the data, or raise the kernel's scale"
+        )
+    return scaled
 
 
 def _squared_norms(x: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import hashlib
 import math
 
 import numpy as np
@@ -16,7 +17,7 @@ from llvmlite import ir
 from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
-from .elementary import FAST, exp32, exp64
+from .elementary import FAST, exp32, exp64, wide_vectors
 
 __all__ = ["apply_profile", "correct_distances", "direct_strip", "mirror_strip", "profile_address"]
 
@@ -38,8 +39,14 @@ def profile_address(formula: str, file: str, name: str, dtype: np.dtype) -> int:
 @functools.cache
 def _compile_profile(formula: str, file: str, name: str, dtype: np.dtype):
     real = types.float64 if dtype == np.float64 else types.float32
+    # Numba's key on disk has the bytecode but neither its constants nor what its names stand for: formulas that
+    # differ in a number may share it, and so may two versions of exp.  The name tells them apart.
+    exp = exp64 if dtype == np.float64 else exp32
+    code = exp.py_func.__code__
+    name = f"{name}_{hashlib.sha256(repr((formula, code.co_code, code.co_consts)).encode()).hexdigest()[:16]}"
     source = (
         f"def {name}(t_pointer, n, c_pointer):\n"
+        "    wide_vectors()\n"
         "    values = carray(t_pointer, (n,))\n"
         "    c = carray(c_pointer, (4,))\n"
         "    c0, c1, c2, c3 = c[0], c[1], c[2], c[3]\n"
@@ -49,18 +56,18 @@ def _compile_profile(formula: str, file: str, name: str, dtype: np.dtype):
     )
     names = {
         "carray": carray,
-        "exp": exp64 if dtype == np.float64 else exp32,
+        "wide_vectors": wide_vectors,
+        "exp": exp,
         "sqrt": math.sqrt,
         "real": real,
         "__name__": __name__,
     }
     exec(compile(source, file, "exec"), names)
     signature = types.void(types.CPointer(real), types.intp, types.CPointer(real))
-    options = {"fastmath": FAST, "error_model": "numpy"}
     try:
-        return cfunc(signature, cache=True, **options)(names[name])
+        return cfunc(signature, cache=True, fastmath=FAST, error_model="numpy")(names[name])
     except RuntimeError:  # declared where Numba has nowhere to cache, for example in a notebook
-        return cfunc(signature, **options)(names[name])
+        return cfunc(signature, fastmath=FAST, error_model="numpy")(names[name])
 
 
 @intrinsic
@@ -83,6 +90,7 @@ def _call_profile(typingctx, address, t, n, c):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _square_1(x, y, out):
+    wide_vectors()
     x0 = x[0]
     for j in range(out.size):
         d0 = x0 - y[j]
@@ -91,6 +99,7 @@ def _square_1(x, y, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _square_2(x, y0, y1, out):
+    wide_vectors()
     x0, x1 = x[0], x[1]
     for j in range(out.size):
         d0 = x0 - y0[j]
@@ -100,6 +109,7 @@ def _square_2(x, y0, y1, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _square_3(x, y0, y1, y2, out):
+    wide_vectors()
     x0, x1, x2 = x[0], x[1], x[2]
     for j in range(out.size):
         d0 = x0 - y0[j]
@@ -110,6 +120,7 @@ def _square_3(x, y0, y1, y2, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _square_4(x, y0, y1, y2, y3, out):
+    wide_vectors()
     x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
     for j in range(out.size):
         d0 = x0 - y0[j]
@@ -121,6 +132,7 @@ def _square_4(x, y0, y1, y2, y3, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _add_square_4(x, y0, y1, y2, y3, out):
+    wide_vectors()
     x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
     for j in range(out.size):
         d0 = x0 - y0[j]
@@ -131,7 +143,27 @@ def _add_square_4(x, y0, y1, y2, y3, out):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
+def _add_square_4_twice(x, z, y0, y1, y2, y3, out_x, out_z):
+    """Two rows at once: each y is loaded once for both."""
+    wide_vectors()
+    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
+    z0, z1, z2, z3 = z[0], z[1], z[2], z[3]
+    for j in range(out_x.size):
+        d0 = x0 - y0[j]
+        d1 = x1 - y1[j]
+        d2 = x2 - y2[j]
+        d3 = x3 - y3[j]
+        e0 = z0 - y0[j]
+        e1 = z1 - y1[j]
+        e2 = z2 - y2[j]
+        e3 = z3 - y3[j]
+        out_x[j] += d0 * d0 + d1 * d1 + (d2 * d2 + d3 * d3)
+        out_z[j] += e0 * e0 + e1 * e1 + (e2 * e2 + e3 * e3)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _absolute_1(x, y, out):
+    wide_vectors()
     x0 = x[0]
     for j in range(out.size):
         out[j] = abs(x0 - y[j])
@@ -139,51 +171,79 @@ def _absolute_1(x, y, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _add_absolute_1(x, y, out):
+    wide_vectors()
     x0 = x[0]
     for j in range(out.size):
         out[j] += abs(x0 - y[j])
 
 
 @njit(cache=True, nogil=True)
-def _squared_distances(x, yt, j0, j1, out):
-    """out[j] = |x - y_j|^2 for the points j0 <= j < j1, given as columns of yt (d, n_y)."""
-    d = x.size
-    head = d % 4
-    if head == 0:
-        head = 4
-        _square_4(x, yt[0, j0:j1], yt[1, j0:j1], yt[2, j0:j1], yt[3, j0:j1], out)
-    elif head == 1:
+def _start_squares(x, yt, j0, j1, out):
+    """out[j] = the squares of the first 1 to 4 coordinates, so that a multiple of 4 remains; returns how many."""
+    head = (x.size - 1) % 4 + 1
+    if head == 1:
         _square_1(x, yt[0, j0:j1], out)
     elif head == 2:
         _square_2(x, yt[0, j0:j1], yt[1, j0:j1], out)
-    else:
+    elif head == 3:
         _square_3(x, yt[0, j0:j1], yt[1, j0:j1], yt[2, j0:j1], out)
-    for c in range(head, d, 4):
-        _add_square_4(x[c : c + 4], yt[c, j0:j1], yt[c + 1, j0:j1], yt[c + 2, j0:j1], yt[c + 3, j0:j1], out)
+    else:
+        _square_4(x, yt[0, j0:j1], yt[1, j0:j1], yt[2, j0:j1], yt[3, j0:j1], out)
+    return head
 
 
 @njit(cache=True, nogil=True)
-def _l1_distances(x, yt, j0, j1, out):
-    """out[j] = |x - y_j|_1, as above."""
-    _absolute_1(x, yt[0, j0:j1], out)
-    for c in range(1, x.size):
-        _add_absolute_1(x[c : c + 1], yt[c, j0:j1], out)
+def _squared_distances(x, yt, j0, j1, out, k0, k1):
+    """out[i, k0:k1] = |x_i - y_j|^2 for the points j0 <= j < j1, given as columns of yt (d, n_y)."""
+    rows, d = x.shape
+    head = 0
+    for i in range(rows):
+        head = _start_squares(x[i], yt, j0, j1, out[i, k0:k1])
+    for i in range(0, rows - 1, 2):
+        for c in range(head, d, 4):
+            _add_square_4_twice(
+                x[i, c : c + 4],
+                x[i + 1, c : c + 4],
+                yt[c, j0:j1],
+                yt[c + 1, j0:j1],
+                yt[c + 2, j0:j1],
+                yt[c + 3, j0:j1],
+                out[i, k0:k1],
+                out[i + 1, k0:k1],
+            )
+    if rows % 2:
+        i = rows - 1
+        for c in range(head, d, 4):
+            _add_square_4(
+                x[i, c : c + 4], yt[c, j0:j1], yt[c + 1, j0:j1], yt[c + 2, j0:j1], yt[c + 3, j0:j1], out[i, k0:k1]
+            )
+
+
+@njit(cache=True, nogil=True)
+def _l1_distances(x, yt, j0, j1, out, k0, k1):
+    """out[i, k0:k1] = |x_i - y_j|_1, as above."""
+    for i in range(len(x)):
+        _absolute_1(x[i], yt[0, j0:j1], out[i, k0:k1])
+        for c in range(1, x.shape[1]):
+            _add_absolute_1(x[i, c : c + 1], yt[c, j0:j1], out[i, k0:k1])
 
 
 @njit(cache=True, nogil=True)
 def direct_strip(x, yt, j_first, l1, address, constants, out):
     """out[i, j] = f(pair value of x_i and y_{j_first + j}), by differences of coordinates."""
     rows, columns = out.shape
-    for j0 in range(0, columns, _TILE):
-        j1 = min(j0 + _TILE, columns)
-        for i in range(rows):
-            row = out[i, j0:j1]
+    for k0 in range(0, columns, _TILE):
+        k1 = min(k0 + _TILE, columns)
+        j0, j1 = j_first + k0, j_first + k1
+        for i0 in range(0, rows, 2):
+            i1 = min(i0 + 2, rows)
             if l1:
-                _l1_distances(x[i], yt, j_first + j0, j_first + j1, row)
+                _l1_distances(x[i0:i1], yt, j0, j1, out[i0:i1], k0, k1)
             else:
-                _squared_distances(x[i], yt, j_first + j0, j_first + j1, row)
+                _squared_distances(x[i0:i1], yt, j0, j1, out[i0:i1], k0, k1)
             if address != _NO_PROFILE:
-                _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
+                for i in range(i0, i1):
+                    _call_profile(address, out[i, k0:k1].ctypes.data, k1 - k0, constants.ctypes.data)
 
 
 # ---------------------------------------------------------------- distances from a matrix product
@@ -191,6 +251,7 @@ def direct_strip(x, yt, j_first, l1, address, constants, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _expand(norm_x, norm_y, out):
+    wide_vectors()
     for j in range(out.size):
         t = norm_x + norm_y[j] - (out[j] + out[j])
         out[j] = max(t, t * 0)
@@ -198,6 +259,7 @@ def _expand(norm_x, norm_y, out):
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _count_unsure(norm_x, norm_y, factor, out):
+    wide_vectors()
     count = 0
     for j in range(out.size):
         bound = factor * (norm_x + norm_y[j])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from .elementary import FAST
+from .elementary import FAST, wide_vectors
 from .parallel import parallel_for
 
 __all__ = ["rotate_rows"]
@@ -15,12 +15,14 @@ _TILE_VALUES = 4096  # kernel values per tile: with its two copies it stays in L
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _scale(weight, values, out):
+    wide_vectors()
     for j in range(out.size):
         out[j] = weight * values[j]
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _add_scaled(weight, values, out):
+    wide_vectors()
     for j in range(out.size):
         out[j] += weight * values[j]
 
@@ -28,6 +30,7 @@ def _add_scaled(weight, values, out):
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _combine_pairs(r00, r01, r10, r11, values, mean, contrast):
     """The right rotation of two views a sample."""
+    wide_vectors()
     for j in range(mean.size):
         first, second = values[2 * j], values[2 * j + 1]
         mean[j] = r00[j] * first + r01[j] * second

@@ -1,0 +1,57 @@
+"""Run benchmarks, print the table, write JSON."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import time
+from pathlib import Path
+
+from .report import machine, plain, table
+
+BENCHMARKS = {  # name: module and function
+    "exact": ("exact", "run"),
+    "exact_large": ("exact", "run_large"),
+    "gram": ("gram", "run"),
+    "features": ("features", "run"),
+    "risk": ("risk", "run"),
+    "transform": ("transform", "run"),
+    "tiny": ("small", "run_tiny"),
+    "import": ("small", "run_import"),
+    "views": ("views", "run"),
+}
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="small sizes, few runs: a test of the benchmarks")
+    parser.add_argument("--output", type=Path, help="JSON file; default: bench/results/<names, or all>.json")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    if unknown:
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    names = arguments.names or list(BENCHMARKS)
+    described = machine()
+    print(json.dumps(described, indent=1))
+    results, rows = [], []
+    for name in names:
+        module, function = BENCHMARKS[name]
+        print(f"{name}", flush=True)
+        started = time.perf_counter()
+        result = getattr(importlib.import_module(f"bench.{module}"), function)(quick=arguments.quick)
+        results.append({"name": name, **plain(result), "took": round(time.perf_counter() - started, 1)})
+        rows += result["rows"]
+    label = "-".join(arguments.names) or "all"
+    output = (
+        arguments.output or Path(__file__).parent / "results" / f"{label}{'-quick' if arguments.quick else ''}.json"
+    )
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(json.dumps({"machine": described, "quick": arguments.quick, "results": results}, indent=1) + "\n")
+    print(f"\n{table(rows)}\n\nwritten to {output}")
+
+
+if __name__ == "__main__":
+    main()
