@@ -36,6 +36,8 @@ def main() -> None:
     names = arguments.names or list(BENCHMARKS)
     described = machine()
     print(json.dumps(described, indent=1))
+    if described["load_average"][0] > 0.5:
+        print("WARNING: the machine is busy; times below are those of a busy machine")
     results, rows = [], []
     for name in names:
         module, function = BENCHMARKS[name]

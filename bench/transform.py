@@ -34,7 +34,7 @@ def fit(x: np.ndarray) -> Any:
 
 def memory(n: int, d: int) -> int:
     """Bytes at the peak of a transform of n points beside the result."""
-    setup = f"from bench.transform import *; rep = fit(points(4000, {d}, 0)); x = points({n}, {d}, 1); rep(x[:4096])"
+    setup = f"from bench.transform import *; rep = fit(points(4000, {d}, 0)); x = points({n}, {d}, 1); rep(x[:64])"
     return peak_rise(setup, "z = rep(x)") - 8 * n * K
 
 

@@ -31,7 +31,7 @@ def philox(counter: list[int], key: list[int]) -> list[int]:
 
 
 def normals_of_view(seed: int, sample: int, view: int, d: int) -> np.ndarray:
-    """Make the d normals of one view, from the layout that sslcore.backends.numba_cpu.philox writes down, by ``math``."""
+    """Make the d normals of one view by ``math``, from the layout described in sslcore.backends.numba_cpu.philox."""
     blocks = -(-d // 4)
     table = []
     for block in range(blocks):

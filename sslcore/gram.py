@@ -259,9 +259,13 @@ def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType)
     n_views = len(x)
     source = None if isinstance(kernel, Precomputed) else RowSource(kernel, x, engine)
     height = block_rows(n_views, dtype.itemsize)
-    for part in samples.strips(height):
+    strips = list(samples.strips(height))
+    # one buffer for all blocks: fresh memory would be paged in again and again
+    buffer = xp.empty(max((s.row_stop - s.row_start) * (n_views - s.row_start) for s in strips), dtype)
+    for part in strips:
         rows = slice(part.row_start, part.row_stop)
-        block = xp.empty((part.row_stop - part.row_start, n_views - part.row_start), dtype)
+        shape = (part.row_stop - part.row_start, n_views - part.row_start)
+        block = buffer[: shape[0] * shape[1]].reshape(shape)
         if source is None:
             block[...] = x[samples.order[rows]][:, samples.order[part.row_start :]]
         else:

@@ -241,37 +241,46 @@ def _check_sums(sums: _Sums) -> None:
 
 
 def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, engine: ModuleType) -> None:
-    """Add one block of features (N, r), rows in the order of ``samples``, of this total weight."""
+    """Add one block of features (N, r), rows in the order of ``samples``, of this total weight.
+
+    Rows are taken about the running mean a: with w the block's weight and W that of all, the mean moves by
+    b = (w / W) (block mean - a), and sums of squares about a are those about a + b plus W b b^T.
+    """
     xp = engine.xp
-    block = _Sums(samples.n, samples.n_views, weight, xp.zeros(phi.shape[1]), total.between, total.within, None, None)
-    rotated = []
+    if total.n == 0:
+        total.mean = (samples.weight.astype(phi.dtype) @ phi).astype(float)
+    shift = total.mean.astype(phi.dtype)
+    move = xp.zeros(phi.shape[1])
     for part in samples.classes:
         values = phi[part.rows()].reshape(part.count, part.m, -1)
-        means, contrasts = engine.rotate_views(values, part.weighted)  # rows times sqrt(p), p of sum 1 in the block
+        # times sqrt(p), where p sums to 1 in the block
+        means, contrasts = engine.rotate_views(values, part.weighted, shift)
         root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
-        block.mean += root @ means
-        rotated.append((part, root, means, contrasts))
-    step = block.mean - total.mean
-    both = total.weight + weight
-    total.between += (total.weight * weight / both) * (step[:, None] * step)
-    for part, root, means, contrasts in rotated:
-        means -= (root[:, None] * block.mean).astype(means.dtype)
+        move += root.astype(phi.dtype) @ means
         engine.add_second_moment(total.between, means, weight)
         if part.m > 1:
-            factors = samples.unbiased_factor[part.sample_start : part.sample_stop]
-            first = float(factors[0])
-            if total.unbiased is None and total.factor in (None, first) and bool((factors == first).all()):
-                total.factor = first
-            elif total.unbiased is None:
-                total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
-            engine.add_second_moment(total.within, contrasts, weight)
-            if total.unbiased is not None:
-                contrasts *= xp.sqrt(xp.repeat(factors, part.m - 1))[:, None].astype(contrasts.dtype)
-                engine.add_second_moment(total.unbiased, contrasts, weight)
-    total.mean = total.mean + step * (weight / both)
-    total.weight = both
+            _add_contrasts(total, contrasts, samples.unbiased_factor[part.samples()], part.m, weight, engine)
+    total.weight += weight
     total.n += samples.n
     total.n_views += samples.n_views
+    move *= weight / total.weight
+    total.mean = shift.astype(float) + move
+    engine.add_second_moment(total.between, move[None], -total.weight)
+
+
+def _add_contrasts(total: _Sums, contrasts: Array, factors: Array, m: int, weight: float, engine: ModuleType) -> None:
+    """Add contrasts of samples of m views, and keep the unbiased sum apart once the factors differ."""
+    xp = engine.xp
+    first = float(factors[0])
+    if total.unbiased is None:
+        if total.factor in (None, first) and bool((factors == first).all()):
+            total.factor = first
+        else:
+            total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
+    engine.add_second_moment(total.within, contrasts, weight)
+    if total.unbiased is not None:
+        contrasts *= xp.sqrt(xp.repeat(factors, m - 1))[:, None].astype(contrasts.dtype)
+        engine.add_second_moment(total.unbiased, contrasts, weight)
 
 
 def _solve(sums: _Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spectrum:

@@ -42,6 +42,10 @@ class SampleClass:
         """Number of samples."""
         return self.sample_stop - self.sample_start
 
+    def samples(self) -> slice:
+        """Where this class stands among the samples."""
+        return slice(self.sample_start, self.sample_stop)
+
     def contrasts(self) -> slice:
         """Where this class stands among the contrasts."""
         return slice(self.contrast_start, self.contrast_start + (self.m - 1) * self.count)
@@ -159,7 +163,7 @@ class Samples:
         """beta_i / beta of each contrast: 1, or the unbiased factor of its sample."""
         if not unbiased:
             return self.xp.ones(self.n_contrasts)
-        parts = [self.xp.repeat(self.unbiased_factor[c.sample_start : c.sample_stop], c.m - 1) for c in self.classes]
+        parts = [self.xp.repeat(self.unbiased_factor[c.samples()], c.m - 1) for c in self.classes]
         return self.xp.concatenate(parts)
 
     def rotate(self, v: Array) -> tuple[Array, Array]:
@@ -170,7 +174,7 @@ class Samples:
         for part in self.classes:
             block = v[part.rows()].reshape(part.count, part.m, v.shape[1])
             turned = xp.einsum("cai,iak->ick", part.rotation.astype(v.dtype, copy=False), block)
-            u[part.sample_start : part.sample_stop] = turned[:, 0]
+            u[part.samples()] = turned[:, 0]
             c[part.contrasts()] = turned[:, 1:].reshape(part.count * (part.m - 1), v.shape[1])
         return u, c
 
@@ -181,7 +185,7 @@ class Samples:
         for part in self.classes:
             turned = xp.concatenate(
                 [
-                    u[part.sample_start : part.sample_stop, None],
+                    u[part.samples(), None],
                     c[part.contrasts()].reshape(part.count, part.m - 1, u.shape[1]),
                 ],
                 axis=1,

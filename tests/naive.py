@@ -65,6 +65,7 @@ def gram(k, x, y=None):
     x, y = np.asarray(x, np.longdouble), np.asarray(y, np.longdouble)
     return np.array([[KERNELS[name](k, a, b) for b in y] for a in x])
 
+
 # ---------------------------------------------------------------- augmentations
 
 
@@ -191,6 +192,86 @@ def views(a, x, n_views, seed, first=0):
 
 
 # ---------------------------------------------------------------- exact and feature solvers
+# Samples are given by ``groups``, the index of the sample of each view, views by positive ``weight``.
+
+
+def helmert(m):
+    """The orthonormal matrix whose first row is constant and whose row c compares view c with those before it."""
+    h = np.full((m, m), 1 / math.sqrt(m))
+    for c in range(1, m):
+        for a in range(m):
+            h[c, a] = (1.0 if a < c else -float(c) if a == c else 0.0) / math.sqrt(c * (c + 1))
+    return h
+
+
+def averaging(groups, weight):
+    """T, (N, N): the weighted mean over the sample of a view, on vectors sqrt(p) f (symmetric, a projector)."""
+    total = np.zeros((len(groups), len(groups)))
+    for a, i in enumerate(groups):
+        for b, j in enumerate(groups):
+            if i == j:
+                total[a, b] = math.sqrt(weight[a] * weight[b]) / sum(w for w, g in zip(weight, groups, strict=True) if g == i)
+    return total
+
+
+def invariance(groups, weight, unbiased):
+    """I - T; unbiased: T averages over distinct views, which divides the block of a sample by 1 - sum q^2."""
+    difference = np.eye(len(groups)) - averaging(groups, weight)
+    if unbiased:
+        for a, i in enumerate(groups):
+            mine = [w for w, g in zip(weight, groups, strict=True) if g == i]
+            if len(mine) > 1:
+                difference[a] /= 1 - sum((w / sum(mine)) ** 2 for w in mine)
+            else:
+                difference[a] = 0.0
+    return difference
+
+
+def conditioned_kernel(matrix, groups, weight, *, reg, beta, unbiased, center):
+    """(beta (I - T) + reg Khat^-1)^-1 = R (beta R (I - T) R + reg I)^-1 R with R the square root of Khat."""
+    weight = weight / np.sum(weight)
+    root = np.sqrt(weight)
+    values, vectors = np.linalg.eigh(root[:, None] * matrix * root)
+    r = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+    g = r @ np.linalg.solve(beta * r @ invariance(groups, weight, unbiased) @ r + reg * np.eye(len(r)), r)
+    if center:
+        h = np.eye(len(r)) - np.outer(root, root)
+        g = h @ g @ h
+    return (g + g.T) / 2
+
+
+def pretrain(matrix, groups, weight, **numbers):
+    """All 1/gamma, decreasing, and unit eigenvectors sqrt(p) f, of the Gram matrix of the views."""
+    values, vectors = np.linalg.eigh(conditioned_kernel(matrix, groups, weight, **numbers))
+    return values[::-1], vectors[:, ::-1]
+
+
+def pretrain_features(phi, groups, weight, *, reg, beta, unbiased, center):
+    """All 1/gamma, decreasing, and c with c^T Sigma c = 1: moments by loops, then the generalised eigenproblem."""
+    weight = weight / np.sum(weight)
+    n, r = phi.shape
+    mean = sum(w * row for w, row in zip(weight, phi, strict=True)) if center else np.zeros(r)
+    sigma, delta = np.zeros((r, r)), np.zeros((r, r))
+    for a in range(n):
+        mine = np.array([b for b in range(n) if groups[b] == groups[a]])
+        q = weight[mine] / weight[mine].sum()
+        sigma += weight[a] * np.outer(phi[a] - mean, phi[a] - mean)
+        step = phi[a] - q @ phi[mine]
+        factor = 1 / (1 - q @ q) if unbiased and len(mine) > 1 else 1.0
+        delta += weight[a] * factor * np.outer(step, step)
+    lower = np.linalg.cholesky(beta * delta + reg * np.eye(r))
+    half = np.linalg.solve(lower, sigma)
+    values, vectors = np.linalg.eigh(np.linalg.solve(lower, half.T))
+    values, c = values[::-1], np.linalg.solve(lower.T, vectors[:, ::-1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return values, c / np.sqrt(values)
+
+
+def published_method(matrix, m, k, lambda_ref):
+    """The authors' formulation, T_ref - lambda_ref K^-1 with T_ref = kron(I, ones(m, m)); K regular."""
+    n = len(matrix) // m
+    values, vectors = np.linalg.eigh(np.kron(np.eye(n), np.ones((m, m))) - lambda_ref * np.linalg.pinv(matrix))
+    return values[::-1][:k], vectors[:, ::-1][:, :k]
 
 # ---------------------------------------------------------------- risks
 
@@ -298,3 +379,21 @@ def leave_one_out(z, y, penalty, fit_intercept):
         weights, intercept = ridge(z[keep], y[keep], penalty, fit_intercept)
         out[i] = z[i] @ weights + intercept
     return out
+
+
+# ---------------------------------------------------------------- datasets
+
+
+def half_moons_probabilities(x):
+    rows = []
+    for point in x:
+        weights = []
+        for i in range(4):
+            distances = []
+            for a in range(10):
+                angle = (i + a / 9) * math.pi / 2
+                anchor = math.cos(angle), math.sin(angle) + (i in (0, 3))
+                distances.append((point[0] - anchor[0]) ** 2 + (point[1] - anchor[1]) ** 2)
+            weights.append(math.exp(-8 * min(distances)))
+        rows.append([w / sum(weights) for w in weights])
+    return np.array(rows)

@@ -257,7 +257,9 @@ def test_layouts_give_the_same_values(layout, small_blocks):
         assert np.array_equal(k(x[:4], with_layout(x, layout)), k(x[:4], x))
 
 
-@pytest.mark.parametrize("k", [make(1.0) for make in DISTANCE] + [Linear(), Polynomial(2), Polynomial(5, 0.0)], ids=repr)
+@pytest.mark.parametrize(
+    "k", [make(1.0) for make in DISTANCE] + [Linear(), Polynomial(2), Polynomial(5, 0.0)], ids=repr
+)
 @pytest.mark.parametrize("d", [2, 60])
 def test_positive_semidefinite(k, d):
     """Smallest eigenvalue of matrices that are nearly singular: points on a segment, duplicates, far away."""
@@ -294,7 +296,9 @@ def test_huge_and_tiny_scales(size, d):
 def test_distances_that_overflow_are_refused(d, dtype, size):
     x = (points(10, d) * size).astype(dtype)
     for make in DISTANCE:
-        with pytest.raises(ValueError, match=r"squared distances overflow; rescale the data, or raise the kernel's scale"):
+        with pytest.raises(
+            ValueError, match=r"squared distances overflow; rescale the data, or raise the kernel's scale"
+        ):
             make(1.0)(x)
         with pytest.raises(ValueError, match=r"squared distances overflow"):
             make(1.0)(x[:2] * 0, x)
@@ -352,7 +356,9 @@ def test_exp_at_the_ends(function, dtype):
     # near the smallest normal number the result may be flushed to zero, but is never wrong
     for x in np.linspace(tiny - 4, tiny + 4, 200):
         found, exact = float(function(dtype(x))), math.exp(float(dtype(x)))
-        assert found == 0 or abs(found - exact) <= 8 * np.finfo(dtype).eps * exact + float(np.finfo(dtype).smallest_subnormal)
+        assert found == 0 or abs(found - exact) <= 8 * np.finfo(dtype).eps * exact + float(
+            np.finfo(dtype).smallest_subnormal
+        )
         assert x < tiny + 1.5 or found > 0
     for x in (math.inf, huge + 0.01, huge + 1, huge * 10):
         assert function(dtype(x)) == math.inf
@@ -503,7 +509,9 @@ def test_kernels_are_values():
     assert hash(2 * Gaussian(1)) == hash(Gaussian(1.0) * 2.0)
     assert Gaussian(1.0) + Linear() != Linear() + Gaussian(1.0)
     assert Gaussian(np.float32(1)) == Gaussian(1.0)
-    assert repr(2 * Gaussian(1) + Linear()) == "Sum(first=Scaled(base=Gaussian(scale=1.0), factor=2.0), second=Linear())"
+    assert (
+        repr(2 * Gaussian(1) + Linear()) == "Sum(first=Scaled(base=Gaussian(scale=1.0), factor=2.0), second=Linear())"
+    )
     with pytest.raises(AttributeError):
         Gaussian(1.0).scale = 2.0
 
@@ -529,7 +537,9 @@ def test_kernel_product_property(n, n_y, k_columns, d, dtype, k, layout, data):
         patch.setattr(blocks, "_STRIP", 40)
         found = kernel_product(k, x, y, c)
     wide = naive.gram(k, x, y).astype(float)
-    magnitude = dot_scale(k, x, y) if getattr(k, "pair", "dot") == "dot" and hasattr(k, "pair") else np.abs(wide).max() + 50
+    magnitude = (
+        dot_scale(k, x, y) if getattr(k, "pair", "dot") == "dot" and hasattr(k, "pair") else np.abs(wide).max() + 50
+    )
     assert_close(
         found,
         wide @ c.astype(float),

@@ -64,7 +64,9 @@ def symmetric_product(a, diagonal, b):
 
 def eigh(a):
     """All eigenvalues, increasing, and eigenvectors of a small symmetric matrix."""
-    return np.linalg.eigh(a)  # LAPACK's evd; the subset drivers have failed on close eigenvalues
+    if len(a) == 1:  # older versions of SciPy pass LAPACK too small a workspace here
+        return a[0].copy(), np.ones((1, 1))
+    return sl.eigh(a, driver="evd", check_finite=False)  # the subset drivers have failed on close eigenvalues
 
 
 def symmetric_eigenvalues(a):

@@ -179,20 +179,29 @@ def rotate_rows(block, strip, samples, mean, cross_t, contrast):
 
 
 @njit(cache=True, nogil=True)
-def _rotate_some(features, rotation, first, last, means, contrasts):
+def _rotate_some(features, rotation, shift, first, last, means, contrasts):
     m = features.shape[1]
     for i in range(first, last):
+        total = rotation[0, 0, i]
+        for a in range(1, m):
+            total += rotation[0, a, i]
+        _scale(-total, shift, means[i])
         for c in range(m):
-            out = means[i] if c == 0 else contrasts[i * (m - 1) + c - 1]
-            _scale(rotation[c, 0, i], features[i, 0], out)
+            if c == 0:
+                out = means[i]
+                _add_scaled(rotation[0, 0, i], features[i, 0], out)
+            else:
+                out = contrasts[i * (m - 1) + c - 1]
+                _scale(rotation[c, 0, i], features[i, 0], out)
             for a in range(1, m):
                 _add_scaled(rotation[c, a, i], features[i, a], out)
 
 
-def rotate_views(features, rotation):
-    """Rotate the views of each sample: features (n, m, r) to means (n, r) and contrasts (n (m-1), r).
+def rotate_views(features, rotation, shift):
+    """Rotate the views of each sample less ``shift``: features (n, m, r) to means (n, r), contrasts (n (m-1), r).
 
-    ``rotation`` (m, m, n) holds the matrix of each sample, the row of the mean first.
+    ``rotation`` (m, m, n) holds the matrix of each sample, the row of the mean first; the others' sums are 0 after
+    the square roots of the weights in them, so that contrasts do not see the shift.
     """
     n, m, r = features.shape
     rotation = rotation.astype(features.dtype, copy=False)
@@ -200,6 +209,7 @@ def rotate_views(features, rotation):
     contrasts = np.empty((n * (m - 1), r), features.dtype)
     size = max(1, (1 << 16) // (m * r))
     parallel_for(
-        lambda t: _rotate_some(features, rotation, t * size, min((t + 1) * size, n), means, contrasts), -(-n // size)
+        lambda t: _rotate_some(features, rotation, shift, t * size, min((t + 1) * size, n), means, contrasts),
+        -(-n // size),
     )
     return means, contrasts

@@ -1,0 +1,199 @@
+"""The main job, ``sslcore digits``: real handwritten digits, a representation learnt without labels, then a few labels.
+
+Pure functions, called by the command line; nothing here prints or draws.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .arrays import Array, as_seed
+from .augmentations import Affine, Augmentation, Compose, GaussianNoise, Views
+from .kernels import Gaussian, Kernel
+from .pretraining import pretrain
+from .probing import ridge_probe
+from .representation import Representation
+
+__all__ = ["STEPS", "Settings", "Study", "kernel_pca", "label_draws", "planar_map", "probe_accuracy", "study"]
+
+STEPS = ("pretraining", "kernel PCA", "probes", "map")
+"""What `study` reports as it begins it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the study computes.
+
+    The defaults were compared once, on label draws from the first 899 images only, and are not tuned further: the
+    command has no option to do so.
+
+    Attributes
+    ----------
+    augmentation : Augmentation
+        Law of the views.
+    n_views : int
+        m, views of each image.
+    kernel : Kernel
+    n_components : int
+        k, for kernel PCA too.
+    reg, beta : float
+        As for `sslcore.pretrain`, unbiased and centred.
+    n_labels : tuple of int
+        Numbers of labelled images in all, multiples of the number of classes.
+    n_draws : int
+        Draws of the labelled images.
+    probe_regs : tuple of float
+        Penalties from which each probe takes that of least leave-one-out error, on its labelled images alone.
+    """
+
+    augmentation: Augmentation = Compose(Affine((8, 8), rotation=15.0, zoom=1.15, shift=1.0), GaussianNoise(0.05))
+    n_views: int = 4
+    kernel: Kernel = Gaussian(2.0)
+    n_components: int = 32
+    reg: float = 5e-5
+    beta: float = 4.0
+    n_labels: tuple[int, ...] = (10, 20, 50, 100, 200)
+    n_draws: int = 20
+    probe_regs: tuple[float, ...] = tuple(float(10 ** (i / 2)) for i in range(-8, 3))
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What came out.
+
+    Attributes
+    ----------
+    settings : Settings
+    seed : int
+    views : Views
+        The training views, made again when asked for.
+    representation : Representation
+    labels : array (n,)
+        The digits, used by the probes and the colours only.
+    accuracy : dict of arrays (len(n_labels), n_draws)
+        Of ``"sslcore"``, ``"kernel_pca"`` and ``"raw"``, on the images that were not labelled.
+    map : array (n, 2)
+        The embedding of the images in the plane.
+    seconds : dict
+        Of each of `STEPS`.
+    """
+
+    settings: Settings
+    seed: int
+    views: Views
+    representation: Representation
+    labels: Array
+    accuracy: dict[str, Array]
+    map: Array
+    seconds: dict[str, float]
+
+    def mean_accuracy(self) -> dict[str, Array]:
+        """Means over the draws, for each number of labels."""
+        return {name: values.mean(axis=1) for name, values in self.accuracy.items()}
+
+    def standard_error(self) -> dict[str, Array]:
+        """Standard errors of these means."""
+        root = self.settings.n_draws**0.5
+        return {name: values.std(axis=1, ddof=1) / root for name, values in self.accuracy.items()}
+
+
+def study(
+    images: Array,
+    labels: Array,
+    seed: int = 0,
+    settings: Settings | None = None,
+    begin: Callable[[str], Any] = lambda step: None,
+) -> Study:
+    """Pretrain on all images without their labels, then probe with few labels, beside kernel PCA and raw pixels.
+
+    Parameters
+    ----------
+    images : array (n, d)
+    labels : array (n,)
+    seed : int
+        Of the views, the draws of labelled images and the map.
+    settings : Settings, optional
+    begin : callable
+        Called with each of `STEPS` as it begins.
+
+    Returns
+    -------
+    Study
+    """
+    settings = settings or Settings()
+    seed = as_seed(seed)
+    draws = [label_draws(labels, count, settings.n_draws, seed) for count in settings.n_labels]  # checks them
+    marks = []
+
+    def enter(step: str) -> None:
+        marks.append(time.perf_counter())
+        begin(step)
+
+    enter("pretraining")
+    views = Views(images, settings.augmentation, settings.n_views, seed)
+    representation = pretrain(
+        views, settings.kernel, settings.n_components, reg=settings.reg, beta=settings.beta, center=True
+    )
+    inputs = {"sslcore": representation(images)}
+    enter("kernel PCA")
+    inputs["kernel_pca"] = kernel_pca(images, settings.kernel, settings.n_components)
+    inputs["raw"] = images
+    enter("probes")
+    accuracy = {
+        name: np.array([[probe_accuracy(z, labels, draw, settings.probe_regs) for draw in group] for group in draws])
+        for name, z in inputs.items()
+    }
+    enter("map")
+    points = planar_map(inputs["sslcore"], seed)
+    marks.append(time.perf_counter())
+    seconds = dict(zip(STEPS, np.diff(marks).tolist(), strict=True))
+    return Study(settings, seed, views, representation, labels, accuracy, points, seconds)
+
+
+def label_draws(labels: Array, n_labels: int, n_draws: int, seed: int) -> list[Array]:
+    """Indices of the images to label, as many of each class, drawn without replacement; a list of ``n_draws``.
+
+    A draw of fewer labels is a part of the same draw of more: curves over the number of labels are less noisy.
+    """
+    classes = np.unique(labels)
+    each, rest = divmod(n_labels, len(classes))
+    if rest or not each:
+        raise ValueError(f"n_labels must be a positive multiple of the {len(classes)} classes, found {n_labels}")
+    members = [np.flatnonzero(labels == c) for c in classes]
+    if n_draws < 2 or each >= min(map(len, members)):
+        raise ValueError(f"{n_labels} labels and {n_draws} draws leave nothing to average over, or to test on")
+    draws = []
+    for draw in range(n_draws):
+        rng = np.random.default_rng((seed, draw))
+        draws.append(np.concatenate([rng.permutation(group)[:each] for group in members]))
+    return draws
+
+
+def probe_accuracy(z: Array, labels: Array, labelled: Array, regs: tuple[float, ...]) -> float:
+    """Accuracy on all other images of a ridge probe fitted to the ``labelled`` ones."""
+    probe = ridge_probe(z[labelled], labels[labelled], regs)
+    others = np.delete(np.arange(len(z)), labelled)
+    return probe.score(z[others], labels[others])
+
+
+def kernel_pca(x: Array, kernel: Kernel, n_components: int) -> Array:
+    """Kernel principal components (n, k) of x (n, d), scaled and centred as in `sklearn.decomposition.KernelPCA`.
+
+    With beta = 0 the unit eigenfunctions f_i are those of the covariance operator, ||f_i||_H^2 = 1 / kappa_i with its
+    eigenvalue kappa_i, so the component of variance kappa_i is f_i / ||f_i||_H, whatever reg.
+    """
+    rep = pretrain(x[:, None], kernel, n_components, reg=1e-6, beta=0.0, center=True)
+    return rep.transform(x, scale=False) / np.sqrt(rep.norms)
+
+
+def planar_map(z: Array, seed: int) -> Array:
+    """t-SNE of the embedding (n, k), (n, 2): for the eye only, no number is computed from it."""
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(z) - 1) / 3)
+    return TSNE(2, init="pca", perplexity=perplexity, max_iter=500, random_state=seed % 2**32).fit_transform(z)

@@ -1,0 +1,135 @@
+"""Pictures; the only module that imports matplotlib, without its global state (no pyplot, no display).
+
+Panels draw one thing onto axes, figures arrange panels, `save_png` writes them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays import Array
+from .files import replacing
+
+try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
+except ImportError as error:
+    raise ImportError("pictures need matplotlib: pip install 'sslcore[plot]'") from error
+
+if TYPE_CHECKING:
+    from .digits import Study
+
+__all__ = ["curves_panel", "digits_figure", "images_panel", "map_panel", "save_png", "spectrum_panel"]
+
+BLUE, ORANGE, GREY = "#0b5fa5", "#d9730d", "#8a8f98"
+CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b07aa1", "#ff7fa7", "#9c755f", "#6b7280")
+
+
+def digits_figure(study: Study) -> Figure:
+    """Sample views, spectrum, accuracy against labels, and a map of the embedding coloured by digit."""
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2, 3, width_ratios=(1, 1.1, 2.1))
+
+    shown = [int(np.flatnonzero(study.labels == digit)[0]) for digit in np.unique(study.labels)[:8]]
+    rows = [np.vstack([study.views.x[i], study.views[i]]) for i in shown]
+    panel = figure.add_subplot(grid[0, 0])
+    images_panel(panel, np.reshape(rows, (len(rows), -1, 8, 8)))
+    panel.set_title(f"images, and their {study.settings.n_views} views")
+
+    panel = figure.add_subplot(grid[0, 1])
+    spectrum_panel(panel, study.representation.eigenvalues)
+    panel.set_title("spectrum")
+
+    panel = figure.add_subplot(grid[1, :2])
+    names = {"sslcore": "sslcore", "kernel_pca": "kernel PCA", "raw": "raw pixels"}
+    mean, error = study.mean_accuracy(), study.standard_error()
+    curves = {label: (mean[name], error[name]) for name, label in names.items()}
+    curves_panel(panel, np.array(study.settings.n_labels), curves)
+    panel.set(xlabel="labelled images in all", ylabel="accuracy on the others")
+    panel.set_title("ridge probe")
+
+    panel = figure.add_subplot(grid[:, 2])
+    map_panel(panel, study.map, study.labels)
+    panel.set_title("the embedding, learnt without labels (t-SNE; colours: the true digits)")
+    return figure
+
+
+def images_panel(axes: Any, images: Array) -> None:
+    """Images (rows, columns, height, width) side by side, ink on white; the first column is set apart."""
+    rows, columns, height, width = images.shape
+    gap = 1
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) + gap), np.nan)
+    for r, row in enumerate(images):
+        for c, image in enumerate(row):
+            left = c * (width + gap) + (2 * gap if c else 0)
+            sheet[r * (height + gap) :, left:][:height, :width] = image
+    axes.imshow(sheet, cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def spectrum_panel(axes: Any, eigenvalues: Array) -> None:
+    """Eigenvalues mu_i in their order: stems, active ones (mu > 0) in colour."""
+    index = np.arange(1, len(eigenvalues) + 1)
+    present = np.isfinite(eigenvalues)
+    for chosen, color, label in (
+        (present & (eigenvalues > 0), BLUE, "active"),
+        (present & (eigenvalues <= 0), GREY, "zero in the representation"),
+    ):
+        if chosen.any():
+            axes.vlines(index[chosen], 0.0, eigenvalues[chosen], color=color, linewidth=1.2)
+            text = f"{chosen.sum()} {label}"
+            axes.plot(index[chosen], eigenvalues[chosen], "o", color=color, markersize=3.5, label=text)
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set(xlabel="component $i$", ylabel=r"eigenvalue $\mu_i$", ylim=(None, 1.0))
+    axes.legend(frameon=False)
+    _plain(axes)
+
+
+def curves_panel(axes: Any, x: Array, curves: Mapping[str, tuple[Array, Array]]) -> None:
+    """Curves ``{label: (mean, standard error)}`` over x, which is shown on a logarithmic axis."""
+    for (label, (mean, error)), color, marker in zip(curves.items(), (BLUE, ORANGE, GREY), "os^", strict=False):
+        axes.errorbar(x, mean, error, color=color, marker=marker, markersize=5, capsize=2.5, linewidth=1.6, label=label)
+    axes.set_xscale("log")
+    axes.set_xticks(x, labels=[str(value) for value in x])
+    axes.minorticks_off()
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, loc="lower right")
+    _plain(axes)
+
+
+def map_panel(axes: Any, points: Array, labels: Array) -> None:
+    """Points (n, 2) of the plane coloured by label, each class named at the median of its points."""
+    for value, color in zip(np.unique(labels), CLASSES, strict=False):
+        x, y = points[labels == value].T
+        axes.scatter(x, y, s=11, color=color, linewidths=0, alpha=0.85)
+        axes.text(
+            *(float(np.median(coordinate)) for coordinate in (x, y)),
+            str(value),
+            fontsize=17,
+            fontweight="bold",
+            color=color,
+            ha="center",
+            va="center",
+            path_effects=[withStroke(linewidth=3.5, foreground="white")],
+        )
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_color("#d1d5db")
+
+
+def save_png(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> None:
+    """Write the figure; the file appears whole or not at all."""
+    with replacing(path) as file:
+        figure.savefig(file, format="png", dpi=dpi)
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)

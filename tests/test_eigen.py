@@ -1,0 +1,213 @@
+"""Block Krylov iteration on operators with known spectra, and bases that depend on eigenspaces alone."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sslcore.backends.numba_cpu as engine
+from sslcore.eigen import Eigenpairs, canonical_basis, clusters, top_eigenpairs
+
+from .comparators import assert_close, assert_same_eigenspaces
+from .strategies import seeds
+
+
+def operator(values, seed=0):
+    """A symmetric matrix with these eigenvalues and random eigenvectors, both returned decreasing."""
+    values = np.sort(np.asarray(values, float))[::-1]
+    q, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((len(values), len(values))))
+    matrix = (q * values) @ q.T
+    return (matrix + matrix.T) / 2, values, q
+
+
+def top(matrix, k, *, width=None, max_basis=128, seed=1, dtype=np.float64, **options):
+    width = min(len(matrix), k + 4) if width is None else width
+    start = np.asfortranarray(np.random.default_rng(seed).standard_normal((len(matrix), width)).astype(dtype))
+    matrix = np.asfortranarray(matrix.astype(dtype))
+    defaults = {"relative_tolerance": 1e-11, "absolute_tolerance": 1e-18}
+    return top_eigenpairs(lambda v: engine.matmul(matrix, v), start, k, engine, max_basis=max_basis, **defaults | options)
+
+
+SPECTRA = {
+    "decay": 0.8 ** np.arange(120),
+    "slow": 1.0 / np.arange(1, 201),
+    "clustered": np.concatenate([1 + 1e-9 * np.arange(6), 0.5 + 1e-7 * np.arange(5), np.linspace(0, 0.3, 100)]),
+    "degenerate": np.concatenate([np.ones(3), np.full(5, 0.7), np.linspace(0, 0.5, 90)]),
+    "one block wider than the iteration": np.concatenate([np.ones(40), np.linspace(0, 0.5, 60)]),
+    "two values": np.concatenate([np.full(50, 2.0), np.full(50, 1.0)]),
+    "identity": np.ones(60),
+    "rank 3": np.concatenate([[3.0, 2.0, 1.0], np.zeros(80)]),
+    "rank 1": np.concatenate([[1.0], np.zeros(30)]),
+    "huge ratio": np.concatenate([10.0 ** -np.arange(12.0), np.zeros(50)]),
+    "tiny values": 1e-12 * 0.7 ** np.arange(60),
+    "one": np.array([2.0]),
+    "two": np.array([2.0, 1.0]),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+@pytest.mark.parametrize("k", [1, 2, 5, 8])
+@pytest.mark.parametrize("max_basis", [128, 1])
+def test_known_spectra(name, k, max_basis):
+    """``max_basis`` = 1 is raised to three blocks: restarts."""
+    matrix, values, vectors = operator(SPECTRA[name])
+    if k > len(values):
+        pytest.skip("more pairs than dimensions are refused by the callers")
+    pairs = top(matrix, k, max_basis=max_basis, absolute_tolerance=1e-15 * values[0])
+    found = len(pairs.values)
+    if pairs.steps == 500:  # a basis of 15 cannot take six values apart that differ by 1e-9: the residuals say so
+        assert (name, k, max_basis) == ("clustered", 1, 1)
+        assert pairs.residuals[0] > 1e-11
+        return
+    rank = int((values > 1e-14 * values[0]).sum())
+    assert found >= min(k, rank)
+    assert_close(pairs.vectors.T @ pairs.vectors, np.eye(found), tol=1e-13)
+    assert_close(pairs.values, values[:found], tol=1e-13)
+    kept = min(found, rank)
+    errors = np.linalg.norm(matrix @ pairs.vectors - pairs.vectors * pairs.values, axis=0)
+    assert (errors[:kept] <= np.maximum(1e-10 * pairs.values[:kept], 1e-14 * values[0])).all()
+    positive = int((values[:kept] > 1e-7 * values[0]).sum())
+    assert_same_eigenspaces(
+        pairs.values[:positive], pairs.vectors[:, :positive], values, vectors, tol=1e-6, gap=2e-6 if name == "clustered" else 1e-8
+    )
+    if k < len(values) and found == k and values[k] > 1e-7 * values[0] and name != "clustered":
+        # with a degenerate block wider than the iteration a copy too few may be in the space
+        assert pairs.following <= values[k] * (1 + 1e-9)
+        if np.sum(values == values[k]) <= 4:
+            assert pairs.following >= values[k] * (1 - 1e-3)
+    assert pairs.steps >= 1
+
+
+@given(
+    n=st.integers(1, 40),
+    k=st.integers(1, 8),
+    copies=st.lists(st.integers(1, 6), min_size=1, max_size=8),
+    seed=seeds,
+    max_basis=st.sampled_from([1, 128]),
+)
+def test_random_degenerate_spectra(n, k, copies, seed, max_basis):
+    k = min(k, n)
+    blocks = np.repeat(0.6 ** np.arange(len(copies)), copies)
+    values = np.sort(np.concatenate([blocks, np.zeros(n)])[:n])[::-1]
+    matrix, values, vectors = operator(values, seed)
+    pairs = top(matrix, k, max_basis=max_basis, seed=seed, absolute_tolerance=1e-15)
+    kept = min(len(pairs.values), int((values > 0).sum()))
+    assert kept == min(k, int((values > 0).sum()))
+    assert_same_eigenspaces(pairs.values[:kept], pairs.vectors[:, :kept], values, vectors, tol=1e-8)
+
+
+def test_zero_operator():
+    pairs = top(np.zeros((20, 20)), 3)
+    assert (pairs.values == 0).all()
+    assert pairs.following == 0
+    assert (pairs.residuals == 0).all()
+
+
+def test_start_in_an_invariant_space():
+    """Nothing beyond it can be found; what is in it is exact, and the iteration stops by itself."""
+    matrix, values, vectors = operator(0.9 ** np.arange(50))
+    start = np.asfortranarray(vectors[:, 10:16] @ np.random.default_rng(0).standard_normal((6, 6)))
+    pairs = top_eigenpairs(
+        lambda v: engine.matmul(np.asfortranarray(matrix), v),
+        start,
+        4,
+        engine,
+        relative_tolerance=1e-12,
+        absolute_tolerance=0.0,
+        max_basis=128,
+    )
+    assert_close(pairs.values, values[10:14], tol=1e-13)
+
+
+def test_dependent_start_columns():
+    matrix, values, _ = operator(0.7 ** np.arange(40))
+    start = np.random.default_rng(0).standard_normal((40, 3))
+    start = np.asfortranarray(np.concatenate([start, start, np.zeros((40, 1))], axis=1))
+    pairs = top_eigenpairs(
+        lambda v: engine.matmul(np.asfortranarray(matrix), v),
+        start,
+        5,
+        engine,
+        relative_tolerance=1e-11,
+        absolute_tolerance=0.0,
+        max_basis=128,
+    )
+    assert_close(pairs.values, values[:5], tol=1e-12)
+
+
+def test_float32():
+    matrix, values, vectors = operator(0.7 ** np.arange(80))
+    pairs = top(matrix, 4, dtype=np.float32, relative_tolerance=1e-5, absolute_tolerance=1e-9)
+    assert pairs.vectors.dtype == np.float32
+    assert pairs.values.dtype == np.float64  # the projected problem is always in double precision
+    assert_same_eigenspaces(pairs.values, pairs.vectors, values, vectors, tol=1e-4)
+
+
+def test_max_steps_is_kept_and_residuals_tell():
+    matrix, _, _ = operator(1 - 1e-4 * np.arange(300))
+    pairs = top(matrix, 3, width=3, max_steps=4)
+    assert pairs.steps == 4
+    assert (pairs.residuals > 1e-6).all()
+
+
+def test_estimated_residuals_are_true():
+    matrix, _, _ = operator(1.0 / np.arange(1, 101))
+    for tolerance in (1e-2, 1e-5, 1e-9):
+        pairs = top(matrix, 3, relative_tolerance=tolerance)
+        true = np.linalg.norm(matrix @ pairs.vectors - pairs.vectors * pairs.values, axis=0)
+        assert (true <= tolerance * pairs.values + 1e-14).all()
+        assert_close(pairs.residuals, true, tol=1e-13, scale=1.0)
+
+
+# ---------------------------------------------------------------- bases
+
+
+def test_clusters():
+    assert clusters(np.array([3.0, 3.0, 2.0, 1.0 + 1e-12, 1.0]), 1e-8) == [(0, 2), (2, 3), (3, 5)]
+    assert clusters(np.array([1.0]), 1e-8) == [(0, 1)]
+    assert clusters(np.array([2.0, 1.0, 0.0, 0.0]), 1e-8) == [(0, 1), (1, 2), (2, 4)]
+
+
+@given(seed=seeds, sizes_of_blocks=st.lists(st.integers(1, 4), min_size=1, max_size=4))
+def test_canonical_basis_depends_on_the_spaces_alone(seed, sizes_of_blocks):
+    rng = np.random.default_rng(seed)
+    k = sum(sizes_of_blocks)
+    n = k + 3
+    values = np.repeat(0.5 ** np.arange(len(sizes_of_blocks)), sizes_of_blocks)
+    vectors, _ = np.linalg.qr(rng.standard_normal((n, k)))
+    reference = rng.standard_normal((n, k))
+
+    def canonical(v):
+        return canonical_basis(Eigenpairs(values, np.asfortranarray(v), 0.0, 0.0, values, 1), reference, engine)
+
+    found = canonical(vectors)
+    # any other basis of each space gives the same
+    turned = vectors.copy()
+    start = 0
+    for size in sizes_of_blocks:
+        q, _ = np.linalg.qr(rng.standard_normal((size, size)))
+        turned[:, start : start + size] = vectors[:, start : start + size] @ q
+        start += size
+    assert_close(canonical(turned), found, tol=1e-8, scale=1.0)
+    # the spaces are kept, and so is orthonormality
+    assert_close(found.T @ found, np.eye(k), tol=1e-13)
+    start = 0
+    for size in sizes_of_blocks:
+        block, old = found[:, start : start + size], vectors[:, start : start + size]
+        assert_close(old @ (old.T @ block), block, tol=1e-13, scale=1.0)
+        # the j-th vector has no part along the first j - 1 reference columns, and a positive one along its own
+        products = block.T @ reference[:, :size]
+        assert_close(np.tril(products, -1), np.zeros((size, size)), tol=1e-12, scale=1.0)
+        assert (np.diagonal(products) > 0).all()
+        start += size
+    # unchanged input, and the same again
+    assert np.array_equal(canonical(found.copy()), canonical(found.copy()))
+
+
+def test_canonical_basis_separates_values_that_differ():
+    """Values further apart than the relative gap are never mixed."""
+    values = np.array([1.0, 1.0 - 1e-6])
+    vectors = np.eye(4)[:, :2]
+    reference = np.random.default_rng(0).standard_normal((4, 2))
+    found = canonical_basis(Eigenpairs(values, np.asfortranarray(vectors), 0.0, 0.0, values, 1), reference, engine)
+    assert np.array_equal(np.abs(found), vectors)

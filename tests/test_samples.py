@@ -1,0 +1,204 @@
+"""The rotated basis: Helmert's matrices, weights, order, and the Gram matrix in it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sslcore.backends.numba_cpu as engine
+from sslcore import gram as grams
+from sslcore.backends.numba_cpu import rotation
+from sslcore.gram import contrast_gram, rotated_gram
+from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial, Precomputed
+from sslcore.samples import Samples
+
+from . import naive
+from .comparators import assert_close
+from .strategies import LAYOUTS, arrays, dtypes, seeds, sizes, with_layout
+
+
+@st.composite
+def groupings(draw, max_samples=6, max_views=4, minimum_views=1):
+    """Groups 0..n-1 in any order with unequal numbers of views, and weights or None."""
+    counts = draw(st.lists(st.integers(minimum_views, max_views), min_size=1, max_size=max_samples))
+    rng = np.random.default_rng(draw(seeds))
+    groups = rng.permutation(np.repeat(np.arange(len(counts)), counts))
+    weight = rng.uniform(0.2, 3.0, len(groups)) if draw(st.booleans()) else None
+    return groups, weight
+
+
+def full(blocks):
+    """All of Khat in the rotated basis."""
+    return np.block([[blocks.mean, blocks.cross], [blocks.cross.T, blocks.contrast]])
+
+
+def dense_rotation(samples):
+    """The rotation as a matrix on vectors in the caller's order of the views."""
+    u, c = samples.rotate(np.eye(samples.n_views)[samples.order])
+    return np.concatenate([u, c])
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(grams, "block_rows", lambda columns, itemsize: 7)
+    monkeypatch.setattr(rotation, "_TILE_VALUES", 60)
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "3")
+
+
+@pytest.mark.parametrize("m", range(1, 9))
+def test_equal_weights_give_helmert_matrices(m):
+    samples = Samples.from_views(3, m, engine)
+    expected = naive.helmert(m)
+    assert_close(expected @ expected.T, np.eye(m), tol=1e-15)
+    (part,) = samples.classes
+    for i in range(3):
+        assert_close(part.rotation[:, :, i], expected, tol=1e-15)
+        assert_close(part.weighted[:, :, i], expected / np.sqrt(3 * m), tol=1e-15)
+    assert (samples.n, samples.n_views, samples.n_contrasts) == (3, 3 * m, 3 * (m - 1))
+    assert samples.identity_order
+    assert_close(samples.unbiased_factor, np.full(3, m / (m - 1) if m > 1 else 1.0))
+    # sample by sample, the mean first
+    u, c = samples.rotate(np.eye(3 * m))
+    assert_close(u, np.kron(np.eye(3), expected[:1]), tol=1e-15)
+    if m > 1:
+        assert_close(c, np.kron(np.eye(3), expected[1:]), tol=1e-15)
+
+
+@given(grouping=groupings())
+def test_rotation_property(grouping):
+    groups, weight = grouping
+    samples = Samples.from_groups(groups, engine, weight)
+    n = len(set(groups))
+    p = np.full(len(groups), 1 / len(groups)) if weight is None else weight / weight.sum()
+    assert (samples.n, samples.n_views, samples.n_contrasts) == (n, len(groups), len(groups) - n)
+    assert_close(samples.weight, p[samples.order], tol=1e-15)
+
+    # views are sorted by the size of their sample, then by sample, then as they came
+    counts = np.bincount(groups)
+    keys = [(counts[groups[a]], groups[a], a) for a in samples.order]
+    assert keys == sorted(keys)
+    assert np.array_equal(samples.labels, [g for i, g in enumerate(groups[samples.order]) if i == 0 or keys[i - 1][1] != g])
+    assert samples.identity_order == np.array_equal(samples.order, np.arange(len(groups)))
+
+    # orthonormal; the first n rows are the weighted means, so the others are the contrasts: their projector is I - T
+    r = dense_rotation(samples)
+    assert_close(r @ r.T, np.eye(len(groups)), tol=1e-14)
+    for row, label in zip(r, samples.labels, strict=False):
+        mine = groups == label
+        assert_close(row, np.where(mine, np.sqrt(p / p[mine].sum()), 0.0), tol=1e-14)
+    contrasts = r[n:]
+    assert_close(contrasts.T @ contrasts, np.eye(len(groups)) - naive.averaging(groups, p), tol=1e-14, scale=1.0)
+    factor = samples.contrast_factor(True)[:, None]
+    assert_close(contrasts.T @ (factor * contrasts), naive.invariance(groups, p, True), tol=1e-13, scale=2.0)
+    assert np.array_equal(samples.contrast_factor(False), np.ones(len(contrasts)))
+
+    # back and forth
+    v = np.random.default_rng(0).standard_normal((len(groups), 3))
+    assert_close(samples.rotate_back(*samples.rotate(v)), v, tol=1e-14)
+    assert np.array_equal(samples.restore_order(v[samples.order]), v)
+    assert samples.rotate(v.astype(np.float32))[0].dtype == np.float32
+
+
+@given(grouping=groupings(), height=st.integers(1, 12))
+def test_strips_cover_every_view_once(grouping, height):
+    samples = Samples.from_groups(grouping[0], engine)
+    strips = list(samples.strips(height))
+    assert [s.row_start for s in strips] == [0, *(s.row_stop for s in strips[:-1])]
+    assert strips[-1].row_stop == samples.n_views
+    assert [s.sample_start for s in strips] == [0, *(s.sample_stop for s in strips[:-1])]
+    for s in strips:
+        count = s.sample_stop - s.sample_start
+        assert s.row_stop - s.row_start == count * s.sample_class.m
+        assert count == 1 or s.row_stop - s.row_start <= height
+
+
+@given(
+    n=sizes(7, minimum=1),
+    m=st.integers(2, 4),
+    d=st.sampled_from([1, 2, 5, 50]),
+    dtype=dtypes,
+    k=st.sampled_from([Gaussian(1.0), Exponential(0.5), Linear(), Polynomial(2), 2.0 * Gaussian(2.0) + Linear()]),
+    data=st.data(),
+)
+def test_contrast_gram_property(n, m, d, dtype, k, data):
+    views = data.draw(arrays((n, m, d), dtype))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grams, "block_rows", lambda columns, itemsize: 7)
+        patch.setattr(rotation, "_TILE_VALUES", 60)
+        patch.setenv("SSLCORE_NUM_THREADS", "3")
+        blocks = contrast_gram(k, views)
+    x = views.astype(float).reshape(-1, d)
+    h = np.kron(np.eye(n), naive.helmert(m))
+    h = np.concatenate([h[::m], np.delete(h, np.s_[::m], axis=0)])  # means first, then contrasts sample by sample
+    expected = h @ (k(x, x) / (n * m)) @ h.T
+    found = full(blocks)
+    scale = float(np.abs(k(x, x)).max()) / n  # the rotation sums m values, N = n m
+    assert_close(found, expected, dtype=dtype, tol=1e-13 if dtype == np.float64 else 2e-5, scale=scale)
+    assert np.array_equal(found, found.T)
+    assert blocks.cross.flags.f_contiguous
+    assert blocks.contrast.flags.f_contiguous
+    assert_close(blocks.diagonal(), np.diagonal(found).copy(), tol=0)
+
+
+@given(grouping=groupings(max_samples=8), dtype=dtypes, seed=seeds)
+def test_rotated_gram_with_groups_and_weights(grouping, dtype, seed):
+    groups, weight = grouping
+    samples = Samples.from_groups(groups, engine, weight)
+    x = np.random.default_rng(seed).standard_normal((len(groups), 3)).astype(dtype)
+    k = Exponential(1.0)
+    matrix = k(x, x).astype(float)
+    root = np.sqrt(np.full(len(groups), 1 / len(groups)) if weight is None else weight / weight.sum())
+    r = dense_rotation(samples)
+    expected = r @ (root[:, None] * matrix * root) @ r.T
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grams, "block_rows", lambda columns, itemsize: 5)
+        patch.setattr(rotation, "_TILE_VALUES", 40)
+        patch.setenv("SSLCORE_NUM_THREADS", "3")
+        found = full(rotated_gram(k, x[samples.order], samples, engine))
+        given_matrix = full(rotated_gram(Precomputed(), matrix.astype(dtype), samples, engine))
+    assert_close(found, expected, dtype=dtype, tol=1e-14 if dtype == np.float64 else 1e-6, scale=1.0)
+    assert_close(given_matrix, expected, dtype=dtype, tol=1e-14 if dtype == np.float64 else 1e-6, scale=1.0)
+    assert np.array_equal(found, found.T)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_layouts(layout, small_blocks):
+    views = np.random.default_rng(0).standard_normal((9, 3, 4))
+    expected = full(contrast_gram(Gaussian(1.0), views))
+    assert_close(full(contrast_gram(Gaussian(1.0), with_layout(views, layout))), expected, tol=1e-15)
+
+
+@pytest.mark.parametrize(("n", "m"), [(600, 2), (350, 3), (40, 33), (3, 70)])
+def test_sizes_of_real_blocks(n, m):
+    """The block sizes that are in use, crossed."""
+    x = np.random.default_rng(0).standard_normal((n * m, 2))
+    blocks = contrast_gram(Exponential(0.3), x.reshape(n, m, 2))
+    samples = Samples.from_views(n, m, engine)
+    expected = np.concatenate(samples.rotate(np.concatenate(samples.rotate(Exponential(0.3)(x) / (n * m))).T))
+    assert_close(full(blocks), expected.T, tol=1e-14, scale=1.0)
+
+
+def test_rotate_views_is_the_rotation():
+    rng = np.random.default_rng(0)
+    for n, m, r in [(1, 2, 1), (5, 2, 3), (4, 3, 7), (7, 4, 2), (3, 1, 2)]:
+        phi = rng.standard_normal((n, m, r))
+        samples = Samples.from_views(n, m, engine, rng.uniform(0.5, 2, n * m))
+        u, c = samples.rotate(phi.reshape(n * m, r))
+        means, contrasts = engine.rotate_views(phi, samples.classes[0].rotation)
+        assert_close(means, u, tol=1e-14)
+        assert_close(contrasts, c, tol=1e-14, scale=3.0)
+
+
+@pytest.mark.parametrize(
+    ("views", "error", "message"),
+    [
+        (np.ones((3, 1, 2)), ValueError, r"at least 2 views of each sample \(m >= 2\), found shape \(3, 1, 2\)"),
+        (np.ones((3, 2)), ValueError, r"views must have 3 dimensions \(n, m, d\), found shape \(3, 2\)"),
+        (np.ones((0, 2, 2)), ValueError, "views must not be empty"),
+        (np.full((2, 2, 1), np.nan), ValueError, r"views must be finite, found nan at index \(0, 0, 0\)"),
+        (np.ones((2, 2, 2), complex), TypeError, "views must hold real numbers"),
+    ],
+)
+def test_bad_views(views, error, message):
+    with pytest.raises(error, match=message):
+        contrast_gram(Gaussian(1.0), views)
