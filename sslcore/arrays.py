@@ -62,6 +62,8 @@ def as_array(
     Strides are kept; nothing is copied unless the dtype changes.  ``shape_hint`` names the axes in
     the error message, for example ``"(n, m, d)"``.
     """
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, found a masked one; fill or remove the masked entries first")
     try:
         array = np.asanyarray(value)
     except ValueError as error:

@@ -187,7 +187,7 @@ class Moments:
         )
         if numbers.beta > 0 and self._sums.n == self._sums.n_views:
             raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
-        engine = get_backend(backend=self._backend)
+        engine = get_backend(self._sums.mean, backend=self._backend)
         return Representation.from_spectrum(_solve(self._sums, numbers, self._d, engine), self.features, numbers)
 
     def save(self, path: str | os.PathLike[str]) -> None:

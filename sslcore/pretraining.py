@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 
 from .arrays import Array
+from .augmentations import Views
 from .backends import get_backend
 from .budget import exact_plan, features_plan, memory_budget
 from .exact import solve_exact
 from .features import Features
 from .inputs import Data, as_data, check_fit_numbers
-from .kernels import Function, Kernel, Precomputed, as_kernel
+from .kernels import Kernel, Precomputed, as_kernel
 from .moments import Moments
 from .representation import Representation
 from .samples import Samples
@@ -104,7 +105,7 @@ def pretrain(
     >>> rep.n_active, rep(x).shape, bool(rep.certificate.worst < 1e-8)
     (5, (300, 5), True)
     """
-    engine = get_backend(None if hasattr(views, "augmentation") else views, backend=backend)
+    engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
     single = isinstance(beta, int | float) and beta == 0
     data = as_data(views, groups, sample_weight, single_views=single)
     budget = memory_budget(memory)
@@ -141,7 +142,12 @@ def _exact(
     spectrum, values = solve_exact(
         kernel, ordered, solved, numbers, engine=engine, tolerance=TOLERANCE[data.dtype], planned_bytes=plan.bytes
     )
-    centres = None if isinstance(kernel, Precomputed) else points.copy()
+    if solved is not samples and samples.n_contrasts:  # the solver saw single views: what it did not penalise is still told
+        _, c = samples.rotate(values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
+        spectrum = replace(
+            spectrum, invariance=(samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0)
+        )
+    centres = None if isinstance(kernel, Precomputed) else points if isinstance(data.views, Views) else points.copy()
     values = values.reshape(*data.shape, numbers.k)
     return Representation.from_spectrum(spectrum, kernel, numbers, centres=centres, values=values)
 
@@ -153,7 +159,7 @@ def _refuse_constant(points: Array) -> None:
 
 def _require_symmetric(kernel: Kernel, points: Array, engine: Any) -> None:
     """The solver reads each pair once, so it would not see that a matrix or a function is not symmetric."""
-    if isinstance(kernel, Function):
+    if not isinstance(kernel, Precomputed):
         some = points[:: max(1, len(points) // 64)]
         values = kernel(some, some.copy())
         matrices = [(values, values.T)]

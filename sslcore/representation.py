@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, check_same_width
+from .arrays import Array, as_array, check_same_width, require_finite
 from .augmentations import Views
 from .backends import get_backend
 from .features import Features
@@ -162,32 +162,32 @@ class Representation:
             rows = max(1, 65536 // x.n_views)
             parts = [self.transform(x.block(s, min(s + rows, len(x))), scale) for s in range(0, len(x), rows)]
             return np.concatenate(parts)
-        x = as_array(x, "x", ndim=(2, 3), shape_hint="(n, d) or (n, m, d)", finite=not isinstance(x, np.memmap))
+        x = as_array(x, "x", ndim=(2, 3), shape_hint="(n, d) or (n, m, d)", finite=False)
         points = x.reshape(-1, x.shape[-1])
         weights, intercept = self.coefficients, self.intercept
         if scale:
             weights, intercept = weights * self._scale(), intercept * self._scale()
         engine = get_backend(points, weights, backend=backend)
-        dtype = points.dtype
-        weights = weights.astype(dtype)
         if isinstance(self.model, Features):
-            features = self.model.prepare(points.shape[1], dtype, engine)
-            values = engine.xp.empty((len(points), self.n_components), dtype)
+            features = self.model.prepare(points.shape[1], points.dtype, engine)
+            weights = weights.astype(points.dtype)
+            values = engine.xp.empty((len(points), self.n_components), points.dtype)
             for start in range(0, len(points), 4096):
-                engine.xp.matmul(features(points[start : start + 4096]), weights, out=values[start : start + 4096])
+                block = require_finite(points[start : start + 4096], "x", offset=start)
+                engine.xp.matmul(features(block), weights, out=values[start : start + 4096])
         elif self.centres is None:
             if points.shape[1] != len(weights):
                 raise ValueError(
                     f"x must hold the kernel values against the {len(weights)} training views, found shape {x.shape}"
                 )
-            values = points @ weights
+            values = require_finite(points, "x") @ weights
         else:
+            # alpha is of the order of 1 / reg, and its products with the kernel cancel: never in less precision
+            # than that of the fit
             check_same_width(points, self.centres, "x", "the training views")
-            values = kernel_product(
-                self.model, points, self.centres.astype(dtype, copy=False), weights, backend=backend
-            )
-        values += intercept.astype(dtype)
-        return values.reshape(*x.shape[:-1], self.n_components)
+            values = kernel_product(self.model, points, self.centres, weights, backend=backend)
+        values += intercept.astype(values.dtype)
+        return values.astype(points.dtype, copy=False).reshape(*x.shape[:-1], self.n_components)
 
     def linear_head(self) -> tuple[Array, Array]:
         """(W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models."""

@@ -19,6 +19,9 @@ _DIRECT = 48
 _TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
 """Error of a kernel value above which a distance from a matrix product is computed again."""
 
+_REACH = 40.0
+"""Lengths beyond which every distance kernel is below rounding (exp(-40) = 4e-18), and so are errors of it."""
+
 _CHEAP = 8
 """Up to so many coordinates a value is computed again in less time than its mirror image takes to copy."""
 
@@ -96,12 +99,22 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
         y, norms_y = prepared.y[columns], prepared.norms[columns]
         norms_x = _squared_norms(scaled)
         np.matmul(scaled, y.T, out=out)
-        factor = x.dtype.type(np.finfo(x.dtype).eps / _TOLERANCE[x.dtype] / math.frexp(prepared.kernel.length)[0])
+        length = math.frexp(prepared.kernel.length)[0]
+        factor = x.dtype.type(np.finfo(x.dtype).eps / _TOLERANCE[x.dtype] / length)
+        reach = x.dtype.type(_REACH * length)
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
             pairs.correct_distances(
-                scaled[rows], y, norms_x[rows], norms_y, factor, prepared.address, prepared.constants, out[rows]
+                scaled[rows],
+                y,
+                norms_x[rows],
+                norms_y,
+                factor,
+                reach,
+                prepared.address,
+                prepared.constants,
+                out[rows],
             )
 
     parallel_for(strip, n_strips)

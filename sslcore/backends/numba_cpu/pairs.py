@@ -258,22 +258,33 @@ def _expand(norm_x, norm_y, out):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _count_unsure(norm_x, norm_y, factor, out):
+def _count_unsure(norm_x, norm_y, factor, reach, out):
     wide_vectors()
     count = 0
     for j in range(out.size):
-        bound = factor * (norm_x + norm_y[j])
+        bound = min(factor * (norm_x + norm_y[j]), reach)
         count += 1 if out[j] <= bound * bound else 0
     return count
 
 
+@njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
+def _squared_distance(x, y):
+    wide_vectors()
+    total = x[0] * 0
+    for c in range(x.size):
+        difference = x[c] - y[c]
+        total += difference * difference
+    return total
+
+
 @njit(cache=True, nogil=True)
-def correct_distances(x, y, norms_x, norms_y, factor, address, constants, out):
+def correct_distances(x, y, norms_x, norms_y, factor, reach, address, constants, out):
     """Turn products out[i, j] = <x_i, y_j> into f(|x_i - y_j|^2), accurate near zero distance too.
 
     |x|^2 + |y|^2 - 2 <x, y> has an absolute error near eps (|x|^2 + |y|^2), hence the distance r one of
-    eps (|x|^2 + |y|^2) / (2 r).  Pairs where ``factor`` (|x|^2 + |y|^2) >= r, with factor = eps / (tolerance
-    times the kernel's length), are computed again from the differences of their coordinates.
+    eps (|x|^2 + |y|^2) / (2 r).  Pairs with r <= ``factor`` (|x|^2 + |y|^2), factor = eps / (tolerance times the
+    kernel's length), are computed again from the differences of their coordinates, unless r > ``reach``, where
+    the kernel has decayed to nothing.
     """
     for j0 in range(0, out.shape[1], _TILE):
         j1 = min(j0 + _TILE, out.shape[1])
@@ -281,15 +292,11 @@ def correct_distances(x, y, norms_x, norms_y, factor, address, constants, out):
         for i in range(out.shape[0]):
             row = out[i, j0:j1]
             _expand(norms_x[i], norms, row)
-            if _count_unsure(norms_x[i], norms, factor, row):
+            if _count_unsure(norms_x[i], norms, factor, reach, row):
                 for j in range(row.size):
-                    bound = factor * (norms_x[i] + norms[j])
+                    bound = min(factor * (norms_x[i] + norms[j]), reach)
                     if row[j] <= bound * bound:
-                        total = row[j] * 0
-                        for c in range(x.shape[1]):
-                            difference = x[i, c] - y[j0 + j, c]
-                            total += difference * difference
-                        row[j] = total
+                        row[j] = _squared_distance(x[i], y[j0 + j])
             _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
 
 
