@@ -30,10 +30,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds, and the rates at the best of them."""
+    """Seconds, processor seconds of the best run (all threads), and the rates at it.
+
+    Processor time below wall time in threaded work means that somebody else had the cores: measure again.
+    """
 
     best: float
     median: float
+    cpu: float
     runs: int
     gflops: float
     gb_per_s: float
@@ -46,7 +50,7 @@ class Timing:
 
 def measure(tasks: dict[str, Task], repeat: int, *, warm: bool = True, pause: float = PAUSE) -> dict[str, Timing]:
     """Time each task ``repeat`` times, in turns, so that a slow moment hits all; ``warm``: call each once before."""
-    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in tasks}
     for turn in range(-1 if warm else 0, repeat):
         for name, task in tasks.items():
             elapsed = _once(task, pause)
@@ -55,14 +59,16 @@ def measure(tasks: dict[str, Task], repeat: int, *, warm: bool = True, pause: fl
     return {name: _timing(tasks[name], values) for name, values in seconds.items()}
 
 
-def _once(task: Task, pause: float) -> float:
+def _once(task: Task, pause: float) -> tuple[float, float]:
     arguments = () if task.setup is None else (task.setup(),)
     time.sleep(pause)
-    start = time.perf_counter()
+    start, cpu_start = time.perf_counter(), time.process_time()
     task.call(*arguments)
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - cpu_start
 
 
-def _timing(task: Task, seconds: list[float]) -> Timing:
-    best = min(seconds)
-    return Timing(best, median(seconds), len(seconds), task.flops / best / 1e9, task.bytes / best / 1e9)
+def _timing(task: Task, seconds: list[tuple[float, float]]) -> Timing:
+    best, cpu = min(seconds)
+    return Timing(
+        best, median(wall for wall, _ in seconds), cpu, len(seconds), task.flops / best / 1e9, task.bytes / best / 1e9
+    )

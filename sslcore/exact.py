@@ -200,7 +200,8 @@ def solve_exact(
         max_basis=krylov_capacity(width, total),
     )
     reference = xp.concatenate(samples.rotate(engine.reference_normals(total, k, 1)[samples.order]))
-    v = canonical_basis(pairs, reference, engine)
+    # equal eigenvalues are equal to rounding only, which in float32 is coarse
+    v = canonical_basis(pairs, reference, engine, relative_gap=0.03 * tolerance)
 
     # One more application gives the coefficients, and their product with the Gram matrix the certificate.
     z = operator.correction(v)
@@ -208,7 +209,8 @@ def solve_exact(
     theta = xp.where(present, pairs.values, 1.0)
     gamma = xp.where(present, numbers.reg / (operator.unit * theta), math.inf)
     weights = xp.concatenate([v[:n], -z]) / theta.astype(dtype)  # unit P^(-1/2) alpha, rotated
-    image = operator.times_kernel(weights)  # P^(1/2) f(views), rotated
+    image = operator.times_kernel(weights)  # P^(1/2) f(views), rotated; without the intercept
+    centred = operator.centre(image)
     c, y = v[n:].astype(float), v[n:].astype(float) + z
     contrast_factor = samples.contrast_factor(numbers.unbiased)[:, None]
     alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
@@ -222,7 +224,7 @@ def solve_exact(
         coefficients=samples.restore_order(alpha.astype(dtype)),
         intercept=-(operator.constant @ image[:n]) if numbers.center else xp.zeros(len(theta), dtype),
         residuals=column_norms(operator.centre(operator.combine(v, z)) / theta.astype(dtype) - v),
-        coefficient_residuals=column_norms(operator.centre(image) - v),
+        coefficient_residuals=column_norms(centred - v),
         stationarity_residuals=column_norms(operator.contrast_beta[:, None] * c / gamma - y),
         following=following,
         tolerance=tolerance,
@@ -236,7 +238,8 @@ def solve_exact(
     )
     values = xp.zeros((total, k), dtype)
     rank = spectrum.certificate.rank
-    values[:, :rank] = samples.rotate_back(v[:n, :rank], v[n:, :rank]) / xp.sqrt(samples.weight)[:, None]
+    # the values of the functions that are returned, not v: with their norms they have the risk to rounding
+    values[:, :rank] = samples.rotate_back(centred[:n, :rank], centred[n:, :rank]) / xp.sqrt(samples.weight)[:, None]
     return spectrum, samples.restore_order(values)
 
 

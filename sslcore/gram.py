@@ -121,7 +121,7 @@ def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None =
     if not (symmetric and source.mirrored):
         source.fill(x, 0, out)
         return out
-    height = block_rows(len(x), x.dtype.itemsize)
+    height = max(256, len(x) // 12 // 64 * 64)  # high enough for matrix products, and not much beyond the diagonal
     for start in range(0, len(x), height):
         rows = slice(start, start + height)
         source.fill(x[rows], start, out[rows, start:])

@@ -32,11 +32,11 @@ CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b
 
 def digits_figure(study: Study) -> Figure:
     """Sample views, spectrum, accuracy against labels, and a map of the embedding coloured by digit."""
-    figure = Figure(figsize=(13, 7), layout="constrained")
+    figure = Figure(figsize=(13, 6.6), layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(2, 3, width_ratios=(1, 1.1, 2.1))
+    grid = figure.add_gridspec(2, 3, width_ratios=(1, 1.15, 2.15))
 
-    shown = [int(np.flatnonzero(study.labels == digit)[0]) for digit in np.unique(study.labels)[:8]]
+    shown = [int(np.flatnonzero(study.labels == digit)[0]) for digit in np.unique(study.labels)[:6]]
     rows = [np.vstack([study.views.x[i], study.views[i]]) for i in shown]
     panel = figure.add_subplot(grid[0, 0])
     images_panel(panel, np.reshape(rows, (len(rows), -1, 8, 8)))
@@ -52,7 +52,7 @@ def digits_figure(study: Study) -> Figure:
     curves = {label: (mean[name], error[name]) for name, label in names.items()}
     curves_panel(panel, np.array(study.settings.n_labels), curves)
     panel.set(xlabel="labelled images in all", ylabel="accuracy on the others")
-    panel.set_title("ridge probe")
+    panel.set_title(f"ridge probe, {study.settings.n_draws} draws of the labelled images")
 
     panel = figure.add_subplot(grid[:, 2])
     map_panel(panel, study.map, study.labels)
@@ -61,15 +61,14 @@ def digits_figure(study: Study) -> Figure:
 
 
 def images_panel(axes: Any, images: Array) -> None:
-    """Images (rows, columns, height, width) side by side, ink on white; the first column is set apart."""
+    """Images (rows, columns, height, width) side by side, ink on a grey tile; the first column is set apart."""
     rows, columns, height, width = images.shape
-    gap = 1
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) + gap), np.nan)
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) + 1), np.nan)  # NaN is white
     for r, row in enumerate(images):
         for c, image in enumerate(row):
-            left = c * (width + gap) + (2 * gap if c else 0)
-            sheet[r * (height + gap) :, left:][:height, :width] = image
-    axes.imshow(sheet, cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
+            left = c * (width + 1) + (2 if c else 0)
+            sheet[r * (height + 1) :, left:][:height, :width] = image
+    axes.imshow(sheet, cmap="gray_r", vmin=-0.1, vmax=1.0, interpolation="nearest")
     axes.set_axis_off()
 
 
@@ -79,7 +78,7 @@ def spectrum_panel(axes: Any, eigenvalues: Array) -> None:
     present = np.isfinite(eigenvalues)
     for chosen, color, label in (
         (present & (eigenvalues > 0), BLUE, "active"),
-        (present & (eigenvalues <= 0), GREY, "zero in the representation"),
+        (present & (eigenvalues <= 0), GREY, "inactive"),
     ):
         if chosen.any():
             axes.vlines(index[chosen], 0.0, eigenvalues[chosen], color=color, linewidth=1.2)
@@ -87,7 +86,7 @@ def spectrum_panel(axes: Any, eigenvalues: Array) -> None:
             axes.plot(index[chosen], eigenvalues[chosen], "o", color=color, markersize=3.5, label=text)
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set(xlabel="component $i$", ylabel=r"eigenvalue $\mu_i$", ylim=(None, 1.0))
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper right")
     _plain(axes)
 
 
@@ -112,12 +111,12 @@ def map_panel(axes: Any, points: Array, labels: Array) -> None:
         axes.text(
             *(float(np.median(coordinate)) for coordinate in (x, y)),
             str(value),
-            fontsize=17,
+            fontsize=19,
             fontweight="bold",
             color=color,
             ha="center",
             va="center",
-            path_effects=[withStroke(linewidth=3.5, foreground="white")],
+            path_effects=[withStroke(linewidth=5, foreground="white")],
         )
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xticks=[], yticks=[])

@@ -142,11 +142,9 @@ def _exact(
     spectrum, values = solve_exact(
         kernel, ordered, solved, numbers, engine=engine, tolerance=TOLERANCE[data.dtype], planned_bytes=plan.bytes
     )
-    if solved is not samples and samples.n_contrasts:  # the solver saw single views: what it did not penalise is still told
+    if solved is not samples and samples.n_contrasts:  # beta = 0: the solver saw single views
         _, c = samples.rotate(values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
-        spectrum = replace(
-            spectrum, invariance=(samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0)
-        )
+        spectrum = replace(spectrum, invariance=(samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0))
     centres = None if isinstance(kernel, Precomputed) else points if isinstance(data.views, Views) else points.copy()
     values = values.reshape(*data.shape, numbers.k)
     return Representation.from_spectrum(spectrum, kernel, numbers, centres=centres, values=values)

@@ -17,7 +17,7 @@ TOLERANCE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 3e-3}
 """What the residuals of active components are held to."""
 
 BLOCK_GAP = 1e-6
-"""Relative distance of 1/gamma_k and 1/gamma_{k+1} below which k is said to cut a degenerate block."""
+"""Relative distance of 1/gamma_k and 1/gamma_{k+1} below which k cuts a degenerate block (wider in float32)."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,9 @@ def settle(
         stationarity_residuals=fill(stationarity_residuals),
         tolerance=tolerance,
         eigengap=0.0 if rank < k else max(0.0, following - float(gamma[-1])),
-        cuts_block=rank == k and math.isfinite(following) and 1 - float(gamma[-1]) / following <= BLOCK_GAP,
+        cuts_block=rank == k
+        and math.isfinite(following)
+        and 1 - float(gamma[-1]) / following <= max(BLOCK_GAP, 0.03 * tolerance),
         rank=rank,
         **circumstances,
     )

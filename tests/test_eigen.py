@@ -25,7 +25,9 @@ def top(matrix, k, *, width=None, max_basis=128, seed=1, dtype=np.float64, **opt
     start = np.asfortranarray(np.random.default_rng(seed).standard_normal((len(matrix), width)).astype(dtype))
     matrix = np.asfortranarray(matrix.astype(dtype))
     defaults = {"relative_tolerance": 1e-11, "absolute_tolerance": 1e-18}
-    return top_eigenpairs(lambda v: engine.matmul(matrix, v), start, k, engine, max_basis=max_basis, **defaults | options)
+    return top_eigenpairs(
+        lambda v: engine.matmul(matrix, v), start, k, engine, max_basis=max_basis, **defaults | options
+    )
 
 
 SPECTRA = {
@@ -68,7 +70,12 @@ def test_known_spectra(name, k, max_basis):
     assert (errors[:kept] <= np.maximum(1e-10 * pairs.values[:kept], 1e-14 * values[0])).all()
     positive = int((values[:kept] > 1e-7 * values[0]).sum())
     assert_same_eigenspaces(
-        pairs.values[:positive], pairs.vectors[:, :positive], values, vectors, tol=1e-6, gap=2e-6 if name == "clustered" else 1e-8
+        pairs.values[:positive],
+        pairs.vectors[:, :positive],
+        values,
+        vectors,
+        tol=1e-6,
+        gap=2e-6 if name == "clustered" else 1e-8,
     )
     if k < len(values) and found == k and values[k] > 1e-7 * values[0] and name != "clustered":
         # with a degenerate block wider than the iteration a copy too few may be in the space

@@ -153,6 +153,27 @@ def test_both_sides_of_the_recomputation_threshold(d):
         assert_close(found, expected.astype(float), tol=1e-13, scale=1.0)
 
 
+@pytest.mark.parametrize("d", [2, 49, 128])
+@pytest.mark.parametrize(
+    ("dtype", "far"), [(np.float64, 1e12), (np.float64, 1e7), (np.float32, 1e7), (np.float32, 1e4)]
+)
+def test_clouds_many_lengths_apart(d, dtype, far):
+    """Equal and close points whose squared distance by the product formula is rounding noise of any size."""
+    x = points(30, d, dtype=dtype)
+    x[15:] += dtype(far)
+    x[12:15], x[27:30] = x[:3], x[15:18]
+    step = np.zeros((6, d), dtype)
+    step[:, 0] = dtype(far) * np.finfo(dtype).eps * 4
+    x = np.concatenate([x, x[15:21] + step])
+    assert (x[30:, 0] > x[15:21, 0]).all()
+    for make in DISTANCE:
+        for length in (1.0, math.sqrt(d)):
+            found = make(length)(x)
+            expected = naive.gram(make(length), x[12:], x).astype(float)
+            assert_close(found[12:], expected, dtype=dtype, tol=1e-13 if dtype == np.float64 else 1e-5, scale=1.0)
+            assert (np.diagonal(found) == 1).all()
+
+
 @pytest.mark.parametrize("d", WIDTHS)
 def test_distance_kernels_in_float32(d):
     """1e-6 up to 8 coordinates; else 4 eps (1 + (|x|^2 + |y|^2) / (r scale)), about the centre of the data."""

@@ -77,7 +77,9 @@ def test_rotation_property(grouping):
     counts = np.bincount(groups)
     keys = [(counts[groups[a]], groups[a], a) for a in samples.order]
     assert keys == sorted(keys)
-    assert np.array_equal(samples.labels, [g for i, g in enumerate(groups[samples.order]) if i == 0 or keys[i - 1][1] != g])
+    assert np.array_equal(
+        samples.labels, [g for i, g in enumerate(groups[samples.order]) if i == 0 or keys[i - 1][1] != g]
+    )
     assert samples.identity_order == np.array_equal(samples.order, np.arange(len(groups)))
 
     # orthonormal; the first n rows are the weighted means, so the others are the contrasts: their projector is I - T
@@ -179,13 +181,15 @@ def test_sizes_of_real_blocks(n, m):
 
 
 def test_rotate_views_is_the_rotation():
+    """Of features less a shift, times the square roots of the weights; contrasts do not see the shift."""
     rng = np.random.default_rng(0)
     for n, m, r in [(1, 2, 1), (5, 2, 3), (4, 3, 7), (7, 4, 2), (3, 1, 2)]:
         phi = rng.standard_normal((n, m, r))
+        shift = rng.standard_normal(r)
         samples = Samples.from_views(n, m, engine, rng.uniform(0.5, 2, n * m))
-        u, c = samples.rotate(phi.reshape(n * m, r))
-        means, contrasts = engine.rotate_views(phi, samples.classes[0].rotation)
-        assert_close(means, u, tol=1e-14)
+        u, c = samples.rotate((phi - shift).reshape(n * m, r) * np.sqrt(samples.weight)[:, None])
+        means, contrasts = engine.rotate_views(phi, samples.classes[0].weighted, shift)
+        assert_close(means, u, tol=1e-14, scale=3.0)
         assert_close(contrasts, c, tol=1e-14, scale=3.0)
 
 

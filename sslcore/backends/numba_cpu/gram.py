@@ -38,7 +38,8 @@ class Points:
     address: int
     centre: np.ndarray | None  # subtracted from the coordinates (matrix products only)
     y: np.ndarray  # (n_y, d) C order, for matrix products; (d, n_y) for direct sums
-    norms: Any  # |y|^2, for distances from matrix products
+    norms: Any = None  # |y|^2, for distances from matrix products
+    uncentred: Any = None  # y before the centre is subtracted, which rounds: for differences
 
     @property
     def direct(self) -> bool:
@@ -61,13 +62,13 @@ def points(kernel: Any, y: np.ndarray) -> Points:
     plain = kernel.formula == "t"
     address = 0 if plain else pairs.profile_address(kernel.formula, kernel.source_file, type(kernel).__name__, y.dtype)
     if not distance:
-        return Points(kernel, 0, constants, address, None, np.ascontiguousarray(y), None)
+        return Points(kernel, 0, constants, address, None, np.ascontiguousarray(y))
     if kernel.pair == "l1" or y.shape[1] <= _DIRECT:
-        return Points(kernel, exponent, constants, address, None, np.ascontiguousarray(_in_units(y, exponent).T), None)
-    scaled = _in_units(y, exponent)
-    centre = scaled.mean(axis=0)
-    scaled -= centre
-    return Points(kernel, exponent, constants, address, centre, scaled, _squared_norms(scaled))
+        return Points(kernel, exponent, constants, address, None, np.ascontiguousarray(_in_units(y, exponent).T))
+    uncentred = _in_units(y, exponent)
+    centre = uncentred.mean(axis=0)
+    scaled = uncentred - centre
+    return Points(kernel, exponent, constants, address, centre, scaled, _squared_norms(scaled), uncentred)
 
 
 def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
@@ -77,7 +78,7 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
     height = min(64, 2 * -(-_STRIP // (2 * max(1, out.shape[1]))))
     n_strips = -(-len(x) // height)
     if prepared.direct:
-        scaled = np.ascontiguousarray(_in_units(x, prepared.exponent))
+        scaled = _in_units(x, prepared.exponent)
         l1 = prepared.kernel.pair == "l1"
 
         def strip(s: int) -> None:
@@ -94,24 +95,27 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
             pairs.apply_profile(prepared.address, prepared.constants, out[s * height : (s + 1) * height])
 
     else:
-        scaled = _in_units(x, prepared.exponent)
-        scaled -= prepared.centre
+        uncentred = _in_units(x, prepared.exponent)
+        scaled = uncentred - prepared.centre
         y, norms_y = prepared.y[columns], prepared.norms[columns]
+        uncentred_y = prepared.uncentred[columns]
         norms_x = _squared_norms(scaled)
         np.matmul(scaled, y.T, out=out)
         length = math.frexp(prepared.kernel.length)[0]
         factor = x.dtype.type(np.finfo(x.dtype).eps / _TOLERANCE[x.dtype] / length)
         reach = x.dtype.type(_REACH * length)
+        rounding = x.dtype.type(8 * math.sqrt(x.shape[1]) * np.finfo(x.dtype).eps)
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
             pairs.correct_distances(
-                scaled[rows],
-                y,
+                uncentred[rows],
+                uncentred_y,
                 norms_x[rows],
                 norms_y,
                 factor,
                 reach,
+                rounding,
                 prepared.address,
                 prepared.constants,
                 out[rows],
@@ -128,15 +132,15 @@ def mirror(matrix: np.ndarray) -> None:
 
 
 def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
-    """x 2^-exponent, which is exact; refused where squared distances in this unit would overflow."""
+    """Coordinates times 2^-exponent, which is exact; refused where squared distances in this unit would overflow."""
     with np.errstate(over="ignore"):
-        scaled = np.ldexp(x, -exponent)
+        scaled = np.ldexp(x, -exponent, order="C")
     largest = max(float(scaled.max()), -float(scaled.min())) if scaled.size else 0.0
     limit = math.sqrt(float(np.finfo(x.dtype).max) / (16 * x.shape[1]))
     if not largest <= limit:
         raise ValueError(
-            f"the data reach {largest:.2g} times the length on which the kernel varies (at most {limit:.0e} in {x.dtype}): "
-            f"squared distances overflow; rescale the data, or raise the kernel's scale"
+            f"the data reach {largest:.2g} times the length on which the kernel varies (at most {limit:.0e} in "
+            f"{x.dtype}): squared distances overflow; rescale the data, or raise the kernel's scale"
         )
     return scaled
 

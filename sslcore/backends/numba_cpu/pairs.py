@@ -82,6 +82,21 @@ def _call_profile(typingctx, address, t, n, c):
     return types.void(types.intp, types.intp, types.intp, types.intp), codegen
 
 
+@intrinsic
+def _pointer(typingctx, address):
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], context.get_value_type(types.voidptr))
+
+    return types.voidptr(types.intp), codegen
+
+
+@njit(cache=True, nogil=True)
+def _row(out, i, j0, j1):
+    """out[i, j0:j1] as a contiguous array, which it is although Numba cannot know that of a block of a matrix."""
+    address = out.ctypes.data + i * out.strides[0] + j0 * out.itemsize
+    return carray(_pointer(address), (j1 - j0,), out.dtype)
+
+
 # ---------------------------------------------------------------- rows of pair values
 # Each inner loop is a function of its own on contiguous slices: inlined into the loops around it,
 # LLVM does not vectorise it.  Four coordinates at a time: one load and store of the result for eight
@@ -198,8 +213,9 @@ def _squared_distances(x, yt, j0, j1, out, k0, k1):
     rows, d = x.shape
     head = 0
     for i in range(rows):
-        head = _start_squares(x[i], yt, j0, j1, out[i, k0:k1])
+        head = _start_squares(x[i], yt, j0, j1, _row(out, i, k0, k1))
     for i in range(0, rows - 1, 2):
+        row, next_row = _row(out, i, k0, k1), _row(out, i + 1, k0, k1)
         for c in range(head, d, 4):
             _add_square_4_twice(
                 x[i, c : c + 4],
@@ -208,24 +224,24 @@ def _squared_distances(x, yt, j0, j1, out, k0, k1):
                 yt[c + 1, j0:j1],
                 yt[c + 2, j0:j1],
                 yt[c + 3, j0:j1],
-                out[i, k0:k1],
-                out[i + 1, k0:k1],
+                row,
+                next_row,
             )
     if rows % 2:
         i = rows - 1
+        row = _row(out, i, k0, k1)
         for c in range(head, d, 4):
-            _add_square_4(
-                x[i, c : c + 4], yt[c, j0:j1], yt[c + 1, j0:j1], yt[c + 2, j0:j1], yt[c + 3, j0:j1], out[i, k0:k1]
-            )
+            _add_square_4(x[i, c : c + 4], yt[c, j0:j1], yt[c + 1, j0:j1], yt[c + 2, j0:j1], yt[c + 3, j0:j1], row)
 
 
 @njit(cache=True, nogil=True)
 def _l1_distances(x, yt, j0, j1, out, k0, k1):
     """out[i, k0:k1] = |x_i - y_j|_1, as above."""
     for i in range(len(x)):
-        _absolute_1(x[i], yt[0, j0:j1], out[i, k0:k1])
+        row = _row(out, i, k0, k1)
+        _absolute_1(x[i], yt[0, j0:j1], row)
         for c in range(1, x.shape[1]):
-            _add_absolute_1(x[i, c : c + 1], yt[c, j0:j1], out[i, k0:k1])
+            _add_absolute_1(x[i, c : c + 1], yt[c, j0:j1], row)
 
 
 @njit(cache=True, nogil=True)
@@ -243,7 +259,7 @@ def direct_strip(x, yt, j_first, l1, address, constants, out):
                 _squared_distances(x[i0:i1], yt, j0, j1, out[i0:i1], k0, k1)
             if address != _NO_PROFILE:
                 for i in range(i0, i1):
-                    _call_profile(address, out[i, k0:k1].ctypes.data, k1 - k0, constants.ctypes.data)
+                    _call_profile(address, _row(out, i, k0, k1).ctypes.data, k1 - k0, constants.ctypes.data)
 
 
 # ---------------------------------------------------------------- distances from a matrix product
@@ -258,12 +274,13 @@ def _expand(norm_x, norm_y, out):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _count_unsure(norm_x, norm_y, factor, reach, out):
+def _count_unsure(norm_x, norm_y, factor, reach, rounding, out):
     wide_vectors()
     count = 0
     for j in range(out.size):
-        bound = min(factor * (norm_x + norm_y[j]), reach)
-        count += 1 if out[j] <= bound * bound else 0
+        size = norm_x + norm_y[j]
+        bound = min(factor * size, reach)
+        count += 1 if out[j] <= bound * bound + rounding * size else 0
     return count
 
 
@@ -278,24 +295,26 @@ def _squared_distance(x, y):
 
 
 @njit(cache=True, nogil=True)
-def correct_distances(x, y, norms_x, norms_y, factor, reach, address, constants, out):
+def correct_distances(x, y, norms_x, norms_y, factor, reach, rounding, address, constants, out):
     """Turn products out[i, j] = <x_i, y_j> into f(|x_i - y_j|^2), accurate near zero distance too.
 
     |x|^2 + |y|^2 - 2 <x, y> has an absolute error near eps (|x|^2 + |y|^2), hence the distance r one of
     eps (|x|^2 + |y|^2) / (2 r).  Pairs with r <= ``factor`` (|x|^2 + |y|^2), factor = eps / (tolerance times the
-    kernel's length), are computed again from the differences of their coordinates, unless r > ``reach``, where
-    the kernel has decayed to nothing.
+    kernel's length), are computed again from the differences of their coordinates ``x`` and ``y``, those before the
+    centre was subtracted (which rounds too), unless r > ``reach``, where the kernel has decayed to nothing.  r^2 is
+    known to ``rounding`` (|x|^2 + |y|^2) only: far from the centre, equal points look far apart.
     """
     for j0 in range(0, out.shape[1], _TILE):
         j1 = min(j0 + _TILE, out.shape[1])
         norms = norms_y[j0:j1]
         for i in range(out.shape[0]):
-            row = out[i, j0:j1]
+            row = _row(out, i, j0, j1)
             _expand(norms_x[i], norms, row)
-            if _count_unsure(norms_x[i], norms, factor, reach, row):
+            if _count_unsure(norms_x[i], norms, factor, reach, rounding, row):
                 for j in range(row.size):
-                    bound = min(factor * (norms_x[i] + norms[j]), reach)
-                    if row[j] <= bound * bound:
+                    size = norms_x[i] + norms[j]
+                    bound = min(factor * size, reach)
+                    if row[j] <= bound * bound + rounding * size:
                         row[j] = _squared_distance(x[i], y[j0 + j])
             _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
 
@@ -306,7 +325,7 @@ def apply_profile(address, constants, out):
     for j0 in range(0, out.shape[1], _TILE):
         j1 = min(j0 + _TILE, out.shape[1])
         for i in range(out.shape[0]):
-            row = out[i, j0:j1]
+            row = _row(out, i, j0, j1)
             _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
 
 
