@@ -122,8 +122,11 @@ def features_plan(r: int, d: int, k: int, itemsize: int, n_views: int) -> Plan:
 
 
 def feature_rows(r: int, d: int) -> int:
-    """Views per block of the feature solver: wide enough for matrix products, about 64 MB."""
-    return int(min(8192, max(256, (64 << 20) // (8 * max(r, d)))))
+    """Views per block of the feature solver: high enough for matrix products, low enough to stay in the cache.
+
+    Blocks of 16 MB are also below what the C library maps anew, page by page, at each allocation (32 MB).
+    """
+    return int(min(8192, max(256, (16 << 20) // (8 * max(r, d)))))
 
 
 def block_width(k: int, total: int) -> int:

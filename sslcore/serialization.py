@@ -44,7 +44,11 @@ def write_archive(path: str | os.PathLike[str], kind: str, header: dict[str, Any
 def read_archive(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
     """Header and arrays of a file of this kind; ``ValueError`` with the reason if it is not one."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # opened here: np.load does not close a file that it cannot read
+        with open(path, "rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if isinstance(archive, np.ndarray):
+                raise ValueError("it holds a single array")
             arrays = {name: archive[name] for name in archive.files}
         header = json.loads(str(arrays.pop("header")))
         if header.get("library") != "sslcore" or header.get("kind") != kind:
@@ -53,7 +57,7 @@ def read_archive(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any
             raise ValueError(f"its format is {header.get('format')!r}, this version reads format {FORMAT}")
     except FileNotFoundError:
         raise
-    except (OSError, EOFError, KeyError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, KeyError, ValueError, AttributeError, RuntimeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{os.fspath(path)} is not a file of {kind} written by sslcore: {error}") from None
     return header, arrays
 

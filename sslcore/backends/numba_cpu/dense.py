@@ -63,10 +63,13 @@ def symmetric_product(a, diagonal, b):
 
 
 def eigh(a):
-    """All eigenvalues, increasing, and eigenvectors of a small symmetric matrix."""
-    if len(a) == 1:  # older versions of SciPy pass LAPACK too small a workspace here
-        return a[0].copy(), np.ones((1, 1))
-    return sl.eigh(a, driver="evd", check_finite=False)  # the subset drivers have failed on close eigenvalues
+    """All eigenvalues, increasing, and eigenvectors of a small symmetric matrix in float64."""
+    n = len(a)
+    # the divide-and-conquer driver: those for subsets have failed on close eigenvalues
+    values, vectors, info = lapack.dsyevd(a, lwork=1 + 6 * n + 2 * n * n, liwork=3 + 5 * n)
+    if info:
+        raise np.linalg.LinAlgError(f"LAPACK's dsyevd did not converge (info = {info})")
+    return values, vectors
 
 
 def symmetric_eigenvalues(a):
@@ -79,10 +82,14 @@ def orthonormalize(a, tolerance):
 
     Directions whose norm, after those before them are removed, is at most ``tolerance`` are dropped.
     """
-    q, r, pivots = sl.qr(a, mode="economic", pivoting=True, check_finite=False)
-    rank = int((np.abs(np.diagonal(r)) > tolerance).sum())
-    unpivoted = np.empty_like(r[:rank])
-    unpivoted[:, pivots] = r[:rank]
+    geqp3, orgqr = lapack.get_lapack_funcs(("geqp3", "orgqr"), (a,))  # scipy.linalg.qr costs twice as much here
+    columns = a.shape[1]
+    factored, pivots, tau, _, _ = geqp3(a, lwork=64 * (columns + 1))
+    upper = np.triu(factored[:columns])
+    rank = int((np.abs(np.diagonal(upper)) > tolerance).sum())
+    unpivoted = np.empty((rank, columns), a.dtype)
+    unpivoted[:, pivots - 1] = upper[:rank]
+    q = orgqr(factored[:, : len(tau)], tau, lwork=64 * (columns + 1), overwrite_a=1)[0]
     return q[:, :rank], unpivoted
 
 
