@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,13 +44,16 @@ class Plan:
     bytes: int
     flops: float
     advice: str
+    alternatives: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # numbers of features, and bytes
 
     def require(self, budget: int) -> None:
         """Raise `MemoryBudgetError`, with the numbers, if the plan exceeds ``budget`` bytes."""
         if self.bytes > budget:
+            fitting = [r for r, size in self.alternatives if size <= budget]
+            option = f"use features, such as sslcore.features.Nystrom(kernel, {fitting[0]}), or " if fitting else ""
             raise MemoryBudgetError(
                 f"this {self.algorithm} fit needs {_show(self.bytes)} of memory, the budget is {_show(budget)} "
-                f"(nothing was allocated); {self.advice}"
+                f"(nothing was allocated); {option}{self.advice}"
             )
 
 
@@ -108,8 +111,9 @@ def exact_plan(n: int, n_contrasts: int, d: int, k: int, itemsize: int, *, check
     work = total * (krylov_capacity(width, total) + 6 * width + 3 * d) + min(total * total, 8 << 20)
     check = total * total if checked else 0
     flops = n_contrasts**3 / 3 + total**2 * (d + 10 * 2 * width) + (total**3 / 3 if checked else 0)
-    advice = f"use a feature model such as sslcore.features.Nystrom(kernel, {min(1024, total)}), or fewer samples"
-    return Plan("exact", int((rotated + work + check) * itemsize), float(flops), advice)
+    sizes = [r for r in (1024 >> i for i in range(8)) if k <= r <= total]
+    alternatives = tuple((r, features_plan(r, d, k, itemsize, total).bytes) for r in sizes)
+    return Plan("exact", int((rotated + work + check) * itemsize), float(flops), "use fewer samples", alternatives)
 
 
 def features_plan(r: int, d: int, k: int, itemsize: int, n_views: int) -> Plan:

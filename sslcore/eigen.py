@@ -8,6 +8,7 @@ the leading Ritz vectors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -46,8 +47,8 @@ def top_eigenpairs(
 ) -> Eigenpairs:
     """Top k eigenpairs of the symmetric operator ``apply`` from the block ``start`` (n, b), b >= k.
 
-    Stops when every wanted residual is below max(relative_tolerance theta, absolute_tolerance), when the
-    Krylov space is invariant (then it holds all there is), or after ``max_steps``; callers check residuals.
+    Stops when every wanted residual is below min(relative_tolerance theta, absolute_tolerance) or at rounding, when
+    the Krylov space is invariant (then it holds all there is), or after ``max_steps``; callers check residuals.
     """
     xp = engine.xp
     n, width = start.shape
@@ -56,7 +57,9 @@ def top_eigenpairs(
     block, _ = engine.orthonormalize(start, 0.0)
     projected = xp.zeros((0, 0))
     size = steps = 0
-    scale = 0.0
+    scale, epsilon = 0.0, float(xp.finfo(start.dtype).eps)
+    checks: list[tuple[int, float]] = []
+    next_check = 3
     while True:
         old, size = size, size + block.shape[1]
         basis[:, old:size] = block
@@ -66,27 +69,29 @@ def top_eigenpairs(
         column = engine.matmul(space.T, image)
         projected = _bordered(projected, column, xp)
         scale = max(scale, float(xp.abs(column).max()))
+        floor = max(4 * epsilon * scale, 1e-300)
 
         # what the space lacks of being invariant: G V = V H + (next block) coupling, on the last block
         image = engine.matmul(space, column, out=image, alpha=-1.0, beta=1.0)
         image = engine.matmul(space, engine.matmul(space.T, image), out=image, alpha=-1.0, beta=1.0)
-        block, coupling = engine.orthonormalize(image, 4 * float(xp.finfo(image.dtype).eps) * scale)
+        block, coupling = engine.orthonormalize(image, floor)
         block, coupling = block[:, : n - size], coupling[: n - size]
 
         last = block.shape[1] == 0 or steps >= max_steps
         full = size + block.shape[1] > capacity
-        # where the small eigenproblem costs more than an application it is solved less often
-        if last or full or steps % 3 == 0 or 10 * size**3 < n * n * width:
+        if last or full or steps >= next_check:
             theta, y = engine.eigh(projected)
             theta, y = theta[::-1], y[:, ::-1]
             residuals = xp.sqrt(((coupling @ y[old:]) ** 2).sum(axis=0))
-            target = xp.maximum(relative_tolerance * xp.abs(theta), absolute_tolerance)
+            target = xp.maximum(xp.minimum(relative_tolerance * xp.abs(theta), absolute_tolerance), floor)
             if size > k:  # the next one only tells the gap; an eigenvalue's error is its residual squared
-                target[k] = max(1e-3 * abs(float(theta[k])), absolute_tolerance)
-            if last or (size >= k and bool((residuals <= target)[: k + 1].all())):
+                target[k] = max(1e-3 * abs(float(theta[k])), floor)
+            excess = float((residuals / target)[: k + 1].max())
+            if last or (size >= k and excess <= 1):
                 vectors = engine.matmul(space, xp.asfortranarray(y[:, :k].astype(space.dtype)))
                 following = float(theta[k]) if size > k else 0.0
                 return Eigenpairs(theta[:k], vectors, following, float(theta[-1]), residuals[:k], steps)
+            next_check = _next_check(checks, steps, excess)
 
         # the new block is orthogonal to the basis only to rounding over its own (small) norm
         block = engine.matmul(space, engine.matmul(space.T, block), out=block, alpha=-1.0, beta=1.0)
@@ -96,6 +101,19 @@ def top_eigenpairs(
             basis[:, :kept] = engine.matmul(space, xp.asfortranarray(y[:, :kept].astype(space.dtype)))
             projected = xp.diag(theta[:kept])
             size = kept
+
+
+def _next_check(checks: list[tuple[int, float]], steps: int, excess: float) -> int:
+    """When to solve the small eigenproblem again, which costs as much as some applications of a small operator.
+
+    Residuals fall by a constant factor a step in the end; before that rate is known, every three steps.
+    """
+    checks.append((steps, math.log(max(excess, 1.0))))
+    if len(checks) < 2:
+        return steps + 3
+    (before, higher), (now, lower) = checks[-2:]
+    rate = (higher - lower) / (now - before)
+    return steps + (min(4, max(1, round(lower / rate))) if rate > 0 else 2)
 
 
 def _bordered(h: Array, column: Array, xp: ModuleType) -> Array:

@@ -130,28 +130,33 @@ class ConditionedKernel:
         column[: self.n, 0] = self.constant
         return column
 
-    def correction(self, v: Array) -> Array:
-        """Z = S^-1 (B^T u - D c)."""
+    def corrections(self, v: Array) -> tuple[Array, Array]:
+        """Columns z = S^-1 (B^T u - D c) and y = c + z = S^-1 (B^T u + C c): from whichever cancels less."""
         u, c = self.halves(v)
         if self.noise is None:
-            return c
-        return self.engine.cholesky_solve(self.c, self.engine.matmul(self.b.T, u) - self.noise * c)
+            return c, c
+        right = self.engine.matmul(self.b.T, u)
+        if float(self.noise.min()) <= self.unit:
+            z = self.engine.cholesky_solve(self.c, right - self.noise * c)
+            return z, c + z
+        y = self.engine.cholesky_solve(self.c, right + self.engine.symmetric_product(self.c, self.kept_diagonal, c))
+        return y - c, y
 
-    def combine(self, v: Array, z: Array) -> Array:
-        """(reg / unit) G v from v and its correction."""
+    def combine(self, v: Array, z: Array, y: Array) -> Array:
+        """(reg / unit) G v from v and its corrections."""
         u, c = self.halves(v)
         out = self.xp.empty_like(v, order="F")
         top = self.engine.matmul(self.a, u)
         if self.noise is not None:
             top = self.engine.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
-            out[self.n :] = (c + z) * (self.noise / self.unit)
+            out[self.n :] = y * (self.noise / self.unit)
         out[: self.n] = top / self.unit
         return out
 
     def apply(self, v: Array) -> Array:
         """(reg / unit) H G H v; rounding lets directions off the centred space into a Krylov basis, hence both H."""
         v = self.centre(v)
-        return self.centre(self.combine(v, self.correction(v)))
+        return self.centre(self.combine(v, *self.corrections(v)))
 
     def times_kernel(self, v: Array) -> Array:
         """Khat v / unit, from the Gram matrix itself."""
@@ -196,7 +201,8 @@ def solve_exact(
         k,
         engine,
         relative_tolerance=1e-4 * tolerance,
-        absolute_tolerance=0.01 * epsilon,
+        # the stationarity residual is that of G times beta / gamma, and gamma may be tiny
+        absolute_tolerance=0.2 * tolerance * numbers.reg / (operator.unit * max(numbers.beta, 1.0)),
         max_basis=krylov_capacity(width, total),
     )
     reference = xp.concatenate(samples.rotate(engine.reference_normals(total, k, 1)[samples.order]))
@@ -204,14 +210,14 @@ def solve_exact(
     v = canonical_basis(pairs, reference, engine, relative_gap=0.03 * tolerance)
 
     # One more application gives the coefficients, and their product with the Gram matrix the certificate.
-    z = operator.correction(v)
+    z, y = operator.corrections(v)
     present = pairs.values > 4 * epsilon
     theta = xp.where(present, pairs.values, 1.0)
     gamma = xp.where(present, numbers.reg / (operator.unit * theta), math.inf)
     weights = xp.concatenate([v[:n], -z]) / theta.astype(dtype)  # unit P^(-1/2) alpha, rotated
     image = operator.times_kernel(weights)  # P^(1/2) f(views), rotated; without the intercept
     centred = operator.centre(image)
-    c, y = v[n:].astype(float), v[n:].astype(float) + z
+    c = v[n:].astype(float)
     contrast_factor = samples.contrast_factor(numbers.unbiased)[:, None]
     alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
     following = numbers.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
@@ -223,7 +229,7 @@ def solve_exact(
         norms=xp.einsum("ij,ij->j", weights.astype(float), image.astype(float)) / operator.unit,
         coefficients=samples.restore_order(alpha.astype(dtype)),
         intercept=-(operator.constant @ image[:n]) if numbers.center else xp.zeros(len(theta), dtype),
-        residuals=column_norms(operator.centre(operator.combine(v, z)) / theta.astype(dtype) - v),
+        residuals=column_norms(operator.centre(operator.combine(v, z, y)) / theta.astype(dtype) - v),
         coefficient_residuals=column_norms(centred - v),
         stationarity_residuals=column_norms(operator.contrast_beta[:, None] * c / gamma - y),
         following=following,

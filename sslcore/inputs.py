@@ -137,14 +137,16 @@ def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int) -> np.nda
     weight = as_array(sample_weight, "sample_weight", ndim=(1, 2)).astype(float)
     if weight.shape not in (shape, shape[:1]):
         raise ValueError(
-            f"sample_weight must have shape {shape[:1]} (one weight for all views of a sample)"
-            f"{'' if len(shape) == 1 else f' or {shape}'}, found {weight.shape}"
+            f"sample_weight must have shape {shape[:1]} "
+            f"{'(one a view)' if len(shape) == 1 else f'(one for all views of a sample) or {shape}'}, found {weight.shape}"
         )
     if float(weight.min()) <= 0:
         raise ValueError(f"sample_weight must be positive, found {float(weight.min())!r}; leave such samples out")
     if weight.ndim < len(shape):
         weight = np.broadcast_to(weight[:, None], shape)
-    if not np.isfinite(weight.sum()):
+    with np.errstate(over="ignore"):
+        total = weight.sum()
+    if not np.isfinite(total):
         raise ValueError("sample_weight is too large to be summed; divide it by its largest entry")
     return np.ascontiguousarray(weight).reshape(n_views)
 

@@ -188,7 +188,8 @@ class Moments:
         if numbers.beta > 0 and self._sums.n == self._sums.n_views:
             raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
         engine = get_backend(self._sums.mean, backend=self._backend)
-        return Representation.from_spectrum(_solve(self._sums, numbers, self._d, engine), self.features, numbers)
+        spectrum = _solve(self._sums, numbers, self._d, engine)
+        return Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self._d)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the moments and their features to one file (npz without pickle), atomically."""
@@ -290,8 +291,9 @@ def _solve(sums: _Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spec
     within = _symmetric(sums.within, xp) / sums.weight
     delta = _symmetric(sums.unbiased_sum(), xp) / sums.weight if numbers.unbiased else within
     sigma = _symmetric(sums.between, xp) / sums.weight + within
-    size = float(xp.sqrt((sums.mean**2).sum()))
-    unit = float(xp.trace(sigma))
+    with xp.errstate(over="ignore", invalid="ignore"):
+        size = float(xp.sqrt((sums.mean**2).sum()))
+        unit = float(xp.trace(sigma))
     if not math.isfinite(unit + size):
         raise ValueError("the second moments of the features overflow; rescale the data")
     if unit <= (4e-16 * size) ** 2:
@@ -365,7 +367,7 @@ def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[
         k,
         engine,
         relative_tolerance=1e-11,
-        absolute_tolerance=0.0,
+        absolute_tolerance=math.inf,
         max_basis=krylov_capacity(width, r),
     )
     w = canonical_basis(pairs, engine.reference_normals(r, k, 1), engine)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, check_scalar
 from .augmentations import Views
 from .backends import get_backend
 from .budget import exact_plan, features_plan, memory_budget
@@ -106,7 +106,7 @@ def pretrain(
     (5, (300, 5), True)
     """
     engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
-    single = isinstance(beta, int | float) and beta == 0
+    single = check_scalar(beta, "beta", minimum=0.0) == 0
     data = as_data(views, groups, sample_weight, single_views=single)
     budget = memory_budget(memory)
     if isinstance(model, Features):

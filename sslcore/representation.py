@@ -49,6 +49,8 @@ class Representation:
         What `embedding` is evaluated on (feature models).
     values : array or None
         Unit eigenfunctions at the training views (kernel models).
+    n_coordinates : int or None
+        Of the points that it was fitted to (feature models).
     """
 
     gamma: Array
@@ -65,6 +67,7 @@ class Representation:
     certificate: Certificate
     training: Any = field(default=None, repr=False)
     values: Array | None = field(default=None, repr=False)
+    n_coordinates: int | None = field(default=None, repr=False)
 
     @classmethod
     def from_spectrum(
@@ -76,6 +79,7 @@ class Representation:
         centres: Array | None = None,
         training: Any = None,
         values: Array | None = None,
+        n_coordinates: int | None = None,
     ) -> Representation:
         """Put a solver's result together; ``values`` are those of the unit eigenfunctions at the training views."""
         return cls(
@@ -93,6 +97,7 @@ class Representation:
             spectrum.certificate,
             training,
             values,
+            n_coordinates,
         )
 
     def __repr__(self) -> str:
@@ -169,6 +174,10 @@ class Representation:
             weights, intercept = weights * self._scale(), intercept * self._scale()
         engine = get_backend(points, weights, backend=backend)
         if isinstance(self.model, Features):
+            if self.n_coordinates not in (None, points.shape[1]):
+                raise ValueError(
+                    f"x must have {self.n_coordinates} coordinates like the training views, found shape {x.shape}"
+                )
             features = self.model.prepare(points.shape[1], points.dtype, engine)
             weights = weights.astype(points.dtype)
             values = engine.xp.empty((len(points), self.n_components), points.dtype)

@@ -53,7 +53,9 @@ def test_nan_and_infinities(model, value, dtype):
     """The index of the first is that in the array handed over."""
     views = noisy().astype(dtype)
     views[7, 1, 2] = views[8, 0, 0] = value
-    with pytest.raises(ValueError, match=rf"views must be finite, found {value} at index \(7, 1, 2\) .*remove or impute"):
+    with pytest.raises(
+        ValueError, match=rf"views must be finite, found {value} at index \(7, 1, 2\) .*remove or impute"
+    ):
         pretrain(views, model, 2, reg=0.1)
     x = views.reshape(20, 3)
     with pytest.raises(ValueError, match=rf"views must be finite, found {value}"):
@@ -93,11 +95,23 @@ def test_the_first_bad_entry_behind_many_blocks():
         (np.ones((4, 0, 3)), ValueError, r"views must not be empty, found shape \(4, 0, 3\)"),
         (np.ones((4, 2, 0)), ValueError, r"views must not be empty, found shape \(4, 2, 0\)"),
         ([], ValueError, "views must have 2 or 3 dimensions|views must not be empty"),
-        (np.ones(4), ValueError, r"views must have 2 or 3 dimensions \(n, m, d\), or \(N, d\) with groups, found shape \(4,\)"),
+        (
+            np.ones(4),
+            ValueError,
+            r"views must have 2 or 3 dimensions \(n, m, d\), or \(N, d\) with groups, found shape \(4,\)",
+        ),
         (np.float64(3.0), ValueError, r"views must have 2 or 3 dimensions .*found shape \(\)"),
         (np.ones((2, 2, 2, 2)), ValueError, r"views must have 2 or 3 dimensions .*found shape \(2, 2, 2, 2\)"),
-        (np.ones((4, 3)), ValueError, r"must have 3 dimensions \(n, m, d\), found shape \(4, 3\); for \(N, d\) give groups="),
-        (np.ones((4, 1, 3)), ValueError, r"at least one sample must have 2 or more views, found one view of each \(shape"),
+        (
+            np.ones((4, 3)),
+            ValueError,
+            r"must have 3 dimensions \(n, m, d\), found shape \(4, 3\); for \(N, d\) give groups=",
+        ),
+        (
+            np.ones((4, 1, 3)),
+            ValueError,
+            r"at least one sample must have 2 or more views, found one view of each \(shape",
+        ),
         (np.ones((4, 2, 3), complex), TypeError, "views must hold real numbers .*found dtype complex128"),
         (np.ones((4, 2, 3), object), TypeError, "views must hold real numbers .*found dtype object"),
         (np.full((4, 2, 3), "a"), TypeError, "views must hold real numbers .*found dtype <U1"),
@@ -131,10 +145,10 @@ def test_mismatched_coordinates():
     with pytest.raises(ValueError, match="x and landmarks must have the same number of coordinates, found 3"):
         pretrain(noisy(), Nystrom(Gaussian(1.0), np.ones((2, 4)) * [[1], [2]]), 1, reg=0.1)
     features = pretrain(noisy(), Identity(), 2, reg=0.1)
-    with pytest.raises(ValueError, match="coordinates"):
+    with pytest.raises(ValueError, match=r"x must have 3 coordinates like the training views, found shape \(2, 4\)"):
         features(np.ones((2, 4)))
     fourier = pretrain(noisy(), RandomFourier(Gaussian(1.0), 8), 2, reg=0.1)
-    with pytest.raises(ValueError, match="coordinates"):
+    with pytest.raises(ValueError, match=r"x must have 3 coordinates like the training views, found shape \(2, 4\)"):
         fourier(np.ones((2, 4)))
 
 
@@ -151,7 +165,11 @@ def test_mismatched_coordinates():
         ({"n_components": True}, TypeError, "n_components must be an integer, found True"),
         ({"n_components": "2"}, TypeError, "n_components must be an integer, found '2'"),
         ({"n_components": None}, TypeError, "n_components must be an integer, found None"),
-        ({"n_components": 21}, ValueError, r"n_components must be at most the number of (views|features), \d+, found 21"),
+        (
+            {"n_components": 21},
+            ValueError,
+            r"n_components must be at most the number of (views|features), \d+, found 21",
+        ),
         ({"reg": 0}, ValueError, "reg must be a finite number > 0, found 0|reg = 0|singular"),
         ({"reg": -1e-3}, ValueError, "reg must be a finite number >=? 0, found -0.001"),
         ({"reg": math.nan}, ValueError, "reg must be a finite number >=? 0, found nan"),
@@ -187,7 +205,13 @@ def test_zero_and_numpy_numbers_are_numbers():
     rep = pretrain(noisy(), Gaussian(1.0), np.int64(2), reg=np.float32(0.25), beta=np.int32(1), center=np.True_)
     assert (rep.reg, rep.beta, rep.center) == (0.25, 1.0, True)
     assert pretrain(noisy(), Gaussian(1.0), 2, reg=np.array(0.25)).reg == 0.25
-    for zero in (0, 0.0, np.float32(0), np.int64(0), np.array(0.0)):  # single views are allowed with beta = 0 of any type
+    for zero in (
+        0,
+        0.0,
+        np.float32(0),
+        np.int64(0),
+        np.array(0.0),
+    ):  # single views are allowed with beta = 0 of any type
         assert pretrain(noisy(m=1), Gaussian(1.0), 2, reg=0.1, beta=zero).beta == 0
 
 
@@ -251,7 +275,9 @@ def test_groups_and_weights(model, change, message):
 
 
 def test_groups_and_weights_of_arrays():
-    with pytest.raises(ValueError, match=r"with groups, views must have 2 dimensions \(N, d\), found shape \(10, 2, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"with groups, views must have 2 dimensions \(N, d\), found shape \(10, 2, 3\)"
+    ):
         pretrain(noisy(), Gaussian(1.0), 2, reg=0.1, groups=np.arange(10))
     with pytest.raises(ValueError, match=r"sample_weight must have shape \(10,\) .* or \(10, 2\), found \(20,\)"):
         pretrain(noisy(), Gaussian(1.0), 2, reg=0.1, sample_weight=np.ones(20))
@@ -280,15 +306,17 @@ def test_a_function_that_is_not_positive_semidefinite(size, beta):
 
     lowest = spectrum(views, lambda x, y: distance(x, y) + 5 * size)[0]
     model = Function(lambda x, y: distance(x, y) + 5 * size)
-    with pytest.raises(NotPositiveSemidefiniteError, match="not positive semi-definite: .*has the eigenvalue -") as caught:
+    with pytest.raises(
+        NotPositiveSemidefiniteError, match="not positive semi-definite: .*has the eigenvalue -"
+    ) as caught:
         pretrain(views, model, 2, reg=0.1 * size, beta=beta)
     assert caught.value.eigenvalue == pytest.approx(lowest, rel=1e-6)
     assert f"{lowest:.3g}"[:4] in str(caught.value)
     # a small negative eigenvalue counts too
-    mixed = spectrum(views, lambda x, y: Gaussian(1.0)(x, y) - 1e-3 * (x @ y.T))
-    assert mixed[0] < -1e-4
+    mixed = spectrum(views, lambda x, y: Gaussian(2.0)(x, y) - 1e-5 * Exponential(1.0)(x, y))
+    assert -1e-4 < mixed[0] < -1e-7
     with pytest.raises(NotPositiveSemidefiniteError) as caught:
-        pretrain(views, lambda x, y: Gaussian(1.0)(x, y) - 1e-3 * (x @ y.T), 2, reg=0.1, beta=beta)
+        pretrain(views, lambda x, y: Gaussian(2.0)(x, y) - 1e-5 * Exponential(1.0)(x, y), 2, reg=0.1, beta=beta)
     assert caught.value.eigenvalue == pytest.approx(mixed[0], rel=1e-5)
 
 
@@ -300,8 +328,10 @@ def test_a_negative_diagonal_and_combinations():
     with pytest.raises(NotPositiveSemidefiniteError):
         pretrain(views, Function(lambda x, y: -(x @ y.T)) + Gaussian(1.0), 2, reg=0.1)
     with pytest.raises(NotPositiveSemidefiniteError):
-        pretrain(views, Function(lambda x, y: np.cos(3 * np.abs(x[:, :1] - y[:, :1].T) ** 1.5)) * Gaussian(3.0), 2, reg=0.1)
-    with pytest.raises(NotPositiveSemidefiniteError):
+        pretrain(
+            views, Function(lambda x, y: np.cos(3 * np.abs(x[:, :1] - y[:, :1].T) ** 1.5)) * Gaussian(3.0), 2, reg=0.1
+        )
+    with pytest.raises(ValueError, match="the kernel is zero at all views; there is nothing to represent"):
         pretrain(views, lambda x, y: np.zeros((len(x), len(y))), 2, reg=0.1)
 
 
@@ -357,7 +387,9 @@ def test_functions_that_return_nonsense():
 def test_constant_data(model, value, center):
     views = np.full((10, 2, 3), value)
     for data, options in ((views, {}), (views.reshape(20, 3), {"groups": np.repeat(np.arange(10), 2)})):
-        with pytest.raises(ValueError, match="constant: all views are the same point, and there is nothing to represent"):
+        with pytest.raises(
+            ValueError, match="constant: all views are the same point, and there is nothing to represent"
+        ):
             pretrain(data, model, 1, reg=0.1, center=center, **options)
 
 
@@ -450,6 +482,7 @@ def test_memory_budget_of_the_exact_solver():
     """6,000 views in 20 MB: said before anything is allocated, with the numbers and with an option that fits."""
     x = np.random.default_rng(0).standard_normal((3000, 4))
     views = Views(x, GaussianNoise(0.1), 2, 0)
+    pretrain(views[:10], Gaussian(1.0), 3, reg=0.1)
     peak, error = peak_of(lambda: pretrain(views, Gaussian(1.0), 3, reg=0.1, memory="20MB"))
     assert peak < 1e6
     assert str(error).startswith("this exact fit needs ")
@@ -461,8 +494,11 @@ def test_memory_budget_of_the_exact_solver():
     # the option that is named fits
     option = int(str(error).split("Nystrom(kernel, ")[1].split(")")[0])
     assert plan(3000, 2, 4, Nystrom(Gaussian(1.0), option), 3, memory="20MB").bytes <= 20e6
-    small = Nystrom(Gaussian(1.0), option)
-    assert pretrain(views[:100], small if option <= 200 else Nystrom(Gaussian(1.0), 50), 3, reg=0.1, memory="20MB").n_active
+    assert pretrain(views, Nystrom(Gaussian(1.0), option), 3, reg=0.1, memory="20MB").n_active == 3
+    # where no features fit either, none are named
+    _, error = peak_of(lambda: pretrain(views, Gaussian(1.0), 3, reg=0.1, memory="10kB"))
+    assert "Nystrom" not in str(error)
+    assert "use fewer samples" in str(error)
 
 
 def test_memory_budget_of_the_feature_solver():
@@ -484,7 +520,15 @@ def test_memory_budget_of_a_huge_problem_by_default():
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("1000", 1000), ("2kB", 2000), ("3 MB", 3e6), ("1.5GB", 1.5e9), ("2GiB", 2 * 2**30), ("500MiB", 500 * 2**20), ("1T", 1e12)],
+    [
+        ("1000", 1000),
+        ("2kB", 2000),
+        ("3 MB", 3e6),
+        ("1.5GB", 1.5e9),
+        ("2GiB", 2 * 2**30),
+        ("500MiB", 500 * 2**20),
+        ("1T", 1e12),
+    ],
 )
 def test_sizes_in_words(text, size):
     from sslcore.budget import memory_budget
@@ -514,7 +558,9 @@ def test_the_plan_is_kept():
 def test_a_result_that_misses_its_tolerance():
     """reg far below the rounding of the Gram matrix: refused with the evidence, never returned."""
     views = noisy(200, 2, 2)
-    with pytest.raises(CertificateError, match=r"residual of .* above the tolerance 1e-06: reg is below .*raise reg") as caught:
+    with pytest.raises(
+        CertificateError, match=r"residual of .* above the tolerance 1e-06: reg is below .*raise reg"
+    ) as caught:
         pretrain(views, Gaussian(1.0), 5, reg=1e-15)
     certificate = caught.value.certificate
     assert isinstance(certificate, sslcore.Certificate)
@@ -550,14 +596,16 @@ def test_absurdly_large_reg():
         assert (rep.embedding == 0).all()
 
 
-@pytest.mark.parametrize("beta", [1e-12, 1e-300, 1e8, 1e12])
-def test_extreme_beta(beta):
-    """Hardly any invariance, or nothing but."""
-    for model in (Exponential(1.0), Identity()):
-        rep = pretrain(noisy(20), model, 2, reg=1e-2, beta=beta)
-        assert rep.certificate.worst <= 1e-6
-        if beta < 1:
-            assert np.allclose(rep.gamma, pretrain(noisy(20), model, 2, reg=1e-2, beta=0).gamma, rtol=1e-9)
+@pytest.mark.parametrize("beta", [1e-300, 1e-12, 1e-6, 1e6])
+@pytest.mark.parametrize("model", [Exponential(1.0), Gaussian(1.0), Identity()], ids=repr)
+def test_extreme_beta(beta, model):
+    """Hardly any invariance, or hardly anything but."""
+    rep = pretrain(noisy(20), model, 2, reg=1e-2, beta=beta)
+    assert rep.certificate.worst <= 1e-6
+    if beta < 1:
+        assert rep.certificate.worst <= 1e-12
+        expected = pretrain(noisy(20), model, 2, reg=1e-2, beta=0)
+        assert np.allclose(rep.gamma, expected.gamma, rtol=1e-4 if beta == 1e-6 else 1e-9)
 
 
 # ---------------------------------------------------------------- backends
@@ -573,7 +621,9 @@ def test_backends_that_are_not_there():
         lambda b: pretrain(noisy(), Gaussian(1.0), 2, reg=0.1).transform(np.ones((2, 3)), backend=b),
         lambda b: sslcore.Moments(Identity(), backend=b).update(noisy()),
     ):
-        with pytest.raises(BackendError, match=r"the 'cupy' backend is not available here .*use backend='numba'"):
+        with pytest.raises(
+            BackendError, match=r"'cupy'.*(not available here|cannot take arrays of backend 'numba'; move)"
+        ):
             call("cupy")
         with pytest.raises(ValueError, match="backend must be one of"):
             call("cuda")
@@ -628,7 +678,10 @@ except KeyboardInterrupt:
 @pytest.mark.parametrize("reraise", [False, True])
 @pytest.mark.parametrize(
     ("model", "n"),
-    [("sslcore.kernels.Exponential(1.0)", 1500), ("sslcore.features.Nystrom(sslcore.kernels.Gaussian(1.0), 64)", 30_000)],
+    [
+        ("sslcore.kernels.Exponential(1.0)", 1500),
+        ("sslcore.features.Nystrom(sslcore.kernels.Gaussian(1.0), 64)", 30_000),
+    ],
 )
 def test_ctrl_c_during_a_fit(model, n, reraise):
     """Interrupted at some moment of the work: KeyboardInterrupt, soon; the process can fit again, and ends cleanly."""

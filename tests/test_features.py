@@ -208,15 +208,27 @@ def test_random_fourier_features_converge_to_the_kernel(kernel, d):
         (lambda: Nystrom(Gaussian(1.0), 2.5), TypeError, "landmarks must be an integer, found 2.5"),
         (lambda: Nystrom(Gaussian(1.0), True), TypeError, "landmarks must be an integer, found True"),
         (lambda: Nystrom(Gaussian(1.0), [1.0, 2.0]), ValueError, r"landmarks must have 2 dimensions \(r, d\)"),
-        (lambda: Nystrom(Gaussian(1.0), [[np.nan]]), ValueError, r"landmarks must be finite, found nan at index \(0, 0\)"),
+        (
+            lambda: Nystrom(Gaussian(1.0), [[np.nan]]),
+            ValueError,
+            r"landmarks must be finite, found nan at index \(0, 0\)",
+        ),
         (lambda: Nystrom(Gaussian(1.0), 5, "best"), ValueError, "selection must be one of 'uniform', 'rpcholesky'"),
         (lambda: Nystrom(Gaussian(1.0), 5, seed=-1), ValueError, "seed must be at least 0"),
         (lambda: Nystrom(Gaussian, 5), TypeError, "found the class Gaussian"),
         (lambda: Nystrom(Precomputed(), 5), TypeError, "for a given matrix use the exact solver"),
         (lambda: Nystrom(Gaussian(1.0), 5)(np.ones((2, 2))), ValueError, r"not chosen yet; call .fit\(views\)"),
         (lambda: Nystrom(Gaussian(1.0), 5).rank, ValueError, "not chosen yet"),
-        (lambda: Nystrom(Gaussian(1.0), 5).fit(np.ones((2, 2, 1))), ValueError, "at most the number of views 4, found 5"),
-        (lambda: Nystrom(Gaussian(1.0), LANDMARKS)(np.ones((2, 2))), ValueError, "x and landmarks must have the same number"),
+        (
+            lambda: Nystrom(Gaussian(1.0), 5).fit(np.ones((2, 2, 1))),
+            ValueError,
+            "at most the number of views 4, found 5",
+        ),
+        (
+            lambda: Nystrom(Gaussian(1.0), LANDMARKS)(np.ones((2, 2))),
+            ValueError,
+            "x and landmarks must have the same number",
+        ),
         (lambda: RandomFourier(Linear(), 10), TypeError, "needs a translation-invariant kernel"),
         (lambda: RandomFourier(Gaussian(1.0), 9), ValueError, "n_features must be even"),
         (lambda: RandomFourier(Gaussian(1.0), 0), ValueError, "n_features must be at least 2"),
@@ -409,7 +421,9 @@ def test_without_regularisation(center):
 def test_reg_zero_needs_regular_features():
     views = noisy(20, 2, 3)
     singular = np.concatenate([views, views[..., :1]], axis=-1)
-    with pytest.raises(ValueError, match="second moment is positive definite, and theirs is singular to rounding; use reg"):
+    with pytest.raises(
+        ValueError, match="second moment is positive definite, and theirs is singular to rounding; use reg"
+    ):
         pretrain(singular, Identity(), 2, reg=0)
     assert pretrain(singular, Identity(), 4, reg=1e-3).certificate.rank == 3
     for phi in (EXAMPLES["Nystrom"], EXAMPLES["RandomFourier"]):
@@ -426,7 +440,9 @@ def test_more_features_than_views():
     assert_close(rep.gamma[:12], exact.gamma, tol=1e-9)
     phi = RandomFourier(Gaussian(3.0), 60, seed=1)
     few = pretrain(views, phi, 5, reg=1e-2)
-    assert_close(few.gamma, pretrain(phi(views.reshape(-1, 40)).reshape(6, 2, 60), Linear(), 5, reg=1e-2).gamma, tol=1e-9)
+    assert_close(
+        few.gamma, pretrain(phi(views.reshape(-1, 40)).reshape(6, 2, 60), Linear(), 5, reg=1e-2).gamma, tol=1e-9
+    )
 
 
 @pytest.mark.parametrize("scale", [1e150, 1e-150])
@@ -519,7 +535,14 @@ def test_damaged_and_foreign_files_are_refused(tmp_path):
         {"factor": 0.5},
         {"features": {"features": "Unknown"}},
         {"features": {"features": "Nystrom", "kernel": {"kernel": "Unknown"}, "selection": "uniform", "seed": 0}},
-        {"features": {"features": "Nystrom", "kernel": {"kernel": "Gaussian", "scale": -1}, "selection": "uniform", "seed": 0}},
+        {
+            "features": {
+                "features": "Nystrom",
+                "kernel": {"kernel": "Gaussian", "scale": -1},
+                "selection": "uniform",
+                "seed": 0,
+            }
+        },
         {"array mean": np.ones(3)},
         {"array between": np.ones((6, 5))},
         {"array within": np.full((6, 6), np.nan)},
@@ -568,7 +591,9 @@ def test_saving_is_atomic(tmp_path, monkeypatch):
         Moments(Identity()).save(path)
     assert path.read_bytes() == before
     with pytest.raises(TypeError, match="a kernel that is a plain function cannot be saved"):
-        Moments(Nystrom(lambda x, y: np.exp(-((x[:, :1] - y[:, :1].T) ** 2)), LANDMARKS)).update(noisy(9, 2, 3)).save(path)
+        Moments(Nystrom(lambda x, y: np.exp(-((x[:, :1] - y[:, :1].T) ** 2)), LANDMARKS)).update(noisy(9, 2, 3)).save(
+            path
+        )
     assert path.read_bytes() == before
 
 
@@ -722,7 +747,9 @@ def test_lazy_views_and_memmaps_are_read_by_blocks(tmp_path, monkeypatch):
     assert_close(sums(moments)[0], sums(Moments(Identity()).update(np.asarray(lazy)))[0], tol=1e-14)
     noisy(20, 2, 3).tofile(tmp_path / "v.bin")
     on_disk = np.memmap(tmp_path / "v.bin", mode="r", shape=(20, 2, 3), dtype=float)
-    assert_close(sums(Moments(Identity()).update(on_disk))[0], sums(Moments(Identity()).update(noisy(20, 2, 3)))[0], tol=0)
+    assert_close(
+        sums(Moments(Identity()).update(on_disk))[0], sums(Moments(Identity()).update(noisy(20, 2, 3)))[0], tol=0
+    )
 
 
 def test_groups_in_any_order_by_blocks(monkeypatch):

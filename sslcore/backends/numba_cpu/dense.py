@@ -6,6 +6,8 @@ alternate; the solvers' inner loops therefore use only what is here.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.linalg as sl
 from scipy.linalg import blas, lapack
@@ -27,6 +29,8 @@ __all__ = [
 
 def matmul(a, b, *, out=None, alpha=1.0, beta=0.0):
     """Alpha a @ b + beta out in Fortran order; ``a`` in either order, ``out`` overwritten."""
+    if a.shape[0] == 0 or b.shape[1] == 0 or a.shape[1] == 0:  # BLAS refuses empty operands
+        return np.zeros((a.shape[0], b.shape[1]), a.dtype, order="F") if out is None else out * a.dtype.type(beta)
     gemm = blas.dgemm if a.dtype == np.float64 else blas.sgemm
     first, flip_a = (a, 0) if a.flags.f_contiguous else (a.T, 1)
     second, flip_b = (b, 0) if b.flags.f_contiguous else (b.T, 1)
@@ -40,26 +44,35 @@ def cholesky(a):
 
     The strict lower triangle is left as it was.
     """
-    (potrf,) = lapack.get_lapack_funcs(("potrf",), (a,))
+    potrf = lapack.dpotrf if a.dtype == np.float64 else lapack.spotrf
     return potrf(a, lower=0, clean=0, overwrite_a=1)[1] == 0
 
 
 def cholesky_solve(factor, b):
     """(U^T U)^-1 b; b in Fortran order is overwritten."""
-    (potrs,) = lapack.get_lapack_funcs(("potrs",), (factor,))
+    potrs = lapack.dpotrs if factor.dtype == np.float64 else lapack.spotrs
     return potrs(factor, b, lower=0, overwrite_b=1)[0]
 
 
 def triangular_solve(factor, b, *, transposed=False):
     """U^-1 b, or U^-T b."""
-    (trtrs,) = lapack.get_lapack_funcs(("trtrs",), (factor, b))
+    trtrs = lapack.dtrtrs if factor.dtype == np.float64 else lapack.strtrs
     return trtrs(factor, b, lower=0, trans=int(transposed))[0]
 
 
 def symmetric_product(a, diagonal, b):
-    """The symmetric matrix with the strict lower triangle of ``a`` and this diagonal, times b."""
+    """The symmetric matrix with the strict lower triangle of ``a`` and this diagonal, times b; ``a`` comes back as it was.
+
+    The diagonal is exchanged, not corrected afterwards: that of ``a`` may be of another order of magnitude.
+    """
     symm = blas.dsymm if a.dtype == np.float64 else blas.ssymm
-    return symm(1.0, a, b, lower=1) + (diagonal - a.diagonal())[:, None] * b
+    index = np.arange(len(a))
+    kept = a.diagonal().copy()
+    a[index, index] = diagonal
+    try:
+        return symm(1.0, a, b, lower=1)
+    finally:
+        a[index, index] = kept
 
 
 def eigh(a):
@@ -78,19 +91,39 @@ def symmetric_eigenvalues(a):
 
 
 def orthonormalize(a, tolerance):
-    """Orthonormal basis q (n, r) of the columns of ``a``, and r = q^T a; r < columns where they depend.
+    """Orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a; r < columns where they depend.
 
-    Directions whose norm, after those before them are removed, is at most ``tolerance`` are dropped.
+    What is left of every column by the others is dropped if its norm is at most ``tolerance``, or rounding.  By the
+    eigenvectors of Gram matrices (Stathopoulos and Wu 2002): a few products, where a QR factorisation of a tall matrix
+    is a hundred calls, each of which waits for all threads of a busy machine.
     """
-    geqp3, orgqr = lapack.get_lapack_funcs(("geqp3", "orgqr"), (a,))  # scipy.linalg.qr costs twice as much here
-    columns = a.shape[1]
-    factored, pivots, tau, _, _ = geqp3(a, lwork=64 * (columns + 1))
-    upper = np.triu(factored[:columns])
-    rank = int((np.abs(np.diagonal(upper)) > tolerance).sum())
-    unpivoted = np.empty((rank, columns), a.dtype)
-    unpivoted[:, pivots - 1] = upper[:rank]
-    q = orgqr(factored[:, : len(tau)], tau, lwork=64 * (columns + 1), overwrite_a=1)[0]
-    return q[:, :rank], unpivoted
+    gram = matmul(a.T, a).astype(float)
+    tolerance = max(tolerance, 4 * float(np.finfo(a.dtype).eps) * math.sqrt(float(gram.diagonal().max())))
+    q, spread = _normalized(a, gram, tolerance)
+    if spread > 10.0:  # else rounding has not been amplified
+        q, _ = _normalized(q, matmul(q.T, q).astype(float), 0.5)
+    if 0 < q.shape[1] < a.shape[1]:  # a Gram matrix knows directions to the square root of rounding only
+        rest = a
+        for _ in range(2):
+            rest = matmul(q, matmul(q.T, rest), out=rest.copy(order="F"), alpha=-1.0, beta=1.0)
+        more, _ = orthonormalize(rest, tolerance)
+        q = np.concatenate([q.T, more.T[: a.shape[1] - q.shape[1]]]).T
+    return q, matmul(q.T, a)
+
+
+def _normalized(a, gram, tolerance):
+    """Columns a x with unit Gram matrix, from the eigenvectors of the ``gram`` of a, scaled to a unit diagonal.
+
+    Also returns the ratio of the eigenvalues in use.
+    """
+    norms = np.sqrt(np.maximum(gram.diagonal(), 0.0))
+    kept = norms > tolerance
+    scale = np.where(kept, 1.0 / np.where(kept, norms, 1.0), 0.0)
+    values, vectors = eigh(gram * (scale[:, None] * scale))
+    good = values > 10 * len(gram) * np.finfo(a.dtype).eps
+    values = values[good]
+    x = scale[:, None] * vectors[:, good] / np.sqrt(values)
+    return matmul(a, np.asfortranarray(x, dtype=a.dtype)), values[-1] / values[0] if len(values) else 1.0
 
 
 def pivoted_cholesky(a, tolerance):
@@ -98,8 +131,7 @@ def pivoted_cholesky(a, tolerance):
 
     Returns U (r, r) for the r pivots kept, and all pivots.
     """
-    (pstrf,) = lapack.get_lapack_funcs(("pstrf",), (a,))
-    factor, pivots, rank, _ = pstrf(a, lower=0, tol=tolerance)
+    factor, pivots, rank, _ = lapack.dpstrf(a, lower=0, tol=tolerance)
     return np.asfortranarray(np.triu(factor[:rank, :rank])), pivots - 1, int(rank)
 
 

@@ -10,6 +10,7 @@ from .parallel import parallel_for
 
 __all__ = ["rotate_rows"]
 
+_HEIGHT = 32
 _TILE_VALUES = 4096  # kernel values per tile: with its two copies it stays in L1 and L2
 
 
@@ -140,7 +141,7 @@ def rotate_rows(block, strip, samples, mean, cross_t, contrast):
     samples in A, B^T, C, and the columns that are their transposes.
     """
     mine = strip.sample_class
-    height = max(1, 32 // mine.m)
+    height = max(1, _HEIGHT // mine.m)
     n_tasks = -(-(strip.sample_stop - strip.sample_start) // height)
     weighted = [c.weighted.astype(block.dtype, copy=False) for c in samples.classes]
     left = weighted[samples.classes.index(mine)]
