@@ -8,12 +8,12 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 
 Layers, each importing only those below it::
 
-    cli      plotting
+    cli      plotting      digits
     probing  risk  pretraining  representation
     moments  exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
-    arrays  errors
+    arrays  errors  files
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ __all__ = [
     "check_integer",
     "check_same_width",
     "check_scalar",
+    "quiet",
     "require_finite",
 ]
 
@@ -81,6 +82,11 @@ def as_array(
     if type(array) is not np.ndarray and not isinstance(array, np.memmap):
         array = np.asarray(array)
     return require_finite(array, name) if finite else array
+
+
+def quiet() -> Any:
+    """A context in which NumPy does not warn of overflow: for results that are checked afterwards."""
+    return np.errstate(over="ignore", invalid="ignore")
 
 
 def check_finite(array: Array) -> bool:

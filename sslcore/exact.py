@@ -22,7 +22,7 @@ import time
 from types import ModuleType
 from typing import Any
 
-from .arrays import Array
+from .arrays import Array, quiet
 from .budget import block_width, krylov_capacity
 from .eigen import canonical_basis, top_eigenpairs
 from .errors import NotPositiveSemidefiniteError
@@ -144,7 +144,7 @@ class ConditionedKernel:
 
     def combine(self, v: Array, z: Array, y: Array) -> Array:
         """(reg / unit) G v from v and its corrections."""
-        u, c = self.halves(v)
+        u, _ = self.halves(v)
         out = self.xp.empty_like(v, order="F")
         top = self.engine.matmul(self.a, u)
         if self.noise is not None:
@@ -251,4 +251,5 @@ def solve_exact(
 
 def column_norms(a: Array) -> Any:
     """Euclidean norms of the columns, accumulated in float64."""
-    return (a.astype(float) ** 2).sum(axis=0) ** 0.5
+    with quiet():
+        return (a.astype(float) ** 2).sum(axis=0) ** 0.5

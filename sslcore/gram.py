@@ -9,7 +9,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-from .arrays import Array, as_array, as_views, check_same_width, require_finite
+from .arrays import Array, as_array, as_views, check_same_width, quiet, require_finite
 from .backends import get_backend
 from .kernels import Function, Kernel, Precomputed, Product, Profile, Scaled, Sum, as_kernel
 from .samples import Samples
@@ -46,14 +46,14 @@ class RowSource:
                 require_finite(out, f"the values of {kernel} (do they overflow? rescale the data)")
         elif isinstance(kernel, Scaled):
             self._parts[0].fill(x, first, out)
-            with self.backend.xp.errstate(over="ignore"):
+            with quiet():
                 out *= kernel.factor
             require_finite(out, f"the values of {kernel}")
         elif isinstance(kernel, Sum | Product):
             self._parts[0].fill(x, first, out)
             other = self.backend.xp.empty_like(out)
             self._parts[1].fill(x, first, other)
-            with self.backend.xp.errstate(over="ignore"):
+            with quiet():
                 if isinstance(kernel, Sum):
                     out += other
                 else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, as_float_dtype, check_integer, check_scalar, require_finite
+from .arrays import Array, as_array, as_float_dtype, check_integer, check_scalar, quiet, require_finite
 from .augmentations import Views
 from .samples import Samples
 
@@ -138,13 +138,14 @@ def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int) -> np.nda
     if weight.shape not in (shape, shape[:1]):
         raise ValueError(
             f"sample_weight must have shape {shape[:1]} "
-            f"{'(one a view)' if len(shape) == 1 else f'(one for all views of a sample) or {shape}'}, found {weight.shape}"
+            f"{'(one a view)' if len(shape) == 1 else f'(one for all views of a sample) or {shape}'}, "
+            f"found {weight.shape}"
         )
     if float(weight.min()) <= 0:
         raise ValueError(f"sample_weight must be positive, found {float(weight.min())!r}; leave such samples out")
     if weight.ndim < len(shape):
         weight = np.broadcast_to(weight[:, None], shape)
-    with np.errstate(over="ignore"):
+    with quiet():
         total = weight.sum()
     if not np.isfinite(total):
         raise ValueError("sample_weight is too large to be summed; divide it by its largest entry")

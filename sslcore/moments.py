@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, check_scalar, require_finite
+from .arrays import Array, check_scalar, quiet, require_finite
 from .backends import get_backend
 from .budget import block_width, feature_rows, features_plan, krylov_capacity
 from .eigen import Eigenpairs, canonical_basis, top_eigenpairs
@@ -291,7 +291,7 @@ def _solve(sums: _Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spec
     within = _symmetric(sums.within, xp) / sums.weight
     delta = _symmetric(sums.unbiased_sum(), xp) / sums.weight if numbers.unbiased else within
     sigma = _symmetric(sums.between, xp) / sums.weight + within
-    with xp.errstate(over="ignore", invalid="ignore"):
+    with quiet():
         size = float(xp.sqrt((sums.mean**2).sum()))
         unit = float(xp.trace(sigma))
     if not math.isfinite(unit + size):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import tempfile
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from . import features as feature_maps
 from . import kernels
 from .arrays import Array
 from .features import Features, Identity, Nystrom, RandomFourier
+from .files import replacing
 from .kernels import Function, Kernel, Product, Scaled, Sum
 
 __all__ = ["features_from_dict", "features_to_dict", "read_archive", "same_features", "write_archive"]
@@ -26,19 +24,9 @@ FORMAT = 1
 
 def write_archive(path: str | os.PathLike[str], kind: str, header: dict[str, Any], arrays: dict[str, Array]) -> None:
     """Write arrays and header to ``path``; the file appears whole or not at all."""
-    path = Path(path)
     text = json.dumps({"format": FORMAT, "library": "sslcore", "kind": kind} | header)
-    handle, temporary = tempfile.mkstemp(prefix=path.name + ".", suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, allow_pickle=False, header=np.array(text), **{k: np.asarray(v) for k, v in arrays.items()})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        np.savez(file, header=np.array(text), **{k: np.asarray(v) for k, v in arrays.items()})
 
 
 def read_archive(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, Array]]:

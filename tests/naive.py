@@ -210,7 +210,8 @@ def averaging(groups, weight):
     for a, i in enumerate(groups):
         for b, j in enumerate(groups):
             if i == j:
-                total[a, b] = math.sqrt(weight[a] * weight[b]) / sum(w for w, g in zip(weight, groups, strict=True) if g == i)
+                mine = sum(w for w, g in zip(weight, groups, strict=True) if g == i)
+                total[a, b] = math.sqrt(weight[a] * weight[b]) / mine
     return total
 
 
@@ -272,6 +273,7 @@ def published_method(matrix, m, k, lambda_ref):
     n = len(matrix) // m
     values, vectors = np.linalg.eigh(np.kron(np.eye(n), np.ones((m, m))) - lambda_ref * np.linalg.pinv(matrix))
     return values[::-1][:k], vectors[:, ::-1][:, :k]
+
 
 # ---------------------------------------------------------------- risks
 

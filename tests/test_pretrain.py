@@ -21,7 +21,7 @@ from sslcore.risk import vicreg
 
 from . import naive
 from .comparators import assert_close, assert_same_eigenspaces, assert_same_subspace
-from .strategies import LAYOUTS, arrays, dtypes, layouts, seeds, sizes, with_layout
+from .strategies import LAYOUTS, layouts, seeds, sizes, with_layout
 from .test_samples import groupings
 
 KERNELS = [Gaussian(1.0), Exponential(0.7), Matern(1.5, 2.0), Linear(), Polynomial(2), Gaussian(2.0) + 0.5 * Linear()]
@@ -336,7 +336,7 @@ def test_risk_is_that_of_the_embedding(unbiased, model, reg):
     for _ in range(5):
         turn = np.eye(3) + 0.1 * rng.standard_normal((3, 3))
         moved = (rep.transform(views, scale=False) * scale) @ turn
-        # |Theta turn|^2 = tr(turn^T diag(mu norms) turn): the functions are orthogonal in H too where they diagonalise both
+        # |Theta turn|^2 = tr(turn^T <f_i, f_j>_H turn)
         inner = scale[:, None] * h_products(rep) * scale
         assert (
             vicreg(moved, beta * (1.5 if unbiased else 1.0)) + 2 * reg * np.trace(turn.T @ inner @ turn)
@@ -418,7 +418,7 @@ def cube(d, copies=1):
 
 
 def test_cube_with_exact_duplicates():
-    """Vertices of a cube, views that flip one bit: parities of equal size have equal eigenvalues; many views coincide."""
+    """Vertices of a cube, views that flip one bit: parities of equal size have equal eigenvalues."""
     d = 4
     x = cube(d)
     flips = np.concatenate([np.ones((1, d)), 1 - 2 * np.eye(d)])
@@ -832,7 +832,7 @@ def test_residuals_are_those_of_the_dense_operator():
     matrix = Gaussian(1.0)(x)
     v = rep.values.reshape(80, 3) / math.sqrt(80)
     measured = np.linalg.norm(matrix @ rep.coefficients - math.sqrt(80) * v, axis=0) / math.sqrt(80)
-    assert (measured <= 10 * rep.certificate.coefficient_residuals).all()
+    assert (measured <= 10 * rep.certificate.coefficient_residuals + 1e-11).all()
     found, claimed = v.T @ v - np.eye(3), rep.certificate.coefficient_residuals
     assert 1e-14 < np.abs(found).max() <= 3 * claimed.max() + 1e-14
     groups = np.repeat(np.arange(40), 2)

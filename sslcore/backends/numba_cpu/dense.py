@@ -61,9 +61,9 @@ def triangular_solve(factor, b, *, transposed=False):
 
 
 def symmetric_product(a, diagonal, b):
-    """The symmetric matrix with the strict lower triangle of ``a`` and this diagonal, times b; ``a`` comes back as it was.
+    """The symmetric matrix with the strict lower triangle of ``a`` and this diagonal, times b.
 
-    The diagonal is exchanged, not corrected afterwards: that of ``a`` may be of another order of magnitude.
+    The diagonal of ``a`` is exchanged meanwhile: it may be of another order of magnitude, a correction would cancel.
     """
     symm = blas.dsymm if a.dtype == np.float64 else blas.ssymm
     index = np.arange(len(a))

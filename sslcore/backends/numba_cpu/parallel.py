@@ -75,8 +75,9 @@ def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
         finally:
             _inside.busy = False
 
-    helpers = _submit(work, workers - 1)
+    helpers: list[Future[None]] = []
     try:
+        _submit(work, workers - 1, helpers)  # in here, so that an interrupt meanwhile stops those that have begun
         work()
     finally:
         stop = True
@@ -86,15 +87,16 @@ def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
             helper.result()
 
 
-def _submit(work: Callable[[], None], count: int) -> list[Future[None]]:
+def _submit(work: Callable[[], None], count: int, helpers: list[Future[None]]) -> None:
     global _pool
     with _lock:
         if _pool is None:
             _pool = ThreadPoolExecutor(max(1, n_threads() - 1), thread_name_prefix="sslcore")
         try:
-            return [_pool.submit(work) for _ in range(count)]
+            for _ in range(count):
+                helpers.append(_pool.submit(work))
         except RuntimeError:  # the interpreter is shutting down: the caller's thread does it all
-            return []
+            return
 
 
 def _join(helpers: list[Future[None]]) -> None:

@@ -1,0 +1,453 @@
+"""In other people's programs: imports, compilation, threads, forks, pools, interruptions."""
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import sslcore
+from sslcore import Moments, pretrain
+from sslcore import gram as grams
+from sslcore.backends.numba_cpu import gram as blocks
+from sslcore.backends.numba_cpu import parallel
+from sslcore.backends.numba_cpu.parallel import n_threads, parallel_for
+from sslcore.features import Identity, Nystrom
+from sslcore.kernels import Exponential, Gaussian
+
+POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def run(code, **environment):
+    """Standard output of a fresh interpreter; stderr must be empty."""
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    return result.stdout
+
+
+def work(seed=0):
+    """Everything that runs on threads: Gram, exact solver, features, transform."""
+    rng = np.random.default_rng(seed)
+    views = rng.standard_normal((40, 1, 3)) + 0.3 * rng.standard_normal((40, 2, 3))
+    exact = pretrain(views, Exponential(1.0), 3, reg=1e-2)
+    features = pretrain(views, Nystrom(Gaussian(1.0), 10), 3, reg=1e-2)
+    return np.concatenate([exact.gamma, features.gamma, exact(views[:2, 0]).ravel(), features(views[:2, 0]).ravel()])
+
+
+@pytest.fixture
+def many_tasks(monkeypatch):
+    """Small tasks and more threads than processors, so that all of them are used."""
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
+    monkeypatch.setattr(blocks, "_STRIP", 64)
+    monkeypatch.setattr(grams, "block_rows", lambda columns, itemsize: 16)
+
+
+# ---------------------------------------------------------------- import
+
+
+def test_import_loads_neither_a_compiler_nor_linear_algebra():
+    code = "import sys, sslcore; print(*sorted(sys.modules))"
+    loaded = run(code).split()
+    for name in (
+        "numba",
+        "llvmlite",
+        "scipy",
+        "scipy.linalg",
+        "matplotlib",
+        "sklearn",
+        "tqdm",
+        "cupy",
+        "torch",
+        "pandas",
+    ):
+        assert name not in loaded
+    assert "sslcore" in loaded
+
+
+def test_names_are_there_and_lazy():
+    assert set(sslcore.__all__) <= set(dir(sslcore))
+    for name in sslcore.__all__:
+        assert getattr(sslcore, name) is not None
+    with pytest.raises(AttributeError, match="module 'sslcore' has no attribute 'pretrained'"):
+        _ = sslcore.pretrained
+    # kernels, features and augmentations are values: making them compiles nothing
+    code = (
+        "import sys, sslcore; from sslcore import kernels, augmentations, errors, risk;"
+        "k = 2.0 * kernels.Gaussian(1.0) + kernels.Linear(); augmentations.GaussianNoise(0.1);"
+        "print('numba' in sys.modules)"
+    )
+    assert run(code) == "False\n"
+
+
+# ---------------------------------------------------------------- compilation
+
+COUNT = """
+import sys
+from numba.core import event
+import numpy as np
+compiled = []
+
+class Listener(event.Listener):
+    def on_start(self, e):
+        compiled.append(str(e.data.get("dispatcher", e.data)))
+    def on_end(self, e):
+        pass
+
+event.register("numba:compile", Listener())
+from numba.core import ccallback
+uncached = ccallback.CFunc._compile_uncached
+def counted(self):
+    compiled.append(self.__name__)
+    return uncached(self)
+ccallback.CFunc._compile_uncached = counted
+sys.path.insert(0, PATH)
+import sslcore
+from user_kernel import Cauchy
+rng = np.random.default_rng(0)
+for dtype in (np.float64, np.float32):
+    x = rng.standard_normal((30, 3)).astype(dtype)
+    wide = rng.standard_normal((30, 60)).astype(dtype)
+    for kernel in (sslcore.kernels.Gaussian(1.0), sslcore.kernels.Exponential(1.0), sslcore.kernels.Matern(1.5, 1.0),
+                   sslcore.kernels.L1Exponential(1.0), sslcore.kernels.Polynomial(3), Cauchy(1.0), Cauchy(2.0)):
+        for points in (x, np.asfortranarray(x), x[::2], wide, np.asfortranarray(wide), wide[:, ::-1]):
+            kernel(points), kernel(points, points[:3])
+    views = sslcore.Views(x, sslcore.augmentations.GaussianNoise(0.1), 2, 0)
+    for model in (sslcore.kernels.Exponential(1.0), sslcore.features.Identity(),
+                  sslcore.features.Nystrom(sslcore.kernels.Gaussian(1.0), 8)):
+        for data in (views, np.asfortranarray(views), np.asarray(views)[:, :, ::-1]):
+            rep = sslcore.pretrain(data, model, 2, reg=1e-2)
+            rep(x)
+    three = np.repeat(x[:, None], 3, axis=1) + 0.1 * rng.standard_normal((30, 3, 3)).astype(dtype)
+    sslcore.pretrain(three, sslcore.kernels.Gaussian(1.0), 2, reg=1e-2)
+    sslcore.risk.vicreg(rep.embedding, return_grad=True)
+print(len(compiled), *compiled)
+"""
+
+USER_KERNEL = """
+from dataclasses import dataclass
+from typing import ClassVar
+from sslcore.kernels import Profile
+
+@dataclass(frozen=True)
+class Cauchy(Profile):
+    scale: float
+    pair: ClassVar[str] = "sqdist"
+    formula = "real(FACTOR) / (real(1) + c0 * t)"
+
+    @property
+    def length(self):
+        return self.scale
+
+    def constants(self, length):
+        return (1.0 / length**2,)
+"""
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    """Not for other layouts or dtypes either, and not for a kernel of the user's; a changed declaration is noticed."""
+    user = tmp_path / "user"
+    user.mkdir()
+    (user / "user_kernel.py").write_text(USER_KERNEL.replace("FACTOR", "1"))
+    code = COUNT.replace("PATH", repr(str(user)))
+    first = run(code)
+    second = run(code)
+    assert second.startswith("0 ") or second == "0\n", second
+    # the user's kernel was compiled in the first process, and once for each dtype
+    assert first.count("Cauchy") == 2, first
+    value = f"import sys; sys.path.insert(0, {str(user)!r}); from user_kernel import Cauchy;"
+    value += "print(Cauchy(1.0)([[0.0]])[0, 0])"
+    assert float(run(value)) == 1.0
+    (user / "user_kernel.py").write_text(USER_KERNEL.replace("FACTOR", "7"))
+    assert float(run(value)) == 7.0
+
+
+def test_a_kernel_declared_where_nothing_can_be_cached():
+    """In an interpreter's own scope, with no file: compiled, not cached, and right."""
+    code = USER_KERNEL.replace("FACTOR", "3") + "\nprint(Cauchy(1.0)([[0.0], [1.0]])[0, 1])"
+    assert float(run(code)) == 1.5
+
+
+# ---------------------------------------------------------------- threads, forks, pools
+
+
+def test_four_threads_at_once(many_tasks):
+    expected = [work(seed) for seed in range(4)]
+    barrier = threading.Barrier(4)
+
+    def task(seed):
+        barrier.wait()
+        return [work(seed) for _ in range(3)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for seed, results in enumerate(pool.map(task, range(4))):
+            for found in results:
+                assert np.allclose(found, expected[seed], rtol=1e-8, atol=1e-9)
+
+
+def test_one_representation_in_many_threads(many_tasks):
+    rng = np.random.default_rng(0)
+    views = rng.standard_normal((40, 2, 3))
+    x = rng.standard_normal((100, 3))
+    for model in (Exponential(1.0), Nystrom(Gaussian(1.0), 10)):
+        rep = pretrain(views, model, 3, reg=1e-2)
+        expected = rep(x)
+        with ThreadPoolExecutor(4) as pool:
+            for found in pool.map(lambda _: rep(x), range(12)):  # noqa: B023
+                assert np.allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@POSIX
+def test_a_forked_child_after_parallel_calls(many_tasks):
+    """Threads of the parent do not exist in the child; it makes its own."""
+    expected = work()
+    parallel_for(lambda i: time.sleep(0.001), 16)
+    assert parallel._pool is not None
+    read, write = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, of forking a process that has threads
+        child = os.fork()
+    if child == 0:  # nothing of pytest may run here
+        status = 1
+        try:
+            signal.alarm(60)
+            assert parallel._pool is None
+            os.write(write, work().tobytes())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        answer = pipe.read()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert np.allclose(np.frombuffer(answer), expected, rtol=1e-8, atol=1e-9)
+    assert np.allclose(work(), expected, rtol=1e-8, atol=1e-9)  # the parent goes on
+
+
+@POSIX
+def test_a_fork_while_another_thread_computes(many_tasks):
+    """The lock of the pool may be held at that moment; the child gets a new one."""
+    stop = threading.Event()
+
+    def busy():
+        while not stop.is_set():
+            parallel_for(lambda i: None, 8)
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    try:
+        for _ in range(5):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                child = os.fork()
+            if child == 0:
+                signal.alarm(60)
+                done = []
+                parallel_for(done.append, 8)
+                os._exit(0 if sorted(done) == list(range(8)) else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_process_pools(method, many_tasks):
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {method} here")
+    expected = [work(seed) for seed in range(3)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            found = pool.map_async(work, range(3)).get(timeout=120)
+    for one, exact in zip(found, expected, strict=True):
+        assert np.allclose(one, exact, rtol=1e-8, atol=1e-9)
+
+
+def test_moments_on_workers_merge():
+    """As a distributed run would: each worker its part, and the sums added up."""
+    views = np.random.default_rng(0).standard_normal((60, 2, 3))
+    with ThreadPoolExecutor(3) as pool:
+        parts = list(pool.map(lambda s: Moments(Identity()).update(views[s : s + 20]), (0, 20, 40)))
+    total = parts[0].merge(parts[1]).merge(parts[2])
+    whole = Moments(Identity()).update(views)
+    assert np.allclose(total.solve(2, reg=0.1).gamma, whole.solve(2, reg=0.1).gamma, rtol=1e-12)
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "5"])
+def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch):
+    monkeypatch.setattr(blocks, "_STRIP", 64)
+    x = np.random.default_rng(0).standard_normal((50, 3))
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
+    found = Exponential(1.0)(x)
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "1")
+    assert np.array_equal(found, Exponential(1.0)(x))
+
+
+def test_nothing_is_left_running_at_exit():
+    """An interpreter that ends while the pool exists ends at once, from atexit handlers and threads too."""
+    code = """
+import atexit, threading
+import numpy as np
+from sslcore.backends.numba_cpu.parallel import parallel_for
+done = []
+atexit.register(lambda: (parallel_for(done.append, 8), print(sorted(done))))
+parallel_for(lambda i: None, 8)
+"""
+    assert run(code, SSLCORE_NUM_THREADS="4") == "[0, 1, 2, 3, 4, 5, 6, 7]\n"
+
+
+# ---------------------------------------------------------------- parallel_for
+
+
+@pytest.mark.parametrize("threads", ["1", "4"])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 100])
+def test_every_task_is_called_once(threads, n, monkeypatch):
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
+    done = []
+    parallel_for(done.append, n)
+    assert sorted(done) == list(range(n))
+    if threads == "1":
+        assert done == list(range(n))
+
+
+def test_several_threads_take_part(monkeypatch):
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "3")
+    parallel_for(lambda i: None, 4)
+    names = set()
+    met = threading.Barrier(2, timeout=30)
+
+    def task(i):
+        names.add(threading.current_thread().name)
+        if i < 2:
+            met.wait()  # only passed if two run at the same time
+
+    parallel_for(task, 2)
+    assert len(names) == 2
+    assert threading.current_thread().name in names
+
+
+@pytest.mark.parametrize("error", [ValueError("task"), KeyboardInterrupt(), SystemExit(3), MemoryError()], ids=repr)
+@pytest.mark.parametrize("at", [0, 7, 49])
+@pytest.mark.parametrize("threads", ["1", "4"])
+def test_exceptions_come_out_and_stop_the_rest(error, at, threads, monkeypatch):
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
+    running, done = set(), []
+
+    def task(i):
+        running.add(i)
+        if i == at:
+            running.discard(i)
+            raise error
+        time.sleep(0.0005)
+        done.append(i)
+        running.discard(i)
+
+    with pytest.raises(type(error)) as caught:
+        parallel_for(task, 50)
+    assert caught.value is error
+    assert not running  # no task is under way any more
+    assert len(done) < 50
+    later = []
+    parallel_for(later.append, 9)  # and the pool is as good as before
+    assert sorted(later) == list(range(9))
+
+
+def test_an_exception_does_not_wait_for_tasks_that_have_not_begun(monkeypatch):
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
+    count = []
+
+    def task(i):
+        count.append(i)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        parallel_for(task, 10_000)
+    assert len(count) <= 4
+
+
+def test_nested_calls_run_where_they_are(monkeypatch):
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "3")
+    inside = []
+
+    def outer(i):
+        me = threading.current_thread().name
+
+        def inner(j):
+            inside.append((i, j, threading.current_thread().name == me))
+
+        parallel_for(inner, 5)
+
+    parallel_for(outer, 12)
+    assert sorted((i, j) for i, j, _ in inside) == [(i, j) for i in range(12) for j in range(5)]
+    assert all(same for _, _, same in inside)
+    # after a failure too
+    with pytest.raises(ZeroDivisionError):
+        parallel_for(lambda i: 1 / 0, 4)
+    met = threading.Barrier(2, timeout=30)
+    parallel_for(lambda i: met.wait(), 2)
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"SSLCORE_NUM_THREADS": "3", "OMP_NUM_THREADS": "5"}, 3),
+        ({"SSLCORE_NUM_THREADS": "", "OMP_NUM_THREADS": "5"}, 5),
+        ({"SSLCORE_NUM_THREADS": "0", "OMP_NUM_THREADS": "5"}, 5),
+        ({"SSLCORE_NUM_THREADS": "all", "OMP_NUM_THREADS": "2"}, 2),
+        ({"SSLCORE_NUM_THREADS": "-1", "OMP_NUM_THREADS": "x"}, None),
+        ({}, None),
+    ],
+)
+def test_number_of_threads(environment, expected, monkeypatch):
+    for name in ("SSLCORE_NUM_THREADS", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert n_threads() == (available if expected is None else expected)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+def test_an_interrupt_while_waiting_for_helpers():
+    """Ctrl-C reaches the main thread while it waits: all helpers end first, then KeyboardInterrupt comes out."""
+    code = """
+import os, signal, threading, time
+from sslcore.backends.numba_cpu.parallel import parallel_for
+main = threading.main_thread()
+begun = threading.Event()
+ended = []
+
+def task(i):
+    if threading.current_thread() is main:
+        begun.set()
+        time.sleep(0.05)
+    else:
+        begun.wait()
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        ended.append(i)
+
+try:
+    parallel_for(task, 2)
+except KeyboardInterrupt:
+    print("interrupted", len(ended))
+done = []
+parallel_for(done.append, 6)
+print(sorted(done))
+"""
+    assert run(code, SSLCORE_NUM_THREADS="2") == "interrupted 1\n[0, 1, 2, 3, 4, 5]\n"
