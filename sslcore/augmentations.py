@@ -44,7 +44,14 @@ registry: dict[str, type[Augmentation]] = {}
 
 
 class Stage(NamedTuple):
-    """One step of a pipeline in the words of the backends: the name of a primitive and its numbers."""
+    """One step of a pipeline in the words of the backends: the name of a primitive and its numbers.
+
+    Examples
+    --------
+    >>> from sslcore.augmentations import BitFlip
+    >>> BitFlip(0.25).stages()
+    (Stage(primitive='flip_signs', arguments=(1073741824,)),)
+    """
 
     primitive: str
     arguments: tuple[float | int, ...]
@@ -54,6 +61,12 @@ class Augmentation(ABC):
     """The law of a view given its sample; views of one sample are conditionally independent.
 
     Subclasses are frozen dataclasses that implement :meth:`stages`.
+
+    Examples
+    --------
+    >>> from sslcore.augmentations import Augmentation, BitFlip
+    >>> isinstance(BitFlip(0.1), Augmentation), BitFlip(0.1).views([[1.0, -1.0]], 3, seed=0).shape
+    (True, (1, 3, 2))
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

@@ -38,6 +38,13 @@ class Plan:
         Floating-point operations of the leading terms.
     advice : str
         What to change if that is too much.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> plan = sslcore.plan(10**6, 2, 32, sslcore.features.Nystrom(sslcore.kernels.Gaussian(1.0), 1024), 16)
+    >>> plan.algorithm, plan.bytes < 2e8
+    ('features', True)
     """
 
     algorithm: str

@@ -11,11 +11,31 @@ __all__ = [
 
 
 class BackendError(RuntimeError):
-    """A backend that was asked for, or that the arrays need, is not there."""
+    """A backend that was asked for, or that the arrays need, is not there.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> try:
+    ...     sslcore.kernels.Linear()([[1.0]], backend="cupy")
+    ... except sslcore.BackendError as error:
+    ...     print(type(error).__name__)
+    BackendError
+    """
 
 
 class MemoryBudgetError(MemoryError):
-    """The computation would exceed its memory budget; raised before anything is allocated."""
+    """The computation would exceed its memory budget; raised before anything is allocated.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> try:
+    ...     sslcore.plan(10**6, 2, 3, sslcore.kernels.Gaussian(1.0), 4, memory="8GB")
+    ... except sslcore.MemoryBudgetError as error:
+    ...     print(str(error).split(" (")[0])
+    this exact fit needs 24 TB of memory, the budget is 8 GB
+    """
 
 
 class NotPositiveSemidefiniteError(ValueError):
@@ -25,6 +45,16 @@ class NotPositiveSemidefiniteError(ValueError):
     ----------
     eigenvalue : float
         The most negative eigenvalue found.
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore
+    >>> views = np.random.default_rng(0).normal(size=(5, 2, 3))
+    >>> try:
+    ...     sslcore.pretrain(views, lambda x, y: -np.exp(-((x[:, None] - y) ** 2).sum(2)), 2, reg=1e-3)
+    ... except sslcore.NotPositiveSemidefiniteError as error:
+    ...     print(error.eigenvalue < -1)
+    True
     """
 
     def __init__(self, message: str, eigenvalue: float) -> None:
@@ -39,6 +69,17 @@ class CertificateError(ArithmeticError):
     ----------
     certificate : sslcore.Certificate
         What was measured.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> x = sslcore.datasets.half_moons(200, seed=0)
+    >>> views = sslcore.augmentations.GaussianNoise(0.1).views(x, 2, seed=0)
+    >>> try:
+    ...     sslcore.pretrain(views, sslcore.kernels.Gaussian(1.0), 5, reg=1e-15)
+    ... except sslcore.CertificateError as error:
+    ...     print(error.certificate.worst > error.certificate.tolerance)
+    True
     """
 
     def __init__(self, message: str, certificate: object) -> None:

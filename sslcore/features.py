@@ -27,7 +27,15 @@ registry: dict[str, type[Features]] = {}
 
 
 class Features(ABC):
-    """Base class: frozen dataclasses that map checked points to features."""
+    """Base class: frozen dataclasses that map checked points to features.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> phi = sslcore.features.RandomFourier(sslcore.kernels.Gaussian(1.0), 64)
+    >>> phi.n_features(d=3), phi([[0.0, 0.0, 0.0]]).shape
+    (64, (1, 64))
+    """
 
     def __init_subclass__(cls) -> None:
         registry[cls.__name__] = cls

@@ -14,7 +14,7 @@ from .backends import get_backend
 from .kernels import Function, Kernel, Precomputed, Product, Profile, Scaled, Sum, as_kernel
 from .samples import Samples
 
-__all__ = ["RotatedGram", "RowSource", "contrast_gram", "gram", "kernel_product"]
+__all__ = ["RotatedGram", "contrast_gram", "gram", "kernel_product"]
 
 _BLOCK_BYTES = 16 << 20
 """Size of a block of kernel values on its way to somewhere else: it stays in the last-level cache."""
@@ -195,6 +195,13 @@ class RotatedGram:
         C: between contrasts; Fortran order.
     samples : Samples
         What the basis is: order, weights, rotations.
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore
+    >>> g = sslcore.gram.contrast_gram(sslcore.kernels.Gaussian(1.0), np.zeros((4, 3, 2)))
+    >>> g.mean.shape, g.cross.shape, g.contrast.shape
+    ((4, 4), (4, 8), (8, 8))
     """
 
     def __init__(self, mean: Array, cross: Array, contrast: Array, samples: Samples) -> None:

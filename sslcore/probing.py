@@ -36,6 +36,13 @@ class RidgeProbe:
         At ``reg``, the decision function at each sample of the probe fitted without that sample.
     classes : array of shape (t,) or None
         The sorted classes; None for regression.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> probe = sslcore.probing.ridge_probe([[0.0], [1.0], [2.0], [3.0]], ["a", "a", "b", "b"], reg=[1e-3, 1e-1])
+    >>> probe.reg, probe.classes.tolist(), probe.predict([[-1.0], [4.0]]).tolist()
+    (0.1, ['a', 'b'], ['a', 'b'])
     """
 
     coef: Array

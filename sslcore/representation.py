@@ -51,6 +51,15 @@ class Representation:
         Unit eigenfunctions at the training views (kernel models).
     n_coordinates : int or None
         Of the points that it was fitted to (feature models).
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> x = sslcore.datasets.half_moons(100, seed=0)
+    >>> views = sslcore.augmentations.GaussianNoise(0.1).views(x, 2, seed=0)
+    >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+    >>> rep.eigenvalues.round(4), rep.n_active, round(rep.risk, 4), rep(x).shape
+    (array([0.9933, 0.9904, 0.9825]), 3, 0.0671, (100, 3))
     """
 
     gamma: Array

@@ -26,7 +26,8 @@ def write_archive(path: str | os.PathLike[str], kind: str, header: dict[str, Any
     """Write arrays and header to ``path``; the file appears whole or not at all."""
     text = json.dumps({"format": FORMAT, "library": "sslcore", "kind": kind} | header)
     with replacing(path) as file:
-        np.savez(file, header=np.array(text), **{k: np.asarray(v) for k, v in arrays.items()})
+        contents: dict[str, Any] = {"header": np.array(text)} | arrays
+        np.savez(file, **contents)
 
 
 def read_archive(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, Array]]:

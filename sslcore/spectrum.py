@@ -54,6 +54,15 @@ class Certificate:
     seconds : float
     bytes : int
         Peak memory of the fit as planned, besides the data handed over.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> x = sslcore.datasets.half_moons(100, seed=0)
+    >>> views = sslcore.augmentations.GaussianNoise(0.1).views(x, 2, seed=0)
+    >>> c = sslcore.pretrain(views, sslcore.kernels.Exponential(0.2), n_components=3, reg=1e-4).certificate
+    >>> c.algorithm, c.rank, c.cuts_block, c.jitter, c.worst < 1e-8
+    ('exact: contrast Cholesky', 3, False, 0.0, True)
     """
 
     algorithm: str

@@ -55,9 +55,9 @@ class Points:
 def points(kernel: Any, y: np.ndarray) -> Points:
     """Prepare ``y`` (n_y, d) as second argument of the profile kernel ``kernel``."""
     distance = kernel.pair != "dot"
-    fraction, exponent = math.frexp(kernel.length) if distance else (1.0, 0)
+    length, exponent = _unit(kernel.length) if distance else (1.0, 0)
     constants = np.zeros(4, y.dtype)
-    values = kernel.constants(fraction)
+    values = kernel.constants(length)
     constants[: len(values)] = values
     plain = kernel.formula == "t"
     address = 0 if plain else pairs.profile_address(kernel.formula, kernel.source_file, type(kernel).__name__, y.dtype)
@@ -101,7 +101,7 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
         uncentred_y = prepared.uncentred[columns]
         norms_x = _squared_norms(scaled)
         np.matmul(scaled, y.T, out=out)
-        length = math.frexp(prepared.kernel.length)[0]
+        length, _ = _unit(prepared.kernel.length)
         factor = x.dtype.type(np.finfo(x.dtype).eps / _TOLERANCE[x.dtype] / length)
         reach = x.dtype.type(_REACH * length)
         rounding = x.dtype.type(8 * math.sqrt(x.shape[1]) * np.finfo(x.dtype).eps)
@@ -143,6 +143,12 @@ def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
             f"{x.dtype}): squared distances overflow; rescale the data, or raise the kernel's scale"
         )
     return scaled
+
+
+def _unit(length: float) -> tuple[float, int]:
+    """Length = fraction 2^exponent with 1 <= fraction < 2: a kernel of length 1 sees the coordinates as they are."""
+    fraction, exponent = math.frexp(length)
+    return 2.0 * fraction, exponent - 1
 
 
 def _squared_norms(x: np.ndarray) -> np.ndarray:
