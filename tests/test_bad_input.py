@@ -485,7 +485,7 @@ def test_memory_budget_of_the_exact_solver():
     views = Views(x, GaussianNoise(0.1), 2, 0)
     pretrain(views[:10], Gaussian(1.0), 3, reg=0.1)
     peak, error = peak_of(lambda: pretrain(views, Gaussian(1.0), 3, reg=0.1, memory="20MB"))
-    assert peak < 1e6
+    assert peak < 1e5  # the views alone would be 2e5
     assert str(error).startswith("this exact fit needs ")
     needed = plan(3000, 2, 4, Gaussian(1.0), 3).bytes
     assert f"{needed / 1e6:.3g} MB of memory, the budget is 20 MB" in str(error)
@@ -649,7 +649,8 @@ def test_arrays_of_a_backend_that_is_not_there():
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 import numpy as np
 import sslcore
 

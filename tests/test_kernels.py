@@ -252,6 +252,17 @@ def test_tiles(columns, d):
         assert_close(k(y[:, :d], x), found.T, tol=1e-13, scale=scale)
 
 
+@pytest.mark.parametrize("n", [255, 256, 257, 600])
+@pytest.mark.parametrize("d", [2, 9, 50])
+def test_symmetric_matrices_of_several_blocks(n, d):
+    """The block sizes that are in use: the same as with a second argument."""
+    x = points(n, d)
+    for k in (Exponential(2.0), L1Exponential(2.0), Polynomial(2), Gaussian(2.0) + 0.5 * Linear()):
+        found = k(x)
+        assert_close(found, k(x, x.copy()), tol=1e-13)
+        assert np.array_equal(found, found.T)
+
+
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 63, 64, 65, 127, 129, 255, 257])
 def test_mirror(n):
     a = points(n, n) if n else np.empty((0, 0))

@@ -52,8 +52,8 @@ def check_against_dense(rep, matrix, groups, weight, *, tol=1e-8):
     p = weight / weight.sum()
     k, rank = rep.n_components, rep.certificate.rank
     assert rep.gamma.shape == rep.invariance.shape == rep.norms.shape == (k,)
-    # what is not there is below the rounding of the largest, and it is all zero
-    assert (values[rank:k] <= 100 * tol * values[0]).all()
+    # what is not there is inactive and near the rounding of the largest, and it is all zero
+    assert (values[rank:k] <= np.minimum(1e-5 * values[0], 1.0)).all()
     assert np.isinf(rep.gamma[rank:]).all()
     assert (np.diff(rep.gamma[:rank]) >= 0).all()
     assert (rep.coefficients[:, rank:] == 0).all()
@@ -65,20 +65,27 @@ def check_against_dense(rep, matrix, groups, weight, *, tol=1e-8):
     relative = np.abs(rep.gamma[:rank] * values[:rank] - 1)
     assert (relative <= tol * values[0] / values[:rank]).all()
     assert_close(rep.eigenvalues[:rank], 1 - rep.gamma[:rank], tol=0)
-    # transform at the training views gives the stored values, and they are orthonormal under the weights
-    assert_close(rep.values.reshape(-1, k), found, tol=tol, scale=float(np.abs(found).max()) + 1e-300)
-    assert_close(v.T @ v, np.eye(rank), dtype=v.dtype, tol=10 * tol, scale=1.0)
+    # transform at the training views gives the stored values, and they are orthonormal under the weights; rounding of
+    # the Gram matrix, relative to a small 1/gamma, is what the certificate allows
+    solid = int((values[:rank] > 1e-5 * values[0]).sum())
+    for some, within in ((solid, tol), (rank, 1e-5)):
+        stored = rep.values.reshape(-1, k)[:, :some]
+        assert_close(stored, found[:, :some], tol=within, scale=float(np.abs(found).max()) + 1e-300)
+        assert_close(v[:, :some].T @ v[:, :some], np.eye(some), dtype=v.dtype, tol=10 * within, scale=1.0)
     if rep.center and rank:
-        assert np.abs(p @ found).max() <= 10 * tol
+        assert np.abs(p @ found[:, :solid]).max(initial=0.0) <= 10 * tol
     # what gamma splits into
     f = found[:, :rank].astype(float)
     w = np.sqrt(p)[:, None] * f
     inv = np.einsum("ak,ab,bk->k", w, naive.invariance(groups, p, rep.unbiased), w)
-    assert_close(rep.invariance[:rank], inv, tol=tol, scale=2.0)
+    assert_close(rep.invariance[:solid], inv[:solid], tol=10 * tol, scale=2.0)
+    assert_close(rep.invariance[:rank], inv, tol=1e-5, scale=2.0)
     alpha = rep.coefficients[:, :rank].astype(float)
     norms = np.einsum("ak,ab,bk->k", alpha, matrix, alpha)
-    assert_close(rep.reg * rep.norms[:rank], rep.reg * norms, tol=tol, scale=float(rep.gamma[:rank].max()))
-    assert_close(rep.beta * inv + rep.reg * norms, rep.gamma[:rank], tol=tol, scale=float(rep.gamma[:rank].max()))
+    for some, within in ((solid, 10 * tol), (rank, 1e-5)):
+        scale = float(rep.gamma[:some].max(initial=0.0))
+        assert_close(rep.reg * rep.norms[:some], rep.reg * norms[:some], tol=within, scale=scale)
+        assert_close((rep.beta * inv + rep.reg * norms)[:some], rep.gamma[:some], tol=within, scale=scale)
     # risk and activity
     mu = np.clip(rep.eigenvalues, 0, None)
     assert rep.n_active == int((rep.eigenvalues > 0).sum())

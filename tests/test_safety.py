@@ -388,6 +388,7 @@ def test_nested_calls_run_where_they_are(monkeypatch):
         me = threading.current_thread().name
 
         def inner(j):
+            time.sleep(0.0005)  # long enough for another thread to come
             inside.append((i, j, threading.current_thread().name == me))
 
         parallel_for(inner, 5)
@@ -428,6 +429,7 @@ def test_an_interrupt_while_waiting_for_helpers():
     code = """
 import os, signal, threading, time
 from sslcore.backends.numba_cpu.parallel import parallel_for
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 main = threading.main_thread()
 begun = threading.Event()
 ended = []
