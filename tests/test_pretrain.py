@@ -67,8 +67,8 @@ def check_against_dense(rep, matrix, groups, weight, *, tol=1e-8):
     assert_close(rep.eigenvalues[:rank], 1 - rep.gamma[:rank], tol=0)
     # transform at the training views gives the stored values, and they are orthonormal under the weights; rounding of
     # the Gram matrix, relative to a small 1/gamma, is what the certificate allows
-    solid = int((values[:rank] > 1e-5 * values[0]).sum())
-    for some, within in ((solid, tol), (rank, 1e-5)):
+    solid = int((values[:rank] > 1e-4 * values[0]).sum())
+    for some, within in ((solid, 10 * tol), (rank, 1e-5)):
         stored = rep.values.reshape(-1, k)[:, :some]
         assert_close(stored, found[:, :some], tol=within, scale=float(np.abs(found).max()) + 1e-300)
         assert_close(v[:, :some].T @ v[:, :some], np.eye(some), dtype=v.dtype, tol=10 * within, scale=1.0)
@@ -605,9 +605,12 @@ def test_linear_kernel_is_identity_features(n, m, beta, reg, unbiased, center, w
     numbers = {"reg": reg, "beta": beta, "unbiased": unbiased, "center": center, "sample_weight": weight}
     k = min(3, n * m - 1)
     exact, features = (pretrain(views, model, k, **numbers) for model in (Linear(), Identity()))
-    assert_close(features.gamma, exact.gamma, tol=1e-10)
-    assert_close(features.invariance, exact.invariance, tol=1e-9, scale=2.0)
-    assert_close(reg * features.norms, reg * exact.norms, tol=1e-9, scale=float(exact.gamma.max()))
+    solid = int((exact.gamma < 1e4 * exact.gamma[0]).sum())
+    assert_close(features.gamma[:solid], exact.gamma[:solid], tol=1e-10)
+    assert_close(features.gamma, exact.gamma, tol=1e-5)
+    assert_close(features.invariance[:solid], exact.invariance[:solid], tol=1e-8, scale=2.0)
+    assert_close(features.invariance, exact.invariance, tol=1e-5, scale=2.0)
+    assert_close(reg * features.norms, reg * exact.norms, tol=1e-5, scale=float(exact.gamma.max()))
     assert features.risk == pytest.approx(exact.risk, abs=1e-9)
     new = normal((6, 3), seed)
     gaps = np.diff(exact.gamma) / exact.gamma[1:]

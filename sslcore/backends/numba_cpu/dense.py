@@ -26,6 +26,8 @@ __all__ = [
     "whiten",
 ]
 
+_SHORT = 1024  # rows up to which LAPACK's QR runs on one thread anyway
+
 
 def matmul(a, b, *, out=None, alpha=1.0, beta=0.0):
     """Alpha a @ b + beta out in Fortran order; ``a`` in either order, ``out`` overwritten."""
@@ -93,10 +95,13 @@ def symmetric_eigenvalues(a):
 def orthonormalize(a, tolerance):
     """Orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a; r < columns where they depend.
 
-    What is left of every column by the others is dropped if its norm is at most ``tolerance``, or rounding.  By the
-    eigenvectors of Gram matrices (Stathopoulos and Wu 2002): a few products, where a QR factorisation of a tall matrix
-    is a hundred calls, each of which waits for all threads of a busy machine.
+    What is left of every column by the others is dropped if its norm is at most ``tolerance``, or rounding.
+
+    Short matrices by QR with pivoting.  Tall ones by the eigenvectors of Gram matrices (Stathopoulos and Wu 2002): a
+    few products, where that factorisation is a hundred calls, each of which waits for all threads of a busy machine.
     """
+    if len(a) <= _SHORT:
+        return _pivoted_qr(a, tolerance)
     gram = matmul(a.T, a).astype(float)
     tolerance = max(tolerance, 4 * float(np.finfo(a.dtype).eps) * math.sqrt(float(gram.diagonal().max())))
     q, spread = _normalized(a, gram, tolerance)
@@ -109,6 +114,18 @@ def orthonormalize(a, tolerance):
         more, _ = orthonormalize(rest, tolerance)
         q = np.concatenate([q.T, more.T[: a.shape[1] - q.shape[1]]]).T
     return q, matmul(q.T, a)
+
+
+def _pivoted_qr(a, tolerance):
+    columns = a.shape[1]
+    geqp3, orgqr = (lapack.dgeqp3, lapack.dorgqr) if a.dtype == np.float64 else (lapack.sgeqp3, lapack.sorgqr)
+    factored, pivots, tau, _, _ = geqp3(a, lwork=64 * (columns + 1))
+    upper = np.triu(factored[:columns])
+    rank = int((np.abs(upper.diagonal()) > tolerance).sum())
+    unpivoted = np.empty((rank, columns), a.dtype)
+    unpivoted[:, pivots - 1] = upper[:rank]
+    q = orgqr(factored[:, : len(tau)], tau, lwork=64 * (columns + 1), overwrite_a=1)[0]
+    return q[:, :rank], unpivoted
 
 
 def _normalized(a, gram, tolerance):
