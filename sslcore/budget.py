@@ -133,11 +133,12 @@ def features_plan(r: int, d: int, k: int, itemsize: int, n_views: int) -> Plan:
 
 
 def feature_rows(r: int, d: int) -> int:
-    """Views per block of the feature solver: high enough for matrix products, low enough to stay in the cache.
+    """Views per block of the feature solver, about 64 MB of features.
 
-    Blocks of 16 MB are also below what the C library maps anew, page by page, at each allocation (32 MB).
+    Large, because the threads of BLAS wait busily for some 30 ms after a product, in the way of our own tile loops:
+    every change from one to the other costs that much on a machine whose cores are all in use.
     """
-    return int(min(8192, max(256, (16 << 20) // (8 * max(r, d)))))
+    return int(min(8192, max(256, (64 << 20) // (8 * max(r, d)))))
 
 
 def block_width(k: int, total: int) -> int:

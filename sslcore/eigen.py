@@ -149,6 +149,10 @@ def canonical_basis(pairs: Eigenpairs, reference: Array, engine: ModuleType, rel
     vectors = pairs.vectors.copy(order="F")
     for start, stop in clusters(pairs.values, relative_gap):
         block = vectors[:, start:stop]
+        if stop - start == 1:  # the usual case, without the cost of a factorisation
+            if float(block[:, 0] @ reference[:, 0]) < 0:
+                vectors[:, start] *= -1
+            continue
         q, r = xp.linalg.qr((block.T @ reference[:, : stop - start]).astype(float))
         signs = xp.where(xp.diagonal(r) < 0, -1.0, 1.0)
         vectors[:, start:stop] = block @ (q * signs).astype(block.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,4 +37,4 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 def _part(path: Path) -> Path:
     if path.is_dir():
         raise IsADirectoryError(f"cannot write {path}: it is a folder")
-    return path.with_name(f".{path.name}.{os.getpid()}.part")
+    return path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")

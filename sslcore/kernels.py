@@ -99,6 +99,8 @@ class Profile(Kernel):
     """
 
     pair: ClassVar[str]
+    reach: ClassVar[float] = math.inf
+    """Lengths beyond which a distance kernel is below rounding: where it need not be computed with care."""
 
     def __init_subclass__(cls) -> None:
         registry[cls.__name__] = cls
@@ -142,6 +144,7 @@ class Gaussian(Profile):
 
     scale: float
     pair: ClassVar[str] = "sqdist"
+    reach: ClassVar[float] = 40.0  # exp(-40) = 4e-18
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
@@ -177,6 +180,7 @@ class Exponential(Profile):
 
     scale: float
     pair: ClassVar[str] = "sqdist"
+    reach: ClassVar[float] = 40.0  # exp(-40) = 4e-18
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
@@ -253,6 +257,7 @@ class Matern(Profile):
     nu: float
     scale: float
     pair: ClassVar[str] = "sqdist"
+    reach: ClassVar[float] = 40.0  # exp(-40) = 4e-18
     _formulas: ClassVar[dict[float, str]] = {
         0.5: "exp(c0 * sqrt(t))",
         1.5: "(real(1) - c0 * sqrt(t)) * exp(c0 * sqrt(t))",

@@ -124,7 +124,7 @@ class Representation:
 
     @property
     def eigenvalues(self) -> Array:
-        """Mu = 1 - gamma."""
+        """mu = 1 - gamma."""
         return 1.0 - self.gamma
 
     @property
@@ -143,7 +143,7 @@ class Representation:
 
     @property
     def embedding(self) -> Array:
-        """Psi at the training views, (n, m, k), or (N, k) for a fit with groups."""
+        """psi at the training views, (n, m, k), or (N, k) for a fit with groups."""
         if self.values is not None:
             return self.values * self._scale().astype(self.values.dtype)
         if self.training is None:

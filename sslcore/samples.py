@@ -167,7 +167,7 @@ class Samples:
         return self.xp.concatenate(parts)
 
     def rotate(self, v: Array) -> tuple[Array, Array]:
-        """V (N, k), in this order, to means (n, k) and contrasts (n_contrasts, k)."""
+        """v (N, k), in this order, to means (n, k) and contrasts (n_contrasts, k)."""
         xp = self.xp
         u = xp.empty((self.n, v.shape[1]), v.dtype)
         c = xp.empty((self.n_contrasts, v.shape[1]), v.dtype)

@@ -19,9 +19,6 @@ _DIRECT = 48
 _TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
 """Error of a kernel value above which a distance from a matrix product is computed again."""
 
-_REACH = 40.0
-"""Lengths beyond which every distance kernel is below rounding (exp(-40) = 4e-18), and so are errors of it."""
-
 _CHEAP = 8
 """Up to so many coordinates a value is computed again in less time than its mirror image takes to copy."""
 
@@ -103,7 +100,7 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
         np.matmul(scaled, y.T, out=out)
         length, _ = _unit(prepared.kernel.length)
         factor = x.dtype.type(np.finfo(x.dtype).eps / _TOLERANCE[x.dtype] / length)
-        reach = x.dtype.type(_REACH * length)
+        reach = x.dtype.type(prepared.kernel.reach * length)
         rounding = x.dtype.type(8 * math.sqrt(x.shape[1]) * np.finfo(x.dtype).eps)
 
         def strip(s: int) -> None:
