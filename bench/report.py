@@ -53,11 +53,11 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_average": os.getloadavg(),
-        "system": platform.platform(),
+        "system": platform.system(),
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
         "blas": [
-            {key: pool.get(key) for key in ("filepath", "version", "architecture", "num_threads")}
+            {key: pool.get(key) for key in ("prefix", "version", "architecture", "num_threads")}
             for pool in threadpool_info()
         ],
     }

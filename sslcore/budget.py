@@ -133,12 +133,12 @@ def features_plan(r: int, d: int, k: int, itemsize: int, n_views: int) -> Plan:
 
 
 def feature_rows(r: int, d: int) -> int:
-    """Views per block of the feature solver, about 64 MB of features.
+    """Views per block of the feature solver, about 128 MB of features.
 
     Large, because the threads of BLAS wait busily for some 30 ms after a product, in the way of our own tile loops:
     every change from one to the other costs that much on a machine whose cores are all in use.
     """
-    return int(min(8192, max(256, (64 << 20) // (8 * max(r, d)))))
+    return int(min(16384, max(256, (128 << 20) // (8 * max(r, d)))))
 
 
 def block_width(k: int, total: int) -> int:

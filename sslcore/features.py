@@ -55,7 +55,7 @@ class Features(ABC):
 
     @abstractmethod
     def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
-        """A function from checked blocks x (n, d) to new C-ordered arrays (n, r)."""
+        """A function from checked blocks x (n, d) to C-ordered arrays (n, r), each valid until the next call."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,13 @@ class Nystrom(Features):
         check_same_width(np.empty((1, d)), landmarks, "x", "landmarks")
         source = RowSource(self.kernel, landmarks.astype(dtype, copy=False), engine)
         factor = engine.xp.asfortranarray(factor.astype(dtype))
+        buffer = engine.xp.empty((0, len(landmarks)), dtype)
 
         def features(x: Array) -> Array:
-            values = engine.xp.empty((len(x), len(landmarks)), dtype)
+            nonlocal buffer
+            if len(buffer) < len(x):
+                buffer = engine.xp.empty((len(x), len(landmarks)), dtype)
+            values = buffer[: len(x)]
             source.fill(x, 0, values)
             return engine.whiten(factor, values)
 

@@ -138,10 +138,13 @@ class Moments:
             raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
         features = self.features.prepare(data.d, data.dtype, engine)
         total: _Sums | None = None
+        buffer = engine.xp.empty(0, data.dtype)  # one for all blocks: fresh memory would be paged in again and again
         for x, samples, weight in data.blocks(feature_rows(self.features.n_features(data.d), data.d), engine):
             phi = features(x)
             total = total or _Sums.zero(phi.shape[1], engine.xp)
-            _add_block(total, phi, samples, weight, engine)
+            if buffer.size < phi.size:
+                buffer = engine.xp.empty(phi.size, phi.dtype)
+            _add_block(total, phi, samples, weight, buffer, engine)
         assert total is not None
         self._sums = total if self._sums is None else self._sums.merged(total)
         self._d = data.d
@@ -241,7 +244,7 @@ def _check_sums(sums: _Sums) -> None:
             require_finite(array, name)
 
 
-def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, engine: ModuleType) -> None:
+def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: ModuleType) -> None:
     """Add one block of features (N, r), rows in the order of ``samples``, of this total weight.
 
     Rows are taken about the running mean a: with w the block's weight and W that of all, the mean moves by
@@ -255,7 +258,7 @@ def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, engine
     for part in samples.classes:
         values = phi[part.rows()].reshape(part.count, part.m, -1)
         # times sqrt(p), where p sums to 1 in the block
-        means, contrasts = engine.rotate_views(values, part.weighted, shift)
+        means, contrasts = engine.rotate_views(values, part.weighted, shift, buffer)
         root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
         move += root.astype(phi.dtype) @ means
         engine.add_second_moment(total.between, means, weight)

@@ -188,7 +188,7 @@ def test_rotate_views_is_the_rotation():
         shift = rng.standard_normal(r)
         samples = Samples.from_views(n, m, engine, rng.uniform(0.5, 2, n * m))
         u, c = samples.rotate((phi - shift).reshape(n * m, r) * np.sqrt(samples.weight)[:, None])
-        means, contrasts = engine.rotate_views(phi, samples.classes[0].weighted, shift)
+        means, contrasts = engine.rotate_views(phi, samples.classes[0].weighted, shift, np.empty(phi.size, phi.dtype))
         assert_close(means, u, tol=1e-14, scale=3.0)
         assert_close(contrasts, c, tol=1e-14, scale=3.0)
 

@@ -6,6 +6,7 @@ alternate; the solvers' inner loops therefore use only what is here.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -116,11 +117,17 @@ def orthonormalize(a, tolerance):
     return q, matmul(q.T, a)
 
 
+@functools.cache
+def _upper(rows, columns):
+    """Ones on and above the diagonal; NumPy's triu takes longer than the factorisation of a small block."""
+    return np.triu(np.ones((rows, columns), bool))
+
+
 def _pivoted_qr(a, tolerance):
     columns = a.shape[1]
     geqp3, orgqr = (lapack.dgeqp3, lapack.dorgqr) if a.dtype == np.float64 else (lapack.sgeqp3, lapack.sorgqr)
     factored, pivots, tau, _, _ = geqp3(a, lwork=64 * (columns + 1))
-    upper = np.triu(factored[:columns])
+    upper = factored[:columns] * _upper(min(len(a), columns), columns)
     rank = int((np.abs(upper.diagonal()) > tolerance).sum())
     unpivoted = np.empty((rank, columns), a.dtype)
     unpivoted[:, pivots - 1] = upper[:rank]

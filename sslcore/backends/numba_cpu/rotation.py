@@ -198,16 +198,15 @@ def _rotate_some(features, rotation, shift, first, last, means, contrasts):
                 _add_scaled(rotation[c, a, i], features[i, a], out)
 
 
-def rotate_views(features, rotation, shift):
+def rotate_views(features, rotation, shift, buffer):
     """Rotate the views of each sample less ``shift``: features (n, m, r) to means (n, r), contrasts (n (m-1), r).
 
     ``rotation`` (m, m, n) holds the matrix of each sample, the row of the mean first; the others' sums are 0 after
-    the square roots of the weights in them, so that contrasts do not see the shift.
+    the square roots of the weights in them, so that contrasts do not see the shift.  Results lie in ``buffer``.
     """
     n, m, r = features.shape
     rotation = rotation.astype(features.dtype, copy=False)
-    means = np.empty((n, r), features.dtype)
-    contrasts = np.empty((n * (m - 1), r), features.dtype)
+    means, contrasts = buffer[: n * r].reshape(n, r), buffer[n * r : n * m * r].reshape(n * (m - 1), r)
     size = max(1, (1 << 16) // (m * r))
     parallel_for(
         lambda t: _rotate_some(features, rotation, shift, t * size, min((t + 1) * size, n), means, contrasts),
