@@ -43,7 +43,7 @@ class Plan:
     --------
     >>> import sslcore
     >>> plan = sslcore.plan(10**6, 2, 32, sslcore.features.Nystrom(sslcore.kernels.Gaussian(1.0), 1024), 16)
-    >>> plan.algorithm, plan.bytes < 2e8
+    >>> plan.algorithm, plan.bytes < 1e9
     ('features', True)
     """
 
