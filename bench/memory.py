@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 __all__ = ["in_fresh_process", "peak_rise"]
 
@@ -26,7 +27,7 @@ before = _status("VmRSS")
 """
 
 
-def in_fresh_process(code: str) -> object:
+def in_fresh_process(code: str) -> Any:
     """Run ``code`` in a new interpreter from the repository's root; its last line printed is JSON."""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -42,5 +43,5 @@ def peak_rise(setup: str, code: str) -> int:
     ``ru_maxrss`` it does not start at the parent's, and it can be set back after the setup.
     """
     last = 'import json; print(json.dumps([before, _status("VmHWM")]))'
-    before, peak = in_fresh_process("\n".join([_PREAMBLE, setup, _RESET, code, last]))  # type: ignore[misc]
+    before, peak = in_fresh_process("\n".join([_PREAMBLE, setup, _RESET, code, last]))
     return int(peak - before)

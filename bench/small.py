@@ -84,9 +84,9 @@ def run_import(quick: bool = False) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {"sslcore": [], "numpy": [], "sslcore.pretraining": []}
     for _ in range(repeat):
         for module, values in seconds.items():
-            values.append(float(in_fresh_process(IMPORT.format(module=module))))  # type: ignore[arg-type]
+            values.append(float(in_fresh_process(IMPORT.format(module=module))))
     in_fresh_process(SESSION)  # the first process compiles, if this machine never has
-    compiled, first_fit = in_fresh_process(SESSION)  # type: ignore[misc]
+    compiled, first_fit = in_fresh_process(SESSION)
     medians = {module: median(values) for module, values in seconds.items()}
     for module, value in medians.items():
         print(f"  import {module:<20} {value * 1e3:7.1f} ms (best {min(seconds[module]) * 1e3:.1f})")

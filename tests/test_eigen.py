@@ -47,14 +47,13 @@ SPECTRA = {
 }
 
 
-@pytest.mark.parametrize("name", SPECTRA)
-@pytest.mark.parametrize("k", [1, 2, 5, 8])
+@pytest.mark.parametrize(
+    ("name", "k"), [(name, k) for name in SPECTRA for k in (1, 2, 5, 8) if k <= len(SPECTRA[name])]
+)
 @pytest.mark.parametrize("max_basis", [128, 1])
 def test_known_spectra(name, k, max_basis):
     """``max_basis`` = 1 is raised to three blocks: restarts."""
     matrix, values, vectors = operator(SPECTRA[name])
-    if k > len(values):
-        pytest.skip("more pairs than dimensions are refused by the callers")
     pairs = top(matrix, k, max_basis=max_basis, absolute_tolerance=1e-15 * values[0])
     found = len(pairs.values)
     if pairs.steps == 500:  # a basis of 15 cannot take six values apart that differ by 1e-9: the residuals say so
