@@ -13,6 +13,8 @@ import numpy as np
 import scipy.linalg as sl
 from scipy.linalg import blas, lapack
 
+from ..small import eigh, normalizer
+
 __all__ = [
     "add_second_moment",
     "cholesky",
@@ -78,16 +80,6 @@ def symmetric_product(a, diagonal, b):
         a[index, index] = kept
 
 
-def eigh(a):
-    """All eigenvalues, increasing, and eigenvectors of a small symmetric matrix in float64."""
-    n = len(a)
-    # the divide-and-conquer driver: those for subsets have failed on close eigenvalues
-    values, vectors, info = lapack.dsyevd(a, lwork=1 + 6 * n + 2 * n * n, liwork=3 + 5 * n)
-    if info:
-        raise np.linalg.LinAlgError(f"LAPACK's dsyevd did not converge (info = {info})")
-    return values, vectors
-
-
 def symmetric_eigenvalues(a):
     """All eigenvalues, increasing; ``a`` may be overwritten."""
     return sl.eigh(a, eigvals_only=True, driver="evr", overwrite_a=True, check_finite=False)
@@ -136,18 +128,9 @@ def _pivoted_qr(a, tolerance):
 
 
 def _normalized(a, gram, tolerance):
-    """Columns a x with unit Gram matrix, from the eigenvectors of the ``gram`` of a, scaled to a unit diagonal.
-
-    Also returns the ratio of the eigenvalues in use.
-    """
-    norms = np.sqrt(np.maximum(gram.diagonal(), 0.0))
-    kept = norms > tolerance
-    scale = np.where(kept, 1.0 / np.where(kept, norms, 1.0), 0.0)
-    values, vectors = eigh(gram * (scale[:, None] * scale))
-    good = values > 10 * len(gram) * np.finfo(a.dtype).eps
-    values = values[good]
-    x = scale[:, None] * vectors[:, good] / np.sqrt(values)
-    return matmul(a, np.asfortranarray(x, dtype=a.dtype)), values[-1] / values[0] if len(values) else 1.0
+    """Orthonormal combinations of the columns of a, from their Gram matrix; see `sslcore.backends.small`."""
+    x, spread = normalizer(gram, tolerance, np.finfo(a.dtype).eps)
+    return matmul(a, np.asfortranarray(x, dtype=a.dtype)), spread
 
 
 def pivoted_cholesky(a, tolerance):
