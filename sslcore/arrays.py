@@ -66,8 +66,8 @@ def as_array(
 ) -> Array:
     """``value`` as an array of float32 or float64 with the wanted rank, finite entries, not empty.
 
-    Arrays stay on their device.  Strides are kept; nothing is copied unless the dtype changes.  ``shape_hint`` names the axes in
-    the error message, for example ``"(n, m, d)"``.
+    Arrays stay on their device.  Strides are kept; nothing is copied unless the dtype changes.  ``shape_hint`` names
+    the axes in the error message, for example ``"(n, m, d)"``.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, found a masked one; fill or remove the masked entries first")
@@ -111,7 +111,9 @@ def namespace(array: Array) -> Any:
 
 
 def brought(array: Array, engine: Any) -> Array:
-    """``array`` where the engine works: an explicit copy, unless it is there."""
+    """``array``, or None, where the engine works: an explicit copy, unless it is there."""
+    if array is None:
+        return None
     return on_host(array) if engine.NAME == "numba" else engine.xp.asarray(array)
 
 

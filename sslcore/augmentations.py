@@ -466,7 +466,8 @@ class Views:
     Parameters
     ----------
     x : array of shape (n, d)
-        Samples, of NumPy, CuPy or any library with DLPack.  A ``np.memmap`` is read block by block, and checked for NaN and infinities then.
+        Samples, of NumPy, CuPy or any library with DLPack.  A ``np.memmap`` is read block by block, and checked for
+        NaN and infinities then.
     augmentation : Augmentation
         The law of the views.
     n_views : int

@@ -142,9 +142,7 @@ def feature_rows(r: int, d: int) -> int:
     return int(min(16384, max(256, (128 << 20) // (8 * max(r, d)))))
 
 
-def fitting_rows(
-    rows: int, r: int, d: int, itemsize: int, n_views: int, budget: int | None, engine: ModuleType
-) -> int:
+def fitting_rows(rows: int, r: int, d: int, itemsize: int, n_views: int, budget: int | None, engine: ModuleType) -> int:
     """``rows`` on a CPU; up to four times as many on a GPU, which has no such cache, as long as the budget is kept."""
     if engine.BLOCK_FACTOR == 1:
         return rows

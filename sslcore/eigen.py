@@ -28,15 +28,16 @@ __all__ = ["Eigenpairs", "canonical_basis", "clusters", "top_eigenpairs"]
 class Eigenpairs:
     """Eigenvalues (decreasing) and orthonormal eigenvectors (n, k'), k' <= k if the operator has smaller rank.
 
-    ``vectors`` lie where the operator's arrays do, all numbers are the host's.  ``following`` is the next Ritz value after the k-th (0 if there is none), ``lowest`` the least one,
-    ``residuals`` estimates of ||G v - theta v||, ``steps`` the number of block applications.
+    ``vectors`` lie where the operator's arrays do, all numbers are the host's.  ``following`` is the next Ritz value
+    after the k-th (0 if there is none), ``lowest`` the least one, ``residuals`` estimates of ||G v - theta v||,
+    ``steps`` the number of block applications.
     """
 
-    values: Array
+    values: np.ndarray
     vectors: Array
     following: float
     lowest: float
-    residuals: Array
+    residuals: np.ndarray
     steps: int
 
 

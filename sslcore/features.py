@@ -138,7 +138,7 @@ class Nystrom(Features):
     @property
     def rank(self) -> int:
         """Number of features: landmarks that are kept."""
-        return len(self._factor(get_backend(self.landmarks))[0])
+        return len(self._factor()[0])
 
     def fit(self, views: Any) -> Nystrom:
         """Choose the landmarks from views (n, m, d), or points (N, d)."""
@@ -154,12 +154,13 @@ class Nystrom(Features):
             points = points[namespace(points).asarray(_random_pivots(self.kernel, points, self.landmarks, rng))]
         return dataclasses.replace(self, landmarks=points)
 
-    def _factor(self, engine: Any) -> tuple[Array, Array]:
-        """The landmarks kept and U, float64, computed once on each device."""
+    def _factor(self, engine: Any = None) -> tuple[Array, Array]:
+        """The landmarks kept and U, float64, computed once on each device; by default where the landmarks are."""
         if isinstance(self.landmarks, int):
             raise ValueError(
                 f"the {self.landmarks} landmarks of Nystrom are not chosen yet; call .fit(views), or give an array"
             )
+        engine = get_backend(self.landmarks) if engine is None else engine
         cached = self.__dict__.get(f"_factor_{engine.NAME}")
         if cached is None:
             landmarks = brought(self.landmarks, engine)

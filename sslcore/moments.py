@@ -59,8 +59,13 @@ class _Sums:
         """The same sums where the engine works."""
         if get_backend(self.mean) is engine:
             return self
-        arrays = {name: getattr(self, name) for name in ("mean", "between", "within", "unbiased")}
-        return dataclasses.replace(self, **{k: None if a is None else brought(a, engine) for k, a in arrays.items()})
+        return dataclasses.replace(
+            self,
+            mean=brought(self.mean, engine),
+            between=brought(self.between, engine),
+            within=brought(self.within, engine),
+            unbiased=brought(self.unbiased, engine),
+        )
 
     def unbiased_sum(self) -> Array:
         """Delta's sum with unbiased factors."""
@@ -139,8 +144,8 @@ class Moments:
         fails or is interrupted leaves the moments as they were.  float32 views are multiplied in float32 and
         accumulated in float64.
 
-        The sums lie where the views do.  With ``backend="cupy"``, views of NumPy, memory maps and `Views` are brought to
-        the GPU by blocks, the next one while the one before is worked on; a memory map is never read as a whole.
+        The sums lie where the views do.  With ``backend="cupy"``, views of NumPy, memory maps and `Views` are brought
+        to the GPU by blocks, the next one while the one before is worked on; nothing is there as a whole.
         """
         data = as_data(views, groups, sample_weight, single_views=True)
         self.add(data, get_backend(data.source, backend=self._backend))
@@ -165,7 +170,7 @@ class Moments:
         assert total is not None
         self._sums = total if self._sums is None else self._sums.on(engine).merged(total)
         self._d = data.d
-        self._from_host = engine.NAME != device_of(data.source)
+        self._from_host = device_of(data.source) != engine.NAME
 
     def merge(self, other: Moments) -> Moments:
         """Add what ``other``, over other samples with equal features, has seen; returns self."""

@@ -80,8 +80,9 @@ def pretrain(
     groups : array (N,), optional
         The sample of each row of ``views``; samples may have different numbers of views, in any order.
     backend : {"numba", "cupy"}, optional
-        Override of the arrays' own.  ``"cupy"`` with NumPy arrays, memory maps or `Views` works on the GPU and gives the
-        representation back with NumPy arrays: a kernel's views are copied there as a whole, those of features by blocks.
+        Override of the arrays' own.  ``"cupy"`` with NumPy arrays, memory maps or `Views` works on the GPU and gives
+        the representation back with NumPy arrays: a kernel's views are copied there as a whole, those of features by
+        blocks.
     memory : int or str, optional
         Budget of the device at work, in bytes or as "8GB"; default: 90 % of what it has left.
 

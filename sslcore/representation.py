@@ -173,8 +173,13 @@ class Representation:
         engine = get_backend(backend=backend)
         if device_of(self.coefficients) == engine.NAME:
             return self
-        arrays = {name: getattr(self, name) for name in ("coefficients", "intercept", "centres", "values")}
-        return replace(self, **{k: None if a is None else brought(a, engine) for k, a in arrays.items()})
+        return replace(
+            self,
+            coefficients=brought(self.coefficients, engine),
+            intercept=brought(self.intercept, engine),
+            centres=brought(self.centres, engine),
+            values=brought(self.values, engine),
+        )
 
     def _scale(self) -> np.ndarray:
         """sqrt(max(mu, 0))."""
