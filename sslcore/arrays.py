@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 import numbers
 import operator
-import sys
 from typing import Any
 
 import numpy as np
 
-from .backends import device_of
+from .backends import device_of, namespace
 
 __all__ = [
     "as_array",
@@ -103,11 +102,6 @@ def check_finite(array: Array) -> bool:
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(array.sum(dtype=np.float64))
     return math.isfinite(total) or bool(namespace(array).isfinite(array).all())
-
-
-def namespace(array: Array) -> Any:
-    """The module whose functions take ``array``: NumPy or CuPy, without the rest of a backend."""
-    return sys.modules["cupy"] if device_of(array) == "cupy" else np
 
 
 def brought(array: Array, engine: Any) -> Array:

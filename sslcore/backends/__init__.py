@@ -8,12 +8,15 @@ these names; the arrays decide which backend serves them.
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from ..errors import BackendError
 
-__all__ = ["device_of", "get_backend"]
+__all__ = ["device_of", "get_backend", "namespace"]
 
 _MODULES = {"numba": "numba_cpu", "cupy": "cupy_gpu"}
 
@@ -57,3 +60,8 @@ def get_backend(*arrays: Any, backend: str | None = None) -> ModuleType:
 def device_of(value: Any) -> str:
     """The backend to which an array (or anything else of that library) belongs."""
     return "cupy" if type(value).__module__.partition(".")[0] == "cupy" else "numba"
+
+
+def namespace(array: Any) -> Any:
+    """The module whose functions take ``array``: NumPy or CuPy, without the rest of a backend."""
+    return sys.modules["cupy"] if device_of(array) == "cupy" else np
