@@ -29,6 +29,7 @@ __all__ = [
     "namespace",
     "on_host",
     "quiet",
+    "rank_of",
     "require_finite",
 ]
 
@@ -114,6 +115,11 @@ def brought(array: Array, engine: Any) -> Array:
 def on_host(array: Array) -> np.ndarray:
     """``array`` as a NumPy array: an explicit copy from the device, if it is there."""
     return namespace(array).asnumpy(array) if device_of(array) == "cupy" else np.asarray(array)
+
+
+def rank_of(value: Any) -> int:
+    """The number of axes of an array of any kind, or of nested lists."""
+    return value.ndim if hasattr(value, "ndim") else np.ndim(value)
 
 
 def require_finite(array: Array, name: str, offset: int = 0) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, as_seed, brought, check_choice, check_integer, check_same_width, namespace
+from .arrays import Array, as_array, as_seed, brought, check_choice, check_integer, check_same_width, namespace, rank_of
 from .backends import get_backend
 from .errors import NotPositiveSemidefiniteError
 from .gram import RowSource
@@ -123,7 +123,7 @@ class Nystrom(Features):
             raise TypeError("Nystrom needs a kernel of points; for a given matrix use the exact solver")
         object.__setattr__(self, "kernel", kernel)
         landmarks = as_native(self.landmarks, "landmarks")
-        if np.ndim(landmarks) == 0:
+        if rank_of(landmarks) == 0:
             object.__setattr__(self, "landmarks", check_integer(landmarks, "landmarks", minimum=1))
         else:
             points = as_array(landmarks, "landmarks", ndim=2, shape_hint="(r, d)")

@@ -9,6 +9,8 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from .arrays import Array, as_array, as_views, check_same_width, quiet, require_finite
 from .backends import device_of, get_backend
 from .errors import BackendError
@@ -121,7 +123,7 @@ def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None =
     if not symmetric:
         y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
         check_same_width(x, y, "x", "y")
-        dtype = xp.result_type(x.dtype, y.dtype)
+        dtype = np.result_type(x.dtype, y.dtype)
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     other = x if y is None else y
     out = xp.empty((len(x), len(other)), x.dtype)
@@ -175,7 +177,7 @@ def kernel_product(kernel: Any, x: Array, y: Array, coefficients: Array, *, back
         raise ValueError(f"coefficients must have one row per point of y ({len(y)}), found shape {weights.shape}")
     if not isinstance(kernel, Precomputed):
         check_same_width(x, y, "x", "y")
-    dtype = xp.result_type(x.dtype, y.dtype, weights.dtype)
+    dtype = np.result_type(x.dtype, y.dtype, weights.dtype)
     y, weights = y.astype(dtype, copy=False), weights.astype(dtype, copy=False)
     if isinstance(kernel, Precomputed):
         return require_finite(x, "x").astype(dtype, copy=False) @ weights

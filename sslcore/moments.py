@@ -386,9 +386,7 @@ def _solve(sums: _Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spec
 def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[np.ndarray, Array, float, int, float]:
     """Top pairs of U^-T Sigma U^-1, U the Cholesky factor of the penalty: 1/gamma, from the largest."""
     xp, r = engine.xp, len(sigma)
-    factor = xp.asfortranarray(penalty)
-    if factor is penalty or xp.shares_memory(factor, penalty):
-        factor = factor.copy(order="F")
+    factor = penalty.copy(order="F")
     if not engine.cholesky(factor):
         raise NotPositiveSemidefiniteError(
             "beta Delta + reg I is not positive definite to rounding; raise reg (the features' scale is in its units)",

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, check_choice, check_finite, check_scalar, namespace, on_host
+from .arrays import Array, as_array, check_choice, check_finite, check_scalar, namespace, on_host, rank_of
 from .backends import get_backend
 from .interchange import same_kind
 
@@ -188,8 +188,8 @@ def ridge_probe(
     regs = _penalties(reg)
     check_choice(task, "task", ("auto", "regression", "classification"))
     if task == "auto":
-        dtype = y.dtype if hasattr(y, "dtype") else np.asarray(y).dtype
-        task = "regression" if dtype.kind in "fc" else "classification"
+        kind = (y if hasattr(y, "dtype") else np.asarray(y)).dtype.kind
+        task = "regression" if kind in "fc" else "classification"
 
     engine = get_backend(z)
     xp = engine.xp
@@ -243,7 +243,7 @@ def ridge_probe(
         loo_squared_errors=squared_errors,
         loo_decisions=(target - loo_residual(best)).astype(z.dtype, copy=False),
         classes=classes,
-        _flat_target=np.ndim(y) == 1,
+        _flat_target=rank_of(y) == 1,
     )
     results = (probe.coef, probe.intercept, probe.loo_squared_errors, probe.loo_decisions)
     if not all(check_finite(result) for result in results):

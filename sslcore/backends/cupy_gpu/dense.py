@@ -44,6 +44,7 @@ def matmul(a: Any, b: Any, *, out: Any = None, alpha: float = 1.0, beta: float =
     """Alpha a @ b + beta out in Fortran order; ``a`` and ``b`` in either order, ``out`` overwritten."""
     if out is None:
         out, beta = xp.empty((a.shape[0], b.shape[1]), a.dtype, order="F"), 0.0
+    out = xp.asfortranarray(out)
     wide = max(1, LARGEST // max(1, a.shape[0]))
     for left in range(0, b.shape[1], wide):
         target, right = out[:, left : left + wide], b[:, left : left + wide]
