@@ -1,5 +1,87 @@
-"""Build entry point; everything is declared in pyproject.toml."""
+"""Build entry point; everything is declared in pyproject.toml but the CUDA sources compiled ahead of time.
+
+Where ``nvcc`` is found (in PATH, or below CUDA_HOME or CUDA_PATH), a build compiles the sources of the GPU backend for
+the usual devices, which spares the first call on a machine some seconds.  Nothing needs it: without ``nvcc``, or with
+``SSLCORE_PREBUILT=0`` in the environment, CuPy compiles them when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
-setup()
+ROOT = Path(__file__).parent
+BACKEND = Path("sslcore/backends/cupy_gpu")
+
+
+def load_sources() -> Any:
+    """The module that knows the sources, without the package around it, which needs NumPy and CuPy."""
+    spec = importlib.util.spec_from_file_location("sources", ROOT / BACKEND / "sources.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def find_nvcc() -> str | None:
+    """The compiler, unless it is not wanted."""
+    if os.environ.get("SSLCORE_PREBUILT") == "0":
+        return None
+    homes = [os.environ[name] for name in ("CUDA_HOME", "CUDA_PATH") if os.environ.get(name)]
+    return shutil.which("nvcc") or shutil.which("nvcc", path=os.pathsep.join(f"{home}/bin" for home in homes))
+
+
+def formulas() -> list[str]:
+    """Profiles of the library's kernels; none where NumPy is not there to import them (CuPy compiles those then)."""
+    sys.path.insert(0, str(ROOT))
+    try:
+        from sslcore import kernels
+    except ImportError:
+        return []
+    finally:
+        sys.path.pop(0)
+    return kernels.constant_formulas()
+
+
+class BuildWithCuda(build_py):
+    """`build_py`, then the CUDA sources if there is a compiler."""
+
+    def run(self) -> None:
+        """Build."""
+        super().run()
+        nvcc = find_nvcc()
+        if nvcc is not None and not getattr(self, "editable_mode", False):
+            compile_all(nvcc, Path(self.build_lib) / BACKEND / "prebuilt")
+
+
+def compile_all(nvcc: str, folder: Path) -> None:
+    """Compile every source for every device that this compiler knows; a failure is reported, and does no harm."""
+    sources = load_sources()
+    listed = subprocess.run([nvcc, "--list-gpu-code"], capture_output=True, text=True)
+    known = [a for a in sources.ARCHITECTURES if f"sm_{a}" in listed.stdout.split()]
+    if listed.returncode or not known:
+        print(f"{nvcc} knows none of the devices {sources.ARCHITECTURES}: CUDA sources are compiled when first used")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in known]
+    for name, dtype, formula in sources.variants(formulas()):
+        target = folder / sources.fatbin_name(name, dtype, formula)
+        source = str(ROOT / BACKEND / "cuda" / f"{name}.cu")
+        command = [nvcc, "-fatbin", *targets, *sources.options(name, dtype, formula), source, "-o", str(target)]
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode:
+            print(f"{name}.cu was not compiled ahead of time: {result.stderr.strip()}")
+            target.unlink(missing_ok=True)
+    (folder / "architectures.txt").write_text(" ".join(map(str, known)) + "\n", encoding="utf-8")
+
+
+setup(cmdclass={"build_py": BuildWithCuda})

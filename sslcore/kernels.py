@@ -40,6 +40,7 @@ __all__ = [
     "Scaled",
     "Sum",
     "as_kernel",
+    "constant_formulas",
     "registry",
 ]
 
@@ -76,6 +77,22 @@ class Kernel:
 
 registry: dict[str, type[Profile]] = {}
 """Every kernel that is declared as a profile, by name; tests iterate over it."""
+
+
+def constant_formulas() -> list[str]:
+    """The formulas that the declared kernels have whatever their parameters: what can be compiled ahead of time.
+
+    Examples
+    --------
+    >>> from sslcore.kernels import constant_formulas
+    >>> "exp(c0 * t)" in constant_formulas()
+    True
+    """
+    found = []
+    for kernel in registry.values():
+        fixed = vars(kernel).get("formula")
+        found += [fixed] if isinstance(fixed, str) else list(vars(kernel).get("_formulas", {}).values())
+    return sorted(set(found))
 
 
 class Profile(Kernel):

@@ -6,13 +6,16 @@ Uses the standard library only, and is no part of a package when ``setup.py`` ru
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["ARCHITECTURES", "FOLDER", "NAMES", "PREBUILT", "fatbin_name", "options", "text"]
+__all__ = ["ARCHITECTURES", "FOLDER", "NAMES", "PREBUILT", "fatbin_name", "options", "text", "variants"]
 
 FOLDER = Path(__file__).parent / "cuda"
 PREBUILT = Path(__file__).parent / "prebuilt"
 NAMES = ("dense", "gram", "risk", "rotate", "views")
+PROFILE = "SSL_PROFILE"
+"""The macro that holds the profile of a kernel."""
 ARCHITECTURES = (80, 90, 100)
 """Compute capabilities (times 10) that are compiled ahead of time, where the compiler knows them."""
 
@@ -30,8 +33,16 @@ def options(name: str, dtype: str, formula: str | None = None) -> tuple[str, ...
     if name == "views":  # the same bits as on the CPU
         found += ("--fmad=false",)
     if formula is not None:
-        found += (f"-DSSL_PROFILE={formula}",)
+        found += (f"-D{PROFILE}={formula}",)
     return found
+
+
+def variants(formulas: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
+    """Source, dtype and formula of all that is compiled: sources with a profile once for each of ``formulas``."""
+    for name in NAMES:
+        for dtype in _REAL:
+            for formula in formulas if PROFILE in text(name) else (None,):
+                yield name, dtype, formula
 
 
 def fatbin_name(name: str, dtype: str, formula: str | None = None) -> str:
