@@ -1,0 +1,1 @@
+"""CUDA code on machines without a GPU: see README.md."""
