@@ -9,6 +9,7 @@ from .device import free_memory, release, require_device, stream, to_host
 require_device()
 
 # CuPy's libraries may be missing where there is no device
+from .augment import reference_normals, views  # noqa: E402
 from .dense import (  # noqa: E402
     add_second_moment,
     cholesky,
@@ -26,7 +27,6 @@ from .dense import (  # noqa: E402
 from .gram import gram_rows, points  # noqa: E402
 from .risk import view_gradient, view_sums  # noqa: E402
 from .rotation import rotate_rows, rotate_views  # noqa: E402
-from .views import reference_normals, views  # noqa: E402
 
 __all__ = [
     "BLOCK_FACTOR",

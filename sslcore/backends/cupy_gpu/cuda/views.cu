@@ -13,7 +13,7 @@
 //           operations in float64 and 60 in integers a pair.  An image's affine map reads from a copy of the views.
 //
 // A stage more is a kernel here with the arguments (views, rows, d, m, first, stage, k0, k1, its own numbers), and a
-// line in the table of views.py.
+// line in the table of augment.py.
 
 #ifndef SSL_REAL
 #define SSL_REAL double
