@@ -33,7 +33,7 @@ _CHECKED = (
     "-g1",
     "-fsanitize=thread",  # calls for every access to memory, which checker.cpp answers
     "--param=tsan-instrument-func-entry-exit=0",
-    "-fsanitize=bounds-strict,alignment,signed-integer-overflow,shift,integer-divide-by-zero,float-cast-overflow",
+    "-fsanitize=bounds-strict,alignment,signed-integer-overflow,shift-exponent,integer-divide-by-zero,float-cast-overflow",
     "-fno-omit-frame-pointer",
 )
 
