@@ -13,22 +13,28 @@ from typing import Any
 
 import numpy as np
 
+from .backends import device_of, namespace
+
 __all__ = [
     "as_array",
     "as_float_dtype",
     "as_seed",
     "as_views",
+    "brought",
     "check_choice",
     "check_finite",
     "check_integer",
     "check_same_width",
     "check_scalar",
+    "namespace",
+    "on_host",
     "quiet",
+    "rank_of",
     "require_finite",
 ]
 
 Array = Any
-"""An array of any backend (NumPy today)."""
+"""An array of NumPy or of CuPy."""
 
 
 def as_float_dtype(dtype: Any, name: str) -> np.dtype:
@@ -60,15 +66,18 @@ def as_array(
 ) -> Array:
     """``value`` as an array of float32 or float64 with the wanted rank, finite entries, not empty.
 
-    Strides are kept; nothing is copied unless the dtype changes.  ``shape_hint`` names the axes in
-    the error message, for example ``"(n, m, d)"``.
+    Arrays stay on their device.  Strides are kept; nothing is copied unless the dtype changes.  ``shape_hint`` names
+    the axes in the error message, for example ``"(n, m, d)"``.
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, found a masked one; fill or remove the masked entries first")
-    try:
-        array = np.asanyarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name} must be a rectangular array: {error}") from None
+    if device_of(value) == "cupy":
+        array = value
+    else:
+        try:
+            array = np.asanyarray(value)
+        except ValueError as error:
+            raise ValueError(f"{name} must be a rectangular array: {error}") from None
     dtype = as_float_dtype(array.dtype, name)
     ranks = (ndim,) if isinstance(ndim, int) else ndim
     if array.ndim not in ranks:
@@ -79,7 +88,7 @@ def as_array(
         raise ValueError(f"{name} must not be empty, found shape {array.shape}")
     if array.dtype != dtype:
         array = array.astype(dtype)
-    if type(array) is not np.ndarray and not isinstance(array, np.memmap):
+    if isinstance(array, np.ndarray) and type(array) is not np.ndarray and not isinstance(array, np.memmap):
         array = np.asarray(array)
     return require_finite(array, name) if finite else array
 
@@ -92,8 +101,25 @@ def quiet() -> Any:
 def check_finite(array: Array) -> bool:
     """Whether all entries are finite, in one pass and without a temporary in the usual case."""
     with np.errstate(over="ignore", invalid="ignore"):
-        total = array.sum(dtype=np.float64)
-    return bool(np.isfinite(total)) or bool(np.isfinite(array).all())
+        total = float(array.sum(dtype=np.float64))
+    return math.isfinite(total) or bool(namespace(array).isfinite(array).all())
+
+
+def brought(array: Array, engine: Any) -> Array:
+    """``array``, or None, where the engine works: an explicit copy, unless it is there."""
+    if array is None:
+        return None
+    return on_host(array) if engine.NAME == "numba" else engine.xp.asarray(array)
+
+
+def on_host(array: Array) -> np.ndarray:
+    """``array`` as a NumPy array: an explicit copy from the device, if it is there."""
+    return namespace(array).asnumpy(array) if device_of(array) == "cupy" else np.asarray(array)
+
+
+def rank_of(value: Any) -> int:
+    """The number of axes of an array of any kind, or of nested lists."""
+    return value.ndim if hasattr(value, "ndim") else np.ndim(value)
 
 
 def require_finite(array: Array, name: str, offset: int = 0) -> Array:
@@ -103,10 +129,11 @@ def require_finite(array: Array, name: str, offset: int = 0) -> Array:
     """
     if check_finite(array):
         return array
-    first = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-    value = array[first]
+    bad = ~namespace(array).isfinite(array)
+    first = tuple(int(i) for i in namespace(array).argwhere(bad)[0])
+    value = float(array[first])
     place = (first[0] + offset, *first[1:])
-    count = int(np.size(array) - np.isfinite(array).sum())
+    count = int(bad.sum())
     raise ValueError(
         f"{name} must be finite, found {value} at index {place} ({count} such entries in all); "
         f"remove or impute them first"

@@ -20,6 +20,7 @@ import numpy as np
 
 from .arrays import Array, as_array, as_float_dtype, as_seed, check_integer, check_scalar, require_finite
 from .backends import get_backend
+from .interchange import as_native, home_of, same_kind
 
 __all__ = [
     "Affine",
@@ -83,6 +84,7 @@ class Augmentation(ABC):
         """The number of coordinates that a sample must have; None if any will do."""
         return None
 
+    @same_kind("x")
     def views(self, x: Array, n_views: int, *, seed: int, first: int = 0, backend: str | None = None) -> Array:
         """Make views of each sample.
 
@@ -97,7 +99,7 @@ class Augmentation(ABC):
         first : int
             Index of ``x[0]`` in the whole data set; the last sample's index must be below 2**56.
         backend : {"numba", "cupy"}, optional
-            By default, the one that the array belongs to.
+            By default, the one that the array belongs to.  ``"cupy"`` takes NumPy arrays to the GPU and the views back.
 
         Returns
         -------
@@ -464,7 +466,8 @@ class Views:
     Parameters
     ----------
     x : array of shape (n, d)
-        Samples.  A ``np.memmap`` is read block by block, and checked for NaN and infinities then.
+        Samples, of NumPy, CuPy or any library with DLPack.  A ``np.memmap`` is read block by block, and checked for
+        NaN and infinities then.
     augmentation : Augmentation
         The law of the views.
     n_views : int
@@ -488,6 +491,8 @@ class Views:
     def __init__(self, x: Array, augmentation: Augmentation, n_views: int, seed: int) -> None:
         if not isinstance(augmentation, Augmentation):
             raise TypeError(f"augmentation must be an augmentation of sslcore, found {augmentation!r}")
+        self.home = home_of(x)
+        x = as_native(x, "x")
         on_disk = isinstance(x, np.memmap) and x.ndim == 2 and x.size > 0
         self.x = x if on_disk else as_array(x, "x", ndim=2, shape_hint="(n, d)")
         self.dtype = as_float_dtype(self.x.dtype, "x")
@@ -510,12 +515,19 @@ class Views:
             f"Views(x: {self.x.shape} {self.x.dtype}, {self.augmentation!r}, n_views={self.n_views}, seed={self.seed})"
         )
 
-    def block(self, start: int, stop: int) -> Array:
-        """Make the views (stop - start, m, d) of the samples start, ..., stop - 1; ``0 <= start <= stop <= n``."""
+    def samples(self, start: int, stop: int) -> Array:
+        """Read the samples start, ..., stop - 1, checked."""
         start = check_integer(start, "start", minimum=0, maximum=len(self))
         stop = check_integer(stop, "stop", minimum=start, maximum=len(self))
         x = as_array(self.x[start:stop], "x", ndim=2, allow_empty=True, finite=False)
-        require_finite(x, "x", offset=start)
+        return require_finite(x, "x", offset=start)
+
+    def block(self, start: int, stop: int) -> Array:
+        """Make the views (stop - start, m, d) of the samples start, ..., stop - 1; ``0 <= start <= stop <= n``.
+
+        Arrays of NumPy or CuPy, as ``x`` is; indexing gives arrays of the library that ``x`` came from.
+        """
+        x = self.samples(start, stop)
         return get_backend(x).views(x, self.augmentation, self.n_views, self.seed, start)
 
     @overload
@@ -528,7 +540,7 @@ class Views:
             start, stop, step = index.indices(len(self))
             if step != 1:
                 raise ValueError(f"slices of Views must have step 1, found {step}; slice np.asarray(views) instead")
-            return self.block(start, max(start, stop))
+            return self.home.bring(self.block(start, max(start, stop)))
         try:
             i = operator.index(index)
         except TypeError:
@@ -536,7 +548,7 @@ class Views:
         if not -len(self) <= i < len(self):
             raise IndexError(f"sample {i} is out of range for {len(self)} samples")
         i %= len(self)
-        return self.block(i, i + 1)[0]
+        return self.home.bring(self.block(i, i + 1)[0])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """All views in memory, n m d numbers."""

@@ -8,19 +8,18 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from .arrays import as_float_dtype, check_integer
+from .backends.machine import free_memory
 from .errors import MemoryBudgetError
 from .features import Features
 from .kernels import as_kernel
 
-__all__ = ["Plan", "exact_plan", "features_plan", "memory_budget", "plan"]
+__all__ = ["Plan", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "plan"]
 
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
@@ -110,12 +109,14 @@ def plan(
     return result
 
 
-def exact_plan(n: int, n_contrasts: int, d: int, k: int, itemsize: int, *, checked: bool) -> Plan:
+def exact_plan(
+    n: int, n_contrasts: int, d: int, k: int, itemsize: int, *, checked: bool, block_factor: int = 1
+) -> Plan:
     """The plan of the exact solver: blocks A, B, C; the Krylov basis; copies of the views; one block of K."""
     total = n + n_contrasts
     width = block_width(k, total)
     rotated = n * n + n * n_contrasts + n_contrasts * n_contrasts
-    work = total * (krylov_capacity(width, total) + 6 * width + 3 * d) + min(total * total, 8 << 20)
+    work = total * (krylov_capacity(width, total) + 6 * width + 3 * d) + min(total * total, block_factor * (8 << 20))
     check = total * total if checked else 0
     flops = n_contrasts**3 / 3 + total**2 * (d + 10 * 2 * width) + (total**3 / 3 if checked else 0)
     sizes = [r for r in (1024 >> i for i in range(8)) if k <= r <= total]
@@ -123,9 +124,9 @@ def exact_plan(n: int, n_contrasts: int, d: int, k: int, itemsize: int, *, check
     return Plan("exact", int((rotated + work + check) * itemsize), float(flops), "use fewer samples", alternatives)
 
 
-def features_plan(r: int, d: int, k: int, itemsize: int, n_views: int) -> Plan:
-    """The plan of the feature solver: two moments and their factors, blocks of views and features."""
-    rows = min(n_views, feature_rows(r, d))
+def features_plan(r: int, d: int, k: int, itemsize: int, n_views: int, rows: int | None = None) -> Plan:
+    """The plan of the feature solver: two moments and their factors, blocks of ``rows`` views and features."""
+    rows = min(n_views, rows or feature_rows(r, d))
     moments = 8 * 8 * r * r
     blocks = itemsize * rows * (4 * r + 3 * d)
     flops = n_views * (2.0 * r * d + 2.0 * r * r) + 10.0 * r**3
@@ -141,6 +142,15 @@ def feature_rows(r: int, d: int) -> int:
     return int(min(16384, max(256, (128 << 20) // (8 * max(r, d)))))
 
 
+def fitting_rows(rows: int, r: int, d: int, itemsize: int, n_views: int, budget: int | None, engine: ModuleType) -> int:
+    """``rows`` on a CPU; up to four times as many on a GPU, which has no such cache, as long as the budget is kept."""
+    if engine.BLOCK_FACTOR == 1:
+        return rows
+    budget = memory_budget(None, engine) if budget is None else budget
+    factors = [f for f in (4, 2) if features_plan(r, d, 1, itemsize, n_views, f * rows).bytes <= budget]
+    return max([1, *factors]) * rows
+
+
 def block_width(k: int, total: int) -> int:
     """Columns of a Krylov block: the wanted ones, and a few for the gap after them."""
     return min(total, k + max(4, k // 8))
@@ -151,10 +161,10 @@ def krylov_capacity(width: int, total: int) -> int:
     return min(total, max(128, 8 * width))
 
 
-def memory_budget(memory: int | str | None) -> int:
-    """The budget in bytes; by default 90 % of what the machine (or its container) has left."""
+def memory_budget(memory: int | str | None, engine: ModuleType | None = None) -> int:
+    """The budget in bytes; by default 90 % of what the machine (or its container), or the engine's device, has left."""
     if memory is None:
-        return int(0.9 * _available())
+        return int(0.9 * (free_memory() if engine is None else engine.free_memory()))
     if isinstance(memory, str):
         match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?I?)B?\s*", memory.upper())
         if match is None or match[2] == "I":
@@ -163,22 +173,6 @@ def memory_budget(memory: int | str | None) -> int:
             )
         return int(float(match[1]) * _UNITS[match[2]])
     return check_integer(memory, "memory", minimum=1)
-
-
-def _available() -> int:
-    limits = []
-    try:
-        with open("/proc/meminfo") as file:
-            limits.append(next(int(line.split()[1]) * 1024 for line in file if line.startswith("MemAvailable")))
-    except (OSError, StopIteration):
-        if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-            limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    try:
-        with open("/sys/fs/cgroup/memory.max") as limit, open("/sys/fs/cgroup/memory.current") as used:
-            limits.append(max(0, int(limit.read()) - int(used.read())))
-    except (OSError, ValueError):
-        pass
-    return min(limits) if limits else int(np.iinfo(np.int64).max)
 
 
 def _show(n_bytes: float) -> str:

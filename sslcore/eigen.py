@@ -4,6 +4,9 @@ Why not Lanczos with single vectors: a block turns passes over the matrix into m
 every copy of a degenerate eigenvalue as long as it is as wide as the number of pairs wanted.  The whole
 basis is kept and orthogonalised twice, so there are no ghosts; when it grows too large it is restarted from
 the leading Ritz vectors.
+
+The basis and what the operator does to it stay where the arrays are; the projected problem, as wide as the basis, is
+NumPy's on every backend (`sslcore.backends.small`).  Each step asks the device for two small matrices.
 """
 
 from __future__ import annotations
@@ -13,7 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
+import numpy as np
+
 from .arrays import Array
+from .backends.small import eigh
 
 __all__ = ["Eigenpairs", "canonical_basis", "clusters", "top_eigenpairs"]
 
@@ -22,15 +28,16 @@ __all__ = ["Eigenpairs", "canonical_basis", "clusters", "top_eigenpairs"]
 class Eigenpairs:
     """Eigenvalues (decreasing) and orthonormal eigenvectors (n, k'), k' <= k if the operator has smaller rank.
 
-    ``following`` is the next Ritz value after the k-th (0 if there is none), ``lowest`` the least one,
-    ``residuals`` estimates of ||G v - theta v||, ``steps`` the number of block applications.
+    ``vectors`` lie where the operator's arrays do, all numbers are the host's.  ``following`` is the next Ritz value
+    after the k-th (0 if there is none), ``lowest`` the least one, ``residuals`` estimates of ||G v - theta v||,
+    ``steps`` the number of block applications.
     """
 
-    values: Array
+    values: np.ndarray
     vectors: Array
     following: float
     lowest: float
-    residuals: Array
+    residuals: np.ndarray
     steps: int
 
 
@@ -55,7 +62,7 @@ def top_eigenpairs(
     capacity = min(n, max(max_basis, 3 * width))
     basis = xp.empty((n, capacity), start.dtype, order="F")
     block, _ = engine.orthonormalize(start, 0.0)
-    projected = xp.zeros((0, 0))
+    projected = np.zeros((0, 0))
     size = steps = 0
     scale, epsilon = 0.0, float(xp.finfo(start.dtype).eps)
     checks: list[tuple[int, float]] = []
@@ -67,28 +74,29 @@ def top_eigenpairs(
         image = apply(block)
         steps += 1
         column = engine.matmul(space.T, image)
-        projected = _bordered(projected, column, xp)
-        scale = max(scale, float(xp.abs(column).max()))
+        small = engine.to_host(column)
+        projected = _bordered(projected, small)
+        scale = max(scale, float(np.abs(small).max()))
         floor = max(4 * epsilon * scale, 1e-300)
 
         # what the space lacks of being invariant: G V = V H + (next block) coupling, on the last block
         image = engine.matmul(space, column, out=image, alpha=-1.0, beta=1.0)
         image = engine.matmul(space, engine.matmul(space.T, image), out=image, alpha=-1.0, beta=1.0)
         block, coupling = engine.orthonormalize(image, floor)
-        block, coupling = block[:, : n - size], coupling[: n - size]
+        block, coupling = block[:, : n - size], engine.to_host(coupling)[: n - size]
 
         last = block.shape[1] == 0 or steps >= max_steps
         full = size + block.shape[1] > capacity
         if last or full or steps >= next_check:
-            theta, y = engine.eigh(projected)
+            theta, y = eigh(projected)
             theta, y = theta[::-1], y[:, ::-1]
-            residuals = xp.sqrt(((coupling @ y[old:]) ** 2).sum(axis=0))
-            target = xp.maximum(xp.minimum(relative_tolerance * xp.abs(theta), absolute_tolerance), floor)
+            residuals = np.sqrt(((coupling @ y[old:]) ** 2).sum(axis=0))
+            target = np.maximum(np.minimum(relative_tolerance * np.abs(theta), absolute_tolerance), floor)
             if size > k:  # the next one only tells the gap; an eigenvalue's error is its residual squared
                 target[k] = max(1e-3 * abs(float(theta[k])), floor)
             excess = float((residuals / target)[: k + 1].max())
             if last or (size >= k and excess <= 1):
-                vectors = engine.matmul(space, xp.asfortranarray(y[:, :k].astype(space.dtype)))
+                vectors = engine.matmul(space, _columns(y[:, :k], space, xp))
                 following = float(theta[k]) if size > k else 0.0
                 return Eigenpairs(theta[:k], vectors, following, float(theta[-1]), residuals[:k], steps)
             next_check = _next_check(checks, steps, excess)
@@ -98,8 +106,8 @@ def top_eigenpairs(
         block, _ = engine.orthonormalize(block, 0.0)
         if full:
             kept = min(size, width + k // 2, capacity - block.shape[1])
-            basis[:, :kept] = engine.matmul(space, xp.asfortranarray(y[:, :kept].astype(space.dtype)))
-            projected = xp.diag(theta[:kept])
+            basis[:, :kept] = engine.matmul(space, _columns(y[:, :kept], space, xp))
+            projected = np.diag(theta[:kept])
             size = kept
 
 
@@ -116,10 +124,15 @@ def _next_check(checks: list[tuple[int, float]], steps: int, excess: float) -> i
     return steps + (min(4, max(1, round(lower / rate))) if rate > 0 else 2)
 
 
-def _bordered(h: Array, column: Array, xp: ModuleType) -> Array:
+def _columns(y: np.ndarray, like: Array, xp: ModuleType) -> Array:
+    """``y`` where ``like`` is, in its type, in Fortran order."""
+    return xp.asarray(np.asfortranarray(y, dtype=like.dtype))
+
+
+def _bordered(h: np.ndarray, column: np.ndarray) -> np.ndarray:
     """The symmetric matrix h with new last rows and columns, in float64."""
     size, added = column.shape
-    grown = xp.zeros((size, size))
+    grown = np.zeros((size, size))
     grown[: size - added, : size - added] = h
     grown[:, size - added :] = column
     grown[size - added :] = column.T
@@ -128,7 +141,7 @@ def _bordered(h: Array, column: Array, xp: ModuleType) -> Array:
     return grown
 
 
-def clusters(values: Array, relative_gap: float) -> list[tuple[int, int]]:
+def clusters(values: np.ndarray, relative_gap: float) -> list[tuple[int, int]]:
     """Runs (start, stop) of decreasing values whose neighbours differ by at most relative_gap times their size."""
     edges = [0]
     for i in range(1, len(values)):
@@ -145,15 +158,13 @@ def canonical_basis(pairs: Eigenpairs, reference: Array, engine: ModuleType, rel
     j - 1 columns of R.  Random columns are almost surely well away from every boundary of this choice; the usual
     rule, largest entry positive, sits on one whenever the data are symmetric.
     """
-    xp = engine.xp
-    vectors = pairs.vectors.copy(order="F")
+    k = pairs.vectors.shape[1]
+    overlap = engine.to_host(pairs.vectors.T @ reference[:, :k])
+    turn = np.zeros((k, k))
     for start, stop in clusters(pairs.values, relative_gap):
-        block = vectors[:, start:stop]
         if stop - start == 1:  # the usual case, without the cost of a factorisation
-            if float(block[:, 0] @ reference[:, 0]) < 0:
-                vectors[:, start] *= -1
+            turn[start, start] = -1.0 if overlap[start, 0] < 0 else 1.0
             continue
-        q, r = xp.linalg.qr((block.T @ reference[:, : stop - start]).astype(float))
-        signs = xp.where(xp.diagonal(r) < 0, -1.0, 1.0)
-        vectors[:, start:stop] = block @ (q * signs).astype(block.dtype)
-    return vectors
+        q, r = np.linalg.qr(overlap[start:stop, : stop - start].astype(float))
+        turn[start:stop, start:stop] = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    return engine.matmul(pairs.vectors, _columns(turn, pairs.vectors, engine.xp))

@@ -22,6 +22,8 @@ import time
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from .arrays import Array, quiet
 from .budget import block_width, krylov_capacity
 from .eigen import canonical_basis, top_eigenpairs
@@ -62,14 +64,17 @@ class ConditionedKernel:
             self._require_semidefinite()
         if self.unit <= 0:
             raise ValueError("the kernel is zero at all views; there is nothing to represent")
-        constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
-        self.constant = constant[:, 0].astype(dtype) if numbers.center else None
+        self.constant: Array = None
+        if numbers.center:
+            constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
+            self.constant = constant[:, 0].astype(dtype)
 
         self.contrast_beta = numbers.beta * samples.contrast_factor(numbers.unbiased)
         self.noise: Array = None
         self.jitter, self.condition = 0.0, 1.0
         if samples.n_contrasts:
             self.noise = (numbers.reg / self.contrast_beta).astype(dtype)[:, None]
+            self.least_noise = float(self.noise.min())
             self.kept_diagonal = self.c.diagonal().copy()
             self._factorize()
 
@@ -80,8 +85,8 @@ class ConditionedKernel:
         for jitter in (0.0, 10 * epsilon, 1000 * epsilon):
             self.c[index, index] = self.kept_diagonal + self.noise[:, 0] + self.c.dtype.type(jitter * self.unit)
             if self.engine.cholesky(self.c):
-                pivots = self.c.diagonal()
                 self.jitter = jitter
+                pivots = self.engine.to_host(self.c.diagonal())
                 self.condition = float(pivots.max() / pivots.min()) ** 2
                 return
             self.c[index, index] = self.kept_diagonal
@@ -136,7 +141,7 @@ class ConditionedKernel:
         if self.noise is None:
             return c, c
         right = self.engine.matmul(self.b.T, u)
-        if float(self.noise.min()) <= self.unit:
+        if self.least_noise <= self.unit:
             z = self.engine.cholesky_solve(self.c, right - self.noise * c)
             return z, c + z
         y = self.engine.cholesky_solve(self.c, right + self.engine.symmetric_product(self.c, self.kept_diagonal, c))
@@ -212,30 +217,43 @@ def solve_exact(
     # One more application gives the coefficients, and their product with the Gram matrix the certificate.
     z, y = operator.corrections(v)
     present = pairs.values > 4 * epsilon
-    theta = xp.where(present, pairs.values, 1.0)
-    gamma = xp.where(present, numbers.reg / (operator.unit * theta), math.inf)
-    weights = xp.concatenate([v[:n], -z]) / theta.astype(dtype)  # unit P^(-1/2) alpha, rotated
+    theta = np.where(present, pairs.values, 1.0)
+    gamma = np.where(present, numbers.reg / (operator.unit * theta), math.inf)
+    heights, slopes = xp.asarray(theta.astype(dtype)), xp.asarray(gamma)
+    weights = xp.concatenate([v[:n], -z]) / heights  # unit P^(-1/2) alpha, rotated
     image = operator.times_kernel(weights)  # P^(1/2) f(views), rotated; without the intercept
     centred = operator.centre(image)
     c = v[n:].astype(float)
     contrast_factor = samples.contrast_factor(numbers.unbiased)[:, None]
     alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
     following = numbers.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
+    measured = engine.to_host(  # all numbers of the components at once
+        xp.stack(
+            [
+                xp.sum(contrast_factor * c**2, axis=0),
+                xp.einsum("ij,ij->j", weights.astype(float), image.astype(float)) / operator.unit,
+                column_norms(operator.centre(operator.combine(v, z, y)) / heights - v),
+                column_norms(centred - v),
+                column_norms(operator.contrast_beta[:, None] * c / slopes - y),
+                xp.abs(v.T @ v - xp.eye(v.shape[1])).max(axis=0).astype(float),
+            ]
+        )
+    )
     spectrum = settle(
         k,
-        xp=xp,
         gamma=gamma,
-        invariance=xp.sum(contrast_factor * c**2, axis=0),
-        norms=xp.einsum("ij,ij->j", weights.astype(float), image.astype(float)) / operator.unit,
+        invariance=measured[0],
+        norms=measured[1],
         coefficients=samples.restore_order(alpha.astype(dtype)),
         intercept=-(operator.constant @ image[:n]) if numbers.center else xp.zeros(len(theta), dtype),
-        residuals=column_norms(operator.centre(operator.combine(v, z, y)) / theta.astype(dtype) - v),
-        coefficient_residuals=column_norms(centred - v),
-        stationarity_residuals=column_norms(operator.contrast_beta[:, None] * c / gamma - y),
+        residuals=measured[2],
+        coefficient_residuals=measured[3],
+        stationarity_residuals=measured[4],
         following=following,
         tolerance=tolerance,
+        xp=xp,
         algorithm="exact: kernel PCA" if operator.noise is None else "exact: contrast Cholesky",
-        orthonormality=float(xp.abs(v.T @ v - xp.eye(v.shape[1])).max()),
+        orthonormality=float(measured[5].max()),
         jitter=operator.jitter,
         condition=operator.condition,
         iterations=pairs.steps,

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, as_seed, check_choice, check_integer, check_same_width
+from .arrays import Array, as_array, as_seed, brought, check_choice, check_integer, check_same_width, namespace, rank_of
 from .backends import get_backend
 from .errors import NotPositiveSemidefiniteError
 from .gram import RowSource
+from .interchange import as_native, same_kind
 from .kernels import Exponential, Gaussian, Kernel, L1Exponential, Matern, Precomputed, as_kernel
 
 __all__ = ["Features", "Identity", "Nystrom", "RandomFourier", "registry"]
@@ -27,7 +28,9 @@ registry: dict[str, type[Features]] = {}
 
 
 class Features(ABC):
-    """Base class: frozen dataclasses that map checked points to features.
+    """Base class: frozen dataclasses that map checked points to features, on the device where the points are.
+
+    Their own arrays (landmarks, frequencies) are brought there once for each fit or transform.
 
     Examples
     --------
@@ -40,6 +43,7 @@ class Features(ABC):
     def __init_subclass__(cls) -> None:
         registry[cls.__name__] = cls
 
+    @same_kind("x")
     def __call__(self, x: Array, *, backend: str | None = None) -> Array:
         """Features (n, r) of the points x (n, d)."""
         x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
@@ -118,10 +122,11 @@ class Nystrom(Features):
         if isinstance(kernel, Precomputed):
             raise TypeError("Nystrom needs a kernel of points; for a given matrix use the exact solver")
         object.__setattr__(self, "kernel", kernel)
-        if np.ndim(self.landmarks) == 0:
-            object.__setattr__(self, "landmarks", check_integer(self.landmarks, "landmarks", minimum=1))
+        landmarks = as_native(self.landmarks, "landmarks")
+        if rank_of(landmarks) == 0:
+            object.__setattr__(self, "landmarks", check_integer(landmarks, "landmarks", minimum=1))
         else:
-            points = as_array(self.landmarks, "landmarks", ndim=2, shape_hint="(r, d)")
+            points = as_array(landmarks, "landmarks", ndim=2, shape_hint="(r, d)")
             object.__setattr__(self, "landmarks", points.copy())
         check_choice(self.selection, "selection", ("uniform", "rpcholesky"))
         object.__setattr__(self, "seed", as_seed(self.seed))
@@ -146,19 +151,20 @@ class Nystrom(Features):
         pool = self.landmarks if self.selection == "uniform" else min(total, max(4096, 10 * self.landmarks))
         points = _gather(views, np.sort(rng.choice(total, pool, replace=False)))
         if self.selection == "rpcholesky":
-            points = points[_random_pivots(self.kernel, points, self.landmarks, rng)]
+            points = points[namespace(points).asarray(_random_pivots(self.kernel, points, self.landmarks, rng))]
         return dataclasses.replace(self, landmarks=points)
 
-    def _factor(self) -> tuple[Array, Array]:
-        """The landmarks kept and U, float64, computed once."""
+    def _factor(self, engine: Any = None) -> tuple[Array, Array]:
+        """The landmarks kept and U, float64, computed once on each device; by default where the landmarks are."""
         if isinstance(self.landmarks, int):
             raise ValueError(
                 f"the {self.landmarks} landmarks of Nystrom are not chosen yet; call .fit(views), or give an array"
             )
-        cached = self.__dict__.get("_cached_factor")
+        engine = get_backend(self.landmarks) if engine is None else engine
+        cached = self.__dict__.get(f"_factor_{engine.NAME}")
         if cached is None:
-            engine = get_backend(self.landmarks)
-            gram = self.kernel(self.landmarks)
+            landmarks = brought(self.landmarks, engine)
+            gram = self.kernel(landmarks)
             # for float32 points the kernel's values are only good to float32, whatever the factor's type
             epsilon = float(engine.xp.finfo(gram.dtype).eps)
             gram = gram.astype(float)
@@ -166,13 +172,13 @@ class Nystrom(Features):
             factor, pivots, rank = engine.pivoted_cholesky(gram, 10 * len(gram) * epsilon * largest)
             if rank < len(gram):
                 _require_semidefinite(self.kernel, gram, largest, epsilon, engine)
-            cached = (self.landmarks[pivots[:rank]], factor)
-            object.__setattr__(self, "_cached_factor", cached)
+            cached = (landmarks[pivots[:rank]], factor)
+            object.__setattr__(self, f"_factor_{engine.NAME}", cached)
         return cached
 
     def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
         """Blocks of kernel values, then a triangular solve in place."""
-        landmarks, factor = self._factor()
+        landmarks, factor = self._factor(engine)
         check_same_width(np.empty((1, d)), landmarks, "x", "landmarks")
         source = RowSource(self.kernel, landmarks.astype(dtype, copy=False), engine)
         factor = engine.xp.asfortranarray(factor.astype(dtype))
@@ -269,14 +275,16 @@ class RandomFourier(Features):
 def _gather(views: Any, index: np.ndarray) -> Array:
     """The views with these (sorted) positions in sample-major order, as points."""
     if views.ndim == 2:
-        return as_array(views[index], "views", ndim=2)
+        return as_array(views[namespace(views).asarray(index)], "views", ndim=2)
     m = views.shape[1]
     samples, inverse = np.unique(index // m, return_inverse=True)
     if hasattr(views, "block"):
-        chosen = np.concatenate([views.block(int(i), int(i) + 1) for i in samples])
+        blocks = [views.block(int(i), int(i) + 1) for i in samples]
+        chosen = namespace(blocks[0]).concatenate(blocks)
     else:
-        chosen = np.asarray(views[samples])
-    return as_array(chosen[inverse, index % m], "views", ndim=2)
+        chosen = views[namespace(views).asarray(samples)]
+    xp = namespace(chosen)
+    return as_array(chosen[xp.asarray(inverse), xp.asarray(index % m)], "views", ndim=2)
 
 
 def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -286,15 +294,15 @@ def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Gen
     now) / (residual then), which gives the law of one pivot at a time (Epperly, Tropp and Webber 2024, algorithm 2.2).
     """
     engine = get_backend(points)
-    n = len(points)
+    xp, n = engine.xp, len(points)
     source = RowSource(kernel, points, engine)
     residual = np.empty(n)
     for start in range(0, n, 64):
         block = points[start : start + 64]
-        values = np.empty((len(block), len(block)), points.dtype)
+        values = xp.empty((len(block), len(block)), points.dtype)
         source.fill(block, start, values)
-        residual[start : start + 64] = values.diagonal()
-    factor = np.empty((n, count))
+        residual[start : start + 64] = engine.to_host(values.diagonal())
+    factor = xp.empty((n, count))
     total = float(residual.sum())
     pivots: list[int] = []
     while len(pivots) < count:
@@ -304,11 +312,13 @@ def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Gen
             break
         size = min(max(16, count // 16), count - len(pivots))
         proposed = rng.choice(n, size, p=residual / residual.sum())
-        values = np.empty((size, n), points.dtype)
-        source.fill(points[proposed], 0, values)
+        rows = xp.asarray(proposed)
+        values = xp.empty((size, n), points.dtype)
+        source.fill(points[rows], 0, values)
         done = len(pivots)
-        columns = values.T - factor[:, :done] @ factor[proposed, :done].T
-        small = columns[proposed].copy()
+        columns = values.T - factor[:, :done] @ factor[rows, :done].T
+        drawn = engine.to_host(columns[rows])
+        small = drawn.copy()
         accepted = []
         for j in range(size):
             if small[j, j] > 1e-14 * total / n and rng.random() * residual[proposed[j]] < small[j, j]:
@@ -316,12 +326,12 @@ def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Gen
                 small -= np.outer(small[:, j], small[j]) / small[j, j]
         if not accepted:
             continue
-        chosen = columns[:, accepted]
-        corner = np.linalg.cholesky(chosen[proposed[accepted]])
-        new = np.linalg.solve(corner, chosen.T).T
+        chosen = columns[:, xp.asarray(accepted)]
+        corner = np.linalg.cholesky(drawn[np.ix_(accepted, accepted)])
+        new = xp.linalg.solve(xp.asarray(corner), chosen.T).T
         factor[:, done : done + len(accepted)] = new
         pivots.extend(proposed[accepted].tolist())
-        residual = np.maximum(residual - (new**2).sum(axis=1), 0.0)
+        residual = np.maximum(residual - engine.to_host((new**2).sum(axis=1)), 0.0)
         residual[pivots] = 0.0
     return np.array(pivots)
 

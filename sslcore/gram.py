@@ -9,8 +9,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from .arrays import Array, as_array, as_views, check_same_width, quiet, require_finite
-from .backends import get_backend
+from .backends import device_of, get_backend
+from .errors import BackendError
+from .interchange import as_native, gives_memory_back, same_kind
 from .kernels import Function, Kernel, Precomputed, Product, Profile, Scaled, Sum, as_kernel
 from .samples import Samples
 
@@ -61,7 +65,12 @@ class RowSource:
             require_finite(out, f"the values of {kernel}")
         elif isinstance(kernel, Function):
             y = self.y[first : first + out.shape[1]]
-            values = as_array(kernel.function(x, y), "the kernel function's result", ndim=2)
+            values = as_array(as_native(kernel.function(x, y)), "the kernel function's result", ndim=2)
+            if device_of(values) != self.backend.NAME:
+                raise BackendError(
+                    f"the kernel function was given arrays of the backend {self.backend.NAME!r} and returned one of "
+                    f"{device_of(values)!r}; compute with the array module of its arguments"
+                )
             if values.shape != out.shape:
                 raise ValueError(
                     f"the kernel function must return shape {out.shape} for {len(x)} and {len(y)} points, "
@@ -72,6 +81,7 @@ class RowSource:
             raise TypeError(f"{kernel} has no values of its own here")
 
 
+@same_kind("x", "y")
 def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None = None) -> Array:
     """Gram matrix K[i, j] = k(x_i, y_j).
 
@@ -83,7 +93,7 @@ def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None =
     y : array (n_y, d), optional
         Default: x, and then the result is exactly symmetric and half the work is done.
     backend : {"numba", "cupy"}, optional
-        Override of the arrays' own.
+        Override of the arrays' own; ``"cupy"`` takes NumPy arrays to the GPU and the result back.
 
     Returns
     -------
@@ -113,7 +123,7 @@ def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None =
     if not symmetric:
         y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
         check_same_width(x, y, "x", "y")
-        dtype = xp.result_type(x.dtype, y.dtype)
+        dtype = np.result_type(x.dtype, y.dtype)
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     other = x if y is None else y
     out = xp.empty((len(x), len(other)), x.dtype)
@@ -129,6 +139,7 @@ def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None =
     return out
 
 
+@same_kind("x", "y", "coefficients")
 def kernel_product(kernel: Any, x: Array, y: Array, coefficients: Array, *, backend: str | None = None) -> Array:
     """The product K(x, y) @ coefficients; K is never stored.
 
@@ -166,13 +177,13 @@ def kernel_product(kernel: Any, x: Array, y: Array, coefficients: Array, *, back
         raise ValueError(f"coefficients must have one row per point of y ({len(y)}), found shape {weights.shape}")
     if not isinstance(kernel, Precomputed):
         check_same_width(x, y, "x", "y")
-    dtype = xp.result_type(x.dtype, y.dtype, weights.dtype)
+    dtype = np.result_type(x.dtype, y.dtype, weights.dtype)
     y, weights = y.astype(dtype, copy=False), weights.astype(dtype, copy=False)
     if isinstance(kernel, Precomputed):
         return require_finite(x, "x").astype(dtype, copy=False) @ weights
     out = xp.empty((len(x), *weights.shape[1:]), dtype)
     source = RowSource(kernel, y, engine)
-    height = block_rows(len(y), dtype.itemsize)
+    height = engine.BLOCK_FACTOR * block_rows(len(y), dtype.itemsize)
     block = xp.empty((min(height, len(x)), len(y)), dtype)
     for start in range(0, len(x), height):
         rows = require_finite(x[start : start + height], "x", offset=start).astype(dtype, copy=False)
@@ -212,6 +223,7 @@ class RotatedGram:
         return self.samples.xp.concatenate([self.mean.diagonal(), self.contrast.diagonal()])
 
 
+@gives_memory_back
 def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> RotatedGram:
     r"""Gram matrix of the views in the rotated basis (means of samples, contrasts within samples).
 
@@ -250,6 +262,7 @@ def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> R
            [0.   , 0.   ]]))
     """
     kernel = as_kernel(kernel)
+    views = as_native(views, "views", backend)
     engine = get_backend(views, backend=backend)
     views = as_views(views)
     samples = Samples.from_views(views.shape[0], views.shape[1], engine)
@@ -265,7 +278,7 @@ def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType)
     contrast = xp.empty((n_contrasts, n_contrasts), dtype)
     n_views = len(x)
     source = None if isinstance(kernel, Precomputed) else RowSource(kernel, x, engine)
-    height = block_rows(n_views, dtype.itemsize)
+    height = engine.BLOCK_FACTOR * block_rows(n_views, dtype.itemsize)
     strips = list(samples.strips(height))
     # one buffer for all blocks: fresh memory would be paged in again and again
     buffer = xp.empty(max((s.row_stop - s.row_start) * (n_views - s.row_start) for s in strips), dtype)
@@ -282,5 +295,5 @@ def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType)
 
 
 def block_rows(columns: int, itemsize: int) -> int:
-    """Rows of a block of ``columns`` values that stays in the last-level cache."""
+    """Rows of a block of ``columns`` values that stays in the last-level cache of a CPU."""
     return max(64, _BLOCK_BYTES // (columns * itemsize) // 64 * 64)  # aligned to the vectors' width

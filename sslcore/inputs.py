@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, as_float_dtype, check_integer, check_scalar, quiet, require_finite
+from .arrays import (
+    Array,
+    as_array,
+    as_float_dtype,
+    check_integer,
+    check_scalar,
+    namespace,
+    on_host,
+    quiet,
+    require_finite,
+)
 from .augmentations import Views
+from .backends import device_of
+from .interchange import as_native
 from .samples import Samples
 
 __all__ = ["Data", "FitNumbers", "as_data", "check_fit_numbers"]
@@ -40,11 +53,20 @@ class Data:
         """Number of within-sample contrasts."""
         return self.n_views - self.n
 
-    def materialize(self) -> Array:
-        """All points (N, d), checked."""
+    @property
+    def source(self) -> Any:
+        """The array that the points come from, or are made from."""
+        return self.views.x if isinstance(self.views, Views) else self.views
+
+    def materialize(self, engine: ModuleType) -> Array:
+        """All points (N, d), checked, where the engine works."""
+        if isinstance(self.views, Views) and self._crosses(engine):
+            x = engine.xp.asarray(self.views.samples(0, self.n))
+            return self._make(x, 0, engine).reshape(-1, self.d)
         if isinstance(self.views, Views):
-            return np.asarray(self.views).reshape(-1, self.d)
-        return require_finite(np.asarray(self.views, dtype=self.dtype), "views").reshape(-1, self.d)
+            return self.views.block(0, self.n).reshape(-1, self.d)
+        points = namespace(self.views).asarray(self.views, dtype=self.dtype)
+        return engine.xp.asarray(require_finite(points, "views")).reshape(-1, self.d)
 
     def samples(self, engine: ModuleType) -> Samples:
         """Order, weights and rotations of all views."""
@@ -52,43 +74,72 @@ class Data:
             return Samples.from_views(self.n, self.views.shape[1], engine, self.weight)
         return Samples.from_groups(self.groups, engine, self.weight)
 
-    def blocks(self, rows: int, engine: ModuleType) -> Any:
-        """Points, samples and total weight of consecutive blocks of samples with about ``rows`` views each."""
-        if self.groups is None:
-            m = self.views.shape[1]
-            step = max(1, rows // m)
-            for start in range(0, self.n, step):
-                stop = min(start + step, self.n)
-                if isinstance(self.views, Views):
-                    block = self.views.block(start, stop)
-                else:
-                    block = require_finite(np.asarray(self.views[start:stop], dtype=self.dtype), "views", start)
-                weight = None if self.weight is None else self.weight[start * m : stop * m]
-                yield (
-                    block.reshape(-1, self.d),
-                    Samples.from_views(stop - start, m, engine, weight),
-                    float((stop - start) * m) if weight is None else float(weight.sum()),
-                )
-            return
+    def blocks(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, Samples, float]]:
+        """Points, samples and total weight of consecutive blocks of samples with about ``rows`` views each.
+
+        Points that lie on the host for an engine that does not work there are on their way while the block before is
+        worked on.
+        """
+        parts = self._by_samples(rows, engine) if self.groups is None else self._by_groups(rows, engine)
+        made_there = isinstance(self.views, Views) and self._crosses(engine)
+        for block, start, samples, weight in engine.stream(parts):
+            points = self._make(block, start, engine) if made_there else block
+            yield points.reshape(-1, self.d), samples, weight
+
+    def _crosses(self, engine: ModuleType) -> bool:
+        return device_of(self.source) != engine.NAME
+
+    def _make(self, x: Array, start: int, engine: ModuleType) -> Array:
+        return engine.views(x, self.views.augmentation, self.views.n_views, self.views.seed, start)
+
+    def _by_samples(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, int, Samples, float]]:
+        m = self.views.shape[1]
+        step = max(1, rows // m)
+        equal: dict[int, Samples] = {}  # blocks of equal height without weights
+        for start in range(0, self.n, step):
+            stop = min(start + step, self.n)
+            if not isinstance(self.views, Views):
+                part = namespace(self.views).asarray(self.views[start:stop], dtype=self.dtype)
+                block = require_finite(part, "views", start)
+            elif self._crosses(engine):
+                block = self.views.samples(start, stop)
+            else:
+                block = self.views.block(start, stop)
+            if self.weight is None:
+                if stop - start not in equal:
+                    equal[stop - start] = Samples.from_views(stop - start, m, engine)
+                yield block, start, equal[stop - start], float((stop - start) * m)
+            else:
+                weight = self.weight[start * m : stop * m]
+                yield block, start, Samples.from_views(stop - start, m, engine, weight), float(weight.sum())
+
+    def _by_groups(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, int, Samples, float]]:
+        assert self.groups is not None
+        xp = namespace(self.views)
         order = np.argsort(self.groups, kind="stable")
         ends = np.searchsorted(self.groups[order], np.arange(self.n), side="right")
         start = first = 0
         while first < self.n:
             last = max(first + 1, int(np.searchsorted(ends, start + rows, side="right")))
             index = order[start : ends[last - 1]]
-            block = np.asarray(self.views[np.sort(index)], dtype=self.dtype)
-            block = require_finite(block, "views")[np.argsort(np.argsort(index))]
             weight = None if self.weight is None else self.weight[index]
             samples = Samples.from_groups(self.groups[index] - first, engine, weight)
-            yield block[samples.order], samples, float(len(index)) if weight is None else float(weight.sum())
+            # read in the order of memory, then sorted as the samples are
+            block = xp.asarray(self.views[xp.asarray(np.sort(index))], dtype=self.dtype)
+            place = np.argsort(np.argsort(index))[engine.to_host(samples.order)]
+            block = require_finite(block, "views")[xp.asarray(place)]
+            yield block, start, samples, float(len(index)) if weight is None else float(weight.sum())
             start, first = int(ends[last - 1]), last
 
 
 def as_data(views: Any, groups: Any, sample_weight: Any, *, single_views: bool = False) -> Data:
     """Check everything but the values of large arrays, which are checked as they are read.
 
+    Groups and weights are read on the host, wherever they were.
+
     ``single_views`` allows data in which no sample has two views.
     """
+    views, groups, sample_weight = as_native(views, "views"), as_native(groups), as_native(sample_weight)
     if isinstance(views, Views) or (isinstance(views, np.memmap) and views.ndim in (2, 3)):
         dtype = views.dtype if isinstance(views, Views) else as_float_dtype(views.dtype, "views")
         if 0 in views.shape:
@@ -109,7 +160,7 @@ def as_data(views: Any, groups: Any, sample_weight: Any, *, single_views: bool =
     else:
         if views.ndim != 2:
             raise ValueError(f"with groups, views must have 2 dimensions (N, d), found shape {views.shape}")
-        labels = np.asarray(groups)
+        labels = on_host(groups)
         if labels.shape != (len(views),):
             raise ValueError(
                 f"groups must name the sample of each of the {len(views)} views, found shape {labels.shape}"
@@ -134,7 +185,7 @@ def _one_view(shape: tuple[int, ...]) -> ValueError:
 def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int) -> np.ndarray | None:
     if sample_weight is None:
         return None
-    weight = as_array(sample_weight, "sample_weight", ndim=(1, 2)).astype(float)
+    weight = on_host(as_array(sample_weight, "sample_weight", ndim=(1, 2))).astype(float)
     if weight.shape not in (shape, shape[:1]):
         raise ValueError(
             f"sample_weight must have shape {shape[:1]} "

@@ -12,6 +12,7 @@ Golub and LeVeque 1983): centring later subtracts nothing large.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -21,15 +22,16 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, check_scalar, quiet, require_finite
-from .backends import get_backend
-from .budget import block_width, feature_rows, features_plan, krylov_capacity
+from .arrays import Array, brought, check_scalar, on_host, quiet, require_finite
+from .backends import device_of, get_backend
+from .budget import block_width, feature_rows, features_plan, fitting_rows, krylov_capacity
 from .eigen import Eigenpairs, canonical_basis, top_eigenpairs
 from .errors import NotPositiveSemidefiniteError
 from .features import Features, Identity
 from .inputs import Data, FitNumbers, as_data, check_fit_numbers
+from .interchange import gives_memory_back
 from .representation import Representation
-from .samples import Samples
+from .samples import SampleClass, Samples
 from .serialization import features_from_dict, features_to_dict, read_archive, same_features, write_archive
 from .spectrum import TOLERANCE, Spectrum, settle
 
@@ -52,6 +54,18 @@ class _Sums:
     @classmethod
     def zero(cls, r: int, xp: Any) -> _Sums:
         return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
+
+    def on(self, engine: ModuleType) -> _Sums:
+        """The same sums where the engine works."""
+        if get_backend(self.mean) is engine:
+            return self
+        return dataclasses.replace(
+            self,
+            mean=brought(self.mean, engine),
+            between=brought(self.between, engine),
+            within=brought(self.within, engine),
+            unbiased=brought(self.unbiased, engine),
+        )
 
     def unbiased_sum(self) -> Array:
         """Delta's sum with unbiased factors."""
@@ -110,6 +124,7 @@ class Moments:
         self._backend = backend
         self._d: int | None = None
         self._sums: _Sums | None = None
+        self._from_host = False
 
     @property
     def n(self) -> int:
@@ -121,33 +136,41 @@ class Moments:
         """Views seen so far."""
         return self._sums.n_views if self._sums else 0
 
+    @gives_memory_back
     def update(self, views: Any, *, groups: Any = None, sample_weight: Any = None) -> Moments:
         """Add views (n, m, d), `Views`, or points (N, d) with ``groups``; returns self.
 
         All views of a sample must come in one call; samples of one view inform the covariance only.  An update that
         fails or is interrupted leaves the moments as they were.  float32 views are multiplied in float32 and
         accumulated in float64.
+
+        The sums lie where the views do.  With ``backend="cupy"``, views of NumPy, memory maps and `Views` are brought
+        to the GPU by blocks, the next one while the one before is worked on; nothing is there as a whole.
         """
         data = as_data(views, groups, sample_weight, single_views=True)
-        self.add(data, get_backend(views, backend=self._backend))
+        self.add(data, get_backend(data.source, backend=self._backend))
         return self
 
-    def add(self, data: Data, engine: ModuleType) -> None:
+    def add(self, data: Data, engine: ModuleType, budget: int | None = None) -> None:
         """`update` for data that are checked already."""
         if self._d not in (None, data.d):
             raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
         features = self.features.prepare(data.d, data.dtype, engine)
         total: _Sums | None = None
         buffer = engine.xp.empty(0, data.dtype)  # one for all blocks: fresh memory would be paged in again and again
-        for x, samples, weight in data.blocks(feature_rows(self.features.n_features(data.d), data.d), engine):
+        r = self.features.n_features(data.d)
+        rows = feature_rows(r, data.d)
+        rows = fitting_rows(rows, r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
+        for x, samples, weight in data.blocks(rows, engine):
             phi = features(x)
             total = total or _Sums.zero(phi.shape[1], engine.xp)
             if buffer.size < phi.size:
                 buffer = engine.xp.empty(phi.size, phi.dtype)
             _add_block(total, phi, samples, weight, buffer, engine)
         assert total is not None
-        self._sums = total if self._sums is None else self._sums.merged(total)
+        self._sums = total if self._sums is None else self._sums.on(engine).merged(total)
         self._d = data.d
+        self._from_host = device_of(data.source) != engine.NAME
 
     def merge(self, other: Moments) -> Moments:
         """Add what ``other``, over other samples with equal features, has seen; returns self."""
@@ -158,10 +181,14 @@ class Moments:
         if other._sums is not None:
             if self._d not in (None, other._d):
                 raise ValueError(f"the moments to merge must be of points with {self._d} coordinates, found {other._d}")
-            self._sums = other._sums if self._sums is None else self._sums.merged(other._sums)
+            if self._sums is None:
+                self._sums, self._from_host = other._sums, other._from_host
+            else:
+                self._sums = self._sums.merged(other._sums.on(get_backend(self._sums.mean)))
             self._d = other._d
         return self
 
+    @gives_memory_back
     def solve(
         self,
         n_components: int,
@@ -191,8 +218,9 @@ class Moments:
         if numbers.beta > 0 and self._sums.n == self._sums.n_views:
             raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
         engine = get_backend(self._sums.mean, backend=self._backend)
-        spectrum = _solve(self._sums, numbers, self._d, engine)
-        return Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self._d)
+        spectrum = _solve(self._sums.on(engine), numbers, self._d, engine)
+        rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self._d)
+        return rep.to("numba") if self._from_host else rep
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the moments and their features to one file (npz without pickle), atomically."""
@@ -201,9 +229,9 @@ class Moments:
         s = self._sums
         description, arrays = features_to_dict(self.features)
         header = {"d": self._d, "n": s.n, "n_views": s.n_views, "weight": s.weight, "factor": s.factor}
-        arrays |= {"mean": s.mean, "between": s.between, "within": s.within}
+        arrays |= {"mean": on_host(s.mean), "between": on_host(s.between), "within": on_host(s.within)}
         if s.unbiased is not None:
-            arrays["unbiased"] = s.unbiased
+            arrays["unbiased"] = on_host(s.unbiased)
         write_archive(path, "moments", header | {"features": description}, arrays)
 
     @classmethod
@@ -263,7 +291,7 @@ def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, buffer
         move += root.astype(phi.dtype) @ means
         engine.add_second_moment(total.between, means, weight)
         if part.m > 1:
-            _add_contrasts(total, contrasts, samples.unbiased_factor[part.samples()], part.m, weight, engine)
+            _add_contrasts(total, contrasts, part, samples, weight, engine)
     total.weight += weight
     total.n += samples.n
     total.n_views += samples.n_views
@@ -272,18 +300,20 @@ def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, buffer
     engine.add_second_moment(total.between, move[None], -total.weight)
 
 
-def _add_contrasts(total: _Sums, contrasts: Array, factors: Array, m: int, weight: float, engine: ModuleType) -> None:
-    """Add contrasts of samples of m views, and keep the unbiased sum apart once the factors differ."""
+def _add_contrasts(
+    total: _Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: ModuleType
+) -> None:
+    """Add contrasts of the samples of one class, and keep the unbiased sum apart once the factors differ."""
     xp = engine.xp
-    first = float(factors[0])
     if total.unbiased is None:
-        if total.factor in (None, first) and bool((factors == first).all()):
-            total.factor = first
+        if part.factor is not None and total.factor in (None, part.factor):
+            total.factor = part.factor
         else:
             total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
     engine.add_second_moment(total.within, contrasts, weight)
     if total.unbiased is not None:
-        contrasts *= xp.sqrt(xp.repeat(factors, m - 1))[:, None].astype(contrasts.dtype)
+        factors = xp.repeat(samples.unbiased_factor[part.samples()], part.m - 1)
+        contrasts *= xp.sqrt(factors)[:, None].astype(contrasts.dtype)
         engine.add_second_moment(total.unbiased, contrasts, weight)
 
 
@@ -316,28 +346,35 @@ def _solve(sums: _Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spec
     gamma, c, following, steps, condition = solve(sigma, penalty, k, engine)
     sigma_c = engine.matmul(sigma, xp.asfortranarray(c))
     penalty_c = engine.matmul(penalty, xp.asfortranarray(c))
-    present = xp.isfinite(gamma)
-    scale = xp.sqrt((sigma_c**2).sum(axis=0))
-    residuals = xp.sqrt(((penalty_c - sigma_c * xp.where(present, gamma, 0.0)) ** 2).sum(axis=0)) / (
-        scale * (1 + gamma)
-    )
+    reached = np.where(np.isfinite(gamma), gamma, 0.0)
     gram = c.T @ sigma_c
+    measured = engine.to_host(  # all numbers of the components at once
+        xp.stack(
+            [
+                xp.sqrt((sigma_c**2).sum(axis=0)),
+                xp.sqrt(((penalty_c - sigma_c * xp.asarray(reached)) ** 2).sum(axis=0)),
+                xp.einsum("ij,ij->j", c, delta @ c),
+                (c**2).sum(axis=0),
+                xp.abs(gram - xp.eye(len(gram))).max(axis=0),
+            ]
+        )
+    )
     coefficients = c / math.sqrt(unit)
     return settle(
         numbers.k,
         xp=xp,
         gamma=gamma,
-        invariance=xp.einsum("ij,ij->j", c, delta @ c),
-        norms=(c**2).sum(axis=0) / unit,
+        invariance=measured[2],
+        norms=measured[3] / unit,
         coefficients=coefficients,
         intercept=-(sums.mean @ coefficients) if numbers.center else xp.zeros(c.shape[1]),
-        residuals=residuals,
-        coefficient_residuals=xp.zeros(c.shape[1]),
-        stationarity_residuals=xp.zeros(c.shape[1]),
+        residuals=measured[1] / (measured[0] * (1 + gamma)),
+        coefficient_residuals=np.zeros(c.shape[1]),
+        stationarity_residuals=np.zeros(c.shape[1]),
         following=following,
         tolerance=TOLERANCE[np.dtype(float)],
         algorithm="features: moments and their generalised eigenproblem",
-        orthonormality=float(xp.abs(gram - xp.eye(len(gram))).max()),
+        orthonormality=float(measured[4].max()),
         jitter=0.0,
         condition=condition,
         iterations=steps,
@@ -346,18 +383,16 @@ def _solve(sums: _Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spec
     )
 
 
-def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[Array, Array, float, int, float]:
+def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[np.ndarray, Array, float, int, float]:
     """Top pairs of U^-T Sigma U^-1, U the Cholesky factor of the penalty: 1/gamma, from the largest."""
     xp, r = engine.xp, len(sigma)
-    factor = xp.asfortranarray(penalty)
-    if factor is penalty or xp.shares_memory(factor, penalty):
-        factor = factor.copy(order="F")
+    factor = penalty.copy(order="F")
     if not engine.cholesky(factor):
         raise NotPositiveSemidefiniteError(
             "beta Delta + reg I is not positive definite to rounding; raise reg (the features' scale is in its units)",
             float(engine.symmetric_eigenvalues(penalty.copy(order="F"))[0]),
         )
-    pivots = factor.diagonal()
+    pivots = engine.to_host(factor.diagonal())
     width = block_width(k, r)
 
     def apply(v: Array) -> Array:
@@ -375,19 +410,19 @@ def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[
     )
     w = canonical_basis(pairs, engine.reference_normals(r, k, 1), engine)
     present = pairs.values > 4e-16 * max(float(pairs.values[0]), 1.0)
-    theta = xp.where(present, pairs.values, 1.0)
-    gamma = xp.where(present, 1.0 / theta, math.inf)
+    theta = np.where(present, pairs.values, 1.0)
+    gamma = np.where(present, 1.0 / theta, math.inf)
     following = 1.0 / pairs.following if pairs.following > 0 else math.inf
-    c = engine.triangular_solve(factor, xp.asfortranarray(w)) / xp.sqrt(theta)
+    c = engine.triangular_solve(factor, xp.asfortranarray(w)) / xp.asarray(np.sqrt(theta))
     return gamma, c, following, pairs.steps, float(pivots.max() / pivots.min()) ** 2
 
 
-def _smallest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[Array, Array, float, int, float]:
+def _smallest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[np.ndarray, Array, float, int, float]:
     """Without regularisation: lowest pairs of U^-T beta Delta U^-1, U the factor of Sigma; gamma itself."""
     xp, r = engine.xp, len(sigma)
     factor = sigma.copy(order="F")
     definite = engine.cholesky(factor)
-    pivots = factor.diagonal()
+    pivots = engine.to_host(factor.diagonal())
     if not definite or float(pivots.min()) ** 2 < 1e-13 * float(pivots.max()) ** 2:
         raise ValueError(
             "reg = 0 needs features whose second moment is positive definite, and theirs is singular to rounding; "
@@ -396,7 +431,7 @@ def _smallest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple
     half = engine.triangular_solve(factor, xp.asfortranarray(penalty), transposed=True)
     whitened = engine.triangular_solve(factor, xp.asfortranarray(half.T), transposed=True)
     values, w = engine.eigh(xp.asfortranarray(0.5 * (whitened + whitened.T)))
-    values = xp.maximum(values, 0.0)
+    values = np.maximum(engine.to_host(values), 0.0)
     following = float(values[k]) if k < r else math.inf
     top = Eigenpairs(1.0 / (1.0 + values[:k]), xp.asfortranarray(w[:, :k]), 0.0, 0.0, values[:k], 1)
     w = canonical_basis(top, engine.reference_normals(r, k, 1), engine)

@@ -9,11 +9,12 @@ import numpy as np
 
 from .arrays import Array, check_scalar
 from .augmentations import Views
-from .backends import get_backend
+from .backends import device_of, get_backend
 from .budget import exact_plan, features_plan, memory_budget
 from .exact import solve_exact
 from .features import Features
 from .inputs import Data, as_data, check_fit_numbers
+from .interchange import as_native, gives_memory_back
 from .kernels import Kernel, Precomputed, as_kernel
 from .moments import Moments
 from .representation import Representation
@@ -23,6 +24,7 @@ from .spectrum import TOLERANCE
 __all__ = ["pretrain"]
 
 
+@gives_memory_back
 def pretrain(
     views: Any,
     model: Any,
@@ -58,7 +60,8 @@ def pretrain(
     ----------
     views : array (n, m, d), `sslcore.Views`, or array (N, d) with ``groups``
         m >= 2 views of each of n samples.  float32 data are computed in float32.  A ``np.memmap`` is read by blocks
-        (feature models).  For `Precomputed`: the Gram matrix, (n, m, n m) or (N, N) with ``groups``.
+        (feature models).  For `Precomputed`: the Gram matrix, (n, m, n m) or (N, N) with ``groups``.  Arrays of CuPy
+        are worked on where they are; those of other libraries too, through DLPack.
     model : Kernel, callable or Features
         See `sslcore.kernels` and `sslcore.features`.
     n_components : int
@@ -77,9 +80,11 @@ def pretrain(
     groups : array (N,), optional
         The sample of each row of ``views``; samples may have different numbers of views, in any order.
     backend : {"numba", "cupy"}, optional
-        Override of the arrays' own.
+        Override of the arrays' own.  ``"cupy"`` with NumPy arrays, memory maps or `Views` works on the GPU and gives
+        the representation back with NumPy arrays: a kernel's views are copied there as a whole, those of features by
+        blocks.
     memory : int or str, optional
-        Budget, in bytes or as "8GB"; default: what the machine has left.
+        Budget of the device at work, in bytes or as "8GB"; default: 90 % of what it has left.
 
     Returns
     -------
@@ -105,19 +110,21 @@ def pretrain(
     >>> rep.n_active, rep(x).shape, bool(rep.certificate.worst < 1e-8)
     (5, (300, 5), True)
     """
+    views = as_native(views, "views")
     engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
     single = check_scalar(beta, "beta", minimum=0.0) == 0
     data = as_data(views, groups, sample_weight, single_views=single)
-    budget = memory_budget(memory)
+    budget = memory_budget(memory, engine)
     if isinstance(model, Features):
         r = model.n_features(data.d)
         numbers = check_fit_numbers(n_components, r, "features", reg, beta, unbiased, center, zero_reg=True)
         features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views).require(budget)
         moments = Moments(model.fit(data.views), backend=backend)
-        moments.add(data, engine)
+        moments.add(data, engine, budget)
         rep = moments.solve(n_components, reg=reg, beta=beta, unbiased=unbiased, center=center)
         return replace(rep, training=data.views)
-    return _exact(data, as_kernel(model), n_components, (reg, beta, unbiased, center), budget, engine)
+    rep = _exact(data, as_kernel(model), n_components, (reg, beta, unbiased, center), budget, engine)
+    return rep.to(device_of(data.source))
 
 
 def _exact(
@@ -130,9 +137,17 @@ def _exact(
             f"found {data.d}"
         )
     n, n_contrasts = (data.n, data.n_contrasts) if numbers.beta > 0 else (data.n_views, 0)
-    plan = exact_plan(n, n_contrasts, data.d, numbers.k, data.dtype.itemsize, checked=not kernel.trusted)
+    plan = exact_plan(
+        n,
+        n_contrasts,
+        data.d,
+        numbers.k,
+        data.dtype.itemsize,
+        checked=not kernel.trusted,
+        block_factor=engine.BLOCK_FACTOR,
+    )
     plan.require(budget)
-    points = data.materialize()
+    points = data.materialize(engine)
     _refuse_constant(points)
     if not kernel.trusted:
         _require_symmetric(kernel, points, engine)
@@ -144,7 +159,8 @@ def _exact(
     )
     if solved is not samples and samples.n_contrasts:  # beta = 0: the solver saw single views
         _, c = samples.rotate(values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
-        spectrum = replace(spectrum, invariance=(samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0))
+        invariance = (samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0)
+        spectrum = replace(spectrum, invariance=engine.to_host(invariance))
     centres = None if isinstance(kernel, Precomputed) else points if isinstance(data.views, Views) else points.copy()
     values = values.reshape(*data.shape, numbers.k)
     return Representation.from_spectrum(spectrum, kernel, numbers, centres=centres, values=values)

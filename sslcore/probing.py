@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, check_choice, check_finite, check_scalar
+from .arrays import Array, as_array, check_choice, check_finite, check_scalar, namespace, on_host, rank_of
 from .backends import get_backend
+from .interchange import same_kind
 
 __all__ = ["RidgeProbe", "ridge_probe"]
 
@@ -27,7 +28,7 @@ class RidgeProbe:
     reg : float
         The penalty used: the one of least leave-one-out error.
     regs : array of shape (r,)
-        The penalties tried.
+        The penalties tried; this and the errors are NumPy arrays on every backend.
     loo_errors : array of shape (r,)
         Leave-one-out error of each: mean squared error, or share of wrong classes.
     loo_squared_errors : array of shape (r,)
@@ -35,7 +36,7 @@ class RidgeProbe:
     loo_decisions : array of shape (n, t)
         At ``reg``, the decision function at each sample of the probe fitted without that sample.
     classes : array of shape (t,) or None
-        The sorted classes; None for regression.
+        The sorted classes, a NumPy array; None for regression.
 
     Examples
     --------
@@ -48,31 +49,41 @@ class RidgeProbe:
     coef: Array
     intercept: Array
     reg: float
-    regs: Array
-    loo_errors: Array
-    loo_squared_errors: Array
+    regs: np.ndarray
+    loo_errors: np.ndarray
+    loo_squared_errors: np.ndarray
     loo_decisions: Array
-    classes: Array | None
+    classes: np.ndarray | None
     _flat_target: bool = field(repr=False)
 
+    @same_kind("z")
     def decision_function(self, z: Array) -> Array:
         """Return z coef + intercept, of shape (n, t), in the dtype of ``z`` (n, k)."""
         z = as_array(z, "z", ndim=2, shape_hint="(n, k)")
         if z.shape[1] != self.coef.shape[0]:
             raise ValueError(f"z must have {self.coef.shape[0]} components as in the fit, found shape {z.shape}")
+        get_backend(z, self.coef)
         with np.errstate(over="ignore", invalid="ignore"):
             decision = (z @ self.coef + self.intercept).astype(z.dtype, copy=False)
         if not check_finite(decision):
             raise OverflowError(f"the probe's output is too large for {z.dtype}; rescale z")
         return decision
 
+    @same_kind("z")
     def predict(self, z: Array) -> Array:
-        """Predict classes (n,), or targets in the shape they had in the fit: (n,) or (n, t)."""
-        decision = self.decision_function(z)
-        if self.classes is not None:
-            return self.classes[decision.argmax(axis=1)]
-        return decision[:, 0] if self._flat_target else decision
+        """Predict classes (n,), or targets in the shape they had in the fit: (n,) or (n, t).
 
+        Arrays of the kind of ``z``; labels that only NumPy knows, such as strings, are NumPy's.
+        """
+        decision = self.decision_function(z)
+        if self.classes is None:
+            return decision[:, 0] if self._flat_target else decision
+        chosen = decision.argmax(axis=1)
+        if self.classes.dtype.kind == "U" or self.classes.dtype.kind == "S":
+            return self.classes[on_host(chosen)]
+        return namespace(chosen).asarray(self.classes)[chosen]
+
+    @same_kind("z", "y")
     def score(self, z: Array, y: Array) -> float:
         """Accuracy, or coefficient of determination R^2 averaged over the targets.
 
@@ -82,8 +93,9 @@ class RidgeProbe:
         prediction = self.predict(z)
         if self.classes is not None:
             labels = _labels(y, len(prediction))
-            return float(np.mean(prediction == labels))
+            return float(np.mean(on_host(prediction) == labels))
         target = _targets(y, len(prediction))
+        get_backend(prediction, target)
         prediction = prediction.reshape(len(prediction), -1)
         if target.shape != prediction.shape:
             raise ValueError(f"y must have {prediction.shape[1]} targets as in the fit, found shape {np.shape(y)}")
@@ -101,6 +113,7 @@ class RidgeProbe:
         return float(r2.mean())
 
 
+@same_kind("z", "y")
 def ridge_probe(
     z: Array,
     y: Array,
@@ -119,7 +132,8 @@ def ridge_probe(
     z : array of shape (n, k)
         Representation of n >= 2 samples.
     y : array of shape (n,) or (n, t)
-        Targets, or labels of shape (n,): integers, booleans or strings.
+        Targets, on the device of ``z``; or labels of shape (n,), integers, booleans or strings, which are read on the
+        host wherever they are.
     reg : float or sequence of floats
         Penalty, positive.  Of several, the one of least leave-one-out error is taken (ties: the least
         leave-one-out squared error, then the first given).
@@ -174,17 +188,21 @@ def ridge_probe(
     regs = _penalties(reg)
     check_choice(task, "task", ("auto", "regression", "classification"))
     if task == "auto":
-        task = "regression" if np.asarray(y).dtype.kind in "fc" else "classification"
+        kind = (y if hasattr(y, "dtype") else np.asarray(y)).dtype.kind
+        task = "regression" if kind in "fc" else "classification"
 
-    xp = get_backend(z).xp
+    engine = get_backend(z)
+    xp = engine.xp
     classes = None
     if task == "classification":
         classes, indices = np.unique(_labels(y, n), return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y must hold at least 2 classes, found only {classes[0]!r}")
+        indices = xp.asarray(indices)
         target = xp.eye(len(classes))[indices]
     else:
         target = _targets(y, n)
+        get_backend(z, target)
 
     with np.errstate(all="ignore"):
         z_mean, u, s, v = _decompose(z, fit_intercept)
@@ -196,19 +214,21 @@ def ridge_probe(
             rest = target - y_mean - u @ projection
             rest_leverage = xp.maximum(1.0 - fit_intercept / n - xp.sum(u**2, axis=1, keepdims=True), 0.0)
 
-        root = xp.sqrt(n * regs)  # (r,); every square is taken of a ratio, so the scale of z is free
+        root = xp.asarray(np.sqrt(n * regs))  # (r,); every square is taken of a ratio, so the scale of z is free
         shrinkage = (root / xp.hypot(s[:, None], root)) ** 2  # (rank, r)
         complement = rest_leverage + u**2 @ shrinkage  # 1 - H_ii, (n, r)
 
         def loo_residual(i: int) -> Array:
             return (rest + u @ (shrinkage[:, i, None] * projection)) / complement[:, i, None]
 
-        squared_errors, errors = np.empty(len(regs)), np.empty(len(regs))
+        measured = []
         for i in range(len(regs)):
             residual = loo_residual(i)
-            errors[i] = squared_errors[i] = float(xp.mean(residual**2))
+            measured.append(xp.mean(residual**2))
             if classes is not None:
-                errors[i] = np.mean((target - residual).argmax(axis=1) != indices)
+                measured.append(xp.mean((target - residual).argmax(axis=1) != indices))
+        numbers = engine.to_host(xp.stack(measured)).reshape(len(regs), -1)
+        squared_errors, errors = numbers[:, 0].copy(), numbers[:, -1].copy()
         best = int(np.lexsort((squared_errors, errors))[0])
 
         scale = xp.hypot(s, root[best])
@@ -223,7 +243,7 @@ def ridge_probe(
         loo_squared_errors=squared_errors,
         loo_decisions=(target - loo_residual(best)).astype(z.dtype, copy=False),
         classes=classes,
-        _flat_target=np.ndim(y) == 1,
+        _flat_target=rank_of(y) == 1,
     )
     results = (probe.coef, probe.intercept, probe.loo_squared_errors, probe.loo_decisions)
     if not all(check_finite(result) for result in results):
@@ -273,7 +293,7 @@ def _targets(y: Array, n: int) -> Array:
 
 def _labels(y: Array, n: int) -> Array:
     """Labels as an array (n,)."""
-    y = np.asarray(y)
+    y = on_host(y)
     if y.dtype.kind not in "iubUSf":
         raise TypeError(
             f"y must hold integer, boolean or string labels, found dtype {y.dtype}; "

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, check_same_width, require_finite
+from .arrays import Array, as_array, brought, check_same_width, namespace, require_finite
 from .augmentations import Views
-from .backends import get_backend
+from .backends import device_of, get_backend
 from .features import Features
 from .gram import kernel_product
 from .inputs import FitNumbers
+from .interchange import as_native, gives_memory_back, home_of
 from .kernels import Kernel
 from .spectrum import Certificate, Spectrum
 
@@ -22,6 +25,9 @@ __all__ = ["Representation"]
 @dataclass(frozen=True, eq=False)
 class Representation:
     r"""The minimiser psi = (sqrt(max(mu_i, 0)) f_i), i = 1..k, of the penalised VICReg risk (`sslcore.pretrain`).
+
+    After a fit of CuPy arrays its coefficients, centres and values are CuPy arrays; the k numbers of the spectrum are
+    NumPy's always.
 
     Attributes
     ----------
@@ -62,9 +68,9 @@ class Representation:
     (array([0.9933, 0.9904, 0.9825]), 3, 0.0671, (100, 3))
     """
 
-    gamma: Array
-    invariance: Array
-    norms: Array
+    gamma: np.ndarray
+    invariance: np.ndarray
+    norms: np.ndarray
     coefficients: Array
     intercept: Array
     centres: Array | None
@@ -123,7 +129,7 @@ class Representation:
         return len(self.gamma)
 
     @property
-    def eigenvalues(self) -> Array:
+    def eigenvalues(self) -> np.ndarray:
         """mu = 1 - gamma."""
         return 1.0 - self.gamma
 
@@ -143,21 +149,51 @@ class Representation:
 
     @property
     def embedding(self) -> Array:
-        """psi at the training views, (n, m, k), or (N, k) for a fit with groups."""
+        """psi at the training views, (n, m, k), or (N, k) for a fit with groups; where the training views lie."""
         if self.values is not None:
-            return self.values * self._scale().astype(self.values.dtype)
+            return self.values * self._scale_where(self.values)
         if self.training is None:
             raise ValueError("the training views are not known here (made from Moments); call transform(x) on points")
-        return self.transform(self.training)
+        source = self.training.x if isinstance(self.training, Views) else self.training
+        return self.to(device_of(source)).transform(self.training)
 
-    def _scale(self) -> Array:
+    def to(self, backend: str) -> Representation:
+        """The same representation with its arrays on another device: ``"numba"`` (NumPy arrays) or ``"cupy"``.
+
+        The training views stay where they are.
+
+        Examples
+        --------
+        >>> import sslcore
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
+        >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+        >>> rep.to("numba") is rep
+        True
+        """
+        engine = get_backend(backend=backend)
+        if device_of(self.coefficients) == engine.NAME:
+            return self
+        return replace(
+            self,
+            coefficients=brought(self.coefficients, engine),
+            intercept=brought(self.intercept, engine),
+            centres=brought(self.centres, engine),
+            values=brought(self.values, engine),
+        )
+
+    def _scale(self) -> np.ndarray:
         """sqrt(max(mu, 0))."""
         return np.clip(1.0 - self.gamma, 0.0, None) ** 0.5
+
+    def _scale_where(self, array: Array) -> Array:
+        """The same on the device of ``array``, in its type."""
+        return namespace(array).asarray(self._scale().astype(array.dtype))
 
     def __call__(self, x: Any) -> Array:
         """`transform` with the default scaling."""
         return self.transform(x)
 
+    @gives_memory_back
     def transform(self, x: Any, scale: bool = True, *, backend: str | None = None) -> Array:
         """psi(x), in blocks: memory O(block).
 
@@ -167,45 +203,84 @@ class Representation:
             For `Precomputed` the kernel values (n, N) against the training views, in their order.
         scale : bool
             False: the unit eigenfunctions f_i instead of sqrt(max(mu_i, 0)) f_i.
+        backend : {"numba", "cupy"}, optional
+            ``"cupy"`` takes NumPy arrays to the GPU by blocks, and the values back.  Otherwise ``x`` and the
+            representation must be on one device (`to`).
 
         Returns
         -------
         array (n, k) or (n, m, k)
+            Of the kind of ``x``.
         """
         if isinstance(x, Views):
             rows = max(1, 65536 // x.n_views)
-            parts = [self.transform(x.block(s, min(s + rows, len(x))), scale) for s in range(0, len(x), rows)]
-            return np.concatenate(parts)
+            starts = range(0, len(x), rows)
+            parts = [self.transform(x.block(s, min(s + rows, len(x))), scale, backend=backend) for s in starts]
+            return x.home.bring(namespace(parts[0]).concatenate(parts))
+        home, x = home_of(x), as_native(x, "x")
         x = as_array(x, "x", ndim=(2, 3), shape_hint="(n, d) or (n, m, d)", finite=False)
+        if backend == "cupy":
+            engine = get_backend(backend=backend)
+        else:
+            engine = get_backend(x, self.coefficients, backend=backend)
         points = x.reshape(-1, x.shape[-1])
+        evaluate = self.to(engine.NAME)._evaluator(points, x.shape, scale, engine)
+        if device_of(points) == engine.NAME:
+            values = evaluate(points)
+        else:
+            rows = max(1, (64 << 20) // points[:1].nbytes)
+            blocks = ((points[s : s + rows],) for s in range(0, len(points), rows))
+            values = np.concatenate([engine.to_host(evaluate(block)) for (block,) in engine.stream(blocks)])
+        return home.bring(values.reshape(*x.shape[:-1], self.n_components))
+
+    def _evaluator(
+        self, like: Array, shape: tuple[int, ...], scale: bool, engine: ModuleType
+    ) -> Callable[[Array], Array]:
+        """A function from points on the engine's device, with coordinates as ``like``, to their values."""
+        width, dtype = like.shape[1], like.dtype
         weights, intercept = self.coefficients, self.intercept
         if scale:
-            weights, intercept = weights * self._scale(), intercept * self._scale()
-        engine = get_backend(points, weights, backend=backend)
+            weights, intercept = weights * self._scale_where(weights), intercept * self._scale_where(intercept)
         if isinstance(self.model, Features):
-            if self.n_coordinates not in (None, points.shape[1]):
+            if self.n_coordinates not in (None, width):
                 raise ValueError(
-                    f"x must have {self.n_coordinates} coordinates like the training views, found shape {x.shape}"
+                    f"x must have {self.n_coordinates} coordinates like the training views, found shape {shape}"
                 )
-            features = self.model.prepare(points.shape[1], points.dtype, engine)
-            weights = weights.astype(points.dtype)
-            values = engine.xp.empty((len(points), self.n_components), points.dtype)
-            for start in range(0, len(points), 4096):
-                block = require_finite(points[start : start + 4096], "x", offset=start)
-                engine.xp.matmul(features(block), weights, out=values[start : start + 4096])
+            features = self.model.prepare(width, dtype, engine)
+            weights = weights.astype(dtype)
+
+            def product(points: Array) -> Array:
+                values = engine.xp.empty((len(points), self.n_components), dtype)
+                step = 4096 * engine.BLOCK_FACTOR
+                for start in range(0, len(points), step):
+                    block = require_finite(points[start : start + step], "x", offset=start)
+                    engine.xp.matmul(features(block), weights, out=values[start : start + step])
+                return values
+
         elif self.centres is None:
-            if points.shape[1] != len(weights):
+            if width != len(weights):
                 raise ValueError(
-                    f"x must hold the kernel values against the {len(weights)} training views, found shape {x.shape}"
+                    f"x must hold the kernel values against the {len(weights)} training views, found shape {shape}"
                 )
-            values = require_finite(points, "x") @ weights
+
+            def product(points: Array) -> Array:
+                return require_finite(points, "x") @ weights
+
         else:
             # alpha is of the order of 1 / reg, and its products with the kernel cancel: never in less precision
             # than that of the fit
-            check_same_width(points, self.centres, "x", "the training views")
-            values = kernel_product(self.model, points, self.centres, weights, backend=backend)
-        values += intercept.astype(values.dtype)
-        return values.astype(points.dtype, copy=False).reshape(*x.shape[:-1], self.n_components)
+            check_same_width(like, self.centres, "x", "the training views")
+            model, centres = self.model, self.centres
+
+            def product(points: Array) -> Array:
+                return kernel_product(model, points, centres, weights)
+
+        def evaluate(points: Array) -> Array:
+            values = product(points)
+            values += intercept.astype(values.dtype)
+            return values.astype(dtype, copy=False)
+
+        return evaluate
 
     def linear_head(self) -> tuple[Array, Array]:
         """(W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models."""
@@ -213,5 +288,5 @@ class Representation:
             raise TypeError(
                 "a kernel model has no finite linear head; fit a feature model, such as sslcore.features.Nystrom"
             )
-        scale = self._scale()
+        scale = self._scale_where(self.coefficients)
         return (self.coefficients * scale).T.copy(), self.intercept * scale

@@ -1,8 +1,9 @@
 """Risks of a representation from its values at the views, each with its gradient.
 
 All take ``z`` of shape (n, m, k): the k components of the representation at the m views of n samples
-(any strides; float32 in gives a float32 gradient, sums are accumulated in float64).  They are linear
-in the number of views N = n m, and need memory for one block besides the gradient.
+(an array of NumPy, CuPy or any library with DLPack, and the gradient is of the same kind; any strides;
+float32 in gives a float32 gradient, sums are accumulated in float64).  They are linear in the number of
+views N = n m, and need memory for one block besides the gradient.
 
 Notation: z_ia is the representation of view a of sample i, zbar_i the mean over the views of sample
 i, C_i = (1/m) sum_a z_ia z_ia^T, C = (1/n) sum_i C_i.
@@ -18,6 +19,7 @@ import numpy as np
 
 from .arrays import Array, as_array, check_finite, check_scalar, require_finite
 from .backends import get_backend
+from .interchange import same_kind
 
 __all__ = ["barlow_twins", "spectral_contrastive", "vicreg", "vicreg_hinge"]
 
@@ -25,6 +27,7 @@ BLOCK_ENTRIES = 1 << 17
 """Entries of z in one block of the centred risks: 1 MiB in float64."""
 
 
+@same_kind("z")
 def vicreg(
     z: Array, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False
 ) -> float | tuple[float, Array]:
@@ -92,10 +95,11 @@ def vicreg(
     >>> value, gradient.shape
     (9.0, (2, 2, 1))
     """
-    value, gradient = _vicreg(z, beta, unbiased, return_grad)
+    value, gradient, _ = _vicreg(z, beta, unbiased, return_grad)
     return (value, gradient) if return_grad else value
 
 
+@same_kind("z")
 def spectral_contrastive(z: Array, unbiased: bool = False, return_grad: bool = False) -> float | tuple[float, Array]:
     """Spectral contrastive risk: attraction of two views of a sample, repulsion of any two views.
 
@@ -137,11 +141,12 @@ def spectral_contrastive(z: Array, unbiased: bool = False, return_grad: bool = F
     >>> spectral_contrastive(np.array([[[1.0], [1.0]], [[-1.0], [-1.0]]]))
     -1.0
     """
-    value, gradient = _vicreg(z, 1.0, unbiased, return_grad)
-    value -= np.shape(z)[2]
+    value, gradient, k = _vicreg(z, 1.0, unbiased, return_grad)
+    value -= k
     return (value, gradient) if return_grad else value
 
 
+@same_kind("z")
 def vicreg_hinge(
     z: Array,
     similarity: float = 25.0,
@@ -248,6 +253,7 @@ def vicreg_hinge(
     return value, gradient
 
 
+@same_kind("z")
 def barlow_twins(
     z: Array, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: bool = False
 ) -> float | tuple[float, Array]:
@@ -340,7 +346,8 @@ def barlow_twins(
     return value, gradient
 
 
-def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[float, Array | None]:
+def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[float, Array | None, int]:
+    """The risk, its gradient if asked for, and k."""
     z = _views(z, minimum_n=2 if unbiased else 1)
     beta = check_scalar(beta, "beta", minimum=0.0)
     backend = get_backend(z)
@@ -363,7 +370,7 @@ def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[f
             value -= (fourth / (n * m**2) - float(xp.sum(second**2))) / (n - 1)
         _require_representable(value)
         if not return_grad:
-            return value, None
+            return value, None, k
 
         outer = 4.0 / (size * (n - 1) * m) if unbiased else 0.0
         factor = n / (n - 1) if unbiased else 1.0
@@ -374,7 +381,7 @@ def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[f
         norm = float(xp.sqrt(xp.sum(weight**2)))
         if not (norm + spread + outer * energy) * math.sqrt(energy) < np.finfo(z.dtype).max:
             _require_representable(value, gradient)
-    return value, gradient
+    return value, gradient, k
 
 
 def _views(z: Array, *, minimum_n: int, finite: bool = False) -> Array:
@@ -389,7 +396,7 @@ def _views(z: Array, *, minimum_n: int, finite: bool = False) -> Array:
 
 def _centred_blocks(z: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
     """Blocks of samples of z - mean in float64, each with its place."""
-    step = max(1, BLOCK_ENTRIES // (z.shape[1] * z.shape[2]))
+    step = max(1, get_backend(z).BLOCK_FACTOR * BLOCK_ENTRIES // (z.shape[1] * z.shape[2]))
     for start in range(0, z.shape[0], step):
         part = slice(start, start + step)
         yield part, z[part] - mean

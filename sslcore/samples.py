@@ -36,6 +36,7 @@ class SampleClass:
     contrast_start: int
     rotation: Array  # (m, m, number of samples): h_c[a] of each sample
     weighted: Array  # h_c[a] sqrt(p_a): the rotation together with P^(1/2)
+    factor: float | None  # the unbiased factor of each of its samples, if they agree
 
     @property
     def count(self) -> int:
@@ -68,7 +69,7 @@ class Strip:
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Order, weights and rotations of all views.
+    """Order, weights and rotations of all views: worked out on the host, kept where the data are.
 
     Attributes
     ----------
@@ -94,12 +95,12 @@ class Samples:
     xp: Any
 
     @classmethod
-    def from_views(cls, n: int, m: int, engine: ModuleType, weight: Array | None = None) -> Samples:
+    def from_views(cls, n: int, m: int, engine: ModuleType, weight: np.ndarray | None = None) -> Samples:
         """N samples of m views each, in order."""
         return cls.from_groups(np.repeat(np.arange(n), m), engine, weight)
 
     @classmethod
-    def from_groups(cls, groups: Array, engine: ModuleType, weight: Array | None = None) -> Samples:
+    def from_groups(cls, groups: np.ndarray, engine: ModuleType, weight: np.ndarray | None = None) -> Samples:
         """Views with the sample index of each (any order, 0..n-1); ``weight`` (N,), default uniform."""
         xp = engine.xp
         groups = np.asarray(groups)
@@ -134,6 +135,7 @@ class Samples:
                     contrast,
                     xp.asarray(rotation),
                     xp.asarray(rotation * root),
+                    float(factor[low]) if bool((factor[low:high] == factor[low]).all()) else None,
                 )
             )
             contrast += int(m - 1) * int(high - low)

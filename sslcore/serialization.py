@@ -12,7 +12,7 @@ import numpy as np
 
 from . import features as feature_maps
 from . import kernels
-from .arrays import Array
+from .arrays import Array, on_host
 from .features import Features, Identity, Nystrom, RandomFourier
 from .files import replacing
 from .kernels import Function, Kernel, Product, Scaled, Sum
@@ -79,7 +79,7 @@ def features_to_dict(features: Features) -> tuple[dict[str, Any], dict[str, Arra
             raise ValueError("the landmarks are not chosen yet; call .fit(views) first")
         description = {"selection": features.selection, "seed": features.seed}
         return {"features": name, "kernel": kernel_to_dict(features.kernel), **description}, {
-            "landmarks": features.landmarks
+            "landmarks": on_host(features.landmarks)
         }
     if isinstance(features, RandomFourier):
         n = features.count
@@ -109,8 +109,9 @@ def same_features(first: Features, second: Features) -> bool:
     if type(first) is not type(second):
         return False
     if isinstance(first, Nystrom) and isinstance(second, Nystrom):
-        same = isinstance(first.landmarks, np.ndarray) and isinstance(second.landmarks, np.ndarray)
-        return first.kernel == second.kernel and same and np.array_equal(first.landmarks, second.landmarks)
+        if first.kernel != second.kernel or isinstance(first.landmarks, int) or isinstance(second.landmarks, int):
+            return False
+        return np.array_equal(on_host(first.landmarks), on_host(second.landmarks))
     if isinstance(first, RandomFourier) and isinstance(second, RandomFourier):
         parameters = [(f.kernel, f.count, f.seed) for f in (first, second)]
         return parameters[0] == parameters[1]

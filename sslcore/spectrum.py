@@ -66,9 +66,9 @@ class Certificate:
     """
 
     algorithm: str
-    residuals: Array
-    coefficient_residuals: Array
-    stationarity_residuals: Array
+    residuals: np.ndarray
+    coefficient_residuals: np.ndarray
+    stationarity_residuals: np.ndarray
     orthonormality: float
     tolerance: float
     eigengap: float
@@ -96,6 +96,9 @@ class Certificate:
 class Spectrum:
     """k components in decreasing order of mu = 1 - gamma; beyond the numerical rank gamma = inf and all else 0.
 
+    Coefficients and intercept lie where the data do.  The k numbers of every other kind are NumPy arrays on every
+    backend: programs print them and branch on them.
+
     Attributes
     ----------
     gamma : (k,)
@@ -111,9 +114,9 @@ class Spectrum:
     certificate : Certificate
     """
 
-    gamma: Array
-    invariance: Array
-    norms: Array
+    gamma: np.ndarray
+    invariance: np.ndarray
+    norms: np.ndarray
     coefficients: Array
     intercept: Array
     certificate: Certificate
@@ -123,14 +126,14 @@ def settle(
     k: int,
     *,
     xp: Any,
-    gamma: Array,
-    invariance: Array,
-    norms: Array,
+    gamma: np.ndarray,
+    invariance: np.ndarray,
+    norms: np.ndarray,
     coefficients: Array,
     intercept: Array,
-    residuals: Array,
-    coefficient_residuals: Array,
-    stationarity_residuals: Array,
+    residuals: np.ndarray,
+    coefficient_residuals: np.ndarray,
+    stationarity_residuals: np.ndarray,
     following: float,
     tolerance: float,
     **circumstances: Any,
@@ -139,14 +142,15 @@ def settle(
 
     A component whose residuals exceed ``tolerance`` is refused with a `CertificateError` if it is active
     (gamma < 1).  If it is not, the representation does not contain it anyway: it and all after it are below
-    the rounding of the matrix, and count as beyond the numerical rank.  ``following`` is gamma_{k+1}.
+    the rounding of the matrix, and count as beyond the numerical rank.  ``following`` is gamma_{k+1}.  Coefficients and
+    intercept are arrays of ``xp``, all else the host's.
     """
-    worst = xp.maximum(xp.maximum(residuals, coefficient_residuals), stationarity_residuals)
-    good = xp.isfinite(gamma) & (worst <= tolerance)  # NaN is not good
+    worst = np.maximum(np.maximum(residuals, coefficient_residuals), stationarity_residuals)
+    good = np.isfinite(gamma) & (worst <= tolerance)  # NaN is not good
     keep = good | (gamma < 1)
-    rank = len(gamma) if bool(keep.all()) else int(xp.argmin(keep))
+    rank = len(gamma) if bool(keep.all()) else int(np.argmin(keep))
 
-    def fill(values: Array, rest: float = 0.0) -> Array:
+    def fill(values: Array, rest: float = 0.0, xp: Any = np) -> Array:
         out = xp.full((*values.shape[:-1], k), rest, values.dtype)
         out[..., :rank] = values[..., :rank]
         return out
@@ -167,11 +171,18 @@ def settle(
         **circumstances,
     )
     if not bool(good[:rank].all()):
-        bad = int(xp.argmin(good[:rank]))
+        bad = int(np.argmin(good[:rank]))
         raise CertificateError(
             f"component {bad} (mu = {1 - float(gamma[bad]):.6g}) has a residual of {float(worst[bad]):.3g}, above the "
             f"tolerance {tolerance:.1g}: reg is below what the rounding of the kernel matrix allows; raise reg, "
             f"use float64, or use a feature model such as sslcore.features.Nystrom",
             certificate,
         )
-    return Spectrum(gamma, fill(invariance), fill(norms, math.inf), fill(coefficients), fill(intercept), certificate)
+    return Spectrum(
+        gamma,
+        fill(invariance),
+        fill(norms, math.inf),
+        fill(coefficients, xp=xp),
+        fill(intercept, xp=xp),
+        certificate,
+    )

@@ -8,12 +8,15 @@ these names; the arrays decide which backend serves them.
 from __future__ import annotations
 
 import importlib
+import sys
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from ..errors import BackendError
 
-__all__ = ["get_backend"]
+__all__ = ["device_of", "get_backend", "namespace"]
 
 _MODULES = {"numba": "numba_cpu", "cupy": "cupy_gpu"}
 
@@ -22,31 +25,43 @@ def get_backend(*arrays: Any, backend: str | None = None) -> ModuleType:
     """The backend that serves these arrays; ``backend`` overrides, for tests and experts.
 
     Arrays of CuPy select ``"cupy"``, everything else (NumPy arrays, lists, memory maps) ``"numba"``.
-    Mixed devices raise, and so does a backend that is not there: nothing crosses over unasked.
+    Mixed devices raise, and so does a backend that is not there: nothing crosses over unasked.  NumPy arrays with
+    ``backend="cupy"`` do ask: callers bring them to the device (`sslcore.interchange`), by blocks where they can.
     """
-    found = {_device_of(a) for a in arrays if a is not None}
+    found = {device_of(a) for a in arrays if a is not None}
     if len(found) > 1:
-        raise BackendError("arrays of NumPy and of CuPy are mixed; move them to one device first")
+        raise BackendError(
+            "arrays of NumPy and of CuPy are mixed; move them to one device first, with cupy.asarray(array) or "
+            "cupy.asnumpy(array), a representation with its method to(backend)"
+        )
     if backend is None:
         name = found.pop() if found else "numba"
     elif backend in _MODULES:
         name = backend
-        if found and found != {name}:
+        if name == "numba" and found == {"cupy"}:
             raise BackendError(
-                f"backend={backend!r} cannot take arrays of backend {found.pop()!r}; move the arrays first"
+                "backend='numba' cannot take arrays of backend 'cupy'; move the arrays first, with cupy.asnumpy(array)"
             )
     else:
         raise ValueError(f"backend must be one of {', '.join(map(repr, _MODULES))} or None, found {backend!r}")
     module = f"{__name__}.{_MODULES[name]}"
     try:
         return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not (error.name == module or error.name.split(".")[0] == name):
+    except ImportError as error:
+        root = (error.name or "").split(".")[0]
+        if root != name and not root.startswith("cupy"):
             raise
         raise BackendError(
-            f"the {name!r} backend is not available here ({error}); use backend='numba' with NumPy arrays"
+            f"the {name!r} backend is not available here ({error}); install CuPy for your CUDA version, with "
+            f"pip install 'sslcore[cuda12]' or 'sslcore[cuda13]', or use backend='numba' with NumPy arrays"
         ) from error
 
 
-def _device_of(array: Any) -> str:
-    return "cupy" if type(array).__module__.split(".")[0] == "cupy" else "numba"
+def device_of(value: Any) -> str:
+    """The backend to which an array (or anything else of that library) belongs."""
+    return "cupy" if type(value).__module__.partition(".")[0] == "cupy" else "numba"
+
+
+def namespace(array: Any) -> Any:
+    """The module whose functions take ``array``: NumPy or CuPy, without the rest of a backend."""
+    return sys.modules["cupy"] if device_of(array) == "cupy" else np

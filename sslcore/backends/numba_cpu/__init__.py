@@ -1,7 +1,13 @@
 """Primitives for NumPy arrays: Numba kernels and BLAS, on our own threads."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
 import numpy as xp
 
+from ..machine import free_memory
 from .dense import (
     add_second_moment,
     cholesky,
@@ -22,10 +28,13 @@ from .rotation import rotate_rows, rotate_views
 from .views import views
 
 __all__ = [
+    "BLOCK_FACTOR",
+    "NAME",
     "add_second_moment",
     "cholesky",
     "cholesky_solve",
     "eigh",
+    "free_memory",
     "gram_rows",
     "matmul",
     "mirror",
@@ -35,8 +44,10 @@ __all__ = [
     "reference_normals",
     "rotate_rows",
     "rotate_views",
+    "stream",
     "symmetric_eigenvalues",
     "symmetric_product",
+    "to_host",
     "triangular_solve",
     "view_gradient",
     "view_sums",
@@ -44,3 +55,18 @@ __all__ = [
     "whiten",
     "xp",
 ]
+
+NAME = "numba"
+
+BLOCK_FACTOR = 1
+"""How many times larger blocks are than those for the cache of a CPU."""
+
+
+def to_host(array: Any) -> Any:
+    """``array`` as a NumPy array: here it is one."""
+    return array
+
+
+def stream(blocks: Iterable[Any]) -> Iterator[Any]:
+    """The arrays of ``blocks`` on the device, the next one on its way while one is worked on: here they are there."""
+    return iter(blocks)

@@ -6,12 +6,12 @@ alternate; the solvers' inner loops therefore use only what is here.
 
 from __future__ import annotations
 
-import functools
-import math
-
 import numpy as np
 import scipy.linalg as sl
 from scipy.linalg import blas, lapack
+
+from .. import small
+from ..small import eigh
 
 __all__ = [
     "add_second_moment",
@@ -26,8 +26,6 @@ __all__ = [
     "triangular_solve",
     "whiten",
 ]
-
-_SHORT = 1024  # rows up to which LAPACK's QR runs on one thread anyway
 
 
 def matmul(a, b, *, out=None, alpha=1.0, beta=0.0):
@@ -78,76 +76,14 @@ def symmetric_product(a, diagonal, b):
         a[index, index] = kept
 
 
-def eigh(a):
-    """All eigenvalues, increasing, and eigenvectors of a small symmetric matrix in float64."""
-    n = len(a)
-    # the divide-and-conquer driver: those for subsets have failed on close eigenvalues
-    values, vectors, info = lapack.dsyevd(a, lwork=1 + 6 * n + 2 * n * n, liwork=3 + 5 * n)
-    if info:
-        raise np.linalg.LinAlgError(f"LAPACK's dsyevd did not converge (info = {info})")
-    return values, vectors
-
-
 def symmetric_eigenvalues(a):
     """All eigenvalues, increasing; ``a`` may be overwritten."""
     return sl.eigh(a, eigvals_only=True, driver="evr", overwrite_a=True, check_finite=False)
 
 
 def orthonormalize(a, tolerance):
-    """Orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a; r < columns where they depend.
-
-    What is left of every column by the others is dropped if its norm is at most ``tolerance``, or rounding.
-
-    Short matrices by QR with pivoting.  Tall ones by the eigenvectors of Gram matrices (Stathopoulos and Wu 2002): a
-    few products, where that factorisation is a hundred calls, each of which waits for all threads of a busy machine.
-    """
-    if len(a) <= _SHORT:
-        return _pivoted_qr(a, tolerance)
-    gram = matmul(a.T, a).astype(float)
-    tolerance = max(tolerance, 4 * float(np.finfo(a.dtype).eps) * math.sqrt(float(gram.diagonal().max())))
-    q, spread = _normalized(a, gram, tolerance)
-    if spread > 10.0:  # else rounding has not been amplified
-        q, _ = _normalized(q, matmul(q.T, q).astype(float), 0.5)
-    if 0 < q.shape[1] < a.shape[1]:  # a Gram matrix knows directions to the square root of rounding only
-        rest = a
-        for _ in range(2):
-            rest = matmul(q, matmul(q.T, rest), out=rest.copy(order="F"), alpha=-1.0, beta=1.0)
-        more, _ = orthonormalize(rest, tolerance)
-        q = np.concatenate([q.T, more.T[: a.shape[1] - q.shape[1]]]).T
-    return q, matmul(q.T, a)
-
-
-@functools.cache
-def _upper(rows, columns):
-    """Ones on and above the diagonal; NumPy's triu takes longer than the factorisation of a small block."""
-    return np.triu(np.ones((rows, columns), bool))
-
-
-def _pivoted_qr(a, tolerance):
-    columns = a.shape[1]
-    geqp3, orgqr = (lapack.dgeqp3, lapack.dorgqr) if a.dtype == np.float64 else (lapack.sgeqp3, lapack.sorgqr)
-    factored, pivots, tau, _, _ = geqp3(a, lwork=64 * (columns + 1))
-    upper = factored[:columns] * _upper(min(len(a), columns), columns)
-    rank = int((np.abs(upper.diagonal()) > tolerance).sum())
-    unpivoted = np.empty((rank, columns), a.dtype)
-    unpivoted[:, pivots - 1] = upper[:rank]
-    q = orgqr(factored[:, : len(tau)], tau, lwork=64 * (columns + 1), overwrite_a=1)[0]
-    return q[:, :rank], unpivoted
-
-
-def _normalized(a, gram, tolerance):
-    """Columns a x with unit Gram matrix, from the eigenvectors of the ``gram`` of a, scaled to a unit diagonal.
-
-    Also returns the ratio of the eigenvalues in use.
-    """
-    norms = np.sqrt(np.maximum(gram.diagonal(), 0.0))
-    kept = norms > tolerance
-    scale = np.where(kept, 1.0 / np.where(kept, norms, 1.0), 0.0)
-    values, vectors = eigh(gram * (scale[:, None] * scale))
-    good = values > 10 * len(gram) * np.finfo(a.dtype).eps
-    values = values[good]
-    x = scale[:, None] * vectors[:, good] / np.sqrt(values)
-    return matmul(a, np.asfortranarray(x, dtype=a.dtype)), values[-1] / values[0] if len(values) else 1.0
+    """Orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `sslcore.backends.small`."""
+    return small.orthonormalize(a, tolerance, matmul, np.asarray)
 
 
 def pivoted_cholesky(a, tolerance):

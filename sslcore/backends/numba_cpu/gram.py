@@ -8,19 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from ..pairing import CHEAP as _CHEAP
+from ..pairing import DIRECT as _DIRECT
+from ..pairing import TOLERANCE as _TOLERANCE
+from ..pairing import require_in_range
+from ..pairing import unit_of as _unit
 from . import pairs
 from .parallel import parallel_for
 
 __all__ = ["Points", "gram_rows", "mirror", "points"]
-
-_DIRECT = 48
-"""Up to so many coordinates the differences are summed directly; above, a matrix product is faster."""
-
-_TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
-"""Error of a kernel value above which a distance from a matrix product is computed again."""
-
-_CHEAP = 8
-"""Up to so many coordinates a value is computed again in less time than its mirror image takes to copy."""
 
 _STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
 
@@ -132,20 +128,8 @@ def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
     """Coordinates times 2^-exponent, which is exact; refused where squared distances in this unit would overflow."""
     with np.errstate(over="ignore"):
         scaled = np.ldexp(x, -exponent, order="C")
-    largest = max(float(scaled.max()), -float(scaled.min())) if scaled.size else 0.0
-    limit = math.sqrt(float(np.finfo(x.dtype).max) / (16 * x.shape[1]))
-    if not largest <= limit:
-        raise ValueError(
-            f"the data reach {largest:.2g} times the length on which the kernel varies (at most {limit:.0e} in "
-            f"{x.dtype}): squared distances overflow; rescale the data, or raise the kernel's scale"
-        )
+    require_in_range(max(float(scaled.max()), -float(scaled.min())) if scaled.size else 0.0, x)
     return scaled
-
-
-def _unit(length: float) -> tuple[float, int]:
-    """Length = fraction 2^exponent with 1 <= fraction < 2: a kernel of length 1 sees the coordinates as they are."""
-    fraction, exponent = math.frexp(length)
-    return 2.0 * fraction, exponent - 1
 
 
 def _squared_norms(x: np.ndarray) -> np.ndarray:

@@ -1,0 +1,240 @@
+// Views of samples: every stage of an augmentation, in place on views (n, m, d), C order.
+//
+// Formula   The laws are those of sslcore/augmentations.py; who draws what is the layout written down in
+//           numba_cpu/philox.py: key = seed, counter = (draw block, view, sample, stage), and where each coordinate
+//           needs a draw, coordinate j takes block j % B, lane j / B, B = ceil(d / 4).  The same bits as there, for
+//           which this file is compiled with --fmad=false: log, sin, cos and 2^t are built from + - * / sqrt and
+//           integer steps in the same order.
+// Shapes    views (rows, d), rows = n m, row r is view r % m of sample first + r / m.
+// Owner     Stages that draw for each coordinate: one thread a draw block, which serves up to four coordinates, the
+//           same for neighbouring threads, so that each lane's loads and stores are coalesced.  Stages on images: one
+//           thread a pixel (all channels), or a pair of pixels that change places.
+// Bound by  Memory for flips (two bytes moved for each of the views' bytes), arithmetic for normals: some 90
+//           operations in float64 and 60 in integers a pair.  An image's affine map reads from a copy of the views.
+//
+// A stage more is a kernel here with the arguments (views, rows, d, m, first, stage, k0, k1, its own numbers), and a
+// line in the table of views.py.
+
+#ifndef SSL_REAL
+#define SSL_REAL double
+#endif
+
+typedef SSL_REAL real;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+
+// ---------------------------------------------------------------- Philox4x32-10
+
+struct Words {
+    u32 w[4];
+};
+
+__device__ inline Words philox(u32 c0, u32 c1, u32 c2, u32 c3, u32 k0, u32 k1) {
+    for (int round = 0; round < 10; ++round) {
+        const u64 p0 = (u64)0xD2511F53u * c0;
+        const u64 p1 = (u64)0xCD9E8D57u * c2;
+        c0 = (u32)(p1 >> 32) ^ c1 ^ k0;
+        c1 = (u32)p1;
+        c2 = (u32)(p0 >> 32) ^ c3 ^ k1;
+        c3 = (u32)p0;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    return Words{{c0, c1, c2, c3}};
+}
+
+__device__ inline Words draw(i64 row, u32 block, i64 m, u64 first, u32 stage, u32 k0, u32 k1) {
+    const u64 sample = first + (u64)(row / m);
+    return philox(block, (u32)(row % m), (u32)sample, (u32)(sample >> 32) | (stage << 24), k0, k1);
+}
+
+// ---------------------------------------------------------------- elementary functions, as on the CPU
+
+__device__ inline u64 bits_of(double x) { return (u64)__double_as_longlong(x); }
+__device__ inline double float_of_bits(u64 b) { return __longlong_as_double((i64)b); }
+
+__device__ inline double float_of(u64 i) {  // for i < 2^52
+    return float_of_bits(i | 0x4330000000000000ull) - 4503599627370496.0;
+}
+
+__device__ inline double uniform(u32 w) { return (float_of(w) + 0.5) * 2.3283064365386963e-10; }  // 2^-32
+
+// -2 log((w + 1/2) 2^-32); coefficients of fdlibm's log, doubled
+__device__ inline double minus_two_log(u32 word) {
+    const u64 w = word;
+    const u64 v = bits_of(float_of(w + w + 1));
+    const u64 t = v - 0x3FE6A09E667F3BCDull;
+    const double m = float_of_bits(v - (t & 0xFFF0000000000000ull));
+    const double k = (33.0 + 4503599627370496.0) - float_of_bits((t >> 52) | 0x4330000000000000ull);
+    const double f = m - 1.0;
+    const double s = f / (m + 1.0);
+    const double z = s * s;
+    const double h = f * f;
+    const double l1 = 2.0 * 6.666666666666735130e-01, l2 = 2.0 * 3.999999999940941908e-01;
+    const double l3 = 2.0 * 2.857142874366239149e-01, l4 = 2.0 * 2.222219843214978396e-01;
+    const double l5 = 2.0 * 1.818357216161805012e-01, l6 = 2.0 * 1.531383769920937332e-01;
+    const double l7 = 2.0 * 1.479819860511658591e-01;
+    const double r = z * (l1 + z * (l2 + z * (l3 + z * (l4 + z * (l5 + z * (l6 + z * l7))))));
+    return k * 1.3862943611198906 + ((h - s * (h + r)) - (f + f));  // 2 log 2
+}
+
+struct Pair {
+    double a, b;
+};
+
+// (cos x, sin x) for |x| <= pi/4
+__device__ inline Pair cos_sin_quarter(double x) {
+    const double c1 = 4.16666666666666019037e-02, c2 = -1.38888888888741095749e-03, c3 = 2.48015872894767294178e-05;
+    const double c4 = -2.75573143513906633035e-07, c5 = 2.08757232129817482790e-09, c6 = -1.13596475577881948265e-11;
+    const double s1 = -1.66666666666666324348e-01, s2 = 8.33333333332248946124e-03, s3 = -1.98412698298579493134e-04;
+    const double s4 = 2.75573137070700676789e-06, s5 = -2.50507602534068634195e-08, s6 = 1.58969099521155010221e-10;
+    const double z = x * x;
+    const double cosine = 1.0 + z * (-0.5 + z * (c1 + z * (c2 + z * (c3 + z * (c4 + z * (c5 + z * c6))))));
+    const double sine = x + x * (z * (s1 + z * (s2 + z * (s3 + z * (s4 + z * (s5 + z * s6))))));
+    return Pair{cosine, sine};
+}
+
+// Adding this to |x| < 2^50 rounds x to the nearest integer, which is then in the low bits.
+#define ROUND 6755399441055744.0
+
+__device__ inline Pair cos_sin(double turns) {
+    const double shifted = 4.0 * turns + ROUND;
+    const Pair p = cos_sin_quarter((turns - 0.25 * (shifted - ROUND)) * 6.283185307179586);
+    const u64 quadrant = bits_of(shifted) & 3ull;
+    const Pair q = (quadrant & 1ull) ? Pair{-p.b, p.a} : p;
+    return (quadrant >> 1) ? Pair{-q.a, -q.b} : q;
+}
+
+__device__ inline double exp2_of(double t) {
+    const double k = (t + ROUND) - ROUND;
+    const double r = (t - k) * 0.6931471805599453;
+    double e = 1.0;
+    for (int i = 14; i > 0; --i) e = 1.0 + e * r / (double)i;
+    return e * float_of_bits((u64)((i64)k + 1023) << 52);
+}
+
+// A pair of standard normals from a pair of words
+__device__ inline Pair box_muller(u32 u, u32 v) {
+    const u64 w = v;
+    const double x = (float_of(w & 0x3FFFFFFFull) - (536870912.0 - 0.5)) * (6.283185307179586 * 2.3283064365386963e-10);
+    double r = sqrt(minus_two_log(u));
+    r = float_of_bits(bits_of(r) | ((w << 32) & 0x8000000000000000ull));
+    const Pair p = cos_sin_quarter(x);
+    const bool exchanged = (w >> 30) & 1ull;
+    return Pair{r * (exchanged ? p.b : p.a), r * (exchanged ? p.a : p.b)};
+}
+
+// ---------------------------------------------------------------- a draw for each coordinate
+
+__device__ inline i64 thread_index() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
+
+extern "C" __global__ void add_normals(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1, double scale) {
+    const i64 blocks = (d + 3) / 4, t = thread_index();
+    if (t >= rows * blocks) return;
+    const i64 row = t / blocks, block = t % blocks;
+    const Words words = draw(row, (u32)block, m, first, stage, k0, k1);
+    real* view = views + row * d;
+    for (int lane = 0; lane < 4; lane += 2) {
+        const i64 j = lane * blocks + block, next = j + blocks;
+        if (j >= d) return;
+        const Pair z = box_muller(words.w[lane], words.w[lane + 1]);
+        view[j] = (real)((double)view[j] + scale * z.a);  // in float64, rounded once
+        if (next < d) view[next] = (real)((double)view[next] + scale * z.b);
+    }
+}
+
+extern "C" __global__ void flip_signs(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1, i64 threshold) {
+    const i64 blocks = (d + 3) / 4, t = thread_index();
+    if (t >= rows * blocks) return;
+    const i64 row = t / blocks, block = t % blocks;
+    const Words words = draw(row, (u32)block, m, first, stage, k0, k1);
+    for (int lane = 0; lane < 4; ++lane) {
+        const i64 j = lane * blocks + block;
+        if (j < d && (i64)words.w[lane] < threshold) views[row * d + j] = -views[row * d + j];
+    }
+}
+
+extern "C" __global__ void resample_signs(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                               i64 threshold) {
+    const i64 blocks = (d + 3) / 4, t = thread_index();
+    if (t >= rows * blocks) return;
+    const i64 row = t / blocks, block = t % blocks;
+    const Words words = draw(row, (u32)block, m, first, stage, k0, k1);
+    for (int lane = 0; lane < 4; ++lane) {
+        const i64 j = lane * blocks + block, w = words.w[lane];
+        if (j < d && (w >> 1) < threshold) views[row * d + j] = (w & 1) ? (real)-1 : (real)1;
+    }
+}
+
+// ---------------------------------------------------------------- a few draws for each image (height, width, channels)
+
+extern "C" __global__ void flip_columns(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1, i64 height,
+                             i64 width, i64 channels, i64 threshold) {
+    const i64 half = width / 2, pairs = height * half, t = thread_index();
+    if (t >= rows * pairs) return;
+    const i64 row = t / pairs, pair = t % pairs;
+    if ((i64)draw(row, 0, m, first, stage, k0, k1).w[0] >= threshold) return;
+    const i64 r = pair / half, q = pair % half;
+    real* left = views + row * d + (r * width + q) * channels;
+    real* right = views + row * d + (r * width + width - 1 - q) * channels;
+    for (i64 c = 0; c < channels; ++c) {
+        const real kept = left[c];
+        left[c] = right[c];
+        right[c] = kept;
+    }
+}
+
+extern "C" __global__ void erase_square(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1, i64 height,
+                             i64 width, i64 channels, i64 size) {
+    const i64 pixels = size * size, t = thread_index();
+    if (t >= rows * pixels) return;
+    const i64 row = t / pixels, pixel = t % pixels;
+    const Words words = draw(row, 0, m, first, stage, k0, k1);
+    const i64 top = ((i64)words.w[0] * (height - size + 1)) >> 32;
+    const i64 left = ((i64)words.w[1] * (width - size + 1)) >> 32;
+    real* at = views + row * d + ((top + pixel / size) * width + left + pixel % size) * channels;
+    for (i64 c = 0; c < channels; ++c) at[c] = (real)0;
+}
+
+__device__ inline double clip(double t, double upper) {
+    t = t > 0.0 ? t : 0.0;
+    return t < upper ? t : upper;
+}
+
+// The image with a frame of zeros around it: row i and column j count from 1 inside
+__device__ inline double pixel_at(const real* image, i64 i, i64 j, i64 c, i64 height, i64 width, i64 channels) {
+    const bool inside = i >= 1 && i <= height && j >= 1 && j <= width;
+    return inside ? (double)image[((i - 1) * width + j - 1) * channels + c] : 0.0;
+}
+
+extern "C" __global__ void affine(real* views, const real* source, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                       i64 height, i64 width, i64 channels, double turns, double log2_zoom, double shift) {
+    const i64 pixels = height * width, t = thread_index();
+    if (t >= rows * pixels) return;
+    const i64 row = t / pixels, pixel = t % pixels, r = pixel / width, q = pixel % width;
+    const Words words = draw(row, 0, m, first, stage, k0, k1);
+    const Pair angle = cos_sin(turns * (2.0 * uniform(words.w[0]) - 1.0));
+    const double inverse_zoom = exp2_of(log2_zoom * (2.0 * uniform(words.w[1]) - 1.0));
+    const double a = angle.a * inverse_zoom, b = angle.b * inverse_zoom;
+    const double middle_row = 0.5 * (double)(height - 1), middle_column = 0.5 * (double)(width - 1);
+    const double down = -middle_row - shift * (2.0 * uniform(words.w[2]) - 1.0);
+    const double right = -middle_column - shift * (2.0 * uniform(words.w[3]) - 1.0);
+    const double at_row = 1.0 + middle_row + (a * (down + (double)r) + b * right);
+    const double at_column = 1.0 + middle_column + (a * right - b * (down + (double)r));
+    // places further out are moved into the frame, where all is zero
+    const double y = clip(at_row + b * (double)q, (double)height + 1.0);
+    const double x = clip(at_column + a * (double)q, (double)width + 1.0);
+    const i64 i = (i64)y, j = (i64)x;
+    const double lower_share = y - (double)i, right_share = x - (double)j;
+    const real* image = source + row * d;
+    for (i64 c = 0; c < channels; ++c) {
+        const double v00 = pixel_at(image, i, j, c, height, width, channels);
+        const double v01 = pixel_at(image, i, j + 1, c, height, width, channels);
+        const double v10 = pixel_at(image, i + 1, j, c, height, width, channels);
+        const double v11 = pixel_at(image, i + 1, j + 1, c, height, width, channels);
+        const double upper = v00 + right_share * (v01 - v00);
+        const double lower = v10 + right_share * (v11 - v10);
+        views[row * d + pixel * channels + c] = (real)(upper + lower_share * (lower - upper));
+    }
+}

@@ -1,0 +1,204 @@
+"""Dense factorisations and products on the device, in place where memory matters, with 64-bit indices throughout.
+
+Single calls of cuBLAS and cuSOLVER are kept below 2^31 entries (CuPy's own functions copy their arguments, and have
+32-bit workspaces): large factorisations and solves are made of panels, whose products are matrix products.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy as xp
+import numpy as np
+
+from .. import small
+from . import blas
+from .device import to_host
+from .loader import THREADS, blocks_of, kernel, launch
+
+__all__ = [
+    "add_second_moment",
+    "cholesky",
+    "cholesky_solve",
+    "eigh",
+    "matmul",
+    "mirror",
+    "orthonormalize",
+    "pivoted_cholesky",
+    "symmetric_eigenvalues",
+    "symmetric_product",
+    "triangular_solve",
+    "whiten",
+]
+
+PANEL = 2048
+"""Columns of a panel: wide enough for products at full rate, narrow enough for the factorisation of its corner."""
+
+LARGEST = 2**30
+"""Entries of a matrix that one call reads or writes."""
+
+_PIVOTS = 64  # steps of a pivoted factorisation between two products
+
+
+def matmul(a: Any, b: Any, *, out: Any = None, alpha: float = 1.0, beta: float = 0.0) -> Any:
+    """Alpha a @ b + beta out in Fortran order; ``a`` and ``b`` in either order, ``out`` overwritten."""
+    if out is None:
+        out, beta = xp.empty((a.shape[0], b.shape[1]), a.dtype, order="F"), 0.0
+    out = xp.asfortranarray(out)
+    wide = max(1, LARGEST // max(1, a.shape[0]))
+    for left in range(0, b.shape[1], wide):
+        target, right = out[:, left : left + wide], b[:, left : left + wide]
+        step = max(1, LARGEST // max(1, *target.shape))
+        blas.gemm(a[:, :step], right[:step], target, alpha, beta)
+        for start in range(step, a.shape[1], step):
+            blas.gemm(a[:, start : start + step], right[start : start + step], target, alpha, 1.0)
+    return out
+
+
+def cholesky(a: Any) -> bool:
+    """Overwrite the upper triangle of ``a`` (Fortran order) with U, a = U^T U; False if not positive definite.
+
+    The strict lower triangle is left as it was.  Panels of rows: the corner by cuSOLVER in a copy, the rest of the rows
+    by a triangular solve, and what they explain is subtracted from the rows below by products of panels.
+    """
+    n = len(a)
+    info = xp.zeros(max(1, blocks_of(n, PANEL)), np.int32)
+    put_upper = kernel("dense", "put_upper", a.dtype)
+    for number, start in enumerate(range(0, n, PANEL)):
+        stop = min(start + PANEL, n)
+        place = a[start:stop, start:stop]
+        corner = place.copy(order="F")
+        blas.potrf(corner, info[number : number + 1])
+        launch(put_upper, corner.size, corner, np.int64(len(corner)), place.data, np.int64(_leading(a)))
+        rows = a[start:stop, stop:]
+        blas.trsm(corner, rows, transposed=True)
+        for left in range(stop, n, 4 * PANEL):
+            right = min(left + 4 * PANEL, n)
+            columns = a[start:stop, left:right]
+            blas.gemm(a[start:stop, stop:left].T, columns, a[stop:left, left:right], -1.0, 1.0)
+            blas.syrk(columns.T, a[left:right, left:right], -1.0, 1.0)
+    # a matrix with NaN may go unnoticed by the corners
+    return bool((info == 0).all() & xp.isfinite(a.diagonal()).all())
+
+
+def cholesky_solve(factor: Any, b: Any) -> Any:
+    """(U^T U)^-1 b; b in Fortran order is overwritten."""
+    _solve_in_place(factor, b, transposed=True)
+    _solve_in_place(factor, b, transposed=False)
+    return b
+
+
+def triangular_solve(factor: Any, b: Any, *, transposed: bool = False) -> Any:
+    """U^-1 b, or U^-T b."""
+    result = b.copy(order="F")
+    _solve_in_place(factor, result, transposed=transposed)
+    return result
+
+
+def _solve_in_place(factor: Any, b: Any, *, transposed: bool) -> None:
+    n = len(factor)
+    step = 4 * PANEL
+    starts = range(0, n, step)
+    for start in starts if transposed else reversed(starts):
+        stop = min(start + step, n)
+        if transposed:
+            blas.gemm(factor[:start, start:stop].T, b[:start], b[start:stop], -1.0, 1.0)
+        else:
+            blas.gemm(factor[start:stop, stop:], b[stop:], b[start:stop], -1.0, 1.0)
+        blas.trsm(factor[start:stop, start:stop], b[start:stop], transposed=transposed)
+
+
+def symmetric_product(a: Any, diagonal: Any, b: Any) -> Any:
+    """The symmetric matrix with the strict lower triangle of ``a`` (Fortran order) and this diagonal, times b."""
+    n = len(a)
+    out = xp.zeros((n, b.shape[1]), b.dtype, order="F")
+    tile = kernel("dense", "symmetric_tile", a.dtype)
+    for start in range(0, n, PANEL):
+        stop = min(start + PANEL, n)
+        corner = xp.empty((stop - start, stop - start), a.dtype, order="F")
+        place = a[start:stop, start:stop]
+        launch(
+            tile,
+            corner.size,
+            place.data,
+            np.int64(_leading(a)),
+            diagonal[start:stop],
+            np.int64(len(corner)),
+            corner,
+        )
+        blas.gemm(corner, b[start:stop], out[start:stop], 1.0, 1.0)
+        below = a[stop:, start:stop]
+        blas.gemm(below, b[start:stop], out[stop:], 1.0, 1.0)
+        blas.gemm(below.T, b[stop:], out[start:stop], 1.0, 1.0)
+    return out
+
+
+def _leading(a: Any) -> int:
+    return max(len(a), a.strides[1] // a.dtype.itemsize)
+
+
+def eigh(a: Any) -> tuple[Any, Any]:
+    """All eigenvalues, increasing, and eigenvectors."""
+    return xp.linalg.eigh(a)
+
+
+def symmetric_eigenvalues(a: Any) -> Any:
+    """All eigenvalues, increasing."""
+    return xp.linalg.eigvalsh(a)
+
+
+def orthonormalize(a: Any, tolerance: float) -> tuple[Any, Any]:
+    """Orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `sslcore.backends.small`."""
+    return small.orthonormalize(a, tolerance, matmul, to_host)
+
+
+def pivoted_cholesky(a: Any, tolerance: float) -> tuple[Any, Any, int]:
+    """U, pivots and rank with a[pivots, pivots] = U^T U to rank r: rows whose pivot is <= tolerance are dropped.
+
+    Returns U (r, r) for the r pivots kept, and these.  Two kernels a step, and after some steps a product; nothing is
+    waited for until the rank is read.
+    """
+    a, n = a.copy(order="C"), len(a)
+    factor = xp.zeros((n, n))
+    residual = a.diagonal().copy()
+    pivots, values = xp.zeros(n, np.int64), xp.zeros(n)
+    settled = xp.full(1, -1, np.int32)
+    choose, row = kernel("dense", "choose_pivot"), kernel("dense", "pivot_row")
+    limit = np.float64(tolerance)
+    for start in range(0, n, _PIVOTS):
+        stop = min(start + _PIVOTS, n)
+        for step in range(start, stop):
+            choose((1,), (THREADS,), (residual, np.int64(n), limit, np.int64(step), pivots, values, settled))
+            launch(row, n, a, np.int64(n), np.int64(start), np.int64(step), pivots, values, factor, residual, settled)
+        done = factor[start:stop]
+        blas.gemm(done.T, done, a.T, -1.0, 1.0)
+    rank = int(settled[0])
+    rank = n if rank < 0 else rank
+    pivots = pivots[:rank]
+    return xp.asfortranarray(factor[:rank][:, pivots]), pivots, rank
+
+
+def whiten(factor: Any, values: Any) -> Any:
+    """Rows times U^-1, in place: values (n, r) in C order."""
+    rows = max(1, LARGEST // max(1, values.shape[1]))
+    for start in range(0, len(values), rows):
+        blas.trsm(factor, values[start : start + rows].T, transposed=True)
+    return values
+
+
+def add_second_moment(total: Any, rows: Any, factor: float = 1.0) -> None:
+    """Total += factor rows^T rows, upper triangle; ``total`` (r, r) float64 in Fortran order, rows in C order."""
+    if rows.dtype == np.float64:
+        blas.syrk(rows.T, total, factor, 1.0)
+    else:  # products in float32, sums over blocks in float64
+        product = xp.zeros(total.shape, rows.dtype, order="F")
+        blas.syrk(rows.T, product, 1.0, 0.0)
+        total += factor * product.astype(np.float64)
+
+
+def mirror(matrix: Any) -> None:
+    """Copy the upper triangle of a square matrix in C order onto the lower one."""
+    n = len(matrix)
+    if n:
+        side = blocks_of(n, 32)
+        kernel("dense", "mirror", matrix.dtype)((side, side), (32, 8), (matrix, np.int64(n)))

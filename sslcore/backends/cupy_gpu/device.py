@@ -1,0 +1,101 @@
+"""The GPU itself: whether there is one, its memory, and copies between it and the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import cupy as xp
+import numpy as np
+
+from ...errors import BackendError
+
+__all__ = ["free_memory", "release", "require_device", "stream", "to_host"]
+
+_OLDEST = 70
+"""Least compute capability (times 10): what CUDA 12 still compiles for with double-precision atomics."""
+
+
+def require_device() -> None:
+    """Refuse, with what to do, where no GPU can be used."""
+    advice = "use backend='numba' with NumPy arrays, or"
+    try:
+        count = xp.cuda.runtime.getDeviceCount()
+    except xp.cuda.runtime.CUDARuntimeError as error:
+        raise BackendError(
+            f"the 'cupy' backend is not available here (CuPy is installed, but finds no usable CUDA driver: {error}); "
+            f"{advice} install NVIDIA's driver (nvidia-smi tells its CUDA version) and the CuPy package of that version"
+        ) from None
+    if count == 0:
+        raise BackendError(
+            f"the 'cupy' backend is not available here (CuPy is installed, but no CUDA device is visible); {advice} "
+            f"make one visible (CUDA_VISIBLE_DEVICES)"
+        )
+    capability = int(xp.cuda.Device().compute_capability)
+    if capability < _OLDEST:
+        raise BackendError(
+            f"the 'cupy' backend is not available here (the GPU has compute capability {capability / 10:.1f}, at least "
+            f"{_OLDEST / 10:.1f} is needed, Volta or newer); {advice} choose another device (CUDA_VISIBLE_DEVICES)"
+        )
+
+
+def free_memory() -> int:
+    """Bytes that can still be allocated: what the device has left, and what CuPy's pool holds unused."""
+    return int(xp.cuda.Device().mem_info[0]) + int(xp.get_default_memory_pool().free_bytes())
+
+
+def release() -> None:
+    """Give all unused memory of CuPy's pools back, after a failure."""
+    xp.get_default_memory_pool().free_all_blocks()
+    xp.get_default_pinned_memory_pool().free_all_blocks()
+
+
+def to_host(array: Any) -> np.ndarray:
+    """``array`` as a NumPy array: waits for the device, then copies."""
+    return xp.asnumpy(array)
+
+
+def stream(blocks: Iterable[Any]) -> Iterator[Any]:
+    """Tuples of ``blocks``, the host array that is first in each on the device; others as they are.
+
+    Double buffering: while the caller works on one block, the next is read into pinned memory and copied by a stream of
+    its own.  A pinned buffer is written again only when its copy has ended, and a block is handed out behind an event
+    that makes the caller's stream wait for its copy; the caller is done with a block when it asks for the next one but
+    one, which the copying stream waits for in turn.
+    """
+    copies = xp.cuda.Stream(non_blocking=True)
+    buffers: list[Any] = [None, None]
+    copied = [xp.cuda.Event(), xp.cuda.Event()]
+    ahead: Any = None
+    for number, (block, *rest) in enumerate(blocks):
+        if not isinstance(block, np.ndarray):
+            yield (block, *rest)
+            continue
+        slot = number % 2
+        pinned = buffers[slot]
+        if pinned is None or pinned.nbytes < block.nbytes:
+            pinned = buffers[slot] = _pinned(block.nbytes)
+        else:
+            copied[slot].synchronize()
+        staged = pinned[: block.nbytes].view(block.dtype).reshape(block.shape)
+        staged[...] = block
+        device = xp.empty(block.shape, block.dtype)
+        # memory of the pool may still be in use by work that the caller has queued
+        copies.wait_event(xp.cuda.get_current_stream().record())
+        device.set(staged, stream=copies)
+        copied[slot].record(copies)
+        if ahead is not None:
+            yield _arrived(*ahead)
+        ahead = (copied[slot], device, rest)
+    if ahead is not None:
+        yield _arrived(*ahead)
+
+
+def _arrived(event: Any, device: Any, rest: list[Any]) -> tuple[Any, ...]:
+    xp.cuda.get_current_stream().wait_event(event)
+    return (device, *rest)
+
+
+def _pinned(n_bytes: int) -> np.ndarray:
+    memory = xp.cuda.alloc_pinned_memory(n_bytes)
+    return np.frombuffer(memory, np.uint8, n_bytes)

@@ -1,0 +1,59 @@
+"""One loader for all CUDA sources: compiled ahead of time if ``setup.py`` found nvcc, else by NVRTC at the first call.
+
+CuPy keeps what NVRTC made on disk, so that only the first process of a machine waits, about a second a source.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import cupy as xp
+import numpy as np
+
+from ...errors import BackendError
+from . import sources
+
+__all__ = ["blocks_of", "kernel", "launch"]
+
+THREADS = 256
+"""Threads of a block where each works for itself."""
+
+
+@functools.cache
+def kernel(source: str, name: str, dtype: Any = "float64", formula: str | None = None) -> Any:
+    """The kernel ``name`` of ``source``.cu for this dtype, with the profile ``formula`` compiled in."""
+    try:
+        return _module(source, np.dtype(dtype).name, formula).get_function(name)
+    except xp.cuda.compiler.CompileException as error:
+        raise BackendError(
+            f"the CUDA source {source}.cu could not be compiled for this GPU: {error}. Check that CuPy fits the CUDA "
+            f"version of the driver (cupy.show_config() tells both); if a kernel of your own is concerned, its formula "
+            f"must be valid C++: {formula!r}"
+        ) from None
+
+
+@functools.cache
+def _module(source: str, dtype: str, formula: str | None) -> Any:
+    prebuilt = sources.PREBUILT / sources.fatbin_name(source, dtype, formula)
+    if prebuilt.exists() and _served_by(prebuilt.parent):
+        return xp.RawModule(path=str(prebuilt))
+    return xp.RawModule(code=sources.text(source), options=sources.options(source, dtype, formula))
+
+
+def _served_by(folder: Any) -> bool:
+    """Whether the files were compiled for this device: binaries serve later devices of the same generation."""
+    device = int(xp.cuda.Device().compute_capability)
+    compiled = map(int, (folder / "architectures.txt").read_text().split())
+    return any(a // 10 == device // 10 and a <= device for a in compiled)
+
+
+def launch(function: Any, n_threads: int, *args: Any) -> None:
+    """Call a kernel in which each of ``n_threads`` threads works for itself; nothing if there are none."""
+    if n_threads:
+        function((blocks_of(n_threads, THREADS),), (THREADS,), args)
+
+
+def blocks_of(total: int, each: int) -> int:
+    """How many blocks of ``each`` cover ``total``."""
+    return -(-total // each)

@@ -1,0 +1,40 @@
+"""The CUDA sources, and what they are compiled with: for the loader, for ``setup.py`` and for the tests.
+
+Uses the standard library only, and is no part of a package when ``setup.py`` runs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+__all__ = ["ARCHITECTURES", "FOLDER", "NAMES", "PREBUILT", "fatbin_name", "options", "text"]
+
+FOLDER = Path(__file__).parent / "cuda"
+PREBUILT = Path(__file__).parent / "prebuilt"
+NAMES = ("dense", "gram", "risk", "rotate", "views")
+ARCHITECTURES = (80, 90, 100)
+"""Compute capabilities (times 10) that are compiled ahead of time, where the compiler knows them."""
+
+_REAL = {"float32": "float", "float64": "double"}
+
+
+def text(name: str) -> str:
+    """The source ``name``.cu."""
+    return (FOLDER / f"{name}.cu").read_text(encoding="utf-8")
+
+
+def options(name: str, dtype: str, formula: str | None = None) -> tuple[str, ...]:
+    """What the source is compiled with, for arrays of this dtype and the profile of a kernel."""
+    found: tuple[str, ...] = ("-std=c++17", f"-DSSL_REAL={_REAL[dtype]}")
+    if name == "views":  # the same bits as on the CPU
+        found += ("--fmad=false",)
+    if formula is not None:
+        found += (f"-DSSL_PROFILE={formula}",)
+    return found
+
+
+def fatbin_name(name: str, dtype: str, formula: str | None = None) -> str:
+    """The file compiled ahead of time: its name holds what it was made from, so that an old one is never taken."""
+    made_from = repr((text(name), options(name, dtype, formula)))
+    return f"{name}-{dtype}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}.fatbin"

@@ -1,0 +1,93 @@
+"""Views of samples on the GPU: one kernel for each kind of stage, in place over blocks of samples (views.cu)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import cupy as xp
+import numpy as np
+
+from .loader import kernel, launch
+
+__all__ = ["reference_normals", "views"]
+
+_BLOCK = 1 << 24  # coordinates made at a time: an image's affine map reads from a copy of them
+
+
+def _draws(d: int, *arguments: Any) -> int:
+    """Threads of a view where each makes one draw for up to four coordinates."""
+    return -(-d // 4)
+
+
+def _column_pairs(d: int, height: int, width: int, *arguments: Any) -> int:
+    return height * (width // 2)
+
+
+def _square(d: int, height: int, width: int, channels: int, size: int) -> int:
+    return size * size
+
+
+def _pixels(d: int, height: int, width: int, *arguments: Any) -> int:
+    return height * width
+
+
+# For each stage: the threads that a view takes, the types of its numbers, and whether it reads from a copy
+_STAGES: dict[str, tuple[Callable[..., int], tuple[type, ...], bool]] = {
+    "add_normals": (_draws, (np.float64,), False),
+    "affine": (_pixels, (np.int64, np.int64, np.int64, np.float64, np.float64, np.float64), True),
+    "erase_square": (_square, (np.int64, np.int64, np.int64, np.int64), False),
+    "flip_columns": (_column_pairs, (np.int64, np.int64, np.int64, np.int64), False),
+    "flip_signs": (_draws, (np.int64,), False),
+    "resample_signs": (_draws, (np.int64,), False),
+}
+
+
+def views(x: Any, augmentation: Any, n_views: int, seed: int, first: int, out: Any = None) -> Any:
+    """Make views (n, n_views, d) of the samples x (n, d), of float32 or float64; arguments are trusted.
+
+    ``out`` receives them, if given: C-ordered, of the type of ``x``.
+    """
+    n, d = x.shape
+    if out is None:
+        out = xp.empty((n, n_views, d), dtype=x.dtype)
+    stages = augmentation.stages()
+    step = max(1, _BLOCK // max(1, n_views * d))
+    for start in range(0, n, step):
+        block = out[start : start + step]
+        block[...] = x[start : start + step, None]
+        for place, (name, arguments) in enumerate(stages):
+            _apply(name, block, first + start, place, seed, arguments)
+    return out
+
+
+def _apply(name: str, block: Any, first: int, place: int, seed: int, arguments: tuple[Any, ...]) -> None:
+    n, m, d = block.shape
+    threads, types, copied = _STAGES[name]
+    launch(
+        kernel("views", name, block.dtype),
+        n * m * threads(d, *arguments),
+        block,
+        *((block.copy(),) if copied else ()),
+        np.int64(n * m),
+        np.int64(d),
+        np.int64(m),
+        np.uint64(first),
+        np.uint32(place),
+        np.uint32(seed & 0xFFFFFFFF),
+        np.uint32(seed >> 32),
+        *(kind(value) for kind, value in zip(types, arguments, strict=True)),
+    )
+
+
+_REFERENCE_SEED = 0x5353_4C43_4F52_4531  # "SSLCORE1"
+
+
+def reference_normals(n: int, columns: int, stream: int) -> Any:
+    """Return standard normals (n, columns) in float64, the same in every run and on every backend: start vectors.
+
+    Row i does not depend on n; ``stream`` in [0, 2^24) selects independent tables.
+    """
+    z = xp.zeros((n, 1, columns))
+    _apply("add_normals", z, stream << 32, 0, _REFERENCE_SEED, (1.0,))
+    return z.reshape(n, columns)

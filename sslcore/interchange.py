@@ -1,0 +1,155 @@
+"""Arrays of any library at the public edge: the same kind comes out that went in.
+
+NumPy's and CuPy's arrays are what the library computes with.  Everything else that speaks DLPack (PyTorch, JAX,
+TensorFlow) or ``__cuda_array_interface__`` is viewed as one of the two, without a copy where its memory allows, and
+results are handed back in the same way.  ``backend="cupy"`` with NumPy arrays is the one crossing that can be asked
+for: the work is done on the device, and the results come back as NumPy arrays.
+
+A GPU that runs out of memory is handled here too: everything that the failed call held is given back.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from .backends import device_of, get_backend
+from .errors import BackendError
+
+__all__ = ["Home", "as_native", "gives_memory_back", "home_of", "same_kind"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Home:
+    """Where results go back to: the library whose arrays came in."""
+
+    def __init__(self, library: str, convert: Callable[[Any], Any] | None) -> None:
+        self.library, self._convert = library, convert
+
+    def bring(self, result: Any) -> Any:
+        """``result`` with every array in it as one of the library's own."""
+        if self._convert is None:
+            return result
+        if isinstance(result, tuple):
+            return tuple(map(self.bring, result))
+        return self._convert(result) if isinstance(result, np.ndarray) or device_of(result) == "cupy" else result
+
+
+_NATIVE = Home("native", None)
+
+
+def is_foreign(value: Any) -> bool:
+    """Whether ``value`` is an array of a library other than NumPy and CuPy."""
+    kind = type(value)
+    if kind is np.ndarray or kind in (float, int, list, tuple, str, type(None)):
+        return False
+    if isinstance(value, np.ndarray | np.generic) or device_of(value) == "cupy":
+        return False
+    return hasattr(kind, "__dlpack__") or hasattr(kind, "__cuda_array_interface__")
+
+
+def as_native(value: Any, name: str = "an array", backend: str | None = None) -> Any:
+    """``value`` as an array of NumPy or CuPy if it is of another library, or if ``backend`` asks for the crossing."""
+    if is_foreign(value):
+        value = _view(value, name)
+    if backend == "cupy" and device_of(value) != "cupy" and value is not None:
+        return get_backend(backend="cupy").xp.asarray(np.asarray(value))
+    return value
+
+
+def home_of(value: Any, backend: str | None = None) -> Home:
+    """Where the results of a call with the argument ``value`` go."""
+    if is_foreign(value):
+        library = type(value).__module__.split(".")[0]
+        module = value.__array_namespace__() if hasattr(value, "__array_namespace__") else sys.modules.get(library)
+        importer = getattr(module, "from_dlpack", None)
+        return Home(library, importer) if importer is not None else _NATIVE
+    if backend == "cupy" and device_of(value) != "cupy":
+        return Home("numpy", get_backend(backend="cupy").to_host)
+    return _NATIVE
+
+
+def _view(value: Any, name: str) -> Any:
+    kind = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
+    try:
+        if not hasattr(value, "__dlpack_device__") or int(value.__dlpack_device__()[0]) in _CUDA:
+            xp = get_backend(backend="cupy").xp
+            return xp.from_dlpack(value) if hasattr(value, "__dlpack__") else xp.asarray(value)
+        return np.from_dlpack(value)
+    except BackendError:
+        raise
+    except (BufferError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise TypeError(
+            f"{name} is a {kind} whose memory cannot be shared: {str(error).rstrip('.')}; hand over a dense array of "
+            f"real numbers on the CPU or on a CUDA device (for PyTorch, tensor.detach())"
+        ) from None
+
+
+_CUDA = (2, 13)  # DLPack's numbers for CUDA memory and managed CUDA memory
+
+
+def same_kind(*names: str) -> Callable[[F], F]:
+    """Decorate a public function whose parameters ``names`` are arrays, the first of them always given.
+
+    A ``backend`` among its parameters may ask for the crossing of NumPy arrays to the device.
+    """
+
+    def decorate(function: F) -> F:
+        parameters = list(inspect.signature(function).parameters)
+        places = {name: parameters.index(name) for name in names}
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            backend = kwargs.get("backend")
+            home = _NATIVE
+            if backend == "cupy" or any(map(is_foreign, args)) or (kwargs and any(map(is_foreign, kwargs.values()))):
+                values = list(args)
+                for name, place in places.items():
+                    if place < len(values):
+                        home = home_of(values[place], backend) if name == names[0] else home
+                        values[place] = as_native(values[place], name, backend)
+                    elif name in kwargs:
+                        home = home_of(kwargs[name], backend) if name == names[0] else home
+                        kwargs[name] = as_native(kwargs[name], name, backend)
+                args = tuple(values)
+            return home.bring(_guarded(function, args, kwargs))
+
+        return cast(F, call)
+
+    return decorate
+
+
+def gives_memory_back(function: F) -> F:
+    """Decorate a public function that brings its arrays over by itself, by blocks."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return _guarded(function, args, kwargs)
+
+    return cast(F, call)
+
+
+def _guarded(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``function(*args, **kwargs)``; if the device has too little memory, what the call held is freed first."""
+    try:
+        return function(*args, **kwargs)
+    except MemoryError as error:
+        if device_of(error) != "cupy":
+            raise
+        message = str(error)
+        traceback.clear_frames(error.__traceback__)  # they keep the arrays of the failed call alive
+        error.__traceback__ = None
+    gc.collect()
+    get_backend(backend="cupy").release()
+    raise MemoryError(
+        f"the GPU ran out of memory ({message.rstrip('.')}); what the call held has been given back. Use memory= to be "
+        f"told beforehand, smaller data, features in place of an exact kernel, or free other arrays on the device"
+    )
