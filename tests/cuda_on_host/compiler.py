@@ -64,7 +64,7 @@ class Entry:
 
 
 class _Row(ctypes.Structure):
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("name", ctypes.c_char_p),
         ("call", ctypes.c_void_p),
         ("signature", ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_uint)),
@@ -93,7 +93,13 @@ class Library:
         ]
         if checked:
             self.check_region = self._handle.cuda_host_check_region
-            self.check_region.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint, ctypes.c_int, ctypes.c_char_p]
+            self.check_region.argtypes = [
+                ctypes.c_void_p,
+                ctypes.c_uint64,
+                ctypes.c_uint,
+                ctypes.c_int,
+                ctypes.c_char_p,
+            ]
             self.check_clear = self._handle.cuda_host_check_clear
             self.failure_address = self._handle.cuda_host_failure_address
             self.failure_address.restype = ctypes.c_uint64
@@ -114,7 +120,9 @@ class Library:
         tool = shutil.which("addr2line")
         if not tool or not address:
             return ""
-        shown = subprocess.run([tool, "-e", str(self.path), hex(address)], capture_output=True, text=True).stdout.strip()
+        shown = subprocess.run(
+            [tool, "-e", str(self.path), hex(address)], capture_output=True, text=True
+        ).stdout.strip()
         return "" if shown.startswith("??") else shown.rpartition("/")[2].split(" ")[0]
 
 
@@ -237,7 +245,9 @@ def _definitions(source: str) -> list[_Definition]:
                 name = word[1]
         before = bare[: match.start()]
         template = re.search(r"template\s*<([^{};]*)>\s*(?:static\s+)?$", before)
-        if template is not None and set(re.findall(r"(\w+)\s*(?:,|=|$)", template[1])) & set(re.findall(r"\w+", bounds)):
+        if template is not None and set(re.findall(r"(\w+)\s*(?:,|=|$)", template[1])) & set(
+            re.findall(r"\w+", bounds)
+        ):
             bounds = "1024"
         plain = bool(re.search(r'extern\s+"\s*"\s*$', before)) or any(a < match.start() < b for a, b in inside)
         found.append(_Definition(name, plain and template is None, bounds))

@@ -150,7 +150,9 @@ class RawKernel:
         block_shape = _shape(block, "block", _BLOCK, self.name)
         threads = block_shape[0] * block_shape[1] * block_shape[2]
         if threads > entry.most_threads:
-            raise ValueError(f"{self.name}: a block has at most {entry.most_threads} threads, found {block} ({threads})")
+            raise ValueError(
+                f"{self.name}: a block has at most {entry.most_threads} threads, found {block} ({threads})"
+            )
         if not 0 <= operator.index(shared_mem) <= self.max_dynamic_shared_size_bytes:
             raise ValueError(
                 f"{self.name}: {shared_mem} bytes of dynamic shared memory, of at most "
@@ -190,7 +192,9 @@ class RawKernel:
                     f"larger tiles are dynamic shared memory"
                 )
             if shared.value + shared_mem > max(chosen.static_shared, self._most_dynamic or 0):
-                raise ValueError(f"{self.name}: {shared.value} bytes of static and {shared_mem} of dynamic shared memory")
+                raise ValueError(
+                    f"{self.name}: {shared.value} bytes of static and {shared_mem} of dynamic shared memory"
+                )
 
 
 def _shape(sizes: Any, what: str, limits: tuple[int, ...], name: str) -> tuple[int, int, int]:
@@ -248,7 +252,9 @@ def _argument(value: Any, parameter: Parameter, name: str) -> Any:
     code = parameter.code
     if code == "struct" or parameter.size != np.dtype(code).itemsize:
         if value.dtype.itemsize != parameter.size:
-            raise TypeError(f"{name}: the kernel takes {parameter.size} bytes, found {value.dtype.itemsize} ({value.dtype})")
+            raise TypeError(
+                f"{name}: the kernel takes {parameter.size} bytes, found {value.dtype.itemsize} ({value.dtype})"
+            )
     elif value.dtype != np.dtype(code):
         raise TypeError(f"{name}: the kernel takes a {wanted}, found {value.dtype} {value!r}")
     aligned = np.zeros(parameter.size + 64, np.uint8)

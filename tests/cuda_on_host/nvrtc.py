@@ -118,7 +118,11 @@ def compile_source(
         compiled = Compiled(_text("CUBIN", program), _kernels(log), log)
     finally:
         _call("nvrtcDestroyProgram", ctypes.byref(program))
-    warnings = [line for line in log.splitlines() if re.search(r"\bwarning\b", line, re.IGNORECASE) and "spill" not in line.lower()]
+    warnings = [
+        line
+        for line in log.splitlines()
+        if re.search(r"\bwarning\b", line, re.IGNORECASE) and "spill" not in line.lower()
+    ]
     if warnings:
         raise NvrtcError(f"{name} for {architecture} compiles with warnings:\n{log}")
     spilled = [k for k in compiled.kernels if k.spilled_bytes]

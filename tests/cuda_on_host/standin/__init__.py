@@ -83,7 +83,9 @@ def modules() -> dict[str, ModuleType]:
         set_allocator=lambda allocator=None: None,
     )
     module("cupy.cuda.device", Device=cuda.Device, get_cublas_handle=lambda: 1, get_cusolver_handle=lambda: 1)
-    module("cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError, MemoryPointer=MemoryPointer, MemoryPool=cuda.MemoryPool)
+    module(
+        "cupy.cuda.memory", OutOfMemoryError=OutOfMemoryError, MemoryPointer=MemoryPointer, MemoryPool=cuda.MemoryPool
+    )
     module("cupy.cuda.stream", Stream=cuda.Stream, Event=cuda.Event, get_current_stream=cuda.get_current_stream)
     module(
         "cupy.cuda.runtime",

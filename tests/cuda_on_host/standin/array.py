@@ -116,7 +116,9 @@ class ndarray:
     __array_priority__ = 100
     __hash__ = None  # type: ignore[assignment]
 
-    def __init__(self, shape: Any, dtype: Any = float, memptr: Any = None, strides: Any = None, order: str = "C") -> None:
+    def __init__(
+        self, shape: Any, dtype: Any = float, memptr: Any = None, strides: Any = None, order: str = "C"
+    ) -> None:
         self._base: Any = None
         if memptr is None:
             if strides is not None:
@@ -132,7 +134,9 @@ class ndarray:
         low = memptr.ptr + sum(min(0, (n - 1) * s) for n, s in zip(shape, strides, strict=True))
         high = memptr.ptr + sum(max(0, (n - 1) * s) for n, s in zip(shape, strides, strict=True)) + dtype.itemsize
         if 0 not in shape and not (start <= low and high <= stop):
-            raise ValueError(f"an array of shape {shape} and strides {strides} exceeds the memory that its pointer belongs to")
+            raise ValueError(
+                f"an array of shape {shape} and strides {strides} exceeds the memory that its pointer belongs to"
+            )
         span = (ctypes.c_uint8 * max(0, stop - memptr.ptr)).from_address(memptr.ptr)
         span._owner = memptr._host  # type: ignore[attr-defined]
         self._host = np.ndarray(shape, dtype, buffer=span, strides=strides)
@@ -249,7 +253,9 @@ class ndarray:
         return on_device(self._host)
 
     # ------------------------------------------------------------ the way to the host
-    def get(self, stream: Any = None, order: str = "C", out: np.ndarray | None = None, blocking: bool = True) -> np.ndarray:
+    def get(
+        self, stream: Any = None, order: str = "C", out: np.ndarray | None = None, blocking: bool = True
+    ) -> np.ndarray:
         """A copy on the host."""
         from .cuda import settle_streams
 
@@ -301,7 +307,9 @@ class ndarray:
 
     def __bool__(self) -> bool:
         if self.size != 1:
-            raise ValueError("The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()")
+            raise ValueError(
+                "The truth value of an array with more than one element is ambiguous. Use a.any() or a.all()"
+            )
         return bool(self.get())
 
     def __int__(self) -> int:
@@ -323,7 +331,9 @@ class ndarray:
         return format(self.get(), format_spec)
 
     # ------------------------------------------------------------ shape and copies
-    def astype(self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True) -> ndarray:
+    def astype(
+        self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
+    ) -> ndarray:
         """With another type of elements."""
         if casting is not None:
             raise TypeError("casting is not supported yet")
@@ -500,8 +510,14 @@ def _method(name: str, text: str) -> Any:
             raise TypeError("an integer is required")
         if name in ("argmax", "argmin") and given.pop("dtype", None) is not None:
             raise NotImplementedError("dtype of argmax")
-        result = getattr(self._host, name)(**given) if name not in ("take", "repeat", "swapaxes", "dot", "clip") else getattr(np, name)(
-            self._host, *(given.pop(k) for k in list(given) if k in ("indices", "repeats", "axis1", "axis2", "b")), **given
+        result = (
+            getattr(self._host, name)(**given)
+            if name not in ("take", "repeat", "swapaxes", "dot", "clip")
+            else getattr(np, name)(
+                self._host,
+                *(given.pop(k) for k in list(given) if k in ("indices", "repeats", "axis1", "axis2", "b")),
+                **given,
+            )
         )
         return out if out is not None else wrap(result)
 

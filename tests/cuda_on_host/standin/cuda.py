@@ -117,7 +117,9 @@ class Stream:
     null: Stream
     ptds: Stream
 
-    def __init__(self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: Any = None) -> None:
+    def __init__(
+        self, null: bool = False, non_blocking: bool = False, ptds: bool = False, priority: Any = None
+    ) -> None:
         self._null = null or ptds
         self.non_blocking, self.priority, self.device_id = non_blocking, priority, 0
         self.ptr = 0 if null else id(self)

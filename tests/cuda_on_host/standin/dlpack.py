@@ -11,11 +11,11 @@ __all__ = ["from_device", "on_device"]
 
 
 class _Device(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_int32), ("id", ctypes.c_int32)]  # noqa: RUF012
+    _fields_ = [("type", ctypes.c_int32), ("id", ctypes.c_int32)]
 
 
 class _Tensor(ctypes.Structure):  # the start of DLManagedTensor
-    _fields_ = [("data", ctypes.c_void_p), ("device", _Device)]  # noqa: RUF012
+    _fields_ = [("data", ctypes.c_void_p), ("device", _Device)]
 
 
 _pointer = ctypes.pythonapi.PyCapsule_GetPointer

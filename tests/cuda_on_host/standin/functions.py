@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import counters, ndarray, poisoned, unwrap, wrap
+from .array import counters, ndarray, unwrap, wrap
 from .memory import the_memory
 from .names import FUNCTIONS, LINALG, UFUNCS, signature
 
@@ -51,7 +51,14 @@ UFUNC_TABLE = {name: _ufunc(name) for name in UFUNCS}
 
 
 def array(
-    obj: Any, dtype: Any = None, copy: bool | None = True, order: str = "K", subok: bool = False, ndmin: int = 0, *, blocking: bool = False
+    obj: Any,
+    dtype: Any = None,
+    copy: bool | None = True,
+    order: str = "K",
+    subok: bool = False,
+    ndmin: int = 0,
+    *,
+    blocking: bool = False,
 ) -> ndarray:
     """From anything: what lies on the host is sent over."""
     if subok:
@@ -173,7 +180,9 @@ def _ones_like(a: Any, dtype: Any = None, order: str = "K", subok: Any = None, s
     return _like("ones_like", 1)(a, dtype, order, subok, shape)
 
 
-def _full_like(a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: Any = None, shape: Any = None) -> ndarray:
+def _full_like(
+    a: Any, fill_value: Any, dtype: Any = None, order: str = "K", subok: Any = None, shape: Any = None
+) -> ndarray:
     return _like("full_like", fill_value)(a, dtype, order, subok, shape, fill_value)
 
 
@@ -198,7 +207,9 @@ def _vstack(tup: Any, *, dtype: Any = None, casting: str = "same_kind") -> Any:
     return wrap(np.ascontiguousarray(np.vstack([_device("vstack", a) for a in tup], dtype=dtype, casting=casting)))  # type: ignore[call-overload]
 
 
-def _matmul(*args: Any, out: Any = None, dtype: Any = None, casting: str = "same_kind", order: str = "K", **others: Any) -> Any:
+def _matmul(
+    *args: Any, out: Any = None, dtype: Any = None, casting: str = "same_kind", order: str = "K", **others: Any
+) -> Any:
     if others:
         raise NotImplementedError(f"matmul with {sorted(others)}")
     a, b, *rest = args
@@ -261,7 +272,9 @@ def _from_dlpack(x: Any, /, *, device: Any = None, copy: Any = None) -> ndarray:
     from .dlpack import from_device
 
     if int(x.__dlpack_device__()[0]) not in (2, 13):
-        raise TypeError("CPU arrays cannot be directly imported to CuPy. Use `cupy.array(numpy.from_dlpack(input))` instead.")
+        raise TypeError(
+            "CPU arrays cannot be directly imported to CuPy. Use `cupy.array(numpy.from_dlpack(input))` instead."
+        )
     return wrap(from_device(x))
 
 
@@ -289,7 +302,16 @@ def _plain(name: str, module: Any = np, text: str = "") -> Callable[..., Any]:
     """NumPy's function of the same name, with CuPy's signature: its first argument is an array of the device."""
     wanted = signature(text or FUNCTIONS[name])
     first = next(iter(wanted.parameters))
-    creates = name in ("arange", "linspace", "eye", "identity", "tri", "tril_indices", "triu_indices", "broadcast_arrays")
+    creates = name in (
+        "arange",
+        "linspace",
+        "eye",
+        "identity",
+        "tri",
+        "tril_indices",
+        "triu_indices",
+        "broadcast_arrays",
+    )
     operation = getattr(module, name)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -299,7 +321,9 @@ def _plain(name: str, module: Any = np, text: str = "") -> Callable[..., Any]:
         out = bound.get("out")
         positional = unwrap(bound.pop(first)) if first not in ("args", "arys") else None
         given = {k: unwrap(v) for k, v in bound.items() if v is not wanted.parameters[k].default}
-        result = operation(*map(unwrap, args)) if positional is None else operation(positional, **_numpy_names(name, given))
+        result = (
+            operation(*map(unwrap, args)) if positional is None else operation(positional, **_numpy_names(name, given))
+        )
         return out if out is not None else wrap(result)
 
     call.__name__, call.__signature__ = name, wanted  # type: ignore[attr-defined]

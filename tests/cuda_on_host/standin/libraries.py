@@ -63,13 +63,20 @@ def _gemm(dtype: Any) -> Any:
              beta: int, C: int, ldc: int) -> None:  # fmt: skip
         a = _matrix(A, *((m, k) if transa == _N else (k, m)), lda, dtype)
         b = _matrix(B, *((k, n) if transb == _N else (n, k)), ldb, dtype)
-        _update(_matrix(C, m, n, ldc, dtype), _turned(a, transa) @ _turned(b, transb), _scalar(alpha, dtype), _scalar(beta, dtype))
+        _update(
+            _matrix(C, m, n, ldc, dtype),
+            _turned(a, transa) @ _turned(b, transb),
+            _scalar(alpha, dtype),
+            _scalar(beta, dtype),
+        )
 
     return gemm
 
 
 def _syrk(dtype: Any) -> Any:
-    def syrk(handle: int, uplo: int, trans: int, n: int, k: int, alpha: int, A: int, lda: int, beta: int, C: int, ldc: int) -> None:
+    def syrk(
+        handle: int, uplo: int, trans: int, n: int, k: int, alpha: int, A: int, lda: int, beta: int, C: int, ldc: int
+    ) -> None:
         a = _turned(_matrix(A, *((n, k) if trans == _N else (k, n)), lda, dtype), trans)
         mask = _triangle(np.ones((n, n), bool), uplo)
         _update(_matrix(C, n, n, ldc, dtype), a @ a.T, _scalar(alpha, dtype), _scalar(beta, dtype), mask)
@@ -82,7 +89,9 @@ def _symm(dtype: Any) -> Any:
              ldc: int) -> None:  # fmt: skip
         order = m if side == _LEFT else n
         a, b = _symmetric(_matrix(A, order, order, lda, dtype), uplo), _matrix(B, m, n, ldb, dtype)
-        _update(_matrix(C, m, n, ldc, dtype), a @ b if side == _LEFT else b @ a, _scalar(alpha, dtype), _scalar(beta, dtype))
+        _update(
+            _matrix(C, m, n, ldc, dtype), a @ b if side == _LEFT else b @ a, _scalar(alpha, dtype), _scalar(beta, dtype)
+        )
 
     return symm
 
@@ -94,7 +103,9 @@ def _trsm(dtype: Any) -> Any:
         a, b = _matrix(Aptr, order, order, lda, dtype), _matrix(Bptr, m, n, ldb, dtype)
         if 0 in b.shape:
             return
-        function = sl.blas.dtrsm if np.dtype(dtype) == np.float64 else sl.blas.strsm  # divides by zero, as a device does
+        function = (
+            sl.blas.dtrsm if np.dtype(dtype) == np.float64 else sl.blas.strsm
+        )  # divides by zero, as a device does
         options = {"side": side, "lower": int(uplo == _LOWER), "trans_a": int(trans != _N), "diag": diag}
         b[...] = function(_scalar(alpha, dtype), np.asfortranarray(a), np.asfortranarray(b), **options)
 
@@ -156,10 +167,16 @@ def _silent(function: Any) -> Any:
 
 for _letter, _dtype in (("s", np.float32), ("d", np.float64)):
     CUBLAS |= {
-        f"{_letter}{_name}": _silent(_make(_dtype))
-        for _name, _make in (("gemm", _gemm), ("syrk", _syrk), ("symm", _symm), ("trsm", _trsm))
+        f"{_letter}gemm": _silent(_gemm(_dtype)),
+        f"{_letter}syrk": _silent(_syrk(_dtype)),
+        f"{_letter}symm": _silent(_symm(_dtype)),
+        f"{_letter}trsm": _trsm(_dtype),
     }
-    CUSOLVER |= {f"{_letter}potrf": _potrf(_dtype), f"{_letter}potrf_bufferSize": _potrf_size, f"{_letter}potrs": _potrs(_dtype)}
+    CUSOLVER |= {
+        f"{_letter}potrf": _potrf(_dtype),
+        f"{_letter}potrf_bufferSize": _potrf_size,
+        f"{_letter}potrs": _potrs(_dtype),
+    }
 
 
 # ---------------------------------------------------------------- cupy.cublas and cupyx
@@ -169,16 +186,22 @@ def _code(trans: Any) -> int:
     return {"N": _N, "T": _T, "H": _C, "C": _C, False: _N, True: _T, 0: _N, 1: _T, 2: _C}[trans]
 
 
-def _high_gemm(transa: Any, transb: Any, a: ndarray, b: ndarray, out: Any = None, alpha: float = 1.0, beta: float = 0.0) -> ndarray:
+def _high_gemm(
+    transa: Any, transb: Any, a: ndarray, b: ndarray, out: Any = None, alpha: float = 1.0, beta: float = 0.0
+) -> ndarray:
     if out is None:
         beta = 0.0
-        out = ndarray((_turned(a._host, _code(transa)).shape[0], _turned(b._host, _code(transb)).shape[1]), a.dtype, order="F")
+        out = ndarray(
+            (_turned(a._host, _code(transa)).shape[0], _turned(b._host, _code(transb)).shape[1]), a.dtype, order="F"
+        )
     kind = a.dtype.type
     _update(out._host, _turned(a._host, _code(transa)) @ _turned(b._host, _code(transb)), kind(alpha), kind(beta))
     return out
 
 
-def _high_syrk(trans: Any, a: ndarray, out: Any = None, alpha: float = 1.0, beta: float = 0.0, lower: bool = False) -> ndarray:
+def _high_syrk(
+    trans: Any, a: ndarray, out: Any = None, alpha: float = 1.0, beta: float = 0.0, lower: bool = False
+) -> ndarray:
     t = _turned(a._host, _code(trans))
     if out is None:
         beta, out = 0.0, wrap(np.zeros((len(t), len(t)), a.dtype, order="F"))
@@ -192,21 +215,36 @@ HIGH_CUBLAS: dict[str, Any] = {"gemm": _high_gemm, "syrk": _high_syrk}
 
 
 def _solve_triangular(
-    a: ndarray, b: ndarray, trans: Any = 0, lower: bool = False, unit_diagonal: bool = False, overwrite_b: bool = False, check_finite: bool = False
+    a: ndarray,
+    b: ndarray,
+    trans: Any = 0,
+    lower: bool = False,
+    unit_diagonal: bool = False,
+    overwrite_b: bool = False,
+    check_finite: bool = False,
 ) -> ndarray:
     for value in (a, b):
         if not isinstance(value, ndarray):
             raise TypeError(f"expected an array of the device, found {type(value)}")
     return wrap(
         np.asfortranarray(
-            sl.solve_triangular(a._host, b._host, trans=_code(trans), lower=lower, unit_diagonal=unit_diagonal, check_finite=check_finite)
+            sl.solve_triangular(
+                a._host,
+                b._host,
+                trans=_code(trans),
+                lower=lower,
+                unit_diagonal=unit_diagonal,
+                check_finite=check_finite,
+            )
         )
     )
 
 
 def _empty_pinned(shape: Any, dtype: Any = float, order: str = "C") -> np.ndarray:
     count = int(np.prod(shape))
-    return np.frombuffer(alloc_pinned_memory(count * np.dtype(dtype).itemsize), dtype, count).reshape(shape, order=order)  # type: ignore[call-overload]
+    return np.frombuffer(alloc_pinned_memory(count * np.dtype(dtype).itemsize), dtype, count).reshape(
+        shape, order=order
+    )  # type: ignore[call-overload]
 
 
 CUPYX: dict[str, Any] = {"empty_pinned": _empty_pinned}
