@@ -21,18 +21,30 @@ BENCHMARKS = {  # name: module and function
     "import": ("small", "run_import"),
     "views": ("views", "run"),
 }
+ON_A_GPU = {
+    "gpu_gram": ("gpu", "run_gram"),
+    "gpu_exact": ("gpu", "run_exact"),
+    "gpu_features": ("gpu", "run_features"),
+    "gpu_risk": ("gpu", "run_risk"),
+}
 
 
 def main() -> None:
     """Parse the command line and run."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}; default: all")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="name",
+        help=f"of {', '.join(BENCHMARKS)} (default: all of these), or of {', '.join(ON_A_GPU)}",
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, few runs: a test of the benchmarks")
     parser.add_argument("--output", type=Path, help="JSON file; default: bench/results/<names, or all>.json")
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in BENCHMARKS]
+    every = BENCHMARKS | ON_A_GPU
+    unknown = [name for name in arguments.names if name not in every]
     if unknown:
-        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+        parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(every)}")
     names = arguments.names or list(BENCHMARKS)
     described = machine()
     print(json.dumps(described, indent=1))
@@ -40,7 +52,7 @@ def main() -> None:
         print("WARNING: the machine is busy; times below are those of a busy machine")
     results, rows = [], []
     for name in names:
-        module, function = BENCHMARKS[name]
+        module, function = every[name]
         print(f"{name}", flush=True)
         started = time.perf_counter()
         result = getattr(importlib.import_module(f"bench.{module}"), function)(quick=arguments.quick)

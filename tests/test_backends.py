@@ -951,3 +951,16 @@ def test_kernels_of_ones_own_run_on_the_device(cp):
         for dtype in (np.float64, np.float32):
             found = cp.asnumpy(k(cp.asarray(x.astype(dtype))))
             assert_close(found, k(x.astype(dtype)), tol=TOLERANCE[np.dtype(dtype)])
+
+
+# ---------------------------------------------------------------- benchmarks and builds
+
+
+@pytest.mark.parametrize("name", ["run_gram", "run_exact", "run_features", "run_risk"])
+def test_benchmarks_of_the_gpu_run_at_tiny_sizes(cp, name):
+    """They check their results; what they time on the host means nothing."""
+    import bench.gpu
+
+    result = getattr(bench.gpu, name)(quick=True)
+    assert result["rows"]
+    assert result["device"]["device"] == "the stand-in"
