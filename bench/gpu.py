@@ -314,7 +314,7 @@ def run_risk(quick: bool = False) -> dict[str, Any]:
             },
         }
         times = measure(tasks, 1 if quick else 5)
-        # read for the sums and for the gradient, which is written; a triangle of z^T z, and z times a matrix, in float64
+        # read for the sums and for the gradient, which is written; a triangle of z^T z and z times a matrix, float64
         least = bound(times, np.float64, 3.0 * large.nbytes, 3.0 * n * m * k * k)
         for name in ("biased", "unbiased"):
             shares.append(least / times[name].best)
