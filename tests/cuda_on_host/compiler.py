@@ -305,7 +305,7 @@ def _support(name: str) -> tuple[Path, str]:
 def compile_library(
     source: str, options: tuple[str, ...] = (), names: tuple[str, ...] | None = None, checked: bool = False
 ) -> Library:
-    """The library of a source: kernels ``extern "C"`` by their names, instances of templates as asked for by ``names``."""
+    """The library of a source: kernels ``extern "C"`` by their names, instances of templates as asked by ``names``."""
     definitions = _definitions(source)
     by_name = {d.name: d for d in definitions}
     wanted = [(d.name, d) for d in definitions if d.plain]

@@ -15,6 +15,8 @@ import numpy as np
 
 from . import settings
 from .compiler import Entry, Library, Parameter, compile_library
+from .standin.array import counters, ndarray
+from .standin.cuda import CUDADriverError
 from .standin.memory import MemoryPointer, extent
 
 __all__ = ["KernelError", "RawKernel", "RawModule"]
@@ -70,8 +72,6 @@ class RawModule:
             raise TypeError(f"Argument 'name' has incorrect type (expected str, got {type(name).__name__})")
         library = self.library(settings.current().checked)
         if name not in library.entries:
-            from .standin.cuda import CUDADriverError
-
             raise CUDADriverError(500, f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
         return RawKernel._of(self, name)
 
@@ -118,8 +118,6 @@ class RawKernel:
     @max_dynamic_shared_size_bytes.setter
     def max_dynamic_shared_size_bytes(self, size: int) -> None:
         if not 0 <= operator.index(size) <= settings.current().dynamic_shared - self._seen_static:
-            from .standin.cuda import CUDADriverError
-
             raise CUDADriverError(1, f"CUDA_ERROR_INVALID_VALUE: {size} bytes of dynamic shared memory for {self.name}")
         self._most_dynamic = operator.index(size)
 
@@ -165,6 +163,7 @@ class RawKernel:
                 _argument(a, p, f"argument {i} of {self.name}")
                 for i, (a, p) in enumerate(zip(args, entry.parameters, strict=True))
             ]
+            counters.launches += 1
             with _Memory(library, entry.parameters, values) as memory:
                 slots = [np.array([v.address], np.uint64) if isinstance(v, _Pointer) else v for v in memory.values]
                 table = (ctypes.c_void_p * max(1, len(slots)))(*(s.ctypes.data for s in slots))
@@ -215,8 +214,6 @@ class _Pointer:
 
 
 def _argument(value: Any, parameter: Parameter, name: str) -> Any:
-    from .standin.array import ndarray
-
     wanted = f"{parameter.code}{' pointer' if parameter.pointer else ''}"
     if isinstance(value, np.ndarray) and (parameter.pointer or value.size != 1):
         raise TypeError(f"{name}: a NumPy array of the host (shape {value.shape}); pass an array of the device")
@@ -246,8 +243,8 @@ def _argument(value: Any, parameter: Parameter, name: str) -> Any:
         raise TypeError(f"{name}: the kernel takes a value ({wanted}), found an array of the device")
     if not isinstance(value, np.generic | np.ndarray):
         raise TypeError(
-            f"{name}: the kernel takes a value ({wanted}), found an untyped {type(value).__name__} {value!r}; its width is a "
-            f"guess, pass np.dtype({parameter.code!r}).type(value)"
+            f"{name}: the kernel takes a value ({wanted}), found an untyped {type(value).__name__} {value!r}; its "
+            f"width is a guess, pass np.dtype({parameter.code!r}).type(value)"
         )
     code = parameter.code
     if code == "struct" or parameter.size != np.dtype(code).itemsize:

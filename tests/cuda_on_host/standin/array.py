@@ -150,11 +150,9 @@ class ndarray:
 
     @shape.setter
     def shape(self, shape: Any) -> None:
-        changed = self._host.view()
-        try:
-            changed = changed.reshape(shape, copy=False)
-        except ValueError:
-            raise AttributeError("incompatible shape for a non-contiguous array") from None
+        changed = self._host.reshape(shape)
+        if changed.size and not np.may_share_memory(changed, self._host):
+            raise AttributeError("incompatible shape for a non-contiguous array")
         self._host = changed
 
     @property
@@ -367,7 +365,9 @@ class ndarray:
 
     def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> ndarray:
         """With other axes."""
-        return wrap(self._host.reshape(*shape, order=order, copy=copy))  # type: ignore[arg-type,call-overload]
+        if copy is not None:
+            raise NotImplementedError("reshape with copy")
+        return wrap(self._host.reshape(*shape, order=order))  # type: ignore[call-overload]
 
     def transpose(self, *axes: Any) -> ndarray:
         """Axes in another order."""
@@ -510,21 +510,21 @@ def _method(name: str, text: str) -> Any:
             raise TypeError("an integer is required")
         if name in ("argmax", "argmin") and given.pop("dtype", None) is not None:
             raise NotImplementedError("dtype of argmax")
-        result = (
-            getattr(self._host, name)(**given)
-            if name not in ("take", "repeat", "swapaxes", "dot", "clip")
-            else getattr(np, name)(
-                self._host,
-                *(given.pop(k) for k in list(given) if k in ("indices", "repeats", "axis1", "axis2", "b")),
-                **given,
-            )
-        )
+        if name == "clip":
+            result = self._host.clip(given.get("min"), given.get("max"), out=given.get("out"))
+        elif name == "conj":
+            result = self._host.conj()
+        else:
+            # CuPy takes by name what NumPy takes by position only
+            places = [given.pop(key) for key in _POSITIONAL.get(name, ())]
+            result = getattr(self._host, name)(*places, **given)
         return out if out is not None else wrap(result)
 
     method.__name__, method.__signature__ = name, wanted  # type: ignore[attr-defined]
     return method
 
 
+_POSITIONAL = {"swapaxes": ("axis1", "axis2"), "take": ("indices",), "repeat": ("repeats",), "dot": ("b",)}
 _IN_PLACE = {
     "add": np.add,
     "sub": np.subtract,

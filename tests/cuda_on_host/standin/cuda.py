@@ -109,8 +109,8 @@ class Device:
 class Stream:
     """`cupy.cuda.Stream`.
 
-    Work on the null stream is done at once.  Copies on other streams wait until somebody waits for them: what is read too
-    early is not there yet, and a buffer that is written too early spoils what was to be copied.
+    Work on the null stream is done at once.  Copies on other streams wait until somebody waits for them: what is read
+    too early is not there yet, and a buffer that is written too early spoils what was to be copied.
     """
 
     __module__ = "cupy.cuda.stream"

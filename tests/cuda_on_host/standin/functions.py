@@ -294,24 +294,20 @@ def _copy(a: Any, order: str = "K") -> ndarray:
     return wrap(_device("copy", a).copy(order))
 
 
-def _reshape(a: Any, /, shape: Any = None, order: str = "C", *, newshape: Any = None, copy: Any = None) -> ndarray:
-    return a.reshape(shape, order=order, copy=copy)
+def _reshape(a: Any, newshape: Any, order: str = "C", *, copy: Any = None) -> ndarray:
+    if copy is not None:
+        raise NotImplementedError("reshape with copy")
+    return wrap(_device("reshape", a).reshape(newshape, order=order))
+
+
+_CREATING = ("eye", "identity", "linspace", "tri", "tril_indices", "triu_indices")
 
 
 def _plain(name: str, module: Any = np, text: str = "") -> Callable[..., Any]:
     """NumPy's function of the same name, with CuPy's signature: its first argument is an array of the device."""
     wanted = signature(text or FUNCTIONS[name])
     first = next(iter(wanted.parameters))
-    creates = name in (
-        "arange",
-        "linspace",
-        "eye",
-        "identity",
-        "tri",
-        "tril_indices",
-        "triu_indices",
-        "broadcast_arrays",
-    )
+    creates = name in _CREATING
     operation = getattr(module, name)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -321,26 +317,16 @@ def _plain(name: str, module: Any = np, text: str = "") -> Callable[..., Any]:
         out = bound.get("out")
         positional = unwrap(bound.pop(first)) if first not in ("args", "arys") else None
         given = {k: unwrap(v) for k, v in bound.items() if v is not wanted.parameters[k].default}
-        result = (
-            operation(*map(unwrap, args)) if positional is None else operation(positional, **_numpy_names(name, given))
-        )
+        result = operation(*map(unwrap, args)) if positional is None else operation(positional, **given)
         return out if out is not None else wrap(result)
 
     call.__name__, call.__signature__ = name, wanted  # type: ignore[attr-defined]
     return call
 
 
-def _numpy_names(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    if name == "arange" and "stop" in given and given.get("step", 1) is None:
-        given.pop("step")
-    return given
-
-
-def _arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None) -> ndarray:
-    values = (start,) if stop is None else (start, stop)
-    if step is not None:
-        values = (0, start, step) if stop is None else (start, stop, step)
-    return wrap(np.arange(*values, dtype=dtype))
+def _arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> ndarray:
+    first, last = (0, start) if stop is None else (start, stop)
+    return wrap(np.arange(first, last, step, dtype=dtype))
 
 
 def _clip(a: Any, a_min: Any, a_max: Any, out: Any = None) -> ndarray:

@@ -59,8 +59,8 @@ def _update(c: np.ndarray, product: np.ndarray, alpha: Any, beta: Any, mask: Any
 
 
 def _gemm(dtype: Any) -> Any:
-    def gemm(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, lda: int, B: int, ldb: int,
-             beta: int, C: int, ldc: int) -> None:  # fmt: skip
+    def gemm(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, lda: int, B: int,
+             ldb: int, beta: int, C: int, ldc: int) -> None:  # fmt: skip
         a = _matrix(A, *((m, k) if transa == _N else (k, m)), lda, dtype)
         b = _matrix(B, *((k, n) if transb == _N else (n, k)), ldb, dtype)
         _update(
@@ -85,8 +85,8 @@ def _syrk(dtype: Any) -> Any:
 
 
 def _symm(dtype: Any) -> Any:
-    def symm(handle: int, side: int, uplo: int, m: int, n: int, alpha: int, A: int, lda: int, B: int, ldb: int, beta: int, C: int,
-             ldc: int) -> None:  # fmt: skip
+    def symm(handle: int, side: int, uplo: int, m: int, n: int, alpha: int, A: int, lda: int, B: int, ldb: int,
+             beta: int, C: int, ldc: int) -> None:  # fmt: skip
         order = m if side == _LEFT else n
         a, b = _symmetric(_matrix(A, order, order, lda, dtype), uplo), _matrix(B, m, n, ldb, dtype)
         _update(
@@ -97,8 +97,8 @@ def _symm(dtype: Any) -> Any:
 
 
 def _trsm(dtype: Any) -> Any:
-    def trsm(handle: int, side: int, uplo: int, trans: int, diag: int, m: int, n: int, alpha: int, Aptr: int, lda: int, Bptr: int,
-             ldb: int) -> None:  # fmt: skip
+    def trsm(handle: int, side: int, uplo: int, trans: int, diag: int, m: int, n: int, alpha: int, Aptr: int,
+             lda: int, Bptr: int, ldb: int) -> None:  # fmt: skip
         order = m if side == _LEFT else n
         a, b = _matrix(Aptr, order, order, lda, dtype), _matrix(Bptr, m, n, ldb, dtype)
         if 0 in b.shape:
@@ -183,7 +183,7 @@ for _letter, _dtype in (("s", np.float32), ("d", np.float64)):
 
 
 def _code(trans: Any) -> int:
-    return {"N": _N, "T": _T, "H": _C, "C": _C, False: _N, True: _T, 0: _N, 1: _T, 2: _C}[trans]
+    return {"N": _N, "T": _T, "H": _C, "C": _C, 0: _N, 1: _T, 2: _C}[trans]
 
 
 def _high_gemm(

@@ -45,7 +45,8 @@ class Memory:
         bound = min(self.total, self.limit) if self.limit else self.total
         if self.used + size > bound:
             raise OutOfMemoryError(
-                f"Out of memory allocating {size:,} bytes (allocated so far: {self.used:,} bytes, limit set to: {bound:,} bytes)."
+                f"Out of memory allocating {size:,} bytes (allocated so far: {self.used:,} bytes, limit set to: "
+                f"{bound:,} bytes)."
             )
 
     def own(self, array: np.ndarray) -> None:

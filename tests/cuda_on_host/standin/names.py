@@ -18,12 +18,13 @@ TYPES = (
 )  # fmt: skip
 
 UFUNCS = (
-    "abs", "absolute", "add", "arctan2", "arctan", "arccos", "arcsin", "bitwise_and", "bitwise_or", "bitwise_xor", "ceil", "copysign", "cos",
-    "cosh", "divide", "equal", "exp", "exp2", "expm1", "fabs", "floor", "floor_divide", "fmax", "fmin", "fmod", "greater",
-    "greater_equal", "hypot", "invert", "isfinite", "isinf", "isnan", "ldexp", "left_shift", "less", "less_equal", "log",
-    "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod",
-    "multiply", "negative", "nextafter", "not_equal", "positive", "power", "reciprocal", "remainder", "right_shift", "rint",
-    "sign", "signbit", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "true_divide", "trunc",
+    "abs", "absolute", "add", "arccos", "arcsin", "arctan", "arctan2", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "ceil", "copysign", "cos", "cosh", "divide", "equal", "exp", "exp2", "expm1", "fabs", "floor", "floor_divide",
+    "fmax", "fmin", "fmod", "greater", "greater_equal", "hypot", "invert", "isfinite", "isinf", "isnan", "ldexp",
+    "left_shift", "less", "less_equal", "log", "log10", "log1p", "log2", "logical_and", "logical_not", "logical_or",
+    "logical_xor", "maximum", "minimum", "mod", "multiply", "negative", "nextafter", "not_equal", "positive", "power",
+    "reciprocal", "remainder", "right_shift", "rint", "sign", "signbit", "sin", "sinh", "sqrt", "square", "subtract",
+    "tan", "tanh", "true_divide", "trunc",
 )  # fmt: skip
 
 FUNCTIONS = {
@@ -32,7 +33,7 @@ FUNCTIONS = {
     "amax": "(a, axis=None, out=None, keepdims=False)",
     "amin": "(a, axis=None, out=None, keepdims=False)",
     "any": "(a, axis=None, out=None, keepdims=False)",
-    "arange": "(start, stop=None, step=None, dtype=None)",
+    "arange": "(start, stop=None, step=1, dtype=None)",
     "argmax": "(a, axis=None, dtype=None, out=None, keepdims=False)",
     "argmin": "(a, axis=None, dtype=None, out=None, keepdims=False)",
     "argsort": "(a, axis=-1, kind=None)",
@@ -46,7 +47,7 @@ FUNCTIONS = {
     "atleast_1d": "(*arys)",
     "atleast_2d": "(*arys)",
     "average": "(a, axis=None, weights=None, returned=False, *, keepdims=False)",
-    "bincount": "(x, weights=None, minlength=0)",
+    "bincount": "(x, weights=None, minlength=None)",
     "broadcast_arrays": "(*args)",
     "broadcast_to": "(array, shape)",
     "clip": "(a, a_min, a_max, out=None)",
@@ -73,7 +74,8 @@ FUNCTIONS = {
     "identity": "(n, dtype=float)",
     "inner": "(a, b)",
     "linspace": "(start, stop, num=50, endpoint=True, retstep=False, dtype=None, axis=0)",
-    "matmul": "(*args, axes=None, axis=None, keepdims=False, casting='same_kind', dtype=None, signature=None, order='K', out=None)",
+    "matmul": "(*args, axes=None, axis=None, keepdims=False, casting='same_kind', dtype=None, signature=None,"
+    " order='K', out=None)",
     "max": "(a, axis=None, out=None, keepdims=False)",
     "mean": "(a, axis=None, dtype=None, out=None, keepdims=False)",
     "median": "(a, axis=None, out=None, overwrite_input=False, keepdims=False)",
@@ -83,11 +85,11 @@ FUNCTIONS = {
     "nonzero": "(a)",
     "ones": "(shape, dtype=float, order='C')",
     "ones_like": "(a, dtype=None, order='K', subok=None, shape=None)",
-    "outer": "(a, b)",
+    "outer": "(a, b, out=None)",
     "prod": "(a, axis=None, dtype=None, out=None, keepdims=False)",
     "ravel": "(a, order='C')",
     "repeat": "(a, repeats, axis=None)",
-    "reshape": "(a, /, shape=None, order='C', *, newshape=None, copy=None)",
+    "reshape": "(a, newshape, order='C', *, copy=None)",
     "roll": "(a, shift, axis=None)",
     "searchsorted": "(a, v, side='left', sorter=None)",
     "sort": "(a, axis=-1, kind=None)",
