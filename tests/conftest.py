@@ -27,7 +27,7 @@ settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
-def _has_device() -> bool:
+def has_device() -> bool:
     """Whether CuPy is installed and finds a device; it is not imported where there is no driver."""
     try:
         ctypes.CDLL("libcuda.so.1")
@@ -70,7 +70,7 @@ class Backend:
         return f"<{self.variant}>"
 
 
-@pytest.fixture(params=["numba", "cupy-on-host", *(["cupy"] if _has_device() else [])])
+@pytest.fixture(params=["numba", "cupy-on-host", *(["cupy"] if has_device() else [])])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """The same test on the CPU, on CUDA code that runs on the host, and on a GPU where there is one."""
     if request.param == "numba":

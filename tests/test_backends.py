@@ -31,6 +31,7 @@ from sslcore.kernels import (
 from sslcore.samples import Samples
 
 from .comparators import assert_close, assert_same_eigenspaces
+from .conftest import has_device
 from .cuda_on_host import standin
 from .cuda_on_host.settings import ORDERS, running
 from .cuda_on_host.standin import cuda
@@ -61,11 +62,21 @@ TOLERANCE = {np.dtype(np.float64): 1e-13, np.dtype(np.float32): 1e-6}
 
 
 @pytest.fixture
-def cp():
-    """CuPy on the host."""
+def hosted():
+    """CuPy on the host, whose memory and transfers can be watched."""
     with standin.installed() as cupy:
         standin.counters.reset()
         yield cupy
+
+
+@pytest.fixture(params=["host", *(["device"] if has_device() else [])])
+def cp(request):
+    """CuPy on the host, and on a device where there is one."""
+    if request.param == "host":
+        with standin.installed() as cupy:
+            yield cupy
+    else:
+        yield get_backend(backend="cupy").xp
 
 
 @pytest.fixture(params=ORDERS)
@@ -80,12 +91,9 @@ def noisy(n=20, m=2, d=3, seed=0, dtype=np.float64):
     return (rng.standard_normal((n, 1, d)) + 0.3 * rng.standard_normal((n, m, d))).astype(dtype)
 
 
-def on_both(function, *arrays):
-    """A function of arrays on the CPU and on the stand-in, both as NumPy arrays."""
-    with standin.installed() as cupy:
-        result = function(*(cupy.asarray(a) if isinstance(a, np.ndarray) else a for a in arrays))
-        found = cupy.asnumpy(result) if isinstance(result, cupy.ndarray) else result
-    return found, function(*arrays)
+def on_both(cp, function, *arrays):
+    """A function of arrays on the GPU's backend and on the CPU's, both as NumPy arrays."""
+    return cp.asnumpy(function(*map(cp.asarray, arrays))), function(*arrays)
 
 
 # ---------------------------------------------------------------- views
@@ -101,10 +109,10 @@ def on_both(function, *arrays):
     dtype=dtypes,
     layout=layouts,
 )
-def test_views_have_the_same_bits(make, n, m, d, seed, first, dtype, layout):
+def test_views_have_the_same_bits(cp, make, n, m, d, seed, first, dtype, layout):
     x = np.random.default_rng(seed % 1000).standard_normal((n, d)).astype(dtype)
     augmentation = make(d)
-    found, expected = on_both(lambda x: augmentation.views(x, m, seed=seed, first=first), x)
+    found, expected = on_both(cp, lambda x: augmentation.views(x, m, seed=seed, first=first), x)
     assert found.dtype == dtype
     assert np.array_equal(found, expected)
 
@@ -140,11 +148,11 @@ def test_blocks_of_views_do_not_matter(cp, monkeypatch):
     seed=seeds,
 )
 @settings(max_examples=25)
-def test_gram(k, n, n_y, d, dtype, symmetric, seed):
+def test_gram(cp, k, n, n_y, d, dtype, symmetric, seed):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((n, d)).astype(dtype) / dtype.type(np.sqrt(d)) + 3
     y = x if symmetric else np.concatenate([x[:3], rng.standard_normal((n_y, d)).astype(dtype)])
-    found, expected = on_both(lambda x, y: gram(k, x, None if symmetric else y), x, y)
+    found, expected = on_both(cp, lambda x, y: gram(k, x, None if symmetric else y), x, y)
     # products of coordinates cancel, and their errors are raised to a power
     tol = TOLERANCE[dtype] * (1 if isinstance(k, Gaussian | Exponential | L1Exponential | Matern) else 50)
     assert_close(found, expected, tol=tol, scale=max(1.0, float(np.abs(expected).max())))
@@ -184,10 +192,10 @@ def test_values_that_overflow(cp):
 
 @given(n_x=st.integers(1, 20), n_y=st.integers(1, 20), k=st.integers(1, 3), dtype=dtypes, seed=seeds)
 @settings(max_examples=10)
-def test_kernel_product(n_x, n_y, k, dtype, seed):
+def test_kernel_product(cp, n_x, n_y, k, dtype, seed):
     rng = np.random.default_rng(seed)
     x, y, c = (rng.standard_normal(s).astype(dtype) for s in ((n_x, 3), (n_y, 3), (n_y, k)))
-    found, expected = on_both(lambda x, y, c: kernel_product(Gaussian(1.0), x, y, c), x, y, c)
+    found, expected = on_both(cp, lambda x, y, c: kernel_product(Gaussian(1.0), x, y, c), x, y, c)
     assert_close(found, expected, tol=TOLERANCE[dtype], scale=float(np.abs(c).sum()) + 1e-30)
 
 
@@ -210,7 +218,7 @@ def full_on_host(g, xp):
     seed=seeds,
 )
 @settings(max_examples=20)
-def test_rotated_gram(counts, weighted, dtype, height, seed):
+def test_rotated_gram(cp, counts, weighted, dtype, height, seed):
     """Samples with any numbers of views, any weights, any blocks; both triangles are the same to the bit."""
     rng = np.random.default_rng(seed)
     groups = rng.permutation(np.repeat(np.arange(len(counts)), counts))
@@ -220,13 +228,12 @@ def test_rotated_gram(counts, weighted, dtype, height, seed):
         patch.setattr(sslcore.gram, "block_rows", lambda columns, itemsize: height)
         samples = Samples.from_groups(groups, cpu, weight)
         expected = rotated_gram(Gaussian(1.0), x[samples.order], samples, cpu)
-        with standin.installed() as cp:
-            engine = get_backend(backend="cupy")
-            patch.setattr(engine, "BLOCK_FACTOR", 1)
-            there = Samples.from_groups(groups, engine, weight)
-            found = full_on_host(rotated_gram(Gaussian(1.0), cp.asarray(x)[there.order], there, engine), cp)
-            matrix = Gaussian(1.0)(cp.asarray(x))
-            given_matrix = full_on_host(rotated_gram(Precomputed(), matrix, there, engine), cp)
+        engine = get_backend(backend="cupy")
+        patch.setattr(engine, "BLOCK_FACTOR", 1)
+        there = Samples.from_groups(groups, engine, weight)
+        found = full_on_host(rotated_gram(Gaussian(1.0), cp.asarray(x)[there.order], there, engine), cp)
+        matrix = Gaussian(1.0)(cp.asarray(x))
+        given_matrix = full_on_host(rotated_gram(Precomputed(), matrix, there, engine), cp)
     assert_close(found, full(expected), tol=TOLERANCE[dtype], scale=1.0)
     assert_close(given_matrix, full(expected), tol=TOLERANCE[dtype], scale=1.0)
 
@@ -298,7 +305,7 @@ def test_cholesky_says_when_there_is_none(cp, dense, at, value):
     seed=seeds,
 )
 @settings(max_examples=40)
-def test_products_of_parts_of_matrices(shape, dtype, turned, offset, seed):
+def test_products_of_parts_of_matrices(cp, shape, dtype, turned, offset, seed):
     """Any order, any leading dimension, any part of a larger matrix, empty ones too."""
     n, k, m = shape
     rng = np.random.default_rng(seed)
@@ -309,11 +316,10 @@ def test_products_of_parts_of_matrices(shape, dtype, turned, offset, seed):
 
     (a, cut_a), (b, cut_b) = part(n, k, turned[0]), part(k, m, turned[1])
     c = np.asfortranarray(rng.standard_normal((n, m)).astype(dtype))
-    with standin.installed() as cp:
-        engine = get_backend(backend="cupy")
-        first, second = cut_a(cp.asarray(a)), cut_b(cp.asarray(b))
-        found = cp.asnumpy(engine.matmul(first, second))
-        added = cp.asnumpy(engine.matmul(first, second, out=cp.asarray(c), alpha=-1.0, beta=1.0))
+    engine = get_backend(backend="cupy")
+    first, second = cut_a(cp.asarray(a)), cut_b(cp.asarray(b))
+    found = cp.asnumpy(engine.matmul(first, second))
+    added = cp.asnumpy(engine.matmul(first, second, out=cp.asarray(c), alpha=-1.0, beta=1.0))
     tol = 1e-13 if dtype == np.float64 else 1e-5
     assert_close(found, cut_a(a) @ cut_b(b), tol=tol, scale=10.0)
     assert_close(added, c - cut_a(a) @ cut_b(b), tol=tol, scale=10.0)
@@ -384,7 +390,7 @@ def test_moments_of_rows_whitening_and_mirror(cp, dense, order, dtype):
     seed=seeds,
 )
 @settings(max_examples=20)
-def test_risks_and_gradients(n, m, k, dtype, layout, seed):
+def test_risks_and_gradients(cp, n, m, k, dtype, layout, seed):
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((n, m, k)).astype(dtype)
     tol = 1e-12 if dtype == np.float64 else 2e-5
@@ -396,12 +402,11 @@ def test_risks_and_gradients(n, m, k, dtype, layout, seed):
         risk.barlow_twins,
     ):
         value, gradient = function(z, return_grad=True)
-        with standin.installed() as cp:
-            there = cp.asarray(np.asfortranarray(z) if layout == "F" else z)
-            found, slope = function(there, return_grad=True)
-            assert isinstance(slope, cp.ndarray)
-            assert function(there) == found
-            slope = cp.asnumpy(slope)
+        there = cp.asarray(np.asfortranarray(z) if layout == "F" else z)
+        found, slope = function(there, return_grad=True)
+        assert isinstance(slope, cp.ndarray)
+        assert function(there) == found
+        slope = cp.asnumpy(slope)
         assert isinstance(found, float)
         assert abs(found - value) <= 1e-12 * max(1.0, abs(value)) * k
         assert_close(slope, gradient, tol=tol)
@@ -433,29 +438,28 @@ def test_non_finite_representations(cp):
 
 @given(n=st.integers(4, 30), k=st.integers(1, 8), intercept=st.booleans(), seed=seeds)
 @settings(max_examples=10)
-def test_ridge_probe(n, k, intercept, seed):
+def test_ridge_probe(cp, n, k, intercept, seed):
     rng = np.random.default_rng(seed)
     z, y, labels = rng.standard_normal((n, k)), rng.standard_normal((n, 2)), rng.integers(0, 2, n)
     labels[:2] = 0, 1
     for target in (y, labels):
         expected = probing.ridge_probe(z, target, [1e-2, 1.0], fit_intercept=intercept)
-        with standin.installed() as cp:
-            there = cp.asarray(z)
-            found = probing.ridge_probe(there, cp.asarray(target), [1e-2, 1.0], fit_intercept=intercept)
-            assert found.reg == expected.reg
-            assert_close(cp.asnumpy(found.coef), expected.coef, tol=1e-9)
-            assert_close(found.loo_errors, expected.loo_errors, tol=1e-9)
-            predicted = found.predict(there)
-            assert isinstance(predicted, cp.ndarray)
-            assert_close(cp.asnumpy(predicted), expected.predict(z), tol=1e-9)
-            assert abs(found.score(there, cp.asarray(target)) - expected.score(z, target)) < 1e-9
-            if target is labels:
-                names = np.array(["a", "b"])[labels]
-                named = probing.ridge_probe(there, names, 1.0, fit_intercept=intercept)
-                assert named.predict(there).dtype.kind == "U"
-                assert named.score(there, names) == probing.ridge_probe(z, names, 1.0, fit_intercept=intercept).score(
-                    z, names
-                )
+        there = cp.asarray(z)
+        found = probing.ridge_probe(there, cp.asarray(target), [1e-2, 1.0], fit_intercept=intercept)
+        assert found.reg == expected.reg
+        assert_close(cp.asnumpy(found.coef), expected.coef, tol=1e-9)
+        assert_close(found.loo_errors, expected.loo_errors, tol=1e-9)
+        predicted = found.predict(there)
+        assert isinstance(predicted, cp.ndarray)
+        assert_close(cp.asnumpy(predicted), expected.predict(z), tol=1e-9)
+        assert abs(found.score(there, cp.asarray(target)) - expected.score(z, target)) < 1e-9
+        if target is labels:
+            names = np.array(["a", "b"])[labels]
+            named = probing.ridge_probe(there, names, 1.0, fit_intercept=intercept)
+            assert named.predict(there).dtype.kind == "U"
+            assert named.score(there, names) == probing.ridge_probe(z, names, 1.0, fit_intercept=intercept).score(
+                z, names
+            )
 
 
 # ---------------------------------------------------------------- fits
@@ -474,7 +478,7 @@ MODELS = [
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: getattr(m, "__name__", None) or type(m).__name__)
 @pytest.mark.parametrize("center", [False, True])
 @pytest.mark.parametrize("m", [2, 3])
-def test_pretrain(model, center, m):
+def test_pretrain(cp, model, center, m):
     """mu to 1e-10 + 100 eps ||Khat|| / reg, functions to rounding; on the device from end to end, or there and back."""
     views = noisy(24, m, 3)
     rng = np.random.default_rng(m)
@@ -483,18 +487,17 @@ def test_pretrain(model, center, m):
         reg = 1e-2
         expected = pretrain(views, model, 3, reg=reg, center=center, **options)
         bound = 1e-10 + 100 * np.finfo(float).eps * 10 / reg
-        with standin.installed() as cp:
-            found = pretrain(cp.asarray(views), model, 3, reg=reg, center=center, **options)
-            assert isinstance(found.coefficients, cp.ndarray)
-            assert isinstance(found.eigenvalues, np.ndarray)
-            values = cp.asnumpy(found(cp.asarray(new)))
-            embedding = cp.asnumpy(found.embedding)
-            if isinstance(model, features.Features):
-                for part, right in zip(found.linear_head(), expected.linear_head(), strict=True):
-                    assert_close(cp.asnumpy(part), right, tol=1e-8, scale=1.0)
-            home = pretrain(views, model, 3, reg=reg, center=center, backend="cupy", **options)
-            assert isinstance(home.coefficients, np.ndarray)
-            brought = home.transform(new, backend="cupy")
+        found = pretrain(cp.asarray(views), model, 3, reg=reg, center=center, **options)
+        assert isinstance(found.coefficients, cp.ndarray)
+        assert isinstance(found.eigenvalues, np.ndarray)
+        values = cp.asnumpy(found(cp.asarray(new)))
+        embedding = cp.asnumpy(found.embedding)
+        if isinstance(model, features.Features):
+            for part, right in zip(found.linear_head(), expected.linear_head(), strict=True):
+                assert_close(cp.asnumpy(part), right, tol=1e-8, scale=1.0)
+        home = pretrain(views, model, 3, reg=reg, center=center, backend="cupy", **options)
+        assert isinstance(home.coefficients, np.ndarray)
+        brought = home.transform(new, backend="cupy")
         for rep in (found, home):
             assert_close(rep.gamma, expected.gamma, tol=bound, scale=1.0)
             assert_close(rep.invariance, expected.invariance, tol=1e-8, scale=1.0)
@@ -609,10 +612,10 @@ def crossings(function):
     return standin.counters
 
 
-def test_an_exact_fit_waits_a_few_times_a_step(cp):
+def test_an_exact_fit_waits_a_few_times_a_step(hosted):
     """Numbers of the components and small matrices cross over; nothing that grows with the data but the diagonals."""
     for n in (40, 160):
-        views = cp.asarray(noisy(n))
+        views = hosted.asarray(noisy(n))
         reps = []
         seen = crossings(lambda views=views, reps=reps: reps.append(pretrain(views, Gaussian(1.0), 3, reg=1e-3)))
         steps = reps[0].certificate.iterations
@@ -624,7 +627,7 @@ def test_an_exact_fit_waits_a_few_times_a_step(cp):
         assert seen.to_device_bytes <= 8 * (small + 12 * 2 * n + 600)
 
 
-def test_features_wait_for_no_block(cp):
+def test_features_wait_for_no_block(hosted):
     """Moments of random Fourier features: blocks are only checked for being finite."""
     model = features.RandomFourier(Gaussian(1.0), 8)
     views = noisy(64)
@@ -633,35 +636,35 @@ def test_features_wait_for_no_block(cp):
         for rows in (128, 8):
             patch.setattr(sslcore.moments, "feature_rows", lambda r, d, rows=rows: rows)
             patch.setattr(get_backend(backend="cupy"), "BLOCK_FACTOR", 1)
-            there = cp.asarray(views)
+            there = hosted.asarray(views)
             counts.append(crossings(lambda there=there: Moments(model).update(there)).synchronizations)
     assert counts[0] <= 2
     assert counts[1] - counts[0] <= 16  # one for each of 16 blocks
     assert crossings(lambda: Moments(model).update(there)).to_host_bytes <= 16
 
 
-def test_risks_wait_a_few_times(cp):
-    z = cp.asarray(noisy(200, 2, 8))
+def test_risks_wait_a_few_times(hosted):
+    z = hosted.asarray(noisy(200, 2, 8))
     seen = crossings(lambda: risk.vicreg(z, unbiased=True, return_grad=True))
     assert seen.synchronizations <= 6
     assert seen.to_host_bytes <= 64
     assert seen.to_device == 0
 
 
-def test_a_probe_waits_a_few_times(cp):
-    z, y = cp.asarray(noisy(200, 2, 8)[:, 0]), cp.asarray(noisy(200, 2, 3)[:, 1])
+def test_a_probe_waits_a_few_times(hosted):
+    z, y = hosted.asarray(noisy(200, 2, 8)[:, 0]), hosted.asarray(noisy(200, 2, 3)[:, 1])
     seen = crossings(lambda: probing.ridge_probe(z, y, [1e-3, 1e-2, 1e-1, 1.0]))
     assert seen.synchronizations <= 12
     assert seen.to_host_bytes <= 8 * 40
 
 
-def test_views_gram_and_products_do_not_cross(cp):
-    x, c = cp.asarray(noisy(50)[:, 0]), cp.asarray(np.ones((50, 2)))
+def test_views_gram_and_products_do_not_cross(hosted):
+    x, c = hosted.asarray(noisy(50)[:, 0]), hosted.asarray(np.ones((50, 2)))
     for function in (
         lambda: GaussianNoise(0.1).views(x, 2, seed=0),
         lambda: Gaussian(1.0)(x),
         lambda: kernel_product(Gaussian(1.0), x, x, c),
-        lambda: contrast_gram(Gaussian(1.0), cp.stack([x, x], axis=1)),
+        lambda: contrast_gram(Gaussian(1.0), hosted.stack([x, x], axis=1)),
     ):
         seen = crossings(function)
         assert seen.synchronizations <= 5
@@ -673,7 +676,7 @@ def test_views_gram_and_products_do_not_cross(cp):
 
 @pytest.mark.parametrize("kind", ["array", "memmap", "views", "groups", "float32"])
 @pytest.mark.parametrize("model", [features.Identity(), features.Nystrom(Gaussian(2.0), np.eye(6))], ids=repr)
-def test_streaming_of_data_larger_than_the_device(cp, tmp_path, monkeypatch, kind, model):
+def test_streaming_of_data_larger_than_the_device(hosted, tmp_path, monkeypatch, kind, model):
     """Blocks come through two pinned buffers; copies that the stand-in makes late show what is read too early."""
     monkeypatch.setattr(sslcore.moments, "feature_rows", lambda r, d: 64)
     monkeypatch.setattr(get_backend(backend="cupy"), "BLOCK_FACTOR", 1)
@@ -716,8 +719,8 @@ def test_blocks_that_are_already_there_are_not_copied(cp):
 # ---------------------------------------------------------------- memory
 
 
-def test_the_budget_is_the_devices(cp):
-    views = cp.asarray(noisy(400))
+def test_the_budget_is_the_devices(hosted):
+    views = hosted.asarray(noisy(400))
     with (
         standin.device_memory(100_000),
         pytest.raises(sslcore.MemoryBudgetError, match=r"this exact fit needs .* of memory, the budget is 90 kB"),
@@ -733,9 +736,9 @@ def test_the_budget_is_the_devices(cp):
 @pytest.mark.parametrize(
     "model", [Gaussian(1.0), features.RandomFourier(Gaussian(1.0), 256)], ids=["exact", "features"]
 )
-def test_a_session_survives_when_memory_runs_out(cp, model):
+def test_a_session_survives_when_memory_runs_out(hosted, model):
     """What the failed call held is given back, to the device and not to the pool only; the next fit succeeds."""
-    views = cp.asarray(noisy(100))
+    views = hosted.asarray(noisy(100))
     gc.collect()
     held = standin.the_memory.used
     with standin.device_memory(200_000):
@@ -745,7 +748,7 @@ def test_a_session_survives_when_memory_runs_out(cp, model):
         assert standin.the_memory.used <= held
         assert standin.the_memory.free == 0
         small = pretrain(views[:5], features.Identity(), 2, reg=1e-2)
-    assert_close(small.gamma, pretrain(cp.asnumpy(views)[:5], features.Identity(), 2, reg=1e-2).gamma, tol=1e-12)
+    assert_close(small.gamma, pretrain(hosted.asnumpy(views)[:5], features.Identity(), 2, reg=1e-2).gamma, tol=1e-12)
     assert pretrain(views, model, 2, reg=1e-2).n_active >= 1
 
 
@@ -876,29 +879,26 @@ def fresh_backend():
     return get_backend(backend="cupy")
 
 
-def test_a_device_that_cannot_be_used(monkeypatch):
-    with standin.installed() as cp:
-        try:
-            with monkeypatch.context() as patch:
-                patch.setattr(cuda.Device, "capability", "61")
-                with pytest.raises(
-                    sslcore.BackendError, match=r"not available here \(the GPU has compute capability 6.1"
-                ):
-                    fresh_backend()
-            with monkeypatch.context() as patch:
-                patch.setattr(cp.cuda.runtime, "getDeviceCount", lambda: 0)
-                with pytest.raises(sslcore.BackendError, match=r"no CUDA device is visible\).*CUDA_VISIBLE_DEVICES"):
-                    fresh_backend()
+def test_a_device_that_cannot_be_used(hosted, monkeypatch):
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(cuda.Device, "capability", "61")
+            with pytest.raises(sslcore.BackendError, match=r"not available here \(the GPU has compute capability 6.1"):
+                fresh_backend()
+        with monkeypatch.context() as patch:
+            patch.setattr(hosted.cuda.runtime, "getDeviceCount", lambda: 0)
+            with pytest.raises(sslcore.BackendError, match=r"no CUDA device is visible\).*CUDA_VISIBLE_DEVICES"):
+                fresh_backend()
 
-            def fail():
-                raise cp.cuda.runtime.CUDARuntimeError(35, "driver too old")
+        def fail():
+            raise hosted.cuda.runtime.CUDARuntimeError(35, "driver too old")
 
-            with monkeypatch.context() as patch:
-                patch.setattr(cp.cuda.runtime, "getDeviceCount", fail)
-                with pytest.raises(sslcore.BackendError, match=r"no usable CUDA driver: driver too old.*nvidia-smi"):
-                    fresh_backend()
-        finally:
-            fresh_backend()
+        with monkeypatch.context() as patch:
+            patch.setattr(hosted.cuda.runtime, "getDeviceCount", fail)
+            with pytest.raises(sslcore.BackendError, match=r"no usable CUDA driver: driver too old.*nvidia-smi"):
+                fresh_backend()
+    finally:
+        fresh_backend()
 
 
 def test_without_cupy(monkeypatch):
@@ -957,7 +957,7 @@ def test_kernels_of_ones_own_run_on_the_device(cp):
 
 
 @pytest.mark.parametrize("name", ["run_gram", "run_exact", "run_features", "run_risk"])
-def test_benchmarks_of_the_gpu_run_at_tiny_sizes(cp, name):
+def test_benchmarks_of_the_gpu_run_at_tiny_sizes(hosted, name):
     """They check their results; what they time on the host means nothing."""
     import bench.gpu
 
