@@ -177,6 +177,7 @@ class RawKernel:
                     shared_mem,
                     settings.ORDERS.index(chosen.order),
                     chosen.seed,
+                    chosen.last_blocks,
                     ctypes.byref(shared),
                     text,
                     len(text),

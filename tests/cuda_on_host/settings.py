@@ -17,6 +17,7 @@ class Settings:
 
     order: str = "forward"
     seed: int = 0
+    last_blocks: int = 0  # run so many of a grid's blocks only, its last ones; 0: all.  Not in the random order
     checked: bool = False  # the checking build: races, accesses out of bounds, uninitialised shared memory
     static_shared: int = 48 << 10  # bytes of __shared__ variables with a size, on every device
     dynamic_shared: int = 163 << 10  # bytes that a block can ask for on sm_80, the smallest of our devices

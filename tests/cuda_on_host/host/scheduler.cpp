@@ -378,7 +378,7 @@ T compare_and_swap(T* address, T expected, T value, void* caller) {
 }  // namespace
 
 extern "C" __attribute__((visibility("default"))) int cuda_host_launch(void (*call)(void**), void** arguments, const unsigned* grid, const unsigned* block,
-                                                                       uint64_t dynamic, int which_order, uint64_t seed,
+                                                                       uint64_t dynamic, int which_order, uint64_t seed, uint64_t last,
                                                                        uint64_t* static_shared, char* text, unsigned text_size) {
     message = text, message_size = text_size, failed = false;
     text[0] = 0;
@@ -409,7 +409,10 @@ extern "C" __attribute__((visibility("default"))) int cuda_host_launch(void (*ca
         }
     }
     uint64_t largest = 0;
-    for (uint64_t i = 0; i < n_blocks && !failed; ++i) {
+    // the last blocks only, if so many are asked for: in the forward order they come last, in the reverse order first
+    const uint64_t run = last && last < n_blocks ? last : n_blocks;
+    const uint64_t begin = which_order == 0 ? n_blocks - run : 0;
+    for (uint64_t i = begin; i < begin + run && !failed; ++i) {
         const uint64_t b = which_order == 0 ? i : which_order == 1 ? n_blocks - 1 - i : uint64_t((unsigned __int128)i * stride % n_blocks + offset) % n_blocks;
         current_block = b;
         block_index = {unsigned(b % grid[0]), unsigned(b / grid[0] % grid[1]), unsigned(b / grid[0] / grid[1])};
