@@ -144,14 +144,13 @@ def installed() -> Iterator[ModuleType]:
 def _exchange(old: dict[str, ModuleType], new: dict[str, ModuleType]) -> None:
     for name in old:
         del sys.modules[name]
-        parent, _, last = name.rpartition(".")
-        if name.split(".")[0] not in _ROOTS and parent in sys.modules:
-            vars(sys.modules[parent]).pop(last, None)
     sys.modules.update(new)
-    for name, module in new.items():
+    for name in _USERS:  # their submodules are attributes of modules that are exchanged as a whole
         parent, _, last = name.rpartition(".")
-        if name.split(".")[0] not in _ROOTS and parent in sys.modules:
-            setattr(sys.modules[parent], last, module)
+        if parent in sys.modules:
+            vars(sys.modules[parent]).pop(last, None)
+            if name in new:
+                setattr(sys.modules[parent], last, new[name])
 
 
 @contextlib.contextmanager
