@@ -39,9 +39,7 @@ def needs_nvrtc():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", sources.NAMES)
 def test_sources(name, dtype, architecture):
-    compiled = nvrtc.compile_source(
-        sources.text(name), architecture, sources.options(name, dtype), name=f"{name}.cu"
-    )
+    compiled = nvrtc.compile_source(sources.text(name), architecture, sources.options(name, dtype), name=f"{name}.cu")
     assert compiled.cubin.startswith(b"\x7fELF")
     assert len(compiled.kernels) == sources.text(name).count("__global__")
     for kernel in compiled.kernels:
@@ -62,9 +60,7 @@ def test_all_sources_are_listed():
 
 def test_errors_are_reported_with_their_line():
     with pytest.raises(nvrtc.NvrtcError, match=r'bad.cu\(2\): error: identifier "y" is undefined'):
-        nvrtc.compile_source(
-            'extern "C" __global__ void f(float* x) {\n    x[0] = y;\n}', "sm_80", name="bad.cu"
-        )
+        nvrtc.compile_source('extern "C" __global__ void f(float* x) {\n    x[0] = y;\n}', "sm_80", name="bad.cu")
 
 
 def test_warnings_are_errors():

@@ -82,9 +82,7 @@ def test_views(order, augmentation):
 
 def test_augmentations_in_float32(order):
     for augmentation in AUGMENTATIONS:
-        compare(
-            order, lambda x, a=augmentation: a.views(x, 2, seed=3), samples(5, 15, dtype=np.float32), tol=0.0
-        )
+        compare(order, lambda x, a=augmentation: a.views(x, 2, seed=3), samples(5, 15, dtype=np.float32), tol=0.0)
 
 
 @pytest.mark.parametrize("d", [1, 17, 60])
