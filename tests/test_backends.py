@@ -850,6 +850,97 @@ def test_tensors_that_cannot_be_shared():
         Gaussian(1.0)(Closed(np.ones((2, 2))))
 
 
+# ---------------------------------------------------------------- indices beyond 2^31
+
+LARGE = 46_400  # its square is beyond 2^31
+
+
+@pytest.fixture
+def large(hosted, tmp_path):
+    """A float32 matrix of more than 2^31 entries over a sparse file: zeros that take no space until they are written."""
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(4 * LARGE**2)
+    array = np.memmap(path, np.float32, "r+", shape=(LARGE, LARGE))
+    yield standin.array.wrap(array)
+    path.unlink()
+
+
+@pytest.mark.parametrize("kernel", [Exponential(1.0), L1Exponential(1.0)])
+def test_direct_sums_beyond_32_bits(hosted, large, kernel):
+    """The last tiles of a Gram matrix; those before them are written in the same way, at smaller indices."""
+    x = np.linspace(0, 3, LARGE, dtype=np.float32)[:, None]
+    engine = get_backend(backend="cupy")
+    with running(last_blocks=3):
+        engine.gram_rows(engine.points(kernel, hosted.asarray(x)), hosted.asarray(x), 0, large)
+    found = hosted.asnumpy(large[-40:, -150:])
+    assert_close(found, kernel(x[-40:], x[-150:]), tol=1e-6)
+    assert not hosted.asnumpy(large[:40, :150]).any()
+
+
+def test_profiles_beyond_32_bits(hosted, large):
+    """Both kernels that finish a matrix product in place, whose values are zeros here."""
+    load = sys.modules[f"{get_backend(backend='cupy').__name__}.loader"].kernel
+    n, constants = np.int64(LARGE), tuple(np.float32(c) for c in (2.0, 0.0, 0.0, 0.0))
+    grid, block = (-(-LARGE // 256), LARGE // 50), (256,)  # the last blocks then own the last row
+    large[-1, -1] = 7.0
+    with running(last_blocks=2):
+        load("gram", "apply_profile", "float32", "t + c0")(grid, block, (large, n, n, n, *constants))
+    assert hosted.asnumpy(large[-1, -3:]).tolist() == [2.0, 2.0, 9.0]
+    x, norms = hosted.zeros((LARGE, 1), "float32"), hosted.full(LARGE, 1.5, "float32")
+    bounds = tuple(np.float32(b) for b in (0.0, 1.0, 0.0))
+    with running(last_blocks=2):
+        load("gram", "correct_distances", "float32", "t + c0")(
+            grid, block, (large, n, n, n, x, x, np.int64(1), norms, norms, *bounds, *constants)
+        )
+    assert hosted.asnumpy(large[-1, -3:]).tolist() == [2.0, 2.0, 2.0]  # 3 - 2 * 2 and 3 - 2 * 9 are clipped at 0
+    assert hosted.asnumpy(large[-2, -300]) == 0.0
+
+
+def test_mirror_beyond_32_bits(hosted, large):
+    large[-30:, -30:] = hosted.asarray(np.arange(900, dtype=np.float32).reshape(30, 30))
+    upper = np.triu(hosted.asnumpy(large[-30:, -30:]))
+    with running(last_blocks=1):
+        get_backend(backend="cupy").mirror(large)
+    assert np.array_equal(hosted.asnumpy(large[-30:, -30:]), upper + np.triu(upper, 1).T)
+
+
+def test_rotation_beyond_32_bits(hosted, large):
+    """The last strip of a contrast Gram matrix, of two views and of three."""
+    for m in (2, 3):
+        n = LARGE if m == 2 else LARGE // 2
+        engine = get_backend(backend="cupy")
+        samples = Samples.from_views(n, m, engine)
+        *_, strip = samples.strips(20 * m)
+        rows = strip.row_stop - strip.row_start
+        block = np.random.default_rng(0).standard_normal((rows, rows)).astype(np.float32)
+        block += block.T
+        shapes = (n, n), (samples.n_contrasts, n), (samples.n_contrasts, samples.n_contrasts)
+        found = [hosted.empty(s, "float32") for s in shapes]
+        engine.rotate_rows(hosted.asarray(block), strip, samples, *found)
+        small = Samples.from_views(rows // m, m, cpu, np.full(rows, 1.0))
+        *_, whole = small.strips(rows)
+        expected = [
+            np.empty((k * rows // m, h * rows // m), np.float32) for k, h in ((1, 1), (m - 1, 1), (m - 1, m - 1))
+        ]
+        cpu.rotate_rows(block, whole, small, *expected)
+        for f, e in zip(found, expected, strict=True):
+            corner = hosted.asnumpy(f[-e.shape[0] :, -e.shape[1] :])
+            assert_close(corner * (n * m / rows), e, tol=1e-5)
+
+
+def test_normals_beyond_32_bits(hosted, large):
+    """One stage over a block of more coordinates than 32 bits count."""
+    apply = sys.modules[f"{get_backend(backend='cupy').__name__}.augment"]._apply
+    with running(last_blocks=1):
+        apply("add_normals", large.reshape(LARGE, 1, LARGE), 0, 0, 11, (1.0,))
+    expected = GaussianNoise(1.0).views(np.zeros((1, LARGE), np.float32), 1, seed=11, first=LARGE - 1)[0, 0]
+    found = hosted.asnumpy(large[-1])
+    written = found != 0
+    assert written.any()
+    assert np.array_equal(found[written], expected[written])
+
+
 # ---------------------------------------------------------------- errors
 
 

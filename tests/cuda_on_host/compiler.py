@@ -87,6 +87,7 @@ class Library:
             ctypes.c_uint64,
             ctypes.c_int,
             ctypes.c_uint64,
+            ctypes.c_uint64,
             ctypes.POINTER(ctypes.c_uint64),
             ctypes.c_char_p,
             ctypes.c_uint,
