@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 __all__ = ["CompilationError", "Library", "Parameter", "compile_library", "has_compiler", "rewrite"]
 
@@ -75,9 +76,16 @@ class _Row(ctypes.Structure):
 class Library:
     """A compiled source, loaded."""
 
+    _stacks: ClassVar[int | None] = None  # of the threads of a block, shared by all libraries
+
     def __init__(self, path: Path, names: tuple[str, ...], checked: bool) -> None:
         self.path, self.checked = path, checked
         self._handle = ctypes.CDLL(str(path), mode=os.RTLD_NOW | os.RTLD_LOCAL)
+        share = self._handle.cuda_host_stacks
+        share.argtypes, share.restype = [ctypes.c_void_p], ctypes.c_void_p
+        Library._stacks = share(Library._stacks)
+        if Library._stacks is None:
+            raise MemoryError("no memory for the stacks of the threads")
         self.launch = self._handle.cuda_host_launch
         self.launch.argtypes = [
             ctypes.c_void_p,

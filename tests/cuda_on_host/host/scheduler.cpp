@@ -106,14 +106,13 @@ uint64_t next_random() {  // xorshift64*
     return random_state * 0x2545F4914F6CDD1Dull;
 }
 
-bool map_stacks() {
-    if (stacks) return true;
+unsigned char* map_stacks() {
     const uint64_t stride = STACK + PAGE;
     void* memory = mmap(nullptr, MOST_THREADS * stride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) return false;
-    stacks = static_cast<unsigned char*>(memory);
-    for (int t = 0; t < MOST_THREADS; ++t) mprotect(stacks + t * stride, PAGE, PROT_NONE);
-    return true;
+    if (memory == MAP_FAILED) return nullptr;
+    auto* mapped = static_cast<unsigned char*>(memory);
+    for (int t = 0; t < MOST_THREADS; ++t) mprotect(mapped + t * stride, PAGE, PROT_NONE);
+    return mapped;
 }
 
 void leave() { switch_fibers(fibers[current_thread], scheduler_fiber); }
@@ -377,15 +376,17 @@ T compare_and_swap(T* address, T expected, T value, void* caller) {
 }
 }  // namespace
 
+// The stacks of the threads: those that another library has mapped, or new ones.  All libraries of a process share them,
+// one launch at a time: a page that is not mapped below each stack counts as a mapping, of which a process has some 65,000.
+extern "C" __attribute__((visibility("default"))) unsigned char* cuda_host_stacks(unsigned char* mapped) {
+    return stacks = mapped ? mapped : map_stacks();
+}
+
 extern "C" __attribute__((visibility("default"))) int cuda_host_launch(void (*call)(void**), void** arguments, const unsigned* grid, const unsigned* block,
                                                                        uint64_t dynamic, int which_order, uint64_t seed, uint64_t last,
                                                                        uint64_t* static_shared, char* text, unsigned text_size) {
     message = text, message_size = text_size, failed = false;
     text[0] = 0;
-    if (!map_stacks()) {
-        complain("no memory for the stacks of the threads");
-        return 1;
-    }
     kernel_call = call, kernel_arguments = arguments;
     grid_shape = {grid[0], grid[1], grid[2]};
     block_shape = {block[0], block[1], block[2]};
