@@ -131,6 +131,7 @@ def test_no_progress(open_terminal, monkeypatch):
 
 def test_interrupted_progress(open_terminal):
     terminal = open_terminal()
+
     def work():
         with common.progress(True, {"read": 1.0}) as begin:
             begin("read")
