@@ -8,8 +8,8 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 
 Layers, each importing only those below it::
 
-    cli      plotting      digits      loading
-    probing  risk  pretraining
+    cli  commands  plotting  digits
+    probing  risk  pretraining  loading
     moments  representation  serialization
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
