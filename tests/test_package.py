@@ -106,9 +106,9 @@ def test_a_wheel_carries_sources_and_types(checkout, tmp_path):
     carried = {p.relative_to(checkout).as_posix() for p in (checkout / "sslcore").rglob("*") if p.is_file()}
     assert names == carried
     assert {f"{CUDA}/cuda/{name}.cu" for name in sources.NAMES} | {"sslcore/py.typed"} <= names
-    for extra in ("cuda12", "cuda13"):
+    for extra in ("cuda12", "cuda13", "torch"):
         assert f"Provides-Extra: {extra}" in metadata
-    assert "Requires-Dist: cupy-cuda13x>=14" in metadata
+    assert "Requires-Dist: cupy-cuda13x[ctk]>=14" in metadata
     code = "import sslcore, sslcore.kernels as k; print(sslcore.__file__, k.Linear()([[2.0]]))"
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
     used = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
