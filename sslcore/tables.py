@@ -16,6 +16,7 @@ import itertools
 import math
 import os
 import re
+import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -296,7 +297,9 @@ def _read_array(source: Source) -> Array:
             with archive.open(info) as file:
                 shape, fortran, dtype = _header(file, source, info.file_size)
                 return _values(file, source, shape, fortran, dtype)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:  # the last: encrypted
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # of zipfile and the decompressors, many kinds
         raise ValueError(f"{path} is damaged or cut short: {error}") from None
 
 
@@ -334,8 +337,9 @@ def _header(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...]
         read = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
         if version not in ((1, 0), (2, 0), (3, 0)):
             raise ValueError(f"version {version} of the format is not known")
-        shape, fortran, dtype = read(file)
-    except (ValueError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError, RecursionError) as error:
+        with warnings.catch_warnings(action="ignore"):
+            shape, fortran, dtype = read(file)
+    except Exception as error:  # NumPy reads a literal of Python: errors of its tokenizer, parser and more
         raise ValueError(f"the header of {source} is damaged: {' '.join(str(error).split())[:200]}") from None
     if dtype.hasobject:
         raise ValueError(
