@@ -21,6 +21,7 @@ from sslcore.gram import contrast_gram, gram, kernel_product, rotated_gram
 from sslcore.kernels import (
     Exponential,
     Gaussian,
+    Kernel,
     L1Exponential,
     Linear,
     Matern,
@@ -512,6 +513,43 @@ def test_pretrain(cp, model, center, m):
         assert_close(embedding, expected.embedding, tol=1e-8)
         assert_close(brought, expected(new), tol=1e-8)
         assert_close(home(new), expected(new), tol=1e-8)
+
+
+@given(
+    model=st.sampled_from([*KERNELS, features.Identity(), features.RandomFourier(Gaussian(1.0), 8, seed=1)]),
+    n=st.integers(3, 14),
+    m=st.integers(2, 4),
+    k=st.integers(1, 4),
+    reg=st.sampled_from([1e-1, 1e-3, 1e-5]),
+    beta=st.sampled_from([0.0, 0.5, 1.0]),
+    center=st.booleans(),
+    unbiased=st.booleans(),
+    seed=seeds,
+)
+@settings(max_examples=40)
+def test_fits(cp, model, n, m, k, reg, beta, center, unbiased, seed):
+    """mu to 1e-10 + 100 eps ||Khat|| / reg where it is active; projectors onto complete blocks; the penalised risk."""
+    views = noisy(n, m, 3, seed=seed)
+    numbers = {"reg": reg, "beta": beta, "center": center, "unbiased": unbiased}
+    k = min(k, 3 if isinstance(model, features.Identity) else n)
+    expected = pretrain(views, model, min(3 if isinstance(model, features.Identity) else n * m, k + 3), **numbers)
+    found = pretrain(cp.asarray(views), model, k, **numbers)
+    x = views.reshape(-1, 3)
+    phi = None if isinstance(model, Kernel) else model.prepare(3, x.dtype, cpu)(x)
+    matrix = model(x) if phi is None else phi @ phi.T
+    norm = float(np.linalg.eigvalsh(matrix)[-1]) / len(x)
+    bound = 1e-10 + 100 * np.finfo(float).eps * norm / reg
+    rank = min(found.certificate.rank, expected.certificate.rank)
+    large = int((expected.gamma[: min(rank, k)] < 1e3 * expected.gamma[0]).sum())  # 1 / gamma is known to rounding
+    active = min(found.n_active, large)
+    assert found.n_active == expected.gamma[:k].searchsorted(1.0) or abs(expected.gamma[:k] - 1).min() < bound
+    assert_close(found.gamma[:active], expected.gamma[:active], tol=bound, scale=1.0)
+    assert abs(found.risk - (k - (np.clip(expected.eigenvalues[:k], 0, None) ** 2).sum())) <= 2 * k * bound
+    if large:
+        u = cp.asnumpy(found.transform(cp.asarray(x), scale=False))[:, :large]
+        v = expected.transform(x, scale=False)[:, : expected.certificate.rank]
+        values = 1 / expected.gamma[: v.shape[1]]
+        assert_same_eigenspaces(1 / found.gamma[:large], u, values, v, tol=max(1e-7, 1e3 * bound), gap=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
