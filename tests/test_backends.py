@@ -16,7 +16,7 @@ from sslcore import Moments, Views, features, pretrain, probing, risk
 from sslcore.augmentations import Affine, BitFlip, Compose, Cutout, GaussianNoise, HorizontalFlip
 from sslcore.backends import get_backend
 from sslcore.budget import features_plan, fitting_rows
-from sslcore.errors import NotPositiveSemidefiniteError
+from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
 from sslcore.gram import contrast_gram, gram, kernel_product, rotated_gram
 from sslcore.kernels import (
     Exponential,
@@ -532,7 +532,12 @@ def test_fits(cp, model, n, m, k, reg, beta, center, unbiased, seed):
     views = noisy(n, m, 3, seed=seed)
     numbers = {"reg": reg, "beta": beta, "center": center, "unbiased": unbiased}
     k = min(k, 3 if isinstance(model, features.Identity) else n)
-    expected = pretrain(views, model, min(3 if isinstance(model, features.Identity) else n * m, k + 3), **numbers)
+    try:
+        expected = pretrain(views, model, min(3 if isinstance(model, features.Identity) else n * m, k + 3), **numbers)
+    except CertificateError:
+        return  # reg is below the rounding of the matrix, by far or almost
+    if expected.certificate.worst > 0.1 * expected.certificate.tolerance:
+        return
     found = pretrain(cp.asarray(views), model, k, **numbers)
     x = views.reshape(-1, 3)
     phi = None if isinstance(model, Kernel) else model.prepare(3, x.dtype, cpu)(x)
