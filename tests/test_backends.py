@@ -330,6 +330,19 @@ def test_products_of_parts_of_matrices(cp, shape, dtype, turned, offset, seed):
     assert_close(added, c - cut_a(a) @ cut_b(b), tol=tol, scale=10.0)
 
 
+def test_decompositions_that_do_not_converge_are_errors(hosted):
+    """CuPy returns whatever there is, without a word, unless it is asked to look at cuSOLVER's information."""
+    engine, bad = get_backend(backend="cupy"), hosted.asarray(np.full((3, 3), np.nan))
+    for name in ("eigh", "eigvalsh", "svd"):
+        assert getattr(hosted.linalg, name)(bad) is not None
+    for function in (engine.eigh, engine.symmetric_eigenvalues, lambda a: probing._decompose(a, True)):
+        with pytest.raises(np.linalg.LinAlgError, match="converge"):
+            function(bad)
+    with pytest.raises(np.linalg.LinAlgError, match="converge"):
+        probing._decompose(hosted.asarray(np.full((9, 2), np.nan)), True)
+    assert getattr(hosted.linalg, name)(bad) is not None  # what was asked for is over
+
+
 @pytest.mark.parametrize("n", [30, 1500])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_orthonormalize(cp, n, dtype):
