@@ -8,6 +8,7 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
+from ..stages import run, with_arrays
 from .loader import kernel, launch
 
 __all__ = ["reference_normals", "views"]
@@ -18,6 +19,10 @@ _BLOCK = 1 << 24  # coordinates made at a time: an image's affine map reads from
 def _draws(d: int, *arguments: Any) -> int:
     """Threads of a view where each makes one draw for up to four coordinates."""
     return -(-d // 4)
+
+
+def _coordinates(d: int, *arguments: Any) -> int:
+    return d
 
 
 def _column_pairs(d: int, height: int, width: int, *arguments: Any) -> int:
@@ -33,13 +38,16 @@ def _pixels(d: int, height: int, width: int, *arguments: Any) -> int:
 
 
 # For each stage: the threads that a view takes, the types of its numbers, and whether it reads from a copy
-_STAGES: dict[str, tuple[Callable[..., int], tuple[type, ...], bool]] = {
+_STAGES: dict[str, tuple[Callable[..., int], tuple[Callable[..., Any], ...], bool]] = {
     "add_normals": (_draws, (np.float64,), False),
     "affine": (_pixels, (np.int64, np.int64, np.int64, np.float64, np.float64, np.float64), True),
     "erase_square": (_square, (np.int64, np.int64, np.int64, np.int64), False),
+    "flip_all_signs": (_coordinates, (np.int64,), False),
     "flip_columns": (_column_pairs, (np.int64, np.int64, np.int64, np.int64), False),
     "flip_signs": (_draws, (np.int64,), False),
+    "keep_window": (_draws, (np.int64, np.int64), False),
     "resample_signs": (_draws, (np.int64,), False),
+    "roll": (_coordinates, (xp.asarray, np.int64), True),
 }
 
 
@@ -51,24 +59,66 @@ def views(x: Any, augmentation: Any, n_views: int, seed: int, first: int, out: A
     n, d = x.shape
     if out is None:
         out = xp.empty((n, n_views, d), dtype=x.dtype)
-    stages = augmentation.stages()
+    stages = with_arrays(augmentation.stages(), lambda numbers: xp.asarray(np.array(numbers, np.int64)))
     step = max(1, _BLOCK // max(1, n_views * d))
     for start in range(0, n, step):
         block = out[start : start + step]
         block[...] = x[start : start + step, None]
-        for place, (name, arguments) in enumerate(stages):
-            _apply(name, block, first + start, place, seed, arguments)
+        _run(stages, block, first + start, seed)
     return out
 
 
-def _apply(name: str, block: Any, first: int, place: int, seed: int, arguments: tuple[Any, ...]) -> None:
+def _run(stages: Any, block: Any, first: int, seed: int) -> None:
+    """Rows are told by a pair: who chose what, and what is wanted; ``(None, -1)`` are all rows."""
+
+    def apply(rows: Any, place: int, name: str, arguments: tuple[Any, ...]) -> None:
+        _apply(name, block, first, place, seed, arguments, rows)
+
+    def choose(rows: Any, place: int, thresholds: Any, count: int) -> list[tuple[Any, int]]:
+        chosen = xp.empty(block.shape[0] * block.shape[1], np.int32)
+        launch(
+            kernel("views", "choose", block.dtype),
+            chosen.size,
+            chosen,
+            *_numbers(block, first, place, seed, rows),
+            thresholds,
+            np.int64(thresholds.size),
+        )
+        return [(chosen, branch) for branch in range(count)]
+
+    run(stages, (None, -1), apply, choose)
+
+
+def _apply(
+    name: str,
+    block: Any,
+    first: int,
+    place: int,
+    seed: int,
+    arguments: tuple[Any, ...],
+    rows: tuple[Any, int] = (None, -1),
+) -> None:
     n, m, d = block.shape
+    if name == "reverse":
+        name, arguments = "flip_columns", (1, d, 1, *arguments)
+    elif name == "roll":
+        arguments = (*arguments, arguments[0].size)
     threads, types, copied = _STAGES[name]
     launch(
         kernel("views", name, block.dtype),
         n * m * threads(d, *arguments),
         block,
         *((block.copy(),) if copied else ()),
+        *_numbers(block, first, place, seed, rows),
+        *(kind(value) for kind, value in zip(types, arguments, strict=True)),
+    )
+
+
+def _numbers(block: Any, first: int, place: int, seed: int, rows: tuple[Any, int]) -> tuple[Any, ...]:
+    """What all kernels of views.cu take."""
+    n, m, d = block.shape
+    choice, branch = rows
+    return (
         np.int64(n * m),
         np.int64(d),
         np.int64(m),
@@ -76,7 +126,8 @@ def _apply(name: str, block: Any, first: int, place: int, seed: int, arguments: 
         np.uint32(place),
         np.uint32(seed & 0xFFFFFFFF),
         np.uint32(seed >> 32),
-        *(kind(value) for kind, value in zip(types, arguments, strict=True)),
+        xp.empty(1, np.int32) if choice is None else choice,  # not read
+        np.int32(branch),
     )
 
 

@@ -19,7 +19,8 @@ c3      bits 0-23: high 24 bits of the sample index; bits 24-31: place in a flat
 Where each coordinate needs a draw, coordinate j of d takes block ``j % B``, lane ``j // B``, with
 ``B = ceil(d / 4)``: neighbouring coordinates come from neighbouring blocks, which suits vector units and
 warps alike.  Where a view needs up to four draws once, they are the words of block 0, in the order in which
-the law of the augmentation names them.
+the law of the augmentation names them.  A choice among several (a shift, a part of a mixture) takes one word w: the
+first whose cumulated probability P has ``w < round(2^32 P)``.
 
 **From words to numbers.**  A uniform is ``(w + 1/2) 2^-32``, exact in float64 and inside (0, 1); an event of
 probability p is ``w < round(2^32 p)``.  Normals come in pairs, from the words u, v of lanes (0, 1) and (2, 3):
@@ -54,6 +55,7 @@ __all__ = [
     "n_tiles",
     "philox",
     "reference_normals",
+    "rows_of_views",
     "tile_bounds",
     "uniform",
     "words_of_view",
@@ -109,7 +111,20 @@ def words_of_view(sample, view, stage, k0, k1):
 
 
 # ---------------------------------------------------------------- tiles of draw blocks
-# A row is a view: row r is view r % n_views of sample first + r // n_views.
+# A stage works on some or all rows of an array, a view each.  ``rows`` (3, number) tells for each of them the place in
+# the array, the sample and the view.
+
+
+@kernel
+def rows_of_views(n, n_views, first):
+    """All rows of an array of views of the samples first, ..., first + n - 1, one sample after the other."""
+    rows = np.empty((3, n * n_views), np.int64)
+    r = 0
+    for i in range(n):
+        for v in range(n_views):
+            rows[0, r], rows[1, r], rows[2, r] = r, first + i, v
+            r += 1
+    return rows
 
 
 @inline
@@ -148,19 +163,16 @@ def tile_bounds(tile, rows, blocks):
 
 
 @kernel
-def draw(words, row, height, block, width, n_views, first, stage, k0, k1):
+def draw(words, rows, row, height, block, width, stage, k0, k1):
     """Fill ``words[:, i * width + j]`` with the words of block ``block + j`` of row ``row + i``."""
-    sample, view = first + row // n_views, row % n_views
     for i in range(height):
+        sample, view = rows[1, row + i], rows[2, row + i]
         low, high = np.uint32(np.uint64(sample) & _MASK), np.uint32(_high_word(sample, stage))
         for j in range(width):
             words[0, i * width + j] = block + j
             words[1, i * width + j] = view
             words[2, i * width + j] = low
             words[3, i * width + j] = high
-        view += 1
-        if view == n_views:
-            sample, view = sample + 1, 0
     c0, c1, c2, c3 = words[0], words[1], words[2], words[3]
     for t in range(height * width):
         c0[t], c1[t], c2[t], c3[t] = philox(
@@ -310,22 +322,22 @@ def _add_scaled(y, z, scale):
 
 
 @kernel
-def add_normals(views, first, stage, k0, k1, scale):
-    """Add ``scale`` times standard normals to ``views`` (n, m, d), in place."""
-    n, m, d = views.shape
-    rows, blocks = views.reshape(n * m, d), n_blocks(d)
+def add_normals(views, rows, stage, k0, k1, scale):
+    """Add ``scale`` times standard normals to ``rows`` of ``views`` (number, d), in place."""
+    d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
     words, z = np.empty((LANES, TILE), np.uint32), np.empty((LANES, TILE))
-    for tile in range(n_tiles(n * m, blocks)):
-        row, height, block, width = tile_bounds(tile, n * m, blocks)
-        draw(words, row, height, block, width, m, first, stage, k0, k1)
+    for tile in range(n_tiles(count, blocks)):
+        row, height, block, width = tile_bounds(tile, count, blocks)
+        draw(words, rows, row, height, block, width, stage, k0, k1)
         t = height * width
         _box_muller(words[0, :t], words[1, :t], z[0, :t], z[1, :t])
         if n_lanes(d) > 2:
             _box_muller(words[2, :t], words[3, :t], z[2, :t], z[3, :t])
         for i in range(height):
+            view = views[rows[0, row + i]]
             for lane in range(n_lanes(d)):
                 start = lane * blocks + block
-                _add_scaled(rows[row + i, start : start + width], z[lane, i * width :], scale)
+                _add_scaled(view[start : start + width], z[lane, i * width :], scale)
 
 
 _REFERENCE_KEY = key_of_seed(0x5353_4C43_4F52_4531)  # "SSLCORE1"
@@ -336,6 +348,6 @@ def reference_normals(n: int, columns: int, stream: int) -> np.ndarray:
 
     Row i does not depend on n; ``stream`` in [0, 2^24) selects independent tables.
     """
-    z = np.zeros((n, 1, columns))
-    add_normals(z, stream << 32, 0, *_REFERENCE_KEY, 1.0)
-    return z.reshape(n, columns)
+    z = np.zeros((n, columns))
+    add_normals(z, rows_of_views(n, 1, stream << 32), 0, *_REFERENCE_KEY, 1.0)
+    return z
