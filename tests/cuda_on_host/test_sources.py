@@ -12,10 +12,15 @@ from sslcore.augmentations import (
     Affine,
     BitFlip,
     Compose,
+    Crop,
     Cutout,
     GaussianNoise,
     HorizontalFlip,
+    Mixture,
     Resample,
+    Reversal,
+    Shift,
+    SignFlip,
 )
 from sslcore.features import Identity, Nystrom
 from sslcore.gram import contrast_gram, gram, kernel_product
@@ -72,6 +77,12 @@ AUGMENTATIONS = [
     HorizontalFlip((3, 5)),
     Cutout((5, 3), 2),
     Compose(GaussianNoise(0.1), BitFlip(0.5), HorizontalFlip((5, 3), 0.5)),
+    Crop(6),
+    Crop(9, cyclic=False),
+    Shift([0.1] * 10),
+    Reversal(0.5),
+    SignFlip(0.5),
+    Mixture([0.5, 0.5], [Mixture([0.5, 0.5], [Crop(1), Shift([0, 1])]), Compose(GaussianNoise(0.1), Resample(0.5))]),
 ]
 
 
