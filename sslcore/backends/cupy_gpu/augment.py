@@ -25,6 +25,10 @@ def _coordinates(d: int, *arguments: Any) -> int:
     return d
 
 
+def _pairs(d: int, *arguments: Any) -> int:
+    return d // 2
+
+
 def _column_pairs(d: int, height: int, width: int, *arguments: Any) -> int:
     return height * (width // 2)
 
@@ -37,17 +41,30 @@ def _pixels(d: int, height: int, width: int, *arguments: Any) -> int:
     return height * width
 
 
-# For each stage: the threads that a view takes, the types of its numbers, and whether it reads from a copy
-_STAGES: dict[str, tuple[Callable[..., int], tuple[Callable[..., Any], ...], bool]] = {
-    "add_normals": (_draws, (np.float64,), False),
-    "affine": (_pixels, (np.int64, np.int64, np.int64, np.float64, np.float64, np.float64), True),
-    "erase_square": (_square, (np.int64, np.int64, np.int64, np.int64), False),
-    "flip_all_signs": (_coordinates, (np.int64,), False),
-    "flip_columns": (_column_pairs, (np.int64, np.int64, np.int64, np.int64), False),
-    "flip_signs": (_draws, (np.int64,), False),
-    "keep_window": (_draws, (np.int64, np.int64), False),
-    "resample_signs": (_draws, (np.int64,), False),
-    "roll": (_coordinates, (xp.asarray, np.int64), True),
+def _integer(value: int) -> tuple[Any, ...]:
+    return (np.int64(value),)
+
+
+def _real(value: float) -> tuple[Any, ...]:
+    return (np.float64(value),)
+
+
+def _list(value: Any) -> tuple[Any, ...]:
+    return value, np.int64(value.size)
+
+
+# For each stage: the threads that a view takes, its numbers as a kernel takes them, and whether it reads from a copy
+_STAGES: dict[str, tuple[Callable[..., int], tuple[Callable[..., tuple[Any, ...]], ...], bool]] = {
+    "add_normals": (_draws, (_real,), False),
+    "affine": (_pixels, (*(_integer,) * 3, *(_real,) * 3), True),
+    "erase_square": (_square, (_integer,) * 4, False),
+    "flip_all_signs": (_coordinates, (_integer,), False),
+    "flip_columns": (_column_pairs, (_integer,) * 4, False),
+    "flip_signs": (_draws, (_integer,), False),
+    "keep_window": (_draws, (_integer,) * 2, False),
+    "resample_signs": (_draws, (_integer,), False),
+    "reverse": (_pairs, (_integer,), False),
+    "roll": (_coordinates, (_list,), True),
 }
 
 
@@ -81,8 +98,7 @@ def _run(stages: Any, block: Any, first: int, seed: int) -> None:
             chosen.size,
             chosen,
             *_numbers(block, first, place, seed, rows),
-            thresholds,
-            np.int64(thresholds.size),
+            *_list(thresholds),
         )
         return [(chosen, branch) for branch in range(count)]
 
@@ -99,10 +115,6 @@ def _apply(
     rows: tuple[Any, int] = (None, -1),
 ) -> None:
     n, m, d = block.shape
-    if name == "reverse":
-        name, arguments = "flip_columns", (1, d, 1, *arguments)
-    elif name == "roll":
-        arguments = (*arguments, arguments[0].size)
     threads, types, copied = _STAGES[name]
     launch(
         kernel("views", name, block.dtype),
@@ -110,7 +122,7 @@ def _apply(
         block,
         *((block.copy(),) if copied else ()),
         *_numbers(block, first, place, seed, rows),
-        *(kind(value) for kind, value in zip(types, arguments, strict=True)),
+        *(typed for kind, value in zip(types, arguments, strict=True) for typed in kind(value)),
     )
 
 

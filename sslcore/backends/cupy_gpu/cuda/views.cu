@@ -236,6 +236,19 @@ extern "C" __global__ void roll(real* views, const real* source, i64 rows, i64 d
     views[t] = source[row * d + (j >= a ? j - a : j - a + d)];
 }
 
+extern "C" __global__ void reverse(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                   const int* choice, int branch, i64 threshold) {
+    const i64 half = d / 2, t = thread_index();
+    if (t >= rows * half) return;
+    const i64 row = t / half, j = t % half;
+    if (skipped(row, choice, branch)) return;
+    if ((i64)draw(row, 0, m, first, stage, k0, k1).w[0] >= threshold) return;
+    real* view = views + row * d;
+    const real kept = view[j];
+    view[j] = view[d - 1 - j];
+    view[d - 1 - j] = kept;
+}
+
 // ---------------------------------------------------------------- a few draws for each image (height, width, channels)
 
 extern "C" __global__ void flip_columns(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
