@@ -25,10 +25,12 @@ from sslcore.augmentations import (
     GaussianNoise,
     HorizontalFlip,
     Mixture,
+    RandomRotation,
     Resample,
     Reversal,
     Shift,
     SignFlip,
+    TangentStep,
 )
 from sslcore.kernels import Exponential, Gaussian, Kernel, L1Exponential, Linear, Matern, Polynomial
 
@@ -60,7 +62,10 @@ AUGMENTATIONS: dict[str, list[tuple[Augmentation, int]]] = {
     "Shift": [(Shift([1 / 3, 1 / 3, 0, 0, 1 / 3]), 5), (Shift([1]), 1), (Shift([0, 0, 1]), 3), (Shift([0.1] * 10), 33)],
     "Reversal": [(Reversal(0.5), 1), (Reversal(0.4), 6), (Reversal(1), 7)],
     "SignFlip": [(SignFlip(0.3), 1), (SignFlip(0.8), 33), (SignFlip(1), 2)],
+    "TangentStep": [(TangentStep(0.7), d) for d in (2, 3, 5, 31, 32, 33, 64, 2051)] + [(TangentStep(3.0), 9)],
+    "RandomRotation": [(RandomRotation(2.0), d) for d in (2, 3, 5, 31, 32, 33, 64, 2051)],
     "Mixture": [
+        (Mixture([0.5, 0.5], [TangentStep(1.0), Compose(RandomRotation(0.5), SignFlip(0.5))]), 35),
         (Mixture([0.3, 0.7], [BitFlip(0.2), Compose(SignFlip(0.5), GaussianNoise(0.1))]), 7),
         (Mixture([0.2, 0, 0.8], [Reversal(0.5), BitFlip(1), Mixture([0.5, 0.5], [Crop(2), Shift([0.2] * 5)])]), 6),
         (Mixture([0.5, 0.5], [Affine((4, 5)), Compose(HorizontalFlip((4, 5)), Cutout((4, 5), 2))]), 20),

@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 
+from sslcore.augmentations import GaussianNoise
+
 # ---------------------------------------------------------------- kernels and Gram matrices
 # One pair of points at a time, in the widest float there is (64 bits of mantissa on x86).
 
@@ -155,6 +157,29 @@ def sign_flip(a, x, draw):
     return [-xj for xj in x] if view_words(draw)[0] < round(a.p * 2**32) else x
 
 
+def tangent_step(a, x, draw, cosine=None):
+    """By the reflection's matrix, and a check that the step is one."""
+    x, d = np.asarray(x, dtype=float), len(x)
+    cosine = math.cos(a.angle) if cosine is None else cosine
+    norm = np.linalg.norm(x)
+    if norm == 0:
+        return x
+    g = np.array(gaussian_noise(GaussianNoise(1), [0.0] * d, draw))
+    g[0] = 0.0
+    h = x / norm
+    h[0] += 1.0 if x[0] >= 0 else -1.0
+    v = (np.eye(d) - 2 * np.outer(h, h) / (h @ h)) @ g / np.linalg.norm(g)
+    assert abs(v @ x) < 1e-13 * norm
+    return cosine * x + math.sqrt(1 - cosine**2) * norm * v
+
+
+def random_rotation(a, x, draw):
+    d = len(x)
+    u = (view_words(draw, math.ceil(d / 4))[0] + 0.5) / 2**32
+    share = 1.0 if d == 2 else 1.0 - u ** (2 / (d - 2))
+    return tangent_step(a, x, draw, 1 - (1 - math.cos(a.angle)) * share)
+
+
 def affine(a, x, draw):
     height, width, channels = (*a.image_shape, 1)[:3]
     image = np.asarray(x, dtype=float).reshape(height, width, channels)
@@ -230,10 +255,12 @@ AUGMENTATIONS = {
     "GaussianNoise": gaussian_noise,
     "HorizontalFlip": horizontal_flip,
     "Mixture": mixture,
+    "RandomRotation": random_rotation,
     "Resample": resample,
     "Reversal": reversal,
     "Shift": shift,
     "SignFlip": sign_flip,
+    "TangentStep": tangent_step,
 }
 
 
@@ -281,6 +308,33 @@ def parity_operator(a, d):
             "Crop": lambda: [crop_eigenvalue(s, a.width, d, a.cyclic) for s in subsets],
         }[name]()
     )
+
+
+def gegenbauer(degree, u, d):
+    """P_l of the sphere in d dimensions, P_l(1) = 1."""
+    before, now = 0.0, np.ones_like(u)
+    for k in range(degree):
+        before, now = now, (u * now if k == 0 else ((2 * k + d - 2) * u * now - k * before) / (k + d - 2))
+    return now
+
+
+def sphere_eigenvalue(a, degree, d):
+    """A on the spherical harmonics of this degree."""
+    name = type(a).__name__
+    if name == "Compose":
+        return math.prod(sphere_eigenvalue(part, degree, d) for part in a.parts)
+    if name == "Mixture":
+        return sum(w * sphere_eigenvalue(part, degree, d) for w, part in zip(a.weights, a.parts, strict=True))
+    if name == "TangentStep":
+        return float(gegenbauer(degree, np.cos(a.angle), d))
+    if name == "SignFlip":
+        return 1 - 2 * a.p * (degree % 2)
+    # RandomRotation: the coefficients of (1 - z^2) (1 - z)^-(d-2) (1 - 2 z cos + z^2)^-1, each factor as a series
+    z = np.arange(degree + 1)
+    series = np.array([math.comb(int(k) + d - 3, d - 3) if d > 2 else float(k == 0) for k in z])
+    turning = [float(np.sin((k + 1) * a.angle) / np.sin(a.angle)) for k in z]
+    product = np.convolve(np.convolve(series, turning)[: degree + 1], [1, 0, -1])[degree]
+    return product / (math.comb(degree + d - 1, d - 1) - (math.comb(degree + d - 3, d - 1) if degree > 1 else 0))
 
 
 # ---------------------------------------------------------------- exact and feature solvers

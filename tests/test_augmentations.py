@@ -22,15 +22,18 @@ from sslcore.augmentations import (
     GaussianNoise,
     HorizontalFlip,
     Mixture,
+    RandomRotation,
     Resample,
     Reversal,
     Shift,
     SignFlip,
     Stage,
+    TangentStep,
     Views,
 )
 from sslcore.backends.numba_cpu import philox, reference_normals
 from sslcore.backends.numba_cpu.parallel import n_threads
+from sslcore.datasets import sphere
 from sslcore.errors import BackendError
 
 from . import naive
@@ -39,6 +42,7 @@ from .examples import EXACT, augmentation_examples
 CONSTANT = [  # almost surely
     (BitFlip(0), 7),
     (BitFlip(1), 7),
+    (Crop(1), 1),
     (Crop(4, cyclic=False), 4),
     (Shift([1]), 1),
     (Shift([0, 0, 1]), 3),
@@ -347,6 +351,77 @@ def test_parts_of_a_mixture_draw_what_they_draw_alone():
     assert 0.3 < is_first.mean() < 0.5
 
 
+@pytest.mark.parametrize("d", [2, 3, 4, 9, 40])
+@pytest.mark.parametrize(
+    "a",
+    [
+        TangentStep(0.6),
+        TangentStep(2.5),
+        RandomRotation(0.6),
+        RandomRotation(2.5),
+        Compose(TangentStep(0.4), RandomRotation(1.0)),
+        Mixture([0.3, 0.7], [TangentStep(1.2), Compose(SignFlip(0.8), RandomRotation(1.0))]),
+    ],
+    ids=repr,
+)
+def test_operators_on_the_sphere(a, d):
+    """E[P_l(<xi, y>) | x] = eigenvalue_l P_l(<x, y>) for fixed x and y, and views are conditionally independent.
+
+    P_l(<., y>) is a spherical harmonic of degree l, and rotating it about x leaves P_l(<., x>) P_l(<x, y>).
+    """
+    n = 40_000
+    for seed in range(2):
+        x, y = sphere(2, d, seed)
+        y = 0.6 * x + 0.8 * (y - (y @ x) * x) / np.linalg.norm(y - (y @ x) * x)  # at an angle that high degrees see
+        xi = a.views(np.tile(x, (n, 1)), 2, seed=seed)
+        assert np.abs((xi**2).sum(-1) - 1).max() < 1e-14
+        for degree in range(1, 7):
+            p = naive.gegenbauer(degree, xi @ y, d)
+            exact = naive.sphere_eigenvalue(a, degree, d) * naive.gegenbauer(degree, np.array(x @ y), d)
+            assert abs(p.mean() - exact) < 5 * p.std() / math.sqrt(2 * n) + 1e-14
+            p -= exact
+            assert abs((p[:, 0] * p[:, 1]).mean()) < 5 * p.var() / math.sqrt(n) + 1e-14
+            p = naive.gegenbauer(degree, xi @ x, d)
+            assert abs(p.mean() - naive.sphere_eigenvalue(a, degree, d)) < 5 * p.std() / math.sqrt(2 * n) + 1e-13
+
+
+@pytest.mark.parametrize("d", [2, 3, 8, 100])
+def test_steps_on_the_sphere(d):
+    """Angles are exact, directions uniform on the tangent sphere, norms kept whatever they are."""
+    n, angle = 20_000, 0.9
+    x = np.array(sphere(1, d, 3)[0])
+    x[d // 2] *= -1
+    xi = TangentStep(angle).views(np.tile(x, (n, 1)), 1, seed=1)[:, 0]
+    assert np.abs(xi @ x - math.cos(angle)).max() < 1e-14
+    v = (xi - math.cos(angle) * x) / math.sin(angle)
+    assert np.abs(v.mean(0)).max() < 5 / math.sqrt(n * (d - 1))
+    covariance = (np.eye(d) - np.outer(x, x)) / (d - 1)
+    assert np.abs(v.T @ v / n - covariance).max() < 5 * math.sqrt(2 / n) / (d - 1)
+    y = np.ones(d) - x.sum() * x
+    fourth = ((v @ y / np.linalg.norm(y)) ** 4).mean()
+    exact = 3 / ((d - 1) * (d + 1))
+    assert abs(fourth - exact) < 5 * math.sqrt(105 / n) / (d - 1) ** 2
+    # of rotations: |x|^2 - <xi, x> = (1 - cos) times a variable with the law Beta(1, (d - 2)/2)
+    share = (1 - RandomRotation(angle).views(np.tile(x, (n, 1)), 1, seed=1)[:, 0] @ x) / (1 - math.cos(angle))
+    assert abs(share.mean() - 2 / d) < 5 * 2 / d / math.sqrt(n) + 1e-13
+    assert abs((share**2).mean() - 8 / (d * (d + 2))) < 5 * 20 / d**2 / math.sqrt(n) + 1e-13
+    for a in (TangentStep(angle), RandomRotation(angle)):
+        for far in (1e-100, 1e100):
+            np.testing.assert_allclose(a.views(far * x[None], 2, seed=0), far * a.views(x[None], 2, seed=0), rtol=1e-12)
+        assert not a.views(np.zeros((3, d)), 2, seed=0).any()
+        axes = np.concatenate([np.eye(d)[:2], -np.eye(d)[:2]])
+        assert np.abs(np.linalg.norm(a.views(axes, 50, seed=0), axis=-1) - 1).max() < 1e-14
+        assert np.abs(np.linalg.norm(a.views(x[None].astype(np.float32), 9, seed=0), axis=-1) - 1).max() < 1e-6
+
+
+def test_ends_of_steps_on_the_sphere():
+    x = sphere(50, 6, 0)
+    assert np.array_equal(TangentStep(0).views(x, 1, seed=0)[:, 0], x)
+    assert np.array_equal(RandomRotation(0).views(x, 1, seed=0)[:, 0], x)
+    np.testing.assert_allclose(TangentStep(math.pi).views(x, 1, seed=0)[:, 0], -x, atol=1e-15)
+    np.testing.assert_allclose(RandomRotation(math.pi).views(x[:, :2], 1, seed=0)[:, 0], -x[:, :2], atol=1e-15)
+
+
 def test_probabilities_at_the_ends():
     x = samples(50, 8)
     assert np.array_equal(BitFlip(0).views(x, 1, seed=0)[:, 0], x)
@@ -539,7 +614,7 @@ import sslcore.backends.numba_cpu.views, sys
 module = sys.modules["sslcore.backends.numba_cpu.views"]
 for dtype in ("f4", "f8"):
     for a in (GaussianNoise(.1), BitFlip(.1), Resample(.1), Affine((2, 2)), HorizontalFlip((2, 2)), Cutout((2, 2), 1),
-              Crop(2), Shift([.5, .5]), Reversal(.5), Mixture([.5, .5], [SignFlip(.5), SignFlip(.5)])):
+              Crop(2), Shift([.5, .5]), Reversal(.5), Mixture([.5, .5], [SignFlip(.5), SignFlip(.5)]), TangentStep(1.)):
         a.views(np.ones((2, 4), dtype), 2, seed=2**63)
         a.views(np.ones((2, 4), dtype), 2, seed=0)
 reference_normals(3, 2, 1)
@@ -548,7 +623,7 @@ print(sum(sum(s.cache_hits.values()) for s in stats), sum(sum(s.cache_misses.val
 """
     for _ in range(2):
         run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
-    assert run.stdout.split() == ["20", "0"]
+    assert run.stdout.split() == ["22", "0"]
 
 
 def test_import_is_light():
@@ -653,6 +728,9 @@ def test_augmentations_are_values():
         (lambda: Reversal(1.1), ValueError, "p must be"),
         (lambda: SignFlip(-0.1), ValueError, "p must be"),
         (lambda: SignFlip(None), TypeError, "p must be"),
+        (lambda: TangentStep(-0.1), ValueError, "angle must be a finite number >= 0 and <= 3.14159, found -0.1"),
+        (lambda: RandomRotation(90), ValueError, "angle must be a finite number >= 0 and <= 3.14159, found 90"),
+        (lambda: RandomRotation("1"), TypeError, "angle must be a real number"),
         (lambda: Mixture([], []), ValueError, "weights must sum to 1"),
         (lambda: Mixture([1], []), ValueError, "Mixture needs at least one augmentation"),
         (lambda: Mixture([1], [BitFlip]), TypeError, "takes augmentations, in one sequence, found <class"),
@@ -723,6 +801,12 @@ def test_samples_that_are_too_short(a, message):
         with pytest.raises(ValueError, match=message):
             Views(np.ones((2, 5)), whole, 1, 0)
         whole.views(np.ones((2, 6)), 1, seed=0)
+
+
+def test_a_sphere_has_two_dimensions():
+    for a in (TangentStep(1.0), Compose(BitFlip(0.1), RandomRotation(1.0))):
+        with pytest.raises(ValueError, match="sphere in two dimensions or more, found samples of 1"):
+            a.views(np.ones((3, 1)), 2, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,10 @@ def _pairs(d: int, *arguments: Any) -> int:
     return d // 2
 
 
+def _warp(d: int, *arguments: Any) -> int:
+    return 32
+
+
 def _column_pairs(d: int, height: int, width: int, *arguments: Any) -> int:
     return height * (width // 2)
 
@@ -53,18 +57,33 @@ def _list(value: Any) -> tuple[Any, ...]:
     return value, np.int64(value.size)
 
 
-# For each stage: the threads that a view takes, its numbers as a kernel takes them, and whether it reads from a copy
-_STAGES: dict[str, tuple[Callable[..., int], tuple[Callable[..., tuple[Any, ...]], ...], bool]] = {
-    "add_normals": (_draws, (_real,), False),
-    "affine": (_pixels, (*(_integer,) * 3, *(_real,) * 3), True),
-    "erase_square": (_square, (_integer,) * 4, False),
-    "flip_all_signs": (_coordinates, (_integer,), False),
-    "flip_columns": (_column_pairs, (_integer,) * 4, False),
-    "flip_signs": (_draws, (_integer,), False),
-    "keep_window": (_draws, (_integer,) * 2, False),
-    "resample_signs": (_draws, (_integer,), False),
-    "reverse": (_pairs, (_integer,), False),
-    "roll": (_coordinates, (_list,), True),
+def _copy(block: Any, *draw: Any) -> tuple[Any, ...]:
+    return (block.copy(),)
+
+
+def _normals(block: Any, *draw: Any) -> tuple[Any, ...]:
+    z = xp.zeros(block.shape)
+    _apply("add_normals", z, *draw[:-1], (1.0,), draw[-1])
+    return (z,)
+
+
+def _nothing(*draw: Any) -> tuple[Any, ...]:
+    return ()
+
+
+# For each stage: the threads that a view takes, its numbers as a kernel takes them, and what else is read
+_STAGES: dict[str, tuple[Callable[..., int], tuple[Callable[..., tuple[Any, ...]], ...], Callable[..., Any]]] = {
+    "add_normals": (_draws, (_real,), _nothing),
+    "affine": (_pixels, (*(_integer,) * 3, *(_real,) * 3), _copy),
+    "erase_square": (_square, (_integer,) * 4, _nothing),
+    "flip_all_signs": (_coordinates, (_integer,), _nothing),
+    "flip_columns": (_column_pairs, (_integer,) * 4, _nothing),
+    "flip_signs": (_draws, (_integer,), _nothing),
+    "keep_window": (_draws, (_integer,) * 2, _nothing),
+    "resample_signs": (_draws, (_integer,), _nothing),
+    "reverse": (_pairs, (_integer,), _nothing),
+    "roll": (_coordinates, (_list,), _copy),
+    "step_on_sphere": (_warp, (_real, _integer), _normals),
 }
 
 
@@ -115,12 +134,12 @@ def _apply(
     rows: tuple[Any, int] = (None, -1),
 ) -> None:
     n, m, d = block.shape
-    threads, types, copied = _STAGES[name]
+    threads, types, companion = _STAGES[name]
     launch(
         kernel("views", name, block.dtype),
         n * m * threads(d, *arguments),
         block,
-        *((block.copy(),) if copied else ()),
+        *companion(block, first, place, seed, rows),
         *_numbers(block, first, place, seed, rows),
         *(typed for kind, value in zip(types, arguments, strict=True) for typed in kind(value)),
     )

@@ -19,8 +19,9 @@ c3      bits 0-23: high 24 bits of the sample index; bits 24-31: place in a flat
 Where each coordinate needs a draw, coordinate j of d takes block ``j % B``, lane ``j // B``, with
 ``B = ceil(d / 4)``: neighbouring coordinates come from neighbouring blocks, which suits vector units and
 warps alike.  Where a view needs up to four draws once, they are the words of block 0, in the order in which
-the law of the augmentation names them.  A choice among several (a shift, a part of a mixture) takes one word w: the
-first whose cumulated probability P has ``w < round(2^32 P)``.
+the law of the augmentation names them; where it needs both, those of block B, or what the law says.  A choice
+among several (a shift, a part of a mixture) takes one word w: the first whose cumulated probability P has
+``w < round(2^32 P)``.
 
 **From words to numbers.**  A uniform is ``(w + 1/2) 2^-32``, exact in float64 and inside (0, 1); an event of
 probability p is ``w < round(2^32 p)``.  Normals come in pairs, from the words u, v of lanes (0, 1) and (2, 3):
@@ -50,6 +51,7 @@ __all__ = [
     "inline",
     "kernel",
     "key_of_seed",
+    "minus_two_log",
     "n_blocks",
     "n_lanes",
     "n_tiles",
@@ -58,6 +60,7 @@ __all__ = [
     "rows_of_views",
     "tile_bounds",
     "uniform",
+    "words_of_block",
     "words_of_view",
 ]
 
@@ -104,10 +107,16 @@ def _high_word(sample, stage):
 
 
 @inline
+def words_of_block(block, sample, view, stage, k0, k1):
+    """Return the four words of one block."""
+    low = np.uint64(sample) & _MASK
+    return philox(np.uint64(block), np.uint64(view), low, _high_word(sample, stage), k0, k1)
+
+
+@inline
 def words_of_view(sample, view, stage, k0, k1):
     """Return the four words of block 0, for the draws that a view needs once."""
-    low = np.uint64(sample) & _MASK
-    return philox(np.uint64(0), np.uint64(view), low, _high_word(sample, stage), k0, k1)
+    return words_of_block(0, sample, view, stage, k0, k1)
 
 
 # ---------------------------------------------------------------- tiles of draw blocks
@@ -253,7 +262,7 @@ def uniform(w):
 
 
 @inline
-def _minus_two_log(w):
+def minus_two_log(w):
     """``-2 log((w + 1/2) 2^-32)`` within 2 ulp, everywhere: no cancellation near 1."""
     v = _bits(_float_of(w + w + _1))  # odd integer below 2^33: v = m 2^e with m in [sqrt(1/2), sqrt(2))
     t = v - _SQRT_HALF
@@ -307,7 +316,7 @@ def _box_muller(u, v, a, b):
     for i in range(u.size):
         w = np.uint64(v[i])
         x = (_float_of(w & _QUARTER) - (2.0**29 - 0.5)) * (_2PI * 2.0**-32)
-        r = np.sqrt(_minus_two_log(np.uint64(u[i])))
+        r = np.sqrt(minus_two_log(np.uint64(u[i])))
         r = _float(_bits(r) | ((w << _32) & _SIGN))
         cos, sin = _cos_sin_quarter(x)
         exchanged = (w >> _30) & _1

@@ -23,12 +23,14 @@ from .philox import (
     inline,
     kernel,
     key_of_seed,
+    minus_two_log,
     n_blocks,
     n_lanes,
     n_tiles,
     rows_of_views,
     tile_bounds,
     uniform,
+    words_of_block,
     words_of_view,
 )
 
@@ -203,6 +205,61 @@ def _reverse(views: np.ndarray, rows: np.ndarray, stage: int, k0: Any, k1: Any, 
     _flip_columns(views, rows, stage, k0, k1, 1, views.shape[1], 1, threshold)
 
 
+# ---------------------------------------------------------------- steps on the sphere
+
+_WIDTH = 32  # sums have as many partial ones, of every 32nd term each: a warp's on the GPU, and vector registers' here
+
+
+@inline
+def _add_products(sums, x, g):
+    for j in range(x.size):
+        xj, gj = np.float64(x[j]), g[j]
+        sums[0, j] += xj * xj
+        sums[1, j] += xj * gj
+        sums[2, j] += gj * gj
+
+
+@inline
+def _move_row(x, g, cos, a, b):
+    for j in range(x.size):
+        xj = np.float64(x[j])
+        x[j] = cos * xj + (a * g[j] - b * xj)
+
+
+@kernel
+def _step_on_sphere(views, rows, stage, k0, k1, drop, of_plane):
+    d, count = views.shape[1], rows.shape[1]
+    own = rows.copy()
+    for i in range(count):
+        own[0, i] = i
+    normals = np.zeros((count, d))
+    add_normals(normals, own, stage, k0, k1, 1.0)
+    sums = np.empty((3, _WIDTH))
+    for i in range(count):
+        x, g = views[rows[0, i]], normals[i]
+        g[0] = 0.0
+        sums[:] = 0.0
+        for start in range(0, d, _WIDTH):
+            _add_products(sums, x[start : start + _WIDTH], g[start : start + _WIDTH])
+        half = _WIDTH // 2
+        while half > 0:
+            for j in range(half):
+                for c in range(3):
+                    sums[c, j] += sums[c, j + half]
+            half //= 2
+        norm, along, length = np.sqrt(sums[0, 0]), sums[1, 0], np.sqrt(sums[2, 0])
+        share = 1.0
+        if of_plane and d > 2:
+            w = words_of_block(n_blocks(d), rows[1, i], rows[2, i], stage, k0, k1)[0]
+            share = 1.0 - exp2(-minus_two_log(w) / ((d - 2) * 0.6931471805599453))
+        lost = drop * share
+        cos, sin = 1.0 - lost, np.sqrt(lost * (2.0 - lost))
+        first = np.float64(x[0])
+        q = along / (norm + abs(first)) if norm > 0.0 else 0.0
+        _move_row(x, g, cos, sin * norm / length, sin * q / length)
+        x[0] = cos * first - (sin * along / length if first >= 0.0 else -(sin * along / length))
+
+
 # ---------------------------------------------------------------- a few draws for each image
 
 
@@ -298,4 +355,5 @@ _STAGES: dict[str, Callable[..., None]] = {
     "resample_signs": _resample_signs,
     "reverse": _reverse,
     "roll": _roll,
+    "step_on_sphere": _step_on_sphere,
 }

@@ -10,13 +10,15 @@
 // Owner     Stages that draw for each coordinate: one thread a draw block, which serves up to four coordinates, the
 //           same for neighbouring threads, so that each lane's loads and stores are coalesced.  Stages on images: one
 //           thread a pixel (all channels), or a pair of pixels that change places.  Stages that draw for each view and
-//           move or negate coordinates: one thread a coordinate.
+//           move or negate coordinates: one thread a coordinate.  Steps on the sphere: a warp a view, a lane every 32nd
+//           coordinate.
 // Bound by  Memory for flips (two bytes moved for each of the views' bytes), arithmetic for normals: some 90
 //           operations in float64 and 60 in integers a pair.  An image's affine map and a shift read from a copy of the
 //           views.  Where all coordinates of a view need its one draw, each thread makes it again: ten rounds of
-//           Philox, less than an access to memory.
+//           Philox, less than an access to memory.  Steps on the sphere read views and normals twice, and write both
+//           once; their sums are added in the order of the CPU's.
 //
-// A stage more is a kernel here with the arguments (views, [a copy,] rows, d, m, first, stage, k0, k1, choice, branch,
+// A stage more is a kernel here with the arguments (views, [a copy, or normals,] rows, d, m, first, stage, k0, k1, choice, branch,
 // its own numbers), and a line in the table of augment.py.
 
 #ifndef SSL_REAL
@@ -247,6 +249,59 @@ extern "C" __global__ void reverse(real* views, i64 rows, i64 d, i64 m, u64 firs
     const real kept = view[j];
     view[j] = view[d - 1 - j];
     view[d - 1 - j] = kept;
+}
+
+// ---------------------------------------------------------------- steps on the sphere
+
+#define THREADS 256
+#define WIDTH 32
+
+// x <- cos x + sin |x| H (0, g) / |g|, where H, the reflection that takes x to a multiple of the first unit vector, takes
+// all vectors (0, g) to tangent ones; sums are those of |x|^2, <x, (0, g)>, |(0, g)|^2.
+extern "C" __global__ void step_on_sphere(real* views, const double* normals, i64 rows, i64 d, i64 m, u64 first,
+                                          u32 stage, u32 k0, u32 k1, const int* choice, int branch, double drop,
+                                          i64 of_plane) {
+    __shared__ double sums[3][THREADS];
+    const i64 row = thread_index() / WIDTH;
+    const int own = threadIdx.x, lane = own % WIDTH;
+    const bool active = row < rows && !skipped(row, choice, branch);
+    real* x = views + row * d;
+    const double* g = normals + row * d;
+    double first_of_x = 0, xx = 0, xg = 0, gg = 0;
+    if (active) {
+        first_of_x = (double)x[0];
+        for (i64 j = lane; j < d; j += WIDTH) {
+            const double xj = (double)x[j], gj = j > 0 ? g[j] : 0.0;
+            xx += xj * xj;
+            xg += xj * gj;
+            gg += gj * gj;
+        }
+    }
+    sums[0][own] = xx;
+    sums[1][own] = xg;
+    sums[2][own] = gg;
+    for (int half = WIDTH / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (lane < half)
+            for (int c = 0; c < 3; ++c) sums[c][own] += sums[c][own + half];
+    }
+    __syncthreads();
+    if (!active) return;
+    const int start = own - lane;
+    const double norm = sqrt(sums[0][start]), along = sums[1][start], length = sqrt(sums[2][start]);
+    double share = 1.0;
+    if (of_plane && d > 2) {
+        const u32 w = draw(row, (u32)((d + 3) / 4), m, first, stage, k0, k1).w[0];
+        share = 1.0 - exp2_of(-minus_two_log(w) / ((double)(d - 2) * 0.6931471805599453));
+    }
+    const double lost = drop * share;
+    const double cosine = 1.0 - lost, sine = sqrt(lost * (2.0 - lost));
+    const double q = norm > 0.0 ? along / (norm + fabs(first_of_x)) : 0.0;
+    const double a = sine * norm / length, b = sine * q / length, c = sine * along / length;
+    for (i64 j = lane; j < d; j += WIDTH) {
+        const double xj = (double)x[j];
+        x[j] = (real)(j > 0 ? cosine * xj + (a * g[j] - b * xj) : cosine * xj - (xj >= 0.0 ? c : -c));
+    }
 }
 
 // ---------------------------------------------------------------- a few draws for each image (height, width, channels)
