@@ -20,6 +20,7 @@ BENCHMARKS = {  # name: module and function
     "tiny": ("small", "run_tiny"),
     "import": ("small", "run_import"),
     "views": ("views", "run"),
+    "laws": ("views", "run_laws"),
 }
 ON_A_GPU = {
     "gpu_gram": ("gpu", "run_gram"),
