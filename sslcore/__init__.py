@@ -9,7 +9,7 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 Layers, each importing only those below it::
 
     cli      plotting      digits
-    probing  risk  pretraining  representation
+    probing  risk  pretraining  representation  population
     moments  exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
@@ -41,6 +41,7 @@ __all__ = [
     "gram",
     "kernels",
     "plan",
+    "population",
     "pretrain",
     "probing",
     "risk",
