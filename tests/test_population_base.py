@@ -83,7 +83,8 @@ def test_order_between_crossings(seed, k, beta):
     regimes = domain.regimes(None, None, k, beta=beta)
     assert [c.reg for c in crossings] == sorted(c.reg for c in crossings)
     assert [r.start for r in regimes[1:]] == sorted({c.reg for c in crossings})
-    assert regimes[0].start == 0 and regimes[-1].stop == math.inf
+    assert regimes[0].start == 0
+    assert regimes[-1].stop == math.inf
     for regime in regimes:
         stop = 100 * regime.start + 1 if regime.stop == math.inf else regime.stop
         for share in (0.001, 0.5, 0.999):
@@ -95,7 +96,8 @@ def test_order_between_crossings(seed, k, beta):
             at = 1 - beta + beta * lines.augmentation[label] - c.reg / lines.kernel[label]
             assert math.isclose(at, c.eigenvalue, abs_tol=1e-12 * (1 + c.reg / lines.kernel[label]))
         below, above = lines.values(0.999 * c.reg, beta), lines.values(1.001 * c.reg, beta)
-        assert below[c.before] > below[c.after] and above[c.before] < above[c.after]
+        assert below[c.before] > below[c.after]
+        assert above[c.before] < above[c.after]
 
 
 @given(seeds, st.integers(1, 5))
@@ -151,7 +153,8 @@ def test_multiplicities_beyond_int64():
     lines = Lines([1.0, 0.5, 0.25], [1.0, 1.0, 1.0], [1, 10**300, 3], "abc")
     assert lines.total == 10**300 + 4
     found = quietly(lines, 5, reg=0.0, beta=1.0)
-    assert found.labels == tuple("abbbb") and found.block_ends == (1, 10**300 + 1)
+    assert found.labels == tuple("abbbb")
+    assert found.block_ends == (1, 10**300 + 1)
 
 
 def test_cut_block_is_named():

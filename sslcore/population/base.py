@@ -7,6 +7,7 @@ lambda.  A domain (`Domain`) names its eigenfunctions and computes t and kappa; 
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from abc import ABC, abstractmethod
@@ -186,8 +187,8 @@ class PopulationSpectrum:
             start, stop = (0, *ends)[-2:]
             warnings.warn(
                 f"n_components={k} ends inside the degenerate block of components {start + 1} to {stop} "
-                f"(mu = {found.eigenvalues[-1]:.6g}, {labels[-1]!r} and {stop - start - 1} more): only the risk and the "
-                f"span of complete blocks are defined; take n_components={start or stop} or {stop}",
+                f"(mu = {found.eigenvalues[-1]:.6g}, {labels[-1]!r} and {stop - start - 1} more): only the risk and "
+                f"the span of complete blocks are defined; take n_components={start or stop} or {stop}",
                 CutBlockWarning,
                 stacklevel=3,
             )
@@ -423,7 +424,7 @@ class Domain(ABC):
         k = min(k, lines.total)
         cuts = [0.0, *sorted({c.reg for c in _crossings(lines, k, beta)}), math.inf]
         found = []
-        for i, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        for i, (start, stop) in enumerate(itertools.pairwise(cuts)):
             first, last = i == 0, stop == math.inf
             name = "both" if first and last else "augmentation" if first else "architecture" if last else "interplay"
             middle = (start + stop) / 2 if not last else 2 * start or 1.0
