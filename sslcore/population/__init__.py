@@ -12,5 +12,18 @@ Source: Cabannes, Kiani, Balestriero, LeCun, Bietti, *The SSL Interplay*, ICML 2
 """
 
 from .base import Crossing, CutBlockWarning, Domain, Lines, PopulationSpectrum, Regime, risk_of_moments
+from .cube import Hypercube, crop_eigenvalue_by_diameter
+from .cube_classes import SubsetClass
 
-__all__ = ["Crossing", "CutBlockWarning", "Domain", "Lines", "PopulationSpectrum", "Regime", "risk_of_moments"]
+__all__ = [
+    "Crossing",
+    "CutBlockWarning",
+    "Domain",
+    "Hypercube",
+    "Lines",
+    "PopulationSpectrum",
+    "Regime",
+    "SubsetClass",
+    "crop_eigenvalue_by_diameter",
+    "risk_of_moments",
+]
