@@ -61,9 +61,9 @@ def _copy(block: Any, *draw: Any) -> tuple[Any, ...]:
     return (block.copy(),)
 
 
-def _normals(block: Any, *draw: Any) -> tuple[Any, ...]:
+def _normals(block: Any, first: int, place: int, seed: int, rows: Any) -> tuple[Any, ...]:
     z = xp.zeros(block.shape)
-    _apply("add_normals", z, *draw[:-1], (1.0,), draw[-1])
+    _apply("add_normals", z, first, place, seed, (1.0,), rows)
     return (z,)
 
 
