@@ -49,7 +49,7 @@ __device__ inline void butterflies(real* tile, int total, int step) {
     __syncthreads();
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS) walsh_hadamard(real* values, i64 distance, int levels, int width) {
+extern "C" __global__ void walsh_hadamard(real* values, i64 distance, int levels, int width) {
     __shared__ real tile[TILE + TILE / 16];
     const i64 strips = (distance + width - 1) / width;
     const i64 outer = blockIdx.x / strips, column = blockIdx.x % strips * width;
