@@ -9,7 +9,7 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 Layers, each importing only those below it::
 
     cli  commands  plotting  digits
-    probing  risk  pretraining  loading
+    probing  risk  pretraining  loading  population
     moments  representation  serialization
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
@@ -43,6 +43,7 @@ __all__ = [
     "kernels",
     "load",
     "plan",
+    "population",
     "pretrain",
     "probing",
     "risk",
