@@ -1,5 +1,6 @@
 """The hypercube against its oracles: the file of values, and T and K as dense matrices from the law itself."""
 
+import collections
 import functools
 import itertools
 import json
@@ -51,7 +52,7 @@ from sslcore.population import (
 )
 from sslcore.population.cube_augmentations import eigenvalues
 from sslcore.population.cube_classes import class_lines
-from sslcore.population.cube_sets import Orbits, Sets, count_cyclic, count_linear, members
+from sslcore.population.cube_sets import Orbits, Sets, count_cyclic, count_frequency, count_linear, members
 
 from . import naive
 
@@ -467,6 +468,33 @@ def test_counts_of_windows_against_enumeration():
                         assert count(d, width, size, windows) == found.get((size, windows), 0)
 
 
+def test_counts_of_frequencies_against_orbits():
+    for d in (1, 2, 6, 8, 9):
+        orbits = Orbits(d)
+        for width in {1, d // 2 + 1, d - 1, d} - {0}:
+            windows = orbits.windows(width, True).tolist()
+            keys = zip(orbits.sizes.tolist(), windows, orbits.frequency.tolist(), strict=True)
+            found = collections.Counter(keys)
+            for size, windows, w in itertools.product(range(d + 1), range(d + 1), range(d)):
+                assert count_frequency(d, d - width, size, windows, w) == found[size, windows, w]
+
+
+SHIFTED = Mixture([0.6, 0.4], [Compose(Shift([0.5, 0.4, 0.1]), Crop(3), BitFlip(0.1)), Compose(SignFlip(0.9), Crop(3))])
+
+
+@pytest.mark.parametrize("law", [SHIFTED, Compose(Shift([0.5, 0.25, 0.25]), BitFlip(0.05))], ids=repr)
+@pytest.mark.parametrize("k", [1, 7, 40, 129])
+def test_classes_with_shifts_agree_with_enumeration(law, k):
+    every = quietly(Hypercube(8).spectrum, law, NTK(2), reg=1e-3, n_components=k)
+    for hint in (1e-3, None):
+        lines = class_lines(8, law, NTK(2), k, hint, 1.0)
+        found = quietly(PopulationSpectrum.of, lines, k, reg=1e-3, beta=1.0)
+        np.testing.assert_allclose(found.eigenvalues, every.eigenvalues, atol=1e-13)
+        if hint:
+            assert found.block_ends == every.block_ends
+    assert len(class_lines(8, law, NTK(2), 1, 1e-3, 1.0)) < 20
+
+
 @settings(max_examples=10)
 @given(
     st.integers(2, 8),
@@ -563,8 +591,8 @@ def test_bad_input():
     with pytest.raises(ValueError, match="enumerated up to d = 24"):
         Hypercube(25).augmentation_eigenvalues(BitFlip(0.1))
     for law, message in [
-        (Shift([0.5, 0.5]), "shifted or reversed"),
-        (Compose(Crop(3), Crop(4)), "has 2 different ones"),
+        (Reversal(0.5), "reversed parities"),
+        (Compose(Crop(3), Crop(4)), "has 2: they are enumerated"),
     ]:
         with pytest.raises(ValueError, match=message):
             Hypercube(30).spectrum(law, Gaussian(3.0), reg=0.1, n_components=2)

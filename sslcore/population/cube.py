@@ -51,7 +51,8 @@ class Hypercube(Domain):
     S the
     least set of the orbit; else (S, i), the i-th function of the orbit.  For larger d the sets of equal size and
     equally
-    many windows are one line with a multiplicity, labelled by a `SubsetClass`: nothing is enumerated.
+    many windows are one line with a multiplicity, labelled by a `SubsetClass`: nothing is
+    enumerated (crops of one width; no reversal).
 
     Parameters
     ----------
@@ -72,7 +73,7 @@ class Hypercube(Domain):
     >>> s.eigenvalues.round(4), s.labels, s.block_ends
     (array([0.9904, 0.6274, 0.6274, 0.6274, 0.6274]), ((), (0,), (1,), (2,), (3,)), (1, 5))
     >>> Hypercube(1000).spectrum(BitFlip(0.1), Gaussian(30.0), reg=1e-3, n_components=1001).labels[-1]
-    SubsetClass(size=1, windows=None)
+    SubsetClass(size=1, windows=None, frequency=None)
     """
 
     d: int

@@ -89,6 +89,8 @@ def _of_blocks(d: int, augmentation: Any, labels: tuple[Any, ...]) -> list[list[
 
 def _of_classes(d: int, augmentation: Any, labels: tuple[SubsetClass, ...]) -> list[tuple[int, ...]]:
     """As many sets of each class as there are components of it."""
+    if any(label.frequency is not None for label in labels):
+        raise ValueError("eigenfunctions of shifts are made from enumerated orbits, up to d = 24 only")
     crop = next(iter(crop_widths(augmentation) - {(d, True), (d, False)}), None)
     found: dict[SubsetClass, list[tuple[int, ...]]] = {}
     for label in dict.fromkeys(labels):
