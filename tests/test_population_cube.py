@@ -76,6 +76,13 @@ class NTK(NNGP):
     pass
 
 
+@dataclass(frozen=True)
+class Convolutional(Kernel):
+    base: Kernel
+    patch: int
+    pooling: object = None
+
+
 def subset(key):
     return tuple(int(i) for i in re.findall(r"\d+", key))
 
@@ -451,6 +458,73 @@ def test_callables_are_found_out_by_enumeration():
         Hypercube(d).spectrum(Reversal(0.5), product, reg=0.1, n_components=2)
 
 
+def convolutional_matrix(kernel, d):
+    """(1/d) sum_i <Phi_i(x), Phi_i(y)> / 2^d with Phi_i = sum_a f(a) phi(patch i + a), patch by patch."""
+    x = naive.cube_points(d)
+    patches = [x[:, [(i + c) % d for c in range(kernel.patch)]] for i in range(d)]
+    f = {None: [1.0], "global": [1 / d] * d}.get(kernel.pooling, kernel.pooling)
+    values = np.array(
+        [float(network(kernel.base, mpmath.mpf(2 * j) / kernel.patch - 1)) for j in range(kernel.patch + 1)]
+    )
+    out = np.zeros((2**d, 2**d))
+    for i in range(d):
+        for a, b in itertools.product(range(len(f)), repeat=2):
+            u = patches[(i + a) % d] @ patches[(i + b) % d].T
+            out += f[a] * f[b] / d * values[((u + kernel.patch) / 2).round().astype(int)]
+    return out / 2**d
+
+
+@pytest.mark.parametrize("pooling", [None, "global", (0.5, 0.3, 0.2)])
+@pytest.mark.parametrize("law", [Compose(Crop(4), BitFlip(0.1)), Compose(Shift([0.5, 0.5]), Crop(3))], ids=repr)
+def test_convolutional_kernels_against_dense_matrices(pooling, law):
+    """The whole spectrum of 0.7 T + 5 K, a matrix in which a wrong pairing of eigenvalues shows; the eigenfunctions."""
+    d, kernel = 6, Convolutional(NTK(2), 3, pooling)
+    a, matrix = naive.cube_law(law, d), convolutional_matrix(kernel, d)
+    lines = Hypercube(d).lines(law, kernel, 1)
+    dense = 0.7 * a.T @ a + 5.0 * matrix
+    np.testing.assert_allclose(
+        np.sort(0.7 * lines.augmentation + 5.0 * lines.kernel), np.linalg.eigvalsh(dense), atol=1e-13
+    )
+    f = quietly(Hypercube(d).eigenfunctions, law, kernel, reg=1e-4, n_components=6)
+    values = f(naive.cube_points(d))
+    np.testing.assert_allclose(matrix @ values, values * f.spectrum.kernel, atol=1e-13)
+    np.testing.assert_allclose(a.T @ (a @ values), values * f.spectrum.augmentation, atol=1e-13)
+
+
+def test_convolutional_kernels_of_the_page():
+    page = ORACLES["B_conv"]["conv_ntk1_d12_q4"]
+    kernel = Convolutional(NTK(1), 4)
+    np.testing.assert_allclose(Hypercube(4).kernel_eigenvalues(NTK(1)), page["patch_nu_h"], rtol=2e-11)
+    sets = [subset(key) for key in page["K_on_chiS"]]
+    np.testing.assert_allclose(
+        Hypercube(12).kernel_eigenvalues(kernel, sets), [*page["K_on_chiS"].values()], rtol=2e-11
+    )
+    both = 0.5 * kernel + NTK(2)
+    expected = 0.5 * Hypercube(40).kernel_eigenvalues(kernel, sets) + Hypercube(40).kernel_eigenvalues(NTK(2), sets)
+    np.testing.assert_allclose(Hypercube(40).kernel_eigenvalues(both, sets), expected, rtol=1e-14)
+    by_classes = quietly(Hypercube(40).spectrum, Compose(Crop(4), BitFlip(0.1)), both, reg=1e-6, n_components=100)
+    by_sets = Hypercube(40).select(Compose(Crop(4), BitFlip(0.1)), both, [(), (0,), (0, 1), (0, 2)])
+    values = by_sets.values(1e-6, 1.0)
+    np.testing.assert_allclose(by_classes.eigenvalues[[0, 1, 41, 81]], values, rtol=1e-12)
+
+
+def test_convolutional_kernels_refused():
+    law, pooled = BitFlip(0.1), Convolutional(NTK(1), 3, "global")
+    with pytest.raises(ValueError, match="patch of a convolutional kernel must be at most d = 2"):
+        Hypercube(2).spectrum(law, pooled, reg=0.1, n_components=1)
+    with pytest.raises(ValueError, match="filter must have at most d = 3"):
+        Hypercube(3).spectrum(law, Convolutional(NTK(1), 3, [0.2] * 5), reg=0.1, n_components=1)
+    for other in (Crop(3, cyclic=False), Reversal(0.2)):
+        with pytest.raises(ValueError, match=r"pools.*do not commute"):
+            Hypercube(5).spectrum(other, pooled, reg=0.1, n_components=1)
+    with pytest.raises(ValueError, match=r"pools.*up to d = 24 only"):
+        Hypercube(30).spectrum(law, pooled, reg=0.1, n_components=1)
+    with pytest.raises(ValueError, match="not a function of the Hamming distance; give the sets"):
+        Hypercube(5).kernel_eigenvalues(pooled)
+    with pytest.raises(ValueError, match="have 2: they are enumerated"):
+        Hypercube(30).spectrum(Crop(4), Convolutional(NTK(1), 3), reg=0.1, n_components=1)
+
+
 # ---------------------------------------------------------------- classes
 
 
@@ -592,7 +666,7 @@ def test_bad_input():
         Hypercube(25).augmentation_eigenvalues(BitFlip(0.1))
     for law, message in [
         (Reversal(0.5), "reversed parities"),
-        (Compose(Crop(3), Crop(4)), "has 2: they are enumerated"),
+        (Compose(Crop(3), Crop(4)), "have 2: they are enumerated"),
     ]:
         with pytest.raises(ValueError, match=message):
             Hypercube(30).spectrum(law, Gaussian(3.0), reg=0.1, n_components=2)

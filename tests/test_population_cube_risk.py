@@ -1,5 +1,6 @@
 """Eigenfunctions on the cube, and exact risks of representations, against dense matrices from the law."""
 
+import functools
 import itertools
 import math
 import warnings
@@ -89,6 +90,7 @@ def test_the_minimiser_has_no_excess(law):
     assert cube.excess_risk(1.1 * values, law) > 1e-3
 
 
+@functools.cache
 def fit(kernel, d, n, *, reg=1e-2, center=False, k=3, law=None, seed=0):
     x = sslcore.datasets.hypercube(n, d, seed=seed)
     views = (law or BitFlip(0.1)).views(x, 2, seed=1)

@@ -12,7 +12,7 @@ from ..kernels import Kernel
 from .base import TIE, Lines
 from .cube_augmentations import crop_widths, eigenvalues, needs
 from .cube_sets import Space, characters, count_cyclic, count_frequency, count_linear
-from .cube_values import kernel_values
+from .cube_values import convolutional_parts, is_pooled, kernel_values
 
 __all__ = ["SubsetClass", "class_lines"]
 
@@ -99,11 +99,15 @@ def class_lines(d: int, augmentation: Any, kernel: Kernel, n: int, reg: float | 
             f"for d = {d} sets are counted by size and windows, which {augmentation!r} does not keep apart: its "
             f"eigenfunctions are combinations of reversed parities, listed up to d = 24 only"
         )
-    crops = crop_widths(augmentation) - {(d, True), (d, False)}
+    patches = convolutional_parts(kernel)
+    if is_pooled(kernel):
+        raise ValueError(f"{kernel!r} pools: its eigenfunctions are listed up to d = 24 only, found d = {d}")
+    crops = (crop_widths(augmentation) | {(part.patch, True) for part in patches}) - {(d, True), (d, False)}
     if len(crops) > 1:
         raise ValueError(
-            f"for d = {d} sets are counted by the windows of one crop, {augmentation!r} has {len(crops)}: they "
-            f"are enumerated up to d = 24 only"
+            f"for d = {d} sets are counted by the windows of one width, {augmentation!r} and {kernel!r} have "
+            f"{len(crops)}: "
+            f"they are enumerated up to d = 24 only"
         )
     space = Classes(d, next(iter(crops), None))
     kappa = kernel_values(kernel, space)

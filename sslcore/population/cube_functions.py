@@ -36,12 +36,12 @@ class Eigenfunctions:
         labels = spectrum.labels
         if d > 24:
             self.terms = [[(s, 1.0)] for s in _of_classes(d, augmentation, labels)]
-        elif needs(augmentation) == "parities":
-            self.terms = [[(s, 1.0)] for s in labels]
-        elif needs(augmentation) == "orbits":
+        elif needs(augmentation) == "blocks":
+            self.terms = _of_blocks(d, augmentation, labels)
+        elif len(labels[0]) == 2 and isinstance(labels[0][0], tuple):
             self.terms = [_fourier(d, s, j) for s, j in labels]
         else:
-            self.terms = _of_blocks(d, augmentation, labels)
+            self.terms = [[(s, 1.0)] for s in labels]
 
     def __call__(self, x: Any) -> np.ndarray:
         """Values f_i(x), (n, k)."""
