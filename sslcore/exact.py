@@ -238,7 +238,7 @@ def solve_exact(
     epsilon = float(xp.finfo(dtype).eps)
     start = engine.reference_normals(total, width, 0).astype(dtype, copy=False)
     if near is not None:
-        start = xp.concatenate([near, start[:, : total - near.shape[1]]], axis=1)
+        start = xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
     pairs = top_eigenpairs(
         operator.apply,
         operator.centre(xp.asfortranarray(start)),

@@ -36,8 +36,8 @@ from .representation import Representation
 
 __all__ = ["AvoidedCrossing", "Path", "pretrain_path"]
 
-_NEAR, _SAME = 0.1, 0.01
-"""Share of the way, and of the dimensions, within which two subspaces count as one: see `Path.regimes`."""
+_NEAR, _SAME, _EXCHANGED = 0.1, 0.01, 0.5
+"""Share of the way, and of the dimensions, within which two spans count as one (`Path.regimes`); of an exchange."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class AvoidedCrossing:
     gap : float
         mu_i - mu_{i+1} there.
     exchange : float
-        How much of the two functions has changed places between the two points, the mean of <f_i, f_{i+1}'>^2 and
-        <f_{i+1}, f_i'>^2: 1 if the crossing is over within that step, small if it takes several.
+        sin^2 of the angle by which the two functions turn into each other from where the gap begins to close to where
+        it ceases to open: 1 if they have changed places, and with them their slopes.
     along : {"reg", "beta"}
         What changes.
 
@@ -183,7 +183,8 @@ class Path:
         """Where the gap of two neighbours is least and their slopes are exchanged, along reg, then along beta.
 
         Between two points of the path gap^2 is interpolated by the cubic with the values and (exact) slopes at both;
-        for two levels it is a parabola, so that a crossing within one step is found exactly, too.
+        for two levels it is a parabola, so that a crossing within one step is found exactly, too.  A gap that is least
+        without an exchange (sin^2 of the angle below 1/2) is none.
         """
         found = []
         for j, beta in enumerate(self.betas):
@@ -435,20 +436,26 @@ def _crossings(
     x: np.ndarray, gamma: np.ndarray, slopes: np.ndarray, overlaps: np.ndarray
 ) -> Iterator[tuple[int, float, float, float]]:
     """(component, place, gap, exchange) along x, for gamma (n, k) and its derivatives."""
-    for a in range(len(x) - 1):
-        b = a + 1
-        for i in range(gamma.shape[1] - 1):
-            if not np.isfinite(gamma[[a, a, b, b], [i, i + 1, i, i + 1]]).all():
-                continue
-            gaps = gamma[[a, b], i + 1] - gamma[[a, b], i]
-            rates = slopes[[a, b], i + 1] - slopes[[a, b], i]
-            noise = 1e-6 * np.abs(slopes[[a, b], i])
-            degenerate = bool((gaps <= 1e-8 * np.abs(gamma[[a, b], i])).all())
-            if degenerate or not (rates[0] < -noise[0] and rates[1] > noise[1]):
-                continue
-            t, square = _least(gaps**2, 2 * gaps * rates * (x[b] - x[a]))
-            exchange = 0.5 * (overlaps[a, i, i + 1] + overlaps[a, i + 1, i])
-            yield i, float(x[a] + t * (x[b] - x[a])), float(np.sqrt(max(square, 0.0))), float(exchange)
+    last = len(x) - 1
+    for i in range(gamma.shape[1] - 1):
+        with np.errstate(invalid="ignore"):  # infinite beyond the rank
+            gaps, rates = gamma[:, i + 1] - gamma[:, i], slopes[:, i + 1] - slopes[:, i]
+        # copies of one eigenvalue part by rounding only
+        apart = (gaps > 1e-8 * np.abs(gamma[:, i])) | (np.abs(rates) > 1e-6 * np.abs(slopes[:, i]))
+        closing, opening = apart & (rates < 0), apart & (rates > 0)
+        stay = overlaps[:, i, i] + overlaps[:, i + 1, i + 1]
+        turns = np.arctan2(np.sqrt(overlaps[:, i, i + 1] + overlaps[:, i + 1, i]), np.sqrt(stay))
+        for a in np.flatnonzero(closing[:-1] & opening[1:]):
+            start, stop = a, a + 1
+            while start > 0 and closing[start - 1]:
+                start -= 1
+            while stop < last and opening[stop + 1]:
+                stop += 1
+            exchange = np.sin(min(float(turns[start:stop].sum()), np.pi / 2)) ** 2
+            if exchange >= _EXCHANGED:
+                step = x[a + 1] - x[a]
+                t, square = _least(gaps[a : a + 2] ** 2, 2 * (gaps * rates)[a : a + 2] * step)
+                yield i, float(x[a] + t * step), float(np.sqrt(max(square, 0.0))), float(exchange)
 
 
 def _least(values: np.ndarray, slopes: np.ndarray) -> tuple[float, float]:
