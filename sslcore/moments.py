@@ -372,15 +372,20 @@ class Pencil:
         self._diagonal = self.engine.xp.maximum(values, 0.0), basis, 0.5 * (turned + turned.T)
         return self
 
-    def solve(self, numbers: FitNumbers) -> Spectrum:
-        """The k components for these numbers; unbiased and center are those of the problem."""
+    def solve(self, numbers: FitNumbers, near: Array | None = None) -> Spectrum:
+        """The k components for these numbers; unbiased and center are those of the problem.
+
+        ``near`` (r, at most k), after `diagonalize`, may hold coefficients close to the wanted ones.
+        """
         started = time.perf_counter()
         xp, engine, sigma, delta, unit = self.engine.xp, self.engine, self.sigma, self.delta, self.unit
         r = len(sigma)
         k = min(numbers.k, r)  # fewer if landmarks were dropped
         reg = numbers.reg / unit
         if self._diagonal is not None:
-            gamma, c, following, steps, condition = _largest_diagonal(*self._diagonal, numbers.beta, reg, k, engine)
+            values, basis, turned = self._diagonal
+            penalty = numbers.beta * values + reg
+            gamma, c, following, steps, condition = _largest_diagonal(turned, penalty, basis, near, k, engine)
         else:
             penalty = numbers.beta * delta
             index = xp.arange(r)
@@ -448,13 +453,16 @@ def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[
 
 
 def _top(
-    apply: Callable[[Array], Array], r: int, k: int, engine: ModuleType
+    apply: Callable[[Array], Array], r: int, k: int, engine: ModuleType, near: Array | None = None
 ) -> tuple[np.ndarray, Array, np.ndarray, float, int]:
     """gamma, eigenvectors, their eigenvalues 1/gamma (1 where there is none), the next gamma, and steps."""
     width = block_width(k, r)
+    start = engine.reference_normals(r, width, 0)
+    if near is not None:
+        start = engine.xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
     pairs = top_eigenpairs(
         apply,
-        engine.xp.asfortranarray(engine.reference_normals(r, width, 0)),
+        engine.xp.asfortranarray(start),
         k,
         engine,
         relative_tolerance=1e-11,
@@ -470,16 +478,16 @@ def _top(
 
 
 def _largest_diagonal(
-    values: Array, basis: Array, sigma: Array, beta: float, reg: float, k: int, engine: ModuleType
+    sigma: Array, penalty: Array, basis: Array, near: Array | None, k: int, engine: ModuleType
 ) -> tuple[np.ndarray, Array, float, int, float]:
-    """`_largest` in the eigenbasis of Delta: top pairs of D^-1/2 V^T Sigma V D^-1/2, D = beta delta + reg."""
-    penalty = beta * values + reg
+    """`_largest` in the eigenbasis V of Delta: top pairs of D^-1/2 V^T Sigma V D^-1/2, D the penalty."""
     root = 1.0 / engine.xp.sqrt(penalty)[:, None]
+    start = None if near is None else engine.matmul(basis.T, near) / root
 
     def apply(v: Array) -> Array:
         return root * engine.matmul(sigma, engine.xp.asfortranarray(root * v))
 
-    gamma, w, theta, following, steps = _top(apply, len(sigma), k, engine)
+    gamma, w, theta, following, steps = _top(apply, len(sigma), k, engine, start)
     c = engine.matmul(basis, engine.xp.asfortranarray(root * w)) / engine.xp.asarray(np.sqrt(theta))
     return gamma, c, following, steps, float(penalty.max() / penalty.min())
 

@@ -364,11 +364,12 @@ class _FeaturePoints(_Points):
         moments.add(data, engine, budget)
         self.features = moments.features
         self.pencil = moments.pencil(engine, unbiased=numbers.unbiased, center=numbers.center).diagonalize()
+        self.last: Array = None
 
     def solve(self, numbers: FitNumbers) -> tuple[Representation, _Frame]:
-        spectrum = self.pencil.solve(numbers)
+        spectrum = self.pencil.solve(numbers, near=self.last)
         rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self.data.d)
-        c = self.engine.xp.asfortranarray(spectrum.coefficients[:, : spectrum.certificate.rank])
+        self.last = c = self.engine.xp.asfortranarray(spectrum.coefficients[:, : spectrum.certificate.rank])
         frame = _Frame(c, self.engine.matmul(self.pencil.sigma, c) * self.pencil.unit)
         return replace(rep.to(self.home), training=self.data.views), frame
 
