@@ -447,15 +447,22 @@ def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[
         image = engine.matmul(sigma, engine.triangular_solve(factor, v))
         return engine.triangular_solve(factor, image, transposed=True)
 
-    gamma, w, theta, following, steps = _top(apply, len(sigma), k, engine)
+    reference = engine.triangular_solve(factor, engine.matmul(sigma, _reference(sigma, k, engine)), transposed=True)
+    gamma, w, theta, following, steps = _top(apply, reference, k, engine)
     c = engine.triangular_solve(factor, xp.asfortranarray(w)) / xp.asarray(np.sqrt(theta))
     return gamma, c, following, steps, float(pivots.max() / pivots.min()) ** 2
 
 
+def _reference(sigma: Array, k: int, engine: ModuleType) -> Array:
+    """Random directions R: components are given the signs of c^T Sigma R, in whatever basis they are found."""
+    return engine.xp.asfortranarray(engine.reference_normals(len(sigma), k, 1))
+
+
 def _top(
-    apply: Callable[[Array], Array], r: int, k: int, engine: ModuleType, near: Array | None = None
+    apply: Callable[[Array], Array], reference: Array, k: int, engine: ModuleType, near: Array | None = None
 ) -> tuple[np.ndarray, Array, np.ndarray, float, int]:
     """gamma, eigenvectors, their eigenvalues 1/gamma (1 where there is none), the next gamma, and steps."""
+    r = len(reference)
     width = block_width(k, r)
     start = engine.reference_normals(r, width, 0)
     if near is not None:
@@ -469,7 +476,7 @@ def _top(
         absolute_tolerance=math.inf,
         max_basis=krylov_capacity(width, r),
     )
-    w = canonical_basis(pairs, engine.reference_normals(r, k, 1), engine)
+    w = canonical_basis(pairs, reference, engine)
     present = pairs.values > 4e-16 * max(float(pairs.values[0]), 1.0)
     theta = np.where(present, pairs.values, 1.0)
     gamma = np.where(present, 1.0 / theta, math.inf)
@@ -487,7 +494,8 @@ def _largest_diagonal(
     def apply(v: Array) -> Array:
         return root * engine.matmul(sigma, engine.xp.asfortranarray(root * v))
 
-    gamma, w, theta, following, steps = _top(apply, len(sigma), k, engine, start)
+    reference = root * engine.matmul(sigma, engine.matmul(basis.T, _reference(sigma, k, engine)))
+    gamma, w, theta, following, steps = _top(apply, reference, k, engine, start)
     c = engine.matmul(basis, engine.xp.asfortranarray(root * w)) / engine.xp.asarray(np.sqrt(theta))
     return gamma, c, following, steps, float(penalty.max() / penalty.min())
 

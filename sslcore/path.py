@@ -443,6 +443,7 @@ def _crossings(
             gaps, rates = gamma[:, i + 1] - gamma[:, i], slopes[:, i + 1] - slopes[:, i]
         # copies of one eigenvalue part by rounding only
         apart = (gaps > 1e-8 * np.abs(gamma[:, i])) | (np.abs(rates) > 1e-6 * np.abs(slopes[:, i]))
+        apart &= np.isfinite(gaps)
         closing, opening = apart & (rates < 0), apart & (rates > 0)
         stay = overlaps[:, i, i] + overlaps[:, i + 1, i + 1]
         turns = np.arctan2(np.sqrt(overlaps[:, i, i + 1] + overlaps[:, i + 1, i]), np.sqrt(stay))

@@ -166,9 +166,8 @@ def path_panel(axes: Any, path: Path, beta: int = 0) -> Any:
     axes.plot([c.reg for c in crossings], heights, "o", color="black", markersize=9, fillstyle="none", linestyle="none")
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set_xscale("log")
-    axes.set(xlabel=r"reg $\lambda$", ylabel=r"eigenvalue $\mu_i$", ylim=(-0.6, 1.02), xlim=(regs[0], regs[-1]))
-    if len(regs) == 1:
-        axes.set_xlim(regs[0] / 2, regs[0] * 2)
+    axes.set(xlabel=r"reg $\lambda$", ylabel=r"eigenvalue $\mu_i$", ylim=(-0.6, 1.02))
+    axes.set_xlim(*((regs[0], regs[-1]) if len(regs) > 1 else (regs[0] / 2, regs[0] * 2)))
     axes.set_title(rf"$\beta$ = {path.betas[beta]:g}", pad=18)
     _plain(axes)
     return axes
