@@ -547,6 +547,43 @@ def test_a_pickle_inside_is_never_opened(files, tmp_path):
         refused(path, "array 'gamma' has the dtype")
 
 
+def test_each_check_of_the_archive_stands_alone(files, tmp_path):
+    """Archives that zip itself finds whole: with right CRCs, and something else wrong."""
+    path = tmp_path / "odd"
+    header, arrays = dismantled(files / "kernel")
+    changed = arrays | {"gamma": arrays["gamma"] + 1e-9}
+    assembled(path, header, changed, seal=False)
+    refused(path, "array 'gamma' does not have its checksum")
+    assembled(path, header, {name: np.asfortranarray(a) for name, a in arrays.items()})
+    sslcore.load(path)  # C order is what is written, whatever comes
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", json.dumps(header))
+        for name, a in arrays.items():
+            beginning = member(a)
+            if name == "centres":  # the same bytes in another order
+                beginning = beginning.replace(b"False", b"True ")
+            archive.writestr(f"{name}.npy", beginning + a.tobytes())
+    refused(path, "array 'centres'")
+    assembled(path, header, arrays | {"more": np.ones(3)}, seal=False)
+    refused(path, "its members are not the arrays that the header names")
+    assembled(path, header, {name: a for name, a in arrays.items() if name != "gamma"}, seal=False)
+    refused(path, "its members are not the arrays that the header names")
+    with zipfile.ZipFile(path, "w") as archive:  # compressed to the same size
+        for size in range(1000):
+            text = np.random.default_rng(size).bytes(20)
+            packed = zipfile.ZipInfo("header.json")
+            with io.BytesIO() as trial, zipfile.ZipFile(trial, "w", zipfile.ZIP_BZIP2) as inner:
+                inner.writestr("x", text[:1] * (size + 20))
+                if inner.infolist()[0].compress_size == size + 20:
+                    archive.writestr(packed, text[:1] * (size + 20), zipfile.ZIP_BZIP2)
+                    break
+    refused(path, "compressed or encrypted")
+    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("header.json", json.dumps(header))
+        archive.writestr("header.json", json.dumps(header))
+    refused(path, "it names a member twice")
+
+
 def test_nothing_is_allocated_that_is_larger_than_the_file(files, tmp_path):
     path = tmp_path / "large"
     header, arrays = dismantled(files / "kernel")
