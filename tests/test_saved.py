@@ -568,19 +568,18 @@ def test_each_check_of_the_archive_stands_alone(files, tmp_path):
     refused(path, "its members are not the arrays that the header names")
     assembled(path, header, {name: a for name, a in arrays.items() if name != "gamma"}, seal=False)
     refused(path, "its members are not the arrays that the header names")
-    with zipfile.ZipFile(path, "w") as archive:  # compressed to the same size
-        for size in range(1000):
-            text = np.random.default_rng(size).bytes(20)
-            packed = zipfile.ZipInfo("header.json")
-            with io.BytesIO() as trial, zipfile.ZipFile(trial, "w", zipfile.ZIP_BZIP2) as inner:
-                inner.writestr("x", text[:1] * (size + 20))
-                if inner.infolist()[0].compress_size == size + 20:
-                    archive.writestr(packed, text[:1] * (size + 20), zipfile.ZIP_BZIP2)
-                    break
+    for size in range(1, 100):  # compressed, to just the size that it had
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("header.json", b" " * size)
+        if archive.infolist()[0].compress_size == size:
+            break
+    else:
+        pytest.fail("no such size")
     refused(path, "compressed or encrypted")
-    with zipfile.ZipFile(path, "w") as archive, pytest.warns(UserWarning, match="Duplicate"):
+    with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("header.json", json.dumps(header))
-        archive.writestr("header.json", json.dumps(header))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("header.json", json.dumps(header))
     refused(path, "it names a member twice")
 
 
