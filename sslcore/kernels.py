@@ -1,9 +1,11 @@
 """Positive semi-definite kernels as values: frozen dataclasses that any backend can evaluate.
 
 A kernel of the registry is one declaration: a profile k(x, y) = f(t) of one pair value t, where ``pair``
-is ``"sqdist"`` (t = |x - y|^2), ``"l1"`` (t = |x - y|_1) or ``"dot"`` (t = <x, y>), and ``formula`` is f as
-an expression valid both in Python and in C++: the constants c0..c3, ``exp``, ``sqrt`` and ``real(1)`` for a
-literal, no ``**`` and no ``a if b else c``.  Backends compile the formula; nothing else has to be written.
+is ``"sqdist"`` (t = |x - y|^2), ``"l1"`` (t = |x - y|_1), ``"dot"`` (t = <x, y>) or ``"torus"`` (the product over the
+coordinates of f(t_c), t_c <= 1/2 the distance of x_c and y_c on the circle of length 1), and ``formula`` is f as
+an expression valid both in Python and in C++: the constants c0..c3, ``exp``, ``sqrt``, ``cos2pi`` (cos(2 pi t) for
+0 <= t <= 1/2) and ``real(1)`` for a literal, no ``**`` and no ``a if b else c``.  Backends compile the formula; nothing
+else has to be written.
 
 Calling a kernel gives a Gram matrix; kernels add and multiply, and are scaled by positive numbers:
 
@@ -23,7 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .arrays import Array, check_integer, check_scalar
+from .arrays import Array, check_integer, check_scalar, namespace
 
 __all__ = [
     "Exponential",
@@ -33,12 +35,14 @@ __all__ = [
     "L1Exponential",
     "Linear",
     "Matern",
+    "PeriodicGaussian",
     "Polynomial",
     "Precomputed",
     "Product",
     "Profile",
     "Scaled",
     "Sum",
+    "VonMises",
     "as_kernel",
     "constant_formulas",
     "registry",
@@ -135,6 +139,10 @@ class Profile(Kernel):
     def constants(self, length: float) -> tuple[float, ...]:
         """c0, c1, ... for points measured in a unit in which ``self.length`` reads ``length``."""
         return ()
+
+    def coordinates(self, x: Array) -> Array:
+        """The points between which pair values are taken, made from ``x`` (n, d); x itself unless overridden."""
+        return x
 
     @property
     def source_file(self) -> str:
@@ -359,6 +367,131 @@ class Linear(Profile):
 
     pair: ClassVar[str] = "dot"
     formula = "t"
+
+
+@dataclass(frozen=True)
+class PeriodicGaussian(Profile):
+    r"""Wrapped Gaussian kernel on the torus [0, 1)^d, k(x, y) = prod_c sum_n exp(-(x_c - y_c + n)^2 / (2 scale^2)).
+
+    The sum is over all integers n, so that the kernel is positive semi-definite: its Fourier coefficients are
+    (sqrt(2 pi) scale)^d exp(-2 pi^2 scale^2 |w|^2) (Poisson's formula).  The Gaussian of the distance on the circle
+    alone, without the other n, has negative ones.
+
+    Parameters
+    ----------
+    scale : float
+        Standard deviation; at least 1e-12, the circle has length 1.
+
+    Notes
+    -----
+    Coordinates are taken modulo 1.  k(x, x) is 1 for small scales and (sqrt(2 pi) scale)^d for large ones.
+
+    Computed with the two (scale <= 0.11) or four (< 0.23) largest terms n, two or three exponentials a coordinate, and
+    from 0.23 on with the Fourier terms |w| <= 5; what is left out is below 1e-16 of the largest value (cf. the wrapped
+    normal density, Mardia and Jupp 2000, section 3.5.7).
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.PeriodicGaussian(0.1)([[0.05], [0.95]]).round(4)
+    array([[1.    , 0.6065],
+           [0.6065, 1.    ]])
+    """
+
+    scale: float
+    pair: ClassVar[str] = "torus"
+    _formulas: ClassVar[dict[str, str]] = {
+        # terms n = 0 and the next, whose difference of exponents is (1 - 2 t) / (2 scale^2)
+        "narrow": "exp(c0 * t * t) * (real(1) + exp(c0 * (real(1) - t - t)))",
+        # with p the ratio of these two, those of n = -1 and 2 are c1 / p and c1 p^2, c1 = exp(-1 / scale^2)
+        "middle": (
+            "exp(c0 * t * t) * (real(1) + exp(c0 * (real(1) - t - t))"
+            " * (real(1) + c1 * exp(c0 * (real(1) - t - t))) + c1 * exp(-c0 * (real(1) - t - t)))"
+        ),
+        # sum_w c1^(w^2) cos(2 pi w t), |w| <= 5, by Chebyshev polynomials; c2 = c1^3, c3 = c1^5
+        "wide": (
+            "c0 * (real(1) + real(2) * c1 * (cos2pi(t)"
+            " + c2 * (real(2) * cos2pi(t) * cos2pi(t) - real(1)"
+            " + c3 * (cos2pi(t) * (real(4) * cos2pi(t) * cos2pi(t) - real(3))"
+            " + c1 * c1 * c3 * (real(8) * cos2pi(t) * cos2pi(t) * (cos2pi(t) * cos2pi(t) - real(1)) + real(1)"
+            " + c1 * c2 * c3 * (cos2pi(t) * (cos2pi(t) * cos2pi(t)"
+            " * (real(16) * cos2pi(t) * cos2pi(t) - real(20)) + real(5))))))))"
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=1e-12))
+
+    @property
+    def _regime(self) -> str:
+        return "narrow" if self.scale <= 0.11 else "middle" if self.scale < 0.23 else "wide"
+
+    @property
+    def formula(self) -> str:
+        """The factor of one coordinate; see Notes."""
+        return self._formulas[self._regime]
+
+    @property
+    def length(self) -> float:
+        """The scale, of which the coordinates are not measured in units."""
+        return self.scale
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """-1 / (2 scale^2) and exp(-1 / scale^2); or sqrt(2 pi) scale, q = exp(-2 pi^2 scale^2), q^3 and q^5."""
+        if self._regime != "wide":
+            return (-0.5 / length**2, math.exp(-1.0 / length**2))
+        power = -2.0 * math.pi**2 * length * length
+        return (math.sqrt(2.0 * math.pi) * length, *(math.exp(n * power) for n in (1, 3, 5)))
+
+
+@dataclass(frozen=True)
+class VonMises(Profile):
+    r"""Von Mises kernel on the torus [0, 1)^d, k(x, y) = exp(sum_c (cos(2 pi (x_c - y_c)) - 1) / scale^2).
+
+    That is the Gaussian kernel of this scale between the points (cos 2 pi x_c, sin 2 pi x_c)_c of a product of unit
+    circles, hence positive semi-definite; its Fourier coefficients are prod_c exp(-1 / scale^2) I_{w_c}(1 / scale^2)
+    (Mardia and Jupp 2000, section 3.5.4, for the density, whose concentration is 1 / scale^2).
+
+    Parameters
+    ----------
+    scale : float
+        > 0; for small scales the kernel is a Gaussian of standard deviation scale / (2 pi) in x.
+
+    Notes
+    -----
+    Coordinates are taken modulo 1.  The absolute error is of order eps / scale, that of rounding the circles' points.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.VonMises(1.0)([[0.0], [0.25], [1.0]]).round(4)
+    array([[1.    , 0.3679, 1.    ],
+           [0.3679, 1.    , 0.3679],
+           [1.    , 0.3679, 1.    ]])
+    """
+
+    scale: float
+    pair: ClassVar[str] = "sqdist"
+    reach: ClassVar[float] = 40.0
+    formula = "exp(c0 * t)"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
+
+    @property
+    def length(self) -> float:
+        """The scale."""
+        return self.scale
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """-1 / (2 scale^2)."""
+        return (-0.5 / length**2,)
+
+    def coordinates(self, x: Array) -> Array:
+        """The circles' points, all cosines first, (n, 2 d); angles are reduced before they are rounded."""
+        xp = namespace(x)
+        angle = 2.0 * math.pi * (x - xp.rint(x)).astype(xp.float64, copy=False)
+        return xp.concatenate([xp.cos(angle), xp.sin(angle)], axis=1).astype(x.dtype, copy=False)
 
 
 @dataclass(frozen=True)

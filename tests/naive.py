@@ -43,13 +43,31 @@ def linear(k, x, y):
     return np.sum(x * y)
 
 
+def periodic_gaussian(k, x, y):
+    """Coordinate by coordinate, the terms of the sum over the integers that are not below 1e-22."""
+    s = np.longdouble(k.scale)
+    n = np.arange(-math.ceil(10 * k.scale + 1), math.ceil(10 * k.scale + 1) + 1)
+    t = x - y
+    t = t - np.rint(t)
+    return np.prod([np.sum(np.exp(-((tc + n) ** 2) / (2 * s**2))) for tc in t])
+
+
+def von_mises(k, x, y):
+    """1 - cos(2 pi t) = 2 sin(pi t)^2; pi to 64 bits."""
+    t = x - y
+    t = t - np.rint(t)
+    return np.exp(-2 * np.sum(np.sin(4 * np.arctan(np.longdouble(1)) * t) ** 2) / np.longdouble(k.scale) ** 2)
+
+
 KERNELS = {
     "Exponential": exponential,
     "Gaussian": gaussian,
     "L1Exponential": l1_exponential,
     "Linear": linear,
     "Matern": matern,
+    "PeriodicGaussian": periodic_gaussian,
     "Polynomial": polynomial,
+    "VonMises": von_mises,
 }
 
 

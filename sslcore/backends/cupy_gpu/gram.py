@@ -18,7 +18,7 @@ __all__ = ["Points", "gram_rows", "points"]
 _TILE, _SIDE = 64, 16  # of direct sums: values, and threads, along a side (gram.cu)
 _LINES = 1024  # blocks along the rows where each thread goes down a column
 
-_DIRECT_KERNELS = {"sqdist": "direct_squares", "l1": "direct_absolutes"}
+_DIRECT_KERNELS = {"sqdist": "direct_squares", "l1": "direct_absolutes", "torus": "direct_products"}
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class Points:
 
 def points(kernel: Any, y: Any) -> Points:
     """Prepare ``y`` (n_y, d) as second argument of the profile kernel ``kernel``."""
-    distance = kernel.pair != "dot"
-    length, exponent = unit_of(kernel.length) if distance else (1.0, 0)
+    distance = kernel.pair in ("sqdist", "l1")
+    length, exponent = unit_of(kernel.length) if distance else (kernel.length, 0)
+    y = kernel.coordinates(y)
     values = (*kernel.constants(length), 0.0, 0.0, 0.0, 0.0)[:4]
     constants = tuple(y.dtype.type(c) for c in values)
-    if not distance:
+    if kernel.pair == "dot":
         return Points(kernel, 0, constants, None, xp.ascontiguousarray(y))
+    if kernel.pair == "torus":
+        return Points(kernel, 0, constants, None, xp.ascontiguousarray(_wrapped(y).T))
     scaled = _in_units(y, exponent)
     if kernel.pair in _DIRECT_KERNELS and (kernel.pair != "sqdist" or y.shape[1] <= DIRECT):
         return Points(kernel, exponent, constants, None, xp.ascontiguousarray(scaled.T))
@@ -65,6 +68,7 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
     rows, columns = out.shape
     if not out.size:
         return
+    x = prepared.kernel.coordinates(x)
     dtype = x.dtype
     ld = np.int64(out.strides[0] // dtype.itemsize if rows > 1 else columns)
     shape = (np.int64(rows), np.int64(columns), ld)
@@ -75,7 +79,7 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
             (blocks_of(columns, _TILE), min(blocks_of(rows, _TILE), 65535)),
             (_SIDE, _SIDE),
             (
-                _in_units(x, prepared.exponent),
+                _wrapped(x) if prepared.kernel.pair == "torus" else _in_units(x, prepared.exponent),
                 shape[0],
                 np.int64(x.shape[1]),
                 prepared.y,
@@ -124,6 +128,11 @@ def _in_units(x: Any, exponent: int) -> Any:
     scaled = xp.ldexp(xp.ascontiguousarray(x), np.int32(-exponent))
     require_in_range(float(xp.abs(scaled).max()) if scaled.size else 0.0, x)
     return scaled
+
+
+def _wrapped(x: Any) -> Any:
+    """Coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
+    return xp.ascontiguousarray(x - xp.rint(x))
 
 
 def _squared_norms(x: Any) -> Any:

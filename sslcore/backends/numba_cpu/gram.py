@@ -47,15 +47,18 @@ class Points:
 
 def points(kernel: Any, y: np.ndarray) -> Points:
     """Prepare ``y`` (n_y, d) as second argument of the profile kernel ``kernel``."""
-    distance = kernel.pair != "dot"
-    length, exponent = _unit(kernel.length) if distance else (1.0, 0)
+    distance = kernel.pair in ("sqdist", "l1")
+    length, exponent = _unit(kernel.length) if distance else (kernel.length, 0)
+    y = kernel.coordinates(y)
     constants = np.zeros(4, y.dtype)
     values = kernel.constants(length)
     constants[: len(values)] = values
     plain = kernel.formula == "t"
     address = 0 if plain else pairs.profile_address(kernel.formula, kernel.source_file, type(kernel).__name__, y.dtype)
-    if not distance:
+    if kernel.pair == "dot":
         return Points(kernel, 0, constants, address, None, np.ascontiguousarray(y))
+    if kernel.pair == "torus":
+        return Points(kernel, 0, constants, address, None, np.ascontiguousarray(_wrapped(y).T))
     if kernel.pair == "l1" or y.shape[1] <= _DIRECT:
         return Points(kernel, exponent, constants, address, None, np.ascontiguousarray(_in_units(y, exponent).T))
     uncentred = _in_units(y, exponent)
@@ -67,10 +70,18 @@ def points(kernel: Any, y: np.ndarray) -> Points:
 def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
     """out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
     columns = slice(first, first + out.shape[1])
+    x = prepared.kernel.coordinates(x)
     # even heights: the direct sums take two rows at once
     height = min(64, 2 * -(-_STRIP // (2 * max(1, out.shape[1]))))
     n_strips = -(-len(x) // height)
-    if prepared.direct:
+    if prepared.kernel.pair == "torus":
+        wrapped = _wrapped(x)
+
+        def strip(s: int) -> None:
+            rows = slice(s * height, (s + 1) * height)
+            pairs.torus_strip(wrapped[rows], prepared.y, first, prepared.address, prepared.constants, out[rows])
+
+    elif prepared.direct:
         scaled = _in_units(x, prepared.exponent)
         l1 = prepared.kernel.pair == "l1"
 
@@ -130,6 +141,11 @@ def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
         scaled = np.ldexp(x, -exponent, order="C")
     require_in_range(max(float(scaled.max()), -float(scaled.min())) if scaled.size else 0.0, x)
     return scaled
+
+
+def _wrapped(x: np.ndarray) -> np.ndarray:
+    """Coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
+    return np.ascontiguousarray(x - np.rint(x))
 
 
 def _squared_norms(x: np.ndarray) -> np.ndarray:
