@@ -24,7 +24,17 @@ from sslcore.augmentations import (
     HorizontalFlip,
     Resample,
 )
-from sslcore.kernels import Exponential, Gaussian, Kernel, L1Exponential, Linear, Matern, Polynomial
+from sslcore.kernels import (
+    Exponential,
+    Gaussian,
+    Kernel,
+    L1Exponential,
+    Linear,
+    Matern,
+    PeriodicGaussian,
+    Polynomial,
+    VonMises,
+)
 
 from . import naive
 
@@ -34,7 +44,13 @@ KERNELS: dict[str, list[Callable[[float], Kernel]]] = {
     "L1Exponential": [lambda s: L1Exponential(s)],
     "Linear": [lambda s: Linear()],
     "Matern": [lambda s: Matern(0.5, s), lambda s: Matern(1.5, s), lambda s: Matern(2.5, s)],
+    "PeriodicGaussian": [  # whose formula changes with the scale
+        lambda s: PeriodicGaussian(0.06 * s),
+        lambda s: PeriodicGaussian(0.12 * s),
+        lambda s: PeriodicGaussian(0.25 * s),
+    ],
     "Polynomial": [lambda s: Polynomial(1, 0.5), lambda s: Polynomial(2, 0.0), lambda s: Polynomial(7)],
+    "VonMises": [lambda s: VonMises(s)],
 }
 """By class, one or more instances for data that vary by s."""
 
@@ -81,12 +97,15 @@ def augmentation_examples(most: float = np.inf) -> list[tuple[Augmentation, int]
 def value_scale(k: Kernel, x: np.ndarray, y: np.ndarray) -> float:
     """What rounding in the values k(x, y) is relative to: 1 for a function of a distance, which is at most 1.
 
-    For a polynomial, the value if nothing cancelled, times the degree; for all else the largest value.
+    For a polynomial, the value if nothing cancelled, times the degree; for all else the largest k(x, x) or k(y, y),
+    which bound |k(x, y)|, itself perhaps far below what it was computed from.
     """
     if isinstance(k, Linear | Polynomial):
         absolute = Polynomial(getattr(k, "degree", 1), getattr(k, "offset", 0.0))
         return float(naive.gram(absolute, np.abs(x), np.abs(y)).max()) * absolute.degree
-    return 1.0 if getattr(k, "pair", None) in ("sqdist", "l1") else float(np.abs(naive.gram(k, x, y)).max())
+    if getattr(k, "pair", None) in ("sqdist", "l1"):
+        return 1.0
+    return max(float(naive.gram(k, point[None], point[None])[0, 0]) for point in (*x, *y))
 
 
 def declared(module: ModuleType) -> dict[str, type]:
