@@ -42,7 +42,7 @@ def _compile_profile(formula: str, file: str, name: str, dtype: np.dtype):
     # Numba's key on disk has the bytecode but neither its constants nor what its names stand for: formulas that
     # differ in a number may share it, and so may two versions of exp.  The name tells them apart.
     exp, cos2pi = (exp64, cos2pi64) if dtype == np.float64 else (exp32, cos2pi32)
-    made_from = [formula]
+    made_from: list[object] = [formula]
     for function in (exp, cos2pi):
         made_from += [function.py_func.__code__.co_code, function.py_func.__code__.co_consts]
     name = f"{name}_{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}"
