@@ -25,6 +25,9 @@ from sslcore.augmentations import (
     Resample,
 )
 from sslcore.kernels import (
+    NNGP,
+    NTK,
+    ArcCosine,
     Exponential,
     Gaussian,
     Kernel,
@@ -39,11 +42,14 @@ from sslcore.kernels import (
 from . import naive
 
 KERNELS: dict[str, list[Callable[[float], Kernel]]] = {
+    "ArcCosine": [lambda s: ArcCosine(0), lambda s: ArcCosine(1), lambda s: ArcCosine(2)],
     "Exponential": [lambda s: Exponential(s)],
     "Gaussian": [lambda s: Gaussian(s)],
     "L1Exponential": [lambda s: L1Exponential(s)],
     "Linear": [lambda s: Linear()],
     "Matern": [lambda s: Matern(0.5, s), lambda s: Matern(1.5, s), lambda s: Matern(2.5, s)],
+    "NNGP": [lambda s: NNGP(1), lambda s: NNGP(3, weight_variance=1.5, bias_variance=0.2 * s**2)],
+    "NTK": [lambda s: NTK(2), lambda s: NTK(3, weight_variance=1.5, bias_variance=0.2 * s**2, fan_in=0.7)],
     "PeriodicGaussian": [  # whose formula changes with the scale
         lambda s: PeriodicGaussian(0.06 * s),
         lambda s: PeriodicGaussian(0.12 * s),

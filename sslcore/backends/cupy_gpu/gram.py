@@ -9,7 +9,7 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
-from ..pairing import CHEAP, DIRECT, TOLERANCE, require_in_range, unit_of
+from ..pairing import CHEAP, DIRECT, RECURSIONS, TOLERANCE, near_versine, require_in_range, unit_of
 from . import blas
 from .loader import THREADS, blocks_of, kernel
 
@@ -32,11 +32,12 @@ class Points:
     y: Any  # (n_y, d) for matrix products; (d, n_y) for direct sums
     norms: Any = None  # |y|^2, for distances from matrix products
     uncentred: Any = None  # y before the centre is subtracted, which rounds: for differences
+    lengths: Any = None  # of the points in each layer, for kernels of angles
 
     @property
     def direct(self) -> bool:
         """Whether differences are summed directly."""
-        return self.kernel.pair != "dot" and self.centre is None
+        return self.kernel.pair not in ("dot", "angle") and self.centre is None
 
     @property
     def mirrored(self) -> bool:
@@ -49,6 +50,9 @@ def points(kernel: Any, y: Any) -> Points:
     distance = kernel.pair in ("sqdist", "l1")
     length, exponent = unit_of(kernel.length) if distance else (kernel.length, 0)
     y = kernel.coordinates(y)
+    if kernel.pair == "angle":
+        directions, lengths = kernel.directions(y)
+        return Points(kernel, 0, (), None, xp.ascontiguousarray(directions), lengths=lengths.astype(y.dtype))
     values = (*kernel.constants(length), 0.0, 0.0, 0.0, 0.0)[:4]
     constants = tuple(y.dtype.type(c) for c in values)
     if kernel.pair == "dot":
@@ -93,6 +97,29 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
         return
     grid = (blocks_of(columns, THREADS), min(rows, _LINES))
     end = first + columns
+    if prepared.kernel.pair == "angle":
+        directions, lengths = prepared.kernel.directions(x)
+        directions, y = xp.ascontiguousarray(directions), prepared.y[first:end]
+        blas.gemm(y, directions.T, out.T)
+        kernel("angles", "finish_angles", dtype)(
+            grid,
+            (THREADS,),
+            (
+                out.data,
+                *shape,
+                directions,
+                y,
+                np.int64(y.shape[1]),
+                lengths.astype(dtype),
+                xp.ascontiguousarray(prepared.lengths[:, first:end]),
+                np.int64(len(lengths)),
+                dtype.type(near_versine(prepared.kernel.length, y.shape[1], dtype)),
+                np.int32(RECURSIONS[prepared.kernel.recursion]),
+                dtype.type(prepared.kernel.bias),
+                dtype.type(prepared.kernel.gain),
+            ),
+        )
+        return
     if prepared.kernel.pair == "dot":
         blas.gemm(prepared.y[first:end], xp.ascontiguousarray(x).T, out.T)
         if formula != "t":

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..pairing import CHEAP as _CHEAP
 from ..pairing import DIRECT as _DIRECT
+from ..pairing import RECURSIONS, near_versine, require_in_range
 from ..pairing import TOLERANCE as _TOLERANCE
-from ..pairing import require_in_range
 from ..pairing import unit_of as _unit
-from . import pairs
+from . import angles, pairs
 from .parallel import parallel_for
 
 __all__ = ["Points", "gram_rows", "mirror", "points"]
@@ -33,11 +33,12 @@ class Points:
     y: np.ndarray  # (n_y, d) C order, for matrix products; (d, n_y) for direct sums
     norms: Any = None  # |y|^2, for distances from matrix products
     uncentred: Any = None  # y before the centre is subtracted, which rounds: for differences
+    lengths: Any = None  # of the points in each layer, for kernels of angles
 
     @property
     def direct(self) -> bool:
         """Whether differences are summed directly."""
-        return self.kernel.pair != "dot" and self.centre is None
+        return self.kernel.pair not in ("dot", "angle") and self.centre is None
 
     @property
     def mirrored(self) -> bool:
@@ -50,6 +51,9 @@ def points(kernel: Any, y: np.ndarray) -> Points:
     distance = kernel.pair in ("sqdist", "l1")
     length, exponent = _unit(kernel.length) if distance else (kernel.length, 0)
     y = kernel.coordinates(y)
+    if kernel.pair == "angle":
+        directions, lengths = kernel.directions(y)
+        return Points(kernel, 0, np.zeros(4), 0, None, np.ascontiguousarray(directions), lengths=lengths)
     constants = np.zeros(4, y.dtype)
     values = kernel.constants(length)
     constants[: len(values)] = values
@@ -88,6 +92,20 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
             pairs.direct_strip(scaled[rows], prepared.y, first, l1, prepared.address, prepared.constants, out[rows])
+
+    elif prepared.kernel.pair == "angle":
+        kernel = prepared.kernel
+        directions, lengths = kernel.directions(x)
+        y, lengths_y = prepared.y[columns], prepared.lengths[:, columns]
+        np.matmul(directions, y.T, out=out)
+        near = near_versine(kernel.length, y.shape[1], x.dtype)
+        recursion = RECURSIONS[kernel.recursion]
+
+        def strip(s: int) -> None:
+            rows = slice(s * height, (s + 1) * height)
+            angles.angle_strip(
+                directions[rows], y, lengths[:, rows], lengths_y, near, recursion, kernel.bias, kernel.gain, out[rows]
+            )
 
     elif prepared.kernel.pair == "dot":
         with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for values that are not finite
