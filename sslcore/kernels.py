@@ -99,8 +99,8 @@ class Kernel:
         Examples
         --------
         >>> import sslcore
-        >>> sslcore.kernels.Gaussian(2.0).profile(0.5, width=4) == sslcore.kernels.Gaussian(1.0).profile(0.5, width=1)
-        True
+        >>> float(sslcore.kernels.Polynomial(2).profile(0.5, width=4))
+        9.0
         """
         raise TypeError(f"{self} is not a function of the inner product of points of one length")
 
@@ -764,8 +764,8 @@ class NTK(_Network):
     --------
     >>> import sslcore
     >>> sslcore.kernels.NTK(2)([[1.0, 1.0], [1.0, -1.0]]).round(4)
-    array([[3.    , 0.8964],
-           [0.8964, 3.    ]])
+    array([[3.    , 0.6857],
+           [0.6857, 3.    ]])
     """
 
     recursion: ClassVar[str] = "ntk"

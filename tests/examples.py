@@ -104,14 +104,15 @@ def value_scale(k: Kernel, x: np.ndarray, y: np.ndarray) -> float:
     """What rounding in the values k(x, y) is relative to: 1 for a function of a distance, which is at most 1.
 
     For a polynomial, the value if nothing cancelled, times the degree; for all else the largest k(x, x) or k(y, y),
-    which bound |k(x, y)|, itself perhaps far below what it was computed from.
+    that of the longest point, which bounds |k(x, y)|, itself perhaps far below what it was computed from.
     """
     if isinstance(k, Linear | Polynomial):
         absolute = Polynomial(getattr(k, "degree", 1), getattr(k, "offset", 0.0))
         return float(naive.gram(absolute, np.abs(x), np.abs(y)).max()) * absolute.degree
     if getattr(k, "pair", None) in ("sqdist", "l1"):
         return 1.0
-    return max(float(naive.gram(k, point[None], point[None])[0, 0]) for point in (*x, *y))
+    longest = max((*x, *y), key=lambda point: np.sum(point.astype(float) ** 2))
+    return float(naive.gram(k, longest[None])[0, 0])
 
 
 def declared(module: ModuleType) -> dict[str, type]:

@@ -5,6 +5,7 @@ Sections are in the order of the library's modules.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import mpmath
@@ -66,9 +67,13 @@ def rectifier(k, x, y):
     value, nearest = network(k, *sums, len(x), np, np.longdouble, np.arccos, 4 * np.arctan(np.longdouble(1)))
     if nearest > 1e-4:
         return value
+    return network_in_digits(k, tuple(map(float, x)), tuple(map(float, y)))
+
+
+@functools.cache
+def network_in_digits(k, x, y):
     with mpmath.workdps(60):
-        a, b = (list(map(float, point)) for point in (x, y))
-        sums = [mpmath.fdot(a, a), mpmath.fdot(a, b), mpmath.fdot(b, b)]
+        sums = [mpmath.fdot(x, x), mpmath.fdot(x, y), mpmath.fdot(y, y)]
         value, _ = network(k, *sums, len(x), mpmath, mpmath.mpf, mpmath.acos, +mpmath.pi)
         high = float(value)
         return np.longdouble(high) + np.longdouble(float(value - high))

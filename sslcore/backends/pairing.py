@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CHEAP", "DIRECT", "RECURSIONS", "TOLERANCE", "near_versine", "require_in_range", "unit_of"]
+__all__ = ["DIRECT", "RECURSIONS", "TOLERANCE", "near_versine", "require_in_range", "unit_of"]
 
 DIRECT = 48
 """Up to so many coordinates the differences are summed directly; above, a matrix product is faster."""
@@ -17,9 +17,6 @@ TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
 
 RECURSIONS = {"step": 0, "quadratic": 1, "nngp": 2, "ntk": 3}
 """What is done with the angle of two points: how the backends' loops know it."""
-
-CHEAP = 8
-"""Up to so many coordinates a value is computed again in less time than its mirror image takes to copy."""
 
 
 def unit_of(length: float) -> tuple[float, int]:
