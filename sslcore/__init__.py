@@ -8,8 +8,8 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 
 Layers, each importing only those below it::
 
-    cli      plotting      digits
-    probing  risk  pretraining  representation
+    cli  commands  plotting  digits
+    probing  risk  pretraining  representation  population
     moments  exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
@@ -41,6 +41,7 @@ __all__ = [
     "gram",
     "kernels",
     "plan",
+    "population",
     "pretrain",
     "probing",
     "risk",

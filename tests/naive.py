@@ -358,6 +358,19 @@ def barlow_twins(z, redundancy=5e-3, eps=1e-5):
     return total / pairs
 
 
+# ---------------------------------------------------------------- population
+
+
+def population_top(t, kappa, multiplicity, reg, beta, k):
+    """Indices of the lines of the first k components, by sorting all components (equal ones by index)."""
+    every = []
+    for i in range(len(t)):
+        penalty = 0.0 if reg == 0 else math.inf if kappa[i] == 0 else reg / kappa[i]
+        every += [(-(1 - beta + beta * t[i] - penalty), i)] * int(multiplicity[i])
+    every.sort()
+    return [i for _, i in every[:k]], [-value for value, _ in every[:k]]
+
+
 # ---------------------------------------------------------------- probing
 
 
