@@ -12,5 +12,18 @@ Source: Cabannes, Kiani, Balestriero, LeCun, Bietti, *The SSL Interplay*, ICML 2
 """
 
 from .base import Crossing, CutBlockWarning, Domain, Lines, PopulationSpectrum, Regime, risk_of_moments
+from .laws import HeatKernel, OrnsteinUhlenbeck
+from .sphere import Sphere
 
-__all__ = ["Crossing", "CutBlockWarning", "Domain", "Lines", "PopulationSpectrum", "Regime", "risk_of_moments"]
+__all__ = [
+    "Crossing",
+    "CutBlockWarning",
+    "Domain",
+    "HeatKernel",
+    "Lines",
+    "OrnsteinUhlenbeck",
+    "PopulationSpectrum",
+    "Regime",
+    "Sphere",
+    "risk_of_moments",
+]

@@ -102,7 +102,7 @@ class ExponentialSeries(Coefficients):
         top = 1.0 + math.exp(edge) if w % 2 else -math.expm1(edge)
         return 2 * self.scale * top / (1.0 + (2 * math.pi * self.scale * w) ** 2)
 
-    def bound(self, w: int) -> float:  # noqa: D102
+    def bound(self, w: int) -> float:
         return max(self[w], self[w + 1])  # each parity decreases
 
 
@@ -126,7 +126,7 @@ class Convolved(Coefficients):
     def __getitem__(self, w: int) -> float:
         return float(_convolved(self.a, self.b, max(64, 1 << w.bit_length()))[w])
 
-    def bound(self, w: int) -> float:  # noqa: D102
+    def bound(self, w: int) -> float:
         return max(self[v] for v in range(w, w + 2))
 
 
@@ -143,7 +143,7 @@ def _convolved(a: Coefficients, b: Coefficients, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ProductKernel:
-    """A kernel sum_i weight_i prod_c g_i(x_c - y_c): eigenvalue sum_i weight_i prod_c ghat_i(w_c) on the frequency w."""
+    """A kernel sum_i weight_i prod_c g_i(x_c - y_c): on the frequency w, sum_i weight_i prod_c ghat_i(w_c)."""
 
     d: int
     terms: tuple[tuple[float, Coefficients], ...]

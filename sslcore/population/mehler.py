@@ -1,4 +1,4 @@
-"""Hermite functions of Gaussian space, angular sector by angular sector: T is diagonal, the Gaussian kernel triangular.
+"""Hermite functions of Gaussian space, sector by sector: T is diagonal, the Gaussian kernel triangular.
 
 Let u = xi / sigma be a standard normal of R^d.  Hermite functions of degree l are l quanta of a harmonic oscillator;
 rotations split degree l into one copy of the harmonics of each degree j = l, l - 2, ...  What commutes with rotations
@@ -13,7 +13,7 @@ one-dimensional problems.
 a Cholesky factor in closed form, whose entries are single products: nothing is integrated, nothing cancels.  On the
 sector j, with ``a+.a+ / 2 |p> = sqrt((p+1)(p+j+d/2)) |p+1>``.
 
-**The pair.**  For f = F w, ``<f, (beta (I - T) + lambda K^-1) f> = w* (beta F*(I - T) F + lambda I) w =: w* L L* w`` and
+**The pair.**  For f = F w, ``<f, (beta (I - T) + lambda K^-1) f> = w* (beta F*(I - T) F + lambda I) w = |L* w|^2`` and
 ``||f||^2 = |F w|^2``; hence 1/gamma = 1/(1 - mu) are the squared singular values of ``F L^-*``: the conditioned form.
 ``T - lambda K^-1`` itself is never made: its entries overflow where the kernel's eigenvalues underflow.
 """
@@ -44,8 +44,8 @@ class Sector(NamedTuple):
 def gaussian_kernel_eigenvalues(scale: float, sigma: float, d: int, degree: int) -> np.ndarray:
     """Eigenvalues of the Gaussian kernel under N(0, sigma^2 I) by degree 0..degree, multiplicity C(l+d-1, d-1).
 
-    With r = (scale/sigma)^2 and s = sqrt(1 + 4/r): ``kappa_l = (2 / (1 + 2/r + s))^(d/2) b^l``, b = (2/r) / (1 + 2/r + s)
-    (Rasmussen and Williams 2006, section 4.3.1); the eigenfunctions are Hermite's, but of another width than T's.
+    With m = (sigma/scale)^2 and s = 1 + 2 m + sqrt(1 + 4 m): ``kappa_l = (2 / s)^(d/2) (2 m / s)^l`` (Rasmussen and
+    Williams 2006, section 4.3.1); the eigenfunctions are Hermite's, but of another width than T's.
 
     Examples
     --------
@@ -113,9 +113,9 @@ def sector(scale: float, sigma: float, rho: float, d: int, angular: int, k: int,
                 break
             if size >= LARGEST:
                 raise ArithmeticError(
-                    f"{size} radial functions do not resolve the kernel of scale {scale:g} under a Gaussian of standard "
-                    f"deviation {sigma:g} (the last doubling changed gamma by {change:.1e}); take a larger kernel scale "
-                    f"or reg, or fewer components"
+                    f"{size} radial functions do not resolve the kernel of scale {scale:g} under a Gaussian of "
+                    f"standard deviation {sigma:g} (the last doubling changed gamma by {change:.1e}); take a larger "
+                    f"kernel scale or reg, or fewer components"
                 )
         before, size = gamma, 2 * size
     weights = solve_triangular(lower, right[:k].T, lower=True, trans="T")
@@ -135,7 +135,7 @@ def hermite(x: np.ndarray, count: int) -> np.ndarray:
     >>> import numpy as np
     >>> from sslcore.population.mehler import hermite
     >>> hermite(np.array([2.0]), 3)[:, 0].round(6)
-    array([1.      , 2.      , 2.12132 ])
+    array([1.     , 2.     , 2.12132])
     """
     values = np.empty((count, *np.shape(x)))
     values[0] = 1.0
