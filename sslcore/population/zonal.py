@@ -87,7 +87,7 @@ def angles(d: int, panels: int) -> tuple[np.ndarray, np.ndarray]:
 def funk_hecke(profile: Callable[[np.ndarray], np.ndarray], d: int, degree: int) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients kappa_0..kappa_degree of ``profile(theta)``, and bounds of their errors.
 
-    The rule is refined until two successive ones agree to rounding, or to `TOLERANCE` where refining helps no more.  The
+    The rule is refined until two successive ones agree to rounding, or to `TOLERANCE` where refining is no help.  The
     error of rounding is eps times the integral of absolute values (a degree's polynomial has the mean square 1/N(d, l):
     below eps max|kappa| / sqrt(N)).  Coefficients within their error are set to exactly 0.
 
