@@ -14,7 +14,7 @@ Layers, each importing only those below it::
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
-    arrays  errors  files
+    arrays  errors  files  tables
 """
 
 from __future__ import annotations

@@ -14,7 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, as_seed, brought, check_choice, check_integer, check_same_width, namespace, rank_of
+from .arrays import (
+    Array,
+    as_array,
+    as_seed,
+    brought,
+    check_choice,
+    check_integer,
+    check_map,
+    check_same_width,
+    namespace,
+    rank_of,
+)
 from .backends import get_backend
 from .errors import NotPositiveSemidefiniteError
 from .gram import RowSource
@@ -302,6 +313,7 @@ class RandomFourier(Features):
 
 def _gather(views: Any, index: np.ndarray) -> Array:
     """The views with these (sorted) positions in sample-major order, as points."""
+    check_map(views, "views")
     if views.ndim == 2:
         return as_array(views[namespace(views).asarray(index)], "views", ndim=2)
     m = views.shape[1]

@@ -108,7 +108,8 @@ def progress(wanted: bool | None, steps: Mapping[str, float]) -> Iterator[Progre
     shape = "{desc:<22} |{bar:30}| {percentage:3.0f}% [{elapsed}, {remaining} left]"
 
     def make(initial: float) -> Any:
-        bar = tqdm(total=1.0, bar_format=shape, file=sys.stderr, smoothing=0, leave=bool(wanted))
+        bar = tqdm(total=1.0, bar_format=shape, file=sys.stderr, smoothing=0, leave=bool(wanted), delay=1e-9)
+        bar.delay = 0  # it was to keep the bar from being drawn before it has its words
         bar.start_t -= initial
         return bar
 
