@@ -507,6 +507,13 @@ def barlow_twins(z, redundancy=5e-3, eps=1e-5):
 # ---------------------------------------------------------------- population
 
 
+def walsh_hadamard(values):
+    """sum_x (-1)^(number of common bits of x and S) values[x], for each S."""
+    n = len(values)
+    signs = np.array([[(-1.0) ** (x & s).bit_count() for x in range(n)] for s in range(n)])
+    return np.tensordot(signs, values.astype(np.float64), 1)
+
+
 def population_top(t, kappa, multiplicity, reg, beta, k):
     """Indices of the lines of the first k components, by sorting all components (equal ones by index)."""
     every = []
@@ -515,6 +522,51 @@ def population_top(t, kappa, multiplicity, reg, beta, k):
         every += [(-(1 - beta + beta * t[i] - penalty), i)] * int(multiplicity[i])
     every.sort()
     return [i for _, i in every[:k]], [-value for value, _ in every[:k]]
+
+
+def cube_points(d):
+    """All points of {-1, 1}^d, number n at row n: coordinate i is -1 where bit i of n is set."""
+    return np.array([[-1.0 if n >> i & 1 else 1.0 for i in range(d)] for n in range(2**d)])
+
+
+def parities(d, sets):
+    """chi_S at all points, one column a set."""
+    x = cube_points(d)
+    return np.stack([np.prod(x[:, list(s)], axis=1) for s in sets], axis=1)
+
+
+def cube_law(a, d):
+    """P(xi | x), (2^d, 2^d), from the law of the augmentation itself; the matrix of A."""
+    name, x = type(a).__name__, cube_points(d)
+    kept = x[:, None, :] == x[None, :, :]  # (x, xi, coordinate)
+    if name == "BitFlip":
+        return np.where(kept, 1 - a.p, a.p).prod(axis=2)
+    if name == "Resample":
+        return np.where(kept, 1 - a.p + a.p / 2, a.p / 2).prod(axis=2)
+    if name == "Crop":
+        starts = range(d if a.cyclic else d - a.width + 1)
+        windows = [[(s + i) % d for i in range(a.width)] for s in starts]
+        return sum(kept[:, :, w].all(axis=2) * 0.5 ** (d - a.width) for w in windows) / len(windows)
+    if name == "Shift":
+        moves = [(p, [(j - s) % d for j in range(d)]) for s, p in enumerate(a.law)]  # xi_j = x_(j - s)
+    elif name == "Reversal":
+        moves = [(1 - a.p, list(range(d))), (a.p, list(range(d))[::-1])]
+    if name in ("Shift", "Reversal"):
+        return sum(p * (x[:, None, source] == x[None, :, :]).all(axis=2) for p, source in moves)
+    if name == "SignFlip":
+        return (1 - a.p) * kept.all(axis=2) + a.p * (~kept).all(axis=2)
+    laws = [cube_law(part, d) for part in a.parts]
+    if name == "Compose":
+        out = laws[0]
+        for law in laws[1:]:
+            out = out @ law
+        return out
+    return sum(w * law for w, law in zip(a.weights, laws, strict=True))
+
+
+def windows_containing(s, d, width, cyclic=True):
+    starts = range(d if cyclic else d - width + 1)
+    return sum(set(s) <= {(start + i) % d for i in range(width)} for start in starts)
 
 
 # ---------------------------------------------------------------- probing

@@ -188,7 +188,7 @@ class PopulationSpectrum:
             warnings.warn(
                 f"n_components={k} ends inside the degenerate block of components {start + 1} to {stop} "
                 f"(mu = {found.eigenvalues[-1]:.6g}, {labels[-1]!r} and {stop - start - 1} more): only the risk and "
-                f"the span of complete blocks are defined; take n_components={start or stop} or {stop}",
+                f"the span of complete blocks are defined; take n_components={f'{start} or {stop}' if start else stop}",
                 CutBlockWarning,
                 stacklevel=3,
             )
@@ -339,7 +339,8 @@ class Domain(ABC):
         """At least all lines that can be among the first ``n`` components, counted with multiplicity.
 
         For ``reg`` given: at that lambda and ``beta``; for None: at any lambda >= 0 and beta >= 0.  Since mu grows
-        with t and with kappa, a line above which n components lie in both t and kappa can be left out.
+        with t and with kappa, a line above which n components lie in both t and kappa can be left out.  ``kernel``
+        is None where only lambda = 0 matters: any kappa will do then.
         """
 
     def canonical(self, label: Label) -> Label:
@@ -378,6 +379,21 @@ class Domain(ABC):
             warnings.simplefilter("ignore", CutBlockWarning)  # the risk is defined all the same
             spectrum = self.spectrum(augmentation, kernel, reg=reg, beta=beta, n_components=n_components)
         return spectrum.minimum_risk()
+
+    def moments(self, psi: Any, augmentation: Any) -> tuple[np.ndarray, np.ndarray]:
+        """E psi psi^T and <psi, T psi>, (k, k), of a representation, exactly; for domains that can."""
+        raise TypeError(f"{type(self).__name__} computes no exact risks of representations")
+
+    def risk(self, psi: Any, augmentation: Any, beta: float = 1.0) -> float:
+        """The exact population risk L(psi; beta), without the penalty, of a representation (see ``moments``)."""
+        beta = _check_numbers(0.0, beta)[1]
+        return risk_of_moments(*self.moments(psi, augmentation), beta)
+
+    def excess_risk(self, psi: Any, augmentation: Any, beta: float = 1.0) -> float:
+        """L(psi; beta) minus its minimum over all functions: k - sum_{i <= k} max(1 - beta + beta t_i, 0)^2."""
+        beta = _check_numbers(0.0, beta)[1]
+        second, smooth = self.moments(psi, augmentation)
+        return risk_of_moments(second, smooth, beta) - self.minimum_risk(augmentation, None, len(second), beta=beta)
 
     def crossings(
         self,

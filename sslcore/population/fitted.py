@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import check_scalar, on_host
+from ..arrays import on_host
 from ..kernels import Kernel, Precomputed
 from ..representation import Representation
-from .base import Domain, risk_of_moments
+from .base import Domain
 
 __all__ = ["Expansion", "FittedDomain", "expansion"]
 
@@ -53,58 +53,29 @@ def expansion(representation: Any, d: int) -> Expansion:
 
 
 class FittedDomain(Domain):
-    """`risk` and `excess_risk` of fitted representations, for domains that give the three Gram matrices."""
+    """A domain that gives the three Gram matrices, and so the exact risks of fitted representations."""
 
     @abstractmethod
     def _grams(self, kernel: Kernel, augmentation: Any, centres: np.ndarray) -> tuple[Any, Any, Any]:
         """G (N, N), G_T (N, N) and e (N,) of the module's docstring."""
 
-    def moments(self, representation: Representation, augmentation: Any) -> tuple[np.ndarray, np.ndarray]:
+    def moments(self, psi: Any, augmentation: Any) -> tuple[np.ndarray, np.ndarray]:
         """E psi psi^T and <psi, T psi>, both (k, k), of a representation fitted with a kernel of this domain.
 
-        Exact up to rounding, which the size of the coefficients magnifies: absolute errors are about
-        ``eps |W|^2 |G|``, W the coefficients and G a Gram matrix of the centres, 1e-9 at the usual penalties.
+        Parameters
+        ----------
+        psi : Representation
+            Of `sslcore.pretrain` with a kernel that the domain knows; its centres are points of the domain.
+        augmentation
+            The law of the views; it need not be the one that the representation was fitted to.
+
+        Notes
+        -----
+        Nothing is sampled.  Exact up to rounding, which the size of the coefficients W magnifies: the absolute error is
+        about eps |W|^2 |G|, 1e-9 at the usual penalties.
         """
-        kernel, centres, weights, intercept = expansion(representation, self.d)  # type: ignore[attr-defined]
+        kernel, centres, weights, intercept = expansion(psi, self.d)  # type: ignore[attr-defined]
         gram, smooth, mean = self._grams(kernel, augmentation, centres)
         cross = np.outer(weights.T @ mean, intercept)
         constant = cross + cross.T + np.outer(intercept, intercept)
         return weights.T @ gram @ weights + constant, weights.T @ smooth @ weights + constant
-
-    def risk(self, representation: Representation, augmentation: Any, beta: float = 1.0) -> float:
-        """Exact population risk L(psi; beta) of a fitted representation, without sampling.
-
-        Parameters
-        ----------
-        representation : Representation
-            Of `sslcore.pretrain` with a kernel that this domain knows.
-        augmentation
-            The law of the views; it need not be the one that the representation was fitted with.
-        beta : float, default 1
-            Weight of the invariance term, >= 0.
-
-        Returns
-        -------
-        float
-            2 beta tr(M - M_T) + ||M - I||_F^2, with M and M_T of `moments`; no penalty.
-        """
-        beta = check_scalar(beta, "beta", minimum=0.0)
-        return risk_of_moments(*self.moments(representation, augmentation), beta)
-
-    def excess_risk(self, representation: Representation, augmentation: Any) -> float:
-        """How far a fit is above the minimum of the population, with the penalty: kernel, reg and beta are the fit's.
-
-        L(psi; beta) + 2 reg ||Theta||^2 less ``minimum_risk``, with ||Theta||^2 = sum_i max(mu_i, 0) ||f_i||_H^2: at
-        least 0, up to rounding.  Fits with ``center`` have an intercept that is not penalised: they can lie below.
-        """
-        risk = self.risk(representation, augmentation, representation.beta)
-        active = representation.eigenvalues > 0
-        norm = float((representation.eigenvalues[active] * representation.norms[active]).sum())
-        least = self.minimum_risk(
-            augmentation,
-            representation.model,
-            representation.n_components,
-            reg=representation.reg,
-            beta=representation.beta,
-        )
-        return risk + 2.0 * representation.reg * norm - least

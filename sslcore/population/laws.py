@@ -44,9 +44,9 @@ class OrnsteinUhlenbeck:
 
     Examples
     --------
-    >>> from sslcore.population import OrnsteinUhlenbeck
-    >>> OrnsteinUhlenbeck(0.5)
-    OrnsteinUhlenbeck(time=0.5)
+    >>> from sslcore.population import Gaussian, OrnsteinUhlenbeck
+    >>> Gaussian(1, 2.0).augmentation_eigenvalues(OrnsteinUhlenbeck(0.5), 2).round(4)
+    array([1.    , 0.3679, 0.1353])
     """
 
     time: float

@@ -27,7 +27,7 @@ import numpy as np
 
 __all__ = ["Sector", "gaussian_kernel_eigenvalues", "hermite", "kernel_factor", "sector"]
 
-LARGEST = 1024
+LARGEST = 512
 """Most radial functions of a sector before we give up."""
 
 
@@ -109,7 +109,7 @@ def sector(scale: float, sigma: float, rho: float, d: int, angular: int, k: int,
         gamma = s[:k] ** -2.0
         if before is not None:
             change = float(np.max(np.abs(gamma - before) / gamma))
-            if change <= 1e-12:
+            if change <= 1e-12 + np.finfo(float).eps * float((factor**2).sum(axis=1).max()) / reg:
                 break
             if size >= LARGEST:
                 raise ArithmeticError(

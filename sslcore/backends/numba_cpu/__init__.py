@@ -21,11 +21,12 @@ from .dense import (
     triangular_solve,
     whiten,
 )
-from .gram import gram_rows, mirror, points
+from .gram import gram_rows, gram_symmetric, mirror, points
 from .philox import reference_normals
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
 from .views import views
+from .walsh import walsh_hadamard as walsh_hadamard  # not listed below while the GPU's twin is missing
 
 __all__ = [
     "BLOCK_FACTOR",
@@ -36,6 +37,7 @@ __all__ = [
     "eigh",
     "free_memory",
     "gram_rows",
+    "gram_symmetric",
     "matmul",
     "mirror",
     "orthonormalize",
