@@ -17,7 +17,6 @@ from .cube_classes import SubsetClass
 from .gaussian import Gaussian
 from .laws import HeatKernel, OrnsteinUhlenbeck
 from .sphere import Sphere
-from .torus import Torus
 
 __all__ = [
     "Crossing",
@@ -32,7 +31,6 @@ __all__ = [
     "Regime",
     "Sphere",
     "SubsetClass",
-    "Torus",
     "crop_eigenvalue_by_diameter",
     "risk_of_moments",
 ]
