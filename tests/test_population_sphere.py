@@ -369,3 +369,15 @@ def test_labels_with_shifts():
     assert Sphere(5, max_degree=3).crossings(law, kernel, 3)
     with pytest.raises(ValueError, match="shifts"):
         Sphere(3).augmentation_eigenvalues(Shift([0.25] * 4))
+
+
+def test_a_high_degree_that_beats_the_low_ones_is_found():
+    """Nothing below degree 9 tells of it but the rest of the trace."""
+
+    def kernel(x, y):
+        t = x @ y.T
+        return 0.1 * t + zonal.legendre(3, 12, np.clip(t, -1, 1).ravel())[12].reshape(t.shape)
+
+    found = Sphere(3).spectrum(HeatKernel(0.0), kernel, reg=1e-3, n_components=25)
+    assert set(found.labels) == {12}
+    np.testing.assert_allclose(found.kernel, 1 / 25, rtol=1e-12)
