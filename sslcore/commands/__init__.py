@@ -10,12 +10,15 @@ Modules import what they need when they run, so that ``--help`` and a mistyped o
 
 from __future__ import annotations
 
-from . import digits, info
+from . import digits, fit, info, probe, transform
 from .common import Declare
 
 __all__ = ["COMMANDS"]
 
 COMMANDS: dict[str, Declare] = {
     "digits": digits.declare,
+    "fit": fit.declare,
+    "transform": transform.declare,
+    "probe": probe.declare,
     "info": info.declare,
 }
