@@ -9,8 +9,9 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 Layers, each importing only those below it::
 
     cli  commands  plotting  digits
-    probing  risk  pretraining  representation
-    moments  exact  eigen  features  gram  samples  inputs  datasets
+    probing  risk  pretraining  loading
+    moments  representation  serialization
+    exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
     arrays  errors  files  tables
@@ -40,6 +41,7 @@ __all__ = [
     "features",
     "gram",
     "kernels",
+    "load",
     "plan",
     "pretrain",
     "probing",
@@ -57,6 +59,7 @@ _HOMES = {
     "Plan": "budget",
     "Representation": "representation",
     "Views": "augmentations",
+    "load": "loading",
     "plan": "budget",
     "pretrain": "pretraining",
     "show_versions": "versions",

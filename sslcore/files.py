@@ -19,6 +19,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         try:
             with part.open("wb") as file:
                 yield file
+                file.flush()
+                os.fsync(file.fileno())  # on the disk before it takes the name: neither is lost with the power
         except OSError as error:
             raise _refused(path, error) from error
 
