@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from . import augmentations, features, kernels
@@ -25,10 +25,19 @@ from .augmentations import Augmentation, Compose
 from .features import Features
 from .kernels import Kernel
 
-__all__ = ["augmentation_forms", "feature_forms", "kernel_forms", "parse_augmentation", "parse_features", "parse_kernel"]
+__all__ = [
+    "augmentation_forms",
+    "feature_forms",
+    "kernel_forms",
+    "parse_augmentation",
+    "parse_features",
+    "parse_kernel",
+]
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])"
-_TOKEN = re.compile(rf"\s*(?:(?P<shape>\d+(?:x\d+)+(?!\w))|(?P<number>{_NUMBER})|(?P<word>[A-Za-z][\w-]*)|(?P<mark>[-+*:,=()\[\]]))")
+_TOKEN = re.compile(
+    rf"\s*(?:(?P<shape>\d+(?:x\d+)+(?!\w))|(?P<number>{_NUMBER})|(?P<word>[A-Za-z][\w-]*)|(?P<mark>[-+*:,=()\[\]]))"
+)
 _WORDS = {"yes": True, "no": False, "true": True, "false": False, "none": None}
 
 
@@ -134,19 +143,22 @@ def _augmentations() -> dict[str, type]:
     return {name: maker for name, maker in _by_name(augmentations.registry).items() if maker is not Compose}
 
 
-def _form(name: str, maker: Callable[..., Any], given: set[str] | dict[str, Any] = frozenset()) -> str:  # type: ignore[assignment]
+def _form(name: str, maker: Callable[..., Any], given: Container[str] = ()) -> str:
+    """``name:REQUIRED,optional=default``, as `inspect` tells."""
     parts = []
     for parameter in inspect.signature(maker).parameters.values():
         if parameter.name in given:
             continue
-        if parameter.default is parameter.empty:
-            parts.append(parameter.name.upper())
-        else:
-            default = parameter.default
-            words = {True: "yes", False: "no", None: "none"}
-            shown = words[default] if default in (True, False, None) and not isinstance(default, int | float) or isinstance(default, bool) else f"{default:g}" if isinstance(default, float) else str(default)
-            parts.append(f"{parameter.name}={shown}")
+        required = parameter.default is parameter.empty
+        parts.append(parameter.name.upper() if required else f"{parameter.name}={_shown(parameter.default)}")
     return name + (":" + ",".join(parts) if parts else "")
+
+
+def _shown(value: Any) -> str:
+    """A value as it is written."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class _Parser:
@@ -290,7 +302,7 @@ class _Parser:
 
     def unexpected(self, wanted: str, place: int | None = None) -> ValueError:
         rest = self.text[self.place if place is None else place :].strip()
-        return ValueError(f"{self.text!r}: expected {wanted}, found {rest!r}" if rest else f"{self.text!r}: expected {wanted} at its end")
+        return ValueError(f"{self.text!r}: expected {wanted}, found {repr(rest) if rest else 'its end'}")
 
 
 def _number(text: str) -> int | float:

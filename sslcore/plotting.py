@@ -23,8 +23,18 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from .digits import Study
+    from .representation import Representation
 
-__all__ = ["curves_panel", "digits_figure", "images_panel", "map_panel", "save_png", "spectrum_panel"]
+__all__ = [
+    "contours_panel",
+    "curves_panel",
+    "digits_figure",
+    "fit_figure",
+    "images_panel",
+    "map_panel",
+    "save_png",
+    "spectrum_panel",
+]
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#d9730d", "#8a8f98"
 CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b07aa1", "#ff7fa7", "#9c755f", "#6b7280")
@@ -58,6 +68,85 @@ def digits_figure(study: Study) -> Figure:
     map_panel(panel, study.map, study.labels)
     panel.set_title("the embedding, learnt without labels (t-SNE; colours: the true digits)")
     return figure
+
+
+def fit_figure(rep: Representation, x: Array, z: Array) -> Figure:
+    """Spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
+
+    Parameters
+    ----------
+    rep : Representation
+    x : array (n, d) or (n, m, d)
+        The data.
+    z : array (n, k) or (n, m, k)
+        Their embedding.
+    """
+    figure = Figure(figsize=(13, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2, 4, width_ratios=(1.25, 1, 1, 1))
+    panel = figure.add_subplot(grid[0, 0])
+    spectrum_panel(panel, rep.eigenvalues)
+    panel.get_legend().remove()
+    panel.set_title(f"spectrum: {rep.n_active} of {rep.n_components} active")
+    panel = figure.add_subplot(grid[1, 0])
+    costs_panel(panel, rep.beta * rep.invariance, rep.reg * rep.norms)
+    panel.set_title(r"what it costs: $1 - \mu_i$")
+
+    places = [grid[row, column] for row in range(2) for column in range(1, 4)]
+    points, values = (array.reshape(-1, array.shape[-1]) for array in (x, z))
+    some = np.sort(np.random.default_rng(0).permutation(len(points))[:4000])  # more would only hide each other
+    points, values = np.asarray(points[some], dtype=float), np.asarray(values[some], dtype=float)
+    if points.shape[1] == 2:
+        functions = plane_functions(rep, points)
+        for i, place in zip(range(rep.n_components), places, strict=False):
+            panel = figure.add_subplot(place)
+            contours_panel(panel, *functions, i, points)
+            panel.set_title(rf"$f_{{{i + 1}}}$,  $\mu_{{{i + 1}}}$ = {rep.eigenvalues[i]:.3f}")
+        return figure
+    pairs = [(i, i + 1) for i in range(0, rep.n_components - 1, 2)] or [(0, 0)]
+    for (i, j), place in zip(pairs, places, strict=False):
+        panel = figure.add_subplot(place)
+        panel.scatter(values[:, i], values[:, j], s=6, color=BLUE, linewidths=0, alpha=0.35)
+        panel.set(xlabel=rf"$\psi_{{{i + 1}}}$", ylabel=rf"$\psi_{{{j + 1}}}$")
+        _plain(panel)
+    return figure
+
+
+def plane_functions(rep: Representation, points: Array, steps: int = 120) -> tuple[Array, Array, Array]:
+    """Unit eigenfunctions (steps, steps, k) on a grid around points of the plane, and the grid's two axes."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.12 * (high - low).max()
+    first, second = (np.linspace(a - margin, b + margin, steps) for a, b in zip(low, high, strict=True))
+    mesh = np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2)
+    dtype = rep.coefficients.dtype
+    return (
+        first,
+        second,
+        np.asarray(rep.to("numba").transform(mesh.astype(dtype), scale=False)).reshape(steps, steps, -1),
+    )
+
+
+def contours_panel(axes: Any, first: Array, second: Array, functions: Array, i: int, points: Array) -> None:
+    """Function i over the plane, as filled contours symmetric about 0, under the points."""
+    values = functions[..., i]
+    top = float(np.quantile(np.abs(values), 0.995)) or 1.0
+    levels = np.linspace(-top, top, 15)
+    axes.contourf(first, second, values, levels, cmap="RdBu_r", extend="both")
+    axes.contour(first, second, values, [0.0], colors="black", linewidths=0.7)
+    axes.plot(*points.T, ".", color="black", markersize=1.6, alpha=0.5)
+    axes.set(xticks=[], yticks=[], aspect="equal")
+
+
+def costs_panel(axes: Any, invariance: Array, norm: Array) -> None:
+    """The two parts of 1 - mu_i as bars on each other."""
+    index = np.arange(1, len(norm) + 1)
+    invariance, norm = (np.where(np.isfinite(part), part, 0.0) for part in (invariance, norm))
+    axes.bar(index, invariance, color=ORANGE, width=0.7, label=r"invariance, $\beta\,\langle f_i, (I - T) f_i\rangle$")
+    axes.bar(index, norm, bottom=invariance, color=BLUE, width=0.7, label=r"norm, $\lambda\,\|f_i\|^2$")
+    axes.axhline(1.0, color="black", linewidth=0.6)  # beyond, a component is not active
+    axes.set(xlabel="component $i$", ylim=(0.0, min(1.6, 1.35 * float((invariance + norm).max()))))
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    _plain(axes)
 
 
 def images_panel(axes: Any, images: Array) -> None:

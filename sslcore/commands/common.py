@@ -125,7 +125,9 @@ def check_width(rep: Representation, table: Table, path: Path) -> None:
     wanted = rep.n_coordinates if rep.centres is None else rep.centres.shape[1]
     found = table.values.shape[-1]
     if wanted is not None and found != wanted:
-        advice = "choose columns with FILE:NAME,NAME or leave some out with --drop" if table.columns else "choose others"
+        advice = (
+            "choose columns with FILE:NAME,NAME or leave some out with --drop" if table.columns else "choose others"
+        )
         raise ValueError(
             f"{table.source} has {found} coordinates{columns_of(table.columns)}, the model {path} was fitted to "
             f"{wanted}; {advice}"

@@ -27,7 +27,9 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     Python), its values at the data to PREFIX-embedding.npy, what was found to PREFIX-report.txt and a picture to
     PREFIX-figure.png: all four, or none.
     """
-    parser.add_argument("file", metavar="FILE", help="data; FILE:NAME chooses columns of a .csv, or an array of an .npz")
+    parser.add_argument(
+        "file", metavar="FILE", help="data; FILE:NAME chooses columns of a .csv, or an array of an .npz"
+    )
     parser.add_argument(
         "--augment",
         action="append",
@@ -49,7 +51,9 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
         f"already (default: nystrom:1024 if there are over {EXACT_UP_TO:,} views)",
     )
     parser.add_argument("--components", type=int, default=8, metavar="K", help="dimensions (default: %(default)s)")
-    parser.add_argument("--reg", type=_reg, default=1e-3, metavar="LAMBDA", help="weight of the norm (default: %(default)s)")
+    parser.add_argument(
+        "--reg", type=float, default=1e-3, metavar="LAMBDA", help="weight of the norm (default: %(default)s)"
+    )
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the invariance (default: %(default)s)")
     parser.add_argument(
         "--center",
@@ -146,10 +150,6 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
 
 
 OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
-
-
-def _reg(text: str) -> Any:
-    return float(text)
 
 
 def _forms() -> str:

@@ -24,7 +24,9 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     decimal point are regressed on.  --predict NEW writes the predictions for other data.
     """
     parser.add_argument("model", metavar="MODEL", type=Path, help="a saved model")
-    parser.add_argument("file", metavar="FILE", help="data; FILE:NAME chooses columns of a .csv, or an array of an .npz")
+    parser.add_argument(
+        "file", metavar="FILE", help="data; FILE:NAME chooses columns of a .csv, or an array of an .npz"
+    )
     parser.add_argument("labels", metavar="LABELS", help="a label for each sample, such as moons.csv:class or y.npy")
     add_drop(parser)
     parser.add_argument(
@@ -152,10 +154,12 @@ def _text(document: dict[str, Any]) -> str:
             f"target      standard deviation {document['standard_deviation']:.4g}",
             "",
             "leave-one-out R^2 of a ridge probe (root mean squared error):",
-            f"  {f'{k} components of the model':<28} {document['r2']:.3f} "
-            f"({document['root_mean_squared_error']:.4g})",
+            f"  {f'{k} components of the model':<28} {document['r2']:.3f} ({document['root_mean_squared_error']:.4g})",
             f"  {'raw coordinates':<28} {raw['r2']:.3f} ({raw['root_mean_squared_error']:.4g})",
         ]
     if "output" in document:
-        lines += ["", f"{document['n_predicted']:,} predictions for {document['predicted']} written to {document['output']}"]
+        lines += [
+            "",
+            f"{document['n_predicted']:,} predictions for {document['predicted']} written to {document['output']}",
+        ]
     return "\n".join(lines)

@@ -16,7 +16,9 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     as the model was fitted to.  The embedding, one row for each point, goes to FILE-embedding.npy.
     """
     parser.add_argument("model", metavar="MODEL", type=Path, help="a saved model")
-    parser.add_argument("file", metavar="FILE", help="data; FILE:NAME chooses columns of a .csv, or an array of an .npz")
+    parser.add_argument(
+        "file", metavar="FILE", help="data; FILE:NAME chooses columns of a .csv, or an array of an .npz"
+    )
     add_drop(parser)
     parser.add_argument("--out", type=Path, metavar="PATH", help="a .npy or .csv file (default: FILE-embedding.npy)")
     parser.add_argument("--backend", choices=("numba", "cupy"), help="where to compute (default: numba, the CPU)")
