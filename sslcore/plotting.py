@@ -85,8 +85,7 @@ def fit_figure(rep: Representation, x: Array, z: Array) -> Figure:
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 4, width_ratios=(1.25, 1, 1, 1))
     panel = figure.add_subplot(grid[0, 0])
-    spectrum_panel(panel, rep.eigenvalues)
-    panel.get_legend().remove()
+    spectrum_panel(panel, rep.eigenvalues, legend=False)
     panel.set_title(f"spectrum: {rep.n_active} of {rep.n_components} active")
     panel = figure.add_subplot(grid[1, 0])
     costs_panel(panel, rep.beta * rep.invariance, rep.reg * rep.norms)
@@ -161,7 +160,7 @@ def images_panel(axes: Any, images: Array) -> None:
     axes.set_axis_off()
 
 
-def spectrum_panel(axes: Any, eigenvalues: Array) -> None:
+def spectrum_panel(axes: Any, eigenvalues: Array, *, legend: bool = True) -> None:
     """Eigenvalues mu_i in their order: stems, active ones (mu > 0) in colour."""
     index = np.arange(1, len(eigenvalues) + 1)
     present = np.isfinite(eigenvalues)
@@ -175,7 +174,8 @@ def spectrum_panel(axes: Any, eigenvalues: Array) -> None:
             axes.plot(index[chosen], eigenvalues[chosen], "o", color=color, markersize=3.5, label=text)
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set(xlabel="component $i$", ylabel=r"eigenvalue $\mu_i$", ylim=(None, 1.0))
-    axes.legend(frameon=False, loc="upper right")
+    if legend:
+        axes.legend(frameon=False, loc="upper right")
     _plain(axes)
 
 

@@ -22,8 +22,8 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     """Learn a representation of the data in a file, without labels.
 
     FILE holds samples, one a row (.csv, .npy, .npz), of which --augment makes views; or views made elsewhere, an array
-    (samples, views, coordinates).  The exact minimiser of the regularised VICReg risk over the functions of a kernel, or
-    of features, is written to PREFIX-model.npz (for `sslcore transform` and `sslcore probe`, or sslcore.load in
+    (samples, views, coordinates).  The exact minimiser of the regularised VICReg risk over the functions of a kernel,
+    or of features, is written to PREFIX-model.npz (for `sslcore transform` and `sslcore probe`, or sslcore.load in
     Python), its values at the data to PREFIX-embedding.npy, what was found to PREFIX-report.txt and a picture to
     PREFIX-figure.png: all four, or none.
     """
@@ -186,8 +186,8 @@ def _views(table: Table, augmentation: Any, args: argparse.Namespace) -> Any:
     if x.ndim == 3:
         if augmentation is not None or args.views is not None:
             raise UsageError(
-                f"{table.source} holds {x.shape[1]} views of each sample already (shape {x.shape}): leave out --augment "
-                f"and --views"
+                f"{table.source} holds {x.shape[1]} views of each sample already (shape {x.shape}): leave out "
+                f"--augment and --views"
             )
         return x
     if augmentation is None:
@@ -218,7 +218,8 @@ def _expected(views: Any, model: Any, args: argparse.Namespace) -> float:
     """Seconds that the fit is likely to take; refuses what is too large or makes no sense before it begins."""
     from ..budget import plan
 
-    planned = plan(*views.shape, model, args.components, views.dtype, args.memory)
+    n, m, d = views.shape
+    planned = plan(n, m, d, model, args.components, views.dtype, args.memory)
     return 0.5 + planned.flops / 3e10
 
 
@@ -254,7 +255,8 @@ def _text(document: dict[str, Any], rep: Representation) -> str:
     ]
     return "\n".join(
         [
-            f"data        {document['file']}: {n:,} samples of {d} coordinates{columns_of(document['columns'])}; no labels",
+            f"data        {document['file']}: {n:,} samples of {d} coordinates{columns_of(document['columns'])}; "
+            "no labels",
             f"views       {m} of each = {n * m:,}, "
             + ("made elsewhere" if made is None else f"{made}, seed {document['seed']}"),
             f"model       {document['model']}, {k} components, reg {rep.reg:g}, beta {rep.beta:g}, unbiased, "
