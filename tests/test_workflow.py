@@ -18,7 +18,7 @@ import pytest
 import sslcore
 from sslcore import cli, datasets, features, pretraining
 from sslcore.augmentations import Compose, GaussianNoise, Views
-from sslcore.commands import common, fit
+from sslcore.commands import common, problem
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.probing import ridge_probe
 from sslcore.representation import Representation
@@ -182,7 +182,7 @@ def test_the_model_that_is_taken_by_default(here, capsys, monkeypatch):
     x, _, _ = here
     kernel = Exponential(float(f"{np.median(pdist(x)) / 2:.3g}"))
     assert run(capsys, *FIT, *SMALL)["model"] == repr(kernel)
-    monkeypatch.setattr(fit, "EXACT_UP_TO", 119)
+    monkeypatch.setattr(problem, "EXACT_UP_TO", 119)
     many = moons(600, 2)[0]
     write("moons.csv", ["x", "y", "class"], [[*p, "a"] for p in many.tolist()])
     assert run(capsys, *FIT, *SMALL)["model"].startswith("Nystrom(kernel=Exponential(scale=")
@@ -467,3 +467,31 @@ def test_info_of_a_model(model, capsys):
 
 def test_outputs_of_open_model_are_representations(model):
     assert isinstance(common.open_model(Path("m.npz")), Representation)
+
+
+# ---------------------------------------------------------------- halfmoons
+
+
+def test_halfmoons(capsys):
+    found = run(capsys, "halfmoons", "--samples", "80", "--views", "2", "--seed", "3")
+    views = Views(datasets.half_moons(80, seed=3), GaussianNoise(0.1), 2, 3)
+    expected = sslcore.pretrain(views, Exponential(0.2), 5, reg=1e-4, center=True)
+    assert_close(found["eigenvalues"], expected.eigenvalues)
+    assert files() == ["sslcore-halfmoons.png"]
+    assert os.path.getsize("sslcore-halfmoons.png") > 50_000
+    argv = ["halfmoons", "--samples", "80", "--kernel", "gaussian:0.5", "--no-center", "-o", "a.png", "--reg", "10"]
+    assert cli.main(argv) == 0
+    out = capsys.readouterr().out
+    assert "Gaussian(scale=0.5), 5 components, reg 10, beta 1, unbiased, not centred" in out
+    assert "0 of 5 components active" in out
+
+
+def test_what_halfmoons_refuses(capsys):
+    for argv, message in (
+        (["--output", "a.jpg"], "--output must end in .png"),
+        (["--samples", "0"], "n must be at least 1"),
+        (["--samples", "2", "--views", "2"], "n_components must be at most the number of views, 4, found 5"),
+        (["--augment", "affine:8x8"], "takes samples of 64 coordinates"),
+        (["--kernel", "gauss"], "there is no kernel 'gauss'"),
+    ):
+        assert message in refused(capsys, "halfmoons", *argv)
