@@ -54,6 +54,11 @@ def words(value, named=False):
     return str(value)
 
 
+def ours(registry):
+    """Without the classes that other tests have declared."""
+    return {name for name, made in registry.items() if made.__module__.startswith("sslcore.")}
+
+
 def _pairs(cls):
     return zip("A" + cls.__name__, cls.__name__, strict=False)
 
@@ -61,7 +66,7 @@ def _pairs(cls):
 @pytest.mark.parametrize("named", [False, True])
 def test_every_declared_kernel_can_be_written(named):
     examples = kernel_examples()
-    assert {type(k).__name__ for k in examples} == set(kernels.registry)
+    assert {type(k).__name__ for k in examples} == ours(kernels.registry)
     for kernel in examples:
         assert parse_kernel(words(kernel, named)) == kernel, words(kernel, named)
         assert (
@@ -73,7 +78,7 @@ def test_every_declared_kernel_can_be_written(named):
 @pytest.mark.parametrize("named", [False, True])
 def test_every_declared_augmentation_can_be_written(named):
     examples = [augmentation for augmentation, _ in augmentation_examples()]
-    assert {type(a).__name__ for a in examples} == set(augmentations.registry)
+    assert {type(a).__name__ for a in examples} == ours(augmentations.registry)
     for augmentation in examples:
         found = parse_augmentation(words(augmentation, named))
         if isinstance(augmentation, Compose) and len(augmentation.parts) == 1:
@@ -84,7 +89,7 @@ def test_every_declared_augmentation_can_be_written(named):
 def test_every_declared_feature_map_can_be_written():
     kernel = Gaussian(2.0)
     found = [parse_features(text, kernel, 7) for text in ("identity", "nystrom:10", "random-fourier:20")]
-    assert {type(phi).__name__ for phi in found} == set(features.registry)
+    assert {type(phi).__name__ for phi in found} == ours(features.registry)
     assert found[0] == Identity()
     assert (found[1].kernel, found[1].landmarks, found[1].seed) == (kernel, 10, 7)
     assert (found[2].kernel, found[2].count, found[2].seed) == (kernel, 20, 7)
