@@ -46,14 +46,14 @@ def page() -> str:
 
 def entry(name: str, value: Any) -> list[str]:
     """Heading, signature and docstring of a class with its public methods, or of a function."""
-    parts = [f"### {name}", f"```python\n{name.rpartition('.')[2]}{signature(value)}\n```"]
+    parts = [f"### {name}", f"```text\n{name.rpartition('.')[2]}{signature(value)}\n```"]
     parts += body(inspect.getdoc(value) or "")
     if inspect.isclass(value):
         for key, member in vars(value).items():
             function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
             if key.startswith("_") or not inspect.isfunction(function) or not inspect.getdoc(function):
                 continue
-            parts += [f"#### {name.rpartition('.')[2]}.{key}", f"```python\n{key}{signature(function)}\n```"]
+            parts += [f"#### {name.rpartition('.')[2]}.{key}", f"```text\n{key}{signature(function)}\n```"]
             parts += body(inspect.getdoc(function) or "")
     return parts
 

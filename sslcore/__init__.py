@@ -8,7 +8,7 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 
 Layers, each importing only those below it::
 
-    cli  commands  grammar  plotting  digits
+    cli  commands  plotting  digits
     probing  risk  pretraining  loading
     moments  representation  serialization
     exact  eigen  features  gram  samples  inputs  datasets

@@ -22,21 +22,9 @@ except ImportError as error:
     raise ImportError("pictures need matplotlib: pip install 'sslcore[plot]'") from error
 
 if TYPE_CHECKING:
-    from .augmentations import Views
     from .digits import Study
-    from .representation import Representation
 
-__all__ = [
-    "contours_panel",
-    "curves_panel",
-    "digits_figure",
-    "fit_figure",
-    "half_moons_figure",
-    "images_panel",
-    "map_panel",
-    "save_png",
-    "spectrum_panel",
-]
+__all__ = ["curves_panel", "digits_figure", "images_panel", "map_panel", "save_png", "spectrum_panel"]
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#d9730d", "#8a8f98"
 CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b07aa1", "#ff7fa7", "#9c755f", "#6b7280")
@@ -72,7 +60,7 @@ def digits_figure(study: Study) -> Figure:
     return figure
 
 
-def fit_figure(rep: Representation, x: Array, z: Array) -> Figure:
+def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
     """Spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
 
     Parameters
@@ -113,7 +101,7 @@ def fit_figure(rep: Representation, x: Array, z: Array) -> Figure:
     return figure
 
 
-def half_moons_figure(rep: Representation, views: Views) -> Figure:
+def half_moons_figure(rep: Any, views: Any) -> Figure:
     """The classes over the plane, a few samples with their views, the spectrum, and each eigenfunction as contours.
 
     Parameters
@@ -163,7 +151,7 @@ def half_moons_figure(rep: Representation, views: Views) -> Figure:
     return figure
 
 
-def plane_functions(rep: Representation, points: Array, steps: int = 120) -> tuple[Array, Array, Array]:
+def plane_functions(rep: Any, points: Array, steps: int = 120) -> tuple[Array, Array, Array]:
     """Unit eigenfunctions (steps, steps, k) on a grid around points of the plane, and the grid's two axes."""
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.12 * (high - low).max()

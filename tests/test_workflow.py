@@ -426,11 +426,13 @@ def test_columns_to_predict_are_found_by_name(here, model, capsys):
 
 
 def test_probe_of_views(model, capsys):
-    views = GaussianNoise(0.1).views(moons(60, 0)[0], 3, seed=1)
+    x, _ = moons(60, 0)
+    views = GaussianNoise(0.1).views(x, 3, seed=1)
     np.save("v.npy", views)
-    found = run(capsys, "probe", "m.npz", "v.npy", "moons.csv:class")
-    probe = ridge_probe(model(views).mean(axis=1), moons(60, 0)[1], [10 ** (i / 2) for i in range(-16, 5)])
-    assert_close(found["accuracy"], 1 - probe.loo_errors.min())
+    np.save("y.npy", x[:, 1])
+    found = run(capsys, "probe", "m.npz", "v.npy", "y.npy")
+    probe = ridge_probe(model(views).mean(axis=1), x[:, 1], [10 ** (i / 2) for i in range(-16, 5)])
+    assert_close(found["root_mean_squared_error"], probe.loo_squared_errors.min() ** 0.5)
 
 
 def test_what_probe_refuses(here, model, capsys):
