@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 import sslcore
 import sslcore.backends.numba_cpu as cpu
 from sslcore import Moments, Views, features, pretrain, probing, risk
-from sslcore.augmentations import Affine, BitFlip, Compose, Cutout, GaussianNoise, HorizontalFlip
+from sslcore.augmentations import (
+    Affine,
+    BitFlip,
+    Compose,
+    Crop,
+    Cutout,
+    GaussianNoise,
+    HorizontalFlip,
+    Mixture,
+    Resample,
+    Reversal,
+    Shift,
+    SignFlip,
+)
 from sslcore.backends import get_backend
 from sslcore.budget import features_plan, fitting_rows
 from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
@@ -42,6 +55,23 @@ from .strategies import dtypes, layouts, seeds, sizes, with_layout
 
 KERNELS = [*kernel_examples(), Gaussian(1.0) + 0.5 * Linear(), Exponential(1.0) * Polynomial(2)]
 MIXED = [  # for any number of coordinates, beside the table of examples
+    lambda d: Mixture(
+        [0.3, 0.3, 0.4],
+        [
+            GaussianNoise(0.1),
+            Mixture([0.5, 0.5], [Shift([0.5, 0.5][:d]) if d > 1 else BitFlip(1), Crop(1)]),
+            Compose(
+                Reversal(0.5),
+                Affine((d, 1)),
+                HorizontalFlip((1, d)),
+                Cutout((d, 1), 1),
+                Resample(0.5),
+                BitFlip(0.5),
+                SignFlip(0.5),
+            ),
+        ],
+    ),
+    lambda d: Compose(Mixture([0.5, 0.5], [BitFlip(0.5), Crop(1)]), Affine((d, 1), rotation=90)),
     lambda d: Affine((d, 1, 1), rotation=180, zoom=1.5, shift=2),
     lambda d: Cutout((d, 1), 1),
     lambda d: Compose(GaussianNoise(0.1), BitFlip(0.5), HorizontalFlip((d, 1), 0.3), GaussianNoise(1.0)),
