@@ -22,6 +22,7 @@ BENCHMARKS = {  # name: module and function
     "views": ("views", "run"),
     "walsh": ("population", "run_walsh"),
     "cube": ("population", "run_cube"),
+    "population_risk": ("population", "run_risk"),
 }
 ON_A_GPU = {
     "gpu_gram": ("gpu", "run_gram"),
