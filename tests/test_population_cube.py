@@ -595,6 +595,17 @@ def test_classes_agree_with_enumeration(d, data, cyclic, reg, beta):
                 assert label == SubsetClass(len(s), None if width == d else windows)
 
 
+@pytest.mark.parametrize("k", [2, 19, 22])
+def test_classes_where_t_falls_while_kappa_grows(k):
+    """Flips nearly certain, mixed with crops: t falls with the windows of odd sets, a patch kernel's kappa grows."""
+    law, kernel = Mixture([0.5, 0.5], [BitFlip(0.95), Crop(4)]), Convolutional(NTK(2), 4) + 0.01 * NTK(2)
+    lines = class_lines(7, law, kernel, k, None, 1.0)
+    for reg in (0.0, *np.geomspace(1e-6, 1e-1, 40)):
+        found = quietly(PopulationSpectrum.of, lines, k, reg=reg, beta=1.0)
+        every = quietly(Hypercube(7).spectrum, law, kernel, reg=reg, n_components=k)
+        np.testing.assert_allclose(found.eigenvalues, every.eigenvalues, rtol=1e-12)
+
+
 def test_crossings_by_classes_agree_with_enumeration():
     law, k = Compose(Crop(6), BitFlip(0.05)), 150
     lines = class_lines(9, law, NNGP(2), k, None, 1.0)
@@ -691,7 +702,19 @@ def test_a_profile_that_is_no_power_series():
         pair = "dot"
         formula = "real(1) - t * t"
 
+    @dataclass(frozen=True)
+    class Even(
+        Profile
+    ):  # u^2 - u^4/4 and a constant: fine for d = 5, where the parities of 4 have a positive eigenvalue
+        pair = "sqdist"
+        u = "(real(1) - t / real(10))"
+        formula = f"real(1) + {u} * {u} * (real(1) - real(0.25) * {u} * {u} * (real(1) - real(0.9) * {u} * {u}))"
+
     try:
+        found = Hypercube(5).kernel_eigenvalues(Even())
+        expected = exact_eigenvalues(lambda u: 1 + u**2 - u**4 / 4 + mpmath.mpf("0.225") * u**6, 5, range(6))
+        np.testing.assert_allclose(found, [float(e) for e in expected], atol=1e-15)
+        assert (found[1::2] == 0).all()
         gram = 1 / (1 + ((naive.cube_points(6)[:, None] - naive.cube_points(6)) ** 2).sum(axis=2)) / 64
         chi = naive.parities(6, [tuple(range(h)) for h in range(7)])
         np.testing.assert_allclose(gram @ chi, chi * Hypercube(6).kernel_eigenvalues(Cauchy()), atol=1e-15)
@@ -700,6 +723,7 @@ def test_a_profile_that_is_no_power_series():
     finally:
         registry.pop("Cauchy")
         registry.pop("Wrong")
+        registry.pop("Even")
 
 
 def test_lines_can_be_shared(tmp_path):
