@@ -14,15 +14,22 @@ Source: Cabannes, Kiani, Balestriero, LeCun, Bietti, *The SSL Interplay*, ICML 2
 from .base import Crossing, CutBlockWarning, Domain, Lines, PopulationSpectrum, Regime, risk_of_moments
 from .cube import Hypercube, crop_eigenvalue_by_diameter
 from .cube_classes import SubsetClass
+from .gaussian import Gaussian
+from .laws import HeatKernel, OrnsteinUhlenbeck
+from .sphere import Sphere
 
 __all__ = [
     "Crossing",
     "CutBlockWarning",
     "Domain",
+    "Gaussian",
+    "HeatKernel",
     "Hypercube",
     "Lines",
+    "OrnsteinUhlenbeck",
     "PopulationSpectrum",
     "Regime",
+    "Sphere",
     "SubsetClass",
     "crop_eigenvalue_by_diameter",
     "risk_of_moments",

@@ -1,0 +1,132 @@
+"""All kernels of the GPU backend in the checking build: nothing out of bounds, no race, in every order of threads."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from sslcore import Moments, pretrain, risk
+from sslcore.backends import get_backend
+from sslcore.features import Identity, Nystrom
+from sslcore.gram import contrast_gram, gram, kernel_product
+from sslcore.kernels import Gaussian
+
+from ..comparators import assert_close
+from ..examples import AUGMENTATIONS, KERNELS
+from . import launcher, settings, standin
+from .compiler import has_compiler
+from .package import sources
+
+pytestmark = pytest.mark.skipif(not has_compiler(), reason="CUDA code on the host is compiled by g++")
+
+launched: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def record(monkeypatch):
+    """Which kernels the tests of this file call."""
+    call = launcher.RawKernel.__call__
+
+    def recorded(self, *args, **kwargs):
+        launched.add(self.name)
+        return call(self, *args, **kwargs)
+
+    monkeypatch.setattr(launcher.RawKernel, "__call__", recorded)
+
+
+@pytest.fixture(params=settings.ORDERS)
+def order(request):
+    return request.param
+
+
+def compare(order, function, *arrays, tol=1e-12):
+    """A function of arrays on the CPU, and with every kernel checked."""
+    expected = function(*arrays)
+    with standin.installed() as cupy, settings.running(order=order, seed=5, checked=True):
+        found = function(*(cupy.asarray(a) for a in arrays))
+        if not isinstance(expected, tuple):
+            found, expected = (found,), (expected,)
+        for f, e in zip(found, expected, strict=True):
+            f = cupy.asnumpy(f) if isinstance(f, cupy.ndarray) else np.asarray(f)
+            assert_close(f, np.asarray(e), tol=tol, scale=max(1.0, float(np.abs(e).max())))
+
+
+def samples(*shape, dtype=np.float64, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
+
+
+@pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
+def test_views(order, name):
+    for a, d in AUGMENTATIONS[name]:
+        if d < 100:
+            compare(order, lambda x, a=a: a.views(x, 3, seed=1, first=7), samples(9, d), tol=0.0)
+            compare(order, lambda x, a=a: a.views(x, 2, seed=3), samples(5, d, dtype=np.float32), tol=0.0)
+
+
+@pytest.mark.parametrize("d", [1, 17, 60])
+@pytest.mark.parametrize(
+    "kernel",
+    [makes[-1](1.5) for _, makes in sorted(KERNELS.items())],
+    ids=lambda k: type(k).__name__,
+)
+def test_gram(order, kernel, d):
+    x, y = samples(66, d), samples(71, d, seed=1)
+    y[:3] = x[:3]
+    compare(order, lambda x, y: (gram(kernel, x, y), gram(kernel, x)), x, y)
+    compare(order, lambda x, y: kernel_product(kernel, x, y, y[:, :1]), x, y, tol=1e-11)
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_contrast_gram(order, m):
+    def blocks(v):
+        rotated = contrast_gram(Gaussian(1.0), v)
+        return rotated.mean, rotated.cross, rotated.contrast
+
+    compare(order, blocks, samples(35, m, 2))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_risk(order, dtype):
+    z = samples(37, 3, 5, dtype=dtype)
+    tol = 1e-12 if dtype == np.float64 else 1e-5
+    compare(order, lambda z: risk.vicreg(z, beta=0.7, return_grad=True), z, tol=tol)
+    compare(order, lambda z: risk.spectral_contrastive(z, return_grad=True), z, tol=tol)
+
+
+@pytest.mark.parametrize(("d", "columns"), [(3, 5), (13, 1), (5, 300), (2, 5000)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_walsh_hadamard(order, d, columns, dtype):
+    x = np.random.default_rng(0).integers(-9, 9, (2**d, columns)).astype(dtype)
+    compare(order, lambda x: get_backend(x).walsh_hadamard(x.copy()), x, tol=0.0)  # sums of integers are exact
+
+
+def test_exact_pretraining(order):
+    views = samples(20, 1, 3) + 0.2 * samples(20, 2, 3, seed=1)
+
+    def solve(v):
+        fitted = pretrain(v, Gaussian(1.5), 4, reg=1e-2, center=True)
+        return fitted.eigenvalues, abs(fitted.transform(v[:, 0]))
+
+    compare(order, solve, views, tol=1e-8)
+
+
+def test_features(order):
+    views = samples(40, 1, 3) + 0.2 * samples(40, 2, 3, seed=1)
+
+    def solve(v):
+        moments = Moments(Identity()).update(v[:15]).update(v[15:])
+        fitted = moments.solve(3, reg=1e-2, beta=1.0)
+        return fitted.eigenvalues, abs(fitted.transform(v[:, 0]))
+
+    compare(order, solve, views, tol=1e-9)
+    compare(order, lambda v: pretrain(v, Nystrom(Gaussian(1.0), 12, seed=0), 3, reg=1e-2).eigenvalues, views, tol=1e-9)
+
+
+def test_every_kernel_was_launched(request):
+    """After the others of this file, of which a selection may have run."""
+    if len([i for i in request.session.items if i.path == request.path]) < 60:
+        pytest.skip("a selection of this file's tests runs")
+    declared = {n for s in sources.NAMES for n in re.findall(r"__global__ void[^;{]*?(\w+)\(", sources.text(s))}
+    assert declared <= {re.sub("<.*", "", n) for n in launched}
