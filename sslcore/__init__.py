@@ -9,7 +9,7 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 Layers, each importing only those below it::
 
     cli  commands  plotting  digits
-    path  probing  risk  pretraining  loading
+    path  probing  risk  pretraining  loading  population
     moments  representation  serialization  budget  rates
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
@@ -45,6 +45,7 @@ __all__ = [
     "load",
     "path",
     "plan",
+    "population",
     "pretrain",
     "pretrain_path",
     "probing",
