@@ -10,7 +10,7 @@ Layers, each importing only those below it::
 
     cli  commands  plotting  digits
     path  probing  risk  pretraining  loading  population
-    moments  representation  serialization
+    moments  representation  serialization  budget  rates
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
