@@ -8,8 +8,9 @@ test_backends.py), the compilation for each architecture and the checking build 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +20,17 @@ from sslcore.augmentations import (
     Augmentation,
     BitFlip,
     Compose,
+    Crop,
     Cutout,
     GaussianNoise,
     HorizontalFlip,
+    Mixture,
+    RandomRotation,
     Resample,
+    Reversal,
+    Shift,
+    SignFlip,
+    TangentStep,
 )
 from sslcore.kernels import (
     NNGP,
@@ -66,6 +74,27 @@ AUGMENTATIONS: dict[str, list[tuple[Augmentation, int]]] = {
     "GaussianNoise": [(GaussianNoise(0.3), d) for d in (1, 2, 3, 4, 5, 6, 9, 33, 2049, 4099)],
     "BitFlip": [(BitFlip(0.3), d) for d in (1, 5, 33, 2051)] + [(BitFlip(0), 7), (BitFlip(1), 7)],
     "Resample": [(Resample(0.4), d) for d in (1, 5, 33, 2051)] + [(Resample(1.0), 6)],
+    "Crop": [
+        (Crop(2), 5),
+        (Crop(3, cyclic=False), 5),
+        (Crop(1), 1),
+        (Crop(4, cyclic=False), 4),
+        (Crop(20), 33),
+        (Crop(1999), 2051),
+        (Crop(700, cyclic=False), 4099),
+    ],
+    "Shift": [(Shift([1 / 3, 1 / 3, 0, 0, 1 / 3]), 5), (Shift([1]), 1), (Shift([0, 0, 1]), 3), (Shift([0.1] * 10), 33)],
+    "Reversal": [(Reversal(0.5), 1), (Reversal(0.4), 6), (Reversal(1), 7)],
+    "SignFlip": [(SignFlip(0.3), 1), (SignFlip(0.8), 33), (SignFlip(1), 2)],
+    "TangentStep": [(TangentStep(0.7), d) for d in (2, 3, 5, 31, 32, 33, 64, 2051)] + [(TangentStep(3.0), 9)],
+    "RandomRotation": [(RandomRotation(2.0), d) for d in (2, 3, 5, 31, 32, 33, 64, 2051)],
+    "Mixture": [
+        (Mixture([0.5, 0.5], [TangentStep(1.0), Compose(RandomRotation(0.5), SignFlip(0.5))]), 35),
+        (Mixture([0.3, 0.7], [BitFlip(0.2), Compose(SignFlip(0.5), GaussianNoise(0.1))]), 7),
+        (Mixture([0.2, 0, 0.8], [Reversal(0.5), BitFlip(1), Mixture([0.5, 0.5], [Crop(2), Shift([0.2] * 5)])]), 6),
+        (Mixture([0.5, 0.5], [Affine((4, 5)), Compose(HorizontalFlip((4, 5)), Cutout((4, 5), 2))]), 20),
+        (Mixture([1], [Resample(0.5)]), 3),
+    ],
     "Affine": [
         (Affine((5, 7)), 35),
         (Affine((6, 4, 3), rotation=180, zoom=3, shift=4), 72),
@@ -78,11 +107,12 @@ AUGMENTATIONS: dict[str, list[tuple[Augmentation, int]]] = {
         (Compose(BitFlip(0.2)), 9),
         (Compose(GaussianNoise(0.1), GaussianNoise(0.1)), 5),
         (Compose(Affine((4, 5)), HorizontalFlip((4, 5)), Cutout((4, 5), 2), GaussianNoise(0.1)), 20),
+        (Compose(Mixture([0.5, 0.5], [BitFlip(0.5), Crop(3)]), SignFlip(0.5), Mixture([1], [Reversal(0.5)])), 6),
     ],
 }
 """By class, one or more instances, each with the number of coordinates to try it on."""
 
-EXACT = {"BitFlip", "Resample", "HorizontalFlip", "Cutout"}
+EXACT = {"BitFlip", "Crop", "Cutout", "HorizontalFlip", "Resample", "Reversal", "Shift", "SignFlip"}
 """Augmentations whose views are those of the oracle to the bit; all others differ by rounding.
 
 The views of two backends are the same to the bit in either case.
@@ -100,6 +130,13 @@ def kernel_examples(scale: float = 1.3) -> list[Kernel]:
 def augmentation_examples(most: float = np.inf) -> list[tuple[Augmentation, int]]:
     """Every example of an augmentation with at most so many coordinates."""
     return [(a, d) for examples in AUGMENTATIONS.values() for a, d in examples if d <= most]
+
+
+def primitives(stages: Sequence[Any]) -> set[str]:
+    """The names of all stages, those of every branch included."""
+    branches = [branch for stage in stages for branch in getattr(stage, "branches", ())]
+    own = {stage.primitive for stage in stages if not hasattr(stage, "branches")}
+    return own.union(*map(primitives, branches))
 
 
 def value_scale(k: Kernel, x: np.ndarray, y: np.ndarray) -> float:
