@@ -32,17 +32,39 @@ from sslcore.augmentations import (
     SignFlip,
     TangentStep,
 )
-from sslcore.kernels import Exponential, Gaussian, Kernel, L1Exponential, Linear, Matern, Polynomial
+from sslcore.kernels import (
+    NNGP,
+    NTK,
+    ArcCosine,
+    Exponential,
+    Gaussian,
+    Kernel,
+    L1Exponential,
+    Linear,
+    Matern,
+    PeriodicGaussian,
+    Polynomial,
+    VonMises,
+)
 
 from . import naive
 
 KERNELS: dict[str, list[Callable[[float], Kernel]]] = {
+    "ArcCosine": [lambda s: ArcCosine(0), lambda s: ArcCosine(1), lambda s: ArcCosine(2)],
     "Exponential": [lambda s: Exponential(s)],
     "Gaussian": [lambda s: Gaussian(s)],
     "L1Exponential": [lambda s: L1Exponential(s)],
     "Linear": [lambda s: Linear()],
     "Matern": [lambda s: Matern(0.5, s), lambda s: Matern(1.5, s), lambda s: Matern(2.5, s)],
+    "NNGP": [lambda s: NNGP(1), lambda s: NNGP(3, weight_variance=1.5, bias_variance=0.2 * s**2)],
+    "NTK": [lambda s: NTK(2), lambda s: NTK(3, weight_variance=1.5, bias_variance=0.2 * s**2, fan_in=0.7)],
+    "PeriodicGaussian": [  # whose formula changes with the scale
+        lambda s: PeriodicGaussian(0.06 * s),
+        lambda s: PeriodicGaussian(0.12 * s),
+        lambda s: PeriodicGaussian(0.25 * s),
+    ],
     "Polynomial": [lambda s: Polynomial(1, 0.5), lambda s: Polynomial(2, 0.0), lambda s: Polynomial(7)],
+    "VonMises": [lambda s: VonMises(s)],
 }
 """By class, one or more instances for data that vary by s."""
 
@@ -118,12 +140,16 @@ def primitives(stages: Sequence[Any]) -> set[str]:
 def value_scale(k: Kernel, x: np.ndarray, y: np.ndarray) -> float:
     """What rounding in the values k(x, y) is relative to: 1 for a function of a distance, which is at most 1.
 
-    For a polynomial, the value if nothing cancelled, times the degree; for all else the largest value.
+    For a polynomial, the value if nothing cancelled, times the degree; for all else the largest k(x, x) or k(y, y),
+    that of the longest point, which bounds |k(x, y)|, itself perhaps far below what it was computed from.
     """
     if isinstance(k, Linear | Polynomial):
         absolute = Polynomial(getattr(k, "degree", 1), getattr(k, "offset", 0.0))
         return float(naive.gram(absolute, np.abs(x), np.abs(y)).max()) * absolute.degree
-    return 1.0 if getattr(k, "pair", None) in ("sqdist", "l1") else float(np.abs(naive.gram(k, x, y)).max())
+    if getattr(k, "pair", None) in ("sqdist", "l1"):
+        return 1.0
+    longest = max((*x, *y), key=lambda point: np.sum(point.astype(float) ** 2))
+    return float(naive.gram(k, longest[None])[0, 0])
 
 
 def declared(module: ModuleType) -> dict[str, type]:

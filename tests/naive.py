@@ -5,8 +5,10 @@ Sections are in the order of the library's modules.
 
 from __future__ import annotations
 
+import functools
 import math
 
+import mpmath
 import numpy as np
 
 from sslcore.augmentations import GaussianNoise
@@ -45,13 +47,75 @@ def linear(k, x, y):
     return np.sum(x * y)
 
 
+def periodic_gaussian(k, x, y):
+    """Coordinate by coordinate, the terms of the sum over the integers that are not below 1e-22."""
+    s = np.longdouble(k.scale)
+    n = np.arange(-math.ceil(10 * k.scale + 1), math.ceil(10 * k.scale + 1) + 1)
+    t = x - y
+    t = t - np.rint(t)
+    return np.prod([np.sum(np.exp(-((tc + n) ** 2) / (2 * s**2))) for tc in t])
+
+
+def von_mises(k, x, y):
+    """1 - cos(2 pi t) = 2 sin(pi t)^2; pi to 64 bits."""
+    t = x - y
+    t = t - np.rint(t)
+    return np.exp(-2 * np.sum(np.sin(4 * np.arctan(np.longdouble(1)) * t) ** 2) / np.longdouble(k.scale) ** 2)
+
+
+def rectifier(k, x, y):
+    """ArcCosine, NNGP and NTK; in 60 digits where an angle is so small that acos loses half of them."""
+    sums = [np.sum(a * b) for a, b in ((x, x), (x, y), (y, y))]
+    value, nearest = network(k, *sums, len(x), np, np.longdouble, np.arccos, 4 * np.arctan(np.longdouble(1)))
+    if nearest > 1e-4:
+        return value
+    return network_in_digits(k, tuple(map(float, x)), tuple(map(float, y)))
+
+
+@functools.cache
+def network_in_digits(k, x, y):
+    with mpmath.workdps(60):
+        sums = [mpmath.fdot(x, x), mpmath.fdot(x, y), mpmath.fdot(y, y)]
+        value, _ = network(k, *sums, len(x), mpmath, mpmath.mpf, mpmath.acos, +mpmath.pi)
+        high = float(value)
+        return np.longdouble(high) + np.longdouble(float(value - high))
+
+
+def network(k, xx, xy, yy, width, functions, number, acos, pi):
+    """The definitions, from the inner products; also the least 1 - |rho| of all layers."""
+    bias, gain, layers, nearest = number(0), number(1), 1, number(2)
+    if type(k).__name__ != "ArcCosine":
+        bias, gain, layers = number(k.bias_variance), number(k.weight_variance) / 2, k.depth
+        fan_in = number(width if k.fan_in is None else k.fan_in)
+        xx, xy, yy = bias + gain * xx / fan_in, bias + gain * xy / fan_in, bias + gain * yy / fan_in
+    tangent = xy
+    for _ in range(layers):
+        q = functions.sqrt(xx * yy)
+        rho = max(number(-1), min(number(1), xy / q)) if q else number(0)
+        nearest = min(nearest, 1 - abs(rho))
+        theta, sine = acos(rho), functions.sqrt(1 - rho * rho)
+        kappa0 = (pi - theta) / pi
+        kappa1 = (sine + (pi - theta) * rho) / pi
+        if type(k).__name__ == "ArcCosine":
+            second = (3 * sine * rho + (pi - theta) * (1 + 2 * rho * rho)) / pi
+            return (kappa0, q * kappa1, q * q * second)[k.order], nearest
+        xx, xy, yy = bias + gain * xx, bias + gain * q * kappa1, bias + gain * yy
+        tangent = xy + tangent * gain * kappa0
+    return tangent if type(k).__name__ == "NTK" else xy, nearest
+
+
 KERNELS = {
+    "ArcCosine": rectifier,
     "Exponential": exponential,
     "Gaussian": gaussian,
     "L1Exponential": l1_exponential,
     "Linear": linear,
     "Matern": matern,
+    "NNGP": rectifier,
+    "NTK": rectifier,
+    "PeriodicGaussian": periodic_gaussian,
     "Polynomial": polynomial,
+    "VonMises": von_mises,
 }
 
 

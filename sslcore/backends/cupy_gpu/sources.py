@@ -13,7 +13,7 @@ __all__ = ["ARCHITECTURES", "FOLDER", "NAMES", "PREBUILT", "fatbin_name", "optio
 
 FOLDER = Path(__file__).parent / "cuda"
 PREBUILT = Path(__file__).parent / "prebuilt"
-NAMES = ("dense", "gram", "risk", "rotate", "views")
+NAMES = ("angles", "dense", "gram", "risk", "rotate", "views")
 PROFILE = "SSL_PROFILE"
 """The macro that holds the profile of a kernel."""
 ARCHITECTURES = (80, 90, 100)
