@@ -61,7 +61,7 @@ def _copy(block: Any, *draw: Any) -> tuple[Any, ...]:
     return (block.copy(),)
 
 
-def _normals(block: Any, first: int, place: int, seed: int, rows: tuple[Any, int]) -> tuple[Any, ...]:
+def _normals(block: Any, first: int, place: int, seed: int, rows: Any) -> tuple[Any, ...]:
     z = xp.zeros(block.shape)
     _apply("add_normals", z, first, place, seed, (1.0,), rows)
     return (z,)
