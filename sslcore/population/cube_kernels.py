@@ -115,7 +115,9 @@ def dot_profile(kernel: Any, d: int) -> DotProfile:
         degree, offset = (1, 0.0) if name == "Linear" else (kernel.degree, kernel.offset)
         known = [math.comb(degree, n) * float(d) ** n * offset ** (degree - n) for n in range(degree + 1)]
         return DotProfile(lambda u: (d * u + offset) ** degree, lambda n: _padded(known, n), degree)
-    if isinstance(kernel, Profile):
+    # of the coordinates themselves, not of angles or of other points made from them
+    plain = getattr(type(kernel), "coordinates", None) is getattr(Profile, "coordinates", None)
+    if isinstance(kernel, Profile) and plain and kernel.pair in ("dot", "sqdist", "l1"):
         return _formula(kernel, d)
     raise NotZonalError(
         f"{kernel!r} is not known to be a function of the Hamming distance (dot-product and distance kernels, their "

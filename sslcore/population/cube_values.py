@@ -8,7 +8,7 @@ from ..arrays import require_finite
 from ..backends import get_backend
 from ..errors import NotPositiveSemidefiniteError
 from ..gram import gram
-from ..kernels import Function, Kernel, Product, Scaled, Sum
+from ..kernels import Kernel, Precomputed, Scaled, Sum
 from .cube_kernels import NotZonalError, zonal_eigenvalues
 from .cube_sets import Masks, Orbits, Sets, Space, rotations
 
@@ -29,7 +29,7 @@ def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.nd
     try:
         return zonal_eigenvalues(kernel, space.d)[space.sizes]
     except NotZonalError as error:
-        if not isinstance(kernel, Function | Product):
+        if isinstance(kernel, Precomputed):  # has no values at points
             raise
         if space.d > ENUMERATED:
             raise NotZonalError(
