@@ -15,6 +15,7 @@ BENCHMARKS = {  # name: module and function
     "exact_large": ("exact", "run_large"),
     "gram": ("gram", "run"),
     "features": ("features", "run"),
+    "path": ("path", "run"),
     "risk": ("risk", "run"),
     "transform": ("transform", "run"),
     "tiny": ("small", "run_tiny"),

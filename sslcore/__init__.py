@@ -9,7 +9,7 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 Layers, each importing only those below it::
 
     cli  commands  plotting  digits
-    probing  risk  pretraining  loading  population
+    path  probing  risk  pretraining  loading  population
     moments  representation  serialization
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
@@ -31,6 +31,7 @@ __all__ = [
     "MemoryBudgetError",
     "Moments",
     "NotPositiveSemidefiniteError",
+    "Path",
     "Plan",
     "Representation",
     "Views",
@@ -42,9 +43,11 @@ __all__ = [
     "gram",
     "kernels",
     "load",
+    "path",
     "plan",
     "population",
     "pretrain",
+    "pretrain_path",
     "probing",
     "risk",
     "show_versions",
@@ -57,12 +60,14 @@ _HOMES = {
     "MemoryBudgetError": "errors",
     "Moments": "moments",
     "NotPositiveSemidefiniteError": "errors",
+    "Path": "path",
     "Plan": "budget",
     "Representation": "representation",
     "Views": "augmentations",
     "load": "loading",
     "plan": "budget",
     "pretrain": "pretraining",
+    "pretrain_path": "path",
     "show_versions": "versions",
 }
 

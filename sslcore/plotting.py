@@ -23,8 +23,18 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from .digits import Study
+    from .path import Path
 
-__all__ = ["curves_panel", "digits_figure", "images_panel", "map_panel", "save_png", "spectrum_panel"]
+__all__ = [
+    "curves_panel",
+    "digits_figure",
+    "images_panel",
+    "map_panel",
+    "path_figure",
+    "path_panel",
+    "save_png",
+    "spectrum_panel",
+]
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#d9730d", "#8a8f98"
 CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b07aa1", "#ff7fa7", "#9c755f", "#6b7280")
@@ -122,6 +132,45 @@ def map_panel(axes: Any, points: Array, labels: Array) -> None:
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_color("#d1d5db")
+
+
+REGIMES = {"augmentation": "#e8f1fa", "interplay": "#fdf3e7", "architecture": "#eef0f2"}
+
+
+def path_figure(path: Path) -> Figure:
+    """A panel for each beta, the eigenvalues on one scale."""
+    width = len(path.betas)
+    figure = Figure(figsize=(1.5 + 5.0 * width, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for j in range(width):
+        path_panel(figure.add_subplot(1, width, j + 1), path, j)
+    return figure
+
+
+def path_panel(axes: Any, path: Path, beta: int = 0) -> Any:
+    """Eigenvalues over reg (logarithmic) at one beta: a line a component, regimes as bands, crossings as circles."""
+    regs, values, regimes = path.regs, path.eigenvalues[:, beta], path.regimes[:, beta]
+    edges = np.concatenate([regs[:1], np.sqrt(regs[1:] * regs[:-1]), regs[-1:]])
+    starts = [0, *(np.flatnonzero(regimes[1:] != regimes[:-1]) + 1).tolist()]
+    for start, stop in zip(starts, [*starts[1:], len(regs)], strict=True):
+        name = str(regimes[start])
+        axes.axvspan(edges[start], edges[stop], color=REGIMES[name], linewidth=0, zorder=0)
+        middle = np.sqrt(edges[start] * edges[stop])
+        axes.text(middle, 1.015, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=9, color=GREY)
+    for i, line in enumerate(values.T):
+        shown = np.where(np.isfinite(line), line, np.nan)
+        axes.plot(regs, shown, color=CLASSES[i % len(CLASSES)], linewidth=1.6, marker="o", markersize=2.5)
+    crossings = [c for c in path.avoided_crossings if c.along == "reg" and c.beta == path.betas[beta]]
+    # between two points of the path the upper of the two is drawn as straight as the line is
+    heights = [float(np.interp(np.log(c.reg), np.log(regs), values[:, c.component])) - c.gap / 2 for c in crossings]
+    axes.plot([c.reg for c in crossings], heights, "o", color="black", markersize=9, fillstyle="none", linestyle="none")
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set_xscale("log")
+    axes.set(xlabel=r"reg $\lambda$", ylabel=r"eigenvalue $\mu_i$", ylim=(-0.6, 1.02))
+    axes.set_xlim(*((regs[0], regs[-1]) if len(regs) > 1 else (regs[0] / 2, regs[0] * 2)))
+    axes.set_title(rf"$\beta$ = {path.betas[beta]:g}", pad=18)
+    _plain(axes)
+    return axes
 
 
 def save_png(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import numpy as np
 from .arrays import Array, check_scalar
 from .augmentations import Views
 from .backends import device_of, get_backend
-from .budget import exact_plan, features_plan, memory_budget
-from .exact import solve_exact
+from .budget import Plan, exact_plan, features_plan, memory_budget
+from .exact import ConditionedKernel, Solution, solve_exact
 from .features import Features
-from .inputs import Data, as_data, check_fit_numbers
+from .gram import rotated_gram
+from .inputs import Data, FitNumbers, as_data, check_fit_numbers
 from .interchange import as_native, gives_memory_back
 from .kernels import Kernel, Precomputed, as_kernel
 from .moments import Moments
@@ -21,7 +23,7 @@ from .representation import Representation
 from .samples import Samples
 from .spectrum import TOLERANCE
 
-__all__ = ["pretrain"]
+__all__ = ["ExactProblem", "pretrain"]
 
 
 @gives_memory_back
@@ -131,39 +133,89 @@ def _exact(
     data: Data, kernel: Kernel, n_components: Any, numbers_in: tuple[Any, ...], budget: int, engine: Any
 ) -> Representation:
     numbers = check_fit_numbers(n_components, data.n_views, "views", *numbers_in)
-    if isinstance(kernel, Precomputed) and data.d != data.n_views:
-        raise ValueError(
-            f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
-            f"found {data.d}"
+    problem = ExactProblem.prepare(data, kernel, numbers, budget, engine, contrasts=numbers.beta > 0)
+    return problem.represent(numbers, problem.solve(numbers))
+
+
+@dataclass(frozen=True, eq=False)
+class ExactProblem:
+    """A kernel's operator on checked views, for one reg and beta or many."""
+
+    data: Data
+    kernel: Kernel
+    operator: ConditionedKernel
+    centres: Array | None
+    plan: Plan
+    started: float
+
+    @classmethod
+    def prepare(
+        cls,
+        data: Data,
+        kernel: Kernel,
+        numbers: FitNumbers,
+        budget: int,
+        engine: Any,
+        *,
+        contrasts: bool,
+        n_points: int = 1,
+    ) -> ExactProblem:
+        """Check and plan, then the Gram matrix; without ``contrasts`` (all beta = 0) of single views."""
+        if isinstance(kernel, Precomputed) and data.d != data.n_views:
+            raise ValueError(
+                f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
+                f"found {data.d}"
+            )
+        n, n_contrasts = (data.n, data.n_contrasts) if contrasts else (data.n_views, 0)
+        plan = exact_plan(
+            n,
+            n_contrasts,
+            data.d,
+            numbers.k,
+            data.dtype.itemsize,
+            checked=not kernel.trusted,
+            block_factor=engine.BLOCK_FACTOR,
+            n_points=n_points,
         )
-    n, n_contrasts = (data.n, data.n_contrasts) if numbers.beta > 0 else (data.n_views, 0)
-    plan = exact_plan(
-        n,
-        n_contrasts,
-        data.d,
-        numbers.k,
-        data.dtype.itemsize,
-        checked=not kernel.trusted,
-        block_factor=engine.BLOCK_FACTOR,
-    )
-    plan.require(budget)
-    points = data.materialize(engine)
-    _refuse_constant(points)
-    if not kernel.trusted:
-        _require_symmetric(kernel, points, engine)
-    samples = data.samples(engine)
-    solved = samples if numbers.beta > 0 else Samples.from_groups(np.arange(data.n_views), engine, data.weight)
-    ordered = points if solved.identity_order or isinstance(kernel, Precomputed) else points[solved.order]
-    spectrum, values = solve_exact(
-        kernel, ordered, solved, numbers, engine=engine, tolerance=TOLERANCE[data.dtype], planned_bytes=plan.bytes
-    )
-    if solved is not samples and samples.n_contrasts:  # beta = 0: the solver saw single views
-        _, c = samples.rotate(values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
-        invariance = (samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0)
-        spectrum = replace(spectrum, invariance=engine.to_host(invariance))
-    centres = None if isinstance(kernel, Precomputed) else points if isinstance(data.views, Views) else points.copy()
-    values = values.reshape(*data.shape, numbers.k)
-    return Representation.from_spectrum(spectrum, kernel, numbers, centres=centres, values=values)
+        plan.require(budget)
+        points = data.materialize(engine)
+        _refuse_constant(points)
+        if not kernel.trusted:
+            _require_symmetric(kernel, points, engine)
+        samples = data.samples(engine)
+        solved = samples if contrasts else Samples.from_groups(np.arange(data.n_views), engine, data.weight)
+        given = isinstance(kernel, Precomputed)
+        ordered = points if solved.identity_order or given else points[solved.order]
+        started = time.perf_counter()
+        blocks = rotated_gram(kernel, ordered, solved, engine)
+        operator = ConditionedKernel(blocks, kernel, engine, unbiased=numbers.unbiased, center=numbers.center)
+        centres = None if given else points if isinstance(data.views, Views) else points.copy()
+        return cls(data, kernel, operator, centres, plan, started)
+
+    def solve(self, numbers: FitNumbers, near: Array | None = None, started: float | None = None) -> Solution:
+        """The components for one reg and beta."""
+        solution = solve_exact(
+            self.operator,
+            numbers,
+            tolerance=TOLERANCE[self.data.dtype],
+            planned_bytes=self.plan.bytes,
+            near=near,
+            started=self.started if started is None else started,
+        )
+        samples, engine = self.operator.samples, self.operator.engine
+        if self.data.n_contrasts and not samples.n_contrasts:  # the solver saw single views
+            samples = self.data.samples(engine)
+            _, c = samples.rotate(solution.values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
+            invariance = (samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0)
+            return replace(solution, spectrum=replace(solution.spectrum, invariance=engine.to_host(invariance)))
+        return solution
+
+    def represent(self, numbers: FitNumbers, solution: Solution) -> Representation:
+        """The same as functions."""
+        values = solution.values.reshape(*self.data.shape, numbers.k)
+        return Representation.from_spectrum(
+            solution.spectrum, self.kernel, numbers, centres=self.centres, values=values
+        )
 
 
 def _refuse_constant(points: Array) -> None:
