@@ -10,12 +10,14 @@ Modules import what they need when they run, so that ``--help`` and a mistyped o
 
 from __future__ import annotations
 
-from . import digits, info
+from . import convergence, digits, info, interplay
 from .common import Declare
 
 __all__ = ["COMMANDS"]
 
 COMMANDS: dict[str, Declare] = {
+    "convergence": convergence.declare,
     "digits": digits.declare,
     "info": info.declare,
+    "interplay": interplay.declare,
 }
