@@ -21,6 +21,7 @@ BENCHMARKS = {  # name: module and function
     "tiny": ("small", "run_tiny"),
     "import": ("small", "run_import"),
     "views": ("views", "run"),
+    "laws": ("views", "run_laws"),
     "walsh": ("population", "run_walsh"),
     "cube": ("population", "run_cube"),
 }

@@ -76,6 +76,134 @@ def digits_figure(study: Study) -> Figure:
     return figure
 
 
+def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
+    """Spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
+
+    Parameters
+    ----------
+    rep : Representation
+    x : array (n, d) or (n, m, d)
+        The data.
+    z : array (n, k) or (n, m, k)
+        Their embedding.
+    """
+    figure = Figure(figsize=(13, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2, 4, width_ratios=(1.25, 1, 1, 1))
+    panel = figure.add_subplot(grid[0, 0])
+    spectrum_panel(panel, rep.eigenvalues, legend=False)
+    panel.set_title(f"spectrum: {rep.n_active} of {rep.n_components} active")
+    panel = figure.add_subplot(grid[1, 0])
+    costs_panel(panel, rep.beta * rep.invariance, rep.reg * rep.norms)
+    panel.set_title(r"what it costs: $1 - \mu_i$")
+
+    places = [grid[row, column] for row in range(2) for column in range(1, 4)]
+    points, values = (array.reshape(-1, array.shape[-1]) for array in (x, z))
+    some = np.sort(np.random.default_rng(0).permutation(len(points))[:4000])  # more would only hide each other
+    points, values = np.asarray(points[some], dtype=float), np.asarray(values[some], dtype=float)
+    if points.shape[1] == 2:
+        functions = plane_functions(rep, points)
+        for i, place in zip(range(rep.n_components), places, strict=False):
+            panel = figure.add_subplot(place)
+            contours_panel(panel, *functions, i, points)
+            panel.set_title(rf"$f_{{{i + 1}}}$,  $\mu_{{{i + 1}}}$ = {rep.eigenvalues[i]:.3f}")
+        return figure
+    pairs = [(i, i + 1) for i in range(0, rep.n_components - 1, 2)] or [(0, 0)]
+    for (i, j), place in zip(pairs, places, strict=False):
+        panel = figure.add_subplot(place)
+        panel.scatter(values[:, i], values[:, j], s=6, color=BLUE, linewidths=0, alpha=0.35)
+        panel.set(xlabel=rf"$\psi_{{{i + 1}}}$", ylabel=rf"$\psi_{{{j + 1}}}$")
+        _plain(panel)
+    return figure
+
+
+def half_moons_figure(rep: Any, views: Any) -> Figure:
+    """The classes over the plane, a few samples with their views, the spectrum, and each eigenfunction as contours.
+
+    Parameters
+    ----------
+    rep : Representation
+        Of points of the plane.
+    views : Views
+        What it was fitted to.
+    """
+    from .datasets import half_moons_probabilities
+
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    above, below = halves
+    x = np.asarray(views.x)
+    first, second, functions = plane_functions(rep, x)
+    extent = (first[0], first[-1], second[0], second[-1])
+
+    panel, beside, last = above.subplots(1, 3, width_ratios=(1, 1, 1.2))
+    mesh = np.stack(np.meshgrid(first, second), axis=-1)
+    chances = half_moons_probabilities(mesh.reshape(-1, 2)).reshape(*mesh.shape[:2], 4)
+    colors = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in CLASSES[:4]])
+    panel.imshow(1 - 0.55 * (1 - chances @ colors), origin="lower", extent=extent, interpolation="bilinear")
+    panel.scatter(*x.T, s=5, c=colors[half_moons_probabilities(x).argmax(axis=1)], linewidths=0)
+    panel.set_title("four classes (unknown to the fit)")
+
+    beside.plot(*x.T, ".", color="#d1d5db", markersize=3)
+    shown = np.argsort(np.random.default_rng(0).permutation(len(x)))[:12]
+    for i, color in zip(shown, CLASSES * 2, strict=False):
+        made = np.asarray(views[int(i)])
+        beside.plot(
+            *np.stack([np.repeat(x[i : i + 1], len(made), 0), made]).T.swapaxes(1, 2), color=color, linewidth=0.9
+        )
+        beside.plot(*made.T, "o", color=color, markersize=4)
+        beside.plot(*x[i], "o", color="black", markersize=3)
+    beside.set_title(f"samples (black) and their {views.n_views} views")
+    for axes in (panel, beside):
+        axes.set(xticks=[], yticks=[], aspect="equal", xlim=extent[:2], ylim=extent[2:])
+
+    costs_panel(last, rep.beta * rep.invariance, rep.reg * rep.norms)
+    last.set(xticks=range(1, rep.n_components + 1), title=r"what the functions cost: $1 - \mu_i$")
+
+    for i, axes in enumerate(np.atleast_1d(below.subplots(1, rep.n_components))):
+        contours_panel(axes, first, second, functions, i, x)
+        axes.set_title(rf"$f_{{{i + 1}}}$,  $\mu_{{{i + 1}}}$ = {rep.eigenvalues[i]:.3f}")
+    return figure
+
+
+def plane_functions(rep: Any, points: Array, steps: int = 120) -> tuple[Array, Array, Array]:
+    """Unit eigenfunctions (steps, steps, k) on a grid around points of the plane, and the grid's two axes."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.12 * (high - low).max()
+    first, second = (np.linspace(a - margin, b + margin, steps) for a, b in zip(low, high, strict=True))
+    mesh = np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2)
+    dtype = rep.coefficients.dtype
+    return (
+        first,
+        second,
+        np.asarray(rep.to("numba").transform(mesh.astype(dtype), scale=False)).reshape(steps, steps, -1),
+    )
+
+
+def contours_panel(axes: Any, first: Array, second: Array, functions: Array, i: int, points: Array) -> None:
+    """Function i over the plane, as filled contours symmetric about 0, under the points."""
+    values = functions[..., i]
+    top = float(np.quantile(np.abs(values), 0.995)) or 1.0
+    levels = np.linspace(-top, top, 15)
+    axes.contourf(first, second, values, levels, cmap="RdBu_r", extend="both")
+    axes.contour(first, second, values, [0.0], colors="black", linewidths=0.7)
+    axes.plot(*points.T, ".", color="black", markersize=1.6, alpha=0.5)
+    axes.set(xticks=[], yticks=[], aspect="equal")
+
+
+def costs_panel(axes: Any, invariance: Array, norm: Array) -> None:
+    """The two parts of 1 - mu_i as bars on each other."""
+    index = np.arange(1, len(norm) + 1)
+    invariance, norm = (np.where(np.isfinite(part), part, 0.0) for part in (invariance, norm))
+    axes.bar(index, invariance, color=ORANGE, width=0.7, label=r"invariance, $\beta\,\langle f_i, (I - T) f_i\rangle$")
+    axes.bar(index, norm, bottom=invariance, color=BLUE, width=0.7, label=r"norm, $\lambda\,\|f_i\|^2$")
+    axes.axhline(1.0, color="black", linewidth=0.6)  # beyond, a component is not active
+    axes.set(xlabel="component $i$", ylim=(0.0, min(1.6, 1.35 * float((invariance + norm).max()))))
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    _plain(axes)
+
+
 def images_panel(axes: Any, images: Array) -> None:
     """Images (rows, columns, height, width) side by side, ink on a grey tile; the first column is set apart."""
     rows, columns, height, width = images.shape
@@ -88,7 +216,7 @@ def images_panel(axes: Any, images: Array) -> None:
     axes.set_axis_off()
 
 
-def spectrum_panel(axes: Any, eigenvalues: Array) -> None:
+def spectrum_panel(axes: Any, eigenvalues: Array, *, legend: bool = True) -> None:
     """Eigenvalues mu_i in their order: stems, active ones (mu > 0) in colour."""
     index = np.arange(1, len(eigenvalues) + 1)
     present = np.isfinite(eigenvalues)
@@ -102,7 +230,8 @@ def spectrum_panel(axes: Any, eigenvalues: Array) -> None:
             axes.plot(index[chosen], eigenvalues[chosen], "o", color=color, markersize=3.5, label=text)
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set(xlabel="component $i$", ylabel=r"eigenvalue $\mu_i$", ylim=(None, 1.0))
-    axes.legend(frameon=False, loc="upper right")
+    if legend:
+        axes.legend(frameon=False, loc="upper right")
     _plain(axes)
 
 

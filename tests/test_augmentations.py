@@ -33,7 +33,7 @@ from sslcore.augmentations import (
 )
 from sslcore.backends.numba_cpu import philox, reference_normals
 from sslcore.backends.numba_cpu.parallel import n_threads
-from sslcore.datasets import sphere
+from sslcore.datasets import gaussian, sphere, torus
 from sslcore.errors import BackendError
 
 from . import naive
@@ -383,6 +383,32 @@ def test_operators_on_the_sphere(a, d):
             assert abs((p[:, 0] * p[:, 1]).mean()) < 5 * p.var() / math.sqrt(n) + 1e-14
             p = naive.gegenbauer(degree, xi @ x, d)
             assert abs(p.mean() - naive.sphere_eigenvalue(a, degree, d)) < 5 * p.std() / math.sqrt(2 * n) + 1e-13
+
+
+def test_operators_on_the_torus():
+    """Noise on the Fourier functions, of x and of pairs of views: A is exp(-2 pi^2 scale^2 |w|^2), and T its square."""
+    n = 40_000
+    x = torus(n, 2, seed=1)
+    a = Compose(GaussianNoise(0.08), GaussianNoise(0.06))
+    xi = a.views(x, 2, seed=0)
+    for w in itertools.product(range(-2, 3), range(3)):
+        exact = math.exp(-2 * math.pi**2 * 0.1**2 * (w[0] ** 2 + w[1] ** 2))
+        waves = np.exp(2j * math.pi * (xi @ w))
+        assert abs((waves * np.exp(-2j * math.pi * (x @ w))[:, None]).mean() - exact) < 5 / math.sqrt(n)
+        assert abs((waves[:, 0].conj() * waves[:, 1]).mean() - exact**2) < 5 / math.sqrt(n)
+        if any(w):
+            assert abs((waves[:, 0] * waves[:, 1]).mean()) < 5 / math.sqrt(n)  # other frequencies do not mix
+
+
+def test_operators_on_gaussian_space():
+    """Noise on pairs of views: T is (s^2 / (s^2 + e^2))^l on the Hermite functions of degree l under the views' law."""
+    n, s, e = 200_000, 1.5, 0.8
+    xi = GaussianNoise(e).views(gaussian(n, 1, seed=2, scale=s), 2, seed=3)[..., 0] / math.hypot(s, e)
+    hermite = [np.polynomial.hermite_e.hermeval(xi, [0] * k + [1]) / math.sqrt(math.factorial(k)) for k in range(5)]
+    for k, j in itertools.product(range(5), range(5)):
+        products = hermite[k][:, 0] * hermite[j][:, 1]
+        exact = (s**2 / (s**2 + e**2)) ** k * (k == j)
+        assert abs(products.mean() - exact) < 5 * products.std() / math.sqrt(n) + 1e-15
 
 
 @pytest.mark.parametrize("d", [2, 3, 8, 100])

@@ -1,5 +1,6 @@
 """The hypercube against its oracles: the file of values, and T and K as dense matrices from the law itself."""
 
+import collections
 import functools
 import itertools
 import json
@@ -29,6 +30,9 @@ from sslcore.augmentations import (
     SignFlip,
 )
 from sslcore.kernels import (
+    NNGP,
+    NTK,
+    ArcCosine,
     Exponential,
     Function,
     Gaussian,
@@ -51,7 +55,7 @@ from sslcore.population import (
 )
 from sslcore.population.cube_augmentations import eigenvalues
 from sslcore.population.cube_classes import class_lines
-from sslcore.population.cube_sets import Orbits, Sets, count_cyclic, count_linear, members
+from sslcore.population.cube_sets import Orbits, Sets, count_cyclic, count_frequency, count_linear, members
 
 from . import naive
 
@@ -59,20 +63,10 @@ ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text())
 
 
 @dataclass(frozen=True)
-class ArcCosine(Kernel):
-    order: int
-
-
-@dataclass(frozen=True)
-class NNGP(Kernel):
-    depth: int
-    weight_variance: float = 2.0
-    bias_variance: float = 0.0
-
-
-@dataclass(frozen=True)
-class NTK(NNGP):
-    pass
+class Convolutional(Kernel):
+    base: Kernel
+    patch: int
+    pooling: object = None
 
 
 def subset(key):
@@ -139,7 +133,7 @@ def notebook(bias):
 
 DOT = {
     "laplaceL2_d12_ell3.0": Exponential(3.0),
-    "kappa1_d12_nu_h": ArcCosine(1),
+    "kappa1_d12_nu_h": ArcCosine(1) * (1 / 12),
     "nngp2_He_d12_nu_h": NNGP(2),
     "ntk1_He_d12_nu_h": NTK(1),
     "ntk2_He_d12_nu_h": NTK(2),
@@ -369,7 +363,7 @@ LARGE = {  # kernel: profile of u in mpmath, d = 64, and what is allowed
     ),
     ArcCosine(0): (lambda u: (mpmath.pi - mpmath.acos(u)) / mpmath.pi, 1e-12),
     ArcCosine(2): (
-        lambda u: (3 * mpmath.sqrt(1 - u * u) * u + (mpmath.pi - mpmath.acos(u)) * (1 + 2 * u * u)) / mpmath.pi,
+        lambda u: 64**2 * (3 * mpmath.sqrt(1 - u * u) * u + (mpmath.pi - mpmath.acos(u)) * (1 + 2 * u * u)) / mpmath.pi,
         1e-11,
     ),
 }
@@ -398,19 +392,23 @@ def test_what_the_plain_sum_would_lose():
     plain = float(sum(c * v * k for c, v, k in zip(counts, f, krawtchouk, strict=True))) / 2**d / math.comb(d, 24)
     exact = float(exact_eigenvalues(lambda x: network(NNGP(1), x), d, [24])[0])
     assert abs(plain - exact) > 1e-7 * exact
-    assert abs(Hypercube(d).kernel_eigenvalues(ArcCosine(1))[24] - exact) < 1e-12 * exact
+    assert abs(Hypercube(d).kernel_eigenvalues(ArcCosine(1))[24] / d - exact) < 1e-12 * exact
 
 
-@given(st.integers(1, 7), st.sampled_from(sorted(registry)), st.integers(0, 3))
+@given(
+    st.integers(1, 7),
+    st.sampled_from([k for k in sorted(registry) if registry[k].__module__ == Gaussian.__module__]),
+    st.integers(0, 3),
+)
 def test_every_declared_kernel_against_its_gram_matrix(d, name, seed):
     """nu_h = <chi_S, K chi_S> for the registry's kernels with random parameters, and their combinations."""
     rng = np.random.default_rng(seed)
     scale = float(rng.uniform(0.7, 4))
-    fields = {"scale": scale, "nu": [0.5, 1.5, 2.5][seed % 3], "degree": seed + 1, "offset": scale, "order": seed % 3,
-              "depth": seed + 1, "weight_variance": 1.0 + scale / 3, "bias_variance": 0.1 * seed}  # fmt: skip
+    fields = {"scale": scale, "nu": [0.5, 1.5, 2.5][seed % 3], "degree": seed + 1, "offset": scale, "order": seed % 3}
+    fields |= {"depth": seed + 1, "weight_variance": 1 + scale / 3, "bias_variance": 0.1 * seed, "fan_in": scale}
     kind = registry[name]
     try:
-        kernel = kind(**{f: fields[f] for f in kind.__dataclass_fields__})
+        kernel = kind(**{f: fields[f] for f in kind.__dataclass_fields__ if f in fields})
     except (KeyError, TypeError, ValueError):
         return
     for k in (kernel, 0.5 * kernel + Gaussian(2.0), kernel * Polynomial(2, 1.0)):
@@ -450,6 +448,73 @@ def test_callables_are_found_out_by_enumeration():
         Hypercube(d).spectrum(Reversal(0.5), product, reg=0.1, n_components=2)
 
 
+def convolutional_matrix(kernel, d):
+    """(1/d) sum_i <Phi_i(x), Phi_i(y)> / 2^d with Phi_i = sum_a f(a) phi(patch i + a), patch by patch."""
+    x = naive.cube_points(d)
+    patches = [x[:, [(i + c) % d for c in range(kernel.patch)]] for i in range(d)]
+    f = {None: [1.0], "global": [1 / d] * d}.get(kernel.pooling, kernel.pooling)
+    values = np.array(
+        [float(network(kernel.base, mpmath.mpf(2 * j) / kernel.patch - 1)) for j in range(kernel.patch + 1)]
+    )
+    out = np.zeros((2**d, 2**d))
+    for i in range(d):
+        for a, b in itertools.product(range(len(f)), repeat=2):
+            u = patches[(i + a) % d] @ patches[(i + b) % d].T
+            out += f[a] * f[b] / d * values[((u + kernel.patch) / 2).round().astype(int)]
+    return out / 2**d
+
+
+@pytest.mark.parametrize("pooling", [None, "global", (0.5, 0.3, 0.2)])
+@pytest.mark.parametrize("law", [Compose(Crop(4), BitFlip(0.1)), Compose(Shift([0.5, 0.5]), Crop(3))], ids=repr)
+def test_convolutional_kernels_against_dense_matrices(pooling, law):
+    """The whole spectrum of 0.7 T + 5 K, a matrix in which a wrong pairing of eigenvalues shows; the eigenfunctions."""
+    d, kernel = 6, Convolutional(NTK(2), 3, pooling)
+    a, matrix = naive.cube_law(law, d), convolutional_matrix(kernel, d)
+    lines = Hypercube(d).lines(law, kernel, 1)
+    dense = 0.7 * a.T @ a + 5.0 * matrix
+    np.testing.assert_allclose(
+        np.sort(0.7 * lines.augmentation + 5.0 * lines.kernel), np.linalg.eigvalsh(dense), atol=1e-13
+    )
+    f = quietly(Hypercube(d).eigenfunctions, law, kernel, reg=1e-4, n_components=6)
+    values = f(naive.cube_points(d))
+    np.testing.assert_allclose(matrix @ values, values * f.spectrum.kernel, atol=1e-13)
+    np.testing.assert_allclose(a.T @ (a @ values), values * f.spectrum.augmentation, atol=1e-13)
+
+
+def test_convolutional_kernels_of_the_page():
+    page = ORACLES["B_conv"]["conv_ntk1_d12_q4"]
+    kernel = Convolutional(NTK(1), 4)
+    np.testing.assert_allclose(Hypercube(4).kernel_eigenvalues(NTK(1)), page["patch_nu_h"], rtol=2e-11)
+    sets = [subset(key) for key in page["K_on_chiS"]]
+    np.testing.assert_allclose(
+        Hypercube(12).kernel_eigenvalues(kernel, sets), [*page["K_on_chiS"].values()], rtol=2e-11
+    )
+    both = 0.5 * kernel + NTK(2)
+    expected = 0.5 * Hypercube(40).kernel_eigenvalues(kernel, sets) + Hypercube(40).kernel_eigenvalues(NTK(2), sets)
+    np.testing.assert_allclose(Hypercube(40).kernel_eigenvalues(both, sets), expected, rtol=1e-14)
+    by_classes = quietly(Hypercube(40).spectrum, Compose(Crop(4), BitFlip(0.1)), both, reg=1e-6, n_components=100)
+    by_sets = Hypercube(40).select(Compose(Crop(4), BitFlip(0.1)), both, [(), (0,), (0, 1), (0, 2)])
+    values = by_sets.values(1e-6, 1.0)
+    np.testing.assert_allclose(by_classes.eigenvalues[[0, 1, 41, 81]], values, rtol=1e-12)
+
+
+def test_convolutional_kernels_refused():
+    law, pooled = BitFlip(0.1), Convolutional(NTK(1), 3, "global")
+    with pytest.raises(ValueError, match="patch of a convolutional kernel must be at most d = 2"):
+        Hypercube(2).spectrum(law, pooled, reg=0.1, n_components=1)
+    with pytest.raises(ValueError, match="filter must have at most d = 3"):
+        Hypercube(3).spectrum(law, Convolutional(NTK(1), 3, [0.2] * 5), reg=0.1, n_components=1)
+    for other in (Crop(3, cyclic=False), Reversal(0.2)):
+        with pytest.raises(ValueError, match=r"pools.*do not commute"):
+            Hypercube(5).spectrum(other, pooled, reg=0.1, n_components=1)
+    with pytest.raises(ValueError, match=r"pools.*up to d = 24 only"):
+        Hypercube(30).spectrum(law, pooled, reg=0.1, n_components=1)
+    with pytest.raises(ValueError, match="not a function of the Hamming distance; give the sets"):
+        Hypercube(5).kernel_eigenvalues(pooled)
+    with pytest.raises(ValueError, match="have 2: they are enumerated"):
+        Hypercube(30).spectrum(Crop(4), Convolutional(NTK(1), 3), reg=0.1, n_components=1)
+
+
 # ---------------------------------------------------------------- classes
 
 
@@ -465,6 +530,33 @@ def test_counts_of_windows_against_enumeration():
                 for size in range(d + 1):
                     for windows in range(d + 1 if cyclic else d - width + 2):
                         assert count(d, width, size, windows) == found.get((size, windows), 0)
+
+
+def test_counts_of_frequencies_against_orbits():
+    for d in (1, 2, 6, 8, 9):
+        orbits = Orbits(d)
+        for width in {1, d // 2 + 1, d - 1, d} - {0}:
+            windows = orbits.windows(width, True).tolist()
+            keys = zip(orbits.sizes.tolist(), windows, orbits.frequency.tolist(), strict=True)
+            found = collections.Counter(keys)
+            for size, windows, w in itertools.product(range(d + 1), range(d + 1), range(d)):
+                assert count_frequency(d, d - width, size, windows, w) == found[size, windows, w]
+
+
+SHIFTED = Mixture([0.6, 0.4], [Compose(Shift([0.5, 0.4, 0.1]), Crop(3), BitFlip(0.1)), Compose(SignFlip(0.9), Crop(3))])
+
+
+@pytest.mark.parametrize("law", [SHIFTED, Compose(Shift([0.5, 0.25, 0.25]), BitFlip(0.05))], ids=repr)
+@pytest.mark.parametrize("k", [1, 7, 40, 129])
+def test_classes_with_shifts_agree_with_enumeration(law, k):
+    every = quietly(Hypercube(8).spectrum, law, NTK(2), reg=1e-3, n_components=k)
+    for hint in (1e-3, None):
+        lines = class_lines(8, law, NTK(2), k, hint, 1.0)
+        found = quietly(PopulationSpectrum.of, lines, k, reg=1e-3, beta=1.0)
+        np.testing.assert_allclose(found.eigenvalues, every.eigenvalues, atol=1e-13)
+        if hint:
+            assert found.block_ends == every.block_ends
+    assert len(class_lines(8, law, NTK(2), 1, 1e-3, 1.0)) < 20
 
 
 @settings(max_examples=10)
@@ -563,8 +655,8 @@ def test_bad_input():
     with pytest.raises(ValueError, match="enumerated up to d = 24"):
         Hypercube(25).augmentation_eigenvalues(BitFlip(0.1))
     for law, message in [
-        (Shift([0.5, 0.5]), "shifted or reversed"),
-        (Compose(Crop(3), Crop(4)), "has 2 different ones"),
+        (Reversal(0.5), "reversed parities"),
+        (Compose(Crop(3), Crop(4)), "have 2: they are enumerated"),
     ]:
         with pytest.raises(ValueError, match=message):
             Hypercube(30).spectrum(law, Gaussian(3.0), reg=0.1, n_components=2)

@@ -10,14 +10,18 @@ Modules import what they need when they run, so that ``--help`` and a mistyped o
 
 from __future__ import annotations
 
-from . import convergence, digits, info, interplay
+from . import convergence, digits, fit, halfmoons, info, interplay, probe, transform
 from .common import Declare
 
 __all__ = ["COMMANDS"]
 
 COMMANDS: dict[str, Declare] = {
-    "convergence": convergence.declare,
     "digits": digits.declare,
-    "info": info.declare,
+    "halfmoons": halfmoons.declare,
+    "fit": fit.declare,
+    "transform": transform.declare,
+    "probe": probe.declare,
     "interplay": interplay.declare,
+    "convergence": convergence.declare,
+    "info": info.declare,
 }

@@ -19,7 +19,7 @@ from .cube_classes import SubsetClass, class_lines
 from .cube_functions import Eigenfunctions
 from .cube_risk import moments
 from .cube_sets import Masks, OrbitLabels, Orbits, Sets, Space, SubsetLabels
-from .cube_values import ENUMERATED, kernel_values
+from .cube_values import ENUMERATED, is_pooled, kernel_values
 
 __all__ = ["Hypercube", "SubsetClass", "crop_eigenvalue_by_diameter"]
 
@@ -45,13 +45,19 @@ class Hypercube(Domain):
     ==============================  =============================================================================
 
     and a kernel that is a function of the Hamming distance has one eigenvalue nu_h for each h
-    (`kernel_eigenvalues`).
+    (`kernel_eigenvalues`).  A convolutional kernel over patches of q coordinates has (N_q(S)/d) nu_h, with the nu of
+    its
+    base on the cube of a patch; with a pooling filter f its eigenfunctions are the psi_j, and the eigenvalue is
+    multiplied
+    by |sum_a f(a) exp(-2 pi i a j / r)|^2 (global average: 1 for j = 0, else 0).
 
     For d <= 24 all 2^d functions are listed, with labels that name them: the set as a tuple (S); with shifts (S, j),
     S the
-    least set of the orbit; else (S, i), the i-th function of the orbit.  For larger d the sets of equal size and
+    least set of the orbit (with pooling too); else (S, i), the i-th function of the orbit.  For larger d the sets of
+    equal size and
     equally
-    many windows are one line with a multiplicity, labelled by a `SubsetClass`: nothing is enumerated.
+    many windows are one line with a multiplicity, labelled by a `SubsetClass`: nothing is
+    enumerated (crops of one width; no reversal).
 
     Parameters
     ----------
@@ -72,7 +78,7 @@ class Hypercube(Domain):
     >>> s.eigenvalues.round(4), s.labels, s.block_ends
     (array([0.9904, 0.6274, 0.6274, 0.6274, 0.6274]), ((), (0,), (1,), (2,), (3,)), (1, 5))
     >>> Hypercube(1000).spectrum(BitFlip(0.1), Gaussian(30.0), reg=1e-3, n_components=1001).labels[-1]
-    SubsetClass(size=1, windows=None)
+    SubsetClass(size=1, windows=None, frequency=None)
     """
 
     d: int
@@ -167,7 +173,7 @@ class Hypercube(Domain):
         wanted = [self.canonical(label) for label in labels]
         kernel = self._check(augmentation, kernel)
         plain = all(not isinstance(w, SubsetClass) and not (len(w) == 2 and isinstance(w[0], tuple)) for w in wanted)
-        if plain and laws.needs(augmentation) == "parities":
+        if plain and laws.needs(augmentation) == "parities" and not is_pooled(kernel):
             space = Sets(self.d, wanted)
             t = _squared(laws.eigenvalues(augmentation, space))
             return Lines(t, kernel_values(kernel, space), np.ones(len(wanted), np.int64), wanted)
@@ -284,11 +290,13 @@ def _squared(values: np.ndarray) -> np.ndarray:
 def _enumerated(d: int, augmentation: Augmentation, kernel: Kernel) -> Lines:
     """All 2^d lines."""
     need = laws.needs(augmentation)
-    if need == "blocks":
+    pooled = is_pooled(kernel)
+    fixed = any(not cyclic for width, cyclic in laws.crop_widths(augmentation) if width < d)
+    if need == "blocks" or (pooled and fixed):
         return block_lines(d, augmentation, kernel)
     space: Masks | Orbits
     labels: Sequence[Any]
-    if need == "orbits":
+    if need == "orbits" or pooled:
         space = Orbits(d)
         labels = OrbitLabels(space.masks, space.index)
     else:

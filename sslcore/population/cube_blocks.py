@@ -18,7 +18,7 @@ from ..kernels import Kernel
 from .base import Lines
 from .cube_augmentations import eigenvalues, leaves, needs
 from .cube_sets import Masks, OrbitLabels, reversals, rotations
-from .cube_values import kernel_values
+from .cube_values import is_pooled, kernel_values
 
 __all__ = ["block_lines", "orbit_blocks"]
 
@@ -85,6 +85,12 @@ def _matrix(augmentation: Any, members: np.ndarray, place: np.ndarray, d: int) -
 
 def block_lines(d: int, augmentation: Any, kernel: Kernel) -> Lines:
     """All 2^d lines; labels (S, i): the least set of the orbit and the number of the eigenfunction, T decreasing."""
+    if is_pooled(kernel):
+        raise ValueError(
+            f"{kernel!r} pools: its eigenfunctions are combinations of shifted parities, which {augmentation!r} does "
+            "not "
+            f"keep; the two do not commute, so the eigenvalues are no lines in lambda; solve it with sslcore.pretrain"
+        )
     t = np.empty(1 << d)
     kappa, masks, index = np.empty(1 << d), np.empty(1 << d, np.uint32), np.empty(1 << d, np.intp)
     done = 0

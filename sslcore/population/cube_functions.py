@@ -36,12 +36,12 @@ class Eigenfunctions:
         labels = spectrum.labels
         if d > 24:
             self.terms = [[(s, 1.0)] for s in _of_classes(d, augmentation, labels)]
-        elif needs(augmentation) == "parities":
-            self.terms = [[(s, 1.0)] for s in labels]
-        elif needs(augmentation) == "orbits":
+        elif needs(augmentation) == "blocks":
+            self.terms = _of_blocks(d, augmentation, labels)
+        elif len(labels[0]) == 2 and isinstance(labels[0][0], tuple):
             self.terms = [_fourier(d, s, j) for s, j in labels]
         else:
-            self.terms = _of_blocks(d, augmentation, labels)
+            self.terms = [[(s, 1.0)] for s in labels]
 
     def __call__(self, x: Any) -> np.ndarray:
         """Values f_i(x), (n, k)."""
@@ -89,6 +89,8 @@ def _of_blocks(d: int, augmentation: Any, labels: tuple[Any, ...]) -> list[list[
 
 def _of_classes(d: int, augmentation: Any, labels: tuple[SubsetClass, ...]) -> list[tuple[int, ...]]:
     """As many sets of each class as there are components of it."""
+    if any(label.frequency is not None for label in labels):
+        raise ValueError("eigenfunctions of shifts are made from enumerated orbits, up to d = 24 only")
     crop = next(iter(crop_widths(augmentation) - {(d, True), (d, False)}), None)
     found: dict[SubsetClass, list[tuple[int, ...]]] = {}
     for label in dict.fromkeys(labels):

@@ -107,7 +107,7 @@ def dot_profile(kernel: Any, d: int) -> DotProfile:
     if name == "Product":
         return _product(dot_profile(kernel.first, d), dot_profile(kernel.second, d))
     if name in ("ArcCosine", "NNGP", "NTK"):
-        return _network(kernel, name)
+        return _network(kernel, name, d)
     if name in ("Gaussian", "L1Exponential"):
         rate = d / kernel.scale**2 if name == "Gaussian" else d / kernel.scale
         return DotProfile(lambda u: np.exp(rate * (u - 1.0)), exponential=(1.0, rate))
@@ -226,27 +226,28 @@ def _kappa2(u: Any) -> Any:
 _ARC_COSINE = {0: (_kappa0, _kappa0_series), 1: (_kappa1, _kappa1_series), 2: (_kappa2, _kappa2_series)}
 
 
-def _network(kernel: Any, name: str) -> DotProfile:
-    """Networks on points of squared norm d, u = <x, y>/d (THEORY 5.1: Sigma and Theta, layer by layer)."""
+def _network(kernel: Any, name: str, d: int) -> DotProfile:
+    """Networks on points of squared norm d, u = <x, y>/d: Sigma and Theta, layer by layer (`sslcore.kernels.NTK`)."""
     if name == "ArcCosine":
         value, series = _ARC_COSINE[kernel.order]
-        return DotProfile(value, series)
+        return _scaled(DotProfile(value, series), float(d) ** kernel.order)
+    length = d / kernel.divisor(d)  # <x, x> as the first layer sees it
     half, bias, tangent = kernel.weight_variance / 2.0, kernel.bias_variance, name == "NTK"
     if kernel.depth == 1 and bias == 0.0:
 
         def shallow(u: Any) -> Any:
-            return half * half * (_kappa1(u) + (u * _kappa0(u) if tangent else 0.0))
+            return half * half * length * (_kappa1(u) + (u * _kappa0(u) if tangent else 0.0))
 
         def shallow_series(n: int) -> np.ndarray:
             out = _kappa1_series(n)
             if tangent:
                 out[1:] += _kappa0_series(n)[:-1]
-            return half * half * out
+            return half * half * length * out
 
         return DotProfile(shallow, shallow_series)
 
     def deep(u: Any) -> Any:
-        sigma, diagonal = bias + half * u, bias + half
+        sigma, diagonal = bias + half * length * u, bias + half * length
         theta = sigma
         for _ in range(kernel.depth):
             rho = sigma / diagonal

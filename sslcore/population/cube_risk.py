@@ -22,7 +22,7 @@ from ..augmentations import Augmentation
 from ..backends import get_backend
 from ..kernels import Kernel
 from ..representation import Representation
-from .cube_augmentations import crop_widths, eigenvalues, needs
+from .cube_augmentations import crop_widths, eigenvalues, leaves, needs
 from .cube_kernels import NotZonalError, zonal_eigenvalues
 from .cube_sets import Masks, Space, reversals, rotations
 from .cube_values import ENUMERATED, points
@@ -96,10 +96,59 @@ def _obstacle(d: int, psi: Representation, augmentation: Any) -> str | None:
         zonal_eigenvalues(psi.model, d)
     except NotZonalError as error:
         return str(error)
-    if needs(augmentation) != "parities":
-        return f"parities are not eigenfunctions of {augmentation!r}"
-    wide = [w for w, _ in crop_widths(augmentation) if WINDOW < w < d]
-    return f"the crop's window of {wide[0]} coordinates is wider than {WINDOW}" if wide else None
+    moved = _moves(augmentation, d)
+    if moved is None:
+        return f"the parts of {augmentation!r} do not commute, or it mixes shifts or reversals with other parts"
+    if max((w for w, _ in _crops(moved[0], d)), default=0) > WINDOW and _pairs_of_windows(moved[0], d) is None:
+        return f"crops wider than {WINDOW} have one when they are cyclic, alone of their kind, and composed with others"
+    return None
+
+
+def _crops(parts: list[Any], d: int) -> set[tuple[int, bool]]:
+    """(width, cyclic) of the crops that leave something out."""
+    return {crop for part in parts for crop in crop_widths(part) if crop[0] < d}
+
+
+Moves = dict[tuple[int, bool], float]
+"""Probability of each (s, reversed): the map of centres c -> roll(c, s) or roll(c[::-1], s)."""
+
+
+def _moves(augmentation: Any, d: int) -> tuple[list[Any], Moves] | None:
+    """A = D P, D the composition of parts that parities diagonalise, P shifts and reversals; None if it is not so.
+
+    D must commute with the moves: cyclic crops and flips do.
+    """
+    if needs(augmentation) == "parities":
+        return [augmentation], {(0, False): 1.0}
+    name = type(augmentation).__name__
+    if name == "Shift":  # f(roll(x, a)) has the centres roll(c, -a)
+        return [], {(-a % d, False): p for a, p in enumerate(augmentation.law) if p}
+    if name == "Reversal":
+        return [], {(0, False): 1.0 - augmentation.p, (0, True): augmentation.p}
+    if name != "Compose":
+        return None
+    parts: list[Any] = []
+    moves: Moves = {(0, False): 1.0}
+    for part in augmentation.parts:
+        found = _moves(part, d)
+        if found is None:
+            return None
+        parts += found[0]
+        moves = _products(moves, found[1], d)
+    shifted = any(s for s, _ in moves)
+    if shifted and any(not cyclic for _, cyclic in _crops(parts, d)):
+        return None
+    return parts, moves
+
+
+def _products(first: Moves, second: Moves, d: int) -> Moves:
+    """The law of g1 g2: roll(rev^a(roll(rev^b(c), t)), s) = roll(rev^(a+b)(c), s +- t)."""
+    out: Moves = {}
+    for (s, a), p in first.items():
+        for (t, b), q in second.items():
+            key = ((s - t if a else s + t) % d, a != b)
+            out[key] = out.get(key, 0.0) + p * q
+    return out
 
 
 def _by_identities(d: int, psi: Representation, augmentation: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -109,18 +158,38 @@ def _by_identities(d: int, psi: Representation, augmentation: Any) -> tuple[np.n
     scale = psi._scale()
     alpha = np.ascontiguousarray(on_host(psi.coefficients) * scale, np.float64)
     intercept = on_host(psi.intercept).astype(np.float64) * scale
-    model = psi.model
+    model, moved = psi.model, _moves(augmentation, d)
     assert isinstance(model, Kernel)
+    assert moved is not None
+    parts, moves = moved
     nu = zonal_eigenvalues(model, d)
-    every = _Outside(d)
-    t = eigenvalues(augmentation, every) ** 2  # of sets in no window: of each size
-    second, smooth = _pair_sums(x, alpha, np.stack([_table(nu * nu, d), _table(nu * nu * t, d)]))
-    widths = [(w, cyclic) for w, cyclic in crop_widths(augmentation) if w < d]
-    if widths:
-        smooth += _window_sums(d, x, alpha, nu, augmentation, max(w for w, _ in widths), t)
+    outside = np.ones(d + 1)  # t of a set of each size that is in no window
+    for part in parts:
+        outside *= eigenvalues(part, _Outside(d)) ** 2
+    crops = _crops(parts, d)
+    wide = max((w for w, _ in crops), default=0)
+    tables = [_table(nu * nu, d), _table(nu * nu * outside, d)]
+    # <A f, A f> = sum over moves g, h of p_g p_h <D f_g, D f_h>, and that depends on g^-1 h alone
+    inverse: Moves = {}
+    for (s, a), p in moves.items():
+        key = (s if a else -s % d, a)
+        inverse[key] = inverse.get(key, 0.0) + p
+    smooth = np.zeros((alpha.shape[1], alpha.shape[1]))
+    still = (0, False)
+    for key, p in _products(inverse, moves, d).items():
+        y = np.roll(x[:, ::-1] if key[1] else x, key[0], axis=1)
+        if key == still:
+            second, part = _pair_sums(x, alpha, np.stack(tables))
+        else:
+            (part,) = _pair_sums(x, alpha, np.stack(tables[1:]), y)
+        if wide > WINDOW:
+            part = _wide_sums(d, x, y, alpha, nu, parts)
+        elif crops:
+            part = part + _window_sums(d, x, y, alpha, nu, parts, wide, outside)
+        smooth += p * part
     mean = nu[0] * alpha.sum(axis=0)
     shift = np.outer(mean, intercept) + np.outer(intercept, mean) + np.outer(intercept, intercept)
-    return second + shift, smooth + shift  # constants are invariant
+    return second + shift, (smooth + smooth.T) / 2 + shift  # constants are invariant
 
 
 class _Outside(Space):
@@ -152,50 +221,109 @@ def _table(weights: np.ndarray, d: int) -> np.ndarray:
     return out
 
 
-def _pair_sums(x: np.ndarray, alpha: np.ndarray, tables: np.ndarray) -> np.ndarray:
-    """sum_ab alpha_a table[j(x_a, x_b)] alpha_b^T for each table, (len(tables), k, k)."""
+def _pair_sums(x: np.ndarray, alpha: np.ndarray, tables: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
+    """sum_ab alpha_a table[j(x_a, y_b)] alpha_b^T for each table, (len(tables), k, k); by half for y = x (None)."""
     n, d = x.shape
-    signs = x.astype(np.float32)  # scalar products are integers: exact
-    same = np.all(tables == tables[0])
-    out = np.zeros((len(tables), alpha.shape[1], alpha.shape[1]))
+    rows_of, columns_of = x.astype(np.float32), (x if y is None else y).astype(np.float32)  # exact: small integers
     flipped = [np.ascontiguousarray(table[(d - np.arange(-d, d + 1)) // 2]) for table in tables]  # by <x, y> + d
+    same = len(tables) > 1 and np.array_equal(tables[0], tables[1])
+    out = np.zeros((len(tables), alpha.shape[1], alpha.shape[1]))
     height, width = TILE
     for top in range(0, n, height):
         rows = slice(top, top + height)
-        for left in range(top, n, width):
+        for left in range(top if y is None else 0, n, width):
             columns = slice(left, left + width)
-            index = (signs[rows] @ signs[columns].T + np.float32(d)).astype(np.int32)
+            index = (rows_of[rows] @ columns_of[columns].T + np.float32(d)).astype(np.int32)
             inner = max(0, min(top + height, n) - left)  # columns that are rows too: counted once, others twice
             for i, table in enumerate(flipped[: 1 if same else None]):
                 values = table.take(index)
-                values[:, inner:] *= 2.0
+                if y is None:
+                    values[:, inner:] *= 2.0
                 out[i] += alpha[rows].T @ (values @ alpha[columns])
     if same:
         out[:] = out[0]
-    return (out + out.transpose(0, 2, 1)) / 2
+    return (out + out.transpose(0, 2, 1)) / 2 if y is None else out
 
 
 def _window_sums(
-    d: int, x: np.ndarray, alpha: np.ndarray, nu: np.ndarray, augmentation: Any, width: int, outside: np.ndarray
+    d: int,
+    x: np.ndarray,
+    y: np.ndarray,
+    alpha: np.ndarray,
+    nu: np.ndarray,
+    parts: list[Any],
+    width: int,
+    outside: np.ndarray,
 ) -> np.ndarray:
-    """sum over the sets S inside of some window of (t_S - t of a set in none) c_S c_S^T."""
-    bits = (x < 0).astype(np.int64)
+    """sum over the sets S inside of some window of (t_S - t of a set in none) c_S c'_S^T, c' with the centres y."""
+    bits, others = (x < 0).astype(np.int64), None if y is x else (y < 0).astype(np.int64)
     sizes = Masks(width).sizes.astype(np.intp)
-    fixed = any(not cyclic for _, cyclic in crop_widths(augmentation))
+    fixed = any(not cyclic for _, cyclic in _crops(parts, d))
     total = np.zeros((alpha.shape[1], alpha.shape[1]))
     weights = None
     for start in range(d):
         window = (start + np.arange(width)) % d
         if weights is None or fixed:
             space = _Inside(d, window)
-            t = eigenvalues(augmentation, space) ** 2
+            t = np.ones(1 << width)
+            for part in parts:
+                t *= eigenvalues(part, space) ** 2
             # each set is met once in every cyclic window that holds it
             weights = (t - outside[sizes]) * nu[sizes] ** 2 / space.windows(width, True)
-        place = bits[:, window] @ (1 << np.arange(width))
-        sums = np.stack([np.bincount(place, column, 1 << width) for column in alpha.T], axis=1)
-        get_backend(sums).walsh_hadamard(sums)
-        total += (sums * weights[:, None]).T @ sums
+        sums = _window_coefficients(bits[:, window], alpha)
+        other = sums if others is None else _window_coefficients(others[:, window], alpha)
+        total += (sums * weights[:, None]).T @ other
     return total
+
+
+def _window_coefficients(bits: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """sum_a alpha_a chi_S(x_a) for all S inside of the window with these bits, (2^w, k)."""
+    width = bits.shape[1]
+    place = bits @ (1 << np.arange(width))
+    sums = np.stack([np.bincount(place, column, 1 << width) for column in alpha.T], axis=1)
+    return get_backend(sums).walsh_hadamard(sums)
+
+
+def _pairs_of_windows(parts: list[Any], d: int) -> tuple[int, list[Any]] | None:
+    """The width of the only crop, cyclic, and the other parts (functions of |S| alone); None if it is not so."""
+    leaf = [a for part in parts for a in (leaves(part) if type(part).__name__ == "Compose" else [part])]
+    crops = [a for a in leaf if crop_widths(a) and _crops([a], d)]
+    if len(crops) != 1 or type(crops[0]).__name__ != "Crop" or not crops[0].cyclic:
+        return None
+    return crops[0].width, [a for a in leaf if a is not crops[0]]
+
+
+def _wide_sums(d: int, x: np.ndarray, y: np.ndarray, alpha: np.ndarray, nu: np.ndarray, parts: list[Any]) -> np.ndarray:
+    """d^-2 sum over windows W, W' of alpha^T table_m[j inside of W and W'] alpha, m = |W and W'|.
+
+    A keeps the part of f that depends on W alone, on average over W: <A f, A f> has, for each pair of windows, the
+    parities inside of both.  W and W' s places apart share an arc of w - s places and one of w - (d - s).
+    """
+    found = _pairs_of_windows(parts, d)
+    assert found is not None
+    width, others = found
+    weights = nu * nu
+    for part in others:
+        weights = weights * eigenvalues(part, _Outside(d)) ** 2
+    tables = [_table(weights[: m + 1], m) if m else weights[:1] for m in range(width + 1)]
+    out = np.zeros((alpha.shape[1], alpha.shape[1]))
+    step = max(1, (1 << 20) // (2 * d * len(y)))
+    for top in range(0, len(x), step):
+        differ = (x[top : top + step, None, :] != y[None, :, :]).astype(np.int16)
+        runs = np.zeros((*differ.shape[:2], 2 * d + 1), np.int16)
+        np.cumsum(np.concatenate([differ, differ], axis=2), axis=2, out=runs[:, :, 1:])
+        values = np.zeros(differ.shape[:2])
+        for s in range(d):
+            arcs = [(s, width - s)] if s < width else []  # where each begins, from the start of W, and its length
+            arcs += [(0, width - (d - s))] if s and d - s < width else []
+            total = sum(length for _, length in arcs)
+            inside: Any = np.zeros((1, 1, d), np.int16)
+            for begin, length in arcs:
+                place = (np.arange(d) + begin) % d
+                inside = inside + runs[:, :, place + length] - runs[:, :, place]
+            values += tables[total].take(inside).sum(axis=2)
+        out += alpha[top : top + step].T @ (values @ alpha)
+    return out / d**2
 
 
 class _Inside(Space):

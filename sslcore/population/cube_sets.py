@@ -21,7 +21,10 @@ __all__ = [
     "Sets",
     "Space",
     "SubsetLabels",
+    "characters",
     "count_cyclic",
+    "count_frequency",
+    "count_gaps",
     "count_linear",
     "crop_windows",
     "members",
@@ -138,7 +141,7 @@ class Orbits(Space):
         return Masks(self.d, self.masks).windows(width, cyclic)
 
     def character(self, law: Sequence[float]) -> np.ndarray:  # noqa: D102
-        return characters(law, self.d)[self.frequency]
+        return characters(tuple(law), self.d)[self.frequency]
 
 
 class OrbitLabels(Sequence[Any]):
@@ -177,10 +180,13 @@ def reversals(masks: np.ndarray, d: int) -> np.ndarray:
     return out
 
 
-def characters(law: Sequence[float], d: int) -> np.ndarray:
+@functools.lru_cache(maxsize=8)
+def characters(law: tuple[float, ...], d: int) -> np.ndarray:
     """sum_a law[a] exp(-2 pi i a w/d), w = 0..d-1; the phases reduced exactly before they are rounded."""
     a, w = np.arange(len(law)), np.arange(d)
-    return np.exp(-2j * np.pi * (np.outer(w, a) % d) / d) @ np.asarray(law, np.float64)
+    found = np.exp(-2j * np.pi * (np.outer(w, a) % d) / d) @ np.asarray(law, np.float64)
+    found.setflags(write=False)
+    return found
 
 
 def restricted_compositions(parts: int, total: int, largest: int) -> int:
@@ -195,26 +201,63 @@ def restricted_compositions(parts: int, total: int, largest: int) -> int:
     )
 
 
-def count_cyclic(d: int, width: int, size: int, windows: int) -> int:
-    """The number of sets of ``size`` elements that lie in exactly ``windows`` cyclic windows of ``width``.
+def count_gaps(d: int, free: int, size: int, excess: int) -> int:
+    """The number of sets of ``size`` elements on a circle of d whose gaps exceed ``free`` by ``excess`` in all.
 
-    Up to the place of the first element (a factor d/h) a set is the sequence of its h gaps, of sum d.  With u = d -
-    width, j of the gaps exceed u, by amounts that add up to ``windows``; the others are in 1..u.
+    Up to the place of the first element (a factor d/h) a set is the sequence of its h gaps, of sum d.  j of them exceed
+    ``free``, by amounts >= 1 that add up to ``excess``; the others are in 1..free.
     """
-    free = d - width
     if size == 0:
-        return int(windows == d)
-    if free == 0:  # every set lies in all d windows (one for each start)
-        return math.comb(d, size) if windows == d else 0
-    if free == 1:  # the complement of a window is one coordinate outside of S
-        return math.comb(d, size) if windows == d - size else 0
+        return int(excess == d)
+    if free == 0:  # every gap exceeds 0 by itself
+        return math.comb(d, size) if excess == d else 0
+    if free == 1:  # by itself less 1
+        return math.comb(d, size) if excess == d - size else 0
     total = 0
-    for j in range(min(size, windows, d // free) + 1):
-        excess = math.comb(windows - 1, j - 1) if j else int(windows == 0)
-        if excess:
-            rest = restricted_compositions(size - j, d - j * free - windows, free)
-            total += math.comb(size, j) * excess * rest
+    for j in range(min(size, excess, d // free) + 1):
+        ways = math.comb(excess - 1, j - 1) if j else int(excess == 0)
+        if ways:
+            total += math.comb(size, j) * ways * restricted_compositions(size - j, d - j * free - excess, free)
     return total * d // size
+
+
+def count_cyclic(d: int, width: int, size: int, windows: int) -> int:
+    """The number of sets of ``size`` elements that lie in exactly ``windows`` cyclic windows of ``width``."""
+    return count_gaps(d, d - width, size, windows)
+
+
+def count_frequency(d: int, free: int, size: int, excess: int, frequency: int) -> int:
+    """How many Fourier functions of this frequency w (`Orbits`) the orbits of the sets of `count_gaps` have.
+
+    The shifts act on these sets; the functions of one frequency are as many as the average of exp(-2 pi i a w/d) times
+    the number of sets that a shift by a leaves alone.  Those are d/g times a pattern on a circle of g = gcd(a, d), with
+    g/d of the elements and of the excess, and the sum of the phases over all a of one g is Ramanujan's sum.
+    """
+    total = 0
+    for g in range(1, d + 1):
+        n = d // g
+        if d % g == 0 and size % n == 0 and excess % n == 0:
+            total += ramanujan(n, frequency) * count_gaps(g, free, size // n, excess // n)
+    return total // d
+
+
+def ramanujan(n: int, frequency: int) -> int:
+    """The sum of exp(-2 pi i k w/n) over the k in 1..n that have no factor in common with n."""
+    common = math.gcd(n, frequency)
+    return sum(_moebius(n // k) * k for k in range(1, common + 1) if common % k == 0)
+
+
+@functools.cache
+def _moebius(n: int) -> int:
+    sign, factor = 1, 2
+    while n > 1:
+        if n % factor == 0:
+            n //= factor
+            if n % factor == 0:
+                return 0
+            sign = -sign
+        factor += 1
+    return sign
 
 
 @functools.lru_cache(maxsize=8)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..arrays import require_finite
@@ -12,7 +14,14 @@ from ..kernels import Kernel, Precomputed, Scaled, Sum
 from .cube_kernels import NotZonalError, zonal_eigenvalues
 from .cube_sets import Masks, Orbits, Sets, Space, rotations
 
-__all__ = ["ENUMERATED", "enumerated_eigenvalues", "kernel_values", "points"]
+__all__ = [
+    "ENUMERATED",
+    "convolutional_parts",
+    "enumerated_eigenvalues",
+    "is_pooled",
+    "kernel_values",
+    "points",
+]
 
 ENUMERATED = 24
 """Largest d of which all 2^d points are listed."""
@@ -26,6 +35,10 @@ def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.nd
         return kernel_values(kernel.first, space, zonal=zonal) + kernel_values(kernel.second, space, zonal=zonal)
     if isinstance(kernel, Scaled):
         return kernel.factor * kernel_values(kernel.base, space, zonal=zonal)
+    if _is_convolutional(kernel):
+        if zonal:
+            raise NotZonalError(f"{kernel!r} is not a function of the Hamming distance; give the sets")
+        return _convolutional(kernel, space)
     try:
         return zonal_eigenvalues(kernel, space.d)[space.sizes]
     except NotZonalError as error:
@@ -54,6 +67,58 @@ def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.nd
                 f"are no lines in lambda; solve it empirically with sslcore.pretrain"
             )
     return every[space.masks]  # type: ignore[attr-defined]
+
+
+def _is_convolutional(kernel: Any) -> bool:
+    return type(kernel).__name__ == "Convolutional"
+
+
+def _convolutional(kernel: Any, space: Space) -> np.ndarray:
+    """(N_q(S) / d) nu_|S| of the base kernel on the cube of a patch, times |fhat|^2 of the pooling filter.
+
+    With patches p_i of q coordinates, (1/d) sum_i kappa(p_i(x), p_i(y)) = (1/d) sum_i sum_{S in patch i} nu_|S|
+    chi_S(x y).
+    Pooling by f multiplies the Fourier functions of an orbit by sum_a f(a) exp(-2 pi i a w/d), squared.
+    """
+    q = kernel.patch
+    check_patches(kernel, space.d)
+    nu = zonal_eigenvalues(kernel.base, q)
+    sizes = np.minimum(space.sizes, q)  # larger sets lie in no patch
+    values = nu[sizes] * (space.windows(q, True) / space.d)
+    if kernel.pooling is None:
+        return values
+    law = pooling_filter(kernel, space.d)
+    return values * np.abs(space.character(law)) ** 2
+
+
+def check_patches(kernel: Any, d: int) -> None:
+    """Refuse patches and filters that are too wide."""
+    if kernel.patch > d:
+        raise ValueError(f"the patch of a convolutional kernel must be at most d = {d}, found {kernel!r}")
+
+
+def pooling_filter(kernel: Any, d: int) -> tuple[float, ...]:
+    """f(0), f(1), ...; 1/d for global averages."""
+    if isinstance(kernel.pooling, str):
+        return (1.0 / d,) * d
+    law = tuple(float(f) for f in kernel.pooling)
+    if len(law) > d:
+        raise ValueError(f"the pooling filter must have at most d = {d} entries, found {len(law)}")
+    return law
+
+
+def convolutional_parts(kernel: Any) -> list[Any]:
+    """The convolutional kernels that it is a sum of multiples of."""
+    if isinstance(kernel, Sum):
+        return convolutional_parts(kernel.first) + convolutional_parts(kernel.second)
+    if isinstance(kernel, Scaled):
+        return convolutional_parts(kernel.base)
+    return [kernel] if _is_convolutional(kernel) else []
+
+
+def is_pooled(kernel: Any) -> bool:
+    """Whether its eigenfunctions are the Fourier functions of orbits, and not all parities."""
+    return any(part.pooling is not None for part in convolutional_parts(kernel))
 
 
 def points(d: int, start: int = 0, stop: int | None = None) -> np.ndarray:

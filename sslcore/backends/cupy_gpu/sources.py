@@ -26,7 +26,7 @@ __all__ = [
 
 FOLDER = Path(__file__).parent / "cuda"
 PREBUILT = Path(__file__).parent / "prebuilt"
-NAMES = ("angles", "dense", "gram", "risk", "rotate", "views")
+NAMES = ("angles", "dense", "gram", "risk", "rotate", "views", "walsh")
 PROFILE = "SSL_PROFILE"
 """The macro that holds the profile of a kernel."""
 ARCHITECTURES = (80, 90, 100)
