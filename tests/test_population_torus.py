@@ -141,6 +141,13 @@ def test_classes_hold_all_permutations_and_signs(d, label):
         np.testing.assert_allclose(values @ values.T, want, atol=1e-10)
 
 
+def test_noises_in_turn_add_their_variances_and_classes_count_repeated_entries():
+    frequencies = [[0], [1], [3]]
+    one, two = (Torus(1).augmentation_eigenvalues(law, frequencies) for law in (GaussianNoise(0.05), LAWS[1]))
+    np.testing.assert_allclose(one, two, rtol=1e-14)
+    assert fourier.class_size(5, (2, 2, 1)) == 8 * 30
+
+
 def test_the_law_of_views_has_these_eigenvalues():
     torus, law = Torus(2), GaussianNoise(0.12)
     views = law.views(np.tile([[0.3, 0.8]], (40_000, 1)), 2, seed=0)
