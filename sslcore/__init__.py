@@ -9,7 +9,7 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 Layers, each importing only those below it::
 
     cli      plotting      digits
-    probing  risk  pretraining  representation
+    probing  risk  pretraining  selection  representation
     moments  exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
@@ -32,6 +32,7 @@ __all__ = [
     "NotPositiveSemidefiniteError",
     "Plan",
     "Representation",
+    "SelectionWarning",
     "Views",
     "__version__",
     "arrays",
@@ -44,6 +45,7 @@ __all__ = [
     "pretrain",
     "probing",
     "risk",
+    "selection",
     "show_versions",
 ]
 
@@ -56,6 +58,7 @@ _HOMES = {
     "NotPositiveSemidefiniteError": "errors",
     "Plan": "budget",
     "Representation": "representation",
+    "SelectionWarning": "errors",
     "Views": "augmentations",
     "plan": "budget",
     "pretrain": "pretraining",

@@ -34,28 +34,28 @@ from .kernels import Kernel
 from .samples import Samples
 from .spectrum import Spectrum, settle
 
-__all__ = ["ConditionedKernel", "solve_exact"]
+__all__ = ["ConditionedKernel", "solve_conditioned", "solve_exact"]
 
 
 class ConditionedKernel:
     """The operator G of the module's docstring, times reg / unit so that it is of order 1 at any scale of K.
 
     ``unit`` is the trace of Khat.  The factor of S lies in the upper triangle of C, whose strict lower triangle
-    keeps the Gram matrix itself, for the certificate.
+    keeps the Gram matrix itself, for the certificate and for the next `condition`.
     """
 
     def __init__(
         self,
         blocks: RotatedGram,
         kernel: Kernel,
-        numbers: FitNumbers,
+        center: bool,
         engine: ModuleType,
     ) -> None:
         xp = engine.xp
         self.engine, self.xp = engine, xp
         self.a, self.b, self.c = blocks.mean, blocks.cross, blocks.contrast
+        self.samples = samples = blocks.samples
         self.n, dtype = len(self.a), self.a.dtype
-        samples = blocks.samples
         diagonal = blocks.diagonal()
         self.unit = float(diagonal.sum(dtype=float))
         if not math.isfinite(self.unit):
@@ -65,17 +65,30 @@ class ConditionedKernel:
         if self.unit <= 0:
             raise ValueError("the kernel is zero at all views; there is nothing to represent")
         self.constant: Array = None
-        if numbers.center:
+        if center:
             constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
             self.constant = constant[:, 0].astype(dtype)
-
-        self.contrast_beta = numbers.beta * samples.contrast_factor(numbers.unbiased)
         self.noise: Array = None
         self.jitter, self.condition = 0.0, 1.0
-        if samples.n_contrasts:
-            self.noise = (numbers.reg / self.contrast_beta).astype(dtype)[:, None]
+        self.kept_diagonal: Array = None
+
+    @property
+    def trace(self) -> float:
+        """The trace of Khat, or of H Khat H: no eigenvalue is larger."""
+        if self.constant is None:
+            return self.unit
+        return self.unit - float(self.constant @ (self.a @ self.constant))
+
+    def condition_on(self, numbers: FitNumbers) -> None:
+        """Set reg and beta: one Cholesky factorisation, in place; it may be called again with others."""
+        self.contrast_beta = numbers.beta * self.samples.contrast_factor(numbers.unbiased)
+        if self.samples.n_contrasts:
+            if self.kept_diagonal is None:
+                self.kept_diagonal = self.c.diagonal().copy()
+            else:
+                self.engine.mirror(self.c.T)  # the strict lower triangle still holds the matrix
+            self.noise = (numbers.reg / self.contrast_beta).astype(self.a.dtype)[:, None]
             self.least_noise = float(self.noise.min())
-            self.kept_diagonal = self.c.diagonal().copy()
             self._factorize()
 
     def _factorize(self) -> None:
@@ -195,9 +208,18 @@ def solve_exact(
     Returns the spectrum and the values (N, k) of the unit eigenfunctions, both in the caller's order of the views.
     """
     started = time.perf_counter()
-    xp, dtype = engine.xp, x.dtype
+    operator = ConditionedKernel(rotated_gram(kernel, x, samples, engine), kernel, numbers.center, engine)
+    return solve_conditioned(operator, numbers, tolerance=tolerance, planned_bytes=planned_bytes, started=started)
+
+
+def solve_conditioned(
+    operator: ConditionedKernel, numbers: FitNumbers, *, tolerance: float, planned_bytes: int, started: float
+) -> tuple[Spectrum, Array]:
+    """`solve_exact` from the Gram matrix: reg and beta are those of ``numbers``, whatever they were before."""
+    engine, samples = operator.engine, operator.samples
+    xp, dtype = engine.xp, operator.a.dtype
     n, total, k = samples.n, samples.n_views, numbers.k
-    operator = ConditionedKernel(rotated_gram(kernel, x, samples, engine), kernel, numbers, engine)
+    operator.condition_on(numbers)
     width = block_width(k, total)
     epsilon = float(xp.finfo(dtype).eps)
     pairs = top_eigenpairs(

@@ -57,6 +57,10 @@ class Features(ABC):
     def n_features(self, d: int) -> int:
         """Number r of features of points with d coordinates."""
 
+    def n_kept(self, d: int) -> int:
+        """`n_features`, less those that were dropped."""
+        return self.n_features(d)
+
     @abstractmethod
     def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
         """A function from checked blocks x (n, d) to C-ordered arrays (n, r), each valid until the next call."""
@@ -134,6 +138,11 @@ class Nystrom(Features):
     def n_features(self, d: int) -> int:
         """The number of landmarks (an upper bound of ``rank``)."""
         return self.landmarks if isinstance(self.landmarks, int) else len(self.landmarks)
+
+    def n_kept(self, d: int) -> int:
+        """`rank`, if d is the landmarks' number of coordinates."""
+        check_same_width(np.empty((1, d)), self.landmarks, "x", "landmarks")
+        return self.rank
 
     @property
     def rank(self) -> int:

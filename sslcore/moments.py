@@ -16,6 +16,7 @@ import dataclasses
 import math
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -35,11 +36,11 @@ from .samples import SampleClass, Samples
 from .serialization import features_from_dict, features_to_dict, read_archive, same_features, write_archive
 from .spectrum import TOLERANCE, Spectrum, settle
 
-__all__ = ["Moments"]
+__all__ = ["Moments", "Sums", "add_block", "solve_sums"]
 
 
 @dataclass
-class _Sums:
+class Sums:
     """Weighted sums over samples; ``between`` and ``within`` hold upper triangles, about the mean."""
 
     n: int
@@ -52,10 +53,11 @@ class _Sums:
     unbiased: Array | None  # Delta's sum with each sample's own factor, once they differ
 
     @classmethod
-    def zero(cls, r: int, xp: Any) -> _Sums:
+    def zero(cls, r: int, xp: Any) -> Sums:
+        """Of no samples."""
         return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
 
-    def on(self, engine: ModuleType) -> _Sums:
+    def on(self, engine: ModuleType) -> Sums:
         """The same sums where the engine works."""
         if get_backend(self.mean) is engine:
             return self
@@ -67,11 +69,16 @@ class _Sums:
             unbiased=brought(self.unbiased, engine),
         )
 
+    def trace(self, center: bool) -> float:
+        """The trace of Sigma: no eigenvalue is larger."""
+        square = float(self.between.diagonal().sum() + self.within.diagonal().sum()) / self.weight
+        return square if center else square + float((self.mean**2).sum())
+
     def unbiased_sum(self) -> Array:
         """Delta's sum with unbiased factors."""
         return self.within * (self.factor or 1.0) if self.unbiased is None else self.unbiased
 
-    def merged(self, other: _Sums) -> _Sums:
+    def merged(self, other: Sums) -> Sums:
         """The sums over both; neither is changed."""
         if not self.n or not other.n:
             return other if not self.n else self
@@ -81,7 +88,7 @@ class _Sums:
         between += (self.weight * other.weight / weight) * (step[:, None] * step)
         factors = {s.factor for s in (self, other)} - {None}
         differ = len(factors) > 1 or self.unbiased is not None or other.unbiased is not None
-        return _Sums(
+        return Sums(
             self.n + other.n,
             self.n_views + other.n_views,
             weight,
@@ -123,7 +130,7 @@ class Moments:
         self.features = features
         self._backend = backend
         self._d: int | None = None
-        self._sums: _Sums | None = None
+        self._sums: Sums | None = None
         self._from_host = False
 
     @property
@@ -156,19 +163,26 @@ class Moments:
         if self._d not in (None, data.d):
             raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
         features = self.features.prepare(data.d, data.dtype, engine)
-        total: _Sums | None = None
+        total: Sums | None = None
         buffer = engine.xp.empty(0, data.dtype)  # one for all blocks: fresh memory would be paged in again and again
         r = self.features.n_features(data.d)
         rows = feature_rows(r, data.d)
         rows = fitting_rows(rows, r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
         for x, samples, weight in data.blocks(rows, engine):
             phi = features(x)
-            total = total or _Sums.zero(phi.shape[1], engine.xp)
+            total = total or Sums.zero(phi.shape[1], engine.xp)
             if buffer.size < phi.size:
                 buffer = engine.xp.empty(phi.size, phi.dtype)
-            _add_block(total, phi, samples, weight, buffer, engine)
+            add_block(total, phi, samples, weight, buffer, engine)
         assert total is not None
         self._sums = total if self._sums is None else self._sums.on(engine).merged(total)
+        self._d = data.d
+        self._from_host = device_of(data.source) != engine.NAME
+
+    def take(self, parts: Iterable[Sums], data: Data, engine: ModuleType) -> None:
+        """Make sums over all samples of ``data`` one's own."""
+        for sums in parts:
+            self._sums = sums if self._sums is None else self._sums.merged(sums)
         self._d = data.d
         self._from_host = device_of(data.source) != engine.NAME
 
@@ -218,7 +232,7 @@ class Moments:
         if numbers.beta > 0 and self._sums.n == self._sums.n_views:
             raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
         engine = get_backend(self._sums.mean, backend=self._backend)
-        spectrum = _solve(self._sums.on(engine), numbers, self._d, engine)
+        spectrum = solve_sums(self._sums.on(engine), numbers, self._d, engine)
         rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self._d)
         return rep.to("numba") if self._from_host else rep
 
@@ -243,7 +257,7 @@ class Moments:
             square = {name: np.asfortranarray(arrays[name]) for name in ("between", "within")}
             moments._d = int(header["d"])
             factor = header["factor"]
-            moments._sums = _Sums(
+            moments._sums = Sums(
                 int(header["n"]),
                 int(header["n_views"]),
                 check_scalar(header["weight"], "weight", minimum=0.0, strict=True),
@@ -261,7 +275,7 @@ class Moments:
         return moments
 
 
-def _check_sums(sums: _Sums) -> None:
+def _check_sums(sums: Sums) -> None:
     r = len(sums.mean)
     for name in ("mean", "between", "within", "unbiased"):
         array = getattr(sums, name)
@@ -272,7 +286,7 @@ def _check_sums(sums: _Sums) -> None:
             require_finite(array, name)
 
 
-def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: ModuleType) -> None:
+def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: ModuleType) -> None:
     """Add one block of features (N, r), rows in the order of ``samples``, of this total weight.
 
     Rows are taken about the running mean a: with w the block's weight and W that of all, the mean moves by
@@ -301,7 +315,7 @@ def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, buffer
 
 
 def _add_contrasts(
-    total: _Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: ModuleType
+    total: Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: ModuleType
 ) -> None:
     """Add contrasts of the samples of one class, and keep the unbiased sum apart once the factors differ."""
     xp = engine.xp
@@ -317,7 +331,8 @@ def _add_contrasts(
         engine.add_second_moment(total.unbiased, contrasts, weight)
 
 
-def _solve(sums: _Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spectrum:
+def solve_sums(sums: Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spectrum:
+    """The generalised eigenproblem of these sums, on points with d coordinates."""
     started = time.perf_counter()
     xp, r = engine.xp, len(sums.mean)
     k = min(numbers.k, r)  # fewer if landmarks were dropped

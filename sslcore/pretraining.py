@@ -10,15 +10,16 @@ import numpy as np
 from .arrays import Array, check_scalar
 from .augmentations import Views
 from .backends import device_of, get_backend
-from .budget import exact_plan, features_plan, memory_budget
+from .budget import exact_plan, feature_rows, features_plan, fitting_rows, memory_budget
 from .exact import solve_exact
 from .features import Features
-from .inputs import Data, as_data, check_fit_numbers
+from .inputs import Data, as_data, check_fit_numbers, refuse_auto
 from .interchange import as_native, gives_memory_back
 from .kernels import Kernel, Precomputed, as_kernel
 from .moments import Moments
 from .representation import Representation
 from .samples import Samples
+from .selection import AutoReg, as_search, moments_bytes, select_exact, select_features
 from .spectrum import TOLERANCE
 
 __all__ = ["pretrain"]
@@ -30,7 +31,7 @@ def pretrain(
     model: Any,
     n_components: int,
     *,
-    reg: float,
+    reg: float | str | AutoReg,
     beta: float = 1.0,
     unbiased: bool = True,
     center: bool = False,
@@ -66,8 +67,10 @@ def pretrain(
         See `sslcore.kernels` and `sslcore.features`.
     n_components : int
         k, at most N (exact) or r (features).
-    reg : float
+    reg : float, "auto" or `sslcore.selection.AutoReg`
         lambda > 0, the weight of the norm.  (0 is allowed for `Identity` features with a positive definite Sigma.)
+        "auto": the one of least unbiased risk on held-out samples, found without labels (``rep.selection`` has the
+        evidence); the representation is then fitted to all samples.
     beta : float
         >= 0, the weight of the invariance.
     unbiased : bool
@@ -93,7 +96,8 @@ def pretrain(
     Raises
     ------
     ValueError, TypeError
-        Input that is not as described; constant data.
+        Input that is not as described; constant data; too few samples to hold some out.  ``beta="auto"`` and
+        ``n_components="auto"``: risks at different ones do not compare.
     MemoryBudgetError
         Before anything is allocated, with the numbers.
     NotPositiveSemidefiniteError
@@ -112,23 +116,40 @@ def pretrain(
     """
     views = as_native(views, "views")
     engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
+    refuse_auto(n_components, beta)
     single = check_scalar(beta, "beta", minimum=0.0) == 0
+    search = as_search(reg)
+    number: Any = 1.0 if search else reg
     data = as_data(views, groups, sample_weight, single_views=single)
     budget = memory_budget(memory, engine)
     if isinstance(model, Features):
         r = model.n_features(data.d)
-        numbers = check_fit_numbers(n_components, r, "features", reg, beta, unbiased, center, zero_reg=True)
-        features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views).require(budget)
+        numbers = check_fit_numbers(n_components, r, "features", number, beta, unbiased, center, zero_reg=True)
+        plan = features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views)
+        plan.require(budget)
         moments = Moments(model.fit(data.views), backend=backend)
-        moments.add(data, engine, budget)
-        rep = moments.solve(n_components, reg=reg, beta=beta, unbiased=unbiased, center=center)
-        return replace(rep, training=data.views)
-    rep = _exact(data, as_kernel(model), n_components, (reg, beta, unbiased, center), budget, engine)
+        selection = None
+        if search:
+            replace(plan, bytes=plan.bytes + moments_bytes(search, r)).require(budget)
+            rows = fitting_rows(feature_rows(r, data.d), r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
+            selection = select_features(search, moments, data, numbers, engine, rows)
+            number = selection.reg
+        else:
+            moments.add(data, engine, budget)
+        rep = moments.solve(n_components, reg=number, beta=beta, unbiased=unbiased, center=center)
+        return replace(rep, training=data.views, selection=selection)
+    rep = _exact(data, as_kernel(model), n_components, (number, beta, unbiased, center), search, budget, engine)
     return rep.to(device_of(data.source))
 
 
 def _exact(
-    data: Data, kernel: Kernel, n_components: Any, numbers_in: tuple[Any, ...], budget: int, engine: Any
+    data: Data,
+    kernel: Kernel,
+    n_components: Any,
+    numbers_in: tuple[Any, ...],
+    search: AutoReg | None,
+    budget: int,
+    engine: Any,
 ) -> Representation:
     numbers = check_fit_numbers(n_components, data.n_views, "views", *numbers_in)
     if isinstance(kernel, Precomputed) and data.d != data.n_views:
@@ -151,6 +172,9 @@ def _exact(
     _refuse_constant(points)
     if not kernel.trusted:
         _require_symmetric(kernel, points, engine)
+    selection = select_exact(search, kernel, points, data, numbers, engine) if search else None
+    if selection:
+        numbers = replace(numbers, reg=selection.reg)
     samples = data.samples(engine)
     solved = samples if numbers.beta > 0 else Samples.from_groups(np.arange(data.n_views), engine, data.weight)
     ordered = points if solved.identity_order or isinstance(kernel, Precomputed) else points[solved.order]
@@ -163,7 +187,8 @@ def _exact(
         spectrum = replace(spectrum, invariance=engine.to_host(invariance))
     centres = None if isinstance(kernel, Precomputed) else points if isinstance(data.views, Views) else points.copy()
     values = values.reshape(*data.shape, numbers.k)
-    return Representation.from_spectrum(spectrum, kernel, numbers, centres=centres, values=values)
+    rep = Representation.from_spectrum(spectrum, kernel, numbers, centres=centres, values=values)
+    return replace(rep, selection=selection)
 
 
 def _refuse_constant(points: Array) -> None:

@@ -57,6 +57,8 @@ class Representation:
         Unit eigenfunctions at the training views (kernel models).
     n_coordinates : int or None
         Of the points that it was fitted to (feature models).
+    selection : sslcore.selection.Selection or None
+        How reg was chosen, for reg="auto".
 
     Examples
     --------
@@ -83,6 +85,7 @@ class Representation:
     training: Any = field(default=None, repr=False)
     values: Array | None = field(default=None, repr=False)
     n_coordinates: int | None = field(default=None, repr=False)
+    selection: Any = field(default=None, repr=False)
 
     @classmethod
     def from_spectrum(

@@ -305,6 +305,32 @@ def vicreg(z, beta=1.0, unbiased=False):
     return beta * attraction / pairs + repulsion / couples - 2.0 * energy + k
 
 
+def held_out_risk(z, groups, weight, beta, unbiased=True):
+    """The unbiased risk of values z (N, k) with the sample and the weight of each view: sums over pairs of views.
+
+    Pairs of different samples for the second moments; pairs of (different, if unbiased) views of each sample for the
+    invariance, to which samples of one view add nothing.
+    """
+    n, k = z.shape
+    samples = sorted(set(groups))
+    total = {i: sum(weight[a] for a in range(n) if groups[a] == i) for i in samples}
+    near = 0.0
+    for i in samples:
+        mine = [a for a in range(n) if groups[a] == i]
+        up = sum(weight[a] * weight[b] * ((z[a] - z[b]) ** 2).sum() for a in mine for b in mine)
+        down = sum(weight[a] * weight[b] for a in mine for b in mine if a != b or not unbiased)
+        near += total[i] * up / down if len(mine) > 1 else 0.0
+    far = couples = 0.0
+    for a in range(n):
+        for b in range(n):
+            if groups[a] != groups[b]:
+                far += weight[a] * weight[b] * (z[a] @ z[b]) ** 2
+                couples += weight[a] * weight[b]
+    square = sum(w * row @ row for w, row in zip(weight, z, strict=True))
+    everything = sum(total.values())
+    return beta * near / everything + far / couples - 2 * square / everything + k
+
+
 def spectral_contrastive(z, unbiased=False):
     """-2 E[psi . psi'] + E[(psi . psi'')^2], over the same pairs."""
     n, m, _ = z.shape
