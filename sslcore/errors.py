@@ -97,8 +97,8 @@ class SelectionWarning(UserWarning):
     >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(100, seed=0), 2, seed=0)
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
-    ...     search = sslcore.selection.AutoReg(regs=(1e-1, 1e-2))
-    ...     rep = sslcore.pretrain(views, sslcore.kernels.Exponential(0.5), 5, reg=search)
+    ...     search = sslcore.selection.AutoReg(regs=(1.0, 0.1))
+    ...     rep = sslcore.pretrain(views, sslcore.features.Identity(), 2, reg=search)
     >>> str(caught[0].message).split(";")[0]
-    'the held-out risk still falls at the smallest reg of the grid, 0.01'
+    'the held-out risk still falls at the smallest reg of the grid, 0.1'
     """

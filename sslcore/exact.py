@@ -77,7 +77,7 @@ class ConditionedKernel:
         """The trace of Khat, or of H Khat H: no eigenvalue is larger."""
         if self.constant is None:
             return self.unit
-        return self.unit - float(self.constant @ (self.a @ self.constant))
+        return self.unit - float((self.constant * (self.a @ self.constant)).sum())
 
     def condition_on(self, numbers: FitNumbers) -> None:
         """Set reg and beta: one Cholesky factorisation, in place; it may be called again with others."""

@@ -172,7 +172,8 @@ def _exact(
     _refuse_constant(points)
     if not kernel.trusted:
         _require_symmetric(kernel, points, engine)
-    selection = select_exact(search, kernel, points, data, numbers, engine) if search else None
+    room = budget // plan.bytes  # a fold takes less than the fit to all
+    selection = select_exact(search, kernel, points, data, numbers, engine, room) if search else None
     if selection:
         numbers = replace(numbers, reg=selection.reg)
     samples = data.samples(engine)

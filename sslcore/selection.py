@@ -1,10 +1,11 @@
 r"""``reg="auto"``: the lambda whose representation has the least risk on samples that it has not seen; no labels.
 
 For a fixed representation and fresh samples the unbiased estimate L_U of the risk (`sslcore.risk.vicreg`) has the
-population's risk L(psi; beta) as its expectation.  So some samples, with all of their views, are held out, the
-representation is fitted to the others for each lambda of a grid, and the lambda of least L_U on those held out is
-taken: the norm's weight is what trades the risk of the training views for that of fresh ones.  At fixed beta and k
-only: L grows with beta, and changes with k, whatever the data, so risks at different ones do not compare.
+population's risk L(psi; beta) as its expectation.  So
+some samples, with all of their views, are held out, the representation is fitted to the others for each lambda of a
+grid, and the lambda of least L_U on those held out (where that is flat, to 1e-4 k, the largest) is taken: the norm's
+weight is what trades the risk of the training views for that of fresh ones.  At fixed beta and k only: L grows with
+beta, and changes with k, whatever the data, so risks at different ones do not compare.
 
 Held-out samples i with weights p_i (their sum W), second moments C_i and mean squared distances I_i of their views:
 
@@ -53,6 +54,9 @@ _SMALL = 500
 _MOST_HELD_OUT = 10_000
 """Samples that one split holds out at most: the risk is known well enough then."""
 
+_FLAT = 1e-4
+"""Risks as close as this, in units of k, count as equal."""
+
 _GROUPS = 20
 """Groups of held-out samples for the jackknife: their standard error is itself good to 16 %."""
 
@@ -78,9 +82,9 @@ class AutoReg:
     --------
     >>> import sslcore
     >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(100, seed=0), 2, seed=0)
-    >>> search = sslcore.selection.AutoReg(regs=(1e-1, 1e-3, 1e-5), n_folds=4)
-    >>> sslcore.pretrain(views, sslcore.kernels.Exponential(0.5), 5, reg=search).reg
-    0.001
+    >>> search = sslcore.selection.AutoReg(regs=(1.0, 1e-1, 1e-2, 1e-3), n_folds=4)
+    >>> sslcore.pretrain(views, sslcore.features.Identity(), 2, reg=search).reg
+    0.01
     """
 
     regs: tuple[float, ...] | None = None
@@ -129,9 +133,9 @@ class Selection:
     --------
     >>> import sslcore
     >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(200, seed=0), 2, seed=0)
-    >>> found = sslcore.pretrain(views, sslcore.kernels.Exponential(0.5), 5, reg="auto").selection
+    >>> found = sslcore.pretrain(views, sslcore.features.Identity(), 2, reg="auto").selection
     >>> found.reg, found.n_folds, bool(found.risks.min() == found.risk), bool(found.gap > 0)
-    (0.001, 5, True, True)
+    (0.0316, 5, True, True)
     """
 
     reg: float
@@ -147,7 +151,7 @@ class Selection:
     @property
     def chosen(self) -> int:
         """Index of ``reg`` in the grid."""
-        return int(np.nanargmin(self.risks))
+        return int(np.flatnonzero(self.regs == self.reg)[0])
 
     @property
     def risk(self) -> float:
@@ -330,7 +334,7 @@ def _search(
         top = round(math.log10(scale))
         exponents = np.arange(top, top - _DECADES[dtype] - 1, -1).astype(float)
         found = evaluate(10.0**exponents)
-        best = exponents[_least(found)]
+        best = exponents[_least(found[:, :, 0].mean(axis=1), k)]
         more = np.array([best + 0.5, best - 0.5])
         more = more[(more < exponents[0]) & (more > exponents[-1])]
         exponents = np.concatenate([exponents, more])
@@ -340,7 +344,7 @@ def _search(
         regs = np.array([float(f"{10.0**e:.3g}") for e in exponents[order]])
     risks = found[:, :, 0].mean(axis=1)
     selection = Selection(
-        reg=float(regs[_least(found)]),
+        reg=float(regs[_least(risks, k)]),
         regs=regs,
         risks=risks,
         standard_errors=np.sqrt((found[:, :, 1] ** 2).sum(axis=1)) / folds.count,
@@ -354,12 +358,13 @@ def _search(
     return selection
 
 
-def _least(found: np.ndarray) -> int:
-    return int(np.nanargmin(found[:, :, 0].mean(axis=1)))
+def _least(risks: np.ndarray, k: int) -> int:
+    """Index of the least risk; where it is flat, of the largest reg: the better conditioned problem."""
+    return int(np.flatnonzero(risks <= np.nanmin(risks) + _FLAT * k)[0])
 
 
 def _warn(selection: Selection, k: int) -> None:
-    """Say so when the minimum is at an end of the grid, unless the risk is flat there."""
+    """Say so when the minimum is at an end of the grid."""
     risks, i = selection.risks, selection.chosen
     good = np.flatnonzero(np.isfinite(risks))
     advice = "give a grid that goes further, reg=sslcore.selection.AutoReg(regs=...)"
@@ -369,7 +374,7 @@ def _warn(selection: Selection, k: int) -> None:
             "with this model, have nothing in common that generalises; use milder augmentations, more samples or "
             "another kernel"
         )
-    elif i not in (good[0], good[-1]) or abs(risks[i] - risks[good[1 if i == good[0] else -2]]) <= 1e-3 * k:
+    elif i not in (good[0], good[-1]):
         return
     elif i == good[0]:
         message = f"the held-out risk still falls at the largest reg of the grid, {selection.reg:g}; {advice}"
@@ -390,9 +395,12 @@ def _require_some(found: np.ndarray, errors: list[Exception]) -> np.ndarray:
 
 
 def select_exact(
-    search: AutoReg, kernel: Kernel, points: Array, data: Data, numbers: FitNumbers, engine: ModuleType
+    search: AutoReg, kernel: Kernel, points: Array, data: Data, numbers: FitNumbers, engine: ModuleType, room: int
 ) -> Selection:
-    """The search for a kernel, on checked points (N, d) in the caller's order (or a Gram matrix, for `Precomputed`)."""
+    """The search for a kernel, on checked points (N, d) in the caller's order (or a Gram matrix, for `Precomputed`).
+
+    At most ``room`` folds are kept; of others the Gram matrix is computed again for the half decades.
+    """
     xp, single = engine.xp, numbers.beta == 0
     groups = np.repeat(np.arange(data.n), data.shape[-1]) if data.groups is None else data.groups
     folds = make_folds(np.bincount(groups), search, single)
@@ -431,13 +439,13 @@ def select_exact(
 
         return operator, evaluate
 
-    kept: list[Any] = [fold(0)] if folds.count == 1 else []
+    kept = [fold(f) for f in range(folds.count)] if folds.count <= max(room, 1) else []
     scale = kept[0][0].trace if kept else fold(0)[0].trace
 
     def evaluate(regs: np.ndarray) -> np.ndarray:
         found = np.full((len(regs), folds.count, 3), math.nan)
         for f in range(folds.count):
-            _, solve = kept[f] if kept else fold(f)  # one Gram matrix at a time
+            _, solve = kept[f] if kept else fold(f)
             for i, reg in enumerate(regs):
                 try:
                     found[i, f] = solve(float(reg))
