@@ -8,12 +8,14 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 
 Layers, each importing only those below it::
 
-    cli      plotting      digits
-    probing  risk  pretraining  selection  representation
-    moments  exact  eigen  features  gram  samples  inputs  datasets
+    cli  commands  plotting  digits
+    probing  risk  pretraining  loading
+    selection
+    moments  representation  serialization
+    exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
-    arrays  errors  files
+    arrays  errors  files  tables
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ __all__ = [
     "features",
     "gram",
     "kernels",
+    "load",
     "plan",
     "pretrain",
     "probing",
@@ -60,6 +63,7 @@ _HOMES = {
     "Representation": "representation",
     "SelectionWarning": "errors",
     "Views": "augmentations",
+    "load": "loading",
     "plan": "budget",
     "pretrain": "pretraining",
     "show_versions": "versions",

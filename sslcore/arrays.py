@@ -7,6 +7,7 @@ what was expected, what was found and what to do.  Inner functions trust their a
 from __future__ import annotations
 
 import math
+import mmap
 import numbers
 import operator
 from typing import Any
@@ -24,6 +25,7 @@ __all__ = [
     "check_choice",
     "check_finite",
     "check_integer",
+    "check_map",
     "check_same_width",
     "check_scalar",
     "namespace",
@@ -86,11 +88,28 @@ def as_array(
         raise ValueError(f"{name} must have {wanted} dimensions{hint}, found shape {array.shape}")
     if not allow_empty and array.size == 0:
         raise ValueError(f"{name} must not be empty, found shape {array.shape}")
+    check_map(array, name)
     if array.dtype != dtype:
         array = array.astype(dtype)
     if isinstance(array, np.ndarray) and type(array) is not np.ndarray and not isinstance(array, np.memmap):
         array = np.asarray(array)
     return require_finite(array, name) if finite else array
+
+
+def check_map(array: Array, name: str) -> None:
+    """Refuse a memory map whose file has become shorter than it was.
+
+    To read beyond a file's end ends the process (a bus error), so this is asked before each block is read.
+    """
+    opened = getattr(array, "_mmap", None) if isinstance(array, np.memmap) else None
+    if isinstance(opened, mmap.mmap):
+        end = array.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY + len(opened)
+        size = opened.size()  # of the file as it is now
+        if size < end:
+            raise ValueError(
+                f"{name} is a memory map of {array.filename}, which has shrunk from at least {end} bytes to {size} "
+                f"since it was opened; write the file again, and open it when it is complete"
+            )
 
 
 def quiet() -> Any:
@@ -127,6 +146,7 @@ def require_finite(array: Array, name: str, offset: int = 0) -> Array:
 
     ``offset`` is added to the first index, for arrays that are blocks of a longer one.
     """
+    check_map(array, name)
     if check_finite(array):
         return array
     bad = ~namespace(array).isfinite(array)

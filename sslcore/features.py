@@ -14,7 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, as_seed, brought, check_choice, check_integer, check_same_width, namespace, rank_of
+from .arrays import (
+    Array,
+    as_array,
+    as_seed,
+    brought,
+    check_choice,
+    check_integer,
+    check_map,
+    check_same_width,
+    namespace,
+    rank_of,
+)
 from .backends import get_backend
 from .errors import NotPositiveSemidefiniteError
 from .gram import RowSource
@@ -147,7 +158,7 @@ class Nystrom(Features):
     @property
     def rank(self) -> int:
         """Number of features: landmarks that are kept."""
-        return len(self._factor()[0])
+        return len(self.factor()[0])
 
     def fit(self, views: Any) -> Nystrom:
         """Choose the landmarks from views (n, m, d), or points (N, d)."""
@@ -163,15 +174,34 @@ class Nystrom(Features):
             points = points[namespace(points).asarray(_random_pivots(self.kernel, points, self.landmarks, rng))]
         return dataclasses.replace(self, landmarks=points)
 
-    def _factor(self, engine: Any = None) -> tuple[Array, Array]:
-        """The landmarks kept and U, float64, computed once on each device; by default where the landmarks are."""
+    def with_factor(self, kept: Array, factor: Array) -> Nystrom:
+        """The same features with the landmarks kept and U as `factor` gave them, on this machine or another."""
+        r = 0 if kept.ndim != 2 else len(kept)
+        expected = f"(rank, {self.landmarks.shape[1]}) and (rank, rank), rank at most {len(self.landmarks)}"
+        if not 1 <= r <= len(self.landmarks) or kept.shape[1] != self.landmarks.shape[1] or factor.shape != (r, r):
+            raise ValueError(f"landmarks kept and factor must be {expected}, found {kept.shape} and {factor.shape}")
+        if not bool((namespace(factor).triu(factor) == factor).all() and (factor.diagonal() > 0).all()):
+            raise ValueError("the factor of the landmarks must be upper triangular with a positive diagonal")
+        same = dataclasses.replace(self)
+        points = as_array(kept, "landmarks kept", ndim=2)
+        upper = namespace(factor).asfortranarray(as_array(factor, "factor", ndim=2))
+        object.__setattr__(same, f"_factor_{get_backend(points).NAME}", (points, upper))
+        return same
+
+    def factor(self, engine: Any = None) -> tuple[Array, Array]:
+        """The landmarks kept and U, float64, computed once; by default where the landmarks are."""
         if isinstance(self.landmarks, int):
             raise ValueError(
                 f"the {self.landmarks} landmarks of Nystrom are not chosen yet; call .fit(views), or give an array"
             )
         engine = get_backend(self.landmarks) if engine is None else engine
         cached = self.__dict__.get(f"_factor_{engine.NAME}")
-        if cached is None:
+        elsewhere = [value for name, value in self.__dict__.items() if name.startswith("_factor_")]
+        if cached is None and elsewhere:  # not again: of equal pivots another device may choose another one
+            kept, upper = elsewhere[0]
+            cached = (brought(kept, engine), engine.xp.asfortranarray(brought(upper, engine)))
+            object.__setattr__(self, f"_factor_{engine.NAME}", cached)
+        elif cached is None:
             landmarks = brought(self.landmarks, engine)
             gram = self.kernel(landmarks)
             # for float32 points the kernel's values are only good to float32, whatever the factor's type
@@ -187,7 +217,7 @@ class Nystrom(Features):
 
     def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
         """Blocks of kernel values, then a triangular solve in place."""
-        landmarks, factor = self._factor(engine)
+        landmarks, factor = self.factor(engine)
         check_same_width(np.empty((1, d)), landmarks, "x", "landmarks")
         source = RowSource(self.kernel, landmarks.astype(dtype, copy=False), engine)
         factor = engine.xp.asfortranarray(factor.astype(dtype))
@@ -283,6 +313,7 @@ class RandomFourier(Features):
 
 def _gather(views: Any, index: np.ndarray) -> Array:
     """The views with these (sorted) positions in sample-major order, as points."""
+    check_map(views, "views")
     if views.ndim == 2:
         return as_array(views[namespace(views).asarray(index)], "views", ndim=2)
     m = views.shape[1]

@@ -14,6 +14,7 @@ from .arrays import (
     as_array,
     as_float_dtype,
     check_integer,
+    check_map,
     check_scalar,
     namespace,
     on_host,
@@ -65,6 +66,7 @@ class Data:
             return self._make(x, 0, engine).reshape(-1, self.d)
         if isinstance(self.views, Views):
             return self.views.block(0, self.n).reshape(-1, self.d)
+        check_map(self.views, "views")
         points = namespace(self.views).asarray(self.views, dtype=self.dtype)
         return engine.xp.asarray(require_finite(points, "views")).reshape(-1, self.d)
 
@@ -99,6 +101,7 @@ class Data:
         for start in range(0, self.n, step):
             stop = min(start + step, self.n)
             if not isinstance(self.views, Views):
+                check_map(self.views, "views")
                 part = namespace(self.views).asarray(self.views[start:stop], dtype=self.dtype)
                 block = require_finite(part, "views", start)
             elif self._crosses(engine):
@@ -124,6 +127,7 @@ class Data:
             index = order[start : ends[last - 1]]
             weight = None if self.weight is None else self.weight[index]
             samples = Samples.from_groups(self.groups[index] - first, engine, weight)
+            check_map(self.views, "views")
             # read in the order of memory, then sorted as the samples are
             block = xp.asarray(self.views[xp.asarray(np.sort(index))], dtype=self.dtype)
             place = np.argsort(np.argsort(index))[engine.to_host(samples.order)]

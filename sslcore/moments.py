@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, brought, check_scalar, on_host, quiet, require_finite
+from .arrays import Array, brought, check_integer, check_scalar, quiet, require_finite
 from .backends import device_of, get_backend
 from .budget import block_width, feature_rows, features_plan, fitting_rows, krylov_capacity
 from .eigen import Eigenpairs, canonical_basis, top_eigenpairs
@@ -33,7 +33,7 @@ from .inputs import Data, FitNumbers, as_data, check_fit_numbers
 from .interchange import gives_memory_back
 from .representation import Representation
 from .samples import SampleClass, Samples
-from .serialization import features_from_dict, features_to_dict, read_archive, same_features, write_archive
+from .serialization import read_archive, refusal, same_features, write_archive
 from .spectrum import TOLERANCE, Spectrum, settle
 
 __all__ = ["Moments", "Sums", "add_block", "solve_sums"]
@@ -73,6 +73,15 @@ class Sums:
         """The trace of Sigma: no eigenvalue is larger."""
         square = float(self.between.diagonal().sum() + self.within.diagonal().sum()) / self.weight
         return square if center else square + float((self.mean**2).sum())
+
+    def in_fortran_order(self) -> Sums:
+        """The same with matrices as the backends want them."""
+        return dataclasses.replace(
+            self,
+            between=np.asfortranarray(self.between),
+            within=np.asfortranarray(self.within),
+            unbiased=None if self.unbiased is None else np.asfortranarray(self.unbiased),
+        )
 
     def unbiased_sum(self) -> Array:
         """Delta's sum with unbiased factors."""
@@ -240,50 +249,47 @@ class Moments:
         """Write the moments and their features to one file (npz without pickle), atomically."""
         if self._sums is None:
             raise ValueError("the moments are empty; there is nothing to save")
-        s = self._sums
-        description, arrays = features_to_dict(self.features)
-        header = {"d": self._d, "n": s.n, "n_views": s.n_views, "weight": s.weight, "factor": s.factor}
-        arrays |= {"mean": on_host(s.mean), "between": on_host(s.between), "within": on_host(s.within)}
-        if s.unbiased is not None:
-            arrays["unbiased"] = on_host(s.unbiased)
-        write_archive(path, "moments", header | {"features": description}, arrays)
+        content = {"features": self.features, "d": self._d} | vars(self._sums)
+        write_archive(path, "moments", content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Moments:
         """Read what `save` wrote; a file that is damaged or of another kind is refused with the reason."""
-        header, arrays = read_archive(path, "moments")
+        _, content = read_archive(path, "moments")
+        return cls.from_content(path, content)
+
+    @classmethod
+    def from_content(cls, path: str | os.PathLike[str], content: dict[str, Any]) -> Moments:
+        """From what a file holds, checked."""
         try:
-            moments = cls(features_from_dict(header["features"], arrays))
-            square = {name: np.asfortranarray(arrays[name]) for name in ("between", "within")}
-            moments._d = int(header["d"])
-            factor = header["factor"]
-            moments._sums = Sums(
-                int(header["n"]),
-                int(header["n_views"]),
-                check_scalar(header["weight"], "weight", minimum=0.0, strict=True),
-                arrays["mean"],
-                square["between"],
-                square["within"],
-                None if factor is None else check_scalar(factor, "factor", minimum=1.0),
-                np.asfortranarray(arrays["unbiased"]) if "unbiased" in arrays else None,
-            )
-            _check_sums(moments._sums)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{os.fspath(path)} is not a file of moments that this version can read: {error}"
-            ) from None
+            moments = cls(content.pop("features"))
+            moments._d = check_integer(content.pop("d"), "d", minimum=1)
+            sums = Sums(**content)
+            _check_sums(sums)
+            if len(sums.mean) != moments.features.n_kept(moments._d):
+                raise ValueError(f"moments of {len(sums.mean)} features do not fit {moments.features!r}")
+            moments._sums = sums.in_fortran_order()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise refusal(path, ("moments",), error) from None
         return moments
 
 
 def _check_sums(sums: Sums) -> None:
+    """Types, shapes and ranges of what came from a file."""
+    check_integer(sums.n, "n", minimum=1)
+    check_integer(sums.n_views, "n_views", minimum=sums.n)
+    check_scalar(sums.weight, "weight", minimum=0.0, strict=True)
+    if sums.factor is not None:
+        check_scalar(sums.factor, "factor", minimum=1.0)
     r = len(sums.mean)
     for name in ("mean", "between", "within", "unbiased"):
         array = getattr(sums, name)
         shape = (r,) if name == "mean" else (r, r)
-        if array is not None and (array.shape != shape or array.dtype != np.float64):
-            raise ValueError(f"array {name} must be float64 of shape {shape}, found {array.dtype} {array.shape}")
-        if array is not None:
-            require_finite(array, name)
+        if array is None and name == "unbiased":
+            continue
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.float64:
+            raise ValueError(f"array {name} must be float64 of shape {shape}, found {array!r:.60}")
+        require_finite(array, name)
 
 
 def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: ModuleType) -> None:

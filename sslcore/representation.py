@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +17,8 @@ from .features import Features
 from .gram import kernel_product
 from .inputs import FitNumbers
 from .interchange import as_native, gives_memory_back, home_of
-from .kernels import Kernel
+from .kernels import Kernel, Precomputed
+from .serialization import read_archive, refusal, write_archive
 from .spectrum import Certificate, Spectrum
 
 __all__ = ["Representation"]
@@ -59,6 +61,8 @@ class Representation:
         Of the points that it was fitted to (feature models).
     selection : sslcore.selection.Selection or None
         How reg was chosen, for reg="auto".
+    notes : dict
+        Anything that shall be saved with it, by name: numbers, strings, arrays, kernels, augmentations, lists, dicts.
 
     Examples
     --------
@@ -86,6 +90,7 @@ class Representation:
     values: Array | None = field(default=None, repr=False)
     n_coordinates: int | None = field(default=None, repr=False)
     selection: Any = field(default=None, repr=False)
+    notes: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_spectrum(
@@ -156,7 +161,7 @@ class Representation:
         if self.values is not None:
             return self.values * self._scale_where(self.values)
         if self.training is None:
-            raise ValueError("the training views are not known here (made from Moments); call transform(x) on points")
+            raise ValueError("the training views are not known here (made from Moments, or loaded); call transform(x)")
         source = self.training.x if isinstance(self.training, Views) else self.training
         return self.to(device_of(source)).transform(self.training)
 
@@ -293,3 +298,110 @@ class Representation:
             )
         scale = self._scale_where(self.coefficients)
         return (self.coefficients * scale).T.copy(), self.intercept * scale
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to one file, in a documented format without pickle; the file appears whole or not at all.
+
+        Everything is in it but the training views of a feature model (so that `embedding` is not known after
+        `sslcore.load`; `transform` is).  Arrays of CuPy come back as NumPy's; see `to`.
+
+        Parameters
+        ----------
+        path : str or path
+            The name is taken as it is; a file that is there is replaced.
+
+        Raises
+        ------
+        TypeError
+            The kernel is a plain function: files hold no code.
+        OSError
+            The file cannot be written; what was there before is unchanged.
+
+        Examples
+        --------
+        >>> import os, tempfile, sslcore
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
+        >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rep.save(os.path.join(folder, "moons.sslcore"))
+        ...     loaded = sslcore.load(os.path.join(folder, "moons.sslcore"))
+        >>> loaded.model, bool((loaded(views) == rep(views)).all())
+        (Gaussian(scale=0.5), True)
+        """
+        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "training"}
+        write_archive(path, "representation", content)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Representation:
+        """Read what `save` wrote (`sslcore.load`)."""
+        _, content = read_archive(path, "representation")
+        return cls.from_content(path, content)
+
+    @classmethod
+    def from_content(cls, path: str | os.PathLike[str], content: dict[str, Any]) -> Representation:
+        """From what a file holds, checked."""
+        try:
+            _check_names(content, [f for f in fields(cls) if f.name != "training"])
+            loaded = cls(**content)
+            _check_content(loaded)
+        except (TypeError, ValueError, AttributeError) as error:
+            raise refusal(path, ("representation",), error) from None
+        return loaded
+
+
+def _check_names(content: dict[str, Any], known: list[Any]) -> None:
+    """A file may lack what came later and has a default; what it has must be known."""
+    unknown = set(content) - {f.name for f in known}
+    missing = {f.name for f in known if f.default is MISSING and f.default_factory is MISSING} - set(content)
+    if unknown or missing:
+        raise ValueError(f"it lacks {sorted(missing)}" if missing else f"it has the unknown parts {sorted(unknown)}")
+
+
+def _check_content(rep: Representation) -> None:
+    """Types and shapes of what came from a file: everything that `transform` relies on."""
+
+    def require(holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"it is damaged: {what}")
+
+    def is_array(value: Any, *shape: int | None, dtypes: tuple[type, ...] = (np.float64, np.float32)) -> bool:
+        if not isinstance(value, np.ndarray) or value.ndim != len(shape) or value.dtype not in dtypes:
+            return False
+        return all(wanted in (None, found) for wanted, found in zip(shape, value.shape, strict=True))
+
+    require(is_array(rep.coefficients, None, None), "the coefficients must be a matrix of real numbers")
+    rows, k = rep.coefficients.shape
+    require(k >= 1 and rows >= 1, "it has no components")
+    for name in ("gamma", "invariance", "norms"):
+        value = getattr(rep, name)
+        require(is_array(value, k, dtypes=(np.float64,)) and not bool(np.isnan(value).any()), f"{name} is not ({k},)")
+    require(is_array(rep.intercept, k), f"the intercept is not ({k},)")
+    for name in ("coefficients", "intercept"):
+        require_finite(getattr(rep, name), name)
+    for name in ("reg", "beta"):
+        value = getattr(rep, name)
+        require(isinstance(value, float) and 0 <= value < np.inf, f"{name} is {value!r}")
+    for name in ("unbiased", "center"):
+        require(isinstance(getattr(rep, name), bool), f"{name} is {getattr(rep, name)!r}")
+    require(isinstance(rep.notes, dict), "the notes are no dict")
+    require(isinstance(rep.certificate, Certificate), "it has no certificate")
+    rep.certificate.check(k)
+    if rep.selection is not None:
+        require(type(rep.selection).__name__ == "Selection", f"the selection is {rep.selection!r:.60}")
+        rep.selection.check()
+    if rep.values is not None:
+        shaped = isinstance(rep.values, np.ndarray) and rep.values.ndim in (2, 3) and rep.values.dtype.kind == "f"
+        require(shaped and rep.values.shape[-1] == k and rep.values.size == rows * k, "the values do not fit")
+    if isinstance(rep.model, Features):
+        width = rep.n_coordinates
+        require(isinstance(width, int) and not isinstance(width, bool) and width >= 1, "the number of coordinates")
+        require(rep.centres is None, "features have no centres")
+        require(rows == rep.model.n_kept(width), f"{rows} coefficients do not fit the features")  # type: ignore[arg-type]
+    else:
+        require(isinstance(rep.model, Kernel), "it has no model")
+        require(rep.n_coordinates is None, "a kernel has no number of coordinates")
+        if isinstance(rep.model, Precomputed):
+            require(rep.centres is None, "a given matrix has no centres")
+        else:
+            require(is_array(rep.centres, rows, None), f"it needs {rows} centres")
+            require_finite(rep.centres, "centres")

@@ -163,6 +163,22 @@ class Selection:
         """Generalisation gap: held-out less training risk at the chosen reg."""
         return self.risk - float(self.training_risks[self.chosen])
 
+    def check(self) -> None:
+        """Refuse a selection, read from a file, that does not hang together."""
+        for name, kind in self.__annotations__.items():
+            value = getattr(self, name)
+            if kind == "np.ndarray":
+                good = (
+                    isinstance(value, np.ndarray) and value.shape == np.shape(self.regs) and value.dtype == np.float64
+                )
+                good = good and value.ndim == 1
+            else:
+                good = type(value).__name__ == kind or (kind == "float" and type(value) is int)
+            if not good:
+                raise ValueError(f"it is damaged: {name} of the selection is {value!r:.60}")
+        if not (self.regs == self.reg).any():
+            raise ValueError(f"it is damaged: reg {self.reg} is not on the grid of the selection")
+
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}

@@ -1,105 +1,211 @@
-"""Files: one npz archive without pickle, a JSON header inside; written atomically, refused when anything is off."""
+"""Files: a zip archive of a JSON header and plain arrays, without pickle; ``docs/format.md`` describes it byte by byte.
+
+Two halves.  `encode` turns the values that a model is made of (numbers, arrays, kernels, augmentations, features,
+records such as the certificate) into JSON and named arrays, and `decode` builds them again from the registries: only
+constructors of known classes run, each of which checks its arguments.  `write_archive` and `read_archive` are the
+container: whole or not at all on the way out, and on the way in nothing is believed: sizes are compared with the
+bytes that are there before anything is allocated, and each array with its checksum.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import importlib
 import json
+import math
 import os
+import struct
 import zipfile
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from . import augmentations, kernels
 from . import features as feature_maps
-from . import kernels
-from .arrays import Array, on_host
-from .features import Features, Identity, Nystrom, RandomFourier
+from ._version import __version__
+from .arrays import on_host
+from .augmentations import Augmentation, Compose
+from .backends import device_of
+from .features import Features, Nystrom, RandomFourier
 from .files import replacing
-from .kernels import Function, Kernel, Product, Scaled, Sum
+from .kernels import Function, Kernel, Precomputed, Product, Scaled, Sum
 
-__all__ = ["features_from_dict", "features_to_dict", "read_archive", "same_features", "write_archive"]
+__all__ = ["FORMAT", "RECORDS", "decode", "encode", "read_archive", "same_features", "write_archive"]
 
-FORMAT = 1
+FORMAT = 2
+"""Of the files that this version writes and reads; it changes with every change that an older reader cannot know."""
 
+RECORDS = {"Certificate": "spectrum", "Selection": "selection"}
+"""Frozen dataclasses that may be parts of a saved object, and the modules they live in."""
 
-def write_archive(path: str | os.PathLike[str], kind: str, header: dict[str, Any], arrays: dict[str, Array]) -> None:
-    """Write arrays and header to ``path``; the file appears whole or not at all."""
-    text = json.dumps({"format": FORMAT, "library": "sslcore", "kind": kind} | header)
-    with replacing(path) as file:
-        contents: dict[str, Any] = {"header": np.array(text)} | arrays
-        np.savez(file, **contents)
-
-
-def read_archive(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Header and arrays of a file of this kind; ``ValueError`` with the reason if it is not one."""
-    try:
-        # opened here: np.load does not close a file that it cannot read
-        with open(path, "rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it holds a single array")
-            arrays = {name: archive[name] for name in archive.files}
-        header = json.loads(str(arrays.pop("header")))
-        if header.get("library") != "sslcore" or header.get("kind") != kind:
-            raise ValueError(f"it holds {header.get('kind', 'something else')!r}")
-        if header.get("format") != FORMAT:
-            raise ValueError(f"its format is {header.get('format')!r}, this version reads format {FORMAT}")
-    except FileNotFoundError:
-        raise
-    except (OSError, EOFError, KeyError, ValueError, AttributeError, RuntimeError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{os.fspath(path)} is not a file of {kind} written by sslcore: {error}") from None
-    return header, arrays
+_DTYPES = ("<f8", "<f4", "<i8", "|b1")
+_HEADER = "header.json"
+_MOST_HEADER, _MOST_MEMBERS, _MOST_AXES = 1 << 24, 1024, 8
+_CHUNK = 1 << 22
+_MALFORMED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
+"""What the parsers of the standard library, and constructors, raise on bytes that no writer made."""
 
 
-def kernel_to_dict(kernel: Kernel) -> dict[str, Any]:
-    """Class and parameters of a kernel."""
-    if isinstance(kernel, Function):
-        raise TypeError("a kernel that is a plain function cannot be saved; use kernels of sslcore.kernels")
-    fields = {f.name: getattr(kernel, f.name) for f in dataclasses.fields(kernel)}  # type: ignore[arg-type]
-    encoded = {name: kernel_to_dict(v) if isinstance(v, Kernel) else v for name, v in fields.items()}
-    return {"kernel": type(kernel).__name__, **encoded}
+# ---------------------------------------------------------------- values
 
 
-def kernel_from_dict(values: dict[str, Any]) -> Kernel:
-    """The inverse of `kernel_to_dict`; unknown names are refused."""
-    known: dict[str, type[Kernel]] = {c.__name__: c for c in (Sum, Product, Scaled)} | dict(kernels.registry)
-    fields = dict(values)
-    name = fields.pop("kernel")
-    if name not in known:
-        raise ValueError(f"unknown kernel {name!r}")
-    decoded = {key: kernel_from_dict(v) if isinstance(v, dict) else v for key, v in fields.items()}
-    return known[name](**decoded)
+def encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
+    """``value`` as JSON; arrays in it go to ``arrays``, named after their place.  ``TypeError`` if it has no such form.
+
+    Every JSON object is ``{tag: ..., "parameters": {...}}`` with one of the tags kernel, augmentation, features and
+    record, or ``{"array": name}``, ``{"float": "inf"}``, ``{"map": {...}}``.
+    """
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {"float": repr(value)}
+    if isinstance(value, np.ndarray) or device_of(value) == "cupy":
+        array = on_host(value)
+        plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
+        if plain.dtype.str not in _DTYPES:
+            raise TypeError(f"{name} is an array of {array.dtype}, which cannot be saved; use one of {_DTYPES}")
+        arrays[name] = plain
+        return {"array": name}
+    if isinstance(value, list | tuple):
+        return [encode(part, f"{name}.{i}", arrays) for i, part in enumerate(value)]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise TypeError(f"the keys of {name} must be strings to be saved, found {list(value)!r}")
+        return {"map": {key: encode(part, f"{name}.{key}", arrays) for key, part in value.items()}}
+    tag, parameters = _parameters(value, name)
+    encoded = {key: encode(part, f"{name}.{key}", arrays) for key, part in parameters.items()}
+    return {tag: type(value).__name__, "parameters": encoded}
 
 
-def features_to_dict(features: Features) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Class and parameters of features, and the arrays among them."""
-    name = type(features).__name__
-    if isinstance(features, Nystrom):
-        if isinstance(features.landmarks, int):
+def decode(document: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """The inverse of `encode`; ``ValueError`` or ``TypeError`` for what it cannot have written."""
+    if document is None or isinstance(document, bool | int | float | str):
+        return document
+    if isinstance(document, list):
+        return [decode(part, arrays) for part in document]
+    tag = next(iter(document), None)
+    if set(document) == {"array"}:
+        return arrays[document["array"]]
+    if set(document) == {"float"}:
+        return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[document["float"]]
+    if set(document) == {"map"}:
+        return {key: decode(part, arrays) for key, part in document["map"].items()}
+    if set(document) != {tag, "parameters"} or tag not in _BUILDERS:
+        raise ValueError(f"an object with the keys {sorted(document)} is not of this format")
+    parameters = {key: decode(part, arrays) for key, part in document["parameters"].items()}
+    return _BUILDERS[tag](str(document[tag]), parameters)
+
+
+def _parameters(value: Any, name: str) -> tuple[str, dict[str, Any]]:
+    """Tag and constructor's arguments of an object."""
+    if isinstance(value, Function):
+        raise TypeError(
+            "a kernel that is a plain function cannot be saved: a file holds no code; declare it as a class of its own "
+            "(sslcore.kernels.Profile), or save rep.coefficients and rep.centres yourself"
+        )
+    kind = type(value)
+    if isinstance(value, Nystrom):
+        if isinstance(value.landmarks, int):
             raise ValueError("the landmarks are not chosen yet; call .fit(views) first")
-        description = {"selection": features.selection, "seed": features.seed}
-        return {"features": name, "kernel": kernel_to_dict(features.kernel), **description}, {
-            "landmarks": on_host(features.landmarks)
-        }
-    if isinstance(features, RandomFourier):
-        n = features.count
-        return {"features": name, "kernel": kernel_to_dict(features.kernel), "n_features": n, "seed": features.seed}, {}
-    if isinstance(features, Identity):
-        return {"features": name}, {}
-    raise TypeError(f"features of class {name} cannot be saved")
+        kept, factor = map(on_host, value.factor())
+        given = {"kernel": value.kernel, "landmarks": value.landmarks, "selection": value.selection, "seed": value.seed}
+        # of equal pivots another machine may choose another one, and then the coefficients would fit no more
+        return "features", {**given, "kept": kept, "factor": factor}
+    if isinstance(value, RandomFourier):
+        given = {"kernel": value.kernel, "n_features": value.count, "seed": value.seed}
+        return "features", {**given, "first": _first_frequencies(value)}
+    for tag, base, known in _families():
+        if isinstance(value, base):
+            if known.get(kind.__name__) is not kind or not dataclasses.is_dataclass(value):
+                raise TypeError(f"{name} of class {kind.__name__} cannot be saved: it is no dataclass of the registry")
+            return tag, {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init or kind is Compose}
+    if dataclasses.is_dataclass(value) and _record(kind.__name__) is kind:
+        return "record", {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    raise TypeError(f"{name} of class {kind.__name__} cannot be saved")
 
 
-def features_from_dict(values: dict[str, Any], arrays: dict[str, Array]) -> Features:
-    """The inverse of `features_to_dict`."""
-    fields = dict(values)
-    name = fields.pop("features")
-    if name not in (Identity.__name__, Nystrom.__name__, RandomFourier.__name__):
-        raise ValueError(f"unknown features {name!r}")
-    if "kernel" in fields:
-        fields["kernel"] = kernel_from_dict(fields["kernel"])
-    if name == Nystrom.__name__:
-        fields["landmarks"] = arrays["landmarks"]
-    return feature_maps.registry[name](**fields)
+def _families() -> list[tuple[str, type, dict[str, Any]]]:
+    """Tag, base class and known classes of each family of values."""
+    combined = {c.__name__: c for c in (Sum, Product, Scaled, Precomputed)}
+    return [
+        ("kernel", Kernel, combined | kernels.registry),
+        ("augmentation", Augmentation, augmentations.registry),
+        ("features", Features, feature_maps.registry),
+    ]
+
+
+def _known(tag: str, name: str) -> Any:
+    known = next(classes for t, _, classes in _families() if t == tag)
+    if name not in known:
+        raise ValueError(f"it needs the {tag} {name!r}, which is not known here; import the module that declares it")
+    return known[name]
+
+
+def _record(name: str) -> Any:
+    if name not in RECORDS:
+        return None
+    return getattr(importlib.import_module(f"{__package__}.{RECORDS[name]}"), name)
+
+
+def _build_augmentation(name: str, parameters: dict[str, Any]) -> Augmentation:
+    kind = _known("augmentation", name)
+    return kind(*parameters["parts"]) if kind is Compose else kind(**parameters)
+
+
+def _build_features(name: str, parameters: dict[str, Any]) -> Features:
+    kind = _known("features", name)
+    if kind is Nystrom:
+        kept, factor = parameters.pop("kept"), parameters.pop("factor")
+        if isinstance(parameters["landmarks"], int):
+            raise ValueError("the landmarks must be an array")
+        return Nystrom(**parameters).with_factor(kept, factor)
+    if kind is RandomFourier:
+        first = parameters.pop("first")
+        features = RandomFourier(**parameters)
+        if not np.allclose(_first_frequencies(features), first, rtol=1e-12, atol=0):
+            raise ValueError(
+                f"the generator of this NumPy ({np.__version__}) draws other random frequencies from seed "
+                f"{features.seed} than the one that made the file; use the NumPy that wrote it"
+            )
+        return features
+    return kind(**parameters)
+
+
+def _first_frequencies(features: RandomFourier) -> np.ndarray:
+    """A few random frequencies of this kernel and seed, to see whether NumPy still draws the same."""
+    return RandomFourier(features.kernel, 8, features.seed).frequencies(2)
+
+
+def _build_record(name: str, parameters: dict[str, Any]) -> Any:
+    kind = _record(name)
+    if kind is None:
+        raise ValueError(f"a record {name!r} is not known here")
+    return kind(**parameters)
+
+
+_BUILDERS: dict[str, Callable[[str, dict[str, Any]], Any]] = {
+    "kernel": lambda name, parameters: _known("kernel", name)(**parameters),
+    "augmentation": _build_augmentation,
+    "features": _build_features,
+    "record": _build_record,
+}
 
 
 def same_features(first: Features, second: Features) -> bool:
@@ -116,3 +222,137 @@ def same_features(first: Features, second: Features) -> bool:
         parameters = [(f.kernel, f.count, f.seed) for f in (first, second)]
         return parameters[0] == parameters[1]
     return first == second
+
+
+# ---------------------------------------------------------------- the container
+
+
+def write_archive(path: str | os.PathLike[str], kind: str, content: dict[str, Any]) -> None:
+    """Write ``content``, by name, to ``path``; the file appears whole or not at all."""
+    arrays: dict[str, np.ndarray] = {}
+    encoded = {name: encode(value, name, arrays) for name, value in content.items()}
+    listed = {
+        name: {"dtype": a.dtype.str, "shape": list(a.shape), "sha256": hashlib.sha256(_bytes(a)).hexdigest()}
+        for name, a in arrays.items()
+    }
+    origin = {"library": "sslcore", "format": FORMAT, "kind": kind, "version": __version__}
+    text = json.dumps(origin | {"arrays": listed, "content": encoded}, allow_nan=False).encode()
+    if len(text) > _MOST_HEADER or len(arrays) >= _MOST_MEMBERS:
+        raise ValueError(f"the description is too large to be saved ({len(text)} bytes, {len(arrays)} arrays)")
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(_HEADER), text)
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                member.write(_npy_header(array.dtype.str, array.shape))
+                member.write(_bytes(array))
+
+
+def read_archive(path: str | os.PathLike[str], *kinds: str) -> tuple[str, dict[str, Any]]:
+    """Kind and content of a file of one of these kinds; ``ValueError`` with the reason if it is not one."""
+    with open(path, "rb") as file:
+        try:
+            header, arrays = _unpack(file, kinds)
+            content = {name: decode(value, arrays) for name, value in header["content"].items()}
+        except _MALFORMED as error:
+            raise refusal(path, kinds, error) from None
+    return header["kind"], content
+
+
+def refusal(path: str | os.PathLike[str], kinds: tuple[str, ...], error: Exception) -> ValueError:
+    """The error for a file that is not what it should be."""
+    reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
+    return ValueError(f"{os.fspath(path)} holds no {' or '.join(kinds)} that sslcore {__version__} can read: {reason}")
+
+
+def _unpack(file: BinaryIO, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    size = os.fstat(file.fileno()).st_size
+    try:
+        archive = zipfile.ZipFile(file)
+    except _MALFORMED:
+        raise ValueError("it is no zip archive, or its end is missing or damaged") from None
+    with archive:
+        members = {info.filename: info for info in archive.infolist()}
+        if _HEADER not in members:
+            raise ValueError(f"it is a zip archive without {_HEADER}")
+        if len(members) != len(archive.infolist()) or len(members) > _MOST_MEMBERS:
+            raise ValueError("it names a member twice, or has too many")
+        for info in members.values():
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
+                raise ValueError(f"its member {info.filename!r} is compressed or encrypted, which sslcore never does")
+        if sum(info.file_size for info in members.values()) > size:  # before any of them is read
+            raise ValueError("it is damaged: its members are larger than the file")
+        if members[_HEADER].file_size > _MOST_HEADER:
+            raise ValueError("its header is too large")
+        header = _header(_contents(archive, _HEADER), kinds)
+        listed = header["arrays"]
+        if set(members) != {_HEADER, *(f"{name}.npy" for name in listed)}:
+            raise ValueError("it is damaged: its members are not the arrays that the header names")
+        return header, {
+            name: _read_array(archive, members[f"{name}.npy"], name, **listed[name]) for name in sorted(listed)
+        }
+
+
+def _header(text: bytes, kinds: tuple[str, ...]) -> dict[str, Any]:
+    header = json.loads(text.decode(), parse_constant=_no_constant)
+    if not isinstance(header, dict) or header.get("library") != "sslcore":
+        raise ValueError("it was not written by sslcore")
+    if header["format"] != FORMAT or isinstance(header["format"], bool):
+        newer = isinstance(header["format"], int) and header["format"] > FORMAT
+        raise ValueError(
+            f"it has format {header['format']!r}, written by version {header.get('version')}, and this one reads "
+            f"format {FORMAT}; {'upgrade sslcore' if newer else 'make it again'}"
+        )
+    if header["kind"] not in kinds:
+        raise ValueError(f"it holds {header['kind']!r}")
+    return header
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"its header holds {name}, which is not JSON")
+
+
+def _contents(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name)
+    except _MALFORMED:
+        raise ValueError(f"it is damaged: {name} cannot be read") from None
+
+
+def _read_array(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, dtype: Any, shape: Any, sha256: Any
+) -> np.ndarray:
+    """One array; its header must be the one that `write_archive` writes, so that there is nothing to parse."""
+    if dtype not in _DTYPES or not isinstance(shape, list) or len(shape) > _MOST_AXES:
+        raise ValueError(f"array {name!r} has the dtype {dtype!r} and the shape {shape!r}")
+    if any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in shape):
+        raise ValueError(f"array {name!r} has the shape {shape!r}")
+    beginning = _npy_header(dtype, tuple(shape))
+    if info.file_size != len(beginning) + math.prod(shape) * np.dtype(dtype).itemsize:
+        raise ValueError(f"it is damaged: array {name!r} of shape {shape} is not as long as that")
+    out = np.empty(shape, dtype)
+    target, digest = _bytes(out), hashlib.sha256()
+    try:
+        with archive.open(info) as member:
+            if member.read(len(beginning)) != beginning:
+                raise ValueError
+            for start in range(0, len(target), _CHUNK):
+                piece = member.read(min(_CHUNK, len(target) - start))
+                target[start : start + len(piece)] = piece
+                digest.update(piece)
+        if digest.hexdigest() != sha256:
+            raise ValueError
+    except _MALFORMED:
+        raise ValueError(f"it is damaged: array {name!r} does not have its checksum") from None
+    return out.astype(out.dtype.newbyteorder("="), copy=False)
+
+
+def _bytes(array: np.ndarray) -> memoryview:
+    """The memory of an array in C order."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
+
+
+def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """The beginning of a .npy file (version 1.0) in C order."""
+    text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape!r}, }}"
+    length = -(-(len(text) + 11) // 64) * 64 - 10
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", length) + text.ljust(length - 1).encode() + b"\n"

@@ -91,6 +91,19 @@ class Certificate:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {k: v.tolist() if hasattr(v, "tolist") else v for k, v in values.items()} | {"worst": self.worst}
 
+    def check(self, k: int) -> None:
+        """Refuse a certificate, read from a file, that is none of k components."""
+        for name, kind in self.__annotations__.items():
+            value = getattr(self, name)
+            if kind == "np.ndarray":
+                good = isinstance(value, np.ndarray) and value.shape == (k,) and value.dtype == np.float64
+            else:
+                good = type(value).__name__ == kind or (kind == "float" and type(value) is int)
+            if not good:
+                raise ValueError(f"it is damaged: {name} of the certificate is {value!r}")
+        if not 0 <= self.rank <= k:
+            raise ValueError(f"it is damaged: rank {self.rank} of {k} components")
+
 
 @dataclass(frozen=True)
 class Spectrum:

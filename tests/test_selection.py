@@ -404,6 +404,18 @@ def test_what_it_says():
     assert pretrain(moons(), Exponential(0.5), 3, reg=1e-3).selection is None
 
 
+def test_it_is_saved_with_the_representation(tmp_path):
+    rep = quietly(moons(), Gaussian(1.0), 5, reg=AutoReg(regs=(1e-3, 1e-5, 1e-17)))
+    rep.save(tmp_path / "model")
+    loaded = sslcore.load(tmp_path / "model").selection
+    assert str(loaded) == str(rep.selection)
+    assert loaded.reg == rep.reg
+    for change in ({"reg": 1.0}, {"n_folds": 2.5}, {"risks": np.zeros(2)}, {"regs": "many"}):
+        dataclasses.replace(rep, selection=dataclasses.replace(rep.selection, **change)).save(tmp_path / "model")
+        with pytest.raises(ValueError, match="it is damaged"):
+            sslcore.load(tmp_path / "model")
+
+
 @settings(max_examples=8)
 @given(seed=seeds)
 def test_held_out_samples_are_not_seen(seed):

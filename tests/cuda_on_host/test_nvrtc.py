@@ -6,26 +6,13 @@ import os
 
 import pytest
 
-from sslcore import kernels
+from sslcore.kernels import Profile
 
+from ..examples import kernel_examples
 from . import nvrtc
 from .package import sources
 
-PROFILES = sorted(
-    {
-        k.formula
-        for k in (
-            kernels.Gaussian(1.3),
-            kernels.Exponential(0.7),
-            kernels.L1Exponential(2.0),
-            kernels.Matern(0.5, 1.0),
-            kernels.Matern(1.5, 1.0),
-            kernels.Matern(2.5, 2.0),
-            kernels.Linear(),
-            kernels.Polynomial(3, 0.5),
-        )
-    }
-)
+PROFILES = sorted({k.formula for k in kernel_examples() if isinstance(k, Profile)})
 
 
 @pytest.fixture(autouse=True)

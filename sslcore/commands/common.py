@@ -1,0 +1,214 @@
+"""What commands share: reports, outputs that are checked first, progress with the time left."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["Declare", "Progress", "Report", "UsageError", "add_progress", "check_outputs", "progress"]
+
+PATIENCE = 2.0
+"""Seconds after which work is worth a progress bar."""
+
+
+class Report(NamedTuple):
+    """What a command found: for machines (``--json``), and for people."""
+
+    document: dict[str, Any]
+    text: str
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood."""
+
+
+Declare = Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], Report]]
+
+
+# ---------------------------------------------------------------- outputs
+
+
+def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> None:
+    """Refuse, before any work, what cannot be written at its end, or would replace what is read.
+
+    Parameters
+    ----------
+    outputs : mapping
+        The path of each output, by the option or the word that the user knows it by; its suffix must be the one that
+        the name's last word in parentheses says, such as ``"--output (.png)"``, if there is one.
+    inputs : iterable of Path
+        Files that are read.
+
+    Raises
+    ------
+    OSError, ValueError
+        Naming the path and the reason; nothing is left behind.
+    """
+    from ..files import check_writable
+
+    seen: dict[Path, str] = {}
+    for label, path in outputs.items():
+        name, _, suffix = label.rstrip(")").partition(" (")
+        if suffix and path.suffix.lower() != suffix:
+            raise ValueError(f"{name} must end in {suffix}, found {path}")
+        check_writable(path)
+        place = Path(os.path.realpath(path))
+        if place in seen:
+            raise ValueError(f"{name} and {seen[place]} are the same file, {path}")
+        seen[place] = name
+        if any(place == Path(os.path.realpath(source)) for source in inputs):
+            raise ValueError(f"{name} would replace the input {path}; choose another name")
+
+
+# ---------------------------------------------------------------- progress
+
+
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--progress`` and ``--no-progress``."""
+    parser.add_argument(
+        "--progress",
+        action=argparse.BooleanOptionalAction,
+        help="show progress on stderr (default: if that is a terminal and it takes over 2 seconds)",
+    )
+
+
+@contextmanager
+def progress(wanted: bool | None, steps: Mapping[str, float]) -> Iterator[Progress]:
+    """Show the progress of the work in the body, and the time left, on stderr.
+
+    Parameters
+    ----------
+    wanted : bool or None
+        None: if stderr is a terminal, tqdm is there, and the work takes more than `PATIENCE`.
+    steps : mapping
+        Of each step, in order, the seconds that it is expected to take; only their ratios count.
+
+    Yields
+    ------
+    Progress
+        To be called with the name of each step as it begins.
+    """
+    if wanted is None and not (sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None):
+        wanted = False
+    if wanted is False:
+        yield Progress(steps)
+        return
+    try:
+        from tqdm import tqdm
+    except ImportError as error:
+        raise ImportError("a progress bar needs tqdm: pip install 'sslcore[cli]'") from error
+    shape = "{desc:<22} |{bar:30}| {percentage:3.0f}% [{elapsed}, {remaining} left]"
+
+    def make(initial: float) -> Any:
+        bar = tqdm(total=1.0, bar_format=shape, file=sys.stderr, smoothing=0, leave=bool(wanted), delay=1e-9)
+        bar.delay = 0  # it was to keep the bar from being drawn before it has its words
+        bar.start_t -= initial
+        return bar
+
+    state, stop = Progress(steps, make, 0.0 if wanted else PATIENCE), threading.Event()
+
+    def tick() -> None:
+        while not stop.wait(0.25):
+            state.show()
+
+    ticker = threading.Thread(target=tick, daemon=True)
+    ticker.start()
+    done = False
+    try:
+        yield state
+        done = True
+    finally:
+        stop.set()
+        ticker.join()
+        state.close(done)
+
+
+class Progress:
+    """How far the work is; moves a bar, or nothing.
+
+    Within a step the bar follows `advance`, else the clock: the step is taken to last as long, compared with those
+    done, as was expected.
+
+    Parameters
+    ----------
+    steps : mapping
+        Expected seconds of each step, in order.
+    make : callable, optional
+        Makes the bar, a tqdm, of work that began so many seconds ago.
+    patience : float
+        Seconds after which it appears.
+    """
+
+    def __init__(
+        self, steps: Mapping[str, float], make: Callable[[float], Any] | None = None, patience: float = 0.0
+    ) -> None:
+        self._steps, self._make, self._patience = dict(steps), make, patience
+        self._total = sum(self._steps.values())
+        self._bar: Any = None
+        self._step: str | None = None
+        self._done = 0.0  # expected seconds of the steps that are done
+        self._spent = 0.0  # and those that they took
+        self._start = self._began = time.perf_counter()
+        self._within: float | None = None
+        self._lock = threading.RLock()
+
+    def __call__(self, step: str) -> None:
+        """Say that a step begins (and the one before it is done)."""
+        if step not in self._steps:
+            raise KeyError(f"{step!r} is none of the steps {list(self._steps)}")
+        with self._lock:
+            now = time.perf_counter()
+            if self._step is not None:
+                self._done += self._steps[self._step]
+                self._spent += now - self._began
+            self._step, self._began, self._within = step, now, None
+        self.show()
+
+    def advance(self, fraction: float) -> None:
+        """Say how much of the step is done, from 0 to 1."""
+        self._within = min(max(fraction, 0.0), 1.0)
+
+    def fraction(self) -> float:
+        """The part of the whole that is done, as far as one can tell."""
+        with self._lock:
+            if self._step is None:
+                return 0.0
+            expected = self._steps[self._step]
+            within = self._within
+            if within is None:
+                likely = expected * (self._spent / self._done if self._done else 1.0)
+                # it is not done before it says so
+                within = min((time.perf_counter() - self._began) / likely, 0.95) if likely > 0 else 0.0
+            return (self._done + expected * within) / self._total
+
+    def show(self) -> None:
+        """Draw the bar, if its time has come."""
+        with self._lock:
+            elapsed = time.perf_counter() - self._start
+            if self._make is None or self._step is None or elapsed < self._patience:
+                return
+            if self._bar is None:
+                self._bar = self._make(elapsed)
+            place = list(self._steps).index(self._step) + 1
+            self._draw(f"{self._step} {place}/{len(self._steps)}", self.fraction())
+
+    def close(self, done: bool) -> None:
+        """Leave the bar, full if the work is done."""
+        with self._lock:
+            if self._bar is not None:
+                if done:
+                    self._draw("done", 1.0)
+                self._bar.close()
+
+    def _draw(self, words: str, fraction: float) -> None:
+        self._bar.set_description_str(words, refresh=False)
+        self._bar.n = max(self._bar.n, fraction)  # it never goes back
+        self._bar.refresh()
