@@ -38,8 +38,19 @@ class RowSource:
 
     @property
     def mirrored(self) -> bool:
-        """Whether a symmetric matrix is better computed by half, then mirrored."""
+        """Whether a symmetric matrix is computed by half, then mirrored; else `fill_symmetric` has a better way."""
         return not isinstance(self.kernel, Profile) or self._points.mirrored
+
+    def fill_symmetric(self, x: Array, out: Array) -> None:
+        """out[i, j] = k(x_i, x_j), exactly symmetric, where this was prepared for the second argument ``x``."""
+        if not self.mirrored:
+            self.backend.gram_symmetric(self._points, x, out)
+            return
+        height = max(256, len(x) // 12 // 64 * 64)  # high enough for matrix products, and not much beyond the diagonal
+        for start in range(0, len(x), height):
+            rows = slice(start, start + height)
+            self.fill(x[rows], start, out[rows, start:])
+        self.backend.mirror(out)
 
     def fill(self, x: Array, first: int, out: Array) -> None:
         """out[i, j] = k(x_i, y_{first + j}).  Values that are not finite are refused."""
@@ -82,7 +93,9 @@ class RowSource:
 
 
 @same_kind("x", "y")
-def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None = None) -> Array:
+def gram(
+    kernel: Any, x: Array, y: Array | None = None, *, out: Array | None = None, backend: str | None = None
+) -> Array:
     """Gram matrix K[i, j] = k(x_i, y_j).
 
     Parameters
@@ -92,6 +105,9 @@ def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None =
     x : array (n_x, d)
     y : array (n_y, d), optional
         Default: x, and then the result is exactly symmetric and half the work is done.
+    out : array (n_x, n_y), optional
+        Where the result goes, and what is returned: C order, of the result's type, on the backend's device, apart from
+        x and y.  Fresh memory costs as much time as the values of a cheap kernel: calls in a loop had better reuse it.
     backend : {"numba", "cupy"}, optional
         Override of the arrays' own; ``"cupy"`` takes NumPy arrays to the GPU and the result back.
 
@@ -104,7 +120,8 @@ def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None =
     Raises
     ------
     ValueError, TypeError
-        NaN or infinite entries, wrong ranks, different numbers of coordinates, values that overflow.
+        NaN or infinite entries, wrong ranks, different numbers of coordinates, values that overflow; an ``out`` that
+        is not as described.
 
     Examples
     --------
@@ -118,25 +135,36 @@ def gram(kernel: Any, x: Array, y: Array | None = None, *, backend: str | None =
     xp = engine.xp
     x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
     if isinstance(kernel, Precomputed):
+        if out is not None:
+            raise ValueError("Precomputed gives back the matrix it was given; out has no use here")
         return x
-    symmetric = y is None
-    if not symmetric:
+    if y is not None:
         y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
         check_same_width(x, y, "x", "y")
         dtype = np.result_type(x.dtype, y.dtype)
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     other = x if y is None else y
-    out = xp.empty((len(x), len(other)), x.dtype)
+    if out is None:
+        out = xp.empty((len(x), len(other)), x.dtype)
+    else:
+        _require_target(out, (len(x), len(other)), x.dtype, engine, x, other)
     source = RowSource(kernel, other, engine)
-    if not (symmetric and source.mirrored):
+    if y is None:
+        source.fill_symmetric(x, out)
+    else:
         source.fill(x, 0, out)
-        return out
-    height = max(256, len(x) // 12 // 64 * 64)  # high enough for matrix products, and not much beyond the diagonal
-    for start in range(0, len(x), height):
-        rows = slice(start, start + height)
-        source.fill(x[rows], start, out[rows, start:])
-    engine.mirror(out)
     return out
+
+
+def _require_target(out: Any, shape: tuple[int, int], dtype: np.dtype, engine: ModuleType, x: Array, y: Array) -> None:
+    if not isinstance(out, engine.xp.ndarray):
+        raise TypeError(f"out must be an array of {engine.xp.__name__}, where the work is done, found {type(out)}")
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out must have shape {shape} and dtype {dtype}, found {out.shape} and {out.dtype}")
+    if not out.flags.c_contiguous or not getattr(out.flags, "writeable", True):
+        raise ValueError("out must be in C order, without gaps, and not read-only")
+    if any(engine.xp.may_share_memory(out, array) for array in (x, y)):
+        raise ValueError("out must not share memory with the points")
 
 
 @same_kind("x", "y", "coefficients")

@@ -241,6 +241,55 @@ def test_symmetric_matrices_of_several_blocks(n, d):
         assert np.array_equal(found, found.T)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 63, 64, 65, 319, 320, 321, 577])
+def test_symmetric_tiles(n, dtype, monkeypatch):
+    """Tiles of 64 x 256 values, squares of 8 x 8, vectors of 8 or 16: every remainder of each, on several threads."""
+    monkeypatch.setattr(blocks, "_STRIP", 40)
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
+    for tasks in (40, 1 << 16):  # strips of 8 and of 64 rows
+        monkeypatch.setattr(blocks, "_STRIP", tasks)
+        for d in (1, 2, 11):
+            x = points(n, d, dtype=dtype)
+            for k in (Exponential(2.0), L1Exponential(2.0)):
+                found = k(x)
+                assert np.array_equal(found, found.T)
+                assert np.array_equal(found, k(x, x.copy()))
+                if n < 66 and d != 11:
+                    assert_close(found, naive.gram(k, x, x).astype(dtype), tol=1e-13 if dtype == np.float64 else 1e-6)
+
+
+@pytest.mark.parametrize("k", [Gaussian(1.0), L1Exponential(1.0), Polynomial(2), Gaussian(1.0) * Linear()], ids=repr)
+@pytest.mark.parametrize("d", [3, 60])
+def test_gram_into_an_array(k, d, backend):
+    x, y = backend.asarray(points(30, d)), backend.asarray(points(20, d, seed=1))
+    for other, shape in ((None, (30, 30)), (y, (30, 20))):
+        out = backend.xp.full(shape, np.nan)
+        assert grams.gram(k, x, other, out=out) is out
+        assert np.array_equal(backend.asnumpy(out), backend.asnumpy(grams.gram(k, x, other)))
+
+
+def test_targets_that_are_refused(backend):
+    x = backend.asarray(points(4, 4))
+    k = Gaussian(1.0)
+    for out, error, message in (
+        (backend.xp.zeros((4, 3)), ValueError, r"shape \(4, 4\) and dtype float64, found \(4, 3\)"),
+        (backend.xp.zeros((4, 4), dtype=np.float32), ValueError, "found .* and float32"),
+        (backend.xp.zeros((4, 4)).T[::-1], ValueError, "C order"),
+        (x, ValueError, "share memory"),
+        ([[0.0] * 4] * 4, TypeError, "must be an array of"),
+    ):
+        with pytest.raises(error, match=message):
+            grams.gram(k, x, out=out)
+    if backend.name == "numba":
+        frozen = np.zeros((4, 4))
+        frozen.flags.writeable = False
+        with pytest.raises(ValueError, match="read-only"):
+            grams.gram(k, x, out=frozen)
+    with pytest.raises(ValueError, match="no use"):
+        grams.gram(Precomputed(), x, out=backend.xp.zeros((4, 4)))
+
+
 @pytest.mark.parametrize("n", [0, 1, 31, 32, 33, 63, 64, 65, 127, 129, 255, 257])
 def test_mirror(n):
     a = points(n, n) if n else np.empty((0, 0))

@@ -7,16 +7,13 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["CHEAP", "DIRECT", "TOLERANCE", "require_in_range", "unit_of"]
+__all__ = ["DIRECT", "TOLERANCE", "require_in_range", "unit_of"]
 
 DIRECT = 48
 """Up to so many coordinates the differences are summed directly; above, a matrix product is faster."""
 
 TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
 """Error of a kernel value above which a distance from a matrix product is computed again."""
-
-CHEAP = 8
-"""Up to so many coordinates a value is computed again in less time than its mirror image takes to copy."""
 
 
 def unit_of(length: float) -> tuple[float, int]:

@@ -24,7 +24,7 @@ from .dense import (  # noqa: E402
     triangular_solve,
     whiten,
 )
-from .gram import gram_rows, points  # noqa: E402
+from .gram import gram_rows, gram_symmetric, points  # noqa: E402
 from .risk import view_gradient, view_sums  # noqa: E402
 from .rotation import rotate_rows, rotate_views  # noqa: E402
 
@@ -37,6 +37,7 @@ __all__ = [
     "eigh",
     "free_memory",
     "gram_rows",
+    "gram_symmetric",
     "matmul",
     "mirror",
     "orthonormalize",

@@ -9,14 +9,17 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
-from ..pairing import CHEAP, DIRECT, TOLERANCE, require_in_range, unit_of
+from ..pairing import DIRECT, TOLERANCE, require_in_range, unit_of
 from . import blas
 from .loader import THREADS, blocks_of, kernel
 
-__all__ = ["Points", "gram_rows", "points"]
+__all__ = ["Points", "gram_rows", "gram_symmetric", "points"]
 
 _TILE, _SIDE = 64, 16  # of direct sums: values, and threads, along a side (gram.cu)
 _LINES = 1024  # blocks along the rows where each thread goes down a column
+
+_CHEAP = 8
+"""Up to so many coordinates a value is computed again in less time than its mirror image takes to copy."""
 
 _DIRECT_KERNELS = {"sqdist": "direct_squares", "l1": "direct_absolutes"}
 
@@ -41,7 +44,7 @@ class Points:
     @property
     def mirrored(self) -> bool:
         """Whether half of a symmetric matrix and a copy take less time than the whole."""
-        return not (self.direct and len(self.y) <= CHEAP)
+        return not (self.direct and len(self.y) <= _CHEAP)
 
 
 def points(kernel: Any, y: Any) -> Points:
@@ -117,6 +120,11 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
             *prepared.constants,
         ),
     )
+
+
+def gram_symmetric(prepared: Points, x: Any, out: Any) -> None:
+    """out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x``, with few coordinates."""
+    gram_rows(prepared, x, 0, out)
 
 
 def _in_units(x: Any, exponent: int) -> Any:

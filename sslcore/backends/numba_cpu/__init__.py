@@ -21,7 +21,7 @@ from .dense import (
     triangular_solve,
     whiten,
 )
-from .gram import gram_rows, mirror, points
+from .gram import gram_rows, gram_symmetric, mirror, points
 from .philox import reference_normals
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
@@ -36,6 +36,7 @@ __all__ = [
     "eigh",
     "free_memory",
     "gram_rows",
+    "gram_symmetric",
     "matmul",
     "mirror",
     "orthonormalize",

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..pairing import CHEAP as _CHEAP
 from ..pairing import DIRECT as _DIRECT
 from ..pairing import TOLERANCE as _TOLERANCE
 from ..pairing import require_in_range
 from ..pairing import unit_of as _unit
 from . import pairs
 from .parallel import parallel_for
+from .vectors import ROWS, VECTOR
 
-__all__ = ["Points", "gram_rows", "mirror", "points"]
+__all__ = ["Points", "gram_rows", "gram_symmetric", "mirror", "points"]
 
 _STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
 
@@ -30,7 +30,7 @@ class Points:
     constants: np.ndarray
     address: int
     centre: np.ndarray | None  # subtracted from the coordinates (matrix products only)
-    y: np.ndarray  # (n_y, d) C order, for matrix products; (d, n_y) for direct sums
+    y: np.ndarray  # (n_y, d) C order, for matrix products; (d, n_y and a few zeros) for direct sums
     norms: Any = None  # |y|^2, for distances from matrix products
     uncentred: Any = None  # y before the centre is subtracted, which rounds: for differences
 
@@ -41,8 +41,8 @@ class Points:
 
     @property
     def mirrored(self) -> bool:
-        """Whether half of a symmetric matrix and a copy take less time than the whole."""
-        return not (self.direct and len(self.y) <= _CHEAP)
+        """Whether a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
+        return not self.direct
 
 
 def points(kernel: Any, y: np.ndarray) -> Points:
@@ -57,7 +57,7 @@ def points(kernel: Any, y: np.ndarray) -> Points:
     if not distance:
         return Points(kernel, 0, constants, address, None, np.ascontiguousarray(y))
     if kernel.pair == "l1" or y.shape[1] <= _DIRECT:
-        return Points(kernel, exponent, constants, address, None, np.ascontiguousarray(_in_units(y, exponent).T))
+        return Points(kernel, exponent, constants, address, None, _columns(_in_units(y, exponent)))
     uncentred = _in_units(y, exponent)
     centre = uncentred.mean(axis=0)
     scaled = uncentred - centre
@@ -67,16 +67,15 @@ def points(kernel: Any, y: np.ndarray) -> Points:
 def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
     """out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
     columns = slice(first, first + out.shape[1])
-    # even heights: the direct sums take two rows at once
-    height = min(64, 2 * -(-_STRIP // (2 * max(1, out.shape[1]))))
+    height = min(64, ROWS * -(-_STRIP // (ROWS * max(1, out.shape[1]))))
     n_strips = -(-len(x) // height)
     if prepared.direct:
-        scaled = _in_units(x, prepared.exponent)
+        scaled = _whole_rows(_in_units(x, prepared.exponent))
         l1 = prepared.kernel.pair == "l1"
 
         def strip(s: int) -> None:
-            rows = slice(s * height, (s + 1) * height)
-            pairs.direct_strip(scaled[rows], prepared.y, first, l1, prepared.address, prepared.constants, out[rows])
+            start, stop = s * height, min((s + 1) * height, len(x))
+            pairs.direct_strip(scaled, start, stop, prepared.y, first, l1, prepared.address, prepared.constants, out)
 
     elif prepared.kernel.pair == "dot":
         with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for values that are not finite
@@ -117,6 +116,20 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
     parallel_for(strip, n_strips)
 
 
+def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
+    """out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x`` and sums differences directly."""
+    n = len(x)
+    scaled = _whole_rows(_in_units(x, prepared.exponent))
+    l1 = prepared.kernel.pair == "l1"
+    height = min(64, ROWS * -(-2 * _STRIP // (ROWS * max(1, n))))
+
+    def strip(s: int) -> None:
+        start, stop = s * height, min((s + 1) * height, n)
+        pairs.symmetric_strip(scaled, start, stop, prepared.y, l1, prepared.address, prepared.constants, out)
+
+    parallel_for(strip, -(-n // height))
+
+
 def mirror(matrix: np.ndarray) -> None:
     """Copy the upper triangle of a square matrix in C order onto the lower one."""
     n = len(matrix)
@@ -130,6 +143,24 @@ def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
         scaled = np.ldexp(x, -exponent, order="C")
     require_in_range(max(float(scaled.max()), -float(scaled.min())) if scaled.size else 0.0, x)
     return scaled
+
+
+def _whole_rows(x: np.ndarray) -> np.ndarray:
+    """Zeros below, to a multiple of the points that are worked on at once."""
+    missing = -len(x) % ROWS
+    return np.concatenate([x, np.zeros((missing, x.shape[1]), x.dtype)]) if missing else x
+
+
+def _columns(y: np.ndarray) -> np.ndarray:
+    """Points as columns, with zeros on the right: a vector may begin at the last point.
+
+    The rows are an odd number of vectors long, else those of 512 columns would share one set of the cache.
+    """
+    step = VECTOR // y.itemsize
+    vectors = -(-(len(y) + step) // step) | 1
+    padded = np.zeros((y.shape[1], vectors * step), y.dtype)
+    padded[:, : len(y)] = y.T
+    return padded
 
 
 def _squared_norms(x: np.ndarray) -> np.ndarray:

@@ -18,10 +18,12 @@ from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
 from .elementary import FAST, exp32, exp64, wide_vectors
+from .vectors import ROWS, VECTOR, pair_values, transpose
 
-__all__ = ["apply_profile", "correct_distances", "direct_strip", "mirror_strip", "profile_address"]
+__all__ = ["apply_profile", "correct_distances", "direct_strip", "mirror_strip", "profile_address", "symmetric_strip"]
 
 _TILE = 512  # columns per tile: the row of results and a few rows of y stay in L1
+_SYMMETRIC_TILE = 256  # columns of a tile that is written twice: with 64 rows it stays in L2
 _NO_PROFILE = 0
 
 
@@ -97,169 +99,63 @@ def _row(out, i, j0, j1):
     return carray(_pointer(address), (j1 - j0,), out.dtype)
 
 
-# ---------------------------------------------------------------- rows of pair values
-# Each inner loop is a function of its own on contiguous slices: inlined into the loops around it,
-# LLVM does not vectorise it.  Four coordinates at a time: one load and store of the result for eight
-# operations, which makes the arithmetic the limit.
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _square_1(x, y, out):
-    wide_vectors()
-    x0 = x[0]
-    for j in range(out.size):
-        d0 = x0 - y[j]
-        out[j] = d0 * d0
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _square_2(x, y0, y1, out):
-    wide_vectors()
-    x0, x1 = x[0], x[1]
-    for j in range(out.size):
-        d0 = x0 - y0[j]
-        d1 = x1 - y1[j]
-        out[j] = d0 * d0 + d1 * d1
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _square_3(x, y0, y1, y2, out):
-    wide_vectors()
-    x0, x1, x2 = x[0], x[1], x[2]
-    for j in range(out.size):
-        d0 = x0 - y0[j]
-        d1 = x1 - y1[j]
-        d2 = x2 - y2[j]
-        out[j] = d0 * d0 + d1 * d1 + d2 * d2
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _square_4(x, y0, y1, y2, y3, out):
-    wide_vectors()
-    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
-    for j in range(out.size):
-        d0 = x0 - y0[j]
-        d1 = x1 - y1[j]
-        d2 = x2 - y2[j]
-        d3 = x3 - y3[j]
-        out[j] = d0 * d0 + d1 * d1 + (d2 * d2 + d3 * d3)
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _add_square_4(x, y0, y1, y2, y3, out):
-    wide_vectors()
-    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
-    for j in range(out.size):
-        d0 = x0 - y0[j]
-        d1 = x1 - y1[j]
-        d2 = x2 - y2[j]
-        d3 = x3 - y3[j]
-        out[j] += d0 * d0 + d1 * d1 + (d2 * d2 + d3 * d3)
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _add_square_4_twice(x, z, y0, y1, y2, y3, out_x, out_z):
-    """Two rows at once: each y is loaded once for both."""
-    wide_vectors()
-    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
-    z0, z1, z2, z3 = z[0], z[1], z[2], z[3]
-    for j in range(out_x.size):
-        d0 = x0 - y0[j]
-        d1 = x1 - y1[j]
-        d2 = x2 - y2[j]
-        d3 = x3 - y3[j]
-        e0 = z0 - y0[j]
-        e1 = z1 - y1[j]
-        e2 = z2 - y2[j]
-        e3 = z3 - y3[j]
-        out_x[j] += d0 * d0 + d1 * d1 + (d2 * d2 + d3 * d3)
-        out_z[j] += e0 * e0 + e1 * e1 + (e2 * e2 + e3 * e3)
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _absolute_1(x, y, out):
-    wide_vectors()
-    x0 = x[0]
-    for j in range(out.size):
-        out[j] = abs(x0 - y[j])
-
-
-@njit(cache=True, nogil=True, fastmath=FAST)
-def _add_absolute_1(x, y, out):
-    wide_vectors()
-    x0 = x[0]
-    for j in range(out.size):
-        out[j] += abs(x0 - y[j])
+# ---------------------------------------------------------------- differences of coordinates
 
 
 @njit(cache=True, nogil=True)
-def _start_squares(x, yt, j0, j1, out):
-    """out[j] = the squares of the first 1 to 4 coordinates, so that a multiple of 4 remains; returns how many."""
-    head = (x.size - 1) % 4 + 1
-    if head == 1:
-        _square_1(x, yt[0, j0:j1], out)
-    elif head == 2:
-        _square_2(x, yt[0, j0:j1], yt[1, j0:j1], out)
-    elif head == 3:
-        _square_3(x, yt[0, j0:j1], yt[1, j0:j1], yt[2, j0:j1], out)
-    else:
-        _square_4(x, yt[0, j0:j1], yt[1, j0:j1], yt[2, j0:j1], yt[3, j0:j1], out)
-    return head
+def _fill(x, i0, yt, j0, l1, address, constants, target, stride, rows, columns):
+    """Values f of ROWS pairs of rows at an address; of the last rows beyond ``rows`` only the pair values are made."""
+    pair_values(x[i0 : i0 + ROWS], yt, j0, l1, target, stride, columns)
+    if address != _NO_PROFILE:
+        for i in range(rows):
+            _call_profile(address, target + i * stride, columns, constants.ctypes.data)
 
 
 @njit(cache=True, nogil=True)
-def _squared_distances(x, yt, j0, j1, out, k0, k1):
-    """out[i, k0:k1] = |x_i - y_j|^2 for the points j0 <= j < j1, given as columns of yt (d, n_y)."""
-    rows, d = x.shape
-    head = 0
-    for i in range(rows):
-        head = _start_squares(x[i], yt, j0, j1, _row(out, i, k0, k1))
-    for i in range(0, rows - 1, 2):
-        row, next_row = _row(out, i, k0, k1), _row(out, i + 1, k0, k1)
-        for c in range(head, d, 4):
-            _add_square_4_twice(
-                x[i, c : c + 4],
-                x[i + 1, c : c + 4],
-                yt[c, j0:j1],
-                yt[c + 1, j0:j1],
-                yt[c + 2, j0:j1],
-                yt[c + 3, j0:j1],
-                row,
-                next_row,
-            )
-    if rows % 2:
-        i = rows - 1
-        row = _row(out, i, k0, k1)
-        for c in range(head, d, 4):
-            _add_square_4(x[i, c : c + 4], yt[c, j0:j1], yt[c + 1, j0:j1], yt[c + 2, j0:j1], yt[c + 3, j0:j1], row)
+def direct_strip(x, i0, i1, yt, j_first, l1, address, constants, out):
+    """out[i, j] = f(pair value of x_i and y_{j_first + j}) for i0 <= i < i1, by differences of coordinates.
 
-
-@njit(cache=True, nogil=True)
-def _l1_distances(x, yt, j0, j1, out, k0, k1):
-    """out[i, k0:k1] = |x_i - y_j|_1, as above."""
-    for i in range(len(x)):
-        row = _row(out, i, k0, k1)
-        _absolute_1(x[i], yt[0, j0:j1], row)
-        for c in range(1, x.shape[1]):
-            _add_absolute_1(x[i, c : c + 1], yt[c, j0:j1], row)
-
-
-@njit(cache=True, nogil=True)
-def direct_strip(x, yt, j_first, l1, address, constants, out):
-    """out[i, j] = f(pair value of x_i and y_{j_first + j}), by differences of coordinates."""
-    rows, columns = out.shape
+    ``x`` and ``yt`` go on with zeros to a multiple of ROWS rows, and of a vector of columns.
+    """
+    columns = out.shape[1]
+    itemsize = out.itemsize
+    spare = np.empty((ROWS, _TILE), out.dtype)  # for blocks with rows or columns that ``out`` does not have
     for k0 in range(0, columns, _TILE):
-        k1 = min(k0 + _TILE, columns)
-        j0, j1 = j_first + k0, j_first + k1
-        for i0 in range(0, rows, 2):
-            i1 = min(i0 + 2, rows)
-            if l1:
-                _l1_distances(x[i0:i1], yt, j0, j1, out[i0:i1], k0, k1)
-            else:
-                _squared_distances(x[i0:i1], yt, j0, j1, out[i0:i1], k0, k1)
-            if address != _NO_PROFILE:
-                for i in range(i0, i1):
-                    _call_profile(address, _row(out, i, k0, k1).ctypes.data, k1 - k0, constants.ctypes.data)
+        width = min(_TILE, columns - k0)
+        for i in range(i0, i1, ROWS):
+            rows = min(ROWS, i1 - i)
+            whole = rows == ROWS and width * itemsize % VECTOR == 0
+            target = out.ctypes.data + i * out.strides[0] + k0 * itemsize if whole else spare.ctypes.data
+            stride = out.strides[0] if whole else spare.strides[0]
+            _fill(x, i, yt, j_first + k0, l1, address, constants, target, stride, rows, width)
+            if not whole:
+                for r in range(rows):
+                    out[i + r, k0 : k0 + width] = spare[r, :width]
+
+
+@njit(cache=True, nogil=True)
+def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
+    """The rows i0 <= i < i1 of the symmetric matrix of x, from the diagonal on, and their mirror image below it.
+
+    Each pair is computed once, into a tile that stays in the cache while it is written twice.
+    """
+    n = out.shape[0]
+    height = i1 - i0
+    tile = np.empty((-(-height // ROWS) * ROWS, _SYMMETRIC_TILE + 8), out.dtype)  # rows do not share a set of the cache
+    for k0 in range(i0, n, _SYMMETRIC_TILE):
+        width = min(_SYMMETRIC_TILE, n - k0)
+        for i in range(i0, i1, ROWS):
+            target = tile.ctypes.data + (i - i0) * tile.strides[0]
+            _fill(x, i, yt, k0, l1, address, constants, target, tile.strides[0], min(ROWS, i1 - i), width)
+        if k0 == i0:
+            for i in range(height):
+                for j in range(i):
+                    tile[i, j] = tile[j, i]
+        for i in range(height):
+            out[i0 + i, k0 : k0 + width] = tile[i, :width]
+        below = height if k0 == i0 else 0  # the square on the diagonal is its own mirror image
+        if below < width:
+            transpose(tile[:height, below:width], out[k0 + below : k0 + width, i0:i1])
 
 
 # ---------------------------------------------------------------- distances from a matrix product
@@ -332,11 +228,9 @@ def apply_profile(address, constants, out):
 @njit(cache=True, nogil=True)
 def mirror_strip(out, i0, i1):
     """out[j, i] = out[i, j] for the rows i0 <= i < i1 and all j >= i1 (and inside the strip)."""
-    n = out.shape[0]
-    for j0 in range(i0, n, 32):
-        j1 = min(j0 + 32, n)
-        for k0 in range(i0, i1, 32):
-            k1 = min(k0 + 32, i1)
-            for j in range(j0, j1):
-                for i in range(k0, min(k1, j)):
-                    out[j, i] = out[i, j]
+    for j in range(i0, i1):
+        for i in range(i0, j):
+            out[j, i] = out[i, j]
+    for j0 in range(i1, out.shape[0], _SYMMETRIC_TILE):
+        j1 = min(j0 + _SYMMETRIC_TILE, out.shape[0])
+        transpose(out[i0:i1, j0:j1], out[j0:j1, i0:i1])

@@ -334,6 +334,10 @@ def _clip(a: Any, a_min: Any, a_max: Any, out: Any = None) -> ndarray:
     return out if out is not None else wrap(result)
 
 
+def _may_share_memory(a: Any, b: Any, max_work: Any = None) -> bool:
+    return np.may_share_memory(_device("may_share_memory", a), _device("may_share_memory", b))
+
+
 _OWN: dict[str, Callable[..., Any]] = {
     "allclose": _allclose,
     "arange": _arange,
@@ -356,6 +360,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "full_like": _full_like,
     "hstack": _hstack,
     "matmul": _matmul,
+    "may_share_memory": _may_share_memory,
     "meshgrid": _meshgrid,
     "nonzero": _nonzero,
     "ones": _ones,

@@ -77,6 +77,7 @@ FUNCTIONS = {
     "matmul": "(*args, axes=None, axis=None, keepdims=False, casting='same_kind', dtype=None, signature=None,"
     " order='K', out=None)",
     "max": "(a, axis=None, out=None, keepdims=False)",
+    "may_share_memory": "(a, b, max_work=None)",
     "mean": "(a, axis=None, dtype=None, out=None, keepdims=False)",
     "median": "(a, axis=None, out=None, overwrite_input=False, keepdims=False)",
     "meshgrid": "(*xi, **kwargs)",
