@@ -9,7 +9,7 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 Layers, each importing only those below it::
 
     cli  commands  plotting  digits
-    probing  risk  pretraining  loading
+    probing  risk  pretraining  loading  diagnostics
     selection
     moments  representation  serialization
     exact  eigen  features  gram  samples  inputs  datasets
@@ -40,6 +40,7 @@ __all__ = [
     "arrays",
     "augmentations",
     "datasets",
+    "diagnostics",
     "features",
     "gram",
     "kernels",
