@@ -71,17 +71,19 @@ def compile_all(nvcc: str, folder: Path) -> None:
     if listed.returncode or not known:
         print(f"{nvcc} knows none of the devices {sources.ARCHITECTURES}: CUDA sources are compiled when first used")
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)  # what an earlier build has left
+    folder.mkdir(parents=True)
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in known]
     for name, dtype, formula in sources.variants(formulas()):
         target = folder / sources.fatbin_name(name, dtype, formula)
         source = str(ROOT / BACKEND / "cuda" / f"{name}.cu")
-        command = [nvcc, "-fatbin", *targets, *sources.options(name, dtype, formula), source, "-o", str(target)]
-        result = subprocess.run(command, capture_output=True, text=True)
+        # -ftz=true is what CuPy compiles with
+        command = [nvcc, "-fatbin", "-ftz=true", *targets, *sources.options(name, dtype, formula), source]
+        result = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True)
         if result.returncode:
             print(f"{name}.cu was not compiled ahead of time: {result.stderr.strip()}")
             target.unlink(missing_ok=True)
-    (folder / "architectures.txt").write_text(" ".join(map(str, known)) + "\n", encoding="utf-8")
+    sources.write_manifest(folder, known)
 
 
 setup(cmdclass={"build_py": BuildWithCuda})

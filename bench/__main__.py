@@ -15,11 +15,15 @@ BENCHMARKS = {  # name: module and function
     "exact_large": ("exact", "run_large"),
     "gram": ("gram", "run"),
     "features": ("features", "run"),
+    "path": ("path", "run"),
     "risk": ("risk", "run"),
     "transform": ("transform", "run"),
     "tiny": ("small", "run_tiny"),
     "import": ("small", "run_import"),
     "views": ("views", "run"),
+    "laws": ("views", "run_laws"),
+    "walsh": ("population", "run_walsh"),
+    "cube": ("population", "run_cube"),
 }
 ON_A_GPU = {
     "gpu_gram": ("gpu", "run_gram"),

@@ -95,3 +95,82 @@ def run(quick: bool = False) -> dict[str, Any]:
         f"{nanoseconds['numpy PCG64']:.2f} (NumPy's generator)",
     )
     return {"error": error, "times": times, "ns_per_normal": nanoseconds, "rows": [row]}
+
+
+# ---------------------------------------------------------------- the laws of the theory
+
+
+def by_numpy(rng: np.random.Generator, m: int) -> dict[str, Any]:
+    """The same laws in NumPy, on views (n m, d) of samples (n, d); draws depend on their order."""
+
+    def repeated(x: np.ndarray) -> np.ndarray:
+        return np.repeat(x, m, axis=0)
+
+    def flip(x: np.ndarray, p: float = 0.2) -> np.ndarray:
+        v = repeated(x)
+        return np.where(rng.random(v.shape) < p, -v, v)
+
+    def crop(x: np.ndarray, width: int = 20) -> np.ndarray:
+        v = repeated(x)
+        start = rng.integers(v.shape[1], size=(len(v), 1))
+        kept = (np.arange(v.shape[1]) - start) % v.shape[1] < width
+        return np.where(kept, v, 2.0 * rng.integers(2, size=v.shape) - 1.0)
+
+    def shift(x: np.ndarray) -> np.ndarray:
+        v = repeated(x)
+        d = v.shape[1]
+        return np.take_along_axis(v, (np.arange(d) - rng.integers(d, size=(len(v), 1))) % d, axis=1)
+
+    def step(x: np.ndarray, angle: float = 0.5) -> np.ndarray:
+        v = repeated(x)
+        g = rng.standard_normal(v.shape)
+        g -= (np.einsum("ij,ij->i", g, v) / np.einsum("ij,ij->i", v, v))[:, None] * v
+        lengths = np.linalg.norm(v, axis=1) / np.linalg.norm(g, axis=1)
+        return np.cos(angle) * v + (np.sin(angle) * lengths)[:, None] * g
+
+    return {"flip": flip, "crop": crop, "shift": shift, "tangent step": step}
+
+
+def check_laws() -> float:
+    """Means of products of a view with its sample, against the eigenvalues that the laws' docstrings state."""
+    a, n, d = sslcore.augmentations, 20_000, 32
+    x = sslcore.datasets.hypercube(n, d, seed=1)
+    worst = 0.0
+    for law, pair, exact in (
+        (a.BitFlip(0.2), [0, 3], 0.36),
+        (a.Crop(20), [0, 3], 17 / 32),
+        (a.Shift([1 / d] * d), [0, 3], 1 / d),
+    ):
+        xi = law.views(x, 2, seed=0)
+        worst = max(worst, abs(float((xi[..., pair].prod(-1) * x[:, None, pair].prod(-1)).mean()) - exact))
+    y = sslcore.datasets.sphere(n, d, seed=1)
+    angles = (a.TangentStep(0.5).views(y, 2, seed=0) * y[:, None]).sum(axis=-1)
+    return max(worst, abs(float(angles.mean()) - math.cos(0.5)))
+
+
+def run_laws(quick: bool = False) -> dict[str, Any]:
+    """Nanoseconds a coordinate of views on the cube and on the sphere, beside the same laws in NumPy."""
+    error = require("eigenvalues of the laws, by 40,000 views", check_laws(), 5 / math.sqrt(40_000))
+    n, m, d = (5_000 if quick else 50_000), 2, 32
+    a = sslcore.augmentations
+    x, count = sslcore.datasets.hypercube(n, d, seed=0), n * m * d
+    laws = {
+        "flip": a.BitFlip(0.2),
+        "crop": a.Crop(20),
+        "shift": a.Shift([1 / d] * d),
+        "tangent step": a.TangentStep(0.5),
+        "rotation": a.RandomRotation(0.5),
+        "mixture of flip and crop": a.Mixture([0.5, 0.5], [a.BitFlip(0.2), a.Crop(20)]),
+    }
+    others = by_numpy(np.random.default_rng(0), m)
+    tasks = {name: Task(lambda law=law: law.views(x, m, seed=0), bytes=8.0 * count) for name, law in laws.items()}
+    tasks |= {f"numpy {name}": Task(lambda f=f: f(x), bytes=8.0 * count) for name, f in others.items()}
+    times = measure(tasks, 3 if quick else 7)
+    nanoseconds = {name: t.best / count * 1e9 for name, t in times.items()}
+    rows = []
+    for name in laws:
+        other = nanoseconds.get(f"numpy {name}")
+        print(f"  {name:<26} {nanoseconds[name]:6.2f} ns a coordinate" + (f", NumPy {other:.2f}" if other else ""))
+        limit = "no alternative timed" if other is None else f"{other:.2f} (NumPy's generator, one thread)"
+        rows.append(Row(f"views by {name}, d = {d}", "no target", f"{nanoseconds[name]:.2f} ns a coordinate", limit))
+    return {"error": error, "times": times, "ns_per_coordinate": nanoseconds, "rows": rows}

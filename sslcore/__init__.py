@@ -9,7 +9,7 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 Layers, each importing only those below it::
 
     cli  commands  plotting  digits
-    probing  risk  pretraining  loading  diagnostics
+    path  probing  risk  pretraining  loading  population  diagnostics
     selection
     moments  representation  serialization
     exact  eigen  features  gram  samples  inputs  datasets
@@ -32,6 +32,7 @@ __all__ = [
     "MemoryBudgetError",
     "Moments",
     "NotPositiveSemidefiniteError",
+    "Path",
     "Plan",
     "Representation",
     "SelectionWarning",
@@ -45,8 +46,11 @@ __all__ = [
     "gram",
     "kernels",
     "load",
+    "path",
     "plan",
+    "population",
     "pretrain",
+    "pretrain_path",
     "probing",
     "risk",
     "selection",
@@ -60,6 +64,7 @@ _HOMES = {
     "MemoryBudgetError": "errors",
     "Moments": "moments",
     "NotPositiveSemidefiniteError": "errors",
+    "Path": "path",
     "Plan": "budget",
     "Representation": "representation",
     "SelectionWarning": "errors",
@@ -67,6 +72,7 @@ _HOMES = {
     "load": "loading",
     "plan": "budget",
     "pretrain": "pretraining",
+    "pretrain_path": "path",
     "show_versions": "versions",
 }
 

@@ -10,9 +10,11 @@ source, and in :meth:`Augmentation.stages` what a backend has to do.  The declar
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, overload
 
@@ -20,18 +22,27 @@ import numpy as np
 
 from .arrays import Array, as_array, as_float_dtype, as_seed, check_integer, check_scalar, require_finite
 from .backends import get_backend
+from .backends.stages import n_places
 from .interchange import as_native, home_of, same_kind
 
 __all__ = [
     "Affine",
     "Augmentation",
     "BitFlip",
+    "Choice",
     "Compose",
+    "Crop",
     "Cutout",
     "GaussianNoise",
     "HorizontalFlip",
+    "Mixture",
+    "RandomRotation",
     "Resample",
+    "Reversal",
+    "Shift",
+    "SignFlip",
     "Stage",
+    "TangentStep",
     "Views",
     "registry",
 ]
@@ -55,7 +66,21 @@ class Stage(NamedTuple):
     """
 
     primitive: str
-    arguments: tuple[float | int, ...]
+    arguments: tuple[float | int | tuple[int, ...], ...]
+
+
+class Choice(NamedTuple):
+    """A step that is one of several: the branch of the first threshold above the word of a view.
+
+    Examples
+    --------
+    >>> from sslcore.augmentations import BitFlip, Mixture, SignFlip
+    >>> Mixture([0.25, 0.75], [BitFlip(0.5), SignFlip(0.5)]).stages()[0].thresholds
+    (1073741824, 4294967296)
+    """
+
+    thresholds: tuple[int, ...]
+    branches: tuple[tuple[Stage | Choice, ...], ...]
 
 
 class Augmentation(ABC):
@@ -76,7 +101,7 @@ class Augmentation(ABC):
             registry[cls.__name__] = cls
 
     @abstractmethod
-    def stages(self) -> tuple[Stage, ...]:
+    def stages(self) -> tuple[Stage | Choice, ...]:
         """List what a backend does to the copies of a sample, in this order."""
 
     @property
@@ -233,6 +258,262 @@ class Resample(Augmentation):
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("resample_signs", (round(self.p * 2**31),)),)
+
+
+@dataclass(frozen=True)
+class Crop(Augmentation):
+    """A window of ``width`` neighbouring coordinates is kept; the others are uniform on {-1, 1}.
+
+    The window begins at a coordinate that is uniform on {0, ..., d - 1} and wraps around (cyclic), or on
+    {0, ..., d - width} (not cyclic).  On {-1, 1}^d, A has on the parity ``chi_S`` the eigenvalue
+
+        ``sum_i max(g_i - (d - width), 0) / d``   (cyclic; the gaps g_i between cyclic neighbours of S sum to d),
+
+        ``max(0, min(min S, d - width) - max(max S - width + 1, 0) + 1) / (d - width + 1)``   (not cyclic),
+
+    the share of the windows that contain S; and 1 for the empty S.  Of the word of a coordinate, bit 0 is the sign
+    (set: -1); bits 1 to 31 of the first one, v, choose the start ``floor(v s / 2^31)`` among the s possible ones.
+
+    Parameters
+    ----------
+    width : int
+        Number of coordinates that are kept, in [1, d].
+    cyclic : bool, default True
+        Whether windows wrap around.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774 (crops, for windows no wider than half the
+    coordinates; the counts above are exact for all).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import Crop
+    >>> xi = Crop(3, cyclic=False).views(np.full((2000, 4), 7.0), 2, seed=0)
+    >>> np.unique((xi == 7).sum(axis=-1)), bool(abs((xi[..., 0] == 7).mean() - 1 / 2) < 0.05)
+    (array([3]), True)
+    """
+
+    width: int
+    cyclic: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cyclic, (bool, np.bool_)):
+            raise TypeError(f"cyclic must be True or False, found {self.cyclic!r}")
+        _set(self, width=check_integer(self.width, "width", minimum=1), cyclic=bool(self.cyclic))
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return (Stage("keep_window", (self.width, int(self.cyclic))),)
+
+    def _check_coordinates(self, d: int) -> None:
+        if self.width > d:
+            raise ValueError(f"{self!r} keeps {self.width} coordinates, found samples of {d}; take a width <= {d}")
+
+
+@dataclass(frozen=True)
+class Shift(Augmentation):
+    """Cyclic shift of the coordinates: ``xi_j = x_(j - a mod d)``, a random with ``P(a) = law[a]``.
+
+    On {-1, 1}^d, let the translates ``chi_(S + t)`` of a parity be r different ones: A has the eigenvalue
+    ``sum_a law[a] exp(-2 pi i a j / r)`` on their Fourier sum ``sum_t exp(-2 pi i j t / r) chi_(S + t)``,
+    ``0 <= j < r``.
+
+    Parameters
+    ----------
+    law : sequence of float
+        The probabilities of the shifts 0, 1, ..., to be used to 2^-32; at most d, later ones are 0.  A shift by -1 is
+        one by d - 1.  They must sum to 1 within 1e-6, and are divided by their sum.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import Shift
+    >>> Shift([0, 1]).views([[1.0, 2.0, 3.0]], 1, seed=0)
+    array([[[3., 1., 2.]]])
+    >>> both_ways = Shift([1/3, 1/3, 0, 0, 1/3])  # by -1, 0 or 1, of five coordinates
+    >>> np.unique(both_ways.views(np.tile(np.eye(5)[2], (100, 1)), 1, seed=0).argmax(axis=-1))
+    array([1, 2, 3])
+    """
+
+    law: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        _set(self, law=_check_law(self.law, "law"))
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return (Stage("roll", (_thresholds(self.law),)),)
+
+    def _check_coordinates(self, d: int) -> None:
+        if len(self.law) > d:
+            raise ValueError(
+                f"the law of Shift has {len(self.law)} shifts, 0 to {len(self.law) - 1}, found samples of {d} "
+                f"coordinates, which have {d}; add up the probabilities of shifts that differ by {d}"
+            )
+
+
+@dataclass(frozen=True)
+class Reversal(Augmentation):
+    """The coordinates in reverse, ``xi_j = x_(d - 1 - j)``, all of them with probability p, else ``xi = x``.
+
+    A has the eigenvalue 1 on functions that are even under reversal, such as ``chi_S + chi_S'`` on {-1, 1}^d with
+    S' = {d - 1 - j: j in S}, and ``1 - 2p`` on the odd ones, such as ``chi_S - chi_S'``.
+
+    Parameters
+    ----------
+    p : float
+        Probability in [0, 1], used to 2^-33.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> from sslcore.augmentations import Reversal
+    >>> Reversal(1).views([[1.0, 2.0, 3.0]], 1, seed=0)
+    array([[[3., 2., 1.]]])
+    """
+
+    p: float
+
+    def __post_init__(self) -> None:
+        _set(self, p=_check_probability(self.p))
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return (Stage("reverse", (round(self.p * 2**32),)),)
+
+
+@dataclass(frozen=True)
+class SignFlip(Augmentation):
+    """All signs at once: ``xi = -x`` with probability p, else ``x``.
+
+    A has the eigenvalue 1 on even functions, ``chi_S`` with even ``|S|`` on {-1, 1}^d, and ``1 - 2p`` on odd ones.
+
+    Parameters
+    ----------
+    p : float
+        Probability in [0, 1], used to 2^-33.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> from sslcore.augmentations import SignFlip
+    >>> SignFlip(1).views([[1.0, -2.0]], 1, seed=0)
+    array([[[-1.,  2.]]])
+    """
+
+    p: float
+
+    def __post_init__(self) -> None:
+        _set(self, p=_check_probability(self.p))
+
+    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+        return (Stage("flip_all_signs", (round(self.p * 2**32),)),)
+
+
+# ---------------------------------------------------------------- the sphere
+
+
+@dataclass(frozen=True)
+class _OnSphere(Augmentation):
+    """The view is as long as the sample, at an angle to it; its direction is uniform given that angle."""
+
+    angle: float
+    _of_plane: ClassVar[int]
+
+    def __post_init__(self) -> None:
+        _set(self, angle=check_scalar(self.angle, "angle", minimum=0.0, maximum=math.pi))
+
+    def stages(self) -> tuple[Stage, ...]:
+        return (Stage("step_on_sphere", (2.0 * math.sin(0.5 * self.angle) ** 2, self._of_plane)),)
+
+    def _check_coordinates(self, d: int) -> None:
+        if d < 2:
+            raise ValueError(f"{self!r} takes points of a sphere in two dimensions or more, found samples of {d}")
+
+
+@dataclass(frozen=True)
+class TangentStep(_OnSphere):
+    """A step of a given angle along a great circle, in a uniformly random direction.
+
+    ``xi = cos(angle) x + sin(angle) |x| v``, with v uniform on the unit vectors orthogonal to x.  On the sphere
+    S^(d-1), A has the eigenvalue ``P_l(cos(angle))`` on the spherical harmonics of degree l, where P_0 = 1, P_1(u) = u
+    and ``(l + d - 2) P_(l+1)(u) = (2l + d - 2) u P_l(u) - l P_(l-1)(u)`` (Legendre polynomials for d = 3, and
+    ``cos(l angle)`` for d = 2).
+
+    Samples need not have norm 1: the view has the norm of its sample, and that of 0 is 0.  The direction v is
+    ``H (0, g) / |g|``, with the normals g of the coordinates 1 to d - 1 of :class:`GaussianNoise`, and the reflection H
+    that takes x to a multiple of the first unit vector: nothing cancels.  Computed in float64 and rounded once to the
+    type of x; squares of norms must not overflow.
+
+    Parameters
+    ----------
+    angle : float
+        In radians, in [0, pi].
+
+    References
+    ----------
+    Dai and Xu, *Approximation Theory and Harmonic Analysis on Spheres and Balls*, Springer 2013, section 2.1
+    (this A is the translation operator there).
+
+    Examples
+    --------
+    >>> import math
+    >>> from sslcore.augmentations import TangentStep
+    >>> from sslcore.datasets import sphere
+    >>> x = sphere(100, 5, seed=0)
+    >>> xi = TangentStep(math.pi / 3).views(x, 2, seed=0)
+    >>> bool(abs((xi * x[:, None]).sum(axis=-1) - 0.5).max() < 1e-14), bool(abs((xi**2).sum(axis=-1) - 1).max() < 1e-14)
+    (True, True)
+    """
+
+    _of_plane: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
+class RandomRotation(_OnSphere):
+    """Rotation by a given angle in a uniformly random plane (with a random orientation).
+
+    On the sphere S^(d-1), A has on the spherical harmonics of degree l the eigenvalue
+
+        ``[z^l] (1 - z^2) / ((1 - z)^(d-2) (1 - 2 z cos(angle) + z^2)) / N(d, l)``,
+
+    the normalised character of the rotation; ``N(d, l) = C(l + d - 1, d - 1) - C(l + d - 3, d - 1)``.
+
+    A view depends on the rotation through the share b of |x|^2 that lies in the plane: it is a
+    :class:`TangentStep` by the random angle of cosine ``1 - (1 - cos(angle)) b``.  ``b = 1 - u^(2/(d-2))`` has the law
+    Beta(1, (d - 2)/2) of that share; b = 1 for d = 2.  The uniform u is word 0 of draw block ceil(d / 4), the next one
+    after those of the normals.  Norms are kept, as there; views of one sample are rotated independently.
+
+    Parameters
+    ----------
+    angle : float
+        In radians, in [0, pi].
+
+    References
+    ----------
+    Rosenthal, *Random rotations: characters and random walks on SO(N)*, Annals of Probability 1994 (these rotations).
+
+    Examples
+    --------
+    >>> import math
+    >>> from sslcore.augmentations import RandomRotation
+    >>> from sslcore.datasets import sphere
+    >>> x = sphere(5000, 4, seed=0)
+    >>> xi = RandomRotation(math.pi).views(x, 2, seed=0)
+    >>> bool(abs((xi * x[:, None]).sum(axis=-1).mean()) < 0.05)  # (d - 2 + 2 cos(angle)) / d
+    True
+    """
+
+    _of_plane: ClassVar[int] = 1
 
 
 # ---------------------------------------------------------------- images
@@ -404,8 +685,8 @@ class Compose(Augmentation):
     """One augmentation after the other, the first part first, with independent draws.
 
     If "a1 then a2" have the operators A1 and A2, the composition has ``A1 A2``.  Nested compositions are
-    flattened, and the place of a part in the flat sequence numbers its draws: ``Compose(a)`` makes the views
-    of ``a``, and ``Compose(a, a)`` draws twice.
+    flattened, and the place of a part in the flat sequence numbers its draws (a mixture takes a place for the choice,
+    and those of all its parts): ``Compose(a)`` makes the views of ``a``, and ``Compose(a, a)`` draws twice.
 
     Parameters
     ----------
@@ -424,27 +705,99 @@ class Compose(Augmentation):
     parts: tuple[Augmentation, ...]
 
     def __init__(self, *parts: Augmentation) -> None:
-        if not parts:
-            raise ValueError("Compose needs at least one augmentation, found none")
-        for part in parts:
-            if not isinstance(part, Augmentation):
-                raise TypeError(f"Compose takes augmentations, one argument each, found {part!r}")
-        _set(self, parts=parts)
-        if len(self.stages()) > _MAX_STAGES:
-            raise ValueError(f"Compose takes at most {_MAX_STAGES} parts in all, found {len(self.stages())}")
-        widths = {part.n_coordinates for part in parts} - {None}
-        if len(widths) > 1:
-            raise ValueError(f"the parts of Compose take samples of different numbers of coordinates, found {parts!r}")
+        _set(self, parts=_check_parts(parts, "Compose"))
+        _check_places(self)
 
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.parts))})"
 
     @property
     def n_coordinates(self) -> int | None:  # noqa: D102
-        return next((part.n_coordinates for part in self.parts if part.n_coordinates is not None), None)
+        return _common_width(self.parts)
 
-    def stages(self) -> tuple[Stage, ...]:  # noqa: D102
+    def stages(self) -> tuple[Stage | Choice, ...]:  # noqa: D102
         return tuple(stage for part in self.parts for stage in part.stages())
+
+    def _check_coordinates(self, d: int) -> None:
+        for part in self.parts:
+            part._check_coordinates(d)
+
+
+@dataclass(frozen=True)
+class Mixture(Augmentation):
+    """One of several augmentations, chosen at random for each view.
+
+    If the parts have the operators A_i, the mixture has ``A = sum_i weights[i] A_i``; T = A* A has products of
+    different parts too.  The choice takes a place among the draws, and then each part its own ones, whether it is
+    chosen or not.
+
+    Parameters
+    ----------
+    weights : sequence of float
+        The probability of each part, used to 2^-32.  They must sum to 1 within 1e-6, and are divided by their sum.
+    parts : sequence of Augmentation
+        As many; those on images must agree in the number of coordinates.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.augmentations import BitFlip, Compose, Mixture, Resample
+    >>> xi = Mixture([0.3, 0.7], [BitFlip(1), Resample(1)]).views(np.ones((1000, 8)), 2, seed=0)
+    >>> bool(abs((xi == -1).all(axis=-1).mean() - 0.3) < 0.05)
+    True
+    >>> at_times = Mixture([0.5, 0.5], [Compose(BitFlip(0.1), Resample(0.1)), BitFlip(0)])
+    """
+
+    weights: tuple[float, ...]
+    parts: tuple[Augmentation, ...]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.parts, Iterable):
+            raise TypeError(f"parts of Mixture must be a sequence of augmentations, found {self.parts!r}")
+        _set(self, weights=_check_law(self.weights, "weights"), parts=_check_parts(tuple(self.parts), "Mixture"))
+        if len(self.weights) != len(self.parts):
+            raise ValueError(
+                f"Mixture takes one weight for each part, found {len(self.weights)} weights and {len(self.parts)} parts"
+            )
+        _check_places(self)
+
+    @property
+    def n_coordinates(self) -> int | None:  # noqa: D102
+        return _common_width(self.parts)
+
+    def stages(self) -> tuple[Choice, ...]:  # noqa: D102
+        return (Choice(_thresholds(self.weights), tuple(part.stages() for part in self.parts)),)
+
+    def _check_coordinates(self, d: int) -> None:
+        for part in self.parts:
+            part._check_coordinates(d)
+
+
+def _check_parts(parts: tuple[Any, ...], name: str) -> tuple[Augmentation, ...]:
+    if not parts:
+        raise ValueError(f"{name} needs at least one augmentation, found none")
+    for part in parts:
+        if not isinstance(part, Augmentation):
+            how = "one argument each" if name == "Compose" else "in one sequence"
+            raise TypeError(f"{name} takes augmentations, {how}, found {part!r}")
+    if len({part.n_coordinates for part in parts} - {None}) > 1:
+        raise ValueError(f"the parts of {name} take samples of different numbers of coordinates, found {parts!r}")
+    return parts
+
+
+def _check_places(augmentation: Compose | Mixture) -> None:
+    places = n_places(augmentation.stages())
+    if places > _MAX_STAGES:
+        name = type(augmentation).__name__
+        raise ValueError(f"{name} takes at most {_MAX_STAGES} parts in all, found {places}")
+
+
+def _common_width(parts: tuple[Augmentation, ...]) -> int | None:
+    return next((part.n_coordinates for part in parts if part.n_coordinates is not None), None)
 
 
 def _set(instance: Any, **fields: Any) -> None:
@@ -455,6 +808,21 @@ def _set(instance: Any, **fields: Any) -> None:
 
 def _check_probability(p: Any) -> float:
     return check_scalar(p, "p", minimum=0.0, maximum=1.0)
+
+
+def _check_law(law: Any, name: str) -> tuple[float, ...]:
+    if not isinstance(law, Iterable) or isinstance(law, (str, bytes)) or getattr(law, "ndim", 1) != 1:
+        raise TypeError(f"{name} must be a sequence of probabilities, found {law!r}")
+    values = [check_scalar(p, f"{name}[{i}]", minimum=0.0, maximum=1.0) for i, p in enumerate(law)]
+    total = math.fsum(values)
+    if abs(total - 1.0) > 1e-6:
+        raise ValueError(f"{name} must sum to 1, found {len(values)} probabilities that sum to {total:g}")
+    return tuple(values) if total == 1.0 else tuple(p / total for p in values)
+
+
+def _thresholds(law: Sequence[float]) -> tuple[int, ...]:
+    """2^32 times the cumulated probabilities, rounded: exactly 2^32 from the last one that is not 0 on."""
+    return tuple(round(total * 2**32) for total in itertools.accumulate(law))
 
 
 # ---------------------------------------------------------------- views that are not stored

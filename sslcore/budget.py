@@ -110,26 +110,47 @@ def plan(
 
 
 def exact_plan(
-    n: int, n_contrasts: int, d: int, k: int, itemsize: int, *, checked: bool, block_factor: int = 1
+    n: int,
+    n_contrasts: int,
+    d: int,
+    k: int,
+    itemsize: int,
+    *,
+    checked: bool,
+    block_factor: int = 1,
+    n_points: int = 1,
 ) -> Plan:
-    """The plan of the exact solver: blocks A, B, C; the Krylov basis; copies of the views; one block of K."""
+    """The plan of the exact solver: blocks A, B, C; the Krylov basis; copies of the views; one block of K.
+
+    A path of ``n_points`` keeps coefficients, values and eigenvectors of each point.
+    """
     total = n + n_contrasts
     width = block_width(k, total)
     rotated = n * n + n * n_contrasts + n_contrasts * n_contrasts
     work = total * (krylov_capacity(width, total) + 6 * width + 3 * d) + min(total * total, block_factor * (8 << 20))
+    work += 3 * total * k * (n_points - 1)
     check = total * total if checked else 0
-    flops = n_contrasts**3 / 3 + total**2 * (d + 10 * 2 * width) + (total**3 / 3 if checked else 0)
+    flops = n_points * (n_contrasts**3 / 3 + total**2 * 10 * 2 * width) + total**2 * d
+    flops += total**3 / 3 if checked else 0
     sizes = [r for r in (1024 >> i for i in range(8)) if k <= r <= total]
     alternatives = tuple((r, features_plan(r, d, k, itemsize, total).bytes) for r in sizes)
     return Plan("exact", int((rotated + work + check) * itemsize), float(flops), "use fewer samples", alternatives)
 
 
-def features_plan(r: int, d: int, k: int, itemsize: int, n_views: int, rows: int | None = None) -> Plan:
-    """The plan of the feature solver: two moments and their factors, blocks of ``rows`` views and features."""
+def features_plan(
+    r: int, d: int, k: int, itemsize: int, n_views: int, rows: int | None = None, n_points: int = 1
+) -> Plan:
+    """The plan of the feature solver: two moments and their factors, blocks of ``rows`` views and features.
+
+    A path of ``n_points`` also takes the eigenbasis of Delta, and keeps the coefficients of each point.
+    """
     rows = min(n_views, rows or feature_rows(r, d))
     moments = 8 * 8 * r * r
     blocks = itemsize * rows * (4 * r + 3 * d)
     flops = n_views * (2.0 * r * d + 2.0 * r * r) + 10.0 * r**3
+    if n_points > 1:
+        moments += 8 * (2 * r * r + 3 * n_points * r * k)
+        flops += 10.0 * r**3 + n_points * 40.0 * r * r * block_width(k, r)
     return Plan("features", int(moments + blocks), flops, f"use fewer features than {r}")
 
 

@@ -29,6 +29,11 @@ PLAIN_ERRORS = (ValueError, TypeError, OSError, MemoryError, ImportError, Arithm
 class _Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line, printed where all errors are."""
 
+    def format_help(self) -> str:
+        if forms := self.get_default("forms"):  # what it costs imports for, it is asked for now
+            self.epilog = forms()
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see {self.prog} --help)")
 

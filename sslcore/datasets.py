@@ -11,7 +11,7 @@ import numpy as np
 
 from .arrays import Array, as_array, as_seed, check_integer, check_scalar
 
-__all__ = ["digits", "half_moons", "half_moons_probabilities", "hypercube", "sphere"]
+__all__ = ["digits", "gaussian", "half_moons", "half_moons_probabilities", "hypercube", "sphere", "torus"]
 
 
 def half_moons(n: int, seed: int, noise: float = 0.1) -> Array:
@@ -181,6 +181,85 @@ def sphere(n: int, d: int, seed: int) -> Array:
     d = check_integer(d, "d", minimum=2)
     x = np.random.default_rng(as_seed(seed)).standard_normal((n, d))
     return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def torus(n: int, d: int, seed: int) -> Array:
+    """Points uniform on the torus, the cube [0, 1)^d whose opposite sides are one: Fourier functions are its basis.
+
+    Parameters
+    ----------
+    n : int
+        Number of points, >= 1.
+    d : int
+        Number of coordinates, >= 1.
+    seed : int
+        Seed, in [0, 2**64).
+
+    Returns
+    -------
+    array of shape (n, d)
+        float64, entries in [0, 1).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is out of its range, or not an integer.
+
+    References
+    ----------
+    Cabannes, Kiani, Balestriero, LeCun, Bietti, *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> x = sslcore.datasets.torus(1000, 2, seed=0)
+    >>> x.shape, bool(x.min() >= 0), bool(x.max() < 1)
+    ((1000, 2), True, True)
+    """
+    n = check_integer(n, "n", minimum=1)
+    d = check_integer(d, "d", minimum=1)
+    return np.random.default_rng(as_seed(seed)).random((n, d))
+
+
+def gaussian(n: int, d: int, seed: int, scale: float = 1.0) -> Array:
+    """Normal points, ``x ~ N(0, scale^2 I)``: with additive noise, T has Hermite functions, and a kernel has others.
+
+    Parameters
+    ----------
+    n : int
+        Number of points, >= 1.
+    d : int
+        Number of coordinates, >= 1.
+    seed : int
+        Seed, in [0, 2**64).
+    scale : float, default 1.0
+        Standard deviation along each coordinate, > 0.
+
+    Returns
+    -------
+    array of shape (n, d)
+        float64.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a parameter is out of its range, or not a number.
+
+    References
+    ----------
+    Cabannes, Kiani, Balestriero, LeCun, Bietti, *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> x = sslcore.datasets.gaussian(1000, 3, seed=0, scale=2.0)
+    >>> x.shape, bool(abs(x.std() - 2) < 0.1)
+    ((1000, 3), True)
+    """
+    n = check_integer(n, "n", minimum=1)
+    d = check_integer(d, "d", minimum=1)
+    scale = check_scalar(scale, "scale", minimum=0.0, strict=True)
+    return scale * np.random.default_rng(as_seed(seed)).standard_normal((n, d))
 
 
 def digits() -> tuple[Array, Array]:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -28,34 +29,36 @@ from .arrays import Array, quiet
 from .budget import block_width, krylov_capacity
 from .eigen import canonical_basis, top_eigenpairs
 from .errors import NotPositiveSemidefiniteError
-from .gram import RotatedGram, rotated_gram
+from .gram import RotatedGram
 from .inputs import FitNumbers
 from .kernels import Kernel
-from .samples import Samples
 from .spectrum import Spectrum, settle
 
-__all__ = ["ConditionedKernel", "solve_conditioned", "solve_exact"]
+__all__ = ["ConditionedKernel", "Solution", "solve_exact"]
 
 
 class ConditionedKernel:
     """The operator G of the module's docstring, times reg / unit so that it is of order 1 at any scale of K.
 
-    ``unit`` is the trace of Khat.  The factor of S lies in the upper triangle of C, whose strict lower triangle
-    keeps the Gram matrix itself, for the certificate and for the next `condition`.
+    ``unit`` is the trace of Khat.  Made from the blocks of Khat once; `condition` then factorises for one reg and beta
+    after the other.  The factor of S lies in the upper triangle of C, whose strict lower triangle keeps the Gram matrix
+    itself, for the certificate and for the next factor.
     """
 
     def __init__(
         self,
         blocks: RotatedGram,
         kernel: Kernel,
-        center: bool,
         engine: ModuleType,
+        *,
+        unbiased: bool,
+        center: bool,
     ) -> None:
         xp = engine.xp
         self.engine, self.xp = engine, xp
         self.a, self.b, self.c = blocks.mean, blocks.cross, blocks.contrast
-        self.samples = samples = blocks.samples
         self.n, dtype = len(self.a), self.a.dtype
+        self.samples = samples = blocks.samples
         diagonal = blocks.diagonal()
         self.unit = float(diagonal.sum(dtype=float))
         if not math.isfinite(self.unit):
@@ -68,9 +71,12 @@ class ConditionedKernel:
         if center:
             constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
             self.constant = constant[:, 0].astype(dtype)
+        self.contrast_factor = samples.contrast_factor(unbiased)
+        self.contrast_beta = self.contrast_factor
+        self.kept_diagonal = self.c.diagonal().copy()
         self.noise: Array = None
-        self.jitter, self.condition = 0.0, 1.0
-        self.kept_diagonal: Array = None
+        self.jitter, self.condition_number = 0.0, 1.0
+        self._ratio: float | None = None
 
     @property
     def trace(self) -> float:
@@ -79,17 +85,32 @@ class ConditionedKernel:
             return self.unit
         return self.unit - float((self.constant * (self.a @ self.constant)).sum())
 
-    def condition_on(self, numbers: FitNumbers) -> None:
-        """Set reg and beta: one Cholesky factorisation, in place; it may be called again with others."""
-        self.contrast_beta = numbers.beta * self.samples.contrast_factor(numbers.unbiased)
-        if self.samples.n_contrasts:
-            if self.kept_diagonal is None:
-                self.kept_diagonal = self.c.diagonal().copy()
-            else:
-                self.engine.mirror(self.c.T)  # the strict lower triangle still holds the matrix
-            self.noise = (numbers.reg / self.contrast_beta).astype(self.a.dtype)[:, None]
-            self.least_noise = float(self.noise.min())
+    def condition(self, reg: float, beta: float) -> ConditionedKernel:
+        """Factorise for this reg and beta; nothing to do if reg / beta is that of the factor at hand.  Returns self.
+
+        beta = 0: there is no condition, G = Khat / reg.
+        """
+        self.contrast_beta = beta * self.contrast_factor
+        if not self.samples.n_contrasts or beta == 0:
+            self.noise, self.jitter, self.condition_number = None, 0.0, 1.0
+            return self
+        self.noise = (reg / self.contrast_beta).astype(self.c.dtype)[:, None]
+        self.least_noise = float(self.noise.min())
+        if self._ratio != reg / beta:
+            if self._ratio is not None:
+                self._restore()
+            self._ratio = None
             self._factorize()
+            self._ratio = reg / beta
+            self._factored = self.jitter, self.condition_number
+        self.jitter, self.condition_number = self._factored
+        return self
+
+    def _restore(self) -> None:
+        """C itself, from its strict lower triangle."""
+        index = self.xp.arange(len(self.c))
+        self.c[index, index] = self.kept_diagonal
+        self.engine.mirror(self.c.T)
 
     def _factorize(self) -> None:
         """C + D = U^T U in place; on failure again with a shift of the order of rounding, which is reported."""
@@ -100,10 +121,9 @@ class ConditionedKernel:
             if self.engine.cholesky(self.c):
                 self.jitter = jitter
                 pivots = self.engine.to_host(self.c.diagonal())
-                self.condition = float(pivots.max() / pivots.min()) ** 2
+                self.condition_number = float(pivots.max() / pivots.min()) ** 2
                 return
-            self.c[index, index] = self.kept_diagonal
-            self.engine.mirror(self.c.T)  # the strict lower triangle still holds the matrix
+            self._restore()
         lowest, highest = self._extremes(self.c.copy(order="F"))
         raise NotPositiveSemidefiniteError(
             f"the Gram matrix on within-sample contrasts is not positive semi-definite to rounding: its smallest "
@@ -151,8 +171,8 @@ class ConditionedKernel:
     def corrections(self, v: Array) -> tuple[Array, Array]:
         """Columns z = S^-1 (B^T u - D c) and y = c + z = S^-1 (B^T u + C c): from whichever cancels less."""
         u, c = self.halves(v)
-        if self.noise is None:
-            return c, c
+        if self.noise is None:  # infinite
+            return -c, self.xp.zeros_like(c)
         right = self.engine.matmul(self.b.T, u)
         if self.least_noise <= self.unit:
             z = self.engine.cholesky_solve(self.c, right - self.noise * c)
@@ -162,12 +182,13 @@ class ConditionedKernel:
 
     def combine(self, v: Array, z: Array, y: Array) -> Array:
         """(reg / unit) G v from v and its corrections."""
+        if self.noise is None:
+            return self.times_kernel(v)
         u, _ = self.halves(v)
         out = self.xp.empty_like(v, order="F")
         top = self.engine.matmul(self.a, u)
-        if self.noise is not None:
-            top = self.engine.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
-            out[self.n :] = y * (self.noise / self.unit)
+        top = self.engine.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
+        out[self.n :] = y * (self.noise / self.unit)
         out[: self.n] = top / self.unit
         return out
 
@@ -181,7 +202,7 @@ class ConditionedKernel:
         u, c = self.halves(v)
         out = self.xp.empty_like(v, order="F")
         top = self.engine.matmul(self.a, u)
-        if self.noise is not None:
+        if len(self.c):
             top = self.engine.matmul(self.b, c, out=top, beta=1.0)
             bottom = self.engine.symmetric_product(self.c, self.kept_diagonal, c)
             out[self.n :] = self.engine.matmul(self.b.T, u, out=bottom, beta=1.0) / self.unit
@@ -193,38 +214,41 @@ class ConditionedKernel:
         return self.xp.asfortranarray(v[: self.n]), self.xp.asfortranarray(v[self.n :])
 
 
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The spectrum; values (N, k) of the unit eigenfunctions, in the caller's order; v (N, k') in the rotated basis."""
+
+    spectrum: Spectrum
+    values: Array
+    vectors: Array
+
+
 def solve_exact(
-    kernel: Kernel,
-    x: Array,
-    samples: Samples,
+    operator: ConditionedKernel,
     numbers: FitNumbers,
     *,
-    engine: ModuleType,
     tolerance: float,
     planned_bytes: int,
-) -> tuple[Spectrum, Array]:
-    """Solve for checked views x (N, d) in the order of ``samples``; see the module's docstring.
+    near: Array | None = None,
+    started: float | None = None,
+) -> Solution:
+    """Solve for ``numbers``; ``near`` (N, any) may hold vectors, in the rotated basis, close to the wanted ones.
 
-    Returns the spectrum and the values (N, k) of the unit eigenfunctions, both in the caller's order of the views.
+    The operator is conditioned on reg and beta here.  Beside ``near`` the search begins with random vectors, which find
+    what comes in at a crossing.
     """
-    started = time.perf_counter()
-    operator = ConditionedKernel(rotated_gram(kernel, x, samples, engine), kernel, numbers.center, engine)
-    return solve_conditioned(operator, numbers, tolerance=tolerance, planned_bytes=planned_bytes, started=started)
-
-
-def solve_conditioned(
-    operator: ConditionedKernel, numbers: FitNumbers, *, tolerance: float, planned_bytes: int, started: float
-) -> tuple[Spectrum, Array]:
-    """`solve_exact` from the Gram matrix: reg and beta are those of ``numbers``, whatever they were before."""
-    engine, samples = operator.engine, operator.samples
-    xp, dtype = engine.xp, operator.a.dtype
+    started = time.perf_counter() if started is None else started
+    engine, xp, samples, dtype = operator.engine, operator.xp, operator.samples, operator.a.dtype
     n, total, k = samples.n, samples.n_views, numbers.k
-    operator.condition_on(numbers)
+    operator.condition(numbers.reg, numbers.beta)
     width = block_width(k, total)
     epsilon = float(xp.finfo(dtype).eps)
+    start = engine.reference_normals(total, width, 0).astype(dtype, copy=False)
+    if near is not None:
+        start = xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
     pairs = top_eigenpairs(
         operator.apply,
-        operator.centre(xp.asfortranarray(engine.reference_normals(total, width, 0).astype(dtype, copy=False))),
+        operator.centre(xp.asfortranarray(start)),
         k,
         engine,
         relative_tolerance=1e-4 * tolerance,
@@ -246,7 +270,7 @@ def solve_conditioned(
     image = operator.times_kernel(weights)  # P^(1/2) f(views), rotated; without the intercept
     centred = operator.centre(image)
     c = v[n:].astype(float)
-    contrast_factor = samples.contrast_factor(numbers.unbiased)[:, None]
+    contrast_factor = operator.contrast_factor[:, None]
     alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
     following = numbers.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
     measured = engine.to_host(  # all numbers of the components at once
@@ -277,7 +301,7 @@ def solve_conditioned(
         algorithm="exact: kernel PCA" if operator.noise is None else "exact: contrast Cholesky",
         orthonormality=float(measured[5].max()),
         jitter=operator.jitter,
-        condition=operator.condition,
+        condition=operator.condition_number,
         iterations=pairs.steps,
         seconds=time.perf_counter() - started,
         bytes=planned_bytes,
@@ -286,7 +310,7 @@ def solve_conditioned(
     rank = spectrum.certificate.rank
     # the values of the functions that are returned, not v: with their norms they have the risk to rounding
     values[:, :rank] = samples.rotate_back(centred[:n, :rank], centred[n:, :rank]) / xp.sqrt(samples.weight)[:, None]
-    return spectrum, samples.restore_order(values)
+    return Solution(spectrum, samples.restore_order(values), v)
 
 
 def column_norms(a: Array) -> Any:

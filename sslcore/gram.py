@@ -57,7 +57,7 @@ class RowSource:
         kernel = self.kernel
         if isinstance(kernel, Profile):
             self.backend.gram_rows(self._points, x, first, out)
-            if kernel.pair == "dot":  # a distance kernel is bounded; a product of coordinates may overflow
+            if kernel.pair in ("dot", "torus", "angle"):  # a distance kernel is bounded by 1; products may overflow
                 require_finite(out, f"the values of {kernel} (do they overflow? rescale the data)")
         elif isinstance(kernel, Scaled):
             self._parts[0].fill(x, first, out)

@@ -1,9 +1,11 @@
 """Positive semi-definite kernels as values: frozen dataclasses that any backend can evaluate.
 
 A kernel of the registry is one declaration: a profile k(x, y) = f(t) of one pair value t, where ``pair``
-is ``"sqdist"`` (t = |x - y|^2), ``"l1"`` (t = |x - y|_1) or ``"dot"`` (t = <x, y>), and ``formula`` is f as
-an expression valid both in Python and in C++: the constants c0..c3, ``exp``, ``sqrt`` and ``real(1)`` for a
-literal, no ``**`` and no ``a if b else c``.  Backends compile the formula; nothing else has to be written.
+is ``"sqdist"`` (t = |x - y|^2), ``"l1"`` (t = |x - y|_1), ``"dot"`` (t = <x, y>) or ``"torus"`` (the product over the
+coordinates of f(t_c), t_c <= 1/2 the distance of x_c and y_c on the circle of length 1), and ``formula`` is f as
+an expression valid both in Python and in C++: the constants c0..c3, ``exp``, ``sqrt``, ``cos2pi`` (cos(2 pi t) for
+0 <= t <= 1/2) and ``real(1)`` for a literal, no ``**`` and no ``a if b else c``.  Backends compile the formula; nothing
+else has to be written.
 
 Calling a kernel gives a Gram matrix; kernels add and multiply, and are scaled by positive numbers:
 
@@ -23,9 +25,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from .arrays import Array, check_integer, check_scalar
+import numpy as np
+
+from .arrays import Array, check_integer, check_scalar, namespace, quiet
 
 __all__ = [
+    "NNGP",
+    "NTK",
+    "ArcCosine",
     "Exponential",
     "Function",
     "Gaussian",
@@ -33,12 +40,14 @@ __all__ = [
     "L1Exponential",
     "Linear",
     "Matern",
+    "PeriodicGaussian",
     "Polynomial",
     "Precomputed",
     "Product",
     "Profile",
     "Scaled",
     "Sum",
+    "VonMises",
     "as_kernel",
     "constant_formulas",
     "registry",
@@ -64,6 +73,36 @@ class Kernel:
         from .gram import gram
 
         return gram(self, x, y, backend=backend)
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """k(x, y) as a function of the cosine u of x and y, for points of one length: all that matters on a sphere.
+
+        Parameters
+        ----------
+        u : float, array or mpmath.mpf
+            From -1 to 1; numbers of mpmath are worked on to its precision.
+        width : int
+            Number of coordinates d.
+        squared_norm : float, optional
+            |x|^2 = |y|^2; default: d, as on the hypercube {-1, 1}^d, where u = 1 - 2 j / d for j differing signs.
+
+        Returns
+        -------
+        float, array or mpmath.mpf
+            Of the same kind as ``u``.
+
+        Raises
+        ------
+        TypeError
+            The kernel is not a function of u.
+
+        Examples
+        --------
+        >>> import sslcore
+        >>> float(sslcore.kernels.Polynomial(2).profile(0.5, width=4))
+        9.0
+        """
+        raise TypeError(f"{self} is not a function of the inner product of points of one length")
 
     def __add__(self, other: Kernel) -> Kernel:
         return Sum(self, other) if isinstance(other, Kernel) else NotImplemented
@@ -120,7 +159,8 @@ class Profile(Kernel):
     """Lengths beyond which a distance kernel is below rounding: where it need not be computed with care."""
 
     def __init_subclass__(cls) -> None:
-        registry[cls.__name__] = cls
+        if not cls.__name__.startswith("_"):  # bases of others
+            registry[cls.__name__] = cls
 
     @property
     def formula(self) -> str:
@@ -135,6 +175,22 @@ class Profile(Kernel):
     def constants(self, length: float) -> tuple[float, ...]:
         """c0, c1, ... for points measured in a unit in which ``self.length`` reads ``length``."""
         return ()
+
+    def coordinates(self, x: Array) -> Array:
+        """The points between which pair values are taken, made from ``x`` (n, d); x itself unless overridden."""
+        return x
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """As in `Kernel.profile`: f at |x - y|^2 = 2 |x|^2 (1 - u), or at <x, y> = |x|^2 u."""
+        if self.pair not in ("sqdist", "dot") or type(self).coordinates is not Profile.coordinates:
+            return super().profile(u, width=width, squared_norm=squared_norm)
+        functions = _functions(u)
+        number = functions.mpf if hasattr(functions, "mpf") else float
+        squared_norm = number(width if squared_norm is None else squared_norm)
+        t = squared_norm * u if self.pair == "dot" else 2 * squared_norm * (1 - u)
+        constants = {f"c{i}": c for i, c in enumerate(self.constants(number(self.length)))}
+        names = {"t": t, "exp": functions.exp, "sqrt": functions.sqrt, "real": number, **constants}
+        return eval(self.formula, {"__builtins__": {}}, names)
 
     @property
     def source_file(self) -> str:
@@ -362,6 +418,365 @@ class Linear(Profile):
 
 
 @dataclass(frozen=True)
+class PeriodicGaussian(Profile):
+    r"""Wrapped Gaussian kernel on the torus [0, 1)^d, k(x, y) = prod_c sum_n exp(-(x_c - y_c + n)^2 / (2 scale^2)).
+
+    The sum is over all integers n, so that the kernel is positive semi-definite: its Fourier coefficients are
+    (sqrt(2 pi) scale)^d exp(-2 pi^2 scale^2 |w|^2) (Poisson's formula).  The Gaussian of the distance on the circle
+    alone, without the other n, has negative ones.
+
+    Parameters
+    ----------
+    scale : float
+        Standard deviation; at least 1e-12, the circle has length 1.
+
+    Notes
+    -----
+    Coordinates are taken modulo 1.  k(x, x) is 1 for small scales and (sqrt(2 pi) scale)^d for large ones.
+
+    Computed with the two (scale <= 0.11) or four (< 0.23) largest terms n, two or three exponentials a coordinate, and
+    from 0.23 on with the Fourier terms |w| <= 5; what is left out is below 1e-16 of the largest value (cf. the wrapped
+    normal density, Mardia and Jupp 2000, section 3.5.7).
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.PeriodicGaussian(0.1)([[0.05], [0.95]]).round(4)
+    array([[1.    , 0.6065],
+           [0.6065, 1.    ]])
+    """
+
+    scale: float
+    pair: ClassVar[str] = "torus"
+    _formulas: ClassVar[dict[str, str]] = {
+        # terms n = 0 and the next, whose difference of exponents is (1 - 2 t) / (2 scale^2)
+        "narrow": "exp(c0 * t * t) * (real(1) + exp(c0 * (real(1) - t - t)))",
+        # with p the ratio of these two, those of n = -1 and 2 are c1 / p and c1 p^2, c1 = exp(-1 / scale^2)
+        "middle": (
+            "exp(c0 * t * t) * (real(1) + exp(c0 * (real(1) - t - t))"
+            " * (real(1) + c1 * exp(c0 * (real(1) - t - t))) + c1 * exp(-c0 * (real(1) - t - t)))"
+        ),
+        # sum_w c1^(w^2) cos(2 pi w t), |w| <= 5, by Chebyshev polynomials; c2 = c1^3, c3 = c1^5
+        "wide": (
+            "c0 * (real(1) + real(2) * c1 * (cos2pi(t)"
+            " + c2 * (real(2) * cos2pi(t) * cos2pi(t) - real(1)"
+            " + c3 * (cos2pi(t) * (real(4) * cos2pi(t) * cos2pi(t) - real(3))"
+            " + c1 * c1 * c3 * (real(8) * cos2pi(t) * cos2pi(t) * (cos2pi(t) * cos2pi(t) - real(1)) + real(1)"
+            " + c1 * c2 * c3 * (cos2pi(t) * (cos2pi(t) * cos2pi(t)"
+            " * (real(16) * cos2pi(t) * cos2pi(t) - real(20)) + real(5))))))))"
+        ),
+    }
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=1e-12))
+
+    @property
+    def _regime(self) -> str:
+        return "narrow" if self.scale <= 0.11 else "middle" if self.scale < 0.23 else "wide"
+
+    @property
+    def formula(self) -> str:
+        """The factor of one coordinate; see Notes."""
+        return self._formulas[self._regime]
+
+    @property
+    def length(self) -> float:
+        """The scale, of which the coordinates are not measured in units."""
+        return self.scale
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """-1 / (2 scale^2) and exp(-1 / scale^2); or sqrt(2 pi) scale, q = exp(-2 pi^2 scale^2), q^3 and q^5."""
+        if self._regime != "wide":
+            return (-0.5 / length**2, math.exp(-1.0 / length**2))
+        power = -2.0 * math.pi**2 * length * length
+        return (math.sqrt(2.0 * math.pi) * length, *(math.exp(n * power) for n in (1, 3, 5)))
+
+
+@dataclass(frozen=True)
+class VonMises(Profile):
+    r"""Von Mises kernel on the torus [0, 1)^d, k(x, y) = exp(sum_c (cos(2 pi (x_c - y_c)) - 1) / scale^2).
+
+    That is the Gaussian kernel of this scale between the points (cos 2 pi x_c, sin 2 pi x_c)_c of a product of unit
+    circles, hence positive semi-definite; its Fourier coefficients are prod_c exp(-1 / scale^2) I_{w_c}(1 / scale^2)
+    (Mardia and Jupp 2000, section 3.5.4, for the density, whose concentration is 1 / scale^2).
+
+    Parameters
+    ----------
+    scale : float
+        > 0; for small scales the kernel is a Gaussian of standard deviation scale / (2 pi) in x.
+
+    Notes
+    -----
+    Coordinates are taken modulo 1.  The absolute error is of order eps / scale, that of rounding the circles' points.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.VonMises(1.0)([[0.0], [0.25], [1.0]]).round(4)
+    array([[1.    , 0.3679, 1.    ],
+           [0.3679, 1.    , 0.3679],
+           [1.    , 0.3679, 1.    ]])
+    """
+
+    scale: float
+    pair: ClassVar[str] = "sqdist"
+    reach: ClassVar[float] = 40.0
+    formula = "exp(c0 * t)"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
+
+    @property
+    def length(self) -> float:
+        """The scale."""
+        return self.scale
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """-1 / (2 scale^2)."""
+        return (-0.5 / length**2,)
+
+    def coordinates(self, x: Array) -> Array:
+        """The circles' points, all cosines first, (n, 2 d); angles are reduced before they are rounded."""
+        xp = namespace(x)
+        angle = 2.0 * math.pi * (x - xp.rint(x)).astype(xp.float64, copy=False)
+        return xp.concatenate([xp.cos(angle), xp.sin(angle)], axis=1).astype(x.dtype, copy=False)
+
+
+@dataclass(frozen=True)
+class _Angular(Profile):
+    """Kernels of wide networks of rectifiers: functions of the angle of two points and of their lengths."""
+
+    pair: ClassVar[str] = "angle"
+    formula = "t"  # there is none: the backends have the recursion
+    recursion: ClassVar[str]
+    """``"step"``, ``"quadratic"``, ``"nngp"`` or ``"ntk"``: what is done with the angle."""
+
+    @property
+    def bias(self) -> float:
+        """Variance of the biases."""
+        return 0.0
+
+    @property
+    def gain(self) -> float:
+        """By what a layer multiplies squared lengths: half the variance of the weights times the number of inputs."""
+        return 1.0
+
+    @property
+    def layers(self) -> int:
+        """Number of hidden layers."""
+        return 1
+
+    def divisor(self, width: int) -> float:
+        """What the inner products of points with ``width`` coordinates are divided by before the first layer."""
+        return 1.0
+
+    def directions(self, x: Array) -> tuple[Array, Array]:
+        """Unit vectors (n, d), with biases (n, d + 1), of the points x (n, d), and lengths (layers, n) in float64.
+
+        The first layer's covariance is that of the points (sqrt(gain / divisor) x, sqrt(bias)): these are made unit
+        vectors (0 stays 0); the l-th length is sqrt(gain) times the norm that they have after l layers.
+        """
+        xp = namespace(x)
+        with quiet():  # lengths that overflow are found out in the values
+            wide = x.astype(xp.float64, copy=False)
+            largest = xp.abs(wide).max(axis=1, keepdims=True)
+            unit = xp.where(largest > 0, largest, 1.0)  # else squares may overflow, or vanish
+            wide = wide / unit
+            inner = xp.sqrt(xp.einsum("ij,ij->i", wide, wide))
+            scale = math.sqrt(self.gain / self.divisor(x.shape[1]))
+            root, gain = math.sqrt(self.bias), math.sqrt(self.gain)
+            points = scale * unit[:, 0] * inner
+            norm = xp.hypot(points, root)
+            safe = xp.where(norm > 0, norm, 1.0)
+            wide *= (points / safe / xp.where(inner > 0, inner, 1.0))[:, None]
+            if self.bias:
+                wide = xp.concatenate([wide, (root / safe)[:, None]], axis=1)
+            lengths = xp.empty((self.layers, len(x)))
+            for layer in range(self.layers):
+                lengths[layer] = gain * norm
+                norm = xp.hypot(lengths[layer], root)
+        return wide.astype(x.dtype, copy=False), lengths
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """As in `Kernel.profile`; near u = 1 and u = -1 to rounding of 1 - u and 1 + u."""
+        f = _functions(u)
+        squared = self.gain / self.divisor(width) * (width if squared_norm is None else squared_norm)
+        norm = self.bias + squared  # the squared norm in this layer
+        versine = squared * (1 - u) / norm
+        rest = (2 * self.bias + squared * (1 + u)) / norm  # 2 - versine
+        cosine = 1 - versine
+        tangent = norm * cosine
+        for _ in range(self.layers):
+            angle, sine = 2 * f.atan2(f.sqrt(versine), f.sqrt(rest)), f.sqrt(versine * rest)
+            if self.recursion == "step":
+                return 1 - angle / f.pi
+            if self.recursion == "quadratic":
+                twice = 1 + 2 * cosine * cosine
+                return norm * norm * (3 * sine * cosine + (f.pi - angle) * twice) / f.pi
+            product = self.gain * norm
+            norm = self.bias + product
+            kappa1 = (sine + (f.pi - angle) * cosine) / f.pi
+            covariance = self.bias + product * kappa1
+            tangent = covariance + self.gain * tangent * (1 - angle / f.pi)
+            versine = product * abs(versine - (sine - angle * cosine) / f.pi) / norm  # < 0 when an angle is rounding
+            rest, cosine = 2 - versine, 1 - versine
+        return tangent if self.recursion == "ntk" else covariance
+
+
+@dataclass(frozen=True)
+class ArcCosine(_Angular):
+    r"""Arc-cosine kernel of order n (Cho and Saul 2009): 2 E[(<w, x>)_+^n (<w, y>)_+^n], w standard normal.
+
+    With theta the angle of x and y: order 0 is (pi - theta) / pi, order 1 is
+    |x| |y| (sin theta + (pi - theta) cos theta) / pi, and order 2 is
+    |x|^2 |y|^2 (3 sin theta cos theta + (pi - theta) (1 + 2 cos^2 theta)) / pi.
+
+    Parameters
+    ----------
+    order : int
+        0, 1 or 2.
+
+    Notes
+    -----
+    Angles are exact near 0 and near pi too, where <x, y> alone knows them to the square root of rounding only.  With
+    a step that is 1/2 at 0, order 0 has k(0, y) = 1/2.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.ArcCosine(1)([[1.0, 0.0], [0.0, 2.0]]).round(4)
+    array([[1.    , 0.6366],
+           [0.6366, 4.    ]])
+    """
+
+    order: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "order", check_integer(self.order, "order", minimum=0, maximum=2))
+
+    @property
+    def recursion(self) -> str:  # type: ignore[override]
+        """That of one layer, without the variances."""
+        return ("step", "nngp", "quadratic")[self.order]
+
+    @property
+    def length(self) -> float:
+        """Angle on which the kernel varies; only order 0 has a slope at 0."""
+        return 1.0 if self.order == 0 else 100.0
+
+
+@dataclass(frozen=True)
+class _Network(_Angular):
+    """What `NNGP` and `NTK` share: their parameters."""
+
+    depth: int
+    weight_variance: float = 2.0
+    bias_variance: float = 0.0
+    fan_in: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depth", check_integer(self.depth, "depth", minimum=1, maximum=1000))
+        variance = check_scalar(self.weight_variance, "weight_variance", minimum=0.0, strict=True)
+        object.__setattr__(self, "weight_variance", variance)
+        object.__setattr__(self, "bias_variance", check_scalar(self.bias_variance, "bias_variance", minimum=0.0))
+        if self.fan_in is not None:
+            object.__setattr__(self, "fan_in", check_scalar(self.fan_in, "fan_in", minimum=0.0, strict=True))
+
+    @property
+    def bias(self) -> float:
+        """Variance of the biases."""
+        return self.bias_variance
+
+    @property
+    def gain(self) -> float:
+        """Half the variance of the weights."""
+        return 0.5 * self.weight_variance
+
+    @property
+    def layers(self) -> int:
+        """The depth."""
+        return self.depth
+
+    def divisor(self, width: int) -> float:
+        """``fan_in``, by default the number of coordinates."""
+        return float(width) if self.fan_in is None else self.fan_in
+
+
+@dataclass(frozen=True)
+class NNGP(_Network):
+    r"""Covariance of the outputs of a random network of rectifiers as its layers become wide (Lee et al. 2018).
+
+    With u = <x, y> / fan_in, sw2 = weight_variance and sb2 = bias_variance,
+    Sigma_0 = sb2 + (sw2 / 2) u, and for each of ``depth`` hidden layers
+    Sigma <- sb2 + (sw2 / 2) q kappa1(rho), q^2 = Sigma(x, x) Sigma(y, y), rho = Sigma(x, y) / q,
+    kappa1(r) = (sqrt(1 - r^2) + r (pi - acos r)) / pi.
+
+    Parameters
+    ----------
+    depth : int
+        Number of hidden layers, 1 to 1000.
+    weight_variance : float
+        Variance of the weights times the number of inputs, > 0; 2 keeps lengths through the layers (He et al. 2015).
+        That of the first layer, whose inputs are not rectified, is half of it.
+    bias_variance : float
+        >= 0.
+    fan_in : float, optional
+        What <x, y> is divided by; default: the number of coordinates, so that u = 1 for a point of the hypercube and
+        itself.  1 is for unit vectors.
+
+    Notes
+    -----
+    The recursion runs on 1 - rho, in which nothing cancels: nearly equal points keep their digits through the layers.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.NNGP(2)([[1.0, 1.0], [1.0, -1.0]]).round(4)
+    array([[1.    , 0.4937],
+           [0.4937, 1.    ]])
+    """
+
+    recursion: ClassVar[str] = "nngp"
+
+    @property
+    def length(self) -> float:
+        """It varies like the square of the angle near 0."""
+        return 100.0
+
+
+@dataclass(frozen=True)
+class NTK(_Network):
+    r"""Neural tangent kernel of a network of rectifiers as its layers become wide (Jacot et al. 2018).
+
+    The inner product of the gradients of the output by all weights and biases, in the parametrisation in which these
+    are standard normals times the square roots of the variances: with the Sigma of `NNGP`, Theta_0 = Sigma_0 and
+    Theta <- Sigma_new + Theta (sw2 / 2) kappa0(rho), kappa0(r) = (pi - acos r) / pi, for each of ``depth`` hidden
+    layers.
+
+    Parameters
+    ----------
+    depth : int
+        Number of hidden layers, 1 to 1000.
+    weight_variance, bias_variance, fan_in : float
+        As in `NNGP`.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.NTK(2)([[1.0, 1.0], [1.0, -1.0]]).round(4)
+    array([[3.    , 0.6857],
+           [0.6857, 3.    ]])
+    """
+
+    recursion: ClassVar[str] = "ntk"
+
+    @property
+    def length(self) -> float:
+        """Angle on which it varies: the slopes of the layers add up."""
+        return min(1.0, 3.0 / self.depth)
+
+
+@dataclass(frozen=True)
 class Sum(Kernel):
     """k(x, y) = first(x, y) + second(x, y); written ``first + second``.
 
@@ -377,6 +792,11 @@ class Sum(Kernel):
 
     def __post_init__(self) -> None:
         _refuse_precomputed(self.first, self.second)
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """As in `Kernel.profile`, if both parts have one."""
+        at = {"width": width, "squared_norm": squared_norm}
+        return self.first.profile(u, **at) + self.second.profile(u, **at)
 
     @property
     def trusted(self) -> bool:  # type: ignore[override]
@@ -400,6 +820,11 @@ class Product(Kernel):
 
     def __post_init__(self) -> None:
         _refuse_precomputed(self.first, self.second)
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """As in `Kernel.profile`, if both parts have one."""
+        at = {"width": width, "squared_norm": squared_norm}
+        return self.first.profile(u, **at) * self.second.profile(u, **at)
 
     @property
     def trusted(self) -> bool:  # type: ignore[override]
@@ -425,6 +850,10 @@ class Scaled(Kernel):
         _refuse_precomputed(self.base)
         factor = check_scalar(self.factor, "the factor of a kernel", minimum=0.0, strict=True)
         object.__setattr__(self, "factor", factor)
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """As in `Kernel.profile`, if the base has one."""
+        return self.factor * self.base.profile(u, width=width, squared_norm=squared_norm)
 
     @property
     def trusted(self) -> bool:  # type: ignore[override]
@@ -470,6 +899,17 @@ class Precomputed(Kernel):
     """
 
     trusted: ClassVar[bool] = False
+
+
+class _Numpy:
+    """The functions of NumPy under the names that mpmath has for them."""
+
+    exp, sqrt, atan2, pi = np.exp, np.sqrt, np.arctan2, math.pi
+
+
+def _functions(u: Any) -> Any:
+    """What computes with numbers like ``u``: mpmath, which is then there, or NumPy."""
+    return sys.modules["mpmath"].mp if type(u).__module__.startswith("mpmath") else _Numpy
 
 
 def _refuse_precomputed(*kernels: Any) -> None:

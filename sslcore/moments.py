@@ -13,10 +13,11 @@ Golub and LeVeque 1983): centring later subtracts nothing large.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -36,7 +37,7 @@ from .samples import SampleClass, Samples
 from .serialization import read_archive, refusal, same_features, write_archive
 from .spectrum import TOLERANCE, Spectrum, settle
 
-__all__ = ["Moments", "Sums", "add_block", "solve_sums"]
+__all__ = ["Moments", "Pencil", "Sums", "add_block"]
 
 
 @dataclass
@@ -68,11 +69,6 @@ class Sums:
             within=brought(self.within, engine),
             unbiased=brought(self.unbiased, engine),
         )
-
-    def trace(self, center: bool) -> float:
-        """The trace of Sigma: no eigenvalue is larger."""
-        square = float(self.between.diagonal().sum() + self.within.diagonal().sum()) / self.weight
-        return square if center else square + float((self.mean**2).sum())
 
     def in_fortran_order(self) -> Sums:
         """The same with matrices as the backends want them."""
@@ -241,9 +237,15 @@ class Moments:
         if numbers.beta > 0 and self._sums.n == self._sums.n_views:
             raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
         engine = get_backend(self._sums.mean, backend=self._backend)
-        spectrum = solve_sums(self._sums.on(engine), numbers, self._d, engine)
+        spectrum = self.pencil(engine, unbiased=numbers.unbiased, center=numbers.center).solve(numbers)
         rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self._d)
         return rep.to("numba") if self._from_host else rep
+
+    def pencil(self, engine: ModuleType, *, unbiased: bool, center: bool) -> Pencil:
+        """The eigenproblem of what was seen so far, for checked arguments."""
+        assert self._sums is not None
+        assert self._d is not None
+        return Pencil(self._sums.on(engine), self._d, engine, unbiased=unbiased, center=center)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the moments and their features to one file (npz without pickle), atomically."""
@@ -337,76 +339,110 @@ def _add_contrasts(
         engine.add_second_moment(total.unbiased, contrasts, weight)
 
 
-def solve_sums(sums: Sums, numbers: FitNumbers, d: int, engine: ModuleType) -> Spectrum:
-    """The generalised eigenproblem of these sums, on points with d coordinates."""
-    started = time.perf_counter()
-    xp, r = engine.xp, len(sums.mean)
-    k = min(numbers.k, r)  # fewer if landmarks were dropped
-    within = _symmetric(sums.within, xp) / sums.weight
-    delta = _symmetric(sums.unbiased_sum(), xp) / sums.weight if numbers.unbiased else within
-    sigma = _symmetric(sums.between, xp) / sums.weight + within
-    with quiet():
-        size = float(xp.sqrt((sums.mean**2).sum()))
-        unit = float(xp.trace(sigma))
-    if not math.isfinite(unit + size):
-        raise ValueError("the second moments of the features overflow; rescale the data")
-    if unit <= (4e-16 * size) ** 2:
-        raise ValueError("the features are constant: all views are the same point, and there is nothing to represent")
-    if not numbers.center:
-        sigma += sums.mean[:, None] * sums.mean
-        unit = float(xp.trace(sigma))
-    # in units of the trace of Sigma, so that any scale of the features is served
-    sigma /= unit
-    delta /= unit
-    reg = numbers.reg / unit
-    penalty = numbers.beta * delta
-    index = xp.arange(r)
-    penalty[index, index] += reg
+class Pencil:
+    """The problem Sigma c = (1/gamma) (beta Delta + reg I) c of some moments, for one reg and beta after the other.
 
-    solve = _largest if numbers.reg > 0 else _smallest
-    gamma, c, following, steps, condition = solve(sigma, penalty, k, engine)
-    sigma_c = engine.matmul(sigma, xp.asfortranarray(c))
-    penalty_c = engine.matmul(penalty, xp.asfortranarray(c))
-    reached = np.where(np.isfinite(gamma), gamma, 0.0)
-    gram = c.T @ sigma_c
-    measured = engine.to_host(  # all numbers of the components at once
-        xp.stack(
-            [
-                xp.sqrt((sigma_c**2).sum(axis=0)),
-                xp.sqrt(((penalty_c - sigma_c * xp.asarray(reached)) ** 2).sum(axis=0)),
-                xp.einsum("ij,ij->j", c, delta @ c),
-                (c**2).sum(axis=0),
-                xp.abs(gram - xp.eye(len(gram))).max(axis=0),
-            ]
+    Sigma and Delta are kept in units of the trace of Sigma, so that any scale of the features is served.
+    """
+
+    def __init__(self, sums: Sums, d: int, engine: ModuleType, *, unbiased: bool, center: bool) -> None:
+        xp, self.engine = engine.xp, engine
+        self.mean, self.center = sums.mean, center
+        within = _symmetric(sums.within, xp) / sums.weight
+        delta = _symmetric(sums.unbiased_sum(), xp) / sums.weight if unbiased else within
+        sigma = _symmetric(sums.between, xp) / sums.weight + within
+        with quiet():
+            size = float(xp.sqrt((sums.mean**2).sum()))
+            unit = float(xp.trace(sigma))
+        if not math.isfinite(unit + size):
+            raise ValueError("the second moments of the features overflow; rescale the data")
+        if unit <= (4e-16 * size) ** 2:
+            raise ValueError(
+                "the features are constant: all views are the same point, and there is nothing to represent"
+            )
+        if not center:
+            sigma += sums.mean[:, None] * sums.mean
+            unit = float(xp.trace(sigma))
+        sigma /= unit
+        delta /= unit
+        self.sigma, self.delta, self.unit = sigma, delta, unit
+        self._bytes = functools.partial(features_plan, len(sums.mean), d, itemsize=8, n_views=sums.n_views)
+        self._diagonal: tuple[Array, Array, Array] | None = None
+
+    def diagonalize(self) -> Pencil:
+        """For many solutions: in the eigenbasis V of Delta = V diag(delta) V^T every penalty is diagonal.
+
+        Then neither a factorisation nor a triangular solve is left to each of them.  Returns self.
+        """
+        values, basis = self.engine.eigh(self.engine.xp.asfortranarray(self.delta.copy()))
+        basis = self.engine.xp.asfortranarray(basis)
+        turned = self.engine.matmul(basis.T, self.engine.matmul(self.sigma, basis))
+        self._diagonal = self.engine.xp.maximum(values, 0.0), basis, 0.5 * (turned + turned.T)
+        return self
+
+    def solve(self, numbers: FitNumbers, near: Array | None = None) -> Spectrum:
+        """The k components for these numbers; unbiased and center are those of the problem.
+
+        ``near`` (r, at most k), after `diagonalize`, may hold coefficients close to the wanted ones.
+        """
+        started = time.perf_counter()
+        xp, engine, sigma, delta, unit = self.engine.xp, self.engine, self.sigma, self.delta, self.unit
+        r = len(sigma)
+        k = min(numbers.k, r)  # fewer if landmarks were dropped
+        reg = numbers.reg / unit
+        if self._diagonal is not None:
+            values, basis, turned = self._diagonal
+            penalty = numbers.beta * values + reg
+            gamma, c, following, steps, condition = _largest_diagonal(turned, penalty, basis, near, k, engine)
+        else:
+            penalty = numbers.beta * delta
+            index = xp.arange(r)
+            penalty[index, index] += reg
+            solve = _largest if numbers.reg > 0 else _smallest
+            gamma, c, following, steps, condition = solve(sigma, penalty, k, engine)
+        sigma_c = engine.matmul(sigma, xp.asfortranarray(c))
+        delta_c = engine.matmul(delta, xp.asfortranarray(c))
+        penalty_c = numbers.beta * delta_c + reg * c
+        reached = np.where(np.isfinite(gamma), gamma, 0.0)
+        gram = c.T @ sigma_c
+        measured = engine.to_host(  # all numbers of the components at once
+            xp.stack(
+                [
+                    xp.sqrt((sigma_c**2).sum(axis=0)),
+                    xp.sqrt(((penalty_c - sigma_c * xp.asarray(reached)) ** 2).sum(axis=0)),
+                    xp.einsum("ij,ij->j", c, delta_c),
+                    (c**2).sum(axis=0),
+                    xp.abs(gram - xp.eye(len(gram))).max(axis=0),
+                ]
+            )
         )
-    )
-    coefficients = c / math.sqrt(unit)
-    return settle(
-        numbers.k,
-        xp=xp,
-        gamma=gamma,
-        invariance=measured[2],
-        norms=measured[3] / unit,
-        coefficients=coefficients,
-        intercept=-(sums.mean @ coefficients) if numbers.center else xp.zeros(c.shape[1]),
-        residuals=measured[1] / (measured[0] * (1 + gamma)),
-        coefficient_residuals=np.zeros(c.shape[1]),
-        stationarity_residuals=np.zeros(c.shape[1]),
-        following=following,
-        tolerance=TOLERANCE[np.dtype(float)],
-        algorithm="features: moments and their generalised eigenproblem",
-        orthonormality=float(measured[4].max()),
-        jitter=0.0,
-        condition=condition,
-        iterations=steps,
-        seconds=time.perf_counter() - started,
-        bytes=features_plan(r, d, k, 8, sums.n_views).bytes,
-    )
+        coefficients = c / math.sqrt(unit)
+        return settle(
+            numbers.k,
+            xp=xp,
+            gamma=gamma,
+            invariance=measured[2],
+            norms=measured[3] / unit,
+            coefficients=coefficients,
+            intercept=-(self.mean @ coefficients) if self.center else xp.zeros(c.shape[1]),
+            residuals=measured[1] / (measured[0] * (1 + gamma)),
+            coefficient_residuals=np.zeros(c.shape[1]),
+            stationarity_residuals=np.zeros(c.shape[1]),
+            following=following,
+            tolerance=TOLERANCE[np.dtype(float)],
+            algorithm="features: moments and their generalised eigenproblem",
+            orthonormality=float(measured[4].max()),
+            jitter=0.0,
+            condition=condition,
+            iterations=steps,
+            seconds=time.perf_counter() - started,
+            bytes=self._bytes(k=k).bytes,
+        )
 
 
 def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[np.ndarray, Array, float, int, float]:
     """Top pairs of U^-T Sigma U^-1, U the Cholesky factor of the penalty: 1/gamma, from the largest."""
-    xp, r = engine.xp, len(sigma)
+    xp = engine.xp
     factor = penalty.copy(order="F")
     if not engine.cholesky(factor):
         raise NotPositiveSemidefiniteError(
@@ -414,28 +450,62 @@ def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[
             float(engine.symmetric_eigenvalues(penalty.copy(order="F"))[0]),
         )
     pivots = engine.to_host(factor.diagonal())
-    width = block_width(k, r)
 
     def apply(v: Array) -> Array:
         image = engine.matmul(sigma, engine.triangular_solve(factor, v))
         return engine.triangular_solve(factor, image, transposed=True)
 
+    reference = engine.triangular_solve(factor, engine.matmul(sigma, _reference(sigma, k, engine)), transposed=True)
+    gamma, w, theta, following, steps = _top(apply, reference, k, engine)
+    c = engine.triangular_solve(factor, xp.asfortranarray(w)) / xp.asarray(np.sqrt(theta))
+    return gamma, c, following, steps, float(pivots.max() / pivots.min()) ** 2
+
+
+def _reference(sigma: Array, k: int, engine: ModuleType) -> Array:
+    """Random directions R: components are given the signs of c^T Sigma R, in whatever basis they are found."""
+    return engine.xp.asfortranarray(engine.reference_normals(len(sigma), k, 1))
+
+
+def _top(
+    apply: Callable[[Array], Array], reference: Array, k: int, engine: ModuleType, near: Array | None = None
+) -> tuple[np.ndarray, Array, np.ndarray, float, int]:
+    """gamma, eigenvectors, their eigenvalues 1/gamma (1 where there is none), the next gamma, and steps."""
+    r = len(reference)
+    width = block_width(k, r)
+    start = engine.reference_normals(r, width, 0)
+    if near is not None:
+        start = engine.xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
     pairs = top_eigenpairs(
         apply,
-        xp.asfortranarray(engine.reference_normals(r, width, 0)),
+        engine.xp.asfortranarray(start),
         k,
         engine,
         relative_tolerance=1e-11,
         absolute_tolerance=math.inf,
         max_basis=krylov_capacity(width, r),
     )
-    w = canonical_basis(pairs, engine.reference_normals(r, k, 1), engine)
+    w = canonical_basis(pairs, reference, engine)
     present = pairs.values > 4e-16 * max(float(pairs.values[0]), 1.0)
     theta = np.where(present, pairs.values, 1.0)
     gamma = np.where(present, 1.0 / theta, math.inf)
     following = 1.0 / pairs.following if pairs.following > 0 else math.inf
-    c = engine.triangular_solve(factor, xp.asfortranarray(w)) / xp.asarray(np.sqrt(theta))
-    return gamma, c, following, pairs.steps, float(pivots.max() / pivots.min()) ** 2
+    return gamma, w, theta, following, pairs.steps
+
+
+def _largest_diagonal(
+    sigma: Array, penalty: Array, basis: Array, near: Array | None, k: int, engine: ModuleType
+) -> tuple[np.ndarray, Array, float, int, float]:
+    """`_largest` in the eigenbasis V of Delta: top pairs of D^-1/2 V^T Sigma V D^-1/2, D the penalty."""
+    root = 1.0 / engine.xp.sqrt(penalty)[:, None]
+    start = None if near is None else engine.matmul(basis.T, near) / root
+
+    def apply(v: Array) -> Array:
+        return root * engine.matmul(sigma, engine.xp.asfortranarray(root * v))
+
+    reference = root * engine.matmul(sigma, engine.matmul(basis.T, _reference(sigma, k, engine)))
+    gamma, w, theta, following, steps = _top(apply, reference, k, engine, start)
+    c = engine.matmul(basis, engine.xp.asfortranarray(root * w)) / engine.xp.asarray(np.sqrt(theta))
+    return gamma, c, following, steps, float(penalty.max() / penalty.min())
 
 
 def _smallest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple[np.ndarray, Array, float, int, float]:

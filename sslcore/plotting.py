@@ -23,8 +23,18 @@ except ImportError as error:
 
 if TYPE_CHECKING:
     from .digits import Study
+    from .path import Path
 
-__all__ = ["curves_panel", "digits_figure", "images_panel", "map_panel", "save_png", "spectrum_panel"]
+__all__ = [
+    "curves_panel",
+    "digits_figure",
+    "images_panel",
+    "map_panel",
+    "path_figure",
+    "path_panel",
+    "save_png",
+    "spectrum_panel",
+]
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#d9730d", "#8a8f98"
 CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b07aa1", "#ff7fa7", "#9c755f", "#6b7280")
@@ -60,6 +70,134 @@ def digits_figure(study: Study) -> Figure:
     return figure
 
 
+def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
+    """Spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
+
+    Parameters
+    ----------
+    rep : Representation
+    x : array (n, d) or (n, m, d)
+        The data.
+    z : array (n, k) or (n, m, k)
+        Their embedding.
+    """
+    figure = Figure(figsize=(13, 6.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(2, 4, width_ratios=(1.25, 1, 1, 1))
+    panel = figure.add_subplot(grid[0, 0])
+    spectrum_panel(panel, rep.eigenvalues, legend=False)
+    panel.set_title(f"spectrum: {rep.n_active} of {rep.n_components} active")
+    panel = figure.add_subplot(grid[1, 0])
+    costs_panel(panel, rep.beta * rep.invariance, rep.reg * rep.norms)
+    panel.set_title(r"what it costs: $1 - \mu_i$")
+
+    places = [grid[row, column] for row in range(2) for column in range(1, 4)]
+    points, values = (array.reshape(-1, array.shape[-1]) for array in (x, z))
+    some = np.sort(np.random.default_rng(0).permutation(len(points))[:4000])  # more would only hide each other
+    points, values = np.asarray(points[some], dtype=float), np.asarray(values[some], dtype=float)
+    if points.shape[1] == 2:
+        functions = plane_functions(rep, points)
+        for i, place in zip(range(rep.n_components), places, strict=False):
+            panel = figure.add_subplot(place)
+            contours_panel(panel, *functions, i, points)
+            panel.set_title(rf"$f_{{{i + 1}}}$,  $\mu_{{{i + 1}}}$ = {rep.eigenvalues[i]:.3f}")
+        return figure
+    pairs = [(i, i + 1) for i in range(0, rep.n_components - 1, 2)] or [(0, 0)]
+    for (i, j), place in zip(pairs, places, strict=False):
+        panel = figure.add_subplot(place)
+        panel.scatter(values[:, i], values[:, j], s=6, color=BLUE, linewidths=0, alpha=0.35)
+        panel.set(xlabel=rf"$\psi_{{{i + 1}}}$", ylabel=rf"$\psi_{{{j + 1}}}$")
+        _plain(panel)
+    return figure
+
+
+def half_moons_figure(rep: Any, views: Any) -> Figure:
+    """The classes over the plane, a few samples with their views, the spectrum, and each eigenfunction as contours.
+
+    Parameters
+    ----------
+    rep : Representation
+        Of points of the plane.
+    views : Views
+        What it was fitted to.
+    """
+    from .datasets import half_moons_probabilities
+
+    figure = Figure(figsize=(13, 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    halves: Any = figure.subfigures(2, 1, height_ratios=(1.15, 1))
+    above, below = halves
+    x = np.asarray(views.x)
+    first, second, functions = plane_functions(rep, x)
+    extent = (first[0], first[-1], second[0], second[-1])
+
+    panel, beside, last = above.subplots(1, 3, width_ratios=(1, 1, 1.2))
+    mesh = np.stack(np.meshgrid(first, second), axis=-1)
+    chances = half_moons_probabilities(mesh.reshape(-1, 2)).reshape(*mesh.shape[:2], 4)
+    colors = np.array([[int(c[i : i + 2], 16) / 255 for i in (1, 3, 5)] for c in CLASSES[:4]])
+    panel.imshow(1 - 0.55 * (1 - chances @ colors), origin="lower", extent=extent, interpolation="bilinear")
+    panel.scatter(*x.T, s=5, c=colors[half_moons_probabilities(x).argmax(axis=1)], linewidths=0)
+    panel.set_title("four classes (unknown to the fit)")
+
+    beside.plot(*x.T, ".", color="#d1d5db", markersize=3)
+    shown = np.argsort(np.random.default_rng(0).permutation(len(x)))[:12]
+    for i, color in zip(shown, CLASSES * 2, strict=False):
+        made = np.asarray(views[int(i)])
+        beside.plot(
+            *np.stack([np.repeat(x[i : i + 1], len(made), 0), made]).T.swapaxes(1, 2), color=color, linewidth=0.9
+        )
+        beside.plot(*made.T, "o", color=color, markersize=4)
+        beside.plot(*x[i], "o", color="black", markersize=3)
+    beside.set_title(f"samples (black) and their {views.n_views} views")
+    for axes in (panel, beside):
+        axes.set(xticks=[], yticks=[], aspect="equal", xlim=extent[:2], ylim=extent[2:])
+
+    costs_panel(last, rep.beta * rep.invariance, rep.reg * rep.norms)
+    last.set(xticks=range(1, rep.n_components + 1), title=r"what the functions cost: $1 - \mu_i$")
+
+    for i, axes in enumerate(np.atleast_1d(below.subplots(1, rep.n_components))):
+        contours_panel(axes, first, second, functions, i, x)
+        axes.set_title(rf"$f_{{{i + 1}}}$,  $\mu_{{{i + 1}}}$ = {rep.eigenvalues[i]:.3f}")
+    return figure
+
+
+def plane_functions(rep: Any, points: Array, steps: int = 120) -> tuple[Array, Array, Array]:
+    """Unit eigenfunctions (steps, steps, k) on a grid around points of the plane, and the grid's two axes."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.12 * (high - low).max()
+    first, second = (np.linspace(a - margin, b + margin, steps) for a, b in zip(low, high, strict=True))
+    mesh = np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2)
+    dtype = rep.coefficients.dtype
+    return (
+        first,
+        second,
+        np.asarray(rep.to("numba").transform(mesh.astype(dtype), scale=False)).reshape(steps, steps, -1),
+    )
+
+
+def contours_panel(axes: Any, first: Array, second: Array, functions: Array, i: int, points: Array) -> None:
+    """Function i over the plane, as filled contours symmetric about 0, under the points."""
+    values = functions[..., i]
+    top = float(np.quantile(np.abs(values), 0.995)) or 1.0
+    levels = np.linspace(-top, top, 15)
+    axes.contourf(first, second, values, levels, cmap="RdBu_r", extend="both")
+    axes.contour(first, second, values, [0.0], colors="black", linewidths=0.7)
+    axes.plot(*points.T, ".", color="black", markersize=1.6, alpha=0.5)
+    axes.set(xticks=[], yticks=[], aspect="equal")
+
+
+def costs_panel(axes: Any, invariance: Array, norm: Array) -> None:
+    """The two parts of 1 - mu_i as bars on each other."""
+    index = np.arange(1, len(norm) + 1)
+    invariance, norm = (np.where(np.isfinite(part), part, 0.0) for part in (invariance, norm))
+    axes.bar(index, invariance, color=ORANGE, width=0.7, label=r"invariance, $\beta\,\langle f_i, (I - T) f_i\rangle$")
+    axes.bar(index, norm, bottom=invariance, color=BLUE, width=0.7, label=r"norm, $\lambda\,\|f_i\|^2$")
+    axes.axhline(1.0, color="black", linewidth=0.6)  # beyond, a component is not active
+    axes.set(xlabel="component $i$", ylim=(0.0, min(1.6, 1.35 * float((invariance + norm).max()))))
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    _plain(axes)
+
+
 def images_panel(axes: Any, images: Array) -> None:
     """Images (rows, columns, height, width) side by side, ink on a grey tile; the first column is set apart."""
     rows, columns, height, width = images.shape
@@ -72,7 +210,7 @@ def images_panel(axes: Any, images: Array) -> None:
     axes.set_axis_off()
 
 
-def spectrum_panel(axes: Any, eigenvalues: Array) -> None:
+def spectrum_panel(axes: Any, eigenvalues: Array, *, legend: bool = True) -> None:
     """Eigenvalues mu_i in their order: stems, active ones (mu > 0) in colour."""
     index = np.arange(1, len(eigenvalues) + 1)
     present = np.isfinite(eigenvalues)
@@ -86,7 +224,8 @@ def spectrum_panel(axes: Any, eigenvalues: Array) -> None:
             axes.plot(index[chosen], eigenvalues[chosen], "o", color=color, markersize=3.5, label=text)
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set(xlabel="component $i$", ylabel=r"eigenvalue $\mu_i$", ylim=(None, 1.0))
-    axes.legend(frameon=False, loc="upper right")
+    if legend:
+        axes.legend(frameon=False, loc="upper right")
     _plain(axes)
 
 
@@ -122,6 +261,45 @@ def map_panel(axes: Any, points: Array, labels: Array) -> None:
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set_color("#d1d5db")
+
+
+REGIMES = {"augmentation": "#e8f1fa", "interplay": "#fdf3e7", "architecture": "#eef0f2"}
+
+
+def path_figure(path: Path) -> Figure:
+    """A panel for each beta, the eigenvalues on one scale."""
+    width = len(path.betas)
+    figure = Figure(figsize=(1.5 + 5.0 * width, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for j in range(width):
+        path_panel(figure.add_subplot(1, width, j + 1), path, j)
+    return figure
+
+
+def path_panel(axes: Any, path: Path, beta: int = 0) -> Any:
+    """Eigenvalues over reg (logarithmic) at one beta: a line a component, regimes as bands, crossings as circles."""
+    regs, values, regimes = path.regs, path.eigenvalues[:, beta], path.regimes[:, beta]
+    edges = np.concatenate([regs[:1], np.sqrt(regs[1:] * regs[:-1]), regs[-1:]])
+    starts = [0, *(np.flatnonzero(regimes[1:] != regimes[:-1]) + 1).tolist()]
+    for start, stop in zip(starts, [*starts[1:], len(regs)], strict=True):
+        name = str(regimes[start])
+        axes.axvspan(edges[start], edges[stop], color=REGIMES[name], linewidth=0, zorder=0)
+        middle = np.sqrt(edges[start] * edges[stop])
+        axes.text(middle, 1.015, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=9, color=GREY)
+    for i, line in enumerate(values.T):
+        shown = np.where(np.isfinite(line), line, np.nan)
+        axes.plot(regs, shown, color=CLASSES[i % len(CLASSES)], linewidth=1.6, marker="o", markersize=2.5)
+    crossings = [c for c in path.avoided_crossings if c.along == "reg" and c.beta == path.betas[beta]]
+    # between two points of the path the upper of the two is drawn as straight as the line is
+    heights = [float(np.interp(np.log(c.reg), np.log(regs), values[:, c.component])) - c.gap / 2 for c in crossings]
+    axes.plot([c.reg for c in crossings], heights, "o", color="black", markersize=9, fillstyle="none", linestyle="none")
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set_xscale("log")
+    axes.set(xlabel=r"reg $\lambda$", ylabel=r"eigenvalue $\mu_i$", ylim=(-0.6, 1.02))
+    axes.set_xlim(*((regs[0], regs[-1]) if len(regs) > 1 else (regs[0] / 2, regs[0] * 2)))
+    axes.set_title(rf"$\beta$ = {path.betas[beta]:g}", pad=18)
+    _plain(axes)
+    return axes
 
 
 def save_png(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,20 @@ import numpy as np
 from .arrays import Array, check_scalar
 from .augmentations import Views
 from .backends import device_of, get_backend
-from .budget import exact_plan, feature_rows, features_plan, fitting_rows, memory_budget
-from .exact import solve_exact
+from .budget import Plan, exact_plan, feature_rows, features_plan, fitting_rows, memory_budget
+from .exact import ConditionedKernel, Solution, solve_exact
 from .features import Features
-from .inputs import Data, as_data, check_fit_numbers, refuse_auto
+from .gram import rotated_gram
+from .inputs import Data, FitNumbers, as_data, check_fit_numbers, refuse_auto
 from .interchange import as_native, gives_memory_back
 from .kernels import Kernel, Precomputed, as_kernel
 from .moments import Moments
 from .representation import Representation
 from .samples import Samples
-from .selection import AutoReg, as_search, moments_bytes, select_exact, select_features
+from .selection import AutoReg, Selection, as_search, moments_bytes, select_exact, select_features
 from .spectrum import TOLERANCE
 
-__all__ = ["pretrain"]
+__all__ = ["ExactProblem", "pretrain"]
 
 
 @gives_memory_back
@@ -152,44 +154,98 @@ def _exact(
     engine: Any,
 ) -> Representation:
     numbers = check_fit_numbers(n_components, data.n_views, "views", *numbers_in)
-    if isinstance(kernel, Precomputed) and data.d != data.n_views:
-        raise ValueError(
-            f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
-            f"found {data.d}"
+    contrasts = numbers.beta > 0
+    problem = ExactProblem.prepare(data, kernel, numbers, budget, engine, contrasts=contrasts, search=search)
+    if problem.selection:
+        numbers = replace(numbers, reg=problem.selection.reg)
+    return problem.represent(numbers, problem.solve(numbers))
+
+
+@dataclass(frozen=True, eq=False)
+class ExactProblem:
+    """A kernel's operator on checked views, for one reg and beta or many."""
+
+    data: Data
+    kernel: Kernel
+    operator: ConditionedKernel
+    centres: Array | None
+    plan: Plan
+    started: float
+    selection: Selection | None = None
+
+    @classmethod
+    def prepare(
+        cls,
+        data: Data,
+        kernel: Kernel,
+        numbers: FitNumbers,
+        budget: int,
+        engine: Any,
+        *,
+        contrasts: bool,
+        n_points: int = 1,
+        search: AutoReg | None = None,
+    ) -> ExactProblem:
+        """Check and plan, then the Gram matrix; without ``contrasts`` (all beta = 0) of single views.
+
+        The ``search`` for reg comes before: its matrices have been given back when that of all views is made.
+        """
+        if isinstance(kernel, Precomputed) and data.d != data.n_views:
+            raise ValueError(
+                f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
+                f"found {data.d}"
+            )
+        n, n_contrasts = (data.n, data.n_contrasts) if contrasts else (data.n_views, 0)
+        plan = exact_plan(
+            n,
+            n_contrasts,
+            data.d,
+            numbers.k,
+            data.dtype.itemsize,
+            checked=not kernel.trusted,
+            block_factor=engine.BLOCK_FACTOR,
+            n_points=n_points,
         )
-    n, n_contrasts = (data.n, data.n_contrasts) if numbers.beta > 0 else (data.n_views, 0)
-    plan = exact_plan(
-        n,
-        n_contrasts,
-        data.d,
-        numbers.k,
-        data.dtype.itemsize,
-        checked=not kernel.trusted,
-        block_factor=engine.BLOCK_FACTOR,
-    )
-    plan.require(budget)
-    points = data.materialize(engine)
-    _refuse_constant(points)
-    if not kernel.trusted:
-        _require_symmetric(kernel, points, engine)
-    room = budget // plan.bytes  # a fold takes less than the fit to all
-    selection = select_exact(search, kernel, points, data, numbers, engine, room) if search else None
-    if selection:
-        numbers = replace(numbers, reg=selection.reg)
-    samples = data.samples(engine)
-    solved = samples if numbers.beta > 0 else Samples.from_groups(np.arange(data.n_views), engine, data.weight)
-    ordered = points if solved.identity_order or isinstance(kernel, Precomputed) else points[solved.order]
-    spectrum, values = solve_exact(
-        kernel, ordered, solved, numbers, engine=engine, tolerance=TOLERANCE[data.dtype], planned_bytes=plan.bytes
-    )
-    if solved is not samples and samples.n_contrasts:  # beta = 0: the solver saw single views
-        _, c = samples.rotate(values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
-        invariance = (samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0)
-        spectrum = replace(spectrum, invariance=engine.to_host(invariance))
-    centres = None if isinstance(kernel, Precomputed) else points if isinstance(data.views, Views) else points.copy()
-    values = values.reshape(*data.shape, numbers.k)
-    rep = Representation.from_spectrum(spectrum, kernel, numbers, centres=centres, values=values)
-    return replace(rep, selection=selection)
+        plan.require(budget)
+        points = data.materialize(engine)
+        _refuse_constant(points)
+        if not kernel.trusted:
+            _require_symmetric(kernel, points, engine)
+        room = budget // plan.bytes  # a fold takes less than the fit to all
+        selection = select_exact(search, kernel, points, data, numbers, engine, room) if search else None
+        samples = data.samples(engine)
+        solved = samples if contrasts else Samples.from_groups(np.arange(data.n_views), engine, data.weight)
+        given = isinstance(kernel, Precomputed)
+        ordered = points if solved.identity_order or given else points[solved.order]
+        started = time.perf_counter()
+        blocks = rotated_gram(kernel, ordered, solved, engine)
+        operator = ConditionedKernel(blocks, kernel, engine, unbiased=numbers.unbiased, center=numbers.center)
+        centres = None if given else points if isinstance(data.views, Views) else points.copy()
+        return cls(data, kernel, operator, centres, plan, started, selection)
+
+    def solve(self, numbers: FitNumbers, near: Array | None = None, started: float | None = None) -> Solution:
+        """The components for one reg and beta."""
+        solution = solve_exact(
+            self.operator,
+            numbers,
+            tolerance=TOLERANCE[self.data.dtype],
+            planned_bytes=self.plan.bytes,
+            near=near,
+            started=self.started if started is None else started,
+        )
+        samples, engine = self.operator.samples, self.operator.engine
+        if self.data.n_contrasts and not samples.n_contrasts:  # the solver saw single views
+            samples = self.data.samples(engine)
+            _, c = samples.rotate(solution.values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
+            invariance = (samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0)
+            return replace(solution, spectrum=replace(solution.spectrum, invariance=engine.to_host(invariance)))
+        return solution
+
+    def represent(self, numbers: FitNumbers, solution: Solution) -> Representation:
+        """The same as functions."""
+        values = solution.values.reshape(*self.data.shape, numbers.k)
+        rep = Representation.from_spectrum(solution.spectrum, self.kernel, numbers, centres=self.centres, values=values)
+        return replace(rep, selection=self.selection)
 
 
 def _refuse_constant(points: Array) -> None:

@@ -35,11 +35,11 @@ import numpy as np
 
 from .arrays import Array, as_seed, check_integer, check_scalar
 from .errors import CertificateError, NotPositiveSemidefiniteError, SelectionWarning
-from .exact import ConditionedKernel, solve_conditioned
+from .exact import ConditionedKernel, solve_exact
 from .gram import RowSource, block_rows, rotated_gram
 from .inputs import Data, FitNumbers
 from .kernels import Kernel, Precomputed
-from .moments import Moments, Sums, add_block, solve_sums
+from .moments import Moments, Pencil, Sums, add_block
 from .samples import Samples
 from .spectrum import TOLERANCE, Spectrum
 
@@ -436,7 +436,13 @@ def select_exact(
         x = points[xp.asarray(training)]
         # rows in the order of the samples; a given matrix is read in that order
         ordered = x[:, xp.asarray(training)] if isinstance(kernel, Precomputed) else x[samples.order]
-        operator = ConditionedKernel(rotated_gram(kernel, ordered, samples, engine), kernel, numbers.center, engine)
+        operator = ConditionedKernel(
+            rotated_gram(kernel, ordered, samples, engine),
+            kernel,
+            engine,
+            unbiased=numbers.unbiased,
+            center=numbers.center,
+        )
         labels, names = np.unique(groups[held], return_inverse=True)
         theirs = Samples.from_groups(names, engine, _part(data.weight, held))
         rows = points[xp.asarray(held[engine.to_host(theirs.order)])]
@@ -446,9 +452,7 @@ def select_exact(
 
         def evaluate(reg: float) -> tuple[float, float, float]:
             here = dataclasses.replace(numbers, reg=reg)
-            spectrum, _ = solve_conditioned(
-                operator, here, tolerance=TOLERANCE[data.dtype], planned_bytes=0, started=time.perf_counter()
-            )
+            spectrum = solve_exact(operator, here, tolerance=TOLERANCE[data.dtype], planned_bytes=0).spectrum
             risk = HeldOutRisk(numbers.k, numbers.beta, numbers.unbiased, xp)
             risk.add(_embed(spectrum, cross, xp), theirs, weight, members)
             return *risk.value(engine.to_host), training_risk(spectrum, numbers.beta)
@@ -539,10 +543,10 @@ def select_features(
         found = np.full((len(regs), folds.count, 3), math.nan)
         solved: dict[tuple[int, int], Spectrum] = {}
         for f in range(folds.count):
-            sums = training(f)
+            pencil = Pencil(training(f), data.d, engine, unbiased=numbers.unbiased, center=numbers.center)
             for i, reg in enumerate(regs):
                 try:
-                    solved[i, f] = solve_sums(sums, dataclasses.replace(numbers, reg=float(reg)), data.d, engine)
+                    solved[i, f] = pencil.solve(dataclasses.replace(numbers, reg=float(reg)))
                 except _REFUSALS as error:
                     errors.append(error)
         risks = {key: HeldOutRisk(numbers.k, numbers.beta, numbers.unbiased, xp) for key in solved}
@@ -561,7 +565,7 @@ def select_features(
             found[i, f] = *risk.value(engine.to_host), training_risk(solved[i, f], numbers.beta)
         return _require_some(found, errors)
 
-    scale = training(0).trace(numbers.center)
+    scale = Pencil(training(0), data.d, engine, unbiased=numbers.unbiased, center=numbers.center).unit
     return _search(search, folds, scale, np.dtype(float), evaluate, numbers.k)
 
 

@@ -296,8 +296,8 @@ def _header(text: bytes, kinds: tuple[str, ...]) -> dict[str, Any]:
     header = json.loads(text.decode(), parse_constant=_no_constant)
     if not isinstance(header, dict) or header.get("library") != "sslcore":
         raise ValueError("it was not written by sslcore")
-    if header["format"] != FORMAT or isinstance(header["format"], bool):
-        newer = isinstance(header["format"], int) and header["format"] > FORMAT
+    if header["format"] != FORMAT:
+        newer = isinstance(header["format"], int | float) and header["format"] > FORMAT
         raise ValueError(
             f"it has format {header['format']!r}, written by version {header.get('version')}, and this one reads "
             f"format {FORMAT}; {'upgrade sslcore' if newer else 'make it again'}"

@@ -26,8 +26,9 @@ from typing import IO, Any, NoReturn
 import numpy as np
 
 from .arrays import Array, as_float_dtype, check_finite
+from .files import replacing
 
-__all__ = ["Source", "Table", "parse_source", "read_labels", "read_points", "write_csv"]
+__all__ = ["Source", "Table", "parse_source", "read_labels", "read_points", "write_csv", "write_npy"]
 
 SUFFIXES = (".npy", ".npz", ".csv", ".tsv")
 MAPPED_FROM = 64 << 20
@@ -63,6 +64,13 @@ class Source:
 
     path: Path
     choice: str | None = None
+
+    def size(self) -> int:
+        """Bytes of the file; 0 if it is not there, which reading will tell."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
 
     def __str__(self) -> str:
         return str(self.path) if self.choice is None else f"{self.path}:{self.choice}"
@@ -121,7 +129,7 @@ def parse_source(text: str) -> Source:
     return source
 
 
-def read_points(source: Source, drop: Sequence[str] = ()) -> Table:
+def read_points(source: Source, drop: Sequence[str] = (), like: Table | None = None) -> Table:
     r"""Points (n, d), or views (n, m, d), as numbers.
 
     Parameters
@@ -129,6 +137,8 @@ def read_points(source: Source, drop: Sequence[str] = ()) -> Table:
     source : Source
     drop : sequence of str
         Columns of a ``.csv`` to leave out, by name, or by number if it has no header.
+    like : Table, optional
+        Take the columns of that one, in its order, if both have names; of ``drop`` only what is there otherwise.
 
     Returns
     -------
@@ -154,9 +164,14 @@ def read_points(source: Source, drop: Sequence[str] = ()) -> Table:
     _require_file(source.path)
     if source.path.suffix.lower() in (".csv", ".tsv"):
         sheet = _Sheet.open(source.path)
-        chosen = sheet.choose(source.choice, drop)
+        if like is None or source.choice is not None:
+            chosen = sheet.choose(source.choice, drop)
+        elif sheet.has_header and like.columns is not None and not like.columns[0].isdigit():
+            chosen = sheet.find(like)
+        else:
+            chosen = sheet.choose(None, [name for name in drop if name in sheet.columns])
         return Table(sheet.numbers(chosen), tuple(sheet.columns[i] for i in chosen), source)
-    if drop:
+    if drop and like is None:
         raise ValueError(f"columns can be dropped by name from .csv files, {source.path} is an array")
     array = _read_array(source)
     try:
@@ -175,8 +190,8 @@ def read_points(source: Source, drop: Sequence[str] = ()) -> Table:
 def read_labels(source: Source) -> Table:
     r"""Labels (n,): integers, real numbers or strings.
 
-    A column of a ``.csv`` holds integers if all its cells are, written as Python does; real numbers if all are; else
-    strings.
+    A column of a ``.csv`` holds integers if all its cells are, as they would be written; real numbers if all are; else
+    strings (such as 007).
 
     Raises
     ------
@@ -217,6 +232,23 @@ def read_labels(source: Source) -> Table:
     return Table(array, None, source)
 
 
+def write_npy(path: str | os.PathLike[str], array: Array) -> None:
+    """Write an array to an ``.npy`` file; it appears whole or not at all.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, numpy as np
+    >>> from sslcore.tables import write_npy
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_npy(pathlib.Path(folder, "z.npy"), np.arange(3))
+    ...     np.load(pathlib.Path(folder, "z.npy"))
+    array([0, 1, 2])
+    """
+    with replacing(path) as file:
+        # not the file itself: NumPy would write it behind Python's back, and lose the reason of a failure
+        np.lib.format.write_array(_Plain(file), np.ascontiguousarray(array), allow_pickle=False)
+
+
 def write_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     r"""Write a header and rows, UTF-8, with commas.
 
@@ -233,6 +265,13 @@ def write_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Sequence[A
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
+
+
+class _Plain:
+    """A binary file that can only be written to."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.write = file.write
 
 
 class _Encoded:
@@ -405,6 +444,16 @@ class _Sheet:
             raise ValueError(f"no columns of {self.path} are left after dropping {', '.join(drop)}")
         return [self.columns.index(name) for name in left]
 
+    def find(self, like: Table) -> list[int]:
+        """Positions of the columns of another table."""
+        assert like.columns is not None
+        for name in like.columns:
+            if name not in self.columns:
+                raise ValueError(
+                    f"{self.path} has no column {name!r}, which {like.source} has; columns: {_names(self.columns)}"
+                )
+        return [self.columns.index(name) for name in like.columns]
+
     def numbers(self, chosen: list[int]) -> Array:
         """The chosen columns (n, d), finite."""
         try:
@@ -438,7 +487,7 @@ class _Sheet:
             raise ValueError(f"{self.path} has a header and no rows")
         if all(_is_integer(cell) for cell in cells):
             return np.array([int(cell) for cell in cells])
-        if all(_is_number(cell) for cell in cells):
+        if all(_is_number(cell) for cell in cells) and not all(cell.isdigit() for cell in cells):
             values = np.array([_number(cell) for cell in cells])
             if not np.isfinite(values).all():
                 row = int(np.argmin(np.isfinite(values)))

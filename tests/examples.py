@@ -8,8 +8,9 @@ test_backends.py), the compilation for each architecture and the checking build 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -19,22 +20,51 @@ from sslcore.augmentations import (
     Augmentation,
     BitFlip,
     Compose,
+    Crop,
     Cutout,
     GaussianNoise,
     HorizontalFlip,
+    Mixture,
+    RandomRotation,
     Resample,
+    Reversal,
+    Shift,
+    SignFlip,
+    TangentStep,
 )
-from sslcore.kernels import Exponential, Gaussian, Kernel, L1Exponential, Linear, Matern, Polynomial
+from sslcore.kernels import (
+    NNGP,
+    NTK,
+    ArcCosine,
+    Exponential,
+    Gaussian,
+    Kernel,
+    L1Exponential,
+    Linear,
+    Matern,
+    PeriodicGaussian,
+    Polynomial,
+    VonMises,
+)
 
 from . import naive
 
 KERNELS: dict[str, list[Callable[[float], Kernel]]] = {
+    "ArcCosine": [lambda s: ArcCosine(0), lambda s: ArcCosine(1), lambda s: ArcCosine(2)],
     "Exponential": [lambda s: Exponential(s)],
     "Gaussian": [lambda s: Gaussian(s)],
     "L1Exponential": [lambda s: L1Exponential(s)],
     "Linear": [lambda s: Linear()],
     "Matern": [lambda s: Matern(0.5, s), lambda s: Matern(1.5, s), lambda s: Matern(2.5, s)],
+    "NNGP": [lambda s: NNGP(1), lambda s: NNGP(3, weight_variance=1.5, bias_variance=0.2 * s**2)],
+    "NTK": [lambda s: NTK(2), lambda s: NTK(3, weight_variance=1.5, bias_variance=0.2 * s**2, fan_in=0.7)],
+    "PeriodicGaussian": [  # whose formula changes with the scale
+        lambda s: PeriodicGaussian(0.06 * s),
+        lambda s: PeriodicGaussian(0.12 * s),
+        lambda s: PeriodicGaussian(0.25 * s),
+    ],
     "Polynomial": [lambda s: Polynomial(1, 0.5), lambda s: Polynomial(2, 0.0), lambda s: Polynomial(7)],
+    "VonMises": [lambda s: VonMises(s)],
 }
 """By class, one or more instances for data that vary by s."""
 
@@ -42,6 +72,27 @@ AUGMENTATIONS: dict[str, list[tuple[Augmentation, int]]] = {
     "GaussianNoise": [(GaussianNoise(0.3), d) for d in (1, 2, 3, 4, 5, 6, 9, 33, 2049, 4099)],
     "BitFlip": [(BitFlip(0.3), d) for d in (1, 5, 33, 2051)] + [(BitFlip(0), 7), (BitFlip(1), 7)],
     "Resample": [(Resample(0.4), d) for d in (1, 5, 33, 2051)] + [(Resample(1.0), 6)],
+    "Crop": [
+        (Crop(2), 5),
+        (Crop(3, cyclic=False), 5),
+        (Crop(1), 1),
+        (Crop(4, cyclic=False), 4),
+        (Crop(20), 33),
+        (Crop(1999), 2051),
+        (Crop(700, cyclic=False), 4099),
+    ],
+    "Shift": [(Shift([1 / 3, 1 / 3, 0, 0, 1 / 3]), 5), (Shift([1]), 1), (Shift([0, 0, 1]), 3), (Shift([0.1] * 10), 33)],
+    "Reversal": [(Reversal(0.5), 1), (Reversal(0.4), 6), (Reversal(1), 7)],
+    "SignFlip": [(SignFlip(0.3), 1), (SignFlip(0.8), 33), (SignFlip(1), 2)],
+    "TangentStep": [(TangentStep(0.7), d) for d in (2, 3, 5, 31, 32, 33, 64, 2051)] + [(TangentStep(3.0), 9)],
+    "RandomRotation": [(RandomRotation(2.0), d) for d in (2, 3, 5, 31, 32, 33, 64, 2051)],
+    "Mixture": [
+        (Mixture([0.5, 0.5], [TangentStep(1.0), Compose(RandomRotation(0.5), SignFlip(0.5))]), 35),
+        (Mixture([0.3, 0.7], [BitFlip(0.2), Compose(SignFlip(0.5), GaussianNoise(0.1))]), 7),
+        (Mixture([0.2, 0, 0.8], [Reversal(0.5), BitFlip(1), Mixture([0.5, 0.5], [Crop(2), Shift([0.2] * 5)])]), 6),
+        (Mixture([0.5, 0.5], [Affine((4, 5)), Compose(HorizontalFlip((4, 5)), Cutout((4, 5), 2))]), 20),
+        (Mixture([1], [Resample(0.5)]), 3),
+    ],
     "Affine": [
         (Affine((5, 7)), 35),
         (Affine((6, 4, 3), rotation=180, zoom=3, shift=4), 72),
@@ -54,11 +105,12 @@ AUGMENTATIONS: dict[str, list[tuple[Augmentation, int]]] = {
         (Compose(BitFlip(0.2)), 9),
         (Compose(GaussianNoise(0.1), GaussianNoise(0.1)), 5),
         (Compose(Affine((4, 5)), HorizontalFlip((4, 5)), Cutout((4, 5), 2), GaussianNoise(0.1)), 20),
+        (Compose(Mixture([0.5, 0.5], [BitFlip(0.5), Crop(3)]), SignFlip(0.5), Mixture([1], [Reversal(0.5)])), 6),
     ],
 }
 """By class, one or more instances, each with the number of coordinates to try it on."""
 
-EXACT = {"BitFlip", "Resample", "HorizontalFlip", "Cutout"}
+EXACT = {"BitFlip", "Crop", "Cutout", "HorizontalFlip", "Resample", "Reversal", "Shift", "SignFlip"}
 """Augmentations whose views are those of the oracle to the bit; all others differ by rounding.
 
 The views of two backends are the same to the bit in either case.
@@ -78,15 +130,26 @@ def augmentation_examples(most: float = np.inf) -> list[tuple[Augmentation, int]
     return [(a, d) for examples in AUGMENTATIONS.values() for a, d in examples if d <= most]
 
 
+def primitives(stages: Sequence[Any]) -> set[str]:
+    """The names of all stages, those of every branch included."""
+    branches = [branch for stage in stages for branch in getattr(stage, "branches", ())]
+    own = {stage.primitive for stage in stages if not hasattr(stage, "branches")}
+    return own.union(*map(primitives, branches))
+
+
 def value_scale(k: Kernel, x: np.ndarray, y: np.ndarray) -> float:
     """What rounding in the values k(x, y) is relative to: 1 for a function of a distance, which is at most 1.
 
-    For a polynomial, the value if nothing cancelled, times the degree; for all else the largest value.
+    For a polynomial, the value if nothing cancelled, times the degree; for all else the largest k(x, x) or k(y, y),
+    that of the longest point, which bounds |k(x, y)|, itself perhaps far below what it was computed from.
     """
     if isinstance(k, Linear | Polynomial):
         absolute = Polynomial(getattr(k, "degree", 1), getattr(k, "offset", 0.0))
         return float(naive.gram(absolute, np.abs(x), np.abs(y)).max()) * absolute.degree
-    return 1.0 if getattr(k, "pair", None) in ("sqdist", "l1") else float(np.abs(naive.gram(k, x, y)).max())
+    if getattr(k, "pair", None) in ("sqdist", "l1"):
+        return 1.0
+    longest = max((*x, *y), key=lambda point: np.sum(point.astype(float) ** 2))
+    return float(naive.gram(k, longest[None])[0, 0])
 
 
 def declared(module: ModuleType) -> dict[str, type]:

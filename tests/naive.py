@@ -5,9 +5,13 @@ Sections are in the order of the library's modules.
 
 from __future__ import annotations
 
+import functools
 import math
 
+import mpmath
 import numpy as np
+
+from sslcore.augmentations import GaussianNoise
 
 # ---------------------------------------------------------------- kernels and Gram matrices
 # One pair of points at a time, in the widest float there is (64 bits of mantissa on x86).
@@ -43,13 +47,75 @@ def linear(k, x, y):
     return np.sum(x * y)
 
 
+def periodic_gaussian(k, x, y):
+    """Coordinate by coordinate, the terms of the sum over the integers that are not below 1e-22."""
+    s = np.longdouble(k.scale)
+    n = np.arange(-math.ceil(10 * k.scale + 1), math.ceil(10 * k.scale + 1) + 1)
+    t = x - y
+    t = t - np.rint(t)
+    return np.prod([np.sum(np.exp(-((tc + n) ** 2) / (2 * s**2))) for tc in t])
+
+
+def von_mises(k, x, y):
+    """1 - cos(2 pi t) = 2 sin(pi t)^2; pi to 64 bits."""
+    t = x - y
+    t = t - np.rint(t)
+    return np.exp(-2 * np.sum(np.sin(4 * np.arctan(np.longdouble(1)) * t) ** 2) / np.longdouble(k.scale) ** 2)
+
+
+def rectifier(k, x, y):
+    """ArcCosine, NNGP and NTK; in 60 digits where an angle is so small that acos loses half of them."""
+    sums = [np.sum(a * b) for a, b in ((x, x), (x, y), (y, y))]
+    value, nearest = network(k, *sums, len(x), np, np.longdouble, np.arccos, 4 * np.arctan(np.longdouble(1)))
+    if nearest > 1e-4:
+        return value
+    return network_in_digits(k, tuple(map(float, x)), tuple(map(float, y)))
+
+
+@functools.cache
+def network_in_digits(k, x, y):
+    with mpmath.workdps(60):
+        sums = [mpmath.fdot(x, x), mpmath.fdot(x, y), mpmath.fdot(y, y)]
+        value, _ = network(k, *sums, len(x), mpmath, mpmath.mpf, mpmath.acos, +mpmath.pi)
+        high = float(value)
+        return np.longdouble(high) + np.longdouble(float(value - high))
+
+
+def network(k, xx, xy, yy, width, functions, number, acos, pi):
+    """The definitions, from the inner products; also the least 1 - |rho| of all layers."""
+    bias, gain, layers, nearest = number(0), number(1), 1, number(2)
+    if type(k).__name__ != "ArcCosine":
+        bias, gain, layers = number(k.bias_variance), number(k.weight_variance) / 2, k.depth
+        fan_in = number(width if k.fan_in is None else k.fan_in)
+        xx, xy, yy = bias + gain * xx / fan_in, bias + gain * xy / fan_in, bias + gain * yy / fan_in
+    tangent = xy
+    for _ in range(layers):
+        q = functions.sqrt(xx * yy)
+        rho = max(number(-1), min(number(1), xy / q)) if q else number(0)
+        nearest = min(nearest, 1 - abs(rho))
+        theta, sine = acos(rho), functions.sqrt(1 - rho * rho)
+        kappa0 = (pi - theta) / pi
+        kappa1 = (sine + (pi - theta) * rho) / pi
+        if type(k).__name__ == "ArcCosine":
+            second = (3 * sine * rho + (pi - theta) * (1 + 2 * rho * rho)) / pi
+            return (kappa0, q * kappa1, q * q * second)[k.order], nearest
+        xx, xy, yy = bias + gain * xx, bias + gain * q * kappa1, bias + gain * yy
+        tangent = xy + tangent * gain * kappa0
+    return tangent if type(k).__name__ == "NTK" else xy, nearest
+
+
 KERNELS = {
+    "ArcCosine": rectifier,
     "Exponential": exponential,
     "Gaussian": gaussian,
     "L1Exponential": l1_exponential,
     "Linear": linear,
     "Matern": matern,
+    "NNGP": rectifier,
+    "NTK": rectifier,
+    "PeriodicGaussian": periodic_gaussian,
     "Polynomial": polynomial,
+    "VonMises": von_mises,
 }
 
 
@@ -122,6 +188,62 @@ def resample(a, x, draw):
     return y
 
 
+def crop(a, x, draw):
+    d = len(x)
+    starts = d if a.cyclic else d - a.width + 1
+    start = (view_words(draw)[0] // 2) * starts // 2**31
+    kept = {(start + i) % d for i in range(a.width)}
+    words = coordinate_words(draw, d)
+    return [
+        xj if j in kept else 1.0 - 2 * (w[lane] % 2) for j, (xj, (w, lane)) in enumerate(zip(x, words, strict=True))
+    ]
+
+
+def pick(word, law):
+    total = 0.0
+    for i, p in enumerate(law):
+        total += p
+        if word < round(total * 2**32) or not any(law[i + 1 :]):
+            return i
+    raise AssertionError
+
+
+def shift(a, x, draw):
+    by = pick(view_words(draw)[0], a.law)
+    return [x[(j - by) % len(x)] for j in range(len(x))]
+
+
+def reversal(a, x, draw):
+    return x[::-1] if view_words(draw)[0] < round(a.p * 2**32) else x
+
+
+def sign_flip(a, x, draw):
+    return [-xj for xj in x] if view_words(draw)[0] < round(a.p * 2**32) else x
+
+
+def tangent_step(a, x, draw, cosine=None):
+    """By the reflection's matrix, and a check that the step is one."""
+    x, d = np.asarray(x, dtype=float), len(x)
+    cosine = math.cos(a.angle) if cosine is None else cosine
+    norm = np.linalg.norm(x)
+    if norm == 0:
+        return x
+    g = np.array(gaussian_noise(GaussianNoise(1), [0.0] * d, draw))
+    g[0] = 0.0
+    h = x / norm
+    h[0] += 1.0 if x[0] >= 0 else -1.0
+    v = (np.eye(d) - 2 * np.outer(h, h) / (h @ h)) @ g / np.linalg.norm(g)
+    assert abs(v @ x) < 1e-13 * norm
+    return cosine * x + math.sqrt(1 - cosine**2) * norm * v
+
+
+def random_rotation(a, x, draw):
+    d = len(x)
+    u = (view_words(draw, math.ceil(d / 4))[0] + 0.5) / 2**32
+    share = 1.0 if d == 2 else 1.0 - u ** (2 / (d - 2))
+    return tangent_step(a, x, draw, 1 - (1 - math.cos(a.angle)) * share)
+
+
 def affine(a, x, draw):
     height, width, channels = (*a.image_shape, 1)[:3]
     image = np.asarray(x, dtype=float).reshape(height, width, channels)
@@ -167,28 +289,116 @@ def cutout(a, x, draw):
     return image.ravel()
 
 
+def places(a):
+    own = 1 if type(a).__name__ == "Mixture" else 0
+    return own + sum(map(places, a.parts)) if hasattr(a, "parts") else 1
+
+
 def compose(a, x, draw):
-    """The parts of a flat Compose; the place of a part numbers its draws."""
+    """The parts one after the other; the places of the parts number their draws."""
     *rest, stage = draw
-    for i, part in enumerate(a.parts):
-        x = AUGMENTATIONS[type(part).__name__](part, x, (*rest, stage + i))
+    for part in a.parts:
+        x = AUGMENTATIONS[type(part).__name__](part, x, (*rest, stage))
+        stage += places(part)
     return x
+
+
+def mixture(a, x, draw):
+    *rest, stage = draw
+    chosen = pick(view_words(draw)[0], a.weights)
+    stage += 1 + sum(places(part) for part in a.parts[:chosen])
+    return AUGMENTATIONS[type(a.parts[chosen]).__name__](a.parts[chosen], x, (*rest, stage))
 
 
 AUGMENTATIONS = {
     "Affine": affine,
     "BitFlip": bit_flip,
     "Compose": compose,
+    "Crop": crop,
     "Cutout": cutout,
     "GaussianNoise": gaussian_noise,
     "HorizontalFlip": horizontal_flip,
+    "Mixture": mixture,
+    "RandomRotation": random_rotation,
     "Resample": resample,
+    "Reversal": reversal,
+    "Shift": shift,
+    "SignFlip": sign_flip,
+    "TangentStep": tangent_step,
 }
 
 
 def views(a, x, n_views, seed, first=0):
     oracle = AUGMENTATIONS[type(a).__name__]
     return np.array([[oracle(a, row, (seed, first + i, v, 0)) for v in range(n_views)] for i, row in enumerate(x)])
+
+
+def crop_eigenvalue(subset, width, d, cyclic):
+    """The share of the windows that contain the subset, by the formulas of the gaps and of the ends."""
+    if not subset:
+        return 1.0
+    if not cyclic:
+        least, most = min(subset), max(subset)
+        return max(0, min(least, d - width) - max(most - width + 1, 0) + 1) / (d - width + 1)
+    gaps = [(b - a - 1) % d + 1 for a, b in zip(subset, [*subset[1:], subset[0]], strict=True)]
+    return sum(max(g - (d - width), 0) for g in gaps) / d
+
+
+def parity_operator(a, d):
+    """The matrix of A on the parities: ``A chi_S = sum_R matrix[R, S] chi_R``, subsets as binary numbers."""
+    subsets = [[j for j in range(d) if s >> j & 1] for s in range(2**d)]
+    h = np.array([len(s) for s in subsets])
+    name = type(a).__name__
+    if name == "Compose":
+        return np.linalg.multi_dot([np.eye(2**d), *(parity_operator(part, d) for part in a.parts), np.eye(2**d)])
+    if name == "Mixture":
+        return sum(w * parity_operator(part, d) for w, part in zip(a.weights, a.parts, strict=True))
+    if name in ("Shift", "Reversal"):
+        # of chi_S: to the subset of the coordinates that the view's coordinates in S come from
+        if name == "Shift":
+            moves = [(p, [(j - by) % d for j in range(d)]) for by, p in enumerate(a.law)]
+        else:
+            moves = [(1 - a.p, list(range(d))), (a.p, list(range(d))[::-1])]
+        matrix = np.zeros((2**d, 2**d))
+        for p, source in moves:
+            for s, subset in enumerate(subsets):
+                matrix[sum(1 << source[j] for j in subset), s] += p
+        return matrix
+    return np.diag(
+        {
+            "BitFlip": lambda: (1 - 2 * a.p) ** h,
+            "Resample": lambda: (1 - a.p) ** h,
+            "SignFlip": lambda: np.where(h % 2, 1 - 2 * a.p, 1.0),
+            "Crop": lambda: [crop_eigenvalue(s, a.width, d, a.cyclic) for s in subsets],
+        }[name]()
+    )
+
+
+def gegenbauer(degree, u, d):
+    """P_l of the sphere in d dimensions, P_l(1) = 1."""
+    before, now = 0.0, np.ones_like(u)
+    for k in range(degree):
+        before, now = now, (u * now if k == 0 else ((2 * k + d - 2) * u * now - k * before) / (k + d - 2))
+    return now
+
+
+def sphere_eigenvalue(a, degree, d):
+    """A on the spherical harmonics of this degree."""
+    name = type(a).__name__
+    if name == "Compose":
+        return math.prod(sphere_eigenvalue(part, degree, d) for part in a.parts)
+    if name == "Mixture":
+        return sum(w * sphere_eigenvalue(part, degree, d) for w, part in zip(a.weights, a.parts, strict=True))
+    if name == "TangentStep":
+        return float(gegenbauer(degree, np.cos(a.angle), d))
+    if name == "SignFlip":
+        return 1 - 2 * a.p * (degree % 2)
+    # RandomRotation: the coefficients of (1 - z^2) (1 - z)^-(d-2) (1 - 2 z cos + z^2)^-1, each factor as a series
+    z = np.arange(degree + 1)
+    series = np.array([math.comb(int(k) + d - 3, d - 3) if d > 2 else float(k == 0) for k in z])
+    turning = [float(np.sin((k + 1) * a.angle) / np.sin(a.angle)) for k in z]
+    product = np.convolve(np.convolve(series, turning)[: degree + 1], [1, 0, -1])[degree]
+    return product / (math.comb(degree + d - 1, d - 1) - (math.comb(degree + d - 3, d - 1) if degree > 1 else 0))
 
 
 # ---------------------------------------------------------------- exact and feature solvers
@@ -382,6 +592,71 @@ def barlow_twins(z, redundancy=5e-3, eps=1e-5):
                     total += (1.0 - r) ** 2 if j == c else redundancy * r**2
             pairs += 1
     return total / pairs
+
+
+# ---------------------------------------------------------------- population
+
+
+def walsh_hadamard(values):
+    """sum_x (-1)^(number of common bits of x and S) values[x], for each S."""
+    n = len(values)
+    signs = np.array([[(-1.0) ** (x & s).bit_count() for x in range(n)] for s in range(n)])
+    return np.tensordot(signs, values.astype(np.float64), 1)
+
+
+def population_top(t, kappa, multiplicity, reg, beta, k):
+    """Indices of the lines of the first k components, by sorting all components (equal ones by index)."""
+    every = []
+    for i in range(len(t)):
+        penalty = 0.0 if reg == 0 else math.inf if kappa[i] == 0 else reg / kappa[i]
+        every += [(-(1 - beta + beta * t[i] - penalty), i)] * int(multiplicity[i])
+    every.sort()
+    return [i for _, i in every[:k]], [-value for value, _ in every[:k]]
+
+
+def cube_points(d):
+    """All points of {-1, 1}^d, number n at row n: coordinate i is -1 where bit i of n is set."""
+    return np.array([[-1.0 if n >> i & 1 else 1.0 for i in range(d)] for n in range(2**d)])
+
+
+def parities(d, sets):
+    """chi_S at all points, one column a set."""
+    x = cube_points(d)
+    return np.stack([np.prod(x[:, list(s)], axis=1) for s in sets], axis=1)
+
+
+def cube_law(a, d):
+    """P(xi | x), (2^d, 2^d), from the law of the augmentation itself; the matrix of A."""
+    name, x = type(a).__name__, cube_points(d)
+    kept = x[:, None, :] == x[None, :, :]  # (x, xi, coordinate)
+    if name == "BitFlip":
+        return np.where(kept, 1 - a.p, a.p).prod(axis=2)
+    if name == "Resample":
+        return np.where(kept, 1 - a.p + a.p / 2, a.p / 2).prod(axis=2)
+    if name == "Crop":
+        starts = range(d if a.cyclic else d - a.width + 1)
+        windows = [[(s + i) % d for i in range(a.width)] for s in starts]
+        return sum(kept[:, :, w].all(axis=2) * 0.5 ** (d - a.width) for w in windows) / len(windows)
+    if name == "Shift":
+        moves = [(p, [(j - s) % d for j in range(d)]) for s, p in enumerate(a.law)]  # xi_j = x_(j - s)
+    elif name == "Reversal":
+        moves = [(1 - a.p, list(range(d))), (a.p, list(range(d))[::-1])]
+    if name in ("Shift", "Reversal"):
+        return sum(p * (x[:, None, source] == x[None, :, :]).all(axis=2) for p, source in moves)
+    if name == "SignFlip":
+        return (1 - a.p) * kept.all(axis=2) + a.p * (~kept).all(axis=2)
+    laws = [cube_law(part, d) for part in a.parts]
+    if name == "Compose":
+        out = laws[0]
+        for law in laws[1:]:
+            out = out @ law
+        return out
+    return sum(w * law for w, law in zip(a.weights, laws, strict=True))
+
+
+def windows_containing(s, d, width, cyclic=True):
+    starts = range(d if cyclic else d - width + 1)
+    return sum(set(s) <= {(start + i) % d for i in range(width)} for start in starts)
 
 
 # ---------------------------------------------------------------- probing

@@ -17,20 +17,41 @@ from sslcore.augmentations import (
     Affine,
     BitFlip,
     Compose,
+    Crop,
     Cutout,
     GaussianNoise,
     HorizontalFlip,
+    Mixture,
+    RandomRotation,
     Resample,
+    Reversal,
+    Shift,
+    SignFlip,
     Stage,
+    TangentStep,
     Views,
 )
 from sslcore.backends.numba_cpu import philox, reference_normals
 from sslcore.backends.numba_cpu.parallel import n_threads
+from sslcore.datasets import gaussian, sphere, torus
 from sslcore.errors import BackendError
 
 from . import naive
 from .examples import EXACT, augmentation_examples
 
+CONSTANT = [  # almost surely
+    (BitFlip(0), 7),
+    (BitFlip(1), 7),
+    (Crop(1), 1),
+    (Crop(4, cyclic=False), 4),
+    (Shift([1]), 1),
+    (Shift([0, 0, 1]), 3),
+    (Reversal(0.5), 1),
+    (Reversal(1), 7),
+    (SignFlip(1), 2),
+    (Affine((1, 1), rotation=90, zoom=1024, shift=1e9), 1),
+    (Cutout((4, 4, 3), 4), 48),
+]
 CASES = [pytest.param(a, d, id=f"{a!r}-{d}") for a, d in augmentation_examples()]
 ANY = st.sampled_from(augmentation_examples(99))
 SEEDS = st.integers(0, 2**64 - 1)
@@ -186,12 +207,256 @@ def test_parities_are_eigenfunctions(a, eigenvalue):
             assert abs((chi_xi[:, 0] * chi_xi[:, 1]).mean() - eigenvalue ** (2 * size)) < 5 / math.sqrt(n)
 
 
+@pytest.mark.parametrize(
+    "a",
+    [
+        BitFlip(0.2),
+        Crop(1),
+        Crop(3),
+        Crop(4),
+        Crop(5),
+        Crop(2, cyclic=False),
+        Crop(4, cyclic=False),
+        Shift([0.1, 0.2, 0, 0.3, 0.4]),
+        Shift([0.25, 0.75]),
+        Reversal(0.3),
+        SignFlip(0.7),
+        Compose(Shift([0.5, 0.2, 0.3]), Crop(3, cyclic=False)),  # these do not commute
+        Compose(Crop(3, cyclic=False), Shift([0.5, 0.2, 0.3])),
+        Compose(Reversal(0.8), Shift([0.1, 0.9]), BitFlip(0.1)),
+        Mixture([0.3, 0.7], [Crop(2), BitFlip(0.9)]),
+        Mixture([0.6, 0, 0.4], [Compose(Resample(0.3), Shift([0, 1])), SignFlip(1), Reversal(0.5)]),
+        Compose(
+            Mixture([0.2, 0.8], [SignFlip(0.9), Mixture([0.5, 0.5], [Crop(3), Reversal(1)])]), Crop(4, cyclic=False)
+        ),
+    ],
+    ids=repr,
+)
+def test_operators_on_the_hypercube(a):
+    """The whole matrices of A and of T = A* A on the parities, from views of every vertex, against the closed forms."""
+    d, n = 5, 3000
+    vertices = np.array(list(itertools.product([1.0, -1.0], repeat=d)))[:, ::-1]
+    xi = a.views(np.repeat(vertices, n, axis=0), 2, seed=2)
+    assert np.abs(xi).max() == np.abs(xi).min() == 1
+    codes = ((xi < 0) @ (1 << np.arange(d))).reshape(2**d, n, 2)
+    parities = (-1.0) ** (((np.arange(2**d)[:, None] & np.arange(2**d))[..., None] >> np.arange(d) & 1).sum(-1))
+    assert np.array_equal(parities[:, 1 << np.arange(d)], vertices)
+    transition = np.zeros((2, 2**d, 2**d))  # of either view
+    pairs = np.zeros((2**d, 2**d))
+    for v in range(2):
+        np.add.at(transition[v], (np.arange(2**d)[:, None], codes[..., v]), 1 / n)
+    np.add.at(pairs, (codes[..., 0], codes[..., 1]), 1 / (n * 2**d))
+    exact = naive.parity_operator(a, d)
+    tolerance = 5 / math.sqrt(n * 2**d)
+    for v in range(2):
+        assert np.abs(parities @ transition[v] @ parities / 2**d - exact).max() < tolerance
+    assert np.abs(parities @ pairs @ parities - exact.T @ exact).max() < tolerance
+
+
+@pytest.mark.parametrize("cyclic", [True, False])
+@pytest.mark.parametrize(("d", "width"), [(7, 1), (7, 4), (7, 7), (1, 1), (2050, 1300)])
+def test_crop_law(cyclic, d, width):
+    """A window of the wanted width is kept, its start is uniform, and the rest are fair signs."""
+    n = 6000 if d < 10 else 300
+    xi = Crop(width, cyclic=cyclic).views(np.full((n, d), 7.0), 2, seed=4).reshape(2 * n, d)
+    kept = xi == 7
+    assert np.all(np.abs(xi[~kept]) == 1)
+    assert np.all(kept.sum(1) == width)
+    edges = kept & ~np.roll(kept, 1, axis=1)
+    assert np.all(edges.sum(1) == (width < d))
+    start = edges.argmax(1)
+    if not cyclic:
+        assert start.max() <= d - width
+    starts = d if cyclic else d - width + 1
+    if width < d:
+        assert abs(start.mean() - (starts - 1) / 2) < 5 * math.sqrt((starts**2 - 1) / 12 / (2 * n))
+        signs = xi[~kept]
+        assert abs(signs.mean()) < 5 / math.sqrt(signs.size)
+        # of the first coordinate, whose word also chooses the start
+        first = xi[~kept[:, 0], 0]
+        assert abs(first.mean()) < 5 / math.sqrt(first.size)
+    if d == 7 and width < d:
+        counts = np.bincount(start, minlength=starts)
+        assert np.abs(counts / (2 * n) - 1 / starts).max() < 5 * math.sqrt(1 / starts / (2 * n))
+
+
+def test_crop_eigenvalues_count_windows():
+    """The closed forms against the windows themselves; the diameter formula fails from 2 width > d + 1 on."""
+    for d, cyclic in itertools.product(range(1, 9), (True, False)):
+        for width in range(1, d + 1):
+            starts = range(d) if cyclic else range(d - width + 1)
+            windows = [{(s + i) % d for i in range(width)} for s in starts]
+            for s in range(2**d):
+                subset = [j for j in range(d) if s >> j & 1]
+                share = sum(window.issuperset(subset) for window in windows) / len(windows)
+                assert naive.crop_eigenvalue(subset, width, d, cyclic) == pytest.approx(share, abs=1e-15)
+    assert naive.crop_eigenvalue([0, 5], 8, 12, True) ** 2 == pytest.approx(1 / 9)
+
+
+def test_shift_moves_and_wraps():
+    x = samples(50, 9)
+    for by in range(9):
+        law = np.zeros(9)
+        law[by] = 1
+        assert np.array_equal(Shift(law).views(x, 2, seed=0)[:, 1], np.roll(x, by, axis=1))
+
+
+def test_shift_law_of_many_shifts():
+    n, d = 20_000, 300
+    law = np.random.default_rng(0).dirichlet(np.full(d, 0.3))
+    law[:5] = law[-4:] = 0
+    a = Shift(law / law.sum())
+    x = np.tile(np.arange(float(d)), (n, 1))
+    by = a.views(x, 1, seed=1)[:, 0].argmin(1)
+    share = np.bincount(by, minlength=d) / n
+    assert not share[law == 0].any()
+    assert np.abs(share - a.law).max() < 5 * math.sqrt(max(a.law) / n)
+    assert np.abs(np.cumsum(share) - np.cumsum(a.law)).max() < 2.3 / math.sqrt(n)  # Kolmogorov
+
+
+def test_reversal_and_sign_flip_laws():
+    n = 20_000
+    x = np.tile([1.0, 2.0, 3.0], (n, 1))
+    for a, other in ((Reversal(0.3), x[:, ::-1]), (SignFlip(0.3), -x)):
+        xi = a.views(x, 2, seed=0)
+        moved = (xi == other[:, None]).all(-1)
+        assert np.array_equal(moved, ~(xi == x[:, None]).all(-1))
+        assert np.abs(moved.mean(0) - 0.3).max() < 5 * math.sqrt(0.21 / n)
+        assert abs((moved[:, 0] & moved[:, 1]).mean() - 0.09) < 5 * math.sqrt(0.21 / n)
+
+
+def test_mixture_chooses_whole_parts():
+    n = 20_000
+    x = np.tile([1.0, 2.0], (n, 1))
+    a = Mixture([0.2, 0.5, 0.3], [SignFlip(1), Shift([0, 1]), GaussianNoise(0)])
+    xi = a.views(x, 2, seed=3)
+    chosen = np.stack([(xi == t).all(-1) for t in ([-1.0, -2.0], [2.0, 1.0], [1.0, 2.0])])
+    assert np.all(chosen.sum(0) == 1)
+    assert np.abs(chosen.mean(1) - [[0.2], [0.5], [0.3]]).max() < 5 * math.sqrt(0.25 / n)
+    joint = (chosen[:, None, :, 0] & chosen[None, :, :, 1]).mean(-1)
+    assert np.abs(joint - np.outer(a.weights, a.weights)).max() < 5 * math.sqrt(0.25 / n)
+
+
+def test_parts_of_a_mixture_draw_what_they_draw_alone():
+    """A part's views do not depend on its weight, but on its place: the choice's is 0, those of the parts follow."""
+    x = samples(400, 6)
+    parts = [Compose(GaussianNoise(1), BitFlip(0.3)), Crop(2)]
+    first, second = (Mixture(w, parts).views(x, 2, seed=5) for w in ([1, 0], [0, 1]))
+    nothing = BitFlip(0)
+    assert np.array_equal(first, Compose(nothing, *parts[:1]).views(x, 2, seed=5))
+    assert np.array_equal(second, Compose(nothing, nothing, nothing, parts[1]).views(x, 2, seed=5))
+    mixed = Mixture([0.4, 0.6], parts).views(x, 2, seed=5)
+    is_first, is_second = ((mixed == y).all(-1) for y in (first, second))
+    assert np.all(is_first ^ is_second)
+    assert 0.3 < is_first.mean() < 0.5
+
+
+@pytest.mark.parametrize("d", [2, 3, 4, 9, 40])
+@pytest.mark.parametrize(
+    "a",
+    [
+        TangentStep(0.6),
+        TangentStep(2.5),
+        RandomRotation(0.6),
+        RandomRotation(2.5),
+        Compose(TangentStep(0.4), RandomRotation(1.0)),
+        Mixture([0.3, 0.7], [TangentStep(1.2), Compose(SignFlip(0.8), RandomRotation(1.0))]),
+    ],
+    ids=repr,
+)
+def test_operators_on_the_sphere(a, d):
+    """E[P_l(<xi, y>) | x] = eigenvalue_l P_l(<x, y>) for fixed x and y, and views are conditionally independent.
+
+    P_l(<., y>) is a spherical harmonic of degree l, and rotating it about x leaves P_l(<., x>) P_l(<x, y>).
+    """
+    n = 40_000
+    for seed in range(2):
+        x, y = sphere(2, d, seed)
+        y = 0.6 * x + 0.8 * (y - (y @ x) * x) / np.linalg.norm(y - (y @ x) * x)  # at an angle that high degrees see
+        xi = a.views(np.tile(x, (n, 1)), 2, seed=seed)
+        assert np.abs((xi**2).sum(-1) - 1).max() < 1e-14
+        for degree in range(1, 7):
+            p = naive.gegenbauer(degree, xi @ y, d)
+            exact = naive.sphere_eigenvalue(a, degree, d) * naive.gegenbauer(degree, np.array(x @ y), d)
+            assert abs(p.mean() - exact) < 5 * p.std() / math.sqrt(2 * n) + 1e-14
+            p -= exact
+            assert abs((p[:, 0] * p[:, 1]).mean()) < 5 * p.var() / math.sqrt(n) + 1e-14
+            p = naive.gegenbauer(degree, xi @ x, d)
+            assert abs(p.mean() - naive.sphere_eigenvalue(a, degree, d)) < 5 * p.std() / math.sqrt(2 * n) + 1e-13
+
+
+def test_operators_on_the_torus():
+    """Noise on the Fourier functions, of x and of pairs of views: A is exp(-2 pi^2 scale^2 |w|^2), and T its square."""
+    n = 40_000
+    x = torus(n, 2, seed=1)
+    a = Compose(GaussianNoise(0.08), GaussianNoise(0.06))
+    xi = a.views(x, 2, seed=0)
+    for w in itertools.product(range(-2, 3), range(3)):
+        exact = math.exp(-2 * math.pi**2 * 0.1**2 * (w[0] ** 2 + w[1] ** 2))
+        waves = np.exp(2j * math.pi * (xi @ w))
+        assert abs((waves * np.exp(-2j * math.pi * (x @ w))[:, None]).mean() - exact) < 5 / math.sqrt(n)
+        assert abs((waves[:, 0].conj() * waves[:, 1]).mean() - exact**2) < 5 / math.sqrt(n)
+        if any(w):
+            assert abs((waves[:, 0] * waves[:, 1]).mean()) < 5 / math.sqrt(n)  # other frequencies do not mix
+
+
+def test_operators_on_gaussian_space():
+    """Noise on pairs of views: T is (s^2 / (s^2 + e^2))^l on the Hermite functions of degree l under the views' law."""
+    n, s, e = 200_000, 1.5, 0.8
+    xi = GaussianNoise(e).views(gaussian(n, 1, seed=2, scale=s), 2, seed=3)[..., 0] / math.hypot(s, e)
+    hermite = [np.polynomial.hermite_e.hermeval(xi, [0] * k + [1]) / math.sqrt(math.factorial(k)) for k in range(5)]
+    for k, j in itertools.product(range(5), range(5)):
+        products = hermite[k][:, 0] * hermite[j][:, 1]
+        exact = (s**2 / (s**2 + e**2)) ** k * (k == j)
+        assert abs(products.mean() - exact) < 5 * products.std() / math.sqrt(n) + 1e-15
+
+
+@pytest.mark.parametrize("d", [2, 3, 8, 100])
+def test_steps_on_the_sphere(d):
+    """Angles are exact, directions uniform on the tangent sphere, norms kept whatever they are."""
+    n, angle = 20_000, 0.9
+    x = np.array(sphere(1, d, 3)[0])
+    x[d // 2] *= -1
+    xi = TangentStep(angle).views(np.tile(x, (n, 1)), 1, seed=1)[:, 0]
+    assert np.abs(xi @ x - math.cos(angle)).max() < 1e-14
+    v = (xi - math.cos(angle) * x) / math.sin(angle)
+    assert np.abs(v.mean(0)).max() < 5 / math.sqrt(n * (d - 1))
+    covariance = (np.eye(d) - np.outer(x, x)) / (d - 1)
+    assert np.abs(v.T @ v / n - covariance).max() < 5 * math.sqrt(2 / n) / (d - 1)
+    y = np.ones(d) - x.sum() * x
+    fourth = ((v @ y / np.linalg.norm(y)) ** 4).mean()
+    exact = 3 / ((d - 1) * (d + 1))
+    assert abs(fourth - exact) < 5 * math.sqrt(105 / n) / (d - 1) ** 2
+    # of rotations: |x|^2 - <xi, x> = (1 - cos) times a variable with the law Beta(1, (d - 2)/2)
+    share = (1 - RandomRotation(angle).views(np.tile(x, (n, 1)), 1, seed=1)[:, 0] @ x) / (1 - math.cos(angle))
+    assert abs(share.mean() - 2 / d) < 5 * 2 / d / math.sqrt(n) + 1e-13
+    assert abs((share**2).mean() - 8 / (d * (d + 2))) < 5 * 20 / d**2 / math.sqrt(n) + 1e-13
+    for a in (TangentStep(angle), RandomRotation(angle)):
+        for far in (1e-100, 1e100):
+            np.testing.assert_allclose(a.views(far * x[None], 2, seed=0), far * a.views(x[None], 2, seed=0), rtol=1e-12)
+        assert not a.views(np.zeros((3, d)), 2, seed=0).any()
+        axes = np.concatenate([np.eye(d)[:2], -np.eye(d)[:2]])
+        assert np.abs(np.linalg.norm(a.views(axes, 50, seed=0), axis=-1) - 1).max() < 1e-14
+        assert np.abs(np.linalg.norm(a.views(x[None].astype(np.float32), 9, seed=0), axis=-1) - 1).max() < 1e-6
+
+
+def test_ends_of_steps_on_the_sphere():
+    x = sphere(50, 6, 0)
+    assert np.array_equal(TangentStep(0).views(x, 1, seed=0)[:, 0], x)
+    assert np.array_equal(RandomRotation(0).views(x, 1, seed=0)[:, 0], x)
+    np.testing.assert_allclose(TangentStep(math.pi).views(x, 1, seed=0)[:, 0], -x, atol=1e-15)
+    np.testing.assert_allclose(RandomRotation(math.pi).views(x[:, :2], 1, seed=0)[:, 0], -x[:, :2], atol=1e-15)
+
+
 def test_probabilities_at_the_ends():
     x = samples(50, 8)
     assert np.array_equal(BitFlip(0).views(x, 1, seed=0)[:, 0], x)
     assert np.array_equal(BitFlip(1).views(x, 1, seed=0)[:, 0], -x)
     assert np.array_equal(Resample(0).views(x, 1, seed=0)[:, 0], x)
     assert np.array_equal(HorizontalFlip((2, 4), p=0).views(x, 1, seed=0)[:, 0], x)
+    assert np.array_equal(Reversal(0).views(x, 1, seed=0)[:, 0], x)
+    assert np.array_equal(SignFlip(0).views(x, 1, seed=0)[:, 0], x)
+    assert np.array_equal(Crop(8).views(x, 1, seed=0)[:, 0], x)
     assert np.array_equal(GaussianNoise(0).views(x, 1, seed=0)[:, 0], x)
 
 
@@ -325,8 +590,8 @@ def test_layout_and_dtype(example, dtype, layout):
 @settings(max_examples=40, deadline=None)
 def test_every_bit_of_the_seed_counts(example, seed, bit):
     a, d = example
-    if a in (BitFlip(0), BitFlip(1), Affine((1, 1), rotation=90, zoom=1024, shift=1e9), Cutout((4, 4, 3), 4)):
-        return  # these laws are almost surely constant
+    if example in CONSTANT:
+        return
     x = np.tile(np.arange(1.0, d + 1), (64, 1))
     one, two = (a.views(x, 2, seed=s, first=5) for s in (seed, seed ^ (1 << bit)))
     assert not np.array_equal(one, two)
@@ -374,16 +639,17 @@ from sslcore.backends.numba_cpu import philox, reference_normals
 import sslcore.backends.numba_cpu.views, sys
 module = sys.modules["sslcore.backends.numba_cpu.views"]
 for dtype in ("f4", "f8"):
-    for a in (GaussianNoise(.1), BitFlip(.1), Resample(.1), Affine((2, 2)), HorizontalFlip((2, 2)), Cutout((2, 2), 1)):
+    for a in (GaussianNoise(.1), BitFlip(.1), Resample(.1), Affine((2, 2)), HorizontalFlip((2, 2)), Cutout((2, 2), 1),
+              Crop(2), Shift([.5, .5]), Reversal(.5), Mixture([.5, .5], [SignFlip(.5), SignFlip(.5)]), TangentStep(1.)):
         a.views(np.ones((2, 4), dtype), 2, seed=2**63)
         a.views(np.ones((2, 4), dtype), 2, seed=0)
 reference_normals(3, 2, 1)
-stats = [f.stats for f in module._STAGES.values()]
+stats = [f.stats for f in {*module._STAGES.values(), module._choose, philox.rows_of_views} if hasattr(f, "stats")]
 print(sum(sum(s.cache_hits.values()) for s in stats), sum(sum(s.cache_misses.values()) for s in stats))
 """
     for _ in range(2):
         run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ)
-    assert run.stdout.split() == ["12", "0"]
+    assert run.stdout.split() == ["22", "0"]
 
 
 def test_import_is_light():
@@ -437,6 +703,9 @@ def test_augmentations_are_values():
     assert (
         repr(Compose(BitFlip(0.5), Cutout((2, 2), 1))) == "Compose(BitFlip(p=0.5), Cutout(image_shape=(2, 2), size=1))"
     )
+    assert Shift([0.25] * 4) == Shift(np.full(4, 0.25, np.float32)) == Shift(iter([0.25] * 4))
+    assert sum(Shift(np.full(3, 1 / 3, np.float32)).law) == 1
+    assert repr(Mixture([1], [Crop(2)])) == "Mixture(weights=(1.0,), parts=(Crop(width=2, cyclic=True),))"
     assert Compose(BitFlip(0.5)).stages() == (Stage("flip_signs", (2**31,)),)
     for a, _ in augmentation_examples():
         assert pickle.loads(pickle.dumps(a)) == a
@@ -472,6 +741,30 @@ def test_augmentations_are_values():
         (lambda: Compose(BitFlip), TypeError, "takes augmentations"),
         (lambda: Compose(*[BitFlip(0.1)] * 257), ValueError, "at most 256 parts in all, found 257"),
         (lambda: Compose(Cutout((2, 2), 1), Cutout((2, 3), 1)), ValueError, "different numbers of coordinates"),
+        (lambda: Crop(0), ValueError, "width must be at least 1, found 0"),
+        (lambda: Crop(2.0), TypeError, "width must be an integer"),
+        (lambda: Crop(2, cyclic="no"), TypeError, "cyclic must be True or False, found 'no'"),
+        (lambda: Shift([]), ValueError, "law must sum to 1, found 0 probabilities that sum to 0"),
+        (lambda: Shift([0.5, 0.4]), ValueError, "found 2 probabilities that sum to 0.9"),
+        (lambda: Shift([1.5, -0.5]), ValueError, r"law\[0\] must be a finite number >= 0 and <= 1"),
+        (lambda: Shift([0.5, math.nan]), ValueError, r"law\[1\] must be"),
+        (lambda: Shift(0.5), TypeError, "law must be a sequence of probabilities, found 0.5"),
+        (lambda: Shift("10"), TypeError, "law must be a sequence"),
+        (lambda: Shift(np.eye(2)), TypeError, "law must be a sequence"),
+        (lambda: Reversal(1.1), ValueError, "p must be"),
+        (lambda: SignFlip(-0.1), ValueError, "p must be"),
+        (lambda: SignFlip(None), TypeError, "p must be"),
+        (lambda: TangentStep(-0.1), ValueError, "angle must be a finite number >= 0 and <= 3.14159, found -0.1"),
+        (lambda: RandomRotation(90), ValueError, "angle must be a finite number >= 0 and <= 3.14159, found 90"),
+        (lambda: RandomRotation("1"), TypeError, "angle must be a real number"),
+        (lambda: Mixture([], []), ValueError, "weights must sum to 1"),
+        (lambda: Mixture([1], []), ValueError, "Mixture needs at least one augmentation"),
+        (lambda: Mixture([1], [BitFlip]), TypeError, "takes augmentations, in one sequence, found <class"),
+        (lambda: Mixture([1], BitFlip(0.1)), TypeError, "parts of Mixture must be a sequence of augmentations"),
+        (lambda: Mixture([0.5, 0.5], [BitFlip(0.1)]), ValueError, "one weight for each part, found 2 weights and 1"),
+        (lambda: Mixture([0.5, 0.6], [BitFlip(0.1)] * 2), ValueError, "weights must sum to 1"),
+        (lambda: Mixture([1], [Compose(*[BitFlip(0.1)] * 256)]), ValueError, "at most 256 parts in all, found 257"),
+        (lambda: Mixture([0.5] * 2, [Cutout((2, 2), 1), Cutout((2, 3), 1)]), ValueError, "the parts of Mixture take"),
     ],
 )
 def test_bad_parameters(make, error, message):
@@ -518,6 +811,28 @@ def test_images_of_another_shape():
             a.views(np.ones((2, 5)), 1, seed=0)
         with pytest.raises(ValueError, match=message):
             Views(np.ones((2, 5)), a, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("a", "message"),
+    [
+        (Crop(6), r"Crop\(width=6, cyclic=True\) keeps 6 coordinates, found samples of 5; take a width <= 5"),
+        (Shift([0.5] + [0.1] * 5), "law of Shift has 6 shifts, 0 to 5, found samples of 5 coordinates"),
+    ],
+)
+def test_samples_that_are_too_short(a, message):
+    for whole in (a, Compose(BitFlip(0.1), a), Mixture([0.5, 0.5], [BitFlip(0.1), Compose(a)])):
+        with pytest.raises(ValueError, match=message):
+            whole.views(np.ones((2, 5)), 1, seed=0)
+        with pytest.raises(ValueError, match=message):
+            Views(np.ones((2, 5)), whole, 1, 0)
+        whole.views(np.ones((2, 6)), 1, seed=0)
+
+
+def test_a_sphere_has_two_dimensions():
+    for a in (TangentStep(1.0), Compose(BitFlip(0.1), RandomRotation(1.0))):
+        with pytest.raises(ValueError, match="sphere in two dimensions or more, found samples of 1"):
+            a.views(np.ones((3, 1)), 2, seed=0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,20 @@ from hypothesis import strategies as st
 import sslcore
 import sslcore.backends.numba_cpu as cpu
 from sslcore import Moments, Views, features, pretrain, probing, risk
-from sslcore.augmentations import Affine, BitFlip, Compose, Cutout, GaussianNoise, HorizontalFlip
+from sslcore.augmentations import (
+    Affine,
+    BitFlip,
+    Compose,
+    Crop,
+    Cutout,
+    GaussianNoise,
+    HorizontalFlip,
+    Mixture,
+    Resample,
+    Reversal,
+    Shift,
+    SignFlip,
+)
 from sslcore.backends import get_backend
 from sslcore.budget import features_plan, fitting_rows
 from sslcore.errors import NotPositiveSemidefiniteError
@@ -35,12 +48,29 @@ from .comparators import assert_close, assert_same_eigenspaces
 from .conftest import has_device
 from .cuda_on_host import standin
 from .cuda_on_host.settings import ORDERS, running
-from .cuda_on_host.standin import cuda
+from .cuda_on_host.standin import cuda, libraries
 from .examples import augmentation_examples, kernel_examples
 from .strategies import dtypes, layouts, seeds, sizes, with_layout
 
 KERNELS = [*kernel_examples(), Gaussian(1.0) + 0.5 * Linear(), Exponential(1.0) * Polynomial(2)]
 MIXED = [  # for any number of coordinates, beside the table of examples
+    lambda d: Mixture(
+        [0.3, 0.3, 0.4],
+        [
+            GaussianNoise(0.1),
+            Mixture([0.5, 0.5], [Shift([0.5, 0.5][:d]) if d > 1 else BitFlip(1), Crop(1)]),
+            Compose(
+                Reversal(0.5),
+                Affine((d, 1)),
+                HorizontalFlip((1, d)),
+                Cutout((d, 1), 1),
+                Resample(0.5),
+                BitFlip(0.5),
+                SignFlip(0.5),
+            ),
+        ],
+    ),
+    lambda d: Compose(Mixture([0.5, 0.5], [BitFlip(0.5), Crop(1)]), Affine((d, 1), rotation=90)),
     lambda d: Affine((d, 1, 1), rotation=180, zoom=1.5, shift=2),
     lambda d: Cutout((d, 1), 1),
     lambda d: Compose(GaussianNoise(0.1), BitFlip(0.5), HorizontalFlip((d, 1), 0.3), GaussianNoise(1.0)),
@@ -274,6 +304,23 @@ def test_cholesky_in_panels(cp, dense, n, dtype):
     product = dense.symmetric_product(a, cp.asarray(diagonal), cp.asarray(np.asfortranarray(b)))
     assert_close(cp.asnumpy(product), symmetric @ b, tol=tol)
     assert np.array_equal(cp.asnumpy(a), found)
+
+
+def test_no_call_extends_over_more_memory_than_it_may(hosted, dense, monkeypatch):
+    """Columns of a part of a large matrix lie far apart, and cuBLAS may count what is between in 32 bits."""
+    n = 90
+    monkeypatch.setattr(sys.modules[f"{dense.__name__}.dense"], "LARGEST", 20 * n)
+    monkeypatch.setattr(libraries, "longest", 20 * n)
+    rng = np.random.default_rng(0)
+    root = rng.standard_normal((n, n))
+    matrix, b = np.asfortranarray(root.T @ root + np.eye(n)), rng.standard_normal((n, 3))
+    with pytest.raises(ValueError, match="at most 1800 in all"):
+        dense.matmul(hosted.asarray(matrix).T, hosted.asarray(matrix)[:, :1])
+    a, there = hosted.asarray(matrix), hosted.asarray(np.asfortranarray(b))
+    assert dense.cholesky(a)
+    product = dense.symmetric_product(a, hosted.asarray(matrix.diagonal()), there)
+    assert_close(hosted.asnumpy(product), matrix @ b, tol=1e-13)
+    assert_close(hosted.asnumpy(dense.cholesky_solve(a, there)), np.linalg.solve(matrix, b), tol=1e-11)
 
 
 @pytest.mark.parametrize("at", [0, 4, 5, 12])
@@ -703,6 +750,32 @@ def test_blocks_that_are_already_there_are_not_copied(cp):
     assert [b for (b,) in engine.stream(iter([(block,)]))] == [block]
 
 
+def test_pinned_memory_outlives_its_copies(hosted):
+    """The caller's stream waits for a copy, the host does not: what CuPy's pool gets back too early is spoilt."""
+    engine = get_backend(backend="cupy")
+    values = [np.full(size, float(size)) for size in (100, 100, 300, 100, 7)]  # the third takes a larger buffer
+    late = hosted.cuda.Stream(non_blocking=True)
+    with late:
+        found = [block for (block,) in engine.stream((v,) for v in values)]
+        others = list(engine.stream((np.zeros(size),) for size in (300, 100)))  # buffers of the same sizes
+        gc.collect()
+        late.synchronize()
+        for block, expected in zip(found, values, strict=True):
+            assert np.array_equal(hosted.asnumpy(block), expected)
+    assert len(others) == 2
+
+
+def test_a_stream_that_is_given_up_leaves_no_copy_under_way(hosted):
+    """Of which memory could be handed to somebody else."""
+    engine = get_backend(backend="cupy")
+    with hosted.cuda.Stream(non_blocking=True):
+        blocks = engine.stream((np.full(9, float(i)),) for i in range(5))
+        next(blocks)
+        assert any(not stream.done for stream in cuda._streams)
+        blocks.close()
+        assert all(stream.done for stream in cuda._streams if stream is not cuda.get_current_stream())
+
+
 # ---------------------------------------------------------------- memory
 
 
@@ -737,6 +810,22 @@ def test_a_session_survives_when_memory_runs_out(hosted, model):
         small = pretrain(views[:5], features.Identity(), 2, reg=1e-2)
     assert_close(small.gamma, pretrain(hosted.asnumpy(views)[:5], features.Identity(), 2, reg=1e-2).gamma, tol=1e-12)
     assert pretrain(views, model, 2, reg=1e-2).n_active >= 1
+
+
+def test_a_limit_of_the_pool_is_kept(hosted):
+    """Whoever sets CUPY_GPU_MEMORY_LIMIT has less than the device has."""
+    engine, pool = get_backend(backend="cupy"), hosted.get_default_memory_pool()
+    free, used = engine.free_memory(), pool.used_bytes()
+    pool.set_limit(size=used + 5000)
+    try:
+        assert engine.free_memory() == 5000
+        held = hosted.zeros(512)
+        assert engine.free_memory() == 5000 - held.nbytes
+        with pytest.raises(sslcore.MemoryBudgetError):
+            pretrain(hosted.asarray(noisy(10)), Gaussian(1.0), 2, reg=1e-2)
+    finally:
+        pool.set_limit(size=0)
+    assert free >= engine.free_memory() > 5000
 
 
 def test_blocks_of_features_keep_the_budget(cp):

@@ -62,6 +62,23 @@ def test_sphere(d):
     assert np.abs((x**4).mean(axis=0) - fourth).max() < 4 / np.sqrt(n)
 
 
+def test_torus():
+    x = datasets.torus(20_000, 2, seed=4)
+    assert x.dtype == np.float64
+    assert 0 <= x.min() < 1e-3 < 1 - 1e-3 < x.max() < 1
+    cells = np.bincount((x * 6).astype(int) @ [6, 1], minlength=36)
+    assert ((cells - 20_000 / 36) ** 2 / (20_000 / 36)).sum() < 70  # chi-square, 35 degrees of freedom: p = 4e-4
+
+
+def test_gaussian():
+    n, scale = 20_000, 0.5
+    x = datasets.gaussian(n, 3, seed=6, scale=scale)
+    assert_close(x, scale * datasets.gaussian(n, 3, seed=6))
+    assert np.abs(x.mean(axis=0)).max() < 4 * scale / np.sqrt(n)
+    assert np.abs(x.T @ x / n - scale**2 * np.eye(3)).max() < 4 * scale**2 * np.sqrt(2 / n)
+    assert abs((x**4).mean() / scale**4 - 3) < 4 * np.sqrt(96 / x.size)
+
+
 def test_digits():
     images, labels = datasets.digits()
     assert images.shape == (1797, 64)
@@ -91,6 +108,8 @@ def test_digits_without_scikit_learn(monkeypatch):
         lambda seed: datasets.half_moons(50, seed),
         lambda seed: datasets.hypercube(50, 6, seed),
         lambda seed: datasets.sphere(50, 6, seed),
+        lambda seed: datasets.torus(50, 6, seed),
+        lambda seed: datasets.gaussian(50, 6, seed),
     ],
 )
 def test_the_seed_decides(draw):
@@ -113,6 +132,10 @@ def test_the_seed_decides(draw):
         (lambda: datasets.hypercube(5, 0, 0), ValueError, "d must be at least 1"),
         (lambda: datasets.hypercube(5.0, 2, 0), TypeError, "n must be an integer"),
         (lambda: datasets.sphere(5, 1, 0), ValueError, "d must be at least 2"),
+        (lambda: datasets.torus(0, 1, 0), ValueError, "n must be at least 1"),
+        (lambda: datasets.torus(5, 1, 2**64), ValueError, "seed must be"),
+        (lambda: datasets.gaussian(5, 1.5, 0), TypeError, "d must be an integer"),
+        (lambda: datasets.gaussian(5, 2, 0, scale=0), ValueError, "scale must be a finite number > 0, found 0"),
     ],
 )
 def test_bad_input(call, error, message):

@@ -14,6 +14,7 @@ MODULES = [
     "features",
     "gram",
     "kernels",
+    "population",
     "probing",
     "risk",
     "selection",

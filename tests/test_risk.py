@@ -1,6 +1,7 @@
 """Risks: definitions by loops over pairs, gradients by differences, limits, bad input."""
 
 import itertools
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from sslcore import risk
 from sslcore.backends.numba_cpu import risk as primitives
+from sslcore.risk import equivalent_parameters
 
 from . import naive
 from .comparators import TOLERANCE, assert_close
@@ -256,6 +258,7 @@ def test_a_second_process_compiles_nothing():
     program = """
 import numpy as np
 from sslcore.backends.numba_cpu import risk as primitives
+from sslcore.risk import equivalent_parameters
 from sslcore.risk import vicreg
 vicreg(np.ones((4, 2, 3)), unbiased=True, return_grad=True)
 for kernel in (primitives._sums, primitives._gradient):
@@ -365,3 +368,42 @@ def test_tiny_scales(name, scale, dtype):
         # -(4/N) z and the invariance term alone are left
         expected = 4 / 8 * (z - z.mean(axis=1, keepdims=True)) - 4 / 8 * z
         assert_close(gradient, expected, tol=TOLERANCE[np.dtype(dtype)])
+
+
+# ---------------------------------------------------------------- the coefficients of deep learning
+
+
+@given(
+    similarity=st.floats(0, 1e3),
+    variance=st.floats(1e-3, 1e3),
+    more=st.floats(0, 9),
+    decay=st.floats(0, 1),
+    k=st.integers(1, 99),
+)
+def test_equivalent_parameters(similarity, variance, more, decay, k):
+    """The loss in those terms is (2 variance / k) times the penalised risk, at any psi with diagonal covariance."""
+    beta, reg = equivalent_parameters(similarity, variance, variance + more, decay, n_components=k)
+    rng = np.random.default_rng(k)
+    inv, diagonal, norm = rng.uniform(0, 2), rng.uniform(0, 2, k), rng.uniform(0, 9)
+    loss = similarity * inv + 2 / k * variance * ((1 - diagonal) ** 2).sum() + decay / 2 * norm
+    ours = beta * inv + ((diagonal - 1) ** 2).sum() + 2 * reg * norm
+    assert loss == pytest.approx(2 * variance / k * ours, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"similarity": -1}, ValueError, "similarity must be"),
+        ({"variance": 0}, ValueError, "variance must be a finite number > 0"),
+        ({"covariance": 0.5}, ValueError, "covariance must be at least variance, found 0.5 < 1: .*not the closed form"),
+        ({"covariance": math.nan}, ValueError, "covariance must be"),
+        ({"weight_decay": -1e-9}, ValueError, "weight_decay must be"),
+        ({"n_components": 0}, ValueError, "n_components must be at least 1"),
+        ({"n_components": 2.0}, TypeError, "n_components must be an integer"),
+        ({"similarity": "1"}, TypeError, "similarity must be a real number"),
+    ],
+)
+def test_bad_coefficients(change, error, message):
+    arguments = {"similarity": 1.0, "variance": 1.0, "covariance": 1.0, "weight_decay": 0.0, "n_components": 3} | change
+    with pytest.raises(error, match=message):
+        equivalent_parameters(**arguments)

@@ -549,6 +549,42 @@ def test_a_pickle_inside_is_never_opened(files, tmp_path):
         refused(path, "array 'gamma' has the dtype")
 
 
+def test_each_check_of_the_archive_stands_alone(files, tmp_path):
+    """Archives that zip itself finds whole: with right CRCs, and something else wrong."""
+    path = tmp_path / "odd"
+    header, arrays = dismantled(files / "kernel")
+    changed = arrays | {"gamma": arrays["gamma"] + 1e-9}
+    assembled(path, header, changed, seal=False)
+    refused(path, "array 'gamma' does not have its checksum")
+    assembled(path, header, {name: np.asfortranarray(a) for name, a in arrays.items()})
+    sslcore.load(path)  # C order is what is written, whatever comes
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", json.dumps(header))
+        for name, a in arrays.items():
+            beginning = member(a)
+            if name == "centres":  # the same bytes in another order
+                beginning = beginning.replace(b"False", b"True ")
+            archive.writestr(f"{name}.npy", beginning + a.tobytes())
+    refused(path, "array 'centres'")
+    assembled(path, header, arrays | {"more": np.ones(3)}, seal=False)
+    refused(path, "its members are not the arrays that the header names")
+    assembled(path, header, {name: a for name, a in arrays.items() if name != "gamma"}, seal=False)
+    refused(path, "its members are not the arrays that the header names")
+    for size in range(1, 100):  # compressed, to just the size that it had
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("header.json", b" " * size)
+        if archive.infolist()[0].compress_size == size:
+            break
+    else:
+        pytest.fail("no such size")
+    refused(path, "compressed or encrypted")
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header.json", json.dumps(header))
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("header.json", json.dumps(header))
+    refused(path, "it names a member twice")
+
+
 def test_nothing_is_allocated_that_is_larger_than_the_file(files, tmp_path):
     path = tmp_path / "large"
     header, arrays = dismantled(files / "kernel")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore import augmentations, features, kernels, pretrain, tables
+from sslcore import arrays, augmentations, backends, features, inputs, kernels, pretrain, tables
 from sslcore.tables import parse_source, read_labels, read_points, write_csv
 
 from .comparators import assert_close
@@ -168,8 +168,8 @@ def test_labels(tmp_path):
     assert labels(path, "a").dtype == np.int64
     assert labels(path, "b").tolist() == [0.5, 1000.0]
     assert labels(path, "c").tolist() == ["x", "y z"]
-    assert labels(path, "d").tolist() == [7.0, 1.0]  # would not be written back as it is, so no integer
-    assert labels(path, "e").dtype == np.float64
+    assert labels(path, "d").tolist() == ["007", "1"]  # the integer would not be written back as it was
+    assert labels(path, "e").tolist() == ["9223372036854775808", "1"]
     assert labels(written(tmp_path, "class\na\nb\n")).tolist() == ["a", "b"]
     for values in (
         np.array([1, 2]),
@@ -434,6 +434,29 @@ x.sum()
 """
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "x.npy"], capture_output=True)
     assert done.returncode < 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="mapped files cannot be cut short there")
+def test_a_map_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
+    """The check is made before each block, not once."""
+    monkeypatch.setattr(tables, "MAPPED_FROM", 0)
+    engine = backends.get_backend(backend="numba")
+
+    def fresh():
+        np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((4000, 2, 3)))
+        return points(tmp_path / "x.npy").values
+
+    for groups in (None, np.arange(8000) // 2):
+        views = fresh()
+        blocks = inputs.as_data(views if groups is None else views.reshape(-1, 3), groups, None).blocks(1000, engine)
+        next(blocks)
+        os.truncate(tmp_path / "x.npy", 5000)
+        with pytest.raises(ValueError, match=MESSAGE):
+            list(blocks)
+    views = fresh()
+    os.truncate(tmp_path / "x.npy", 5000)
+    with pytest.raises(ValueError, match=MESSAGE):
+        arrays.require_finite(views[10:20], "x")
 
 
 def test_maps_that_grow_or_stay_are_fine(tmp_path, monkeypatch):

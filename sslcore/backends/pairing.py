@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DIRECT", "TOLERANCE", "require_in_range", "unit_of"]
+__all__ = ["DIRECT", "RECURSIONS", "TOLERANCE", "near_versine", "require_in_range", "unit_of"]
 
 DIRECT = 48
 """Up to so many coordinates the differences are summed directly; above, a matrix product is faster."""
@@ -15,11 +15,24 @@ DIRECT = 48
 TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
 """Error of a kernel value above which a distance from a matrix product is computed again."""
 
+RECURSIONS = {"step": 0, "quadratic": 1, "nngp": 2, "ntk": 3}
+"""What is done with the angle of two points: how the backends' loops know it."""
+
 
 def unit_of(length: float) -> tuple[float, int]:
     """Length = fraction 2^exponent with 1 <= fraction < 2: a kernel of length 1 sees the coordinates as they are."""
     fraction, exponent = math.frexp(length)
     return 2.0 * fraction, exponent - 1
+
+
+def near_versine(length: float, width: int, dtype: np.dtype) -> float:
+    """1 - cos(angle) up to which angles of unit vectors are computed again from differences of coordinates.
+
+    A product has an absolute error near eps, hence the angle one of eps / angle, and a kernel that varies on the angle
+    ``length`` one of eps / (angle length); equal vectors must be recognised in any case.
+    """
+    epsilon = float(np.finfo(dtype).eps)
+    return 0.5 * (2.0 * epsilon / (TOLERANCE[dtype] * length)) ** 2 + 8.0 * math.sqrt(width) * epsilon
 
 
 def require_in_range(largest: float, x: Any) -> None:

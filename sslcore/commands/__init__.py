@@ -10,12 +10,16 @@ Modules import what they need when they run, so that ``--help`` and a mistyped o
 
 from __future__ import annotations
 
-from . import digits, info
+from . import digits, fit, halfmoons, info, probe, transform
 from .common import Declare
 
 __all__ = ["COMMANDS"]
 
 COMMANDS: dict[str, Declare] = {
     "digits": digits.declare,
+    "halfmoons": halfmoons.declare,
+    "fit": fit.declare,
+    "transform": transform.declare,
+    "probe": probe.declare,
     "info": info.declare,
 }

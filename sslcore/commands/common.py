@@ -11,9 +11,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-__all__ = ["Declare", "Progress", "Report", "UsageError", "add_progress", "check_outputs", "progress"]
+if TYPE_CHECKING:
+    from ..representation import Representation
+    from ..tables import Table
+
+__all__ = [
+    "Declare",
+    "Progress",
+    "Report",
+    "UsageError",
+    "add_drop",
+    "add_progress",
+    "check_outputs",
+    "check_width",
+    "columns_of",
+    "open_model",
+    "progress",
+]
 
 PATIENCE = 2.0
 """Seconds after which work is worth a progress bar."""
@@ -66,6 +82,56 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> N
         seen[place] = name
         if any(place == Path(os.path.realpath(source)) for source in inputs):
             raise ValueError(f"{name} would replace the input {path}; choose another name")
+
+
+# ---------------------------------------------------------------- data and models
+
+
+def add_drop(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--drop``."""
+    parser.add_argument(
+        "--drop",
+        action="extend",
+        type=lambda text: text.split(","),
+        default=[],
+        metavar="COL,...",
+        help="columns of a .csv to leave out, by name, or by number if it has no header",
+    )
+
+
+def columns_of(columns: tuple[str, ...] | None) -> str:
+    """`` (x, y)``, or nothing where there are no names."""
+    if columns is None:
+        return ""
+    return f" ({', '.join(columns[:8])}{', ...' if len(columns) > 8 else ''})"
+
+
+def open_model(path: Path) -> Representation:
+    """A saved representation."""
+    from ..loading import load
+    from ..representation import Representation
+
+    try:
+        model = load(path)
+    except OSError as error:
+        raise type(error)(f"cannot read {path}: {error.strerror or error}") from None
+    if not isinstance(model, Representation):
+        raise ValueError(f"{path} holds {type(model).__name__}, not a representation")
+    return model
+
+
+def check_width(rep: Representation, table: Table, path: Path) -> None:
+    """Refuse data with other coordinates than those of the model's training views."""
+    wanted = rep.n_coordinates if rep.centres is None else rep.centres.shape[1]
+    found = table.values.shape[-1]
+    if wanted is not None and found != wanted:
+        advice = (
+            "choose columns with FILE:NAME,NAME or leave some out with --drop" if table.columns else "choose others"
+        )
+        raise ValueError(
+            f"{table.source} has {found} coordinates{columns_of(table.columns)}, the model {path} was fitted to "
+            f"{wanted}; {advice}"
+        )
 
 
 # ---------------------------------------------------------------- progress
@@ -171,6 +237,12 @@ class Progress:
                 self._spent += now - self._began
             self._step, self._began, self._within = step, now, None
         self.show()
+
+    def expect(self, step: str, seconds: float) -> None:
+        """Correct what a step that has not begun is expected to take."""
+        with self._lock:
+            self._total += seconds - self._steps[step]
+            self._steps[step] = seconds
 
     def advance(self, fraction: float) -> None:
         """Say how much of the step is done, from 0 to 1."""

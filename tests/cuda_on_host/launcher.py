@@ -6,9 +6,11 @@ Stricter than CuPy: the arguments are checked against the kernel's parameters, o
 from __future__ import annotations
 
 import ctypes
+import json
 import operator
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,10 +18,10 @@ import numpy as np
 from . import settings
 from .compiler import Entry, Library, Parameter, compile_library
 from .standin.array import counters, ndarray
-from .standin.cuda import CUDADriverError
+from .standin.cuda import CUDADriverError, Device
 from .standin.memory import MemoryPointer, extent
 
-__all__ = ["KernelError", "RawKernel", "RawModule"]
+__all__ = ["KernelError", "RawKernel", "RawModule", "packed"]
 
 _GRID = (2**31 - 1, 65535, 65535)
 _BLOCK = (1024, 1024, 64)
@@ -48,18 +50,21 @@ class RawModule:
     ) -> None:
         if (code is None) == (path is None):
             raise TypeError("Exactly one of `code` and `path` keyword arguments must be given.")
-        if path is not None or backend != "nvrtc" or translate_cucomplex or enable_cooperative_groups or jitify:
-            raise NotImplementedError("the host runs sources (code=) of NVRTC without further libraries only")
-        if not isinstance(code, str):
-            raise TypeError(f"Argument 'code' has incorrect type (expected str, got {type(code).__name__})")
+        if backend != "nvrtc" or translate_cucomplex or enable_cooperative_groups or jitify:
+            raise NotImplementedError("the host runs sources of NVRTC without further libraries only")
+        for name, value in (("code", code), ("path", path)):
+            if value is not None and not isinstance(value, str):
+                raise TypeError(f"Argument '{name}' has incorrect type (expected str, got {type(value).__name__})")
         if not isinstance(options, tuple):
             raise TypeError(f"Argument 'options' has incorrect type (expected tuple, got {type(options).__name__})")
-        self.code, self.options, self.backend, self.file_path = code, options, backend, None
+        self.code, self.options, self.backend, self.file_path = code, options, backend, path
         self.enable_cooperative_groups, self.jitify = enable_cooperative_groups, jitify
         self.name_expressions = None if name_expressions is None else tuple(name_expressions)
 
     def library(self, checked: bool) -> Library:
         """The compiled source."""
+        if self.code is None:
+            self.code, self.options = unpacked(self.file_path)
         return compile_library(self.code, self.options, self.name_expressions, checked)
 
     def compile(self, log_stream: Any = None) -> None:
@@ -74,6 +79,30 @@ class RawModule:
         if name not in library.entries:
             raise CUDADriverError(500, f"CUDA_ERROR_NOT_FOUND: named symbol not found: {name}")
         return RawKernel._of(self, name)
+
+
+_FATBIN = b"a fatbin for the host\n"
+
+
+def packed(code: str, options: Sequence[str], architectures: Sequence[int]) -> bytes:
+    """What stands for the output of ``nvcc -fatbin`` on the host: the source, and for whom it is compiled."""
+    content = {"code": code, "options": list(options), "architectures": list(architectures)}
+    return _FATBIN + json.dumps(content).encode()
+
+
+def unpacked(path: str | None) -> tuple[str, tuple[str, ...]]:
+    """Source and options of such a file, as a driver would load it: or its error."""
+    try:
+        content = Path(str(path)).read_bytes()
+    except OSError:
+        raise CUDADriverError(301, "CUDA_ERROR_FILE_NOT_FOUND: file not found") from None
+    if not content.startswith(_FATBIN):
+        raise CUDADriverError(200, "CUDA_ERROR_INVALID_IMAGE: device kernel image is invalid")
+    made = json.loads(content[len(_FATBIN) :])
+    device = int(Device.capability)
+    if not any(a // 10 == device // 10 and a <= device for a in made["architectures"]):
+        raise CUDADriverError(209, "CUDA_ERROR_NO_BINARY_FOR_GPU: no kernel image is available for execution")
+    return made["code"], tuple(made["options"])
 
 
 class RawKernel:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from sslcore import Moments, pretrain, risk
+from sslcore.backends import get_backend
 from sslcore.features import Identity, Nystrom
 from sslcore.gram import contrast_gram, gram, kernel_product
 from sslcore.kernels import Gaussian
@@ -92,6 +93,13 @@ def test_risk(order, dtype):
     tol = 1e-12 if dtype == np.float64 else 1e-5
     compare(order, lambda z: risk.vicreg(z, beta=0.7, return_grad=True), z, tol=tol)
     compare(order, lambda z: risk.spectral_contrastive(z, return_grad=True), z, tol=tol)
+
+
+@pytest.mark.parametrize(("d", "columns"), [(3, 5), (13, 1), (5, 300), (2, 5000)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_walsh_hadamard(order, d, columns, dtype):
+    x = np.random.default_rng(0).integers(-9, 9, (2**d, columns)).astype(dtype)
+    compare(order, lambda x: get_backend(x).walsh_hadamard(x.copy()), x, tol=0.0)  # sums of integers are exact
 
 
 def test_exact_pretraining(order):

@@ -27,6 +27,7 @@ from .dense import (  # noqa: E402
 from .gram import gram_rows, gram_symmetric, points  # noqa: E402
 from .risk import view_gradient, view_sums  # noqa: E402
 from .rotation import rotate_rows, rotate_views  # noqa: E402
+from .walsh import walsh_hadamard  # noqa: E402
 
 __all__ = [
     "BLOCK_FACTOR",
@@ -55,6 +56,7 @@ __all__ = [
     "view_gradient",
     "view_sums",
     "views",
+    "walsh_hadamard",
     "whiten",
     "xp",
 ]

@@ -8,6 +8,7 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
+from ..stages import run, with_arrays
 from .loader import kernel, launch
 
 __all__ = ["reference_normals", "views"]
@@ -18,6 +19,18 @@ _BLOCK = 1 << 24  # coordinates made at a time: an image's affine map reads from
 def _draws(d: int, *arguments: Any) -> int:
     """Threads of a view where each makes one draw for up to four coordinates."""
     return -(-d // 4)
+
+
+def _coordinates(d: int, *arguments: Any) -> int:
+    return d
+
+
+def _pairs(d: int, *arguments: Any) -> int:
+    return d // 2
+
+
+def _warp(d: int, *arguments: Any) -> int:
+    return 32
 
 
 def _column_pairs(d: int, height: int, width: int, *arguments: Any) -> int:
@@ -32,14 +45,45 @@ def _pixels(d: int, height: int, width: int, *arguments: Any) -> int:
     return height * width
 
 
-# For each stage: the threads that a view takes, the types of its numbers, and whether it reads from a copy
-_STAGES: dict[str, tuple[Callable[..., int], tuple[type, ...], bool]] = {
-    "add_normals": (_draws, (np.float64,), False),
-    "affine": (_pixels, (np.int64, np.int64, np.int64, np.float64, np.float64, np.float64), True),
-    "erase_square": (_square, (np.int64, np.int64, np.int64, np.int64), False),
-    "flip_columns": (_column_pairs, (np.int64, np.int64, np.int64, np.int64), False),
-    "flip_signs": (_draws, (np.int64,), False),
-    "resample_signs": (_draws, (np.int64,), False),
+def _integer(value: int) -> tuple[Any, ...]:
+    return (np.int64(value),)
+
+
+def _real(value: float) -> tuple[Any, ...]:
+    return (np.float64(value),)
+
+
+def _list(value: Any) -> tuple[Any, ...]:
+    return value, np.int64(value.size)
+
+
+def _copy(block: Any, *draw: Any) -> tuple[Any, ...]:
+    return (block.copy(),)
+
+
+def _normals(block: Any, first: int, place: int, seed: int, rows: Any) -> tuple[Any, ...]:
+    z = xp.zeros(block.shape)
+    _apply("add_normals", z, first, place, seed, (1.0,), rows)
+    return (z,)
+
+
+def _nothing(*draw: Any) -> tuple[Any, ...]:
+    return ()
+
+
+# For each stage: the threads that a view takes, its numbers as a kernel takes them, and what else is read
+_STAGES: dict[str, tuple[Callable[..., int], tuple[Callable[..., tuple[Any, ...]], ...], Callable[..., Any]]] = {
+    "add_normals": (_draws, (_real,), _nothing),
+    "affine": (_pixels, (*(_integer,) * 3, *(_real,) * 3), _copy),
+    "erase_square": (_square, (_integer,) * 4, _nothing),
+    "flip_all_signs": (_coordinates, (_integer,), _nothing),
+    "flip_columns": (_column_pairs, (_integer,) * 4, _nothing),
+    "flip_signs": (_draws, (_integer,), _nothing),
+    "keep_window": (_draws, (_integer,) * 2, _nothing),
+    "resample_signs": (_draws, (_integer,), _nothing),
+    "reverse": (_pairs, (_integer,), _nothing),
+    "roll": (_coordinates, (_list,), _copy),
+    "step_on_sphere": (_warp, (_real, _integer), _normals),
 }
 
 
@@ -51,24 +95,61 @@ def views(x: Any, augmentation: Any, n_views: int, seed: int, first: int, out: A
     n, d = x.shape
     if out is None:
         out = xp.empty((n, n_views, d), dtype=x.dtype)
-    stages = augmentation.stages()
+    stages = with_arrays(augmentation.stages(), lambda numbers: xp.asarray(np.array(numbers, np.int64)))
     step = max(1, _BLOCK // max(1, n_views * d))
     for start in range(0, n, step):
         block = out[start : start + step]
         block[...] = x[start : start + step, None]
-        for place, (name, arguments) in enumerate(stages):
-            _apply(name, block, first + start, place, seed, arguments)
+        _run(stages, block, first + start, seed)
     return out
 
 
-def _apply(name: str, block: Any, first: int, place: int, seed: int, arguments: tuple[Any, ...]) -> None:
+def _run(stages: Any, block: Any, first: int, seed: int) -> None:
+    """Rows are told by a pair: who chose what, and what is wanted; ``(None, -1)`` are all rows."""
+
+    def apply(rows: Any, place: int, name: str, arguments: tuple[Any, ...]) -> None:
+        _apply(name, block, first, place, seed, arguments, rows)
+
+    def choose(rows: Any, place: int, thresholds: Any, count: int) -> list[tuple[Any, int]]:
+        chosen = xp.empty(block.shape[0] * block.shape[1], np.int32)
+        launch(
+            kernel("views", "choose", block.dtype),
+            chosen.size,
+            chosen,
+            *_numbers(block, first, place, seed, rows),
+            *_list(thresholds),
+        )
+        return [(chosen, branch) for branch in range(count)]
+
+    run(stages, (None, -1), apply, choose)
+
+
+def _apply(
+    name: str,
+    block: Any,
+    first: int,
+    place: int,
+    seed: int,
+    arguments: tuple[Any, ...],
+    rows: tuple[Any, int] = (None, -1),
+) -> None:
     n, m, d = block.shape
-    threads, types, copied = _STAGES[name]
+    threads, types, companion = _STAGES[name]
     launch(
         kernel("views", name, block.dtype),
         n * m * threads(d, *arguments),
         block,
-        *((block.copy(),) if copied else ()),
+        *companion(block, first, place, seed, rows),
+        *_numbers(block, first, place, seed, rows),
+        *(typed for kind, value in zip(types, arguments, strict=True) for typed in kind(value)),
+    )
+
+
+def _numbers(block: Any, first: int, place: int, seed: int, rows: tuple[Any, int]) -> tuple[Any, ...]:
+    """What all kernels of views.cu take."""
+    n, m, d = block.shape
+    choice, branch = rows
+    return (
         np.int64(n * m),
         np.int64(d),
         np.int64(m),
@@ -76,7 +157,8 @@ def _apply(name: str, block: Any, first: int, place: int, seed: int, arguments: 
         np.uint32(place),
         np.uint32(seed & 0xFFFFFFFF),
         np.uint32(seed >> 32),
-        *(kind(value) for kind, value in zip(types, arguments, strict=True)),
+        xp.empty(1, np.int32) if choice is None else choice,  # not read
+        np.int32(branch),
     )
 
 

@@ -6,6 +6,7 @@ Single calls of cuBLAS and cuSOLVER are kept below 2^31 entries (CuPy's own func
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import cupy as xp
@@ -35,7 +36,8 @@ PANEL = 2048
 """Columns of a panel: wide enough for products at full rate, narrow enough for the factorisation of its corner."""
 
 LARGEST = 2**30
-"""Entries of a matrix that one call reads or writes."""
+"""Entries of memory that a matrix in one call extends over, those between its columns included (and never less than
+four panels of columns): cuBLAS's 32-bit interface does not promise more than 2^31."""
 
 _PIVOTS = 64  # steps of a pivoted factorisation between two products
 
@@ -71,11 +73,14 @@ def cholesky(a: Any) -> bool:
         blas.potrf(corner, info[number : number + 1])
         launch(put_upper, corner.size, corner, np.int64(len(corner)), place.data, np.int64(_leading(a)))
         rows = a[start:stop, stop:]
-        blas.trsm(corner, rows, transposed=True)
+        for part in _columns(rows):
+            blas.trsm(corner, rows[:, part], transposed=True)
         for left in range(stop, n, 4 * PANEL):
             right = min(left + 4 * PANEL, n)
             columns = a[start:stop, left:right]
-            blas.gemm(a[start:stop, stop:left].T, columns, a[stop:left, left:right], -1.0, 1.0)
+            for part in _columns(a[start:stop, stop:left]):
+                above = a[stop:left, left:right][part]
+                blas.gemm(a[start:stop, stop:left][:, part].T, columns, above, -1.0, 1.0)
             blas.syrk(columns.T, a[left:right, left:right], -1.0, 1.0)
     # a matrix with NaN may go unnoticed by the corners
     return bool((info == 0).all() & xp.isfinite(a.diagonal()).all())
@@ -104,7 +109,8 @@ def _solve_in_place(factor: Any, b: Any, *, transposed: bool) -> None:
         if transposed:
             blas.gemm(factor[:start, start:stop].T, b[:start], b[start:stop], -1.0, 1.0)
         else:
-            blas.gemm(factor[start:stop, stop:], b[stop:], b[start:stop], -1.0, 1.0)
+            for part in _columns(factor[start:stop, stop:]):
+                blas.gemm(factor[start:stop, stop:][:, part], b[stop:][part], b[start:stop], -1.0, 1.0)
         blas.trsm(factor[start:stop, start:stop], b[start:stop], transposed=transposed)
 
 
@@ -135,6 +141,13 @@ def symmetric_product(a: Any, diagonal: Any, b: Any) -> Any:
 
 def _leading(a: Any) -> int:
     return max(len(a), a.strides[1] // a.dtype.itemsize)
+
+
+def _columns(a: Any) -> Iterator[slice]:
+    """The columns of ``a`` (Fortran order), as many at a time as extend over LARGEST entries of memory."""
+    step = max(4 * PANEL, LARGEST // _leading(a))
+    for start in range(0, a.shape[1], step):
+        yield slice(start, start + step)
 
 
 def eigh(a: Any) -> tuple[Any, Any]:

@@ -40,8 +40,11 @@ def require_device() -> None:
 
 
 def free_memory() -> int:
-    """Bytes that can still be allocated: what the device has left, and what CuPy's pool holds unused."""
-    return int(xp.cuda.Device().mem_info[0]) + int(xp.get_default_memory_pool().free_bytes())
+    """Bytes that can still be allocated: what the device and CuPy's pool have left, within the pool's limit."""
+    pool = xp.get_default_memory_pool()
+    free = int(xp.cuda.Device().mem_info[0]) + int(pool.free_bytes())
+    limit = int(pool.get_limit())
+    return min(free, max(0, limit - int(pool.used_bytes()))) if limit else free
 
 
 def release() -> None:
@@ -59,36 +62,43 @@ def stream(blocks: Iterable[Any]) -> Iterator[Any]:
     """Tuples of ``blocks``, the host array that is first in each on the device; others as they are.
 
     Double buffering: while the caller works on one block, the next is read into pinned memory and copied by a stream of
-    its own.  A pinned buffer is written again only when its copy has ended, and a block is handed out behind an event
-    that makes the caller's stream wait for its copy; the caller is done with a block when it asks for the next one but
-    one, which the copying stream waits for in turn.
+    its own.  A pinned buffer is written again, or given back to CuPy's pool, only when its copy has ended, and a block
+    is handed out behind an event that makes the caller's stream wait for its copy; the caller is done with a block when
+    it asks for the next one but one, which the copying stream waits for in turn.
     """
     copies = xp.cuda.Stream(non_blocking=True)
     buffers: list[Any] = [None, None]
-    copied = [xp.cuda.Event(), xp.cuda.Event()]
+    copied = [xp.cuda.Event(disable_timing=True) for _ in buffers]
     ahead: Any = None
-    for number, (block, *rest) in enumerate(blocks):
-        if not isinstance(block, np.ndarray):
-            yield (block, *rest)
-            continue
-        slot = number % 2
-        pinned = buffers[slot]
-        if pinned is None or pinned.nbytes < block.nbytes:
-            pinned = buffers[slot] = _pinned(block.nbytes)
-        else:
-            copied[slot].synchronize()
-        staged = pinned[: block.nbytes].view(block.dtype).reshape(block.shape)
-        staged[...] = block
-        device = xp.empty(block.shape, block.dtype)
-        # memory of the pool may still be in use by work that the caller has queued
-        copies.wait_event(xp.cuda.get_current_stream().record())
-        device.set(staged, stream=copies)
-        copied[slot].record(copies)
+    try:
+        for number, (block, *rest) in enumerate(blocks):
+            if not isinstance(block, np.ndarray):
+                yield (block, *rest)
+                continue
+            slot = number % 2
+            pinned = buffers[slot]
+            if pinned is not None:
+                copied[slot].synchronize()
+            if pinned is None or pinned.nbytes < block.nbytes:
+                pinned = buffers[slot] = _pinned(block.nbytes)
+            staged = pinned[: block.nbytes].view(block.dtype).reshape(block.shape)
+            staged[...] = block
+            device = xp.empty(block.shape, block.dtype)
+            # memory of the pool may still be in use by work that the caller has queued
+            copies.wait_event(xp.cuda.get_current_stream().record())
+            device.set(staged, stream=copies)
+            copied[slot].record(copies)
+            if ahead is not None:
+                yield _arrived(*ahead)
+            ahead = (copied[slot], device, rest)
         if ahead is not None:
             yield _arrived(*ahead)
-        ahead = (copied[slot], device, rest)
-    if ahead is not None:
-        yield _arrived(*ahead)
+    finally:
+        # both pools would hand the memory of a copy that is under way to whoever asks next: the caller's stream waits
+        # for the copies, the host does not, and a caller may not have wanted all blocks
+        for pinned, event in zip(buffers, copied, strict=True):
+            if pinned is not None:
+                event.synchronize()
 
 
 def _arrived(event: Any, device: Any, rest: list[Any]) -> tuple[Any, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
-from ..pairing import DIRECT, TOLERANCE, require_in_range, unit_of
+from ..pairing import DIRECT, RECURSIONS, TOLERANCE, near_versine, require_in_range, unit_of
 from . import blas
 from .loader import THREADS, blocks_of, kernel
 
@@ -21,7 +21,7 @@ _LINES = 1024  # blocks along the rows where each thread goes down a column
 _CHEAP = 8
 """Up to so many coordinates a value is computed again in less time than its mirror image takes to copy."""
 
-_DIRECT_KERNELS = {"sqdist": "direct_squares", "l1": "direct_absolutes"}
+_DIRECT_KERNELS = {"sqdist": "direct_squares", "l1": "direct_absolutes", "torus": "direct_products"}
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ class Points:
     y: Any  # (n_y, d) for matrix products; (d, n_y) for direct sums
     norms: Any = None  # |y|^2, for distances from matrix products
     uncentred: Any = None  # y before the centre is subtracted, which rounds: for differences
+    lengths: Any = None  # of the points in each layer, for kernels of angles
 
     @property
     def direct(self) -> bool:
         """Whether differences are summed directly."""
-        return self.kernel.pair != "dot" and self.centre is None
+        return self.kernel.pair not in ("dot", "angle") and self.centre is None
 
     @property
     def mirrored(self) -> bool:
@@ -49,12 +50,18 @@ class Points:
 
 def points(kernel: Any, y: Any) -> Points:
     """Prepare ``y`` (n_y, d) as second argument of the profile kernel ``kernel``."""
-    distance = kernel.pair != "dot"
-    length, exponent = unit_of(kernel.length) if distance else (1.0, 0)
+    distance = kernel.pair in ("sqdist", "l1")
+    length, exponent = unit_of(kernel.length) if distance else (kernel.length, 0)
+    y = kernel.coordinates(y)
+    if kernel.pair == "angle":
+        directions, lengths = kernel.directions(y)
+        return Points(kernel, 0, (), None, xp.ascontiguousarray(directions), lengths=lengths.astype(y.dtype))
     values = (*kernel.constants(length), 0.0, 0.0, 0.0, 0.0)[:4]
     constants = tuple(y.dtype.type(c) for c in values)
-    if not distance:
+    if kernel.pair == "dot":
         return Points(kernel, 0, constants, None, xp.ascontiguousarray(y))
+    if kernel.pair == "torus":
+        return Points(kernel, 0, constants, None, xp.ascontiguousarray(_wrapped(y).T))
     scaled = _in_units(y, exponent)
     if kernel.pair in _DIRECT_KERNELS and (kernel.pair != "sqdist" or y.shape[1] <= DIRECT):
         return Points(kernel, exponent, constants, None, xp.ascontiguousarray(scaled.T))
@@ -68,6 +75,7 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
     rows, columns = out.shape
     if not out.size:
         return
+    x = prepared.kernel.coordinates(x)
     dtype = x.dtype
     ld = np.int64(out.strides[0] // dtype.itemsize if rows > 1 else columns)
     shape = (np.int64(rows), np.int64(columns), ld)
@@ -78,7 +86,7 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
             (blocks_of(columns, _TILE), min(blocks_of(rows, _TILE), 65535)),
             (_SIDE, _SIDE),
             (
-                _in_units(x, prepared.exponent),
+                _wrapped(x) if prepared.kernel.pair == "torus" else _in_units(x, prepared.exponent),
                 shape[0],
                 np.int64(x.shape[1]),
                 prepared.y,
@@ -92,6 +100,29 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
         return
     grid = (blocks_of(columns, THREADS), min(rows, _LINES))
     end = first + columns
+    if prepared.kernel.pair == "angle":
+        directions, lengths = prepared.kernel.directions(x)
+        directions, y = xp.ascontiguousarray(directions), prepared.y[first:end]
+        blas.gemm(y, directions.T, out.T)
+        kernel("angles", "finish_angles", dtype)(
+            grid,
+            (THREADS,),
+            (
+                out.data,
+                *shape,
+                directions,
+                y,
+                np.int64(y.shape[1]),
+                lengths.astype(dtype),
+                xp.ascontiguousarray(prepared.lengths[:, first:end]),
+                np.int64(len(lengths)),
+                dtype.type(near_versine(prepared.kernel.length, y.shape[1], dtype)),
+                np.int32(RECURSIONS[prepared.kernel.recursion]),
+                dtype.type(prepared.kernel.bias),
+                dtype.type(prepared.kernel.gain),
+            ),
+        )
+        return
     if prepared.kernel.pair == "dot":
         blas.gemm(prepared.y[first:end], xp.ascontiguousarray(x).T, out.T)
         if formula != "t":
@@ -132,6 +163,11 @@ def _in_units(x: Any, exponent: int) -> Any:
     scaled = xp.ldexp(xp.ascontiguousarray(x), np.int32(-exponent))
     require_in_range(float(xp.abs(scaled).max()) if scaled.size else 0.0, x)
     return scaled
+
+
+def _wrapped(x: Any) -> Any:
+    """Coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
+    return xp.ascontiguousarray(x - xp.rint(x))
 
 
 def _squared_norms(x: Any) -> Any:

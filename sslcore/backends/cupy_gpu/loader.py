@@ -6,6 +6,7 @@ CuPy keeps what NVRTC made on disk, so that only the first process of a machine 
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import Any
 
 import cupy as xp
@@ -35,17 +36,22 @@ def kernel(source: str, name: str, dtype: Any = "float64", formula: str | None =
 
 @functools.cache
 def _module(source: str, dtype: str, formula: str | None) -> Any:
-    prebuilt = sources.PREBUILT / sources.fatbin_name(source, dtype, formula)
-    if prebuilt.exists() and _served_by(prebuilt.parent):
-        return xp.RawModule(path=str(prebuilt))
+    capability = int(xp.cuda.Device().compute_capability)
+    try:
+        path = sources.find_prebuilt(sources.PREBUILT, source, dtype, formula, capability)
+        if path is not None:
+            module = xp.RawModule(path=str(path))
+            module.compile()  # loads it, which is otherwise put off
+            return module
+    except (sources.DamagedError, xp.cuda.driver.CUDADriverError) as error:
+        warnings.warn(
+            f"the CUDA sources compiled ahead of time cannot be used ({error}); compiling them now, with the same "
+            f"results. To be rid of this message reinstall sslcore, with SSLCORE_PREBUILT=0 in the environment if nvcc "
+            f"is newer than the driver",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     return xp.RawModule(code=sources.text(source), options=sources.options(source, dtype, formula))
-
-
-def _served_by(folder: Any) -> bool:
-    """Whether the files were compiled for this device: binaries serve later devices of the same generation."""
-    device = int(xp.cuda.Device().compute_capability)
-    compiled = map(int, (folder / "architectures.txt").read_text().split())
-    return any(a // 10 == device // 10 and a <= device for a in compiled)
 
 
 def launch(function: Any, n_threads: int, *args: Any) -> None:

@@ -6,20 +6,40 @@ Uses the standard library only, and is no part of a package when ``setup.py`` ru
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["ARCHITECTURES", "FOLDER", "NAMES", "PREBUILT", "fatbin_name", "options", "text", "variants"]
+__all__ = [
+    "ARCHITECTURES",
+    "FOLDER",
+    "NAMES",
+    "PREBUILT",
+    "DamagedError",
+    "fatbin_name",
+    "find_prebuilt",
+    "options",
+    "text",
+    "variants",
+    "write_manifest",
+]
 
 FOLDER = Path(__file__).parent / "cuda"
 PREBUILT = Path(__file__).parent / "prebuilt"
-NAMES = ("dense", "gram", "risk", "rotate", "views")
+NAMES = ("angles", "dense", "gram", "risk", "rotate", "views", "walsh")
 PROFILE = "SSL_PROFILE"
 """The macro that holds the profile of a kernel."""
 ARCHITECTURES = (80, 90, 100)
 """Compute capabilities (times 10) that are compiled ahead of time, where the compiler knows them."""
 
+MANIFEST = "manifest.json"
+"""Beside the files compiled ahead of time: what they serve, and their digests."""
+
 _REAL = {"float32": "float", "float64": "double"}
+
+
+class DamagedError(Exception):
+    """Files compiled ahead of time are not as they were built: the driver, which trusts them, must not see them."""
 
 
 def text(name: str) -> str:
@@ -49,3 +69,33 @@ def fatbin_name(name: str, dtype: str, formula: str | None = None) -> str:
     """The file compiled ahead of time: its name holds what it was made from, so that an old one is never taken."""
     made_from = repr((text(name), options(name, dtype, formula)))
     return f"{name}-{dtype}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}.fatbin"
+
+
+def write_manifest(folder: Path, architectures: Iterable[int]) -> None:
+    """Complete a folder of files compiled ahead of time for these architectures."""
+    digests = {path.name: _digest(path.read_bytes()) for path in sorted(folder.glob("*.fatbin"))}
+    content = {"architectures": sorted(architectures), "sha256": digests}
+    (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def find_prebuilt(folder: Path, name: str, dtype: str, formula: str | None, capability: int) -> Path | None:
+    """The file for a device of this compute capability (times 10), compiled from the sources as they are; or None.
+
+    A binary serves its own device and later ones of the same generation.  Refuses files that have been damaged.
+    """
+    path = folder / fatbin_name(name, dtype, formula)
+    if not path.exists():
+        return None
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        served = any(a // 10 == capability // 10 and a <= capability for a in manifest["architectures"])
+        intact = manifest["sha256"][path.name] == _digest(path.read_bytes())
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{folder / MANIFEST} cannot be read ({error!r})") from None
+    if not intact:
+        raise DamagedError(f"{path} is not as it was built")
+    return path if served else None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -26,6 +26,7 @@ from .philox import reference_normals
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
 from .views import views
+from .walsh import walsh_hadamard
 
 __all__ = [
     "BLOCK_FACTOR",
@@ -53,6 +54,7 @@ __all__ = [
     "view_gradient",
     "view_sums",
     "views",
+    "walsh_hadamard",
     "whiten",
     "xp",
 ]

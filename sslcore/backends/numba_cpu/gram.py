@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..pairing import DIRECT as _DIRECT
+from ..pairing import RECURSIONS, near_versine, require_in_range
 from ..pairing import TOLERANCE as _TOLERANCE
-from ..pairing import require_in_range
 from ..pairing import unit_of as _unit
-from . import pairs
+from . import angles, pairs
 from .parallel import parallel_for
 from .vectors import ROWS, VECTOR
 
@@ -33,11 +33,12 @@ class Points:
     y: np.ndarray  # (n_y, d) C order, for matrix products; (d, n_y and a few zeros) for direct sums
     norms: Any = None  # |y|^2, for distances from matrix products
     uncentred: Any = None  # y before the centre is subtracted, which rounds: for differences
+    lengths: Any = None  # of the points in each layer, for kernels of angles
 
     @property
     def direct(self) -> bool:
         """Whether differences are summed directly."""
-        return self.kernel.pair != "dot" and self.centre is None
+        return self.kernel.pair in ("sqdist", "l1") and self.centre is None
 
     @property
     def mirrored(self) -> bool:
@@ -47,15 +48,21 @@ class Points:
 
 def points(kernel: Any, y: np.ndarray) -> Points:
     """Prepare ``y`` (n_y, d) as second argument of the profile kernel ``kernel``."""
-    distance = kernel.pair != "dot"
-    length, exponent = _unit(kernel.length) if distance else (1.0, 0)
+    distance = kernel.pair in ("sqdist", "l1")
+    length, exponent = _unit(kernel.length) if distance else (kernel.length, 0)
+    y = kernel.coordinates(y)
+    if kernel.pair == "angle":
+        directions, lengths = kernel.directions(y)
+        return Points(kernel, 0, np.zeros(4), 0, None, np.ascontiguousarray(directions), lengths=lengths)
     constants = np.zeros(4, y.dtype)
     values = kernel.constants(length)
     constants[: len(values)] = values
     plain = kernel.formula == "t"
     address = 0 if plain else pairs.profile_address(kernel.formula, kernel.source_file, type(kernel).__name__, y.dtype)
-    if not distance:
+    if kernel.pair == "dot":
         return Points(kernel, 0, constants, address, None, np.ascontiguousarray(y))
+    if kernel.pair == "torus":
+        return Points(kernel, 0, constants, address, None, np.ascontiguousarray(_wrapped(y).T))
     if kernel.pair == "l1" or y.shape[1] <= _DIRECT:
         return Points(kernel, exponent, constants, address, None, _columns(_in_units(y, exponent)))
     uncentred = _in_units(y, exponent)
@@ -67,15 +74,37 @@ def points(kernel: Any, y: np.ndarray) -> Points:
 def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
     """out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
     columns = slice(first, first + out.shape[1])
+    x = prepared.kernel.coordinates(x)
     height = min(64, ROWS * -(-_STRIP // (ROWS * max(1, out.shape[1]))))
     n_strips = -(-len(x) // height)
-    if prepared.direct:
+    if prepared.kernel.pair == "torus":
+        wrapped = _wrapped(x)
+
+        def strip(s: int) -> None:
+            rows = slice(s * height, (s + 1) * height)
+            pairs.torus_strip(wrapped[rows], prepared.y, first, prepared.address, prepared.constants, out[rows])
+
+    elif prepared.direct:
         scaled = _whole_rows(_in_units(x, prepared.exponent))
         l1 = prepared.kernel.pair == "l1"
 
         def strip(s: int) -> None:
             start, stop = s * height, min((s + 1) * height, len(x))
             pairs.direct_strip(scaled, start, stop, prepared.y, first, l1, prepared.address, prepared.constants, out)
+
+    elif prepared.kernel.pair == "angle":
+        kernel = prepared.kernel
+        directions, lengths = kernel.directions(x)
+        y, lengths_y = prepared.y[columns], prepared.lengths[:, columns]
+        np.matmul(directions, y.T, out=out)
+        near = near_versine(kernel.length, y.shape[1], x.dtype)
+        recursion = RECURSIONS[kernel.recursion]
+
+        def strip(s: int) -> None:
+            rows = slice(s * height, (s + 1) * height)
+            angles.angle_strip(
+                directions[rows], y, lengths[:, rows], lengths_y, near, recursion, kernel.bias, kernel.gain, out[rows]
+            )
 
     elif prepared.kernel.pair == "dot":
         with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for values that are not finite
@@ -119,7 +148,7 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
 def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
     """out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x`` and sums differences directly."""
     n = len(x)
-    scaled = _whole_rows(_in_units(x, prepared.exponent))
+    scaled = _whole_rows(_in_units(prepared.kernel.coordinates(x), prepared.exponent))
     l1 = prepared.kernel.pair == "l1"
     height = min(64, ROWS * -(-2 * _STRIP // (ROWS * max(1, n))))
 
@@ -143,6 +172,11 @@ def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
         scaled = np.ldexp(x, -exponent, order="C")
     require_in_range(max(float(scaled.max()), -float(scaled.min())) if scaled.size else 0.0, x)
     return scaled
+
+
+def _wrapped(x: np.ndarray) -> np.ndarray:
+    """Coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
+    return np.ascontiguousarray(x - np.rint(x))
 
 
 def _whole_rows(x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pair values (squared distance, l1 distance) and kernel profiles over tiles of a Gram matrix.
+"""Pair values (squared and l1 distances, distances on circles) and kernel profiles over tiles of a Gram matrix.
 
 A kernel of the registry is a profile k = f(t) of one pair value t (`sslcore.kernels`).  The profile's
 formula is compiled here to a C function once per formula and dtype; the tile loops, compiled once for
@@ -17,10 +17,18 @@ from llvmlite import ir
 from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
-from .elementary import FAST, exp32, exp64, wide_vectors
+from .elementary import FAST, cos2pi32, cos2pi64, exp32, exp64, wide_vectors
 from .vectors import ROWS, VECTOR, pair_values, transpose
 
-__all__ = ["apply_profile", "correct_distances", "direct_strip", "mirror_strip", "profile_address", "symmetric_strip"]
+__all__ = [
+    "apply_profile",
+    "correct_distances",
+    "direct_strip",
+    "mirror_strip",
+    "profile_address",
+    "symmetric_strip",
+    "torus_strip",
+]
 
 _TILE = 512  # columns per tile: the row of results and a few rows of y stay in L1
 _SYMMETRIC_TILE = 256  # columns of a tile that is written twice: with 64 rows it stays in L2
@@ -31,7 +39,7 @@ _NO_PROFILE = 0
 def profile_address(formula: str, file: str, name: str, dtype: np.dtype) -> int:
     """Address of the compiled ``void profile(T* t, intp n, const T* c)``: t[j] <- f(t[j]; c).
 
-    ``formula`` is an expression in t, the constants c0..c3, exp, sqrt and ``real(literal)``, valid in
+    ``formula`` is an expression in t, the constants c0..c3, exp, sqrt, cos2pi and ``real(literal)``, valid in
     Python and in C++.  The function claims to be ``name`` in ``file``, where the formula is declared:
     that is what lets Numba cache it on disk and forget it when the declaration changes.
     """
@@ -43,9 +51,11 @@ def _compile_profile(formula: str, file: str, name: str, dtype: np.dtype):
     real = types.float64 if dtype == np.float64 else types.float32
     # Numba's key on disk has the bytecode but neither its constants nor what its names stand for: formulas that
     # differ in a number may share it, and so may two versions of exp.  The name tells them apart.
-    exp = exp64 if dtype == np.float64 else exp32
-    code = exp.py_func.__code__
-    name = f"{name}_{hashlib.sha256(repr((formula, code.co_code, code.co_consts)).encode()).hexdigest()[:16]}"
+    exp, cos2pi = (exp64, cos2pi64) if dtype == np.float64 else (exp32, cos2pi32)
+    made_from: list[object] = [formula]
+    for function in (exp, cos2pi):
+        made_from += [function.py_func.__code__.co_code, function.py_func.__code__.co_consts]
+    name = f"{name}_{hashlib.sha256(repr(made_from).encode()).hexdigest()[:16]}"
     source = (
         f"def {name}(t_pointer, n, c_pointer):\n"
         "    wide_vectors()\n"
@@ -60,6 +70,7 @@ def _compile_profile(formula: str, file: str, name: str, dtype: np.dtype):
         "carray": carray,
         "wide_vectors": wide_vectors,
         "exp": exp,
+        "cos2pi": cos2pi,
         "sqrt": math.sqrt,
         "real": real,
         "__name__": __name__,
@@ -156,6 +167,47 @@ def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
         below = height if k0 == i0 else 0  # the square on the diagonal is its own mirror image
         if below < width:
             transpose(tile[:height, below:width], out[k0 + below : k0 + width, i0:i1])
+
+
+# ---------------------------------------------------------------- products over the circles of a torus
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _arc(x, y, out):
+    """out[j] = distance of x[0] and y[j], both in [-1/2, 1/2], on the circle of length 1."""
+    wide_vectors()
+    x0 = x[0]
+    one = x0 * 0 + 1
+    for j in range(out.size):
+        d0 = abs(x0 - y[j])
+        e0 = one - d0
+        out[j] = d0 if d0 < e0 else e0
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _multiply(factor, out):
+    wide_vectors()
+    for j in range(out.size):
+        out[j] *= factor[j]
+
+
+@njit(cache=True, nogil=True)
+def torus_strip(x, yt, j_first, address, constants, out):
+    """out[i, j] = the product over c of f(distance of x_ic and y_{j_first + j, c} on the circle)."""
+    rows, columns = out.shape
+    factor = np.empty(_TILE, out.dtype)
+    for k0 in range(0, columns, _TILE):
+        k1 = min(k0 + _TILE, columns)
+        j0, j1 = j_first + k0, j_first + k1
+        for i in range(rows):
+            row = _row(out, i, k0, k1)
+            _arc(x[i], yt[0, j0:j1], row)
+            _call_profile(address, row.ctypes.data, k1 - k0, constants.ctypes.data)
+            for c in range(1, x.shape[1]):
+                other = factor[: k1 - k0]
+                _arc(x[i, c : c + 1], yt[c, j0:j1], other)
+                _call_profile(address, other.ctypes.data, k1 - k0, constants.ctypes.data)
+                _multiply(other, row)
 
 
 # ---------------------------------------------------------------- distances from a matrix product

@@ -19,7 +19,9 @@ c3      bits 0-23: high 24 bits of the sample index; bits 24-31: place in a flat
 Where each coordinate needs a draw, coordinate j of d takes block ``j % B``, lane ``j // B``, with
 ``B = ceil(d / 4)``: neighbouring coordinates come from neighbouring blocks, which suits vector units and
 warps alike.  Where a view needs up to four draws once, they are the words of block 0, in the order in which
-the law of the augmentation names them.
+the law of the augmentation names them; where it needs both, those of block B, or what the law says.  A choice
+among several (a shift, a part of a mixture) takes one word w: the first whose cumulated probability P has
+``w < round(2^32 P)``.
 
 **From words to numbers.**  A uniform is ``(w + 1/2) 2^-32``, exact in float64 and inside (0, 1); an event of
 probability p is ``w < round(2^32 p)``.  Normals come in pairs, from the words u, v of lanes (0, 1) and (2, 3):
@@ -49,13 +51,16 @@ __all__ = [
     "inline",
     "kernel",
     "key_of_seed",
+    "minus_two_log",
     "n_blocks",
     "n_lanes",
     "n_tiles",
     "philox",
     "reference_normals",
+    "rows_of_views",
     "tile_bounds",
     "uniform",
+    "words_of_block",
     "words_of_view",
 ]
 
@@ -102,14 +107,33 @@ def _high_word(sample, stage):
 
 
 @inline
+def words_of_block(block, sample, view, stage, k0, k1):
+    """Return the four words of one block."""
+    low = np.uint64(sample) & _MASK
+    return philox(np.uint64(block), np.uint64(view), low, _high_word(sample, stage), k0, k1)
+
+
+@inline
 def words_of_view(sample, view, stage, k0, k1):
     """Return the four words of block 0, for the draws that a view needs once."""
-    low = np.uint64(sample) & _MASK
-    return philox(np.uint64(0), np.uint64(view), low, _high_word(sample, stage), k0, k1)
+    return words_of_block(0, sample, view, stage, k0, k1)
 
 
 # ---------------------------------------------------------------- tiles of draw blocks
-# A row is a view: row r is view r % n_views of sample first + r // n_views.
+# A stage works on some or all rows of an array, a view each.  ``rows`` (3, number) tells for each of them the place in
+# the array, the sample and the view.
+
+
+@kernel
+def rows_of_views(n, n_views, first):
+    """All rows of an array of views of the samples first, ..., first + n - 1, one sample after the other."""
+    rows = np.empty((3, n * n_views), np.int64)
+    r = 0
+    for i in range(n):
+        for v in range(n_views):
+            rows[0, r], rows[1, r], rows[2, r] = r, first + i, v
+            r += 1
+    return rows
 
 
 @inline
@@ -148,19 +172,16 @@ def tile_bounds(tile, rows, blocks):
 
 
 @kernel
-def draw(words, row, height, block, width, n_views, first, stage, k0, k1):
+def draw(words, rows, row, height, block, width, stage, k0, k1):
     """Fill ``words[:, i * width + j]`` with the words of block ``block + j`` of row ``row + i``."""
-    sample, view = first + row // n_views, row % n_views
     for i in range(height):
+        sample, view = rows[1, row + i], rows[2, row + i]
         low, high = np.uint32(np.uint64(sample) & _MASK), np.uint32(_high_word(sample, stage))
         for j in range(width):
             words[0, i * width + j] = block + j
             words[1, i * width + j] = view
             words[2, i * width + j] = low
             words[3, i * width + j] = high
-        view += 1
-        if view == n_views:
-            sample, view = sample + 1, 0
     c0, c1, c2, c3 = words[0], words[1], words[2], words[3]
     for t in range(height * width):
         c0[t], c1[t], c2[t], c3[t] = philox(
@@ -241,7 +262,7 @@ def uniform(w):
 
 
 @inline
-def _minus_two_log(w):
+def minus_two_log(w):
     """``-2 log((w + 1/2) 2^-32)`` within 2 ulp, everywhere: no cancellation near 1."""
     v = _bits(_float_of(w + w + _1))  # odd integer below 2^33: v = m 2^e with m in [sqrt(1/2), sqrt(2))
     t = v - _SQRT_HALF
@@ -295,7 +316,7 @@ def _box_muller(u, v, a, b):
     for i in range(u.size):
         w = np.uint64(v[i])
         x = (_float_of(w & _QUARTER) - (2.0**29 - 0.5)) * (_2PI * 2.0**-32)
-        r = np.sqrt(_minus_two_log(np.uint64(u[i])))
+        r = np.sqrt(minus_two_log(np.uint64(u[i])))
         r = _float(_bits(r) | ((w << _32) & _SIGN))
         cos, sin = _cos_sin_quarter(x)
         exchanged = (w >> _30) & _1
@@ -310,22 +331,22 @@ def _add_scaled(y, z, scale):
 
 
 @kernel
-def add_normals(views, first, stage, k0, k1, scale):
-    """Add ``scale`` times standard normals to ``views`` (n, m, d), in place."""
-    n, m, d = views.shape
-    rows, blocks = views.reshape(n * m, d), n_blocks(d)
+def add_normals(views, rows, stage, k0, k1, scale):
+    """Add ``scale`` times standard normals to ``rows`` of ``views`` (number, d), in place."""
+    d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
     words, z = np.empty((LANES, TILE), np.uint32), np.empty((LANES, TILE))
-    for tile in range(n_tiles(n * m, blocks)):
-        row, height, block, width = tile_bounds(tile, n * m, blocks)
-        draw(words, row, height, block, width, m, first, stage, k0, k1)
+    for tile in range(n_tiles(count, blocks)):
+        row, height, block, width = tile_bounds(tile, count, blocks)
+        draw(words, rows, row, height, block, width, stage, k0, k1)
         t = height * width
         _box_muller(words[0, :t], words[1, :t], z[0, :t], z[1, :t])
         if n_lanes(d) > 2:
             _box_muller(words[2, :t], words[3, :t], z[2, :t], z[3, :t])
         for i in range(height):
+            view = views[rows[0, row + i]]
             for lane in range(n_lanes(d)):
                 start = lane * blocks + block
-                _add_scaled(rows[row + i, start : start + width], z[lane, i * width :], scale)
+                _add_scaled(view[start : start + width], z[lane, i * width :], scale)
 
 
 _REFERENCE_KEY = key_of_seed(0x5353_4C43_4F52_4531)  # "SSLCORE1"
@@ -336,6 +357,6 @@ def reference_normals(n: int, columns: int, stream: int) -> np.ndarray:
 
     Row i does not depend on n; ``stream`` in [0, 2^24) selects independent tables.
     """
-    z = np.zeros((n, 1, columns))
-    add_normals(z, stream << 32, 0, *_REFERENCE_KEY, 1.0)
-    return z.reshape(n, columns)
+    z = np.zeros((n, columns))
+    add_normals(z, rows_of_views(n, 1, stream << 32), 0, *_REFERENCE_KEY, 1.0)
+    return z

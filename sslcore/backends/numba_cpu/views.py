@@ -1,16 +1,17 @@
 """Views of samples on the CPU: one Numba function for each kind of stage, over blocks of samples.
 
-A stage works in place on ``views`` (n, m, d), C-ordered, whose sample 0 has index ``first`` in the data
-set.  ``stage`` is its place in the pipeline, (k0, k1) the key: see :mod:`.philox` for who draws what.
+A stage works in place on ``rows`` of ``views`` (number, d), C-ordered: :mod:`.philox` tells what rows are, and who
+draws what.  ``stage`` is its place in the pipeline, (k0, k1) the key.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..stages import run, with_arrays
 from .parallel import parallel_for
 from .philox import (
     LANES,
@@ -22,11 +23,14 @@ from .philox import (
     inline,
     kernel,
     key_of_seed,
+    minus_two_log,
     n_blocks,
     n_lanes,
     n_tiles,
+    rows_of_views,
     tile_bounds,
     uniform,
+    words_of_block,
     words_of_view,
 )
 
@@ -48,7 +52,7 @@ def views(
     n, d = x.shape
     if out is None:
         out = np.empty((n, n_views, d), dtype=x.dtype)
-    stages = augmentation.stages()
+    stages = with_arrays(augmentation.stages(), lambda numbers: np.array(numbers, np.int64))
     k0, k1 = key_of_seed(seed)
     step = max(1, _BLOCK // (n_views * d))
 
@@ -56,8 +60,17 @@ def views(
         start = i * step
         block = out[start : start + step]
         block[...] = x[start : start + step, None]
-        for place, (name, arguments) in enumerate(stages):
-            _STAGES[name](block, first + start, place, k0, k1, *arguments)
+        flat = block.reshape(-1, d)
+
+        def apply(rows: np.ndarray, place: int, name: str, arguments: tuple[Any, ...]) -> None:
+            if rows.size:
+                _STAGES[name](flat, rows, place, k0, k1, *arguments)
+
+        def choose(rows: np.ndarray, place: int, thresholds: np.ndarray, count: int) -> list[np.ndarray]:
+            choice = _choose(rows, place, k0, k1, thresholds)
+            return [np.ascontiguousarray(rows[:, choice == i]) for i in range(count)]
+
+        run(stages, rows_of_views(len(block), n_views, first + start), apply, choose)
 
     parallel_for(make, -(-n // step))
     return out
@@ -73,17 +86,17 @@ def _flip_row(y, words, threshold):
 
 
 @kernel
-def _flip_signs(views, first, stage, k0, k1, threshold):
-    n, m, d = views.shape
-    rows, blocks = views.reshape(n * m, d), n_blocks(d)
+def _flip_signs(views, rows, stage, k0, k1, threshold):
+    d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
     words = np.empty((LANES, TILE), np.uint32)
-    for tile in range(n_tiles(n * m, blocks)):
-        row, height, block, width = tile_bounds(tile, n * m, blocks)
-        draw(words, row, height, block, width, m, first, stage, k0, k1)
+    for tile in range(n_tiles(count, blocks)):
+        row, height, block, width = tile_bounds(tile, count, blocks)
+        draw(words, rows, row, height, block, width, stage, k0, k1)
         for i in range(height):
+            view = views[rows[0, row + i]]
             for lane in range(n_lanes(d)):
                 start = lane * blocks + block
-                _flip_row(rows[row + i, start : start + width], words[lane, i * width :], threshold)
+                _flip_row(view[start : start + width], words[lane, i * width :], threshold)
 
 
 @inline
@@ -95,54 +108,183 @@ def _resample_row(y, words, threshold):
 
 
 @kernel
-def _resample_signs(views, first, stage, k0, k1, threshold):
-    n, m, d = views.shape
-    rows, blocks = views.reshape(n * m, d), n_blocks(d)
+def _resample_signs(views, rows, stage, k0, k1, threshold):
+    d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
     words = np.empty((LANES, TILE), np.uint32)
-    for tile in range(n_tiles(n * m, blocks)):
-        row, height, block, width = tile_bounds(tile, n * m, blocks)
-        draw(words, row, height, block, width, m, first, stage, k0, k1)
+    for tile in range(n_tiles(count, blocks)):
+        row, height, block, width = tile_bounds(tile, count, blocks)
+        draw(words, rows, row, height, block, width, stage, k0, k1)
         for i in range(height):
+            view = views[rows[0, row + i]]
             for lane in range(n_lanes(d)):
                 start = lane * blocks + block
-                _resample_row(rows[row + i, start : start + width], words[lane, i * width :], threshold)
+                _resample_row(view[start : start + width], words[lane, i * width :], threshold)
 
 
-# ---------------------------------------------------------------- a few draws for each image
-
-
-@kernel
-def _flip_columns(views, first, stage, k0, k1, height, width, channels, threshold):
-    n, m, _ = views.shape
-    images = views.reshape(n, m, height, width, channels)
-    for i in range(n):
-        for v in range(m):
-            if np.int64(words_of_view(first + i, v, stage, k0, k1)[0]) >= threshold:
-                continue
-            image = images[i, v]
-            for r in range(height):
-                for q in range(width // 2):
-                    for c in range(channels):
-                        left, right = image[r, q, c], image[r, width - 1 - q, c]
-                        image[r, q, c], image[r, width - 1 - q, c] = right, left
+@inline
+def _keep_row(y, words, place, start, width, d):
+    for j in range(y.size):
+        t = place + j - start
+        t = t if t >= 0 else t + d
+        sign = 1.0 - 2.0 * (np.int64(words[j]) & 1)
+        y[j] = y[j] if t < width else sign
 
 
 @kernel
-def _erase_square(views, first, stage, k0, k1, height, width, channels, size):
-    n, m, _ = views.shape
-    images = views.reshape(n, m, height, width, channels)
-    for i in range(n):
-        for v in range(m):
-            w0, w1, _, _ = words_of_view(first + i, v, stage, k0, k1)
-            top = (np.int64(w0) * (height - size + 1)) >> 32
-            left = (np.int64(w1) * (width - size + 1)) >> 32
-            images[i, v, top : top + size, left : left + size] = 0.0
+def _keep_window(views, rows, stage, k0, k1, width_kept, cyclic):
+    d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
+    starts = d if cyclic else d - width_kept + 1
+    words = np.empty((LANES, TILE), np.uint32)
+    for tile in range(n_tiles(count, blocks)):
+        row, height, block, width = tile_bounds(tile, count, blocks)
+        draw(words, rows, row, height, block, width, stage, k0, k1)
+        for i in range(height):
+            w = np.uint64(words[0, i * width])
+            if block > 0:
+                w = words_of_view(rows[1, row + i], rows[2, row + i], stage, k0, k1)[0]
+            first_kept = (np.int64(w) >> 1) * starts >> 31
+            view = views[rows[0, row + i]]
+            for lane in range(n_lanes(d)):
+                start = lane * blocks + block
+                _keep_row(view[start : start + width], words[lane, i * width :], start, first_kept, width_kept, d)
+
+
+# ---------------------------------------------------------------- a draw for each view
 
 
 @inline
 def _copy_row(y, x):
     for j in range(x.size):  # y[:n] = x would compile Numba's error message, for three seconds
         y[j] = x[j]
+
+
+@inline
+def _pick(word, thresholds):
+    """Index of the first threshold above the word; the last one is 2^32."""
+    low, high = 0, thresholds.size - 1
+    while low < high:
+        middle = (low + high) // 2
+        if np.int64(word) < thresholds[middle]:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@kernel
+def _choose(rows, stage, k0, k1, thresholds):
+    choice = np.empty(rows.shape[1], np.int64)
+    for i in range(choice.size):
+        choice[i] = _pick(words_of_view(rows[1, i], rows[2, i], stage, k0, k1)[0], thresholds)
+    return choice
+
+
+@kernel
+def _flip_all_signs(views, rows, stage, k0, k1, threshold):
+    for i in range(rows.shape[1]):
+        if np.int64(words_of_view(rows[1, i], rows[2, i], stage, k0, k1)[0]) < threshold:
+            view = views[rows[0, i]]
+            for j in range(view.size):
+                view[j] = -view[j]
+
+
+@kernel
+def _roll(views, rows, stage, k0, k1, thresholds):
+    d = views.shape[1]
+    kept = np.empty(d, views.dtype)
+    for i in range(rows.shape[1]):
+        a = _pick(words_of_view(rows[1, i], rows[2, i], stage, k0, k1)[0], thresholds)
+        if a > 0:
+            view = views[rows[0, i]]
+            _copy_row(kept, view)
+            _copy_row(view[a:], kept[: d - a])
+            _copy_row(view[:a], kept[d - a :])
+
+
+def _reverse(views: np.ndarray, rows: np.ndarray, stage: int, k0: Any, k1: Any, threshold: int) -> None:
+    _flip_columns(views, rows, stage, k0, k1, 1, views.shape[1], 1, threshold)
+
+
+# ---------------------------------------------------------------- steps on the sphere
+
+_WIDTH = 32  # sums have as many partial ones, of every 32nd term each: a warp's on the GPU, and vector registers' here
+
+
+@inline
+def _add_products(sums, x, g):
+    for j in range(x.size):
+        xj, gj = np.float64(x[j]), g[j]
+        sums[0, j] += xj * xj
+        sums[1, j] += xj * gj
+        sums[2, j] += gj * gj
+
+
+@inline
+def _move_row(x, g, cos, a, b):
+    for j in range(x.size):
+        xj = np.float64(x[j])
+        x[j] = cos * xj + (a * g[j] - b * xj)
+
+
+@kernel
+def _step_on_sphere(views, rows, stage, k0, k1, drop, of_plane):
+    d, count = views.shape[1], rows.shape[1]
+    own = rows.copy()
+    for i in range(count):
+        own[0, i] = i
+    normals = np.zeros((count, d))
+    add_normals(normals, own, stage, k0, k1, 1.0)
+    sums = np.empty((3, _WIDTH))
+    for i in range(count):
+        x, g = views[rows[0, i]], normals[i]
+        g[0] = 0.0
+        sums[:] = 0.0
+        for start in range(0, d, _WIDTH):
+            _add_products(sums, x[start : start + _WIDTH], g[start : start + _WIDTH])
+        half = _WIDTH // 2
+        while half > 0:
+            for j in range(half):
+                for c in range(3):
+                    sums[c, j] += sums[c, j + half]
+            half //= 2
+        norm, along, length = np.sqrt(sums[0, 0]), sums[1, 0], np.sqrt(sums[2, 0])
+        share = 1.0
+        if of_plane and d > 2:
+            w = words_of_block(n_blocks(d), rows[1, i], rows[2, i], stage, k0, k1)[0]
+            share = 1.0 - exp2(-minus_two_log(w) / ((d - 2) * 0.6931471805599453))
+        lost = drop * share
+        cos, sin = 1.0 - lost, np.sqrt(lost * (2.0 - lost))
+        first = np.float64(x[0])
+        q = along / (norm + abs(first)) if norm > 0.0 else 0.0
+        _move_row(x, g, cos, sin * norm / length, sin * q / length)
+        x[0] = cos * first - (sin * along / length if first >= 0.0 else -(sin * along / length))
+
+
+# ---------------------------------------------------------------- a few draws for each image
+
+
+@kernel
+def _flip_columns(views, rows, stage, k0, k1, height, width, channels, threshold):
+    images = views.reshape(len(views), height, width, channels)
+    for i in range(rows.shape[1]):
+        if np.int64(words_of_view(rows[1, i], rows[2, i], stage, k0, k1)[0]) >= threshold:
+            continue
+        image = images[rows[0, i]]
+        for r in range(height):
+            for q in range(width // 2):
+                for c in range(channels):
+                    left, right = image[r, q, c], image[r, width - 1 - q, c]
+                    image[r, q, c], image[r, width - 1 - q, c] = right, left
+
+
+@kernel
+def _erase_square(views, rows, stage, k0, k1, height, width, channels, size):
+    images = views.reshape(len(views), height, width, channels)
+    for i in range(rows.shape[1]):
+        w0, w1, _, _ = words_of_view(rows[1, i], rows[2, i], stage, k0, k1)
+        top = (np.int64(w0) * (height - size + 1)) >> 32
+        left = (np.int64(w1) * (width - size + 1)) >> 32
+        images[rows[0, i], top : top + size, left : left + size] = 0.0
 
 
 @inline
@@ -178,37 +320,40 @@ def _interpolate(out, padded, below, origin, down, right, channels):
 
 
 @kernel
-def _affine(views, first, stage, k0, k1, height, width, channels, turns, log2_zoom, shift):
-    n, m, _ = views.shape
-    images = views.reshape(n, m, height, width * channels)
+def _affine(views, rows, stage, k0, k1, height, width, channels, turns, log2_zoom, shift):
+    images = views.reshape(len(views), height, width * channels)
     # The image in float64 within a frame of zeros, one pixel before and two after
     padded = np.zeros((height + 3, (width + 3) * channels))
     flat, below = padded.reshape(-1), np.uint64((width + 3) * channels)
     origin, weights = np.empty(width, np.uint64), np.empty((2, width))
     middle_row, middle_column = 0.5 * (height - 1), 0.5 * (width - 1)
-    for i in range(n):
-        for v in range(m):
-            w0, w1, w2, w3 = words_of_view(first + i, v, stage, k0, k1)
-            cos, sin = cos_sin(turns * (2.0 * uniform(w0) - 1.0))
-            inverse_zoom = exp2(log2_zoom * (2.0 * uniform(w1) - 1.0))
-            a, b = cos * inverse_zoom, sin * inverse_zoom
-            down = -middle_row - shift * (2.0 * uniform(w2) - 1.0)
-            right = -middle_column - shift * (2.0 * uniform(w3) - 1.0)
-            image = images[i, v]
-            for r in range(height):
-                _copy_row(padded[r + 1, channels:], image[r])
-            for r in range(height):
-                row = 1.0 + middle_row + (a * (down + r) + b * right)
-                column = 1.0 + middle_column + (a * right - b * (down + r))
-                _locate(origin, weights, row, column, a, b, height, width, channels)
-                _interpolate(image[r], flat, below, origin, weights[0], weights[1], np.uint64(channels))
+    for i in range(rows.shape[1]):
+        w0, w1, w2, w3 = words_of_view(rows[1, i], rows[2, i], stage, k0, k1)
+        cos, sin = cos_sin(turns * (2.0 * uniform(w0) - 1.0))
+        inverse_zoom = exp2(log2_zoom * (2.0 * uniform(w1) - 1.0))
+        a, b = cos * inverse_zoom, sin * inverse_zoom
+        down = -middle_row - shift * (2.0 * uniform(w2) - 1.0)
+        right = -middle_column - shift * (2.0 * uniform(w3) - 1.0)
+        image = images[rows[0, i]]
+        for r in range(height):
+            _copy_row(padded[r + 1, channels:], image[r])
+        for r in range(height):
+            row = 1.0 + middle_row + (a * (down + r) + b * right)
+            column = 1.0 + middle_column + (a * right - b * (down + r))
+            _locate(origin, weights, row, column, a, b, height, width, channels)
+            _interpolate(image[r], flat, below, origin, weights[0], weights[1], np.uint64(channels))
 
 
 _STAGES: dict[str, Callable[..., None]] = {
     "add_normals": add_normals,
     "affine": _affine,
     "erase_square": _erase_square,
+    "flip_all_signs": _flip_all_signs,
     "flip_columns": _flip_columns,
     "flip_signs": _flip_signs,
+    "keep_window": _keep_window,
     "resample_signs": _resample_signs,
+    "reverse": _reverse,
+    "roll": _roll,
+    "step_on_sphere": _step_on_sphere,
 }

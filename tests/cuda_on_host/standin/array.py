@@ -274,7 +274,7 @@ class ndarray:
 
     def set(self, arr: np.ndarray, stream: Any = None) -> None:
         """Copy an array of the host here."""
-        from .cuda import enqueue
+        from .cuda import enqueue, is_pinned
 
         if not isinstance(arr, np.ndarray):
             raise TypeError("Only numpy.ndarray can be set to cupy.ndarray")
@@ -285,7 +285,12 @@ class ndarray:
         if not (self._host.flags.c_contiguous or self._host.flags.f_contiguous):
             raise RuntimeError("Cannot set to non-contiguous array")
         counters._sent(arr.nbytes)
-        enqueue(lambda: operator.setitem(self._host, Ellipsis, arr), stream)
+        if arr.size and arr.flags.c_contiguous and is_pinned(arr.ctypes.data):  # by address: nothing holds it meanwhile
+            memory = (ctypes.c_uint8 * arr.nbytes).from_address(arr.ctypes.data)
+            source = np.frombuffer(memory, arr.dtype).reshape(arr.shape)
+        else:  # other memory has been read when the call returns
+            source = arr.copy()
+        enqueue(lambda: operator.setitem(self._host, Ellipsis, source), stream)
 
     def item(self) -> Any:
         """The only element, on the host."""

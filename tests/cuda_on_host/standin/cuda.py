@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +17,11 @@ __all__ = [
     "Device",
     "Event",
     "MemoryPool",
-    "PinnedMemoryPointer",
     "PinnedMemoryPool",
     "Stream",
+    "alloc_pinned_memory",
     "enqueue",
+    "is_pinned",
     "settle_streams",
 ]
 
@@ -288,26 +290,34 @@ class PinnedMemoryPool:
         return 0
 
 
-class PinnedMemoryPointer:
-    """Memory of the host that the device reads by itself."""
-
-    __module__ = "cupy.cuda.pinned_memory"
-
-    def __init__(self, n_bytes: int) -> None:
-        self._bytes = np.full(n_bytes, 0xFF, np.uint8)
-        self.ptr = self._bytes.ctypes.data
-
-    def size(self) -> int:
-        """How many bytes."""
-        return self._bytes.nbytes
-
-    def __buffer__(self, flags: int) -> memoryview:
-        return memoryview(self._bytes)
+_pinned: dict[int, np.ndarray] = {}  # all of it, by address
+_pinned_free: dict[int, list[np.ndarray]] = {}  # by size
 
 
 def alloc_pinned_memory(size: int) -> Any:
-    """Pinned memory, as something that NumPy makes an array of."""
-    return memoryview(np.full(size, 0xFF, np.uint8))
+    """Pinned memory, as something that NumPy makes an array of.
+
+    As in CuPy, blocks of powers of two are given out again as soon as nobody holds them, whatever the device still
+    copies from them; here they are spoilt by then.
+    """
+    whole = 1 << max(9, (size - 1).bit_length())
+    free = _pinned_free.setdefault(whole, [])
+    block = free.pop() if free else np.empty(whole, np.uint8)
+    block.fill(0xFF)
+    _pinned[block.ctypes.data] = block
+    lent = block[:]
+
+    def give_back() -> None:
+        block.fill(0xFF)
+        free.append(block)
+
+    weakref.finalize(lent, give_back).atexit = False
+    return memoryview(lent)
+
+
+def is_pinned(address: int) -> bool:
+    """Whether the device copies from there by itself, later on."""
+    return any(start <= address < start + block.nbytes for start, block in _pinned.items())
 
 
 the_pool, the_pinned_pool = MemoryPool(), PinnedMemoryPool()

@@ -19,6 +19,10 @@ _LOWER, _UPPER = 0, 1  # CUBLAS_FILL_MODE
 _LEFT, _RIGHT = 0, 1  # CUBLAS_SIDE
 
 
+longest = 2**31
+"""Entries between the first and the last of a matrix: more is not promised where sizes are 32-bit integers."""
+
+
 def _matrix(address: int, rows: int, columns: int, ld: int, dtype: Any) -> np.ndarray:
     """The matrix in Fortran order at an address."""
     dtype = np.dtype(dtype)
@@ -26,6 +30,8 @@ def _matrix(address: int, rows: int, columns: int, ld: int, dtype: Any) -> np.nd
         return np.empty((rows, columns), dtype)
     if ld < rows:
         raise ValueError(f"leading dimension {ld} of a matrix with {rows} rows")
+    if (columns - 1) * ld + rows > longest:
+        raise ValueError(f"a matrix of {rows} rows and {columns} columns, {ld} entries apart: at most {longest} in all")
     buffer = (ctypes.c_uint8 * (((columns - 1) * ld + rows) * dtype.itemsize)).from_address(int(address))
     return np.ndarray((rows, columns), dtype, buffer=buffer, strides=(dtype.itemsize, ld * dtype.itemsize))
 

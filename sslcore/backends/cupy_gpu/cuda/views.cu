@@ -5,15 +5,21 @@
 //           needs a draw, coordinate j takes block j % B, lane j / B, B = ceil(d / 4).  The same bits as there, for
 //           which this file is compiled with --fmad=false: log, sin, cos and 2^t are built from + - * / sqrt and
 //           integer steps in the same order.
-// Shapes    views (rows, d), rows = n m, row r is view r % m of sample first + r / m.
+// Shapes    views (rows, d), rows = n m, row r is view r % m of sample first + r / m.  A branch of a mixture works on the
+//           rows r with choice[r] == branch; branch < 0 means all rows.
 // Owner     Stages that draw for each coordinate: one thread a draw block, which serves up to four coordinates, the
 //           same for neighbouring threads, so that each lane's loads and stores are coalesced.  Stages on images: one
-//           thread a pixel (all channels), or a pair of pixels that change places.
+//           thread a pixel (all channels), or a pair of pixels that change places.  Stages that draw for each view and
+//           move or negate coordinates: one thread a coordinate.  Steps on the sphere: a warp a view, a lane every 32nd
+//           coordinate.
 // Bound by  Memory for flips (two bytes moved for each of the views' bytes), arithmetic for normals: some 90
-//           operations in float64 and 60 in integers a pair.  An image's affine map reads from a copy of the views.
+//           operations in float64 and 60 in integers a pair.  An image's affine map and a shift read from a copy of the
+//           views.  Where all coordinates of a view need its one draw, each thread makes it again: ten rounds of
+//           Philox, less than an access to memory.  Steps on the sphere read views and normals twice, and write both
+//           once; their sums are added in the order of the CPU's.
 //
-// A stage more is a kernel here with the arguments (views, rows, d, m, first, stage, k0, k1, its own numbers), and a
-// line in the table of augment.py.
+// A stage more is a kernel here with the arguments (views, [a copy, or normals,] rows, d, m, first, stage, k0, k1, choice, branch,
+// its own numbers), and a line in the table of augment.py.
 
 #ifndef SSL_REAL
 #define SSL_REAL double
@@ -129,10 +135,14 @@ __device__ inline Pair box_muller(u32 u, u32 v) {
 
 __device__ inline i64 thread_index() { return (i64)blockIdx.x * blockDim.x + threadIdx.x; }
 
-extern "C" __global__ void add_normals(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1, double scale) {
+__device__ inline bool skipped(i64 row, const int* choice, int branch) { return branch >= 0 && choice[row] != branch; }
+
+extern "C" __global__ void add_normals(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                       const int* choice, int branch, double scale) {
     const i64 blocks = (d + 3) / 4, t = thread_index();
     if (t >= rows * blocks) return;
     const i64 row = t / blocks, block = t % blocks;
+    if (skipped(row, choice, branch)) return;
     const Words words = draw(row, (u32)block, m, first, stage, k0, k1);
     real* view = views + row * d;
     for (int lane = 0; lane < 4; lane += 2) {
@@ -144,10 +154,12 @@ extern "C" __global__ void add_normals(real* views, i64 rows, i64 d, i64 m, u64 
     }
 }
 
-extern "C" __global__ void flip_signs(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1, i64 threshold) {
+extern "C" __global__ void flip_signs(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                      const int* choice, int branch, i64 threshold) {
     const i64 blocks = (d + 3) / 4, t = thread_index();
     if (t >= rows * blocks) return;
     const i64 row = t / blocks, block = t % blocks;
+    if (skipped(row, choice, branch)) return;
     const Words words = draw(row, (u32)block, m, first, stage, k0, k1);
     for (int lane = 0; lane < 4; ++lane) {
         const i64 j = lane * blocks + block;
@@ -156,10 +168,11 @@ extern "C" __global__ void flip_signs(real* views, i64 rows, i64 d, i64 m, u64 f
 }
 
 extern "C" __global__ void resample_signs(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
-                               i64 threshold) {
+                                          const int* choice, int branch, i64 threshold) {
     const i64 blocks = (d + 3) / 4, t = thread_index();
     if (t >= rows * blocks) return;
     const i64 row = t / blocks, block = t % blocks;
+    if (skipped(row, choice, branch)) return;
     const Words words = draw(row, (u32)block, m, first, stage, k0, k1);
     for (int lane = 0; lane < 4; ++lane) {
         const i64 j = lane * blocks + block, w = words.w[lane];
@@ -167,13 +180,139 @@ extern "C" __global__ void resample_signs(real* views, i64 rows, i64 d, i64 m, u
     }
 }
 
+// ---------------------------------------------------------------- a draw for each view
+
+// Index of the first threshold above the word; the last one is 2^32
+__device__ inline i64 pick(u32 word, const i64* thresholds, i64 count) {
+    i64 low = 0, high = count - 1;
+    while (low < high) {
+        const i64 middle = (low + high) / 2;
+        if ((i64)word < thresholds[middle]) high = middle;
+        else low = middle + 1;
+    }
+    return low;
+}
+
+// chosen[row] = the branch of a mixture that makes the row, or -1 if it is not in the outer branch
+extern "C" __global__ void choose(int* chosen, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                  const int* choice, int branch, const i64* thresholds, i64 count) {
+    const i64 row = thread_index();
+    if (row >= rows) return;
+    const bool inside = !skipped(row, choice, branch);
+    chosen[row] = inside ? (int)pick(draw(row, 0, m, first, stage, k0, k1).w[0], thresholds, count) : -1;
+}
+
+extern "C" __global__ void keep_window(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                       const int* choice, int branch, i64 width, i64 cyclic) {
+    const i64 blocks = (d + 3) / 4, t = thread_index();
+    if (t >= rows * blocks) return;
+    const i64 row = t / blocks, block = t % blocks;
+    if (skipped(row, choice, branch)) return;
+    const i64 starts = cyclic ? d : d - width + 1;
+    const Words words = draw(row, (u32)block, m, first, stage, k0, k1);
+    const u32 w = block == 0 ? words.w[0] : draw(row, 0, m, first, stage, k0, k1).w[0];
+    const i64 start = ((i64)(w >> 1) * starts) >> 31;
+    for (int lane = 0; lane < 4; ++lane) {
+        const i64 j = lane * blocks + block;
+        const i64 place = j >= start ? j - start : j - start + d;
+        if (j < d && place >= width) views[row * d + j] = (words.w[lane] & 1u) ? (real)-1 : (real)1;
+    }
+}
+
+extern "C" __global__ void flip_all_signs(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                          const int* choice, int branch, i64 threshold) {
+    const i64 t = thread_index();
+    if (t >= rows * d) return;
+    const i64 row = t / d;
+    if (skipped(row, choice, branch)) return;
+    if ((i64)draw(row, 0, m, first, stage, k0, k1).w[0] < threshold) views[t] = -views[t];
+}
+
+extern "C" __global__ void roll(real* views, const real* source, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0,
+                                u32 k1, const int* choice, int branch, const i64* thresholds, i64 count) {
+    const i64 t = thread_index();
+    if (t >= rows * d) return;
+    const i64 row = t / d, j = t % d;
+    if (skipped(row, choice, branch)) return;
+    const i64 a = pick(draw(row, 0, m, first, stage, k0, k1).w[0], thresholds, count);
+    views[t] = source[row * d + (j >= a ? j - a : j - a + d)];
+}
+
+extern "C" __global__ void reverse(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                   const int* choice, int branch, i64 threshold) {
+    const i64 half = d / 2, t = thread_index();
+    if (t >= rows * half) return;
+    const i64 row = t / half, j = t % half;
+    if (skipped(row, choice, branch)) return;
+    if ((i64)draw(row, 0, m, first, stage, k0, k1).w[0] >= threshold) return;
+    real* view = views + row * d;
+    const real kept = view[j];
+    view[j] = view[d - 1 - j];
+    view[d - 1 - j] = kept;
+}
+
+// ---------------------------------------------------------------- steps on the sphere
+
+#define THREADS 256
+#define WIDTH 32
+
+// x <- cos x + sin |x| H (0, g) / |g|, where H, the reflection that takes x to a multiple of the first unit vector, takes
+// all vectors (0, g) to tangent ones; sums are those of |x|^2, <x, (0, g)>, |(0, g)|^2.
+extern "C" __global__ void step_on_sphere(real* views, const double* normals, i64 rows, i64 d, i64 m, u64 first,
+                                          u32 stage, u32 k0, u32 k1, const int* choice, int branch, double drop,
+                                          i64 of_plane) {
+    __shared__ double sums[3][THREADS];
+    const i64 row = thread_index() / WIDTH;
+    const int own = threadIdx.x, lane = own % WIDTH;
+    const bool active = row < rows && !skipped(row, choice, branch);
+    real* x = views + row * d;
+    const double* g = normals + row * d;
+    double first_of_x = 0, xx = 0, xg = 0, gg = 0;
+    if (active) {
+        first_of_x = (double)x[0];
+        for (i64 j = lane; j < d; j += WIDTH) {
+            const double xj = (double)x[j], gj = j > 0 ? g[j] : 0.0;
+            xx += xj * xj;
+            xg += xj * gj;
+            gg += gj * gj;
+        }
+    }
+    sums[0][own] = xx;
+    sums[1][own] = xg;
+    sums[2][own] = gg;
+    for (int half = WIDTH / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (lane < half)
+            for (int c = 0; c < 3; ++c) sums[c][own] += sums[c][own + half];
+    }
+    __syncthreads();
+    if (!active) return;
+    const int start = own - lane;
+    const double norm = sqrt(sums[0][start]), along = sums[1][start], length = sqrt(sums[2][start]);
+    double share = 1.0;
+    if (of_plane && d > 2) {
+        const u32 w = draw(row, (u32)((d + 3) / 4), m, first, stage, k0, k1).w[0];
+        share = 1.0 - exp2_of(-minus_two_log(w) / ((double)(d - 2) * 0.6931471805599453));
+    }
+    const double lost = drop * share;
+    const double cosine = 1.0 - lost, sine = sqrt(lost * (2.0 - lost));
+    const double q = norm > 0.0 ? along / (norm + fabs(first_of_x)) : 0.0;
+    const double a = sine * norm / length, b = sine * q / length, c = sine * along / length;
+    for (i64 j = lane; j < d; j += WIDTH) {
+        const double xj = (double)x[j];
+        x[j] = (real)(j > 0 ? cosine * xj + (a * g[j] - b * xj) : cosine * xj - (xj >= 0.0 ? c : -c));
+    }
+}
+
 // ---------------------------------------------------------------- a few draws for each image (height, width, channels)
 
-extern "C" __global__ void flip_columns(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1, i64 height,
-                             i64 width, i64 channels, i64 threshold) {
+extern "C" __global__ void flip_columns(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                        const int* choice, int branch, i64 height, i64 width, i64 channels,
+                                        i64 threshold) {
     const i64 half = width / 2, pairs = height * half, t = thread_index();
     if (t >= rows * pairs) return;
     const i64 row = t / pairs, pair = t % pairs;
+    if (skipped(row, choice, branch)) return;
     if ((i64)draw(row, 0, m, first, stage, k0, k1).w[0] >= threshold) return;
     const i64 r = pair / half, q = pair % half;
     real* left = views + row * d + (r * width + q) * channels;
@@ -185,11 +324,12 @@ extern "C" __global__ void flip_columns(real* views, i64 rows, i64 d, i64 m, u64
     }
 }
 
-extern "C" __global__ void erase_square(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1, i64 height,
-                             i64 width, i64 channels, i64 size) {
+extern "C" __global__ void erase_square(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                        const int* choice, int branch, i64 height, i64 width, i64 channels, i64 size) {
     const i64 pixels = size * size, t = thread_index();
     if (t >= rows * pixels) return;
     const i64 row = t / pixels, pixel = t % pixels;
+    if (skipped(row, choice, branch)) return;
     const Words words = draw(row, 0, m, first, stage, k0, k1);
     const i64 top = ((i64)words.w[0] * (height - size + 1)) >> 32;
     const i64 left = ((i64)words.w[1] * (width - size + 1)) >> 32;
@@ -208,11 +348,13 @@ __device__ inline double pixel_at(const real* image, i64 i, i64 j, i64 c, i64 he
     return inside ? (double)image[((i - 1) * width + j - 1) * channels + c] : 0.0;
 }
 
-extern "C" __global__ void affine(real* views, const real* source, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
-                       i64 height, i64 width, i64 channels, double turns, double log2_zoom, double shift) {
+extern "C" __global__ void affine(real* views, const real* source, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0,
+                                  u32 k1, const int* choice, int branch, i64 height, i64 width, i64 channels,
+                                  double turns, double log2_zoom, double shift) {
     const i64 pixels = height * width, t = thread_index();
     if (t >= rows * pixels) return;
     const i64 row = t / pixels, pixel = t % pixels, r = pixel / width, q = pixel % width;
+    if (skipped(row, choice, branch)) return;
     const Words words = draw(row, 0, m, first, stage, k0, k1);
     const Pair angle = cos_sin(turns * (2.0 * uniform(words.w[0]) - 1.0));
     const double inverse_zoom = exp2_of(log2_zoom * (2.0 * uniform(words.w[1]) - 1.0));

@@ -1,0 +1,124 @@
+"""The population theory: Walsh-Hadamard transforms, and spectra of cubes by enumeration and by classes."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from sslcore.augmentations import BitFlip, Compose, Crop
+from sslcore.backends import get_backend
+from sslcore.kernels import NTK
+from sslcore.population import CutBlockWarning, Hypercube
+from sslcore.population.cube_kernels import compute_zonal_eigenvalues, forget
+
+from . import rates
+from .report import Row, require
+from .timing import Task, measure
+
+
+def butterfly(values: np.ndarray) -> np.ndarray:
+    """The textbook transform in NumPy, in place."""
+    distance = 1
+    while distance < len(values):
+        pairs = values.reshape(-1, 2, distance, *values.shape[1:])
+        total = pairs[:, 0] + pairs[:, 1]
+        np.subtract(pairs[:, 0], pairs[:, 1], out=pairs[:, 1])
+        pairs[:, 0] = total
+        distance *= 2
+    return values
+
+
+def run_walsh(quick: bool = False) -> dict[str, Any]:
+    """2^24 doubles in place, beside a copy and the NumPy butterfly; and 64 columns."""
+    transform = get_backend(backend="numba").walsh_hadamard
+    d = 16 if quick else 24
+    x = np.random.default_rng(0).standard_normal(2**d)
+    expected = butterfly(x.copy())
+    error = require(
+        "against the NumPy butterfly", np.abs(transform(x.copy()) - expected).max() / np.abs(expected).max(), 1e-13
+    )
+    y, z = x.copy(), x.copy()
+    batch = x.reshape(-1, 64).copy()
+    single = x.astype(np.float32)
+
+    def reset() -> np.ndarray:
+        np.multiply(x, 1e-3, out=y)  # so that repeated transforms do not overflow
+        return y
+
+    tasks = {
+        "copy": Task(lambda: np.copyto(z, x), bytes=2 * x.nbytes),
+        "transform": Task(transform, reset, flops=d * x.size, bytes=2 * x.nbytes),
+        "float32": Task(transform, lambda: np.copyto(single, x) or single, flops=d * x.size, bytes=2 * single.nbytes),
+        "64 columns": Task(transform, lambda: np.copyto(batch, x.reshape(-1, 64)) or batch, bytes=2 * x.nbytes),
+        "one-thread copy": rates.copy(),
+    }
+    times = measure(tasks, 3 if quick else 7)
+    times |= measure({"butterfly": Task(butterfly, reset, bytes=2 * x.nbytes)}, 1 if quick else 3, warm=False)
+    copies = times["transform"].best / times["copy"].best
+    faster = times["butterfly"].best / times["transform"].best
+    for name, t in times.items():
+        print(
+            f"  {name:<15} {t.ms:8.1f} ms  {t.gflops:6.2f} GFLOP/s  {t.gb_per_s:5.1f} GB/s of reading and writing once"
+        )
+    print(f"  {copies:.2f} copies, {faster:.1f} times faster than the NumPy butterfly")
+    rows = [
+        Row(f"Walsh-Hadamard, 2^{d} float64", "at most 8 copies",
+            f"{copies:.2f} copies ({times['transform'].ms:.0f} ms)",
+            f"1 ({times['copy'].ms:.0f} ms)", copies <= 8),
+        Row("the same, beside a NumPy butterfly", "15 times faster", f"{faster:.1f} times", "", faster >= 15),
+    ]  # fmt: skip
+    return {"error": error, "times": times, "copies": copies, "faster": faster, "rows": rows}
+
+
+def run_cube(quick: bool = False) -> dict[str, Any]:
+    """All of T and K and the first 1,000 of T_lambda: d = 20 enumerated, d = 1,000 by classes."""
+    top = 1000
+    few, many = (12 if quick else 20), (100 if quick else 1000)
+    kernel = NTK(3)
+    law = Compose(Crop(8), BitFlip(0.1))
+    wide = Compose(Crop(many * 2 // 5), BitFlip(0.1))
+    by_classes = Hypercube(many)
+    reference = Hypercube(few).kernel_eigenvalues(kernel)
+    error = require(
+        "eigenvalues of K: their sum with multiplicities against k(x, x)",
+        abs(_trace(reference, few) - 4.0) / 4.0,
+        1e-12,
+    )
+
+    def enumerated() -> None:
+        forget()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CutBlockWarning)
+            Hypercube(few).spectrum(law, kernel, reg=1e-6, n_components=top)
+
+    def classes() -> None:
+        forget()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CutBlockWarning)
+            by_classes.spectrum(wide, kernel, reg=1e-9, n_components=top)
+
+    times = measure(
+        {
+            "enumerated": Task(enumerated),
+            "classes": Task(classes),
+            "kernel alone": Task(lambda: compute_zonal_eigenvalues(kernel, many)),
+        },
+        2 if quick else 5,
+    )
+    for name, t in times.items():
+        print(f"  {name:<12} {t.ms:8.1f} ms")
+    rows = [
+        Row(f"T, K and the top {top} of T_lambda, cube of d = {few}", "2 s", f"{times['enumerated'].best:.2f} s", "",
+            times["enumerated"].best <= 2),
+        Row(f"the same by classes, d = {many}: crop, flip, NTK of depth 3", "2 s", f"{times['classes'].best:.2f} s", "",
+            times["classes"].best <= 2),
+    ]  # fmt: skip
+    return {"error": error, "times": times, "rows": rows}
+
+
+def _trace(values: np.ndarray, d: int) -> float:
+    from math import comb
+
+    return float(sum(comb(d, h) * v for h, v in enumerate(values)))

@@ -1,0 +1,172 @@
+"""Kernels of the angle of two points and of their lengths, over tiles of a Gram matrix: networks of rectifiers.
+
+The recursion of `sslcore.kernels.NNGP` and `NTK` on versines v = 1 - cos(angle), in which nothing cancels:
+
+    kappa0 = 1 - angle / pi,    1 - kappa1 = v - (sin - angle cos) / pi  (up to its sign, when an angle is rounding).
+
+With a the variance of the biases, g half that of the weights, r and s the norms of x and y in this layer times sqrt(g),
+R^2 = a + r^2 and S^2 = a + s^2 those of the next one, the next versine is
+
+    (a (r - s)^2 / (R S + a + r s) + r s (1 - kappa1)) / (R S),    since (R S)^2 = (a + r s)^2 + a (r - s)^2.
+
+Obtuse angles, of the first layer only as kappa1 >= 0, are told by their supplements.  All in float64, whatever the
+points: an epilogue of matrix products that keeps one unit of rounding through any number of layers.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from .elementary import FAST, arcsine64, wide_vectors
+from .pairs import _TILE, _row
+
+__all__ = ["angle_strip"]
+
+_TINY = 1e-35
+"""Supplement of an angle of pi: its sign must not be lost."""
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _versines(cosine, near, out):
+    """out[j] = 1 - cos of an acute angle, -(1 + cos) of an obtuse one; returns how many are at most ``near``."""
+    wide_vectors()
+    count = 0
+    for j in range(out.size):
+        u = np.float64(cosine[j])
+        v = max(1.0 - abs(u), 0.0)
+        count += 1 if v <= near else 0
+        out[j] = v if u >= 0.0 else -v - _TINY
+    return count
+
+
+@njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
+def _chord(x, y, sign):
+    """Half of |x - sign y|^2."""
+    wide_vectors()
+    total = 0.0
+    for c in range(x.size):
+        difference = np.float64(x[c]) - sign * np.float64(y[c])
+        total += difference * difference
+    return 0.5 * total
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _kappas(v):
+    """kappa0, kappa1 and 1 - kappa1 of a versine."""
+    m = abs(v)
+    c = 1.0 - m
+    angle = 2.0 * math.sqrt(0.5 * m) * arcsine64(0.5 * m)
+    bulge = (math.sqrt(m * (2.0 - m)) - angle * c) * (1.0 / math.pi)
+    turn = angle * (1.0 / math.pi)
+    acute = v >= 0.0
+    return 1.0 - turn if acute else turn, c + bulge if acute else bulge, abs(m - bulge) if acute else 1.0 - bulge
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _step(v, out):
+    wide_vectors()
+    for j in range(v.size):
+        out[j] = _kappas(v[j])[0]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _quadratic(v, r, s, out):
+    wide_vectors()
+    for j in range(v.size):
+        m = abs(v[j])
+        c = 1.0 - m
+        angle = 2.0 * math.sqrt(0.5 * m) * arcsine64(0.5 * m)
+        twice = 1.0 + 2.0 * c * c
+        bulge = (3.0 * math.sqrt(m * (2.0 - m)) * c - angle * twice) * (1.0 / math.pi)
+        out[j] = (r * s[j]) * (r * s[j]) * (twice + bulge if v[j] >= 0.0 else -bulge)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _hidden(a, g, r, s, next_r, next_s, v):
+    """v <- versines after a layer, from those before it."""
+    wide_vectors()
+    if a == 0.0:
+        for j in range(v.size):
+            v[j] = _kappas(v[j])[2]
+    else:
+        for j in range(v.size):
+            product = r * s[j]
+            norms = next_r * next_s[j] / g
+            gap = r - s[j]
+            v[j] = (a * gap * gap / (norms + a + product) + product * _kappas(v[j])[2]) / norms
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _covariance(a, r, s, v, out):
+    wide_vectors()
+    for j in range(v.size):
+        out[j] = a + r * s[j] * _kappas(v[j])[1]
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _inputs(r, s, v, tangent):
+    """g times the covariance of the inputs."""
+    wide_vectors()
+    for j in range(v.size):
+        tangent[j] = r * s[j] * (1.0 - v[j] if v[j] >= 0.0 else -1.0 - v[j])
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _add_layer(a, g, r, s, v, tangent):
+    """tangent <- g (covariance after the layer + tangent kappa0)."""
+    wide_vectors()
+    for j in range(v.size):
+        kappa0, kappa1, _ = _kappas(v[j])
+        tangent[j] = g * (a + r * s[j] * kappa1 + tangent[j] * kappa0)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _copy(values, out):
+    wide_vectors()
+    for j in range(out.size):
+        out[j] = values[j]
+
+
+@njit(cache=True, nogil=True)
+def angle_strip(x, y, lengths_x, lengths_y, near, recursion, a, g, out):
+    """Turn products out[i, j] = <x_i, y_j> of unit vectors into values of the kernel.
+
+    Versines up to ``near``, which rounding of products may change too much, are half the squared distance of the
+    unit vectors, or of one and the other's opposite.  ``recursion`` is one of `sslcore.backends.pairing.RECURSIONS`.
+    """
+    rows, columns = out.shape
+    layers = lengths_x.shape[0]
+    versines, tangents = np.empty(_TILE), np.empty(_TILE)
+    for j0 in range(0, columns, _TILE):
+        j1 = min(j0 + _TILE, columns)
+        v, tangent = versines[: j1 - j0], tangents[: j1 - j0]
+        for i in range(rows):
+            row = _row(out, i, j0, j1)
+            if _versines(row, near, v):
+                for j in range(v.size):
+                    if abs(v[j]) <= near + _TINY:
+                        if v[j] >= 0.0:
+                            v[j] = _chord(x[i], y[j0 + j], 1.0)
+                        else:
+                            v[j] = -_chord(x[i], y[j0 + j], -1.0) - _TINY
+            if recursion == 0:
+                _step(v, row)
+            elif recursion == 1:
+                _quadratic(v, lengths_x[0, i], lengths_y[0, j0:j1], row)
+            elif recursion == 2:
+                for layer in range(layers - 1):
+                    r, s = lengths_x[layer, i], lengths_y[layer, j0:j1]
+                    _hidden(a, g, r, s, lengths_x[layer + 1, i], lengths_y[layer + 1, j0:j1], v)
+                _covariance(a, lengths_x[layers - 1, i], lengths_y[layers - 1, j0:j1], v, row)
+            else:
+                _inputs(lengths_x[0, i], lengths_y[0, j0:j1], v, tangent)
+                for layer in range(layers):
+                    r, s = lengths_x[layer, i], lengths_y[layer, j0:j1]
+                    last = layer == layers - 1
+                    _add_layer(a, 1.0 if last else g, r, s, v, tangent)
+                    if not last:
+                        _hidden(a, g, r, s, lengths_x[layer + 1, i], lengths_y[layer + 1, j0:j1], v)
+                _copy(tangent, row)

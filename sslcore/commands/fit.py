@@ -1,0 +1,127 @@
+"""``sslcore fit``: from a file of samples or views to a model, an embedding, a report and a figure."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import Report, add_progress, check_outputs, progress
+from .problem import Problem, add_problem
+
+if TYPE_CHECKING:
+    from ..representation import Representation
+
+OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
+
+
+def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
+    """Learn a representation of the data in a file, without labels.
+
+    FILE holds samples, one a row (.csv, .npy, .npz), of which --augment makes views; or views made elsewhere, an array
+    (samples, views, coordinates).  The exact minimiser of the regularised VICReg risk over the functions of a kernel,
+    or of features, is written to PREFIX-model.npz (for `sslcore transform` and `sslcore probe`, or sslcore.load in
+    Python), its values at the data to PREFIX-embedding.npy, what was found to PREFIX-report.txt and a picture to
+    PREFIX-figure.png: all four, or none.
+    """
+    add_problem(parser)
+    parser.add_argument(
+        "--reg", type=float, default=1e-3, metavar="LAMBDA", help="weight of the norm (default: %(default)s)"
+    )
+    parser.add_argument("--beta", type=float, default=1.0, help="weight of the invariance (default: %(default)s)")
+    parser.add_argument("--out", metavar="PREFIX", help="of the four files (default: the name of FILE, in this folder)")
+    parser.add_argument("--figure", action=argparse.BooleanOptionalAction, default=True, help="draw it (default: yes)")
+    add_progress(parser)
+
+    def run(args: argparse.Namespace) -> Report:
+        started = time.perf_counter()
+        problem = Problem(args)
+        prefix = problem.source.path.stem if args.out is None else args.out
+        outputs = {what: Path(f"{prefix}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
+        if args.figure:
+            from .. import plotting  # noqa: F401  (or it says what is missing, before the work)
+        else:
+            del outputs["figure"]
+        check_outputs(outputs, [problem.source.path])
+
+        steps = {"reading": problem.reading(), "fit": 3.0, "embedding": 0.5, "writing": 1.5}
+        with progress(args.progress, steps) as begin:
+            begin("reading")
+            problem.read(begin, "fit")
+            begin("fit")
+            from ..pretraining import pretrain
+
+            rep = pretrain(
+                problem.views,
+                problem.model,
+                args.components,
+                reg=args.reg,
+                beta=args.beta,
+                center=args.center,
+                memory=args.memory,
+                backend=args.backend,
+            )
+            begin("embedding")
+            x = problem.table.values
+            z = rep.transform(x, backend=args.backend)
+            begin("writing")
+            document = problem.as_dict() | {
+                "reg": rep.reg,
+                "beta": rep.beta,
+                "unbiased": rep.unbiased,
+                "eigenvalues": rep.eigenvalues,
+                "invariance": rep.invariance,
+                "norms": rep.norms,
+                "n_active": rep.n_active,
+                "risk": rep.risk,
+                "certificate": rep.certificate.as_dict(),
+                "outputs": {what: str(path) for what, path in outputs.items()},
+            }
+            text = "\n".join([*problem.lines(), *_lines(rep, problem.model)])
+            _write(outputs, rep, z, x, text)
+        document["seconds"] = time.perf_counter() - started
+        files = ", ".join(map(str, outputs.values()))
+        return Report(document, f"{text}\n\n{document['seconds']:.1f} s in all; written: {files}")
+
+    return run
+
+
+def _write(outputs: dict[str, Path], rep: Representation, z: Any, x: Any, text: str) -> None:
+    from ..files import replacing_all
+    from ..tables import write_npy
+
+    with replacing_all(*outputs.values()) as names:
+        parts = dict(zip(outputs, names, strict=True))
+        rep.save(parts["model"])
+        write_npy(parts["embedding"], z)
+        parts["report"].write_text(text + "\n", encoding="utf-8")
+        if "figure" in parts:
+            from .. import plotting
+
+            plotting.save_png(plotting.fit_figure(rep, x, z), parts["figure"])
+
+
+def _lines(rep: Representation, model: Any) -> list[str]:
+    certificate, k = rep.certificate, rep.n_components
+    state = (
+        "all components active (mu > 0)"
+        if rep.n_active == k
+        else f"{rep.n_active} of {k} components active (mu > 0), the others are zero: reg is too large for them"
+    )
+    rows = ["             mu      invariance  norm"]
+    rows += [
+        f"{i + 1:>10}  {mu:7.4f}   {a:8.2e}  {b:8.2e}"
+        for i, (mu, a, b) in enumerate(zip(rep.eigenvalues, rep.invariance, rep.norms, strict=True))
+    ]
+    return [
+        f"model       {model}, {k} components, reg {rep.reg:g}, beta {rep.beta:g}, unbiased, "
+        f"{'centred' if rep.center else 'not centred'}",
+        "",
+        f"spectrum    {state}; mu = 1 - beta * invariance - reg * norm",
+        *rows,
+        f"risk        {rep.risk:.6f} at the minimum, reg term included (all components collapsed: {k})",
+        f"certificate {certificate.algorithm}; worst residual {certificate.worst:.0e} (tolerance "
+        f"{certificate.tolerance:.0e}), gap after the last {certificate.eigengap:.2g}",
+    ]

@@ -1,0 +1,589 @@
+"""What all domains share: lines in lambda, their order, their crossings, risks of what they select.
+
+Where T (eigenvalue t) and K (eigenvalue kappa) have common eigenfunctions, so has
+T_lambda = (1 - beta) I + beta T - lambda K^-1, with the eigenvalue mu = 1 - beta + beta t - lambda / kappa: a line in
+lambda.  A domain (`Domain`) names its eigenfunctions and computes t and kappa; everything else happens here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arrays import check_integer, check_scalar
+
+__all__ = ["Crossing", "CutBlockWarning", "Domain", "Lines", "PopulationSpectrum", "Regime", "risk_of_moments"]
+
+TIE = 1e-12
+"""Lines closer than this, relative to the terms of mu, are one degenerate block: their difference is rounding."""
+
+Label = Any
+"""The name of an eigenfunction or of a class of them: hashable; each domain says what its labels mean."""
+
+
+class CutBlockWarning(UserWarning):
+    """The number of components ends inside a degenerate block: only the risk, and complete blocks, are defined.
+
+    Examples
+    --------
+    >>> import numpy as np, warnings
+    >>> from sslcore.population import CutBlockWarning, Lines, PopulationSpectrum
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     s = PopulationSpectrum.of(Lines([1.0, 0.5], [1.0, 0.5], [1, 3], ["a", "b"]), 2, reg=0.0, beta=1.0)
+    >>> caught[0].category is CutBlockWarning, s.block_ends
+    (True, (1, 4))
+    """
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Eigenvalues of T and K on common eigenspaces: line i is mu = 1 - beta + beta t_i - lambda / kappa_i.
+
+    Parameters
+    ----------
+    augmentation : (b,)
+        t, eigenvalues of T in [0, 1].
+    kernel : (b,)
+        kappa >= 0, eigenvalues of K.  Structural zeros must be exactly 0: mu is -inf there for every lambda > 0.
+    multiplicity : (b,)
+        Dimensions of the eigenspaces, integers >= 1 of any size.
+    labels : sequence of b hashable values
+        What the eigenfunctions are called; may be computed when asked (any object with ``[i]`` and ``len``).
+
+    Examples
+    --------
+    >>> from sslcore.population import Lines
+    >>> lines = Lines([1.0, 0.25], [0.5, 0.0], [1, 3], ["constant", "linear"])
+    >>> lines.values(reg=0.1, beta=1.0)
+    array([ 0.8, -inf])
+    """
+
+    augmentation: np.ndarray
+    kernel: np.ndarray
+    multiplicity: np.ndarray
+    labels: Sequence[Label]
+
+    def __post_init__(self) -> None:
+        t = np.ascontiguousarray(self.augmentation, np.float64)
+        kappa = np.ascontiguousarray(self.kernel, np.float64)
+        if not (t.shape == kappa.shape == (len(self.labels),) == (len(self.multiplicity),)):
+            raise ValueError(
+                f"lines need as many values of T, of K, multiplicities and labels, found {t.shape}, {kappa.shape}, "
+                f"{len(self.multiplicity)} and {len(self.labels)}"
+            )
+        if not (np.isfinite(t).all() and np.isfinite(kappa).all() and (kappa >= 0).all()):
+            raise ValueError("lines need finite eigenvalues, and those of K must be >= 0")
+        try:
+            multiplicity = np.asarray(self.multiplicity, dtype=np.int64)
+            small = int(multiplicity.sum(dtype=np.float64)) < 2**62
+        except OverflowError:
+            small = False
+        if not small:  # Python's integers: cubes of dimension 1,000 have classes of 10^300 sets
+            multiplicity = np.array([int(m) for m in self.multiplicity], dtype=object)
+        for name, value in (("augmentation", t), ("kernel", kappa), ("multiplicity", multiplicity)):
+            object.__setattr__(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.augmentation)
+
+    @property
+    def total(self) -> int:
+        """The sum of the multiplicities."""
+        return int(self.multiplicity.sum())
+
+    def penalty(self, reg: float) -> np.ndarray:
+        """lambda / kappa, (b,): inf where kappa = 0 and lambda > 0; 0 everywhere for lambda = 0."""
+        if reg == 0.0:
+            return np.zeros(len(self))
+        with np.errstate(divide="ignore", over="ignore"):
+            return reg / self.kernel
+
+    def values(self, reg: float, beta: float) -> np.ndarray:
+        """mu, (b,), at lambda = ``reg``; for ``reg`` = 0 the kernel does not matter (no term in K at all)."""
+        return (1.0 - beta) + beta * self.augmentation - self.penalty(reg)
+
+    def at(self, indices: Any) -> Lines:
+        """The lines of these indices, in this order."""
+        indices = np.asarray(indices, dtype=np.intp)
+        return Lines(
+            self.augmentation[indices],
+            self.kernel[indices],
+            self.multiplicity[indices],
+            [self.labels[int(i)] for i in indices],
+        )
+
+
+@dataclass(frozen=True)
+class PopulationSpectrum:
+    """The first k eigenvalues of T_lambda = (1 - beta) I + beta T - lambda K^-1, and what they are made of.
+
+    Attributes
+    ----------
+    eigenvalues : (k,)
+        mu, decreasing; -inf for functions outside of the RKHS when lambda > 0.
+    augmentation, kernel : (k,)
+        t and kappa: mu = 1 - beta + beta t - lambda / kappa.
+    labels : tuple of k
+        The eigenfunction of each component, or its class where a line has several functions.
+    block_ends : tuple of int
+        Ends of the degenerate blocks, in components: ``(1, 9)`` says that the first eigenvalue is simple and the next
+        eight are equal.  The last end is that of the whole block even if it exceeds k (`cuts_block`).
+    reg, beta : float
+
+    Examples
+    --------
+    >>> from sslcore.population import Lines, PopulationSpectrum
+    >>> lines = Lines([1.0, 0.5, 0.25], [0.5, 0.25, 0.125], [1, 2, 3], ["constant", "linear", "quadratic"])
+    >>> s = PopulationSpectrum.of(lines, 3, reg=0.05, beta=1.0)
+    >>> s.eigenvalues, s.labels
+    (array([0.9, 0.3, 0.3]), ('constant', 'linear', 'linear'))
+    >>> s.multiplicities, s.n_active, round(s.minimum_risk(), 6)
+    ((1, 2), 3, 2.01)
+    >>> round(s.projection_error({"constant": 1.0, "linear": 0.5, "quadratic": 0.1}), 6)  # norms of projections
+    0.01
+    """
+
+    eigenvalues: np.ndarray
+    augmentation: np.ndarray
+    kernel: np.ndarray
+    labels: tuple[Label, ...] = field(repr=False)
+    block_ends: tuple[int, ...]
+    reg: float
+    beta: float
+
+    @classmethod
+    def of(cls, lines: Lines, n_components: int, *, reg: float, beta: float) -> PopulationSpectrum:
+        """The first ``n_components`` of ``lines``; equal values in the order in which the lines are given.
+
+        Warns
+        -----
+        CutBlockWarning
+            If they end inside a degenerate block; the message names it.
+        """
+        reg, beta = _check_numbers(reg, beta)
+        k = check_integer(n_components, "n_components", minimum=1)
+        order, ends = _ordered(lines, k, reg, beta)
+        counts = [int(m) for m in lines.multiplicity[order]]
+        chosen = np.repeat(order, [min(c, k) for c in counts])[:k]
+        labels = tuple(lines.labels[int(i)] for i in chosen)
+        found = cls(
+            lines.values(reg, beta)[chosen],
+            lines.augmentation[chosen],
+            lines.kernel[chosen],
+            labels,
+            tuple(ends),
+            reg,
+            beta,
+        )
+        if found.cuts_block:
+            start, stop = (0, *ends)[-2:]
+            warnings.warn(
+                f"n_components={k} ends inside the degenerate block of components {start + 1} to {stop} "
+                f"(mu = {found.eigenvalues[-1]:.6g}, {labels[-1]!r} and {stop - start - 1} more): only the risk and "
+                f"the span of complete blocks are defined; take n_components={f'{start} or {stop}' if start else stop}",
+                CutBlockWarning,
+                stacklevel=3,
+            )
+        return found
+
+    @property
+    def n_components(self) -> int:
+        """k."""
+        return len(self.eigenvalues)
+
+    @property
+    def multiplicities(self) -> tuple[int, ...]:
+        """Sizes of the degenerate blocks."""
+        return tuple(stop - start for start, stop in zip((0, *self.block_ends), self.block_ends, strict=False))
+
+    @property
+    def cuts_block(self) -> bool:
+        """Whether the last block goes on beyond k."""
+        return self.block_ends[-1] > self.n_components
+
+    @property
+    def n_active(self) -> int:
+        """The number of components with mu > 0: the rest are zero (collapsed)."""
+        return int((self.eigenvalues > 0).sum())
+
+    def minimum_risk(self, n_components: int | None = None) -> float:
+        """k - sum_{i <= k} max(mu_i, 0)^2, the least L(psi; beta) + 2 lambda ||Theta||^2 of k components.
+
+        Defined, and the same, whether or not k cuts a block.
+        """
+        k = self.n_components
+        if n_components is not None:
+            k = check_integer(n_components, "n_components", minimum=1, maximum=k)
+        return float(k - (np.maximum(self.eigenvalues[:k], 0.0) ** 2).sum())
+
+    def effective_dimension(self, reg: float) -> float:
+        """tr((S + g)^-1 S) of S = E psi psi^T = diag(max(mu, 0)), g = ``reg`` > 0 the penalty of a probe."""
+        g = check_scalar(reg, "reg", minimum=0.0, strict=True)
+        mu = np.maximum(self.eigenvalues, 0.0)
+        return float((mu / (mu + g)).sum())
+
+    def projection_error(self, target: Mapping[Label, float]) -> float:
+        """||f* - its projection on the active components||^2 = ||f*||^2 - sum_{mu_i > 0} <f*, f_i>^2.
+
+        Parameters
+        ----------
+        target : mapping
+            Coefficient of f* on each eigenfunction, by label; where a label stands for several functions, the norm of
+            the projection of f* on their span.  Labels beyond the spectrum's add to the error.
+
+        Raises
+        ------
+        ValueError
+            If f* has a part in the block that k cuts: the answer would depend on a choice of basis.
+        """
+        return self._split(target)[0]
+
+    def ridge_risk(self, target: Mapping[Label, float], reg: float) -> float:
+        """Population risk of the ridge probe: the projection error + sum_i (g / (mu_i + g))^2 <f*, f_i>^2.
+
+        min_w E(w^T psi - f*)^2 + g ||w||^2 has w_i = sqrt(mu_i) <f*, f_i> / (mu_i + g); g = ``reg`` >= 0.  ``target``
+        as for `projection_error`.
+        """
+        g = check_scalar(reg, "reg", minimum=0.0)
+        error, kept = self._split(target)
+        return float(error + sum((g / (mu + g)) ** 2 * energy for mu, energy in kept))
+
+    def _split(self, target: Mapping[Label, float]) -> tuple[float, list[tuple[float, float]]]:
+        """Energy outside of the active components, and (mu, energy) inside."""
+        place = {label: i for i, label in reversed(list(enumerate(self.labels)))}
+        cut_from = (0, *self.block_ends)[-2] if self.cuts_block else self.n_components
+        energies = {label: check_scalar(c, f"the coefficient of {label!r}") ** 2 for label, c in target.items()}
+        outside, kept = 0.0, []
+        for label, energy in energies.items():
+            i = place.get(label)
+            mu = -math.inf if i is None else float(self.eigenvalues[i])
+            if i is not None and i >= cut_from and energy > 0 and mu > 0:
+                raise ValueError(
+                    f"the target has a part in {label!r}, of the block of components {cut_from + 1} to "
+                    f"{self.block_ends[-1]} that n_components={self.n_components} cuts; take complete blocks"
+                )
+            if mu > 0:
+                kept.append((mu, energy))
+            else:
+                outside += energy
+        return outside, kept
+
+
+class Crossing(NamedTuple):
+    """Two lines that meet: at lambda = ``reg`` both have the value ``eigenvalue``; ``after`` is above beyond it.
+
+    Examples
+    --------
+    >>> from sslcore.population import Crossing
+    >>> Crossing(1.0, 0.5, "augmentation's", "architecture's").reg
+    1.0
+    """
+
+    reg: float
+    eigenvalue: float
+    before: Label
+    after: Label
+
+
+class Regime(NamedTuple):
+    """An interval of lambda in which the order of the first components does not change.
+
+    ``name`` is "augmentation" for the first (from 0, where T alone decides), "architecture" for the last (up to inf,
+    the order of kernel PCA), "interplay" between; "both" if there is one only.
+
+    Examples
+    --------
+    >>> from sslcore.population import Regime
+    >>> Regime("augmentation", 0.0, 1.0, ("a", "b")).labels
+    ('a', 'b')
+    """
+
+    name: str
+    start: float
+    stop: float
+    labels: tuple[Label, ...]
+
+
+class Domain(ABC):
+    """A domain with its distribution; subclasses are frozen dataclasses that implement `lines`.
+
+    Beside it they offer ``augmentation_eigenvalues(augmentation)`` and ``kernel_eigenvalues(kernel)``, in a shape and
+    with labels of their own, and override `canonical` if several spellings of a label are accepted.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from sslcore.population import Domain, Lines
+    >>> @dataclass(frozen=True)
+    ... class Toy(Domain):  # the picture of three lines in the paper
+    ...     def lines(self, augmentation, kernel, n, *, reg=None, beta=1.0):
+    ...         return Lines([0.9, 0.75, 0.5], [1 / 0.4, 1 / 0.25, 1 / 0.125], [1, 1, 1], ["f", "g", "h"])
+    >>> [(c.reg, c.before, c.after) for c in Toy().crossings(None, None, 1)]
+    [(1.0, 'f', 'g'), (2.0, 'g', 'h')]
+    >>> [(r.name, r.labels) for r in Toy().regimes(None, None, 1)]
+    [('augmentation', ('f',)), ('interplay', ('g',)), ('architecture', ('h',))]
+    >>> Toy().spectrum(None, None, reg=1.5, n_components=2).labels
+    ('g', 'h')
+    """
+
+    @abstractmethod
+    def lines(self, augmentation: Any, kernel: Any, n: int, *, reg: float | None = None, beta: float = 1.0) -> Lines:
+        """At least all lines that can be among the first ``n`` components, counted with multiplicity.
+
+        For ``reg`` given: at that lambda and ``beta``; for None: at any lambda >= 0 and beta >= 0.  Since mu grows
+        with t and with kappa, a line above which n components lie in both t and kappa can be left out.  ``kernel``
+        is None where only lambda = 0 matters: any kappa will do then.
+        """
+
+    def canonical(self, label: Label) -> Label:
+        """The one spelling of a label."""
+        return label
+
+    def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
+        """The lines of the given labels, in this order."""
+        wanted = [self.canonical(label) for label in labels]
+        lines = self.lines(augmentation, kernel, len(wanted))
+        place = {label: i for i, label in enumerate(lines.labels)}
+        missing = [label for label in wanted if label not in place]
+        if missing:
+            raise ValueError(f"no line has the label {missing[0]!r}; some of those there: {list(place)[:8]}")
+        return lines.at([place[label] for label in wanted])
+
+    def spectrum(
+        self, augmentation: Any, kernel: Any, *, reg: float, beta: float = 1.0, n_components: int
+    ) -> PopulationSpectrum:
+        """The first eigenvalues of (1 - beta) I + beta T - reg K^-1, with labels, multiplicities and block ends.
+
+        Warns
+        -----
+        CutBlockWarning
+            If ``n_components`` ends inside a degenerate block, which the message names.
+        """
+        reg, beta = _check_numbers(reg, beta)
+        k = check_integer(n_components, "n_components", minimum=1)
+        return PopulationSpectrum.of(self.lines(augmentation, kernel, k, reg=reg, beta=beta), k, reg=reg, beta=beta)
+
+    def minimum_risk(
+        self, augmentation: Any, kernel: Any, n_components: int, *, reg: float = 0.0, beta: float = 1.0
+    ) -> float:
+        """The least penalised risk k - sum_{i <= k} max(mu_i, 0)^2 of ``n_components`` = k components."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", CutBlockWarning)  # the risk is defined all the same
+            spectrum = self.spectrum(augmentation, kernel, reg=reg, beta=beta, n_components=n_components)
+        return spectrum.minimum_risk()
+
+    def moments(self, psi: Any, augmentation: Any) -> tuple[np.ndarray, np.ndarray]:
+        """E psi psi^T and <psi, T psi>, (k, k), of a representation, exactly; for domains that can."""
+        raise TypeError(f"{type(self).__name__} computes no exact risks of representations")
+
+    def risk(self, psi: Any, augmentation: Any, beta: float = 1.0) -> float:
+        """The exact population risk L(psi; beta), without the penalty, of a representation (see ``moments``)."""
+        beta = _check_numbers(0.0, beta)[1]
+        return risk_of_moments(*self.moments(psi, augmentation), beta)
+
+    def excess_risk(self, psi: Any, augmentation: Any, beta: float = 1.0) -> float:
+        """L(psi; beta) minus its minimum over all functions: k - sum_{i <= k} max(1 - beta + beta t_i, 0)^2."""
+        beta = _check_numbers(0.0, beta)[1]
+        second, smooth = self.moments(psi, augmentation)
+        return risk_of_moments(second, smooth, beta) - self.minimum_risk(augmentation, None, len(second), beta=beta)
+
+    def crossings(
+        self,
+        augmentation: Any,
+        kernel: Any,
+        n_components: int = 1,
+        *,
+        labels: Iterable[Label] | None = None,
+        beta: float = 1.0,
+    ) -> list[Crossing]:
+        """Every lambda > 0 at which the order of the first ``n_components`` changes, increasing.
+
+        Two lines cross at lambda = beta (t_i - t_j) / (1/kappa_i - 1/kappa_j): exact, no search.  Listed are the
+        crossings that have fewer than ``n_components`` components above them.
+
+        Parameters
+        ----------
+        augmentation, kernel
+        n_components : int
+        labels : iterable, optional
+            Look at these lines alone.
+        beta : float
+        """
+        beta = _check_numbers(0.0, beta)[1]
+        k = check_integer(n_components, "n_components", minimum=1)
+        return _crossings(self._candidates(augmentation, kernel, k, labels), k, beta)
+
+    def regimes(
+        self,
+        augmentation: Any,
+        kernel: Any,
+        n_components: int = 1,
+        *,
+        labels: Iterable[Label] | None = None,
+        beta: float = 1.0,
+    ) -> list[Regime]:
+        """The intervals of lambda between the crossings, with the labels of the first components in order.
+
+        Arguments as for `crossings`.
+        """
+        beta = _check_numbers(0.0, beta)[1]
+        k = check_integer(n_components, "n_components", minimum=1)
+        lines = self._candidates(augmentation, kernel, k, labels)
+        k = min(k, lines.total)
+        cuts = [0.0, *sorted({c.reg for c in _crossings(lines, k, beta)}), math.inf]
+        found = []
+        for i, (start, stop) in enumerate(itertools.pairwise(cuts)):
+            first, last = i == 0, stop == math.inf
+            name = "both" if first and last else "augmentation" if first else "architecture" if last else "interplay"
+            middle = (start + stop) / 2 if not last else 2 * start or 1.0
+            order, _ = _ordered(lines, k, middle, beta)
+            counts = [min(int(m), k) for m in lines.multiplicity[order]]
+            chosen = np.repeat(order, counts)[:k]
+            found.append(Regime(name, start, stop, tuple(lines.labels[int(i)] for i in chosen)))
+        return found
+
+    def _candidates(self, augmentation: Any, kernel: Any, k: int, labels: Iterable[Label] | None) -> Lines:
+        if labels is not None:
+            return self.select(augmentation, kernel, labels)
+        return _undominated(self.lines(augmentation, kernel, k), k)
+
+
+def risk_of_moments(second: np.ndarray, smooth: np.ndarray, beta: float) -> float:
+    """The population risk L(psi; beta) from M = E psi psi^T and M_T = <psi, T psi>, both (k, k).
+
+    E||psi(xi) - psi(xi')||^2 = 2 tr(M - M_T), since two views of one sample have E psi(xi) psi(xi')^T = M_T; hence
+    L = 2 beta tr(M - M_T) + ||M - I||_F^2 (Cabannes et al. 2023, section 2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.population import risk_of_moments
+    >>> mu = np.array([0.9, 0.5])  # the minimiser of T = diag(mu): L = k - sum mu^2
+    >>> round(risk_of_moments(np.diag(mu), np.diag(mu * mu), 1.0), 12), 2 - 0.9**2 - 0.5**2
+    (0.94, 0.94)
+    """
+    second, smooth = np.asarray(second, np.float64), np.asarray(smooth, np.float64)
+    return float(2 * beta * np.trace(second - smooth) + ((second - np.eye(len(second))) ** 2).sum())
+
+
+# ---------------------------------------------------------------- order
+
+
+def _check_numbers(reg: Any, beta: Any) -> tuple[float, float]:
+    return check_scalar(reg, "reg", minimum=0.0), check_scalar(beta, "beta", minimum=0.0)
+
+
+def _ordered(lines: Lines, k: int, reg: float, beta: float) -> tuple[np.ndarray, list[int]]:
+    """Indices of the lines of the blocks that the first k components touch, best first, and the ends of the blocks.
+
+    Inside a block the lines keep their own order, whatever the rounding of their values.
+    """
+    mu = lines.values(reg, beta)
+    penalty = lines.penalty(reg)
+    scale = abs(1.0 - beta) + beta * np.abs(lines.augmentation) + np.where(np.isfinite(penalty), penalty, 0.0)
+    if lines.total < k:
+        raise ValueError(f"n_components must be at most {lines.total}, the number of eigenfunctions here, found {k}")
+    candidates = np.arange(len(mu))
+    if len(mu) > 4 * k + 1000:
+        # a line of multiplicity >= 1 each: the k-th best line bounds the k-th best component from below
+        worst = np.partition(mu, len(mu) - k)[len(mu) - k]
+        margin = 4 * TIE * float(scale[mu >= worst].max()) if worst > -math.inf else 0.0
+        candidates = np.flatnonzero(mu >= worst - margin)
+    order = candidates[np.argsort(-mu[candidates], kind="stable")]
+    values, tolerance = mu[order], TIE * scale[order]
+    with np.errstate(invalid="ignore"):
+        gaps = values[:-1] - values[1:]  # NaN between two that are -inf: no gap
+    breaks = np.flatnonzero(gaps > np.maximum(tolerance[:-1], tolerance[1:])) + 1
+    found: list[np.ndarray] = []
+    ends: list[int] = []
+    start, count = 0, 0
+    for stop in [*breaks.tolist(), len(order)]:
+        members = np.sort(order[start:stop])
+        found.append(members)
+        count += int(lines.multiplicity[members].sum())
+        ends.append(count)
+        if count >= k:
+            break
+        start = stop
+    return np.concatenate(found), ends
+
+
+def _undominated(lines: Lines, k: int) -> Lines:
+    """The lines that have fewer than k components above them in both t and kappa: others never are among the first k.
+
+    Lines of equal (t, kappa) are all kept, or none.
+    """
+    order = np.lexsort((-lines.kernel, -lines.augmentation))
+    ranks = np.unique(-lines.kernel, return_inverse=True)[1]  # 0: the largest kappa
+    tree = [0] * (int(ranks.max(initial=0)) + 2)  # multiplicities by rank of kappa (Fenwick), capped at k
+
+    def above(rank: int) -> int:
+        total, i = 0, rank + 1
+        while i > 0:
+            total += tree[i]
+            i -= i & -i
+        return total
+
+    keep: list[int] = []
+    position = 0
+    while position < len(order):
+        group = [int(order[position])]
+        for other in order[position + 1 :]:
+            same = lines.augmentation[other] == lines.augmentation[group[0]]
+            if not (same and lines.kernel[other] == lines.kernel[group[0]]):
+                break
+            group.append(int(other))
+        position += len(group)
+        rank = int(ranks[group[0]])
+        if above(rank) < k:
+            keep += group
+            i, added = rank + 1, min(k, sum(int(lines.multiplicity[g]) for g in group))
+            while i < len(tree):
+                tree[i] += added
+                i += i & -i
+    return lines.at(sorted(keep))
+
+
+def _crossings(lines: Lines, k: int, beta: float) -> list[Crossing]:
+    inverse = np.full(len(lines), math.inf)
+    inside = lines.kernel > 0
+    inverse[inside] = 1.0 / lines.kernel[inside]
+    # one line for each (t, kappa): equal ones never cross
+    points, first, groups = np.unique(
+        np.stack([lines.augmentation, inverse], axis=1)[inside], axis=0, return_index=True, return_inverse=True
+    )
+    names = np.flatnonzero(inside)[first]
+    counts = np.zeros(len(points))
+    np.add.at(counts, groups.ravel(), np.minimum(lines.multiplicity[inside], k).astype(np.float64))
+    t, slope = points[:, 0], points[:, 1]
+    found: list[tuple[float, float, int, int]] = []
+    for i in range(len(points)):
+        # i is above for small lambda (larger t), j after the crossing (smaller slope)
+        others = np.flatnonzero((t < t[i]) & (slope < slope[i]))
+        at = beta * (t[i] - t[others]) / (slope[i] - slope[others])
+        value = (1.0 - beta) + beta * t[i] - at * slope[i]
+        for start in range(0, len(others), 512):  # blocks: (crossings, lines) values at a time
+            part = slice(start, start + 512)
+            mu = (1.0 - beta) + beta * t - at[part, None] * slope
+            scale = abs(1.0 - beta) + beta * np.abs(t) + at[part, None] * slope
+            higher = ((mu - value[part, None] > TIE * np.maximum(scale, at[part, None] * slope[i])) * counts).sum(
+                axis=1
+            )
+            for c in np.flatnonzero(higher < k) + start:
+                if at[c] > 0:
+                    found.append((float(at[c]), float(value[c]), i, int(others[c])))
+    found.sort()
+    return [Crossing(reg, mu, lines.labels[int(names[i])], lines.labels[int(names[j])]) for reg, mu, i, j in found]
+
+
+def hashable(label: Any) -> Hashable:
+    """Sets and lists as sorted tuples, so that a label has one spelling."""
+    return tuple(sorted(label)) if isinstance(label, set | frozenset | list | tuple) else label

@@ -1,0 +1,496 @@
+"""The uniform sphere S^(d-1): zonal kernels by Funk-Hecke, rotations and steps, cyclic shifts by their characters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, as_array, check_integer
+from ..augmentations import Compose, Mixture, RandomRotation, Shift, SignFlip, TangentStep
+from ..errors import NotPositiveSemidefiniteError
+from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Polynomial, Precomputed, Scaled, Sum, as_kernel
+from .base import TIE, Label, Lines
+from .fitted import FittedDomain
+from .laws import HeatKernel
+from .zonal import (
+    angles,
+    cyclic_multiplicities,
+    funk_hecke,
+    gaussian_coefficients,
+    legendre,
+    multiplicities,
+    power_coefficients,
+    rotation_eigenvalues,
+)
+
+__all__ = ["Sphere"]
+
+_LARGEST_DEGREE = 1024
+
+
+@dataclass(frozen=True)
+class Sphere(FittedDomain):
+    r"""The uniform distribution on the unit sphere S^(d-1) of R^d.
+
+    Functions of the angle act on the harmonics of degree l, a space of dimension
+    N(d, l) = C(l+d-1, d-1) - C(l+d-3, d-1), by one number each (Funk-Hecke):
+
+    ================================================  ==========================================================
+    kernel k(x, y) = kappa(<x, y>)                    E[kappa(t) P_l(t)], t a coordinate of a uniform point
+    `Gaussian(s)` kernel                              exp(-1/s^2) Gamma(d/2) (2 s^2)^(d/2-1) I_{l+d/2-1}(1/s^2)
+    `TangentStep` by an angle t                       A = P_l(cos t)
+    `RandomRotation` by t, in a random plane          A = [z^l] (1-z^2) / ((1-z)^(d-2) (1 - 2 z cos t + z^2)) / N
+    `HeatKernel(t)`                                   A = exp(-t l (l+d-2))
+    `SignFlip(p)`                                     A = 1 (l even), 1 - 2p (l odd)
+    `Shift(law)` of the coordinates                   A = sum_a law[a] exp(-2 pi i a w / d), on the character w of Z_d
+    ================================================  ==========================================================
+
+    and T = |A|^2.  Shifts commute with every zonal operator: lines are then indexed by (l, |w|), with the multiplicity
+    of the characters w and -w of Z_d in degree l.  `Compose` multiplies the A, `Mixture` averages them.
+
+    Parameters
+    ----------
+    d : int
+        Number of coordinates, >= 2.
+    max_degree : int, optional
+        Look at harmonics up to this degree only.  By default as many as are needed for the answer to be that of the
+        whole sphere, which bounds of all further degrees certify.
+
+    Notes
+    -----
+    Labels are the degree l, with shifts the pair (l, |w|).
+
+    Coefficients are in closed form and keep all digits for Gaussian, linear and polynomial kernels, their sums and
+    multiples; for all others the integral is computed to rounding (absolutely, at worst to 1e-12 of the kernel's
+    largest value), and what lies within its error is set to 0: such degrees are outside of the RKHS.
+
+    References
+    ----------
+    Cabannes et al., *The SSL Interplay*, ICML 2023, arXiv:2302.02774; Mueller, *Analysis of Spherical Symmetries in
+    Euclidean Spaces*, 1998 (Funk-Hecke).
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> from sslcore.population import HeatKernel, Sphere
+    >>> sphere, kernel = Sphere(3), sslcore.kernels.Gaussian(1.0)
+    >>> sphere.kernel_eigenvalues(kernel, 3).round(6)
+    array([0.432332, 0.135335, 0.026327, 0.003703])
+    >>> s = sphere.spectrum(HeatKernel(0.1), kernel, reg=1e-3, n_components=4)
+    >>> s.labels, s.block_ends, s.eigenvalues.round(4)
+    ((0, 1, 1, 1), (1, 4), array([0.9977, 0.6629, 0.6629, 0.6629]))
+    """
+
+    d: int
+    max_degree: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "d", check_integer(self.d, "d", minimum=2))
+        if self.max_degree is not None:
+            degree = check_integer(self.max_degree, "max_degree", minimum=0, maximum=_LARGEST_DEGREE)
+            object.__setattr__(self, "max_degree", degree)
+
+    # ------------------------------------------------------------ eigenvalues
+
+    def multiplicities(self, degree: int) -> list[int]:
+        """N(d, l), l = 0..degree: exact integers.
+
+        Examples
+        --------
+        >>> from sslcore.population import Sphere
+        >>> Sphere(8).multiplicities(3)
+        [1, 8, 35, 112]
+        """
+        return multiplicities(self.d, check_integer(degree, "degree", minimum=0))
+
+    def augmentation_eigenvalues(self, augmentation: Any, degree: int = 8) -> np.ndarray:
+        """T by degree 0..degree, (degree + 1,); with shifts by degree and character w, (degree + 1, d).
+
+        Examples
+        --------
+        >>> from sslcore.augmentations import Shift
+        >>> from sslcore.population import Sphere
+        >>> Sphere(4).augmentation_eigenvalues(Shift([0.5, 0.5]), 1).round(12)
+        array([[1. , 0.5, 0. , 0.5],
+               [1. , 0.5, 0. , 0.5]])
+        """
+        degree = check_integer(degree, "degree", minimum=0, maximum=_LARGEST_DEGREE)
+        values = np.abs(_Operator.of(augmentation, self.d).values(degree)) ** 2
+        return values[:, 0] if values.shape[1] == 1 else values
+
+    def kernel_eigenvalues(self, kernel: Any, degree: int = 8) -> np.ndarray:
+        """K by degree 0..degree: the Funk-Hecke coefficients, (degree + 1,).
+
+        Examples
+        --------
+        >>> from sslcore.kernels import Polynomial
+        >>> from sslcore.population import Sphere
+        >>> Sphere(3).kernel_eigenvalues(Polynomial(2, offset=1.0), 3).round(6)
+        array([1.333333, 0.666667, 0.133333, 0.      ])
+        """
+        degree = check_integer(degree, "degree", minimum=0, maximum=_LARGEST_DEGREE)
+        return _coefficients(as_kernel(kernel), self.d, degree)
+
+    # ------------------------------------------------------------ lines
+
+    def lines(  # noqa: D102
+        self, augmentation: Any, kernel: Any, n: int, *, reg: float | None = None, beta: float = 1.0
+    ) -> Lines:
+        operator, kernel = _Operator.of(augmentation, self.d), _any_kernel(kernel, reg)
+        if self.max_degree is not None:
+            return self._up_to(operator, kernel, self.max_degree)
+        trace = float(_profile(kernel, self.d)(np.zeros(1))[0])  # sum_l N(d, l) kappa_l = k(x, x)
+        degree = 8
+        while True:
+            lines = self._up_to(operator, kernel, degree)
+            t, kappa = operator.bound(degree + 1) ** 2, _bound(kernel, self.d, degree + 1)
+            if kappa is None:
+                # a further degree has N >= N(d, degree + 1) functions, and all of them share the rest of the trace
+                rest = trace - float((lines.kernel * lines.multiplicity.astype(float)).sum())
+                kappa = max(rest, 1e-15 * trace * degree) / float(multiplicities(self.d, degree + 1)[-1])
+            sure = (lines.augmentation > t) & (lines.kernel > kappa if reg != 0.0 else True)
+            if reg is not None and reg > 0 and kappa == 0:
+                sure |= True  # all others are -inf
+            elif reg is not None:
+                bound = (1.0 - beta) + beta * t - (reg / kappa if reg else 0.0)
+                sure |= lines.values(reg, beta) > bound + TIE * (abs(1.0 - beta) + beta)
+            if lines.multiplicity[sure].sum() >= n:
+                return lines
+            degree *= 2
+            if degree > _LARGEST_DEGREE:
+                raise ValueError(
+                    f"the first {n} components are not among the degrees up to {_LARGEST_DEGREE}: "
+                    f"{'without a penalty (reg=0), or for all values of reg at once, ' if not reg else ''}"
+                    f"further ones may be as good for {augmentation!r}; take a larger reg, name the labels, or "
+                    f"look at few degrees only: Sphere({self.d}, max_degree=...)"
+                )
+
+    def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
+        """The lines of the given labels, in this order."""
+        wanted = [self.canonical(label) for label in labels]
+        degree = max((label if isinstance(label, int) else label[0] for label in wanted), default=0)
+        lines = self._up_to(_Operator.of(augmentation, self.d), as_kernel(kernel), degree)
+        place = {label: i for i, label in enumerate(lines.labels)}
+        for label in wanted:
+            if label not in place:
+                kinds = "degrees l" if isinstance(lines.labels[0], int) else "pairs (l, |w|) that occur"
+                raise ValueError(
+                    f"no line has the label {label!r}: labels are {kinds} here, such as {lines.labels[:4]}"
+                )
+        return lines.at([place[label] for label in wanted])
+
+    def canonical(self, label: Label) -> Label:
+        """The degree as an ``int``, or (degree, |w|) with the smaller of the characters w and -w."""
+        if isinstance(label, list | tuple):
+            if len(label) != 2:
+                raise ValueError(f"a label on the sphere is a degree, or a pair (degree, character), found {label!r}")
+            w = check_integer(label[1], "the character", minimum=1 - self.d, maximum=self.d - 1) % self.d
+            return self._degree(label[0]), min(w, self.d - w)
+        return self._degree(label)
+
+    def _degree(self, value: Any) -> int:
+        return check_integer(value, "the degree", minimum=0, maximum=_LARGEST_DEGREE)
+
+    def _up_to(self, operator: _Operator, kernel: Kernel, degree: int) -> Lines:
+        t = np.abs(operator.values(degree)) ** 2
+        kappa = _coefficients(kernel, self.d, degree)
+        if not operator.by_character:
+            return Lines(t[:, 0], kappa, np.array(multiplicities(self.d, degree), object), range(degree + 1))
+        counts = cyclic_multiplicities(self.d, degree)
+        found = []
+        for n in range(degree + 1):
+            for w in range(self.d // 2 + 1):
+                count = counts[n][w] * (1 if 2 * w in (0, self.d) else 2)
+                if count:
+                    found.append((t[n, w], kappa[n], count, (n, w)))
+        values, kernels, sizes, labels = zip(*found, strict=True)
+        return Lines(np.array(values), np.array(kernels), np.array(sizes, object), labels)
+
+    # ------------------------------------------------------------ functions
+
+    def zonal(self, degree: int, pole: Any) -> Callable[[Array], Array]:
+        """The harmonic of this degree about a pole, of norm 1: sqrt(N(d, l)) P_l(<pole, x>), as a function of x (n, d).
+
+        Examples
+        --------
+        >>> from sslcore.population import Sphere
+        >>> Sphere(3).zonal(1, [0.0, 0.0, 1.0])([[0.0, 0.6, 0.8]]).round(4)  # sqrt(3) x_3
+        array([1.3856])
+        """
+        degree = self._degree(degree)
+        pole = self._points(np.asarray(pole, float)[None], "pole")[0]
+        size = math.sqrt(multiplicities(self.d, degree)[-1])
+
+        def function(x: Array) -> Array:
+            return size * legendre(self.d, degree, np.clip(self._points(x, "x") @ pole, -1.0, 1.0))[-1]
+
+        return function
+
+    def harmonics(self, degree: int) -> Callable[[Array], Array]:
+        """An orthonormal basis of the harmonics of one degree, for d = 2 and 3: x (n, d) -> (n, N(d, l)).
+
+        Real; on the circle cos and sin of l theta, on S^2 the spherical harmonics of order -l..l (orders m < 0 with
+        sin |m| phi).  Orthonormal for the uniform probability measure: the mean of each square is 1.
+
+        Examples
+        --------
+        >>> from sslcore.population import Sphere
+        >>> Sphere(3).harmonics(1)([[0.0, 0.6, 0.8]]).round(4)  # sqrt(3) (y, z, x)
+        array([[1.0392, 1.3856, 0.    ]])
+        """
+        degree = self._degree(degree)
+        if self.d > 3:
+            raise ValueError(
+                f"bases of harmonics are there for d = 2 and 3, found d = {self.d}; zonal(...) is for any d"
+            )
+
+        def function(x: Array) -> Array:
+            x = self._points(x, "x")
+            phi = np.arctan2(x[:, 1], x[:, 0])
+            if self.d == 2:
+                if degree == 0:
+                    return np.ones((len(x), 1))
+                return math.sqrt(2) * np.stack([np.cos(degree * phi), np.sin(degree * phi)], axis=1)
+            theta = np.arctan2(np.hypot(x[:, 0], x[:, 1]), x[:, 2])
+            columns = []
+            for order in range(-degree, degree + 1):
+                value = _sph_harm(degree, abs(order), theta, phi)
+                part = value.imag if order < 0 else value.real
+                # without the phase (-1)^m of Condon and Shortley
+                columns.append(part * (math.sqrt(2) * (-1) ** order if order else 1.0))
+            return math.sqrt(4 * math.pi) * np.stack(columns, axis=1)
+
+        return function
+
+    # ------------------------------------------------------------ fitted representations
+
+    def _points(self, x: Any, name: str) -> np.ndarray:
+        x = as_array(x, name, ndim=2, shape_hint=f"(n, {self.d})").astype(np.float64)
+        norms = np.linalg.norm(x, axis=1)
+        if x.shape[1] != self.d or not np.allclose(norms, 1.0, rtol=0, atol=1e-5):
+            raise ValueError(
+                f"{name} must be points of the unit sphere in R^{self.d}, found shape {x.shape} and norms from "
+                f"{norms.min():.6g} to {norms.max():.6g}"
+            )
+        return x / norms[:, None]
+
+    def _grams(self, kernel: Kernel, augmentation: Any, centres: np.ndarray) -> tuple[Any, Any, Any]:
+        centres = self._points(centres, "the representation's training views")
+        operator = _Operator.of(augmentation, self.d)
+        degree = 16
+        trace = float(_profile(kernel, self.d)(np.zeros(1))[0])
+        while True:
+            kappa = _coefficients(kernel, self.d, degree)
+            count = np.array([float(n) for n in multiplicities(self.d, degree)])
+            rest = max(trace - float(kappa @ count), 0.0)
+            # what is left out of sum_l N kappa_l^2 is at most its largest kappa times the rest of the trace
+            if rest * kappa[degree // 2 :].max() <= 1e-14 * trace**2 or degree >= _LARGEST_DEGREE:
+                break
+            degree *= 2
+        weights = count * kappa**2
+        eigenvalues = operator.values(degree)
+        if not operator.by_character:
+            gram, smooth = self._zonal_sums([weights, weights * eigenvalues[:, 0] ** 2], centres, centres)
+            return gram, smooth, np.full(len(centres), kappa[0])
+        # T on degree l is sum_a q_l(a) (shift by a), q the inverse transform of |A|^2 over the characters
+        powers = np.fft.ifft(np.abs(eigenvalues) ** 2, axis=1).real
+        (gram,) = self._zonal_sums([weights], centres, centres)
+        smooth = np.zeros_like(gram)
+        for a in np.flatnonzero(np.abs(powers).max(axis=0) > 1e-18):
+            smooth += self._zonal_sums([weights * powers[:, a]], np.roll(centres, a, axis=1), centres)[0]
+        return gram, smooth, np.full(len(centres), kappa[0])
+
+    def _zonal_sums(self, weights: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
+        """sum_l w_l P_l(<x_i, y_j>) for each list of weights, in blocks that stay in the cache."""
+        sums = [np.empty((len(x), len(y))) for _ in weights]
+        rows = max(1, (1 << 17) // len(y))
+        last = max(int(np.flatnonzero(w).max(initial=0)) for w in weights)
+        for start in range(0, len(x), rows):
+            t = np.clip(x[start : start + rows] @ y.T, -1.0, 1.0)
+            before, now = np.ones_like(t), t.copy()
+            totals = [w[0] * before + (w[1] * now if last else 0.0) for w in weights]
+            for n in range(1, last):
+                before *= -n / (n + self.d - 2)
+                before += (2 * n + self.d - 2) / (n + self.d - 2) * t * now
+                before, now = now, before
+                for total, w in zip(totals, weights, strict=True):
+                    total += w[n + 1] * now
+            for out, total in zip(sums, totals, strict=True):
+                out[start : start + rows] = total
+        return sums
+
+
+def _sph_harm(degree: int, order: int, theta: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    from scipy import special
+
+    if hasattr(special, "sph_harm_y"):
+        return special.sph_harm_y(degree, order, theta, phi)
+    return special.sph_harm(order, degree, phi, theta)  # SciPy < 1.15
+
+
+# ---------------------------------------------------------------- kernels
+
+
+def _any_kernel(kernel: Any, reg: float | None) -> Kernel:
+    """The kernel; without a penalty none is needed, and any will do."""
+    return Linear() if kernel is None and reg == 0 else as_kernel(kernel)
+
+
+def _profile(kernel: Kernel, d: int) -> Callable[[np.ndarray], np.ndarray]:
+    """kappa as a function of the angle: the kernel's own values along a great circle."""
+
+    def profile(theta: np.ndarray) -> np.ndarray:
+        points = np.zeros((len(theta), d))
+        points[:, 0], points[:, 1] = np.cos(theta), np.sin(theta)
+        return kernel(np.eye(1, d), points)[0]
+
+    return profile
+
+
+def _coefficients(kernel: Kernel, d: int, degree: int) -> np.ndarray:
+    if isinstance(kernel, Gaussian):
+        return gaussian_coefficients(kernel.scale, d, degree)
+    if isinstance(kernel, Scaled):
+        return kernel.factor * _coefficients(kernel.base, d, degree)
+    if isinstance(kernel, Sum):
+        return _coefficients(kernel.first, d, degree) + _coefficients(kernel.second, d, degree)
+    if isinstance(kernel, Linear | Polynomial):
+        power, offset = (kernel.degree, kernel.offset) if isinstance(kernel, Polynomial) else (1, 0.0)
+        terms = np.array([math.comb(power, n) * offset ** (power - n) for n in range(power + 1)])
+        found = np.zeros(max(power, degree) + 1)
+        found[: power + 1] = terms @ power_coefficients(d, power)
+        return found[: degree + 1]
+    _check_zonal(kernel, d)
+    found, error = funk_hecke(_profile(kernel, d), d, degree)
+    if (found < 0).any():
+        worst = int((found + error).argmin())
+        raise NotPositiveSemidefiniteError(
+            f"{kernel!r} is not positive semi-definite on the sphere in R^{d}: its coefficient of degree {worst} is "
+            f"{found[worst]:.3g}",
+            float(found[worst]),
+        )
+    return found
+
+
+def _check_zonal(kernel: Kernel, d: int) -> None:
+    """Refuse kernels that are not functions of <x, y> on the sphere."""
+    if isinstance(kernel, Precomputed | L1Exponential):
+        raise TypeError(f"{kernel!r} is not a function of <x, y> on the sphere: there is no closed form for it")
+    x = np.random.default_rng(0).standard_normal((12, d))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    x, y = x[:6], x[6:]
+    values = kernel(x, y)
+    same_angles = _profile(kernel, d)(np.arccos(np.clip(x @ y.T, -1.0, 1.0)).ravel()).reshape(values.shape)
+    if np.abs(values - same_angles).max() > 1e-8 * np.abs(values).max():
+        raise TypeError(f"{kernel!r} is not a function of <x, y> on the sphere: there is no closed form for it")
+
+
+def _bound(kernel: Kernel, d: int, degree: int) -> float | None:
+    """The largest coefficient from this degree on, where it is known."""
+    if isinstance(kernel, Gaussian):  # they decrease
+        return float(gaussian_coefficients(kernel.scale, d, degree)[-1])
+    if isinstance(kernel, Linear | Polynomial) and degree > getattr(kernel, "degree", 1):
+        return 0.0
+    if isinstance(kernel, Scaled):
+        base = _bound(kernel.base, d, degree)
+        return None if base is None else kernel.factor * base
+    if isinstance(kernel, Sum):
+        parts = _bound(kernel.first, d, degree), _bound(kernel.second, d, degree)
+        return None if None in parts else sum(parts)  # type: ignore[arg-type]
+    return None
+
+
+# ---------------------------------------------------------------- augmentations
+
+
+class _Operator:
+    """A on degrees (and characters): ``values(L)`` is (L + 1, 1) or (L + 1, d), ``bound(l)`` bounds |A| from l on."""
+
+    def __init__(
+        self, values: Callable[[int], np.ndarray], bound: Callable[[int], float], by_character: bool = False
+    ) -> None:
+        self.values, self.bound, self.by_character = values, bound, by_character
+
+    @classmethod
+    def of(cls, augmentation: Any, d: int) -> _Operator:
+        if isinstance(augmentation, Compose):
+            parts = [cls.of(part, d) for part in augmentation.parts]
+            return cls(
+                lambda degree: math.prod((part.values(degree) for part in parts), start=np.ones((1, 1))),
+                lambda degree: math.prod(part.bound(degree) for part in parts),
+                any(part.by_character for part in parts),
+            )
+        if isinstance(augmentation, HeatKernel):
+            t = augmentation.time
+            return cls(
+                lambda degree: _column([math.exp(-t * n * (n + d - 2)) for n in range(degree + 1)]),
+                lambda degree: math.exp(-t * degree * (degree + d - 2)),
+            )
+        if isinstance(augmentation, TangentStep):
+            return cls(
+                lambda degree: legendre(d, degree, np.array([math.cos(augmentation.angle)])),
+                lambda degree: float(_envelope(np.array([augmentation.angle]), d, degree)[0]),
+            )
+        if isinstance(augmentation, RandomRotation):
+            return cls(
+                lambda degree: _column(rotation_eigenvalues(augmentation.angle, d, degree)),
+                lambda degree: _rotation_bound(augmentation.angle, d, degree),
+            )
+        if isinstance(augmentation, Mixture):
+            parts = [cls.of(part, d) for part in augmentation.parts]
+            weights = augmentation.weights
+            return cls(
+                lambda degree: sum(
+                    (w * p.values(degree) for w, p in zip(weights, parts, strict=True)), np.zeros((1, 1))
+                ),
+                lambda degree: math.fsum(w * part.bound(degree) for w, part in zip(weights, parts, strict=True)),
+                any(part.by_character for part in parts),
+            )
+        if isinstance(augmentation, Shift):
+            augmentation._check_coordinates(d)
+            # a shift by a moves the function exp(2 pi i w j / d) by exp(-2 pi i a w / d)
+            phases = np.fft.fft(augmentation.law, n=d)[None]
+            return cls(lambda degree: np.broadcast_to(phases, (degree + 1, d)), lambda degree: 1.0, True)
+        if isinstance(augmentation, SignFlip):
+            return cls(
+                lambda degree: _column([1.0 - 2.0 * augmentation.p * (n % 2) for n in range(degree + 1)]),
+                lambda degree: 1.0,
+            )
+        raise TypeError(
+            f"on the sphere, TangentStep, RandomRotation, Shift, SignFlip, HeatKernel, Compose and Mixture have closed "
+            f"forms, found {augmentation!r}"
+        )
+
+
+def _column(values: Any) -> np.ndarray:
+    return np.asarray(values, float)[:, None]
+
+
+def _envelope(angle: np.ndarray, d: int, degree: int) -> np.ndarray:
+    """A bound of |P_l(cos angle)| for every l >= degree, decreasing in the degree.
+
+    Laplace's integral P_l(cos t) = E (cos t + i u sin t)^l, u a coordinate of a uniform point of S^(d-2), and the
+    modulus inside, (cos^2 t + u^2 sin^2 t)^(l/2).
+    """
+    if d == 2:
+        return np.ones_like(angle)
+    theta, weight = angles(d - 1, 8)
+    base = np.cos(angle)[:, None] ** 2 + (np.sin(angle)[:, None] * np.cos(theta)) ** 2
+    return np.minimum(1.0, (base ** (degree / 2) @ weight) * (1 + 1e-9))
+
+
+def _rotation_bound(angle: float, d: int, degree: int) -> float:
+    """The same for rotations in random planes, which move x by s, cos s = 1 - (1 - cos t) r^2, r^2 ~ Beta(1, d/2 - 1).
+
+    r is the length of x's projection to the plane.
+    """
+    if d == 2:
+        return 1.0
+    v = (np.arange(512) + 0.5) / 512
+    square = 1.0 - v ** (2.0 / (d - 2))
+    steps = np.arccos(1.0 - (1.0 - math.cos(angle)) * square)
+    return min(1.0, float(_envelope(steps, d, degree).mean()) * (1 + 1e-2))

@@ -1,0 +1,205 @@
+"""Risks of `sslcore.risk` as losses of PyTorch, and the closed-form head as a layer of a network.
+
+>>> import sslcore.torch, torch
+>>> z = torch.randn(20, 2, 5, requires_grad=True)  # (n, m, k): the outputs of a network at m views of n samples
+>>> loss = sslcore.torch.vicreg(z, beta=0.5, unbiased=True)
+>>> loss.backward()
+>>> z.grad.shape
+torch.Size([20, 2, 5])
+
+Values and gradients are those of `sslcore.risk`: sums in float64 also for float32, linear in the number of views, and
+no graph is recorded inside, so that the memory is that of one gradient.  A tensor on a CUDA device is worked on there,
+through CuPy (``pip install 'sslcore[cuda12]'``); nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from . import risk
+from .arrays import on_host
+from .representation import Representation
+
+__all__ = ["barlow_twins", "linear_layer", "spectral_contrastive", "vicreg", "vicreg_hinge"]
+
+
+def vicreg(z: torch.Tensor, beta: float = 1.0, unbiased: bool = False) -> torch.Tensor:
+    """`sslcore.risk.vicreg` as a loss: beta E||psi(xi) - psi(xi')||^2 + ||E[psi psi^T] - I||_F^2.
+
+    Parameters
+    ----------
+    z : tensor of shape (n, m, k)
+        Values of the representation at m >= 2 views of each sample, float32 or float64, on the CPU or a CUDA device.
+    beta : float, default 1
+        Weight of the invariance term, at least 0.
+    unbiased : bool, default False
+        The unbiased estimate, whose minibatch gradients are unbiased too.  It has no minimum over free embeddings of
+        one batch: train a network with it, on fresh batches.
+
+    Returns
+    -------
+    tensor of shape ()
+        Of the dtype and device of ``z``; the gradient with respect to ``z`` flows, second derivatives are refused.
+
+    Raises
+    ------
+    TypeError
+        If ``z`` is no dense tensor of float32 or float64 on such a device.
+    ValueError, OverflowError
+        As `sslcore.risk.vicreg`.
+
+    Examples
+    --------
+    >>> import sslcore.torch, torch
+    >>> z = torch.tensor([[[2.0], [2.0]], [[-2.0], [-2.0]]], requires_grad=True)
+    >>> loss = sslcore.torch.vicreg(z)  # (4 - 1)^2
+    >>> loss.backward()
+    >>> loss.item(), z.grad.flatten().tolist()
+    (9.0, [6.0, 6.0, -6.0, -6.0])
+    """
+    return _loss(z, risk.vicreg, beta=beta, unbiased=unbiased)
+
+
+def spectral_contrastive(z: torch.Tensor, unbiased: bool = False) -> torch.Tensor:
+    """`sslcore.risk.spectral_contrastive` as a loss: -2 E[psi(xi)^T psi(xi')] + E[(psi(xi)^T psi(xi''))^2].
+
+    Parameters, result and errors are those of `vicreg`, which it is at ``beta=1`` less k.
+
+    Examples
+    --------
+    >>> import sslcore.torch, torch
+    >>> sslcore.torch.spectral_contrastive(torch.tensor([[[1.0], [1.0]], [[-1.0], [-1.0]]])).item()
+    -1.0
+    """
+    return _loss(z, risk.spectral_contrastive, unbiased=unbiased)
+
+
+def vicreg_hinge(
+    z: torch.Tensor,
+    similarity: float = 25.0,
+    variance: float = 25.0,
+    covariance: float = 1.0,
+    target_std: float = 1.0,
+    eps: float = 1e-4,
+) -> torch.Tensor:
+    """`sslcore.risk.vicreg_hinge`, the original VICReg (Bardes, Ponce, LeCun 2022), as a loss.
+
+    Parameters are those of `sslcore.risk.vicreg_hinge`; ``z``, the result and errors as for `vicreg`.
+
+    Examples
+    --------
+    >>> import sslcore.torch, torch
+    >>> round(sslcore.torch.vicreg_hinge(torch.zeros(4, 2, 3)).item(), 3)  # collapse: 50 (1 - sqrt(eps))
+    49.5
+    """
+    options = {"similarity": similarity, "variance": variance, "covariance": covariance}
+    return _loss(z, risk.vicreg_hinge, **options, target_std=target_std, eps=eps)
+
+
+def barlow_twins(z: torch.Tensor, redundancy: float = 5e-3, eps: float = 1e-5) -> torch.Tensor:
+    """`sslcore.risk.barlow_twins` (Zbontar et al. 2021) as a loss.
+
+    Parameters are those of `sslcore.risk.barlow_twins`; ``z``, the result and errors as for `vicreg`.
+
+    Examples
+    --------
+    >>> import sslcore.torch, torch
+    >>> round(sslcore.torch.barlow_twins(torch.tensor([[[1.0], [1.0]], [[-1.0], [-1.0]]])).item(), 6)
+    0.0
+    """
+    return _loss(z, risk.barlow_twins, redundancy=redundancy, eps=eps)
+
+
+def linear_layer(
+    representation: Representation, *, dtype: torch.dtype | None = None, device: Any = None
+) -> torch.nn.Linear:
+    """Put the head of a representation of features into a ``torch.nn.Linear``, to stand behind the network.
+
+    Parameters
+    ----------
+    representation : Representation
+        Fitted on features: ``Identity()`` for the outputs of a network, which the layer then takes; for other feature
+        models the layer takes the model's features phi(x).
+    dtype, device : optional
+        Of the layer; by default PyTorch's, as for any other layer (float32, on the CPU).
+
+    Returns
+    -------
+    torch.nn.Linear
+        ``layer(phi)`` is ``representation(x)``: components are scaled by sqrt(mu), and the intercept of a centred fit
+        is the bias.
+
+    Raises
+    ------
+    TypeError
+        If the representation is of a kernel, which has no finite linear head.
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore, sslcore.torch, torch
+    >>> x = np.random.default_rng(0).standard_normal((50, 6))  # features of 50 samples
+    >>> views = sslcore.augmentations.GaussianNoise(0.3).views(x, 2, seed=0)
+    >>> rep = sslcore.pretrain(views, sslcore.features.Identity(), 3, reg=1e-2, center=True)
+    >>> layer = sslcore.torch.linear_layer(rep, dtype=torch.float64)
+    >>> layer
+    Linear(in_features=6, out_features=3, bias=True)
+    >>> bool(np.allclose(layer(torch.from_numpy(x)).detach(), rep(x)))
+    True
+    """
+    if not isinstance(representation, Representation):
+        raise TypeError(f"representation must be what sslcore.pretrain returns, found {type(representation).__name__}")
+    weight, bias = (torch.tensor(on_host(part)) for part in representation.linear_head())
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=dtype, device=device)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
+    return layer
+
+
+_ONCE = (
+    "second derivatives of sslcore's risks are not implemented (the gradient comes in closed form, outside the graph); "
+    "do without create_graph=True, or write the risk in PyTorch's operations"
+)
+
+
+def _loss(z: torch.Tensor, function: Callable[..., Any], **options: Any) -> torch.Tensor:
+    if not isinstance(z, torch.Tensor):
+        raise TypeError(f"z must be a torch.Tensor, found {type(z).__name__}; for arrays use sslcore.risk")
+    if z.dtype not in (torch.float32, torch.float64):
+        raise TypeError(f"z must be of float32 or float64, found {z.dtype}; convert it first, with z.float()")
+    if not (torch.is_grad_enabled() and z.requires_grad):
+        return z.new_tensor(function(z.detach(), **options))
+    loss: torch.Tensor = _Risk.apply(z, function, options)
+    return loss
+
+
+class _Risk(torch.autograd.Function):
+    """A risk, with the gradient that comes with its value."""
+
+    @staticmethod
+    def forward(ctx: Any, z: torch.Tensor, function: Callable[..., Any], options: dict[str, Any]) -> torch.Tensor:
+        value, gradient = function(z.detach(), return_grad=True, **options)
+        ctx.save_for_backward(z, gradient)
+        return z.new_tensor(value)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        z, gradient = ctx.saved_tensors
+        product = slopes[0] * gradient
+        # a graph is being made of this very computation: z must be in it, so that nobody takes its part for zero
+        return (_Once.apply(product, z) if torch.is_grad_enabled() else product), None, None
+
+
+class _Once(torch.autograd.Function):
+    """The first argument, of which no derivative is known."""
+
+    @staticmethod
+    def forward(ctx: Any, product: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return product.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> Any:
+        raise NotImplementedError(_ONCE)

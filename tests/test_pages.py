@@ -1,0 +1,239 @@
+"""The pages under docs/: commands that are run, messages that are raised, a reference that is current."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import re
+import shlex
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sslcore
+from sslcore import cli, datasets, pretrain, tables
+from sslcore.augmentations import Affine, GaussianNoise
+from sslcore.features import Identity
+from sslcore.kernels import Exponential, Gaussian
+
+DOCS = Path(__file__).parents[1] / "docs"
+if not DOCS.exists():
+    pytest.skip("the pages are not part of an installation", allow_module_level=True)
+
+
+def blocks(text, language):
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+# ---------------------------------------------------------------- the gallery
+
+QUICK = {"halfmoons": ["--samples", "60", "--views", "2"], "path": ["--regs", "1e-3:1:3"]}
+"""Options that make a command of the gallery quick; the digits are cut to the first 300."""
+
+
+def test_the_commands_of_the_gallery(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib")
+    pytest.importorskip("sklearn")
+    images, labels = (part[:300] for part in datasets.digits())
+    monkeypatch.setattr(datasets, "digits", lambda: (images, labels))
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    ran = []
+    for language, block in re.findall(r"```(python|bash)\n(.*?)```", page, flags=re.DOTALL):
+        if language == "python":
+            exec(block, {})
+            continue
+        for line in block.splitlines():
+            program, command, *argv = shlex.split(line)
+            assert program == "sslcore"
+            assert cli.main([command, *argv, *QUICK.get(command, [])]) == 0, line
+            ran.append(command)
+    assert capsys.readouterr().err == ""
+    assert {"digits", "halfmoons", "fit", "transform", "probe"} <= set(ran)
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", page)
+    assert len(pictures) >= 3
+    for picture in pictures:
+        assert (tmp_path / picture).stat().st_size > 20_000, "made by no command above"
+        shown, made = ((folder / picture).read_bytes() for folder in (DOCS, tmp_path))
+        size = [struct.unpack(">II", data[16:24]) for data in (shown, made)]
+        assert abs(size[0][0] - size[1][0]) <= 60, f"docs/{picture} is not what the command makes now"
+        assert len(shown) < 400_000
+
+
+# ---------------------------------------------------------------- the guide
+
+
+def views(n=30, d=2, **kwargs):
+    return np.random.default_rng(0).normal(size=(n, 2, d))
+
+
+def command(*argv):
+    """What a command says, on stdout or stderr."""
+
+    def run():
+        with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as err:
+            cli.main(list(argv))
+        raise RuntimeError(out.getvalue() + err.getvalue())
+
+    return run
+
+
+def shrinking():
+    np.save("v.npy", views(2000))
+    array = np.load("v.npy", mmap_mode="r")
+    os.truncate("v.npy", 500)
+    pretrain(array, Identity(), 1, reg=0.1)
+
+
+def read(name, content):
+    def run():
+        content(name) if callable(content) else Path(name).write_bytes(content)
+        tables.read_points(tables.parse_source(name))
+
+    return run
+
+
+def nan():
+    x = views()
+    x[17, 0, 1] = np.nan
+    pretrain(x, Identity(), 1, reg=0.1)
+
+
+WAYS = {
+    "components active (mu > 0), the others are zero": command("fit", "v.npy", "--reg", "9", "--no-figure"),
+    "of memory, the budget is": lambda: sslcore.plan(10**6, 2, 3, Gaussian(1.0), 4, memory="8GB"),
+    "reg is below what the rounding of the kernel matrix allows": lambda: pretrain(
+        GaussianNoise(0.1).views(datasets.half_moons(200, seed=0), 2, seed=0), Gaussian(1.0), 5, reg=1e-15
+    ),
+    "not positive semi-definite": lambda: pretrain(
+        views(), lambda x, y: -np.exp(-(((x[:, None] - y) ** 2).sum(2))), 2, reg=1e-3
+    ),
+    "at least one sample must have 2 or more views": lambda: pretrain(views()[:, :1], Identity(), 1, reg=0.1),
+    "the data are constant": lambda: pretrain(np.zeros((4, 2, 2)), Gaussian(1.0), 1, reg=0.1),
+    "must be finite, found nan": nan,
+    "n_components must be at most": lambda: pretrain(views(), Gaussian(1.0), 61, reg=0.1),
+    "takes samples of 64 coordinates": lambda: Affine((8, 8)).views(np.zeros((3, 2)), 2, seed=0),
+    "has shrunk from": shrinking,
+    "is not what its name says": read("a.csv", b"\x89PNG\r\n\x1a\n"),
+    "holds Python objects, which are never read": read(
+        "a.npy", lambda name: np.save(name, np.array([[None]]), allow_pickle=True)
+    ),
+    "not a number; correct it, or leave the column out": read("a.csv", b"x,y\n1,a\n"),
+    "cells, the header has": read("a.csv", b"x,y\n1\n"),
+    "the model m.npz was fitted to": command("transform", "m.npz", "wide.npy"),
+    "samples, y.npy has": command("probe", "m.npz", "x.npy", "y.npy"),
+    "y must hold at least 2 classes": command("probe", "m.npz", "x.npy", "one.npy"),
+    "cannot write": command("transform", "m.npz", "x.npy", "--out", "missing/z.npy"),
+}
+"""What makes each message of the guide appear."""
+
+
+def test_the_guide_names_these_messages():
+    page = (DOCS / "guide.md").read_text(encoding="utf-8")
+    table = page.split("## What can go wrong")[1]
+    assert re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE) == list(WAYS)
+
+
+@pytest.mark.parametrize("message", WAYS)
+def test_the_messages_of_the_guide_are_said(tmp_path, monkeypatch, message):
+    monkeypatch.chdir(tmp_path)
+    np.save("v.npy", views())
+    np.save("x.npy", views()[:, 0])
+    np.save("wide.npy", np.zeros((3, 5)))
+    np.save("y.npy", np.arange(29))
+    np.save("one.npy", np.zeros(30, int))
+    pretrain(views(), Exponential(1.0), 2, reg=0.1).save("m.npz")
+    with pytest.raises((ValueError, ArithmeticError, MemoryError, RuntimeError)) as caught:
+        WAYS[message]()
+    assert message in " ".join(str(caught.value).split())
+
+
+# ---------------------------------------------------------------- the reference
+
+
+def build_api():
+    spec = importlib.util.spec_from_file_location("build_api", DOCS / "build_api.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_has_every_public_name():
+    page = build_api().page()
+    headings = set(re.findall(r"^### (\S+)$", page, flags=re.MULTILINE))
+    for name in sslcore.__all__:
+        value = getattr(sslcore, name)
+        if hasattr(value, "__all__"):
+            assert f"## sslcore.{name}" in page
+            members = [f"sslcore.{name}.{item}" for item in value.__all__ if callable(getattr(value, item))]
+            assert set(members) <= headings
+        elif callable(value):
+            assert f"sslcore.{name}" in headings
+
+
+def test_the_reference_is_made_of_docstrings_alone(tmp_path):
+    """Another process, hash seed and folder make the same page, without a path, an address or a date in it."""
+    module = build_api()
+    page = module.page()
+    code = "import sys, runpy; print(runpy.run_path(sys.argv[1])['page'](), end='')"
+    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(DOCS.parent), "PYTHONIOENCODING": "utf-8"}
+    command = [sys.executable, "-c", code, str(DOCS / "build_api.py")]
+    again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, encoding="utf-8")
+    assert again.stderr == ""
+    assert again.stdout == page
+    assert not re.search(r"0x[0-9a-f]{6}|site-packages|/home/|\b20\d\d-\d\d-\d\d\b", page)
+
+
+def test_docstrings_become_markdown():
+    doc = """Do a thing with ``code`` and a_name.
+
+    Formula on its own:
+
+        x |= y
+
+    Parameters
+    ----------
+    x : array (n, d)
+        Points,
+        many of them.
+    y : float
+
+    Returns
+    -------
+    array (n,)
+
+    Examples
+    --------
+    Words.
+
+    >>> 1 + 1
+    2
+
+    >>> 2
+    2
+    """
+    import inspect
+
+    assert build_api().body(inspect.cleandoc(doc)) == [
+        "Do a thing with `code` and a\\_name.",
+        "Formula on its own:",
+        "```text\nx |= y\n```",
+        "**Parameters**",
+        "* `x` (array (n, d)): Points, many of them.\n* `y` (float)",
+        "**Returns**",
+        "* `array (n,)`",
+        "**Examples**",
+        "Words.",
+        "```python\n>>> 1 + 1\n2\n\n>>> 2\n2\n```",
+    ]
+
+
+def test_the_reference_is_current():
+    module = build_api()
+    if module.main(["--check"]):
+        reason = "docs/api.md is not current: run python docs/build_api.py"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

@@ -1,0 +1,272 @@
+"""The risks as losses of PyTorch, and heads as its layers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sslcore import features, pretrain, risk
+from sslcore.augmentations import GaussianNoise
+from sslcore.kernels import Gaussian
+
+from .comparators import assert_close, assert_same_subspace
+from .strategies import seeds
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+losses = pytest.importorskip("sslcore.torch")
+
+LOSSES = {
+    "vicreg": (losses.vicreg, risk.vicreg, {"beta": 0.3}),
+    "vicreg unbiased": (losses.vicreg, risk.vicreg, {"beta": 0.3, "unbiased": True}),
+    "spectral": (losses.spectral_contrastive, risk.spectral_contrastive, {}),
+    "spectral unbiased": (losses.spectral_contrastive, risk.spectral_contrastive, {"unbiased": True}),
+    "hinge": (
+        losses.vicreg_hinge,
+        risk.vicreg_hinge,
+        {"similarity": 2.0, "variance": 3.0, "covariance": 0.7, "target_std": 1.5, "eps": 1e-3},
+    ),
+    "twins": (losses.barlow_twins, risk.barlow_twins, {"redundancy": 0.1, "eps": 1e-3}),
+}
+
+
+def values(n=6, m=3, k=4, seed=0, dtype=torch.float64, grad=True):
+    rng = np.random.default_rng(seed)
+    return torch.tensor(rng.standard_normal((n, m, k)), dtype=dtype, requires_grad=grad)
+
+
+def test_every_risk_is_a_loss():
+    assert set(losses.__all__) - {"linear_layer"} == {n for n in risk.__all__ if n.islower()} - {
+        "equivalent_parameters"
+    }
+    assert {function.__name__ for function, _, _ in LOSSES.values()} == set(losses.__all__) - {"linear_layer"}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("m", [2, 3])
+def test_gradcheck(name, m):
+    """Numerical derivatives of the value, through PyTorch's own checker; also behind other operations."""
+    loss, _, options = LOSSES[name]
+    z = values(5, m, 3)
+    assert torch.autograd.gradcheck(lambda z: loss(z, **options), (z,))
+    assert torch.autograd.gradcheck(lambda z: 2.0 * loss(z.tanh() * 1.5, **options) ** 2 + z.sum(), (z,))
+
+
+@given(
+    name=st.sampled_from(sorted(LOSSES)),
+    shape=st.tuples(st.integers(2, 8), st.integers(2, 4), st.integers(1, 5)),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    layout=st.sampled_from(["C", "transposed", "strided", "expanded"]),
+    seed=seeds,
+)
+@settings(max_examples=40)
+def test_values_and_gradients_are_those_of_the_risk(name, shape, dtype, layout, seed):
+    """Any layout; the loss has the dtype of z, and scales with the slope of what follows."""
+    loss, function, options = LOSSES[name]
+    z = values(*shape, seed=seed, dtype=dtype, grad=False)
+    if layout == "transposed":
+        z = z.permute(2, 1, 0).contiguous().permute(2, 1, 0)
+    elif layout == "strided":
+        z = torch.stack([z, z], dim=-1).flatten(2)[..., ::2]
+    elif layout == "expanded":
+        z = z[:, :1].expand(shape)
+    z.requires_grad_()
+    value, gradient = function(z.detach().numpy(), return_grad=True, **options)
+    found = loss(z, **options)
+    assert found.shape == ()
+    assert found.dtype == dtype
+    assert found.item() == dtype_of(dtype).type(value)
+    (3.0 * found).backward()
+    assert_close(z.grad.numpy(), 3.0 * gradient, tol=4 * float(np.finfo(dtype_of(dtype)).eps))
+
+
+def dtype_of(dtype):
+    return np.dtype(str(dtype).removeprefix("torch."))
+
+
+def test_no_gradient_is_computed_that_nobody_wants(monkeypatch):
+    asked = []
+    monkeypatch.setattr(risk, "vicreg", lambda z, return_grad=False, **options: asked.append(return_grad) or 0.5)
+    z = values()
+    assert not losses.vicreg(z.detach()).requires_grad
+    with torch.no_grad():
+        assert losses.vicreg(z).item() == 0.5
+    assert asked == [False, False]
+
+
+def test_second_derivatives_are_refused():
+    """Also where they would be taken for zero: a penalty on the gradient."""
+    z = values()
+    (gradient,) = torch.autograd.grad(losses.vicreg(z), z, create_graph=True)
+    for wanted in (gradient.sum(), (gradient**2).sum() + losses.vicreg(z)):
+        with pytest.raises(NotImplementedError, match=r"second derivatives .* do without create_graph=True"):
+            wanted.backward()
+    assert_close(gradient.detach().numpy(), risk.vicreg(z.detach().numpy(), return_grad=True)[1], tol=1e-14)
+
+
+def test_a_graph_is_used_once_or_kept():
+    z = values()
+    loss = losses.vicreg(z)
+    loss.backward(retain_graph=True)
+    first = z.grad.clone()
+    loss.backward()
+    assert torch.equal(z.grad, 2 * first)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+
+
+def test_z_that_changes_in_place_is_noticed():
+    """What PyTorch says of its own operations, it says of ours."""
+    leaf = values()
+    z = leaf * 1.0
+    loss = losses.vicreg(z)
+    with torch.no_grad():
+        z.mul_(2.0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_training_a_network_lowers_the_risk():
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).standard_normal((200, 5)).astype(np.float32)
+    views = torch.from_numpy(GaussianNoise(0.3).views(x, 2, seed=0))
+    network = torch.nn.Sequential(torch.nn.Linear(5, 16), torch.nn.Tanh(), torch.nn.Linear(16, 3))
+    optimizer = torch.optim.Adam(network.parameters(), lr=3e-2)
+    risks = []
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = losses.vicreg(network(views))
+        loss.backward()
+        optimizer.step()
+        risks.append(loss.item())
+    assert risks[-1] < 0.6 * risks[0]
+
+
+@pytest.mark.parametrize(
+    ("z", "error", "message"),
+    [
+        (np.zeros((3, 2, 1)), TypeError, "z must be a torch.Tensor, found ndarray; for arrays use sslcore.risk"),
+        (
+            lambda: torch.zeros(3, 2, 1, dtype=torch.float16),
+            TypeError,
+            r"float32 or float64, found torch.float16.*z.float",
+        ),
+        (lambda: torch.zeros(3, 2, 1, dtype=torch.bfloat16), TypeError, "found torch.bfloat16"),
+        (lambda: torch.zeros(3, 2, 1, dtype=torch.int64), TypeError, "found torch.int64"),
+        (
+            lambda: torch.zeros(3, 2, 1).to_sparse(),
+            TypeError,
+            "memory cannot be shared: .*on the CPU or on a CUDA device",
+        ),
+        (lambda: torch.zeros(3, 2, 1, device="meta"), TypeError, "memory cannot be shared"),
+        (lambda: torch.zeros(3, 2), ValueError, r"z must have 3 dimensions \(n, m, k\), found shape \(3, 2\)"),
+        (lambda: torch.zeros(3, 1, 2), ValueError, "at least 2 views"),
+        (lambda: torch.tensor([[[math.nan], [0.0]]]), ValueError, r"z must be finite, found nan at index \(0, 0, 0\)"),
+        (lambda: torch.full((2, 2, 1), 1e30), OverflowError, "too large"),
+    ],
+)
+def test_bad_tensors(z, error, message):
+    z = z() if callable(z) else z
+    with pytest.raises(error, match=message):
+        losses.vicreg(z if isinstance(z, np.ndarray) or not z.dtype.is_floating_point else z.requires_grad_())
+
+
+# ---------------------------------------------------------------- heads
+
+
+def noisy(n=60, m=2, d=6, seed=0):
+    x = np.random.default_rng(seed).standard_normal((n, d)) @ np.diag(np.linspace(0.3, 2.0, d))
+    return GaussianNoise(0.3).views(x, m, seed=seed)
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_linear_layer(center, dtype):
+    views = noisy().astype(dtype)
+    rep = pretrain(torch.from_numpy(views), features.Identity(), 4, reg=1e-2, center=center)
+    layer = losses.linear_layer(rep, dtype=torch.from_numpy(views).dtype)
+    assert isinstance(layer, torch.nn.Linear)
+    assert layer.weight.requires_grad
+    assert_close(
+        layer(torch.from_numpy(views)).detach().numpy(), rep(views), tol=1e-12 if dtype == np.float64 else 1e-5
+    )
+    assert losses.linear_layer(rep).bias.dtype == torch.float32  # as of any layer
+    assert losses.linear_layer(rep, device="meta").weight.device.type == "meta"
+    before = rep.linear_head()[0].copy()
+    with torch.no_grad():
+        layer.weight.zero_()
+    assert np.array_equal(rep.linear_head()[0], before)  # the layer has memory of its own
+
+
+def test_linear_layer_of_other_models():
+    """It takes the model's features; a kernel has none that are finite."""
+    views = noisy()
+    model = features.Nystrom(Gaussian(2.0), 12, seed=0)
+    rep = pretrain(views, model, 3, reg=1e-2)
+    phi = torch.from_numpy(rep.model(views[:, 0]))
+    assert_close(losses.linear_layer(rep, dtype=phi.dtype)(phi).detach().numpy(), rep(views[:, 0]), tol=1e-10)
+    with pytest.raises(TypeError, match="no finite linear head"):
+        losses.linear_layer(pretrain(views, Gaussian(1.0), 2, reg=1e-2))
+    with pytest.raises(TypeError, match=r"must be what sslcore.pretrain returns, found ndarray"):
+        losses.linear_layer(np.ones((2, 2)))
+
+
+# ---------------------------------------------------------------- the coefficients of deep learning
+
+
+def deep_loss(z, similarity, variance, covariance):
+    """In PyTorch's operations, from the docstring of equivalent_parameters."""
+    n, m, k = z.shape
+    total = 0.0
+    for a in range(m):
+        for b in range(m):
+            if a != b:
+                total = total + similarity * ((z[:, a] - z[:, b]) ** 2).sum() / n / (m * (m - 1))
+    centred = (z - z.mean(dim=(0, 1))).reshape(n * m, k)
+    c = centred.T @ centred / (n * m)
+    diagonal = torch.diagonal(c)
+    return total + 2 / k * (variance * ((1 - diagonal) ** 2).sum() + covariance * ((c**2).sum() - (diagonal**2).sum()))
+
+
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("covariance", [5.0, 12.0])
+def test_equivalent_parameters(m, covariance):
+    """The closed form attains the minimum that a quasi-Newton method finds from anywhere, to all digits."""
+    similarity, variance, decay, k = 4.0, 5.0, 0.06, 3
+    views = noisy(40, m, 5)
+    phi = torch.from_numpy(views)
+    beta, reg = risk.equivalent_parameters(similarity, variance, covariance, decay, n_components=k)
+    rep = pretrain(views, features.Identity(), k, reg=reg, beta=beta, center=True)
+    assert rep.n_active == k
+
+    def loss(weight, bias):
+        return deep_loss(phi @ weight.T + bias, similarity, variance, covariance) + decay / 2 * (weight**2).sum()
+
+    layer = losses.linear_layer(rep, dtype=phi.dtype)
+    minimum = loss(layer.weight, layer.bias)
+    minimum.backward()
+    assert float(layer.weight.grad.abs().max()) < 1e-7  # stationary
+    assert minimum.item() == pytest.approx(2 * variance / k * rep.risk, rel=1e-9)
+    torch.manual_seed(0)
+    weight = torch.randn(k, 5, dtype=torch.float64, requires_grad=True)
+    bias = torch.zeros(k, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=2000, tolerance_grad=1e-10, tolerance_change=1e-16, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        value = loss(weight, bias)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    assert loss(weight, bias).item() == pytest.approx(minimum.item(), rel=1e-9)
+    assert_same_subspace(weight.detach().numpy().T, layer.weight.detach().numpy().T, tol=1e-4)
+    sgd = torch.nn.Parameter(weight.detach().clone())  # the penalty is what weight_decay= does
+    sgd.grad = torch.zeros_like(sgd)
+    torch.optim.SGD([sgd], lr=1.0, weight_decay=decay).step()
+    assert_close(sgd.detach().numpy(), weight.detach().numpy() * (1 - decay), tol=1e-14)

@@ -1,0 +1,499 @@
+"""From a file to a model, a figure and predictions: the commands fit, transform, probe and info."""
+
+import csv
+import errno
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sslcore
+from sslcore import cli, datasets, features, pretraining
+from sslcore.augmentations import Compose, GaussianNoise, Views
+from sslcore.commands import common, problem
+from sslcore.kernels import Exponential, Gaussian
+from sslcore.probing import ridge_probe
+from sslcore.representation import Representation
+
+from .comparators import assert_close
+
+pytest.importorskip("matplotlib")
+
+WRITTEN = ["moons-embedding.npy", "moons-figure.png", "moons-model.npz", "moons-report.txt"]
+FIT = ["fit", "moons.csv", "--drop", "class", "--augment", "gaussian-noise:0.1"]
+SMALL = ["--components", "3", "--no-figure"]
+LETTERS = np.array(list("abcd"))
+
+
+def moons(n, seed):
+    x = datasets.half_moons(n, seed=seed).round(6)
+    return x, LETTERS[datasets.half_moons_probabilities(x).argmax(axis=1)]
+
+
+def write(path, header, rows):
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    """moons.csv (x, y, class) and new.csv (x, y) in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    x, y = moons(60, 0)
+    write("moons.csv", ["x", "y", "class"], [[*map(float, p), c] for p, c in zip(x, y, strict=True)])
+    new, _ = moons(25, 1)
+    write("new.csv", ["x", "y"], new.tolist())
+    return x, y, new
+
+
+@pytest.fixture
+def model(here):
+    """m-model.npz, fitted to moons.csv."""
+    x, _, _ = here
+    rep = sslcore.pretrain(Views(x, GaussianNoise(0.1), 2, 0), Exponential(0.5), 3, reg=1e-3, center=True)
+    rep.save("m.npz")
+    return rep
+
+
+@pytest.fixture
+def untouchable(monkeypatch):
+    """Fail if anything is fitted."""
+    monkeypatch.setattr(pretraining, "pretrain", lambda *args, **kwargs: pytest.fail("computed before refusing"))
+
+
+def files():
+    return sorted(set(os.listdir()) - {"moons.csv", "new.csv"})
+
+
+def run(capsys, *argv):
+    """The JSON document of a command that succeeds."""
+    status = cli.main([*argv, "--json"])
+    out, err = capsys.readouterr()
+    assert (status, err) == (0, "")
+    return json.loads(out)
+
+
+def refused(capsys, *argv):
+    """The one line of a command that does not; it leaves nothing behind."""
+    before = files()
+    status = cli.main(list(argv))
+    out, err = capsys.readouterr()
+    assert (status, out) == (2, ""), err
+    assert re.fullmatch(r"sslcore: error: [^\n]+\n", err)
+    assert "unexpected" not in err
+    assert files() == before
+    return err
+
+
+# ---------------------------------------------------------------- the three commands of the README
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not part of an installation")
+def test_the_commands_of_the_readme(here, capsys):
+    section = README.read_text(encoding="utf-8").split("## From a CSV file", 1)[1]
+    commands = [shlex.split(line) for line in section.split("```")[1].splitlines() if line.startswith("sslcore ")]
+    assert [command[1] for command in commands] == ["fit", "transform", "probe"]
+    for command in commands:
+        assert cli.main(command[1:]) == 0
+    out = capsys.readouterr().out
+    assert files() == sorted([*WRITTEN, "new-embedding.npy", "predictions.csv"])
+    accuracy = float(re.search(r"8 components of the model +([\d.]+)", out)[1])
+    assert accuracy > 0.9
+    with open("predictions.csv") as file:
+        predicted = [row["prediction"] for row in csv.DictReader(file)]
+    assert np.mean(np.array(predicted) == moons(25, 1)[1]) > 0.85
+
+
+# ---------------------------------------------------------------- fit
+
+
+def test_fit_is_what_pretrain_does(here, capsys):
+    x, _, _ = here
+    found = run(capsys, *FIT, "--components", "3", "--kernel", "exponential:0.5", "--reg", "1e-3", "--seed", "5")
+    assert files() == WRITTEN
+    expected = sslcore.pretrain(Views(x, GaussianNoise(0.1), 2, 5), Exponential(0.5), 3, reg=1e-3, center=True)
+    assert_close(found["eigenvalues"], expected.eigenvalues)
+    assert_close(found["risk"], expected.risk)
+    assert found["columns"] == ["x", "y"]
+    assert (found["n"], found["n_views"], found["n_coordinates"]) == (60, 2, 2)
+    assert found["certificate"]["worst"] < 1e-6
+    assert_close(np.load("moons-embedding.npy"), expected(x))
+    rep = sslcore.load("moons-model.npz")
+    assert_close(rep(x), expected(x))
+    assert Path("moons-figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    report = Path("moons-report.txt").read_text()
+    for word in ("60 samples of 2 coordinates (x, y)", "Exponential(scale=0.5)", "reg 0.001", "all components active"):
+        assert word in report
+    assert report.isascii()
+
+
+def test_text_of_fit(capsys):
+    assert cli.main([*FIT, *SMALL]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert Path("moons-report.txt").read_text() in out + "\n"
+    assert "s in all; written: moons-model.npz, moons-embedding.npy, moons-report.txt" in out
+    assert files() == [name for name in WRITTEN if "figure" not in name]
+
+
+def test_options_of_fit(here, capsys):
+    x, _, _ = here
+    law = ["--augment", "gaussian-noise:0.1+gaussian-noise:0.2", "--augment", "gaussian-noise:0.3"]
+    options = ["--views", "3", "--beta", "2", "--no-center", "--kernel", "gaussian:1", "--features", "nystrom:20"]
+    found = run(capsys, *FIT[:4], *law, *options, *SMALL, "--reg", "0.01", "--out", "other", "--seed", "4")
+    both = Compose(GaussianNoise(0.1), GaussianNoise(0.2), GaussianNoise(0.3))
+    model = features.Nystrom(Gaussian(1), 20, seed=4)
+    expected = sslcore.pretrain(Views(x, both, 3, 4), model, 3, reg=0.01, beta=2.0, center=False)
+    assert_close(found["eigenvalues"], expected.eigenvalues)
+    assert (found["beta"], found["center"], found["n_views"]) == (2.0, False, 3)
+    assert files() == ["other-embedding.npy", "other-model.npz", "other-report.txt"]
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_views_made_elsewhere(here, capsys, suffix):
+    x, _, _ = here
+    views = GaussianNoise(0.1).views(np.hstack([x, x, x]), 2, seed=0).astype(np.float32)
+    if suffix == "npy":
+        np.save("v.npy", views)
+    else:
+        np.savez("v.npz", other=x, views=views)
+    name = "v.npy" if suffix == "npy" else "v.npz:views"
+    found = run(capsys, "fit", name, "--features", "identity", "--components", "3", "--reg", "0.01")
+    expected = sslcore.pretrain(views, features.Identity(), 3, reg=0.01, center=True)
+    assert_close(found["eigenvalues"], expected.eigenvalues)
+    assert found["augmentation"] is None
+    assert_close(np.load("v-embedding.npy"), expected(views), tol=1e-5)
+    assert os.path.getsize("v-figure.png") > 10_000  # pairs of components, since six coordinates are no plane
+
+
+def test_the_model_that_is_taken_by_default(here, capsys, monkeypatch):
+    from scipy.spatial.distance import pdist
+
+    x, _, _ = here
+    kernel = Exponential(float(f"{np.median(pdist(x)) / 2:.3g}"))
+    assert run(capsys, *FIT, *SMALL)["model"] == repr(kernel)
+    monkeypatch.setattr(problem, "EXACT_UP_TO", 119)
+    many = moons(600, 2)[0]
+    write("moons.csv", ["x", "y", "class"], [[*p, "a"] for p in many.tolist()])
+    assert run(capsys, *FIT, *SMALL)["model"].startswith("Nystrom(kernel=Exponential(scale=")
+
+
+def test_a_collapse_is_said(capsys):
+    found = run(capsys, *FIT, *SMALL, "--reg", "1")
+    assert found["n_active"] == 0
+    assert (
+        "0 of 3 components active (mu > 0), the others are zero: reg is too large"
+        in Path("moons-report.txt").read_text()
+    )
+
+
+def test_help_lists_all_that_can_be_written(capsys):
+    assert cli.main(["fit", "--help"]) == 0
+    out = capsys.readouterr().out
+    for form in ("gaussian:SCALE", "affine:IMAGE_SHAPE,rotation=10,zoom=1.1,shift=1", "nystrom:LANDMARKS"):
+        assert f"\n  {form}" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["fit", "moons.csv", "--drop", "class"], "holds samples .shape .60, 2.., not views: add --augment"),
+        (
+            ["fit", "moons.csv", "--augment", "gaussian-noise:0.1"],
+            "column 'class' is '.', not a number; .* --drop class",
+        ),
+        ([*FIT, "--kernel", "gauss:1"], "there is no kernel 'gauss'"),
+        ([*FIT, "--augment", "affine:8x8"], "takes samples of 64 coordinates .*, found 2"),
+        ([*FIT, "--features", "nystrom:1000"], "landmarks must be at most the number of views 120, found 1000"),
+        (
+            [*FIT, "--features", "identity", "--kernel", "linear"],
+            "identity features have no kernel: leave out --kernel",
+        ),
+        ([*FIT, "--views", "1"], "at least one sample must have 2 or more views"),
+        ([*FIT, "--reg", "-1"], "reg must be a finite number > 0, found -1.0"),
+        ([*FIT, "--beta", "x"], "argument --beta: invalid float value: 'x'"),
+        ([*FIT, "--components", "121"], "n_components must be at most the number of views, 120, found 121"),
+        ([*FIT, "--memory", "1kB"], "needs .* of memory, the budget is 1 kB"),
+        ([*FIT, "--seed", "-1"], "seed must be at least 0"),
+        (["fit", "moons.txt"], r"data are read from \.npy"),
+        (["fit", "missing.csv", *FIT[2:]], "cannot read missing.csv: No such file or directory"),
+        ([*FIT, "--out", "missing/m"], "cannot write missing/m-model.npz: No such file or directory"),
+    ],
+)
+def test_what_fit_refuses(capsys, argv, message):
+    assert re.search(message, refused(capsys, *argv))
+
+
+def test_views_are_not_augmented_again(capsys):
+    np.save("v.npy", np.zeros((3, 2, 2)))
+    for more in (["--augment", "gaussian-noise:1"], ["--views", "2"]):
+        assert re.search("holds 2 views of each sample already", refused(capsys, "fit", "v.npy", *more))
+    assert "the data are constant" in refused(capsys, "fit", "v.npy")
+
+
+def test_outputs_are_checked_before_anything_is_read(capsys, untouchable):
+    os.mkdir("moons-report.txt")
+    assert "cannot write moons-report.txt: it is a folder" in refused(capsys, *FIT)
+    os.rmdir("moons-report.txt")
+    np.save("moons-embedding.npy", np.zeros((3, 2, 2)))
+    message = refused(capsys, "fit", "moons-embedding.npy", "--out", "moons")
+    assert "embedding would replace the input moons-embedding.npy" in message
+
+
+def test_a_figure_needs_matplotlib_and_says_so_first(capsys, monkeypatch, untouchable):
+    monkeypatch.delitem(sys.modules, "sslcore.plotting", raising=False)
+    monkeypatch.delattr(sslcore, "plotting", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert "pip install 'sslcore[plot]'" in refused(capsys, *FIT)
+
+
+@pytest.mark.parametrize("what", ["model", "embedding", "report", "figure"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_all_four_files_or_none(capsys, monkeypatch, what, error):
+    """Interrupted, or out of disk, in the middle of writing any of them; what was there before is kept."""
+    from sslcore import plotting, tables
+
+    def fail(*args, **kwargs):
+        raise error
+
+    if what == "model":
+        monkeypatch.setattr(Representation, "save", fail)
+    elif what == "embedding":
+        monkeypatch.setattr(np.lib.format, "write_array", fail)
+    elif what == "report":
+        monkeypatch.setattr(Path, "write_text", fail)
+    else:
+        monkeypatch.setattr(plotting, "fit_figure", lambda *args: type("Broken", (), {"savefig": fail})())
+    assert tables  # imported before write_array is replaced
+    with open("moons-report.txt", "w") as file:  # not by Path, whose write_text may be broken now
+        file.write("old")
+    status = cli.main([*FIT, "--components", "3"])
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert files() == ["moons-report.txt"]
+    assert Path("moons-report.txt").read_text() == "old"
+    if isinstance(error, KeyboardInterrupt):
+        assert (status, err) == (130, "sslcore: interrupted\n")
+    else:
+        assert status == 2
+        assert "No space left on device" in err
+        assert ".part" not in err
+    if what in ("embedding", "figure") and status == 2:
+        assert f"cannot write moons-{what}" in err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_ctrl_c_in_the_middle_of_a_fit():
+    """A real signal, while the solver is at work."""
+    np.save("v.npy", GaussianNoise(0.1).views(datasets.half_moons(2000, seed=0), 2, seed=0))
+    command = ["fit", "v.npy", "--kernel", "exponential:0.2", "--progress"]
+    command = [sys.executable, "-m", "sslcore", *command]
+    path = {"PYTHONPATH": str(Path(sslcore.__file__).parents[1])}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | path) as process:
+        seen = ""
+        while "fit 2/4" not in seen:
+            character = process.stderr.read(1)
+            assert character, seen
+            seen += character
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=120)
+    # Python 3.11 ends by the signal itself, which shells call 130 too, if that arrives inside an eval() of a library
+    assert process.returncode in (130, -signal.SIGINT), seen + err
+    assert err.endswith("sslcore: interrupted\n")
+    assert "Traceback" not in err
+    assert files() == ["v.npy"]
+
+
+def test_progress_of_fit(capsys):
+    assert cli.main([*FIT, "--progress"]) == 0
+    err = capsys.readouterr().err
+    for step in ("reading 1/4", "fit 2/4", "embedding 3/4", "writing 4/4", "100%"):
+        assert step in err
+
+
+# ---------------------------------------------------------------- transform
+
+
+def test_transform(here, model, capsys):
+    _, _, new = here
+    found = run(capsys, "transform", "m.npz", "new.csv")
+    assert found["output"] == "new-embedding.npy"
+    assert_close(np.load("new-embedding.npy"), model(new))
+    run(capsys, "transform", "m.npz", "moons.csv:y,x", "--out", "z.csv")
+    with open("z.csv") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["component_1", "component_2", "component_3"]
+    assert_close(np.array(rows[1:], float), model(here[0][:, ::-1]))
+    views = np.stack([new, new + 0.01], axis=1)
+    np.save("v.npy", views)
+    run(capsys, "transform", "m.npz", "v.npy")
+    assert_close(np.load("v-embedding.npy"), model(views))
+    assert "embedding has 3 dimensions" in refused(capsys, "transform", "m.npz", "v.npy", "--out", "v.csv")
+
+
+def test_data_of_another_width(model, capsys):
+    np.save("wide.npy", np.zeros((4, 3)))
+    message = refused(capsys, "transform", "m.npz", "wide.npy")
+    assert "wide.npy has 3 coordinates, the model m.npz was fitted to 2" in message
+    message = refused(capsys, "transform", "m.npz", "moons.csv:x")
+    assert "moons.csv:x has 1 coordinates (x), the model m.npz was fitted to 2" in message
+    rep = sslcore.pretrain(np.random.default_rng(0).normal(size=(9, 2, 5)), features.Identity(), 2, reg=0.1)
+    rep.save("f.npz")
+    assert "the model f.npz was fitted to 5; choose columns" in refused(capsys, "transform", "f.npz", "new.csv")
+
+
+def test_models_that_are_none(model, capsys):
+    np.savez("data.npz", x=np.zeros(3))
+    whole = Path("m.npz").read_bytes()
+    Path("cut.npz").write_bytes(whole[: len(whole) // 2])
+    sslcore.Moments(features.Identity()).update(np.random.default_rng(0).normal(size=(9, 2, 2))).save("moments.npz")
+    for name, message in (
+        ("missing.npz", "cannot read missing.npz: No such file or directory"),
+        ("data.npz", "data.npz holds no"),
+        ("moons.csv", "moons.csv holds no"),
+        ("cut.npz", "cut.npz"),
+        ("moments.npz", "moments.npz holds Moments, not a representation"),
+    ):
+        for argv in (["transform", name, "new.csv"], ["info", name], ["probe", name, "moons.csv", "moons.csv:class"]):
+            assert message in refused(capsys, *argv), argv
+    assert "--out must end in .npy or .csv" in refused(capsys, "transform", "m.npz", "new.csv", "--out", "z.png")
+    assert "would replace the input" in refused(capsys, "transform", "m.npz", "new.csv", "--out", "new.csv")
+
+
+# ---------------------------------------------------------------- probe
+
+
+def test_probe_of_classes(here, model, capsys):
+    x, y, new = here
+    argv = ["probe", "m.npz", "moons.csv", "moons.csv:class", "--drop", "class"]
+    found = run(capsys, *argv, "--predict", "new.csv", "--out", "p.csv")
+    probe = ridge_probe(model(x), y, [10 ** (i / 2) for i in range(-16, 5)])
+    assert_close(found["accuracy"], 1 - probe.loo_errors.min())
+    raw = ridge_probe(x, y, [10 ** (i / 2) for i in range(-16, 5)])
+    assert_close(found["raw"]["accuracy"], 1 - raw.loo_errors.min())
+    assert found["classes"] == list("abcd")
+    assert found["counts"] == [int((y == c).sum()) for c in "abcd"]
+    assert_close(np.dot(found["counts"], found["recall"]) / 60, np.array(found["accuracy"]))
+    assert_close(found["largest_class"], max(found["counts"]) / 60)
+    with open("p.csv") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["prediction", "score_a", "score_b", "score_c", "score_d"]
+    assert [row[0] for row in rows[1:]] == probe.predict(model(new)).tolist()
+    scores = np.array([row[1:] for row in rows[1:]], float)
+    assert_close(scores, probe.decision_function(model(new)), tol=1e-5)
+    assert cli.main(argv) == 0
+    assert f"{found['accuracy']:.3f} ({found['standard_error']:.3f})" in capsys.readouterr().out
+
+
+def test_probe_of_numbers(here, model, capsys):
+    x, _, new = here
+    np.save("y.npy", x[:, 0] ** 2)
+    found = run(capsys, "probe", "m.npz", "moons.csv:x,y", "y.npy", "--predict", "new.csv")
+    probe = ridge_probe(model(x), x[:, 0] ** 2, [10 ** (i / 2) for i in range(-16, 5)])
+    assert found["task"] == "regression"
+    assert_close(found["r2"], 1 - probe.loo_squared_errors.min() / np.var(x[:, 0] ** 2))
+    with open("new-predictions.csv") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["prediction"]
+    assert_close(np.array(rows[1:], float)[:, 0], probe.predict(model(new)))
+    assert cli.main(["probe", "m.npz", "moons.csv:x,y", "y.npy"]) == 0
+    assert "leave-one-out R^2" in capsys.readouterr().out
+
+
+def test_columns_to_predict_are_found_by_name(here, model, capsys):
+    new = here[2]
+    write("turned.csv", ["id", "y", "x"], [[i, b, a] for i, (a, b) in enumerate(new.tolist())])
+    argv = ["probe", "m.npz", "moons.csv", "moons.csv:class", "--drop", "class"]
+    run(capsys, *argv, "--predict", "turned.csv", "--out", "a.csv")
+    run(capsys, *argv, "--predict", "new.csv", "--out", "b.csv")
+    np.save("new.npy", new)
+    run(capsys, *argv, "--predict", "new.npy", "--out", "c.csv")
+    assert Path("a.csv").read_text() == Path("b.csv").read_text() == Path("c.csv").read_text()
+    write("other.csv", ["x", "z"], new.tolist())
+    message = refused(capsys, *argv, "--predict", "other.csv")
+    assert "other.csv has no column 'y', which moons.csv has; columns: x, z" in message
+
+
+def test_probe_of_views(model, capsys):
+    x, _ = moons(60, 0)
+    views = GaussianNoise(0.1).views(x, 3, seed=1)
+    np.save("v.npy", views)
+    np.save("y.npy", x[:, 1])
+    found = run(capsys, "probe", "m.npz", "v.npy", "y.npy")
+    probe = ridge_probe(model(views).mean(axis=1), x[:, 1], [10 ** (i / 2) for i in range(-16, 5)])
+    assert_close(found["root_mean_squared_error"], probe.loo_squared_errors.min() ** 0.5)
+
+
+def test_what_probe_refuses(here, model, capsys):
+    argv = ["probe", "m.npz", "moons.csv:x,y"]
+    np.save("short.npy", np.arange(59))
+    np.save("one.npy", np.zeros(60, int))
+    np.save("nan.npy", np.where(np.arange(60) == 17, np.nan, 1.0))
+    for labels, message in (
+        ("short.npy", "moons.csv:x,y has 60 samples, short.npy has 59 labels"),
+        ("one.npy", "y must hold at least 2 classes, found only"),
+        ("nan.npy", "nan.npy has nan at row 17"),
+        ("moons.csv", "labels are one column, moons.csv has 3; choose one, as moons.csv:class"),
+        ("moons.csv:klass", "there is no column 'klass' in moons.csv; columns: x, y, class"),
+    ):
+        assert message in refused(capsys, *argv, labels)
+    assert "--out is for predictions" in refused(capsys, *argv, "moons.csv:class", "--out", "p.csv")
+    message = refused(capsys, *argv, "moons.csv:class", "--predict", "new.csv", "--out", "moons.csv")
+    assert "--out would replace the input moons.csv" in message
+    message = refused(capsys, *argv, "moons.csv:class", "--task", "regression")
+    assert "y must hold real numbers" in message
+
+
+# ---------------------------------------------------------------- info
+
+
+def test_info_of_a_model(model, capsys):
+    found = run(capsys, "info", "m.npz")
+    assert found["model"] == "Exponential(scale=0.5)"
+    assert (found["coordinates"], found["components"], found["active"]) == (2, 3, 3)
+    assert_close(found["eigenvalues"], model.eigenvalues)
+    assert cli.main(["info", "m.npz"]) == 0
+    assert "Exponential(scale=0.5)" in capsys.readouterr().out
+
+
+def test_outputs_of_open_model_are_representations(model):
+    assert isinstance(common.open_model(Path("m.npz")), Representation)
+
+
+# ---------------------------------------------------------------- halfmoons
+
+
+def test_halfmoons(capsys):
+    found = run(capsys, "halfmoons", "--samples", "80", "--views", "2", "--seed", "3")
+    views = Views(datasets.half_moons(80, seed=3), GaussianNoise(0.1), 2, 3)
+    expected = sslcore.pretrain(views, Exponential(0.2), 5, reg=1e-4, center=True)
+    assert_close(found["eigenvalues"], expected.eigenvalues)
+    assert files() == ["sslcore-halfmoons.png"]
+    assert os.path.getsize("sslcore-halfmoons.png") > 50_000
+    argv = ["halfmoons", "--samples", "80", "--kernel", "gaussian:0.5", "--no-center", "-o", "a.png", "--reg", "10"]
+    assert cli.main(argv) == 0
+    out = capsys.readouterr().out
+    assert "Gaussian(scale=0.5), 5 components, reg 10, beta 1, unbiased, not centred" in out
+    assert "0 of 5 components active" in out
+
+
+def test_what_halfmoons_refuses(capsys):
+    for argv, message in (
+        (["--output", "a.jpg"], "--output must end in .png"),
+        (["--samples", "0"], "n must be at least 1"),
+        (["--samples", "2", "--views", "2"], "n_components must be at most the number of views, 4, found 5"),
+        (["--augment", "affine:8x8"], "takes samples of 64 coordinates"),
+        (["--kernel", "gauss"], "there is no kernel 'gauss'"),
+    ):
+        assert message in refused(capsys, "halfmoons", *argv)
