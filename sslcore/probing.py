@@ -511,7 +511,8 @@ def _r2(target: Array, prediction: Array, shape: tuple[int, ...]) -> float:
 
 def _decompose(z: Array, centre: bool) -> tuple[Array, Array, Array, Array]:
     """Mean (or zero), and U, S, V of the centred z = U diag(S) V^T in float64, up to its numerical rank."""
-    xp = get_backend(z).xp
+    engine = get_backend(z)
+    xp = engine.xp
     n, k = z.shape
     mean = xp.zeros(k)
     centred = z.astype(np.float64)
@@ -524,10 +525,12 @@ def _decompose(z: Array, centre: bool) -> tuple[Array, Array, Array, Array]:
     if n >= 2 * k:
         # U from Z V/S instead of from the SVD saves most of the time; where S is so small that U is
         # inaccurate, the SVD's would be too (both are exact for a Z moved by rounding errors)
-        _, s, vt = xp.linalg.svd(xp.linalg.qr(centred, mode="r"), full_matrices=False)
+        with engine.convergent():
+            _, s, vt = xp.linalg.svd(xp.linalg.qr(centred, mode="r"), full_matrices=False)
         u = None
     else:
-        u, s, vt = xp.linalg.svd(centred, full_matrices=False)
+        with engine.convergent():
+            u, s, vt = xp.linalg.svd(centred, full_matrices=False)
     rank = int(xp.sum(s > max(n, k) * np.finfo(np.float64).eps * s[0]))
     s, v = s[:rank], vt[:rank].T
     u = centred @ v / s if u is None else u[:, :rank]

@@ -29,11 +29,12 @@ from sslcore.augmentations import (
 )
 from sslcore.backends import get_backend
 from sslcore.budget import features_plan, fitting_rows
-from sslcore.errors import NotPositiveSemidefiniteError
+from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
 from sslcore.gram import contrast_gram, gram, kernel_product, rotated_gram
 from sslcore.kernels import (
     Exponential,
     Gaussian,
+    Kernel,
     L1Exponential,
     Linear,
     Matern,
@@ -359,6 +360,19 @@ def test_products_of_parts_of_matrices(cp, shape, dtype, turned, offset, seed):
     assert_close(added, c - cut_a(a) @ cut_b(b), tol=tol, scale=10.0)
 
 
+def test_decompositions_that_do_not_converge_are_errors(hosted):
+    """CuPy returns whatever there is, without a word, unless it is asked to look at cuSOLVER's information."""
+    engine, bad = get_backend(backend="cupy"), hosted.asarray(np.full((3, 3), np.nan))
+    for name in ("eigh", "eigvalsh", "svd"):
+        assert getattr(hosted.linalg, name)(bad) is not None
+    for function in (engine.eigh, engine.symmetric_eigenvalues, lambda a: probing._decompose(a, True)):
+        with pytest.raises(np.linalg.LinAlgError, match="converge"):
+            function(bad)
+    with pytest.raises(np.linalg.LinAlgError, match="converge"):
+        probing._decompose(hosted.asarray(np.full((9, 2), np.nan)), True)
+    assert getattr(hosted.linalg, name)(bad) is not None  # what was asked for is over
+
+
 @pytest.mark.parametrize("n", [30, 1500])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_orthonormalize(cp, n, dtype):
@@ -542,6 +556,48 @@ def test_pretrain(cp, model, center, m):
         assert_close(embedding, expected.embedding, tol=1e-8)
         assert_close(brought, expected(new), tol=1e-8)
         assert_close(home(new), expected(new), tol=1e-8)
+
+
+@given(
+    model=st.sampled_from([*KERNELS, features.Identity(), features.RandomFourier(Gaussian(1.0), 8, seed=1)]),
+    n=st.integers(3, 14),
+    m=st.integers(2, 4),
+    k=st.integers(1, 4),
+    reg=st.sampled_from([1e-1, 1e-3, 1e-5]),
+    beta=st.sampled_from([0.0, 0.5, 1.0]),
+    center=st.booleans(),
+    unbiased=st.booleans(),
+    seed=seeds,
+)
+@settings(max_examples=40)
+def test_fits(cp, model, n, m, k, reg, beta, center, unbiased, seed):
+    """mu to 1e-10 + 100 eps ||Khat|| / reg where it is active; projectors onto complete blocks; the penalised risk."""
+    views = noisy(n, m, 3, seed=seed)
+    numbers = {"reg": reg, "beta": beta, "center": center, "unbiased": unbiased}
+    k = min(k, 3 if isinstance(model, features.Identity) else n)
+    try:
+        expected = pretrain(views, model, min(3 if isinstance(model, features.Identity) else n * m, k + 3), **numbers)
+    except CertificateError:
+        return  # reg is below the rounding of the matrix, by far or almost
+    if expected.certificate.worst > 0.1 * expected.certificate.tolerance:
+        return
+    found = pretrain(cp.asarray(views), model, k, **numbers)
+    x = views.reshape(-1, 3)
+    phi = None if isinstance(model, Kernel) else model.prepare(3, x.dtype, cpu)(x)
+    matrix = model(x) if phi is None else phi @ phi.T
+    norm = float(np.linalg.eigvalsh(matrix)[-1]) / len(x)
+    bound = 1e-10 + 100 * np.finfo(float).eps * norm / reg
+    rank = min(found.certificate.rank, expected.certificate.rank)
+    large = int((expected.gamma[: min(rank, k)] < 1e3 * expected.gamma[0]).sum())  # 1 / gamma is known to rounding
+    active = min(found.n_active, large)
+    assert found.n_active == expected.gamma[:k].searchsorted(1.0) or abs(expected.gamma[:k] - 1).min() < bound
+    assert_close(found.gamma[:active], expected.gamma[:active], tol=bound, scale=1.0)
+    assert abs(found.risk - (k - (np.clip(expected.eigenvalues[:k], 0, None) ** 2).sum())) <= 2 * k * bound
+    if large:
+        u = cp.asnumpy(found.transform(cp.asarray(x), scale=False))[:, :large]
+        v = expected.transform(x, scale=False)[:, : expected.certificate.rank]
+        values = 1 / expected.gamma[: v.shape[1]]
+        assert_same_eigenspaces(1 / found.gamma[:large], u, values, v, tol=max(1e-7, 1e3 * bound), gap=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -271,15 +271,16 @@ def test_landmarks_are_copied():
 # ---------------------------------------------------------------- moments
 
 
-def sums(moments):
+def sums(moments, asnumpy=np.asarray):
     """Second moment, Delta and mean as full matrices, from the upper triangles."""
     s = moments._sums
 
     def full(upper):
+        upper = asnumpy(upper)
         return (np.triu(upper) + np.triu(upper, 1).T) / s.weight
 
-    sigma = full(s.between) + full(s.within) + np.outer(s.mean, s.mean)
-    return sigma, full(s.within), full(s.unbiased_sum()), s.mean
+    mean = asnumpy(s.mean)
+    return full(s.between) + full(s.within) + np.outer(mean, mean), full(s.within), full(s.unbiased_sum()), mean
 
 
 def dense_sums(phi, groups, weight):
@@ -299,27 +300,30 @@ def dense_sums(phi, groups, weight):
     dtype=st.sampled_from([np.float64, np.float32]),
     seed=seeds,
 )
-def test_moments_property(grouping, name, rows, far, dtype, seed):
+def test_moments_property(backend, grouping, name, rows, far, dtype, seed):
     """Any grouping, any weights, in blocks of any size, against dense formulas."""
     groups, weight = grouping
     x = (normal((len(groups), 3), seed) + (far if name == "Identity" else 0.0)).astype(dtype)
     phi = EXAMPLES[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(moments_module, "feature_rows", lambda r, d: rows)
-        moments = Moments(phi).update(x, groups=groups, sample_weight=weight)
+        patch.setattr(backend.engine, "BLOCK_FACTOR", 1)
+        there = None if weight is None else backend.asarray(weight)
+        moments = Moments(phi).update(backend.asarray(x), groups=groups, sample_weight=there)
     w = np.ones(len(groups)) if weight is None else weight
     assert (moments.n, moments.n_views) == (len(set(groups)), len(groups))
     expected = dense_sums(phi(x).astype(float), groups, w)
     tol = 1e-12 if dtype == np.float64 else 1e-5
-    for found, exact in zip(sums(moments), expected, strict=True):
+    found_sums = sums(moments, backend.asnumpy)
+    for found, exact in zip(found_sums, expected, strict=True):
         assert found.dtype == np.float64
         assert_close(found, exact, tol=tol, scale=max(1.0, far, float(np.abs(exact).max())))
     # the covariance loses nothing to the mean
-    s = moments._sums
+    mean = found_sums[-1]
     centred = phi(x).astype(float)
     centred = centred - (w / w.sum()) @ centred
     covariance = (centred * (w / w.sum())[:, None]).T @ centred
-    found = sums(moments)[0] - np.outer(s.mean, s.mean)
+    found = found_sums[0] - np.outer(mean, mean)
     assert_close(found, covariance, tol=1e-11 if dtype == np.float64 else 1e-4, scale=1 + far**2 * (far > 0) * 1e-2)
 
 

@@ -23,6 +23,7 @@ from .cuda_on_host import launcher, standin
 from .cuda_on_host.compiler import has_compiler
 from .cuda_on_host.package import sources
 from .cuda_on_host.standin import cuda
+from .examples import declared
 
 ROOT = Path(sslcore.__file__).parents[1]
 CUDA = "sslcore/backends/cupy_gpu"
@@ -115,8 +116,9 @@ def test_a_wheel_carries_sources_and_types(checkout, tmp_path):
     assert used.stdout.strip() == f"{tmp_path}/installed/sslcore/__init__.py [[4.]]", used.stderr
 
 
-def test_binaries_of_every_source_for_every_architecture(prebuilt):
+def test_binaries_of_every_source_for_every_architecture(prebuilt, monkeypatch):
     """As many as the loader asks for: each source and dtype, sources with a profile once for each formula."""
+    monkeypatch.setattr(kernels, "registry", declared(kernels))  # other tests declare kernels of their own
     found = {p.name for p in prebuilt.glob("*.fatbin")}
     wanted = {sources.fatbin_name(*variant) for variant in sources.variants(kernels.constant_formulas())}
     assert found == wanted

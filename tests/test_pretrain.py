@@ -120,13 +120,18 @@ def check_against_dense(rep, matrix, groups, weight, *, tol=1e-8):
     layout=layouts,
     seed=seeds,
 )
-def test_exact_solver_property(n, m, d, k, kernel, beta, reg, unbiased, center, layout, seed):
+def test_exact_solver_property(backend, n, m, d, k, kernel, beta, reg, unbiased, center, layout, seed):
     views = with_layout(noisy(n, m, d, seed), layout)
     k = min(k, n * m)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grams, "block_rows", lambda columns, itemsize: 7)
         patch.setattr(rotation, "_TILE_VALUES", 60)
-        rep = pretrain(views, kernel, k, reg=reg, beta=beta, unbiased=unbiased, center=center)
+        patch.setattr(backend.engine, "BLOCK_FACTOR", 1)
+        there = backend.asarray(views)
+        rep = pretrain(there, kernel, k, reg=reg, beta=beta, unbiased=unbiased, center=center)
+        embedding = backend.asnumpy(rep.embedding)
+    rep = rep.to("numba")
+    assert_close(rep.embedding, embedding, tol=0)
     x = views.reshape(-1, d)
     matrix = naive.gram(kernel, x).astype(float)
     check_against_dense(rep, matrix, np.repeat(np.arange(n), m), np.ones(n * m))
@@ -147,7 +152,7 @@ def test_exact_solver_property(n, m, d, k, kernel, beta, reg, unbiased, center, 
     center=booleans,
     seed=seeds,
 )
-def test_groups_and_weights_property(grouping, k, kernel, beta, reg, unbiased, center, seed):
+def test_groups_and_weights_property(backend, grouping, k, kernel, beta, reg, unbiased, center, seed):
     groups, weight = grouping
     if len(set(groups)) == len(groups) and beta > 0:
         groups = np.append(groups, 0)
@@ -157,9 +162,9 @@ def test_groups_and_weights_property(grouping, k, kernel, beta, reg, unbiased, c
     if len(groups) == 1:
         return  # one point: constant data, refused
     names = np.array(["z", "b", "ab", "x", "y", "q", "w"])[groups]  # names of samples may be anything that sorts
-    rep = pretrain(
-        x, kernel, k, reg=reg, beta=beta, unbiased=unbiased, center=center, groups=names, sample_weight=weight
-    )
+    numbers = {"reg": reg, "beta": beta, "unbiased": unbiased, "center": center, "groups": names}
+    there = None if weight is None else backend.asarray(weight)
+    rep = pretrain(backend.asarray(x), kernel, k, sample_weight=there, **numbers).to("numba")
     matrix = naive.gram(kernel, x).astype(float)
     check_against_dense(rep, matrix, groups, np.ones(len(groups)) if weight is None else weight)
     assert rep.embedding.shape == (len(groups), k)
@@ -175,10 +180,10 @@ def test_groups_and_weights_property(grouping, k, kernel, beta, reg, unbiased, c
     kernel=st.sampled_from(KERNELS),
     seed=seeds,
 )
-def test_float32_property(n, m, k, beta, center, layout, kernel, seed):
+def test_float32_property(backend, n, m, k, beta, center, layout, kernel, seed):
     """mu to 1e-4, eigenspaces to 1e-2 where they are separated by 3 %."""
     views = with_layout(noisy(n, m, 3, seed).astype(np.float32), layout)
-    rep = pretrain(views, kernel, k, reg=1e-2, beta=beta, center=center)
+    rep = pretrain(backend.asarray(views), kernel, k, reg=1e-2, beta=beta, center=center).to("numba")
     x = views.reshape(-1, 3)
     assert rep.coefficients.dtype == rep.values.dtype == rep.embedding.dtype == rep(x).dtype == np.float32
     assert rep.gamma.dtype == np.float64
@@ -599,12 +604,14 @@ def test_signs_of_feature_models_do_not_depend_on_order():
     weighted=booleans,
     seed=seeds,
 )
-def test_linear_kernel_is_identity_features(n, m, beta, reg, unbiased, center, weighted, seed):
+def test_linear_kernel_is_identity_features(backend, n, m, beta, reg, unbiased, center, weighted, seed):
     views = noisy(n, m, 3, seed)
     weight = np.random.default_rng(seed).uniform(0.5, 2, n) if weighted else None
-    numbers = {"reg": reg, "beta": beta, "unbiased": unbiased, "center": center, "sample_weight": weight}
+    numbers = {"reg": reg, "beta": beta, "unbiased": unbiased, "center": center}
     k = min(3, n * m - 1)
-    exact, features = (pretrain(views, model, k, **numbers) for model in (Linear(), Identity()))
+    numbers["sample_weight"] = None if weight is None else backend.asarray(weight)
+    there = backend.asarray(views)
+    exact, features = (pretrain(there, model, k, **numbers).to("numba") for model in (Linear(), Identity()))
     solid = int((exact.gamma < 1e4 * exact.gamma[0]).sum())
     assert_close(features.gamma[:solid], exact.gamma[:solid], tol=1e-10)
     assert_close(features.gamma, exact.gamma, tol=1e-5)
@@ -641,7 +648,7 @@ def test_nystrom_with_all_points_is_exact(kernel, center):
     k=st.integers(1, 3),
     seed=seeds,
 )
-def test_feature_solver_property(grouping, beta, reg, unbiased, center, k, seed):
+def test_feature_solver_property(backend, grouping, beta, reg, unbiased, center, k, seed):
     groups, weight = grouping
     if len(set(groups)) == len(groups) and beta > 0:
         groups = np.append(groups, 0)
@@ -651,7 +658,8 @@ def test_feature_solver_property(grouping, beta, reg, unbiased, center, k, seed)
     x = normal((len(groups), 3), seed) + normal((len(groups), 3), seed + 1)[groups]
     p = np.ones(len(groups)) if weight is None else weight
     numbers = {"reg": reg, "beta": beta, "unbiased": unbiased, "center": center}
-    rep = pretrain(x, Identity(), k, groups=groups, sample_weight=weight, **numbers)
+    there = None if weight is None else backend.asarray(weight)
+    rep = pretrain(backend.asarray(x), Identity(), k, groups=groups, sample_weight=there, **numbers).to("numba")
     values, c = naive.pretrain_features(x, groups, p, **numbers)
     rank = rep.certificate.rank
     assert_close(1 / rep.gamma[:rank], values[:rank], tol=1e-11, scale=float(values[0]))

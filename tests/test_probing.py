@@ -29,18 +29,19 @@ SHAPES = [(30, 4), (2, 1), (9, 8), (8, 8), (6, 15), (12, 1)]
 @pytest.mark.parametrize(("n", "k"), SHAPES)
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize("reg", [1e-3, 1.0, 50.0])
-def test_regression(n, k, fit_intercept, reg):
+def test_regression(backend, n, k, fit_intercept, reg):
     z, y = problem(n, k)
-    probe = ridge_probe(z, y, reg, fit_intercept)
+    probe = ridge_probe(backend.asarray(z), backend.asarray(y), reg, fit_intercept)
     weights, intercept = naive.ridge(z, y, n * reg, fit_intercept)
-    assert_close(probe.coef, weights, tol=1e-10)
-    assert_close(probe.intercept, intercept, tol=1e-10, scale=np.abs(y).max())
+    assert_close(backend.asnumpy(probe.coef), weights, tol=1e-10)
+    assert_close(backend.asnumpy(probe.intercept), intercept, tol=1e-10, scale=np.abs(y).max())
     left_out = naive.leave_one_out(z, y, n * reg, fit_intercept)
-    assert_close(probe.loo_decisions, left_out, tol=1e-9)
+    assert_close(backend.asnumpy(probe.loo_decisions), left_out, tol=1e-9)
     assert_close(probe.loo_errors, [np.mean((left_out - y) ** 2)], tol=1e-9)
     assert probe.reg == reg
     fresh = problem(5, k, seed=9)[0]
-    assert_close(probe.predict(fresh), fresh @ weights + intercept, tol=1e-9)
+    predicted = backend.asnumpy(probe.predict(backend.asarray(fresh)))
+    assert_close(predicted, fresh @ weights + intercept, tol=1e-9)
 
 
 @given(
@@ -49,11 +50,11 @@ def test_regression(n, k, fit_intercept, reg):
     fit_intercept=st.booleans(),
     log_reg=st.floats(-3, 3),
 )
-def test_leave_one_out_property(z, seed, fit_intercept, log_reg):
+def test_leave_one_out_property(backend, z, seed, fit_intercept, log_reg):
     y = np.random.default_rng(seed).standard_normal((len(z), 1))
-    probe = ridge_probe(z, y, 10**log_reg, fit_intercept)
+    probe = ridge_probe(backend.asarray(z), backend.asarray(y), 10**log_reg, fit_intercept)
     left_out = naive.leave_one_out(z, y, len(z) * 10**log_reg, fit_intercept)
-    assert_close(probe.loo_decisions, left_out, tol=1e-8, scale=max(1.0, np.abs(left_out).max()))
+    assert_close(backend.asnumpy(probe.loo_decisions), left_out, tol=1e-8, scale=max(1.0, np.abs(left_out).max()))
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,6 +213,17 @@ def test_linear_layer_of_other_models():
         losses.linear_layer(pretrain(views, Gaussian(1.0), 2, reg=1e-2))
     with pytest.raises(TypeError, match=r"must be what sslcore.pretrain returns, found ndarray"):
         losses.linear_layer(np.ones((2, 2)))
+
+
+def test_the_readme_goes_from_features_to_a_loaded_head():
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    code = text.partition("<!-- torch example -->\n```python\n")[2].partition("```")[0]
+    assert len(code.strip().splitlines()) <= 12
+    names = {}
+    exec(code, names)
+    z = names["network"](names["views"])
+    assert z.shape == (1000, 4, 16)
+    assert_close(z.detach().numpy(), names["rep"](names["features"]).numpy(), tol=1e-4)
 
 
 # ---------------------------------------------------------------- the coefficients of deep learning

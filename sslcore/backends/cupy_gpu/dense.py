@@ -7,9 +7,11 @@ Single calls of cuBLAS and cuSOLVER are kept below 2^31 entries (CuPy's own func
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import cupy as xp
+import cupyx
 import numpy as np
 
 from .. import small
@@ -21,6 +23,7 @@ __all__ = [
     "add_second_moment",
     "cholesky",
     "cholesky_solve",
+    "convergent",
     "eigh",
     "matmul",
     "mirror",
@@ -150,14 +153,24 @@ def _columns(a: Any) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
+def convergent() -> AbstractContextManager[Any]:
+    """A context in which CuPy's decompositions raise where they do not converge, at one wait for the device a call.
+
+    Otherwise they return what there is: they do not look at what cuSOLVER says.
+    """
+    return cupyx.errstate(linalg="raise")
+
+
 def eigh(a: Any) -> tuple[Any, Any]:
     """All eigenvalues, increasing, and eigenvectors."""
-    return xp.linalg.eigh(a)
+    with convergent():
+        return xp.linalg.eigh(a)
 
 
 def symmetric_eigenvalues(a: Any) -> Any:
     """All eigenvalues, increasing."""
-    return xp.linalg.eigvalsh(a)
+    with convergent():
+        return xp.linalg.eigvalsh(a)
 
 
 def orthonormalize(a: Any, tolerance: float) -> tuple[Any, Any]:

@@ -390,5 +390,27 @@ def _cholesky(a: Any) -> ndarray:
         return wrap(np.tril(host))
 
 
+linalg_state = {"linalg": "ignore"}
+"""What `cupyx.errstate` sets: whether cuSOLVER's information is looked at."""
+
+
+def _may_fail(name: str, text: str) -> Callable[..., Any]:
+    """NumPy's function; where that does not converge, the result is anything, unless an error has been asked for."""
+    function = _plain(name, np.linalg, text)
+
+    def call(a: Any, *args: Any, **kwargs: Any) -> Any:
+        counters.synchronizations += linalg_state["linalg"] == "raise"
+        try:
+            return function(a, *args, **kwargs)
+        except np.linalg.LinAlgError:
+            if linalg_state["linalg"] == "raise":
+                raise
+            return function(wrap(np.eye(*a.shape)), *args, **kwargs)
+
+    call.__name__, call.__signature__ = name, signature(text)  # type: ignore[attr-defined]
+    return call
+
+
 _ORDINARY = {name: _plain(name, np.linalg, text) for name, text in LINALG.items() if name != "cholesky"}
-LINALG_TABLE: dict[str, Callable[..., Any]] = {"cholesky": _cholesky, **_ORDINARY}
+_FALLIBLE = {name: _may_fail(name, LINALG[name]) for name in ("eigh", "eigvalsh", "svd") if name in LINALG}
+LINALG_TABLE: dict[str, Callable[..., Any]] = {"cholesky": _cholesky, **_ORDINARY, **_FALLIBLE}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import scipy.linalg as sl
 
 from .array import ndarray, wrap
 from .cuda import alloc_pinned_memory
+from .functions import linalg_state
 
 __all__ = ["CUBLAS", "CUPYX", "CUSOLVER", "HIGH_CUBLAS", "SCIPY_LINALG"]
 
@@ -253,5 +256,16 @@ def _empty_pinned(shape: Any, dtype: Any = float, order: str = "C") -> np.ndarra
     )  # type: ignore[call-overload]
 
 
-CUPYX: dict[str, Any] = {"empty_pinned": _empty_pinned}
+@contextlib.contextmanager
+def _errstate(*, linalg: str) -> Iterator[None]:
+    if linalg not in ("ignore", "raise"):
+        raise NotImplementedError(f"linalg must be 'ignore' or 'raise', found {linalg!r}")
+    kept, linalg_state["linalg"] = linalg_state["linalg"], linalg
+    try:
+        yield
+    finally:
+        linalg_state["linalg"] = kept
+
+
+CUPYX: dict[str, Any] = {"empty_pinned": _empty_pinned, "errstate": _errstate}
 SCIPY_LINALG: dict[str, Any] = {"solve_triangular": _solve_triangular}
