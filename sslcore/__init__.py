@@ -8,7 +8,7 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 
 Layers, each importing only those below it::
 
-    cli  commands  plotting  digits
+    cli  commands  plotting  digits  estimator
     path  probing  risk  pretraining  loading  population  diagnostics
     selection
     moments  representation  serialization
@@ -35,6 +35,7 @@ __all__ = [
     "Path",
     "Plan",
     "Representation",
+    "SSLEmbedding",
     "SelectionWarning",
     "Views",
     "__version__",
@@ -67,6 +68,7 @@ _HOMES = {
     "Path": "path",
     "Plan": "budget",
     "Representation": "representation",
+    "SSLEmbedding": "estimator",
     "SelectionWarning": "errors",
     "Views": "augmentations",
     "load": "loading",

@@ -109,7 +109,7 @@ class RidgeProbe:
             return float(np.mean(on_host(prediction) == labels))
         target = _targets(y, len(prediction))
         get_backend(prediction, target)
-        return _r2(target, prediction, np.shape(y))
+        return _r2(target, prediction)
 
 
 @same_kind("z", "y")
@@ -320,7 +320,7 @@ class KNNProbe:
         prediction = self.predict(z)
         if self.classes is not None:
             return float(np.mean(on_host(prediction) == _labels(y, len(prediction))))
-        return _r2(on_host(_targets(y, len(prediction))), on_host(prediction), np.shape(y))
+        return _r2(on_host(_targets(y, len(prediction))), on_host(prediction))
 
     def _nearest(self, z: Array) -> tuple[np.ndarray, np.ndarray]:
         z = as_array(z, "z", ndim=2, shape_hint="(n, k)", finite=False)
@@ -490,11 +490,11 @@ def _named(classes: np.ndarray, chosen: Array, xp: Any) -> Array:
     return xp.asarray(classes)[xp.asarray(chosen)]
 
 
-def _r2(target: Array, prediction: Array, shape: tuple[int, ...]) -> float:
-    """R^2 averaged over the targets; ``shape`` is that of y, for the error."""
+def _r2(target: Array, prediction: Array) -> float:
+    """R^2 averaged over the targets."""
     prediction = prediction.reshape(len(prediction), -1)
     if target.shape != prediction.shape:
-        raise ValueError(f"y must have {prediction.shape[1]} targets as in the fit, found shape {shape}")
+        raise ValueError(f"y must have {prediction.shape[1]} targets as in the fit, found shape {target.shape}")
     # relative to the largest deviation, so that no square overflows or underflows
     deviation = target - target.mean(axis=0)
     residual = target - prediction
