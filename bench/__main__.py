@@ -24,6 +24,7 @@ BENCHMARKS = {  # name: module and function
     "laws": ("views", "run_laws"),
     "walsh": ("population", "run_walsh"),
     "cube": ("population", "run_cube"),
+    "population_risk": ("population", "run_risk"),
 }
 ON_A_GPU = {
     "gpu_gram": ("gpu", "run_gram"),

@@ -31,6 +31,8 @@ __all__ = ["moments"]
 
 WINDOW = 16
 """Widest crop of which the 2^w parities of each window are summed."""
+SUMS = 1 << 22
+"""Numbers of the sums of windows that are made at once."""
 TILE = 256, 2048
 """Pairs of centres at a time: their distances stay in the cache."""
 
@@ -256,32 +258,51 @@ def _window_sums(
     outside: np.ndarray,
 ) -> np.ndarray:
     """sum over the sets S inside of some window of (t_S - t of a set in none) c_S c'_S^T, c' with the centres y."""
-    bits, others = (x < 0).astype(np.int64), None if y is x else (y < 0).astype(np.int64)
     sizes = Masks(width).sizes.astype(np.intp)
     fixed = any(not cyclic for _, cyclic in _crops(parts, d))
-    total = np.zeros((alpha.shape[1], alpha.shape[1]))
-    weights = None
-    for start in range(d):
-        window = (start + np.arange(width)) % d
-        if weights is None or fixed:
-            space = _Inside(d, window)
-            t = np.ones(1 << width)
-            for part in parts:
-                t *= eigenvalues(part, space) ** 2
-            # each set is met once in every cyclic window that holds it
-            weights = (t - outside[sizes]) * nu[sizes] ** 2 / space.windows(width, True)
-        sums = _window_coefficients(bits[:, window], alpha)
-        other = sums if others is None else _window_coefficients(others[:, window], alpha)
-        total += (sums * weights[:, None]).T @ other
+
+    def weights(start: int) -> np.ndarray:
+        space = _Inside(d, (start + np.arange(width)) % d)
+        t = np.ones(1 << width)
+        for part in parts:
+            t *= eigenvalues(part, space) ** 2
+        # each set is met once in every cyclic window that holds it
+        return (t - outside[sizes]) * nu[sizes] ** 2 / space.windows(width, True)
+
+    k = alpha.shape[1]
+    places, others = _places(x, width), None if y is x else _places(y, width)
+    total = np.zeros((k, k))
+    step = max(1, SUMS // (k << width))
+    same = None if fixed else weights(0)
+    for start in range(0, d, step):
+        some = range(start, min(start + step, d))
+        each = np.stack([weights(s) if same is None else same for s in some], axis=1)  # (2^w, windows)
+        sums = _window_coefficients(places[:, start : some.stop], alpha, width)
+        other = sums if others is None else _window_coefficients(others[:, start : some.stop], alpha, width)
+        total += (sums * each[:, :, None]).reshape(-1, k).T @ other.reshape(-1, k)
     return total
 
 
-def _window_coefficients(bits: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """sum_a alpha_a chi_S(x_a) for all S inside of the window with these bits, (2^w, k)."""
-    width = bits.shape[1]
-    place = bits @ (1 << np.arange(width))
-    sums = np.stack([np.bincount(place, column, 1 << width) for column in alpha.T], axis=1)
-    return get_backend(sums).walsh_hadamard(sums)
+def _places(x: np.ndarray, width: int) -> np.ndarray:
+    """The bits inside of each cyclic window as a number, (n, d)."""
+    bits = (x < 0).astype(np.int64)
+    out = np.zeros_like(bits)
+    for i in range(width):
+        out += np.roll(bits, -i, axis=1) << i
+    return out
+
+
+def _window_coefficients(places: np.ndarray, alpha: np.ndarray, width: int) -> np.ndarray:
+    """sum_a alpha_a chi_S(x_a) for all S inside of some windows, (2^w, windows, k)."""
+    n_windows, k = places.shape[1], alpha.shape[1]
+    cells = (places * n_windows + np.arange(n_windows)).ravel()
+    sums = np.empty((1 << width, n_windows, k))
+    for i in range(k):
+        sums[:, :, i] = np.bincount(cells, np.repeat(alpha[:, i], n_windows), sums.shape[0] * n_windows).reshape(
+            1 << width, n_windows
+        )
+    get_backend(sums).walsh_hadamard(sums.reshape(1 << width, -1))
+    return sums
 
 
 def _pairs_of_windows(parts: list[Any], d: int) -> tuple[int, list[Any]] | None:
