@@ -59,7 +59,7 @@ class Plan:
     work: Work
     advice: str
     alternatives: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # numbers of features, and bytes
-    smaller: Callable[[int], int] = field(default=lambda size: 0, repr=False, compare=False)  # bytes of a smaller one
+    smaller: Callable[[int], int] | None = field(default=None, repr=False, compare=False)  # bytes of a smaller one
     size: int = field(default=0, repr=False)  # samples, or features: what `smaller` takes
     backend: str | None = field(default=None, repr=False)
 
