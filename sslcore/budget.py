@@ -59,7 +59,7 @@ class Plan:
     work: Work
     advice: str
     alternatives: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # numbers of features, and bytes
-    smaller: Callable[[int], int] = field(default=lambda size: 0, repr=False, compare=False)  # bytes of a smaller one
+    smaller: Callable[[int], int] | None = field(default=None, repr=False, compare=False)  # bytes of a smaller one
     size: int = field(default=0, repr=False)  # samples, or features: what `smaller` takes
     backend: str | None = field(default=None, repr=False)
 
@@ -80,7 +80,7 @@ class Plan:
             return "this keeps it"
         fitting = [r for r, size in self.alternatives if size <= budget]
         option = f"use features, such as sslcore.features.Nystrom(kernel, {fitting[0]}), or " if fitting else ""
-        largest = bisect.bisect_right(range(1, self.size + 1), budget, key=self.smaller)
+        largest = bisect.bisect_right(range(1, self.size + 1), budget, key=self.smaller) if self.smaller else 0
         return f"{option}{self.advice}" + (f" (at most {largest:,} fit)" if largest else "")
 
     def require(self, budget: int) -> None:
