@@ -69,7 +69,13 @@ def nvcc(tmp_path_factory):
 
 
 def build(checkout, target, path, **environment):
-    """`setup.py build_py`, which every way of building calls: offline, without isolation; with this PATH."""
+    """`setup.py build_py`, which every way of building calls: offline, without isolation; with this PATH.
+
+    There is no NumPy, as in the environment that pip makes for a build.
+    """
+    (target.parent / "without").mkdir(exist_ok=True)
+    (target.parent / "without" / "numpy.py").write_text("raise ImportError", encoding="utf-8")
+    environment["PYTHONPATH"] = str(target.parent / "without")
     kept = {k: v for k, v in os.environ.items() if k not in ("CUDA_HOME", "CUDA_PATH", "SSLCORE_PREBUILT")}
     result = subprocess.run(
         [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(target)],
@@ -85,7 +91,7 @@ def build(checkout, target, path, **environment):
 @pytest.fixture(scope="session")
 def prebuilt(checkout, nvcc, tmp_path_factory):
     """Binaries for all three architectures."""
-    return build(checkout, tmp_path_factory.mktemp("built"), nvcc)[0]
+    return build(checkout, tmp_path_factory.mktemp("built") / "lib", nvcc)[0]
 
 
 # ---------------------------------------------------------------- builds
