@@ -104,8 +104,31 @@ def network(k, xx, xy, yy, width, functions, number, acos, pi):
     return tangent if type(k).__name__ == "NTK" else xy, nearest
 
 
+def convolutional(k, x, y):
+    """(1/d) sum over positions i, entries a and b of the filter, of f(a) f(b) base(patch i + a of x, i + b of y)."""
+    d = len(x)
+    f = {None: [1], "global": [np.longdouble(1) / d] * d}.get(k.pooling, k.pooling)
+    known = {}
+
+    def base(i, j):
+        if (i, j) not in known:
+            patches = (
+                np.array([[point[(start + t) % d] for t in range(k.patch)]]) for point, start in ((x, i), (y, j))
+            )
+            known[i, j] = gram(k.base, *patches)[0, 0]
+        return known[i, j]
+
+    total = np.longdouble(0)
+    for i in range(d):
+        for a, first in enumerate(f):
+            for b, second in enumerate(f):
+                total += first * second * base((i + a) % d, (i + b) % d)
+    return total / d
+
+
 KERNELS = {
     "ArcCosine": rectifier,
+    "Convolutional": convolutional,
     "Exponential": exponential,
     "Gaussian": gaussian,
     "L1Exponential": l1_exponential,

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -336,6 +337,22 @@ def test_errors_of_a_command(monkeypatch, capsys, error, message):
     assert error_line(capsys) == message
     with pytest.raises(type(error)):
         cli.main(["fail", "--debug"])
+
+
+def test_warnings_are_one_line(monkeypatch, capsys):
+    def declare(parser):
+        def run(args):
+            warnings.simplefilter("always")
+            warnings.warn("look\n  out", UserWarning, stacklevel=1)
+            return cli.Report({}, "done")
+
+        return run
+
+    monkeypatch.setitem(cli.COMMANDS, "warn", declare)
+    before = warnings.showwarning
+    assert cli.main(["warn"]) == 0
+    assert capsys.readouterr() == ("done\n", "sslcore: warning: look out\n")
+    assert warnings.showwarning is before
 
 
 def test_json_has_no_nan(monkeypatch, capsys):
