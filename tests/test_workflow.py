@@ -29,6 +29,7 @@ pytest.importorskip("matplotlib")
 
 WRITTEN = ["moons-embedding.npy", "moons-figure.png", "moons-model.npz", "moons-report.txt"]
 FIT = ["fit", "moons.csv", "--drop", "class", "--augment", "gaussian-noise:0.1"]
+FIXED = ["--reg", "1e-3"]
 SMALL = ["--components", "3", "--no-figure"]
 LETTERS = np.array(list("abcd"))
 
@@ -137,8 +138,20 @@ def test_fit_is_what_pretrain_does(here, capsys):
     assert report.isascii()
 
 
+def test_reg_is_chosen_on_held_out_samples(here, capsys):
+    x, _, _ = here
+    found = run(capsys, *FIT, *SMALL, "--kernel", "exponential:0.5")
+    expected = sslcore.pretrain(Views(x, GaussianNoise(0.1), 2, 0), Exponential(0.5), 3, reg="auto", center=True)
+    assert found["reg"] == expected.reg == found["selection"]["reg"]
+    assert_close(found["selection"]["gap"], expected.selection.gap)
+    assert str(expected.selection) in Path("moons-report.txt").read_text()
+    assert found["diagnostics"]["verdict"] == "no collapse"
+    assert run(capsys, *FIT, *SMALL, "--reg", "0.01")["selection"] is None
+    assert "argument --reg: invalid" in refused(capsys, *FIT, "--reg", "automatic")
+
+
 def test_text_of_fit(capsys):
-    assert cli.main([*FIT, *SMALL]) == 0
+    assert cli.main([*FIT, *SMALL, *FIXED]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert Path("moons-report.txt").read_text() in out + "\n"
@@ -181,16 +194,17 @@ def test_the_model_that_is_taken_by_default(here, capsys, monkeypatch):
 
     x, _, _ = here
     kernel = Exponential(float(f"{np.median(pdist(x)) / 2:.3g}"))
-    assert run(capsys, *FIT, *SMALL)["model"] == repr(kernel)
+    assert run(capsys, *FIT, *SMALL, *FIXED)["model"] == repr(kernel)
     monkeypatch.setattr(problem, "EXACT_UP_TO", 119)
     many = moons(600, 2)[0]
     write("moons.csv", ["x", "y", "class"], [[*p, "a"] for p in many.tolist()])
-    assert run(capsys, *FIT, *SMALL)["model"].startswith("Nystrom(kernel=Exponential(scale=")
+    assert run(capsys, *FIT, *SMALL, *FIXED)["model"].startswith("Nystrom(kernel=Exponential(scale=")
 
 
 def test_a_collapse_is_said(capsys):
     found = run(capsys, *FIT, *SMALL, "--reg", "1")
     assert found["n_active"] == 0
+    assert found["diagnostics"]["verdict"] == "total collapse"
     assert (
         "0 of 3 components active (mu > 0), the others are zero: reg is too large"
         in Path("moons-report.txt").read_text()
@@ -277,7 +291,7 @@ def test_all_four_files_or_none(capsys, monkeypatch, what, error):
     assert tables  # imported before write_array is replaced
     with open("moons-report.txt", "w") as file:  # not by Path, whose write_text may be broken now
         file.write("old")
-    status = cli.main([*FIT, "--components", "3"])
+    status = cli.main([*FIT, *FIXED, "--components", "3"])
     out, err = capsys.readouterr()
     assert out == ""
     assert files() == ["moons-report.txt"]
@@ -296,7 +310,7 @@ def test_all_four_files_or_none(capsys, monkeypatch, what, error):
 def test_ctrl_c_in_the_middle_of_a_fit():
     """A real signal, while the solver is at work."""
     np.save("v.npy", GaussianNoise(0.1).views(datasets.half_moons(2000, seed=0), 2, seed=0))
-    command = ["fit", "v.npy", "--kernel", "exponential:0.2", "--progress"]
+    command = ["fit", "v.npy", "--kernel", "exponential:0.2", "--reg", "1e-4", "--progress"]
     command = [sys.executable, "-m", "sslcore", *command]
     path = {"PYTHONPATH": str(Path(sslcore.__file__).parents[1])}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | path) as process:
@@ -316,7 +330,7 @@ def test_ctrl_c_in_the_middle_of_a_fit():
 
 
 def test_progress_of_fit(capsys):
-    assert cli.main([*FIT, "--progress"]) == 0
+    assert cli.main([*FIT, *FIXED, "--progress"]) == 0
     err = capsys.readouterr().err
     for step in ("reading 1/4", "fit 2/4", "embedding 3/4", "writing 4/4", "100%"):
         assert step in err

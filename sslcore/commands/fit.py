@@ -14,6 +14,9 @@ from .problem import Problem, add_problem
 if TYPE_CHECKING:
     from ..representation import Representation
 
+SEARCHED = 12
+"""Fits that the search for reg takes, about."""
+
 OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
 
 
@@ -28,7 +31,11 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     """
     add_problem(parser)
     parser.add_argument(
-        "--reg", type=float, default=1e-3, metavar="LAMBDA", help="weight of the norm (default: %(default)s)"
+        "--reg",
+        type=lambda text: text if text == "auto" else float(text),
+        default="auto",
+        metavar="LAMBDA",
+        help="weight of the norm; auto (the default): the one of least risk on held-out samples",
     )
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the invariance (default: %(default)s)")
     parser.add_argument("--out", metavar="PREFIX", help="of the four files (default: the name of FILE, in this folder)")
@@ -49,10 +56,11 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
         steps = {"reading": problem.reading(), "fit": 3.0, "embedding": 0.5, "writing": 1.5}
         with progress(args.progress, steps) as begin:
             begin("reading")
-            problem.read(begin, "fit")
-            begin("fit")
+            problem.read(begin, "fit", SEARCHED if args.reg == "auto" else 1)
+            from ..diagnostics import collapse_report  # before the fit: an interrupted import may lose the interrupt
             from ..pretraining import pretrain
 
+            begin("fit")
             rep = pretrain(
                 problem.views,
                 problem.model,
@@ -66,6 +74,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             begin("embedding")
             x = problem.table.values
             z = rep.transform(x, backend=args.backend)
+            collapse = collapse_report(rep)
             begin("writing")
             document = problem.as_dict() | {
                 "reg": rep.reg,
@@ -77,9 +86,11 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
                 "n_active": rep.n_active,
                 "risk": rep.risk,
                 "certificate": rep.certificate.as_dict(),
+                "selection": None if rep.selection is None else rep.selection.as_dict(),
+                "diagnostics": collapse.as_dict(),
                 "outputs": {what: str(path) for what, path in outputs.items()},
             }
-            text = "\n".join([*problem.lines(), *_lines(rep, problem.model)])
+            text = "\n".join([*problem.lines(), *_lines(rep, problem.model), "", str(collapse)])
             _write(outputs, rep, z, x, text)
         document["seconds"] = time.perf_counter() - started
         files = ", ".join(map(str, outputs.values()))
@@ -124,4 +135,5 @@ def _lines(rep: Representation, model: Any) -> list[str]:
         f"risk        {rep.risk:.6f} at the minimum, reg term included (all components collapsed: {k})",
         f"certificate {certificate.algorithm}; worst residual {certificate.worst:.0e} (tolerance "
         f"{certificate.tolerance:.0e}), gap after the last {certificate.eigengap:.2g}",
+        *([] if rep.selection is None else ["", str(rep.selection)]),
     ]
