@@ -1,4 +1,4 @@
-"""How much memory a computation needs, said before anything is allocated.
+"""How much memory and time a computation takes, said before anything is allocated.
 
 >>> import sslcore
 >>> plan = sslcore.plan(10_000, 2, 32, sslcore.kernels.Gaussian(1.0), 16)
@@ -8,16 +8,20 @@
 
 from __future__ import annotations
 
+import bisect
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
 from .arrays import as_float_dtype, check_integer
+from .backends import get_backend
 from .backends.machine import free_memory
 from .errors import MemoryBudgetError
-from .features import Features
+from .features import Features, Identity
 from .kernels import as_kernel
+from .rates import Work, measured_rates
 
 __all__ = ["Plan", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "plan"]
 
@@ -26,7 +30,7 @@ _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fit will take.
+    """What a fit, or a path, will take.
 
     Attributes
     ----------
@@ -35,38 +39,72 @@ class Plan:
         Peak memory besides the data handed over.
     flops : float
         Floating-point operations of the leading terms.
+    seconds : float
+        Expected at the rates of this machine: products, Cholesky factorisations, kernel values and copies, measured for
+        about a tenth of a second when this is first asked for in a process.  An estimate, to within a factor of about 2
+        on an idle machine for fits of more than a tenth of a second.
     advice : str
-        What to change if that is too much.
+        What to change if that is too much; `fitting` says what would do.
 
     Examples
     --------
     >>> import sslcore
     >>> plan = sslcore.plan(10**6, 2, 32, sslcore.features.Nystrom(sslcore.kernels.Gaussian(1.0), 1024), 16)
-    >>> plan.algorithm, plan.bytes < 1e9
-    ('features', True)
+    >>> plan.algorithm, plan.bytes < 1e9, plan.seconds > 0
+    ('features', True, True)
     """
 
     algorithm: str
     bytes: int
-    flops: float
+    work: Work
     advice: str
     alternatives: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # numbers of features, and bytes
+    smaller: Callable[[int], int] | None = field(default=None, repr=False, compare=False)  # bytes of a smaller one
+    size: int = field(default=0, repr=False)  # samples, or features: what `smaller` takes
+    backend: str | None = field(default=None, repr=False)
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of the leading terms."""
+        return self.work.flops
+
+    @property
+    def seconds(self) -> float:
+        """Expected time, from measured rates."""
+        return self.work.seconds(measured_rates(get_backend(backend=self.backend)))
+
+    def fitting(self, memory: int | str) -> str:
+        """What would keep a budget of ``memory``, in words."""
+        budget = memory_budget(memory)
+        if self.bytes <= budget:
+            return "this keeps it"
+        fitting = [r for r, size in self.alternatives if size <= budget]
+        option = f"use features, such as sslcore.features.Nystrom(kernel, {fitting[0]}), or " if fitting else ""
+        largest = bisect.bisect_right(range(1, self.size + 1), budget, key=self.smaller)
+        return f"{option}{self.advice}" + (f" (at most {largest:,} fit)" if largest else "")
 
     def require(self, budget: int) -> None:
         """Raise `MemoryBudgetError`, with the numbers, if the plan exceeds ``budget`` bytes."""
         if self.bytes > budget:
-            fitting = [r for r, size in self.alternatives if size <= budget]
-            option = f"use features, such as sslcore.features.Nystrom(kernel, {fitting[0]}), or " if fitting else ""
             raise MemoryBudgetError(
                 f"this {self.algorithm} fit needs {_show(self.bytes)} of memory, the budget is {_show(budget)} "
-                f"(nothing was allocated); {option}{self.advice}"
+                f"(nothing was allocated); {self.fitting(budget)}"
             )
 
 
 def plan(
-    n: int, n_views: int, d: int, model: Any, n_components: int, dtype: Any = "float64", memory: int | str | None = None
+    n: int,
+    n_views: int,
+    d: int,
+    model: Any,
+    n_components: int,
+    dtype: Any = "float64",
+    memory: int | str | None = None,
+    *,
+    n_points: int = 1,
+    backend: str | None = None,
 ) -> Plan:
-    """Predict the memory and the work of `sslcore.pretrain`, and check them against a budget.
+    """Predict the memory, the work and the time of `sslcore.pretrain`, and check the memory against a budget.
 
     Parameters
     ----------
@@ -79,6 +117,10 @@ def plan(
         Of the views.
     memory : int or str, optional
         Budget in bytes, or as "8GB"; by default what the machine has left.
+    n_points : int
+        Points (reg, beta) of a `sslcore.pretrain_path`; 1: a single fit.
+    backend : {"numba", "cupy"}, optional
+        Where the work is done; default: the CPU.
 
     Returns
     -------
@@ -87,26 +129,40 @@ def plan(
     Raises
     ------
     MemoryBudgetError
-        If the fit would not keep the budget.
+        If the fit would not keep the budget; the message says what would.
 
     Examples
     --------
     >>> import sslcore
-    >>> sslcore.plan(1000, 2, 8, sslcore.kernels.Gaussian(1.0), 4).algorithm
-    'exact'
+    >>> plan = sslcore.plan(10_000, 2, 8, sslcore.kernels.Gaussian(1.0), 4)
+    >>> plan.algorithm, plan.fitting("200MB")
+    ('exact', 'use features, such as sslcore.features.Nystrom(kernel, 256), or use fewer samples (at most 2,287 fit)')
     """
     n = check_integer(n, "n", minimum=1)
     m = check_integer(n_views, "n_views", minimum=1)
     d = check_integer(d, "d", minimum=1)
     k = check_integer(n_components, "n_components", minimum=1)
+    points = check_integer(n_points, "n_points", minimum=1)
+    points += points > 1  # a path also looks at kernel PCA
     itemsize = as_float_dtype(dtype, "dtype").itemsize
-    budget = memory_budget(memory)
+    engine = None if backend in (None, "numba") else get_backend(backend=backend)
+    budget = memory_budget(memory, engine)
     if isinstance(model, Features):
-        result = features_plan(model.n_features(d), d, k, itemsize, n * m)
+        result = features_plan(
+            model.n_features(d), d, k, itemsize, n * m, n_points=points, values=not isinstance(model, Identity)
+        )
     else:
-        result = exact_plan(n, n * (m - 1), d, k, itemsize, checked=not as_kernel(model).trusted)
+        kernel = as_kernel(model)
+        factor = 1 if engine is None else engine.BLOCK_FACTOR
+        checked = not kernel.trusted
+        result = exact_plan(n, n * (m - 1), d, k, itemsize, checked=checked, block_factor=factor, n_points=points)
+    result = replace(result, backend=backend)
     result.require(budget)
     return result
+
+
+_STEPS = 10
+"""Block iterations of a typical fit, for the estimate of time."""
 
 
 def exact_plan(
@@ -124,34 +180,70 @@ def exact_plan(
 
     A path of ``n_points`` keeps coefficients, values and eigenvectors of each point.
     """
+
+    def planned(samples: int) -> tuple[int, Work]:
+        contrasts = samples * n_contrasts // n
+        total = samples + contrasts
+        width = block_width(k, total)
+        rotated = samples * samples + samples * contrasts + contrasts * contrasts
+        other = total * (krylov_capacity(width, total) + 6 * width + 3 * d)
+        other += min(total * total, block_factor * (8 << 20)) + 3 * total * k * (n_points - 1)
+        check = total * total if checked else 0
+        # a step reads A, B twice and the triangle of the factor twice, and orthogonalises its block twice
+        entries = n_points * _STEPS * (samples * samples + 2 * samples * contrasts + contrasts * contrasts)
+        orthogonal = n_points * 4 * _STEPS**2 * total * width**2
+        work = Work(
+            values=total * total / 2,
+            products=float(total) ** 2 * d,
+            factors=n_points * contrasts**3 / 3 + (total**3 / 3 if checked else 0),
+            steps_flops=2.0 * width * entries + orthogonal,
+            steps_bytes=float(itemsize * entries),
+        )
+        return int((rotated + other + check) * itemsize), work
+
+    size, work = planned(n)
     total = n + n_contrasts
-    width = block_width(k, total)
-    rotated = n * n + n * n_contrasts + n_contrasts * n_contrasts
-    work = total * (krylov_capacity(width, total) + 6 * width + 3 * d) + min(total * total, block_factor * (8 << 20))
-    work += 3 * total * k * (n_points - 1)
-    check = total * total if checked else 0
-    flops = n_points * (n_contrasts**3 / 3 + total**2 * 10 * 2 * width) + total**2 * d
-    flops += total**3 / 3 if checked else 0
     sizes = [r for r in (1024 >> i for i in range(8)) if k <= r <= total]
-    alternatives = tuple((r, features_plan(r, d, k, itemsize, total).bytes) for r in sizes)
-    return Plan("exact", int((rotated + work + check) * itemsize), float(flops), "use fewer samples", alternatives)
+    alternatives = tuple((r, features_plan(r, d, k, itemsize, total, n_points=n_points).bytes) for r in sizes)
+    return Plan("exact", size, work, "use fewer samples", alternatives, lambda samples: planned(samples)[0], n)
 
 
 def features_plan(
-    r: int, d: int, k: int, itemsize: int, n_views: int, rows: int | None = None, n_points: int = 1
+    r: int,
+    d: int,
+    k: int,
+    itemsize: int,
+    n_views: int,
+    rows: int | None = None,
+    n_points: int = 1,
+    values: bool = True,
 ) -> Plan:
     """The plan of the feature solver: two moments and their factors, blocks of ``rows`` views and features.
 
-    A path of ``n_points`` also takes the eigenbasis of Delta, and keeps the coefficients of each point.
+    A path of ``n_points`` also takes the eigenbasis of Delta, and keeps the coefficients of each point.  ``values``:
+    features are kernel values, whitened (or cosines, which take about as long).
     """
-    rows = min(n_views, rows or feature_rows(r, d))
-    moments = 8 * 8 * r * r
-    blocks = itemsize * rows * (4 * r + 3 * d)
-    flops = n_views * (2.0 * r * d + 2.0 * r * r) + 10.0 * r**3
-    if n_points > 1:
-        moments += 8 * (2 * r * r + 3 * n_points * r * k)
-        flops += 10.0 * r**3 + n_points * 40.0 * r * r * block_width(k, r)
-    return Plan("features", int(moments + blocks), flops, f"use fewer features than {r}")
+
+    def planned(r: int) -> tuple[int, Work]:
+        height = min(n_views, rows or feature_rows(r, d))
+        moments = 8 * 8 * r * r
+        blocks = itemsize * height * (4 * r + 3 * d)
+        if n_points > 1:
+            moments += 8 * (2 * r * r + 3 * n_points * r * k)
+        width = block_width(k, r)
+        entries = n_points * 2 * _STEPS * r * r
+        work = Work(
+            values=float(n_views) * r if values else 0.0,
+            products=n_views * (2.0 * r * d + r * r if values else 0.0) + float(n_views) * r * r,
+            # a symmetric eigenproblem takes as long as some 30 factorisations
+            factors=r**3 / 3 + (10.0 * r**3 if n_points > 1 else 0.0),
+            steps_flops=2.0 * width * entries + n_points * 4.0 * _STEPS**2 * r * width**2,
+            steps_bytes=8.0 * entries,
+        )
+        return int(moments + blocks), work
+
+    size, work = planned(r)
+    return Plan("features", size, work, f"use fewer features than {r}", (), lambda r: planned(r)[0], r)
 
 
 def feature_rows(r: int, d: int) -> int:

@@ -37,7 +37,7 @@ __all__ = ["FORMAT", "RECORDS", "decode", "encode", "read_archive", "same_featur
 FORMAT = 2
 """Of the files that this version writes and reads; it changes with every change that an older reader cannot know."""
 
-RECORDS = {"Certificate": "spectrum"}
+RECORDS = {"Certificate": "spectrum", "Selection": "selection"}
 """Frozen dataclasses that may be parts of a saved object, and the modules they live in."""
 
 _DTYPES = ("<f8", "<f4", "<i8", "|b1")

@@ -158,14 +158,12 @@ def test_conditioned_after_a_failure():
     operator = ConditionedKernel(blocks, Gaussian(1.0), engine, unbiased=True, center=False)
     expected = operator.condition(10.0, 1.0).apply(np.eye(18))
     index = np.arange(9)
-    operator._restore()
-    operator._ratio = None
     operator.kept_diagonal -= 1.0  # indefinite now
-    operator.c[index, index] = operator.kept_diagonal
     with pytest.raises(NotPositiveSemidefiniteError, match="contrasts is not positive semi-definite"):
         operator.condition(1e-6, 1.0)
     operator.kept_diagonal += 1.0
     operator.c[index, index] = operator.kept_diagonal
+    # the factor that it had before is gone
     assert_close(operator.condition(10.0, 1.0).apply(np.eye(18)), expected, tol=1e-12)
 
 
@@ -182,6 +180,19 @@ def test_near_vectors_do_not_hide_others():
     for near in (vectors[:, :3], vectors[:, -5:-2], vectors[:, -2:], vectors[:, -4:-1]):
         solution = solve_exact(operator, numbers, tolerance=1e-6, planned_bytes=0, near=np.asfortranarray(near))
         assert_close(1e-2 / solution.spectrum.gamma, values[:-4:-1], tol=1e-9)
+
+
+@pytest.mark.parametrize("model", [Exponential(0.3), Nystrom(Gaussian(1.0), 300)], ids=["exact", "features"])
+def test_near_vectors_save_steps(model, monkeypatch):
+    """A path begins each point near the one before, and takes fewer block applications than from random vectors."""
+    views = noisy(300, 2, 3)
+    regs = np.logspace(-4, -3, 12)
+    warm = pretrain_path(views, model, 6, regs=regs)
+    monkeypatch.setattr(paths._Points, "last", property(lambda self: None, lambda self, value: None), raising=False)
+    cold = pretrain_path(views, model, 6, regs=regs)
+    steps = [sum(rep.certificate.iterations for rep in path) for path in (warm, cold)]
+    assert steps[0] < steps[1]
+    assert_close(warm.gamma, cold.gamma, tol=1e-7)
 
 
 # ---------------------------------------------------------------- closed forms
@@ -232,6 +243,18 @@ def test_straight_lines_and_their_crossings(model):
     along = [c for c in path.avoided_crossings if c.along == "beta"]
     assert along
     assert all(c.reg in regs and betas[0] < c.beta < betas[-1] for c in along)
+
+
+def test_overlaps_are_between_neighbours():
+    """Rows: components of the point before; columns: of the point after."""
+    regs, betas = [0.01, 0.3], [0.5, 2.0]
+    for model in (Exponential(1.0), Identity()):
+        path = pretrain_path(VIEWS, model, 3, regs=regs, betas=betas)
+        f = [[rep.transform(VIEWS, scale=False).reshape(50, 3) for rep in row] for row in path.representations]
+        for j in range(2):
+            assert_close(path.reg_overlaps[0, j], (f[0][j].T @ f[1][j] / 50) ** 2, tol=1e-6, scale=1.0)
+        for i in range(2):
+            assert_close(path.beta_overlaps[i, 0], (f[i][0].T @ f[i][1] / 50) ** 2, tol=1e-6, scale=1.0)
 
 
 def two_levels(seed):
@@ -363,7 +386,7 @@ def test_regimes(model, center):
 
 def test_where_augmentations_have_no_say():
     """The path begins where kernel PCA rules already, or has beta = 0: no end to be far from."""
-    assert set(pretrain_path(VIEWS, Exponential(1.0), 3, regs=[1e2, 1e3, 1e4]).regimes.ravel()) == {"architecture"}
+    assert set(pretrain_path(VIEWS, Exponential(1.0), 3, regs=[1.0, 10.0, 1e3]).regimes.ravel()) == {"architecture"}
     path = pretrain_path(VIEWS, Exponential(1.0), 3, regs=[1e-3, 1e2], betas=(0.0, 1.0))
     assert path.regimes.tolist() == [["architecture", "augmentation"], ["architecture", "architecture"]]
     assert path.position[:, 0].tolist() == [1.0, 1.0]

@@ -1,0 +1,208 @@
+"""Plans: the memory is kept, what is said to fit fits, and seconds are work over rates."""
+
+import json
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sslcore import budget, plan, pretrain, pretrain_path, rates
+from sslcore.errors import MemoryBudgetError
+from sslcore.features import Identity, Nystrom, RandomFourier
+from sslcore.kernels import Exponential, Function, Gaussian
+from sslcore.rates import Rates, Work
+
+from .test_features import noisy
+
+MODELS = {
+    "exact": Exponential(1.0),
+    "checked": Function(Gaussian(1.0)),
+    "Nystrom": Nystrom(Gaussian(1.0), 64),
+    "RandomFourier": RandomFourier(Gaussian(1.0), 64),
+    "Identity": Identity(),
+}
+
+
+def traced_peak(action):
+    action()  # loads and compiles code
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_memory_is_kept(model):
+    """Peaks of what NumPy allocates, of a fit and of a path: at most as planned, and not far below."""
+    n, m, d, k = 300, 2, 40 if isinstance(model, Identity) else 3, 4
+    views = noisy(n, m, d)
+    regs = np.logspace(-3, 0, 6)
+    fit = plan(n, m, d, model, k)
+    peak = traced_peak(lambda: pretrain(views, model, k, reg=1e-2))
+    assert 0.2 * fit.bytes < peak <= 1.1 * fit.bytes
+    path = plan(n, m, d, model, k, n_points=6)
+    assert path.bytes > fit.bytes
+    assert 0.2 * path.bytes < traced_peak(lambda: pretrain_path(views, model, k, regs=regs)) <= 1.1 * path.bytes
+    with pytest.raises(MemoryBudgetError):
+        pretrain_path(views, model, k, regs=regs, memory=path.bytes - 1)
+    assert pretrain_path(views, model, k, regs=regs, memory=path.bytes).regs.size == 6
+
+
+RESIDENT = """
+import ctypes, json
+import numpy as np
+from sslcore import Views, plan, pretrain, pretrain_path
+from sslcore.augmentations import GaussianNoise
+from sslcore.features import Nystrom
+from sslcore.kernels import Exponential, Gaussian
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+x = np.random.default_rng(0).standard_normal((1500, 3))
+regs = [1e-2, 1e-1]
+found = []
+exact, features = (Exponential(1.0), Views(x[:1250], GaussianNoise(0.1), 2, 0)), (
+    Nystrom(Gaussian(2.0), 512), Views(x, GaussianNoise(0.1), 2, 0))
+for model, views in (exact, features):
+    for points in (1, 2):
+        def fit(views):
+            if points == 1:
+                return pretrain(views, model, 4, reg=1e-2)
+            return pretrain_path(views, model, 4, regs=regs)
+        fit(Views(x[:600], GaussianNoise(0.1), 2, 0))  # loads libraries, buffers of BLAS
+        ctypes.CDLL(None).malloc_trim(0)
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # sets VmHWM back to VmRSS
+        before = status("VmRSS")
+        result = fit(views)
+        found.append([status("VmHWM") - before, plan(len(views), 2, 3, model, 4, n_points=points).bytes])
+        del result
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_resident_memory_is_kept(monkeypatch):
+    """The system's own count, with what LAPACK and our threads allocate: fits and paths, exact and of features."""
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    done = subprocess.run([sys.executable, "-c", RESIDENT], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found) == 4
+    for peak, planned in found:
+        assert peak <= 1.1 * planned + (4 << 20), found
+    assert found[0][0] > 0.4 * found[0][1]  # it is measured at all
+
+
+# ---------------------------------------------------------------- what would fit
+
+
+@given(
+    n=st.integers(2, 3000),
+    m=st.integers(1, 4),
+    d=st.integers(1, 50),
+    k=st.integers(1, 2),
+    share=st.floats(0.0, 0.999),
+    n_points=st.sampled_from([1, 1, 5]),
+    dtype=st.sampled_from(["float64", "float32"]),
+)
+def test_the_largest_that_fits_is_named(n, m, d, k, share, n_points, dtype):
+    for model in (Gaussian(1.0), Nystrom(Gaussian(1.0), n)):
+        exact = isinstance(model, Gaussian)
+        arguments = (n, m, d, model, k, dtype)
+        whole = plan(*arguments, n_points=n_points)
+        memory = max(1, int(share * whole.bytes))
+        with pytest.raises(MemoryBudgetError) as caught:
+            plan(*arguments, memory=memory, n_points=n_points)
+        message = str(caught.value)
+        assert message.endswith(whole.fitting(memory))
+        assert whole.fitting(whole.bytes) == "this keeps it"
+
+        def smaller(size, exact=exact):
+            given = (size, m, d, Gaussian(1.0)) if exact else (n, m, d, Nystrom(Gaussian(1.0), size))
+            return plan(*given, k, dtype, n_points=n_points).bytes
+
+        if "at most" in message:
+            largest = int(message.split("(at most ")[1].split(" fit)")[0].replace(",", ""))
+            assert 1 <= largest < n
+            assert smaller(largest) <= memory < smaller(largest + 1)
+        else:
+            assert smaller(1) > memory
+        if "Nystrom(kernel, " in message:
+            named = int(message.split("Nystrom(kernel, ")[1].split(")")[0])
+            assert plan(n, m, d, Nystrom(Gaussian(1.0), named), k, dtype, n_points=n_points).bytes <= memory
+
+
+# ---------------------------------------------------------------- seconds
+
+
+def test_seconds_are_work_over_rates():
+    speeds = Rates(products=2.0, factors=3.0, values=5.0, copies=7.0)
+    assert Work(values=10.0).seconds(speeds) == pytest.approx(2.0)
+    assert Work(products=10.0).seconds(speeds) == pytest.approx(5.0)
+    assert Work(factors=9.0).seconds(speeds) == pytest.approx(3.0)
+    assert Work(steps_flops=8.0, steps_bytes=7.0).seconds(speeds) == pytest.approx(4.0)  # bound by arithmetic
+    assert Work(steps_flops=8.0, steps_bytes=70.0).seconds(speeds) == pytest.approx(10.0)  # bound by memory
+    work = Work(10.0, 10.0, 9.0, 8.0, 70.0)
+    assert work.seconds(speeds) == pytest.approx(20.0)
+    assert work.flops == 27.0
+
+
+def test_work_is_counted(monkeypatch):
+    """Leading terms in closed form, and what each argument does to the time."""
+    monkeypatch.setattr(budget, "measured_rates", lambda engine: Rates(1e11, 5e10, 2e9, 1e10))
+    exact = plan(1000, 2, 8, Gaussian(1.0), 4)
+    assert exact.work.values == 2000**2 / 2
+    assert exact.work.products == 2000**2 * 8
+    assert exact.work.factors == pytest.approx(1000**3 / 3)
+    assert plan(1000, 2, 8, Function(Gaussian(1.0)), 4).work.factors == pytest.approx((1000**3 + 2000**3) / 3)
+    assert plan(1000, 2, 8, Gaussian(1.0), 4, n_points=9).work.factors == pytest.approx(10 * 1000**3 / 3)
+    assert exact.flops == exact.work.products + exact.work.factors + exact.work.steps_flops
+    nystrom = plan(1000, 2, 8, Nystrom(Gaussian(1.0), 64), 4)
+    assert nystrom.work.values == 2000 * 64
+    assert nystrom.work.products == 2000 * (2 * 64 * 8 + 2 * 64**2)
+    assert nystrom.work.factors == pytest.approx(64**3 / 3)
+    identity = plan(1000, 2, 64, Identity(), 4)
+    assert (identity.work.values, identity.work.products) == (0.0, 2000 * 64**2)
+    for model in MODELS.values():
+        base = plan(500, 2, 60, model, 4)
+        assert base.seconds > 0
+        assert base.seconds < plan(600, 2, 60, model, 4).seconds
+        assert base.seconds < plan(500, 3, 60, model, 4).seconds
+        assert base.seconds < plan(500, 2, 60, model, 40).seconds
+        assert base.seconds < plan(500, 2, 60, model, 4, n_points=2).seconds
+
+
+def test_rates_are_measured_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(rates, "_measured", {})
+    monkeypatch.setattr(rates, "_measure", lambda engine: calls.append(engine.NAME) or Rates(1.0, 1.0, 1.0, 1.0))
+    first = plan(100, 2, 3, Gaussian(1.0), 4)
+    assert calls == []  # planning measures nothing
+    assert first.seconds == first.seconds > 0
+    assert plan(100, 2, 3, Identity(), 2).seconds > 0
+    assert calls == ["numba"]
+
+
+def test_rates_of_a_backend(backend):
+    measured = rates._measure(backend.engine, n=48)
+    for speed in (measured.products, measured.factors, measured.values, measured.copies):
+        assert 1e3 < speed < 1e16
+    assert plan(100, 2, 3, Gaussian(1.0), 4, backend=backend.name).bytes > 0
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="n_points must be at least 1, found 0"):
+        plan(10, 2, 3, Gaussian(1.0), 2, n_points=0)
+    with pytest.raises(ValueError, match="backend must be one of"):
+        plan(10, 2, 3, Gaussian(1.0), 2, backend="gpu")
+    with pytest.raises(ValueError, match="memory must be a number of bytes"):
+        plan(10, 2, 3, Gaussian(1.0), 2).fitting("much")
