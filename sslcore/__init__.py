@@ -8,8 +8,9 @@ Everything is imported when it is first used: ``import sslcore`` itself loads no
 
 Layers, each importing only those below it::
 
-    cli  commands  plotting  digits
-    path  probing  risk  pretraining  loading  population
+    cli  commands  plotting  digits  estimator
+    path  probing  risk  pretraining  loading  population  diagnostics
+    selection
     moments  representation  serialization  budget  rates
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
@@ -34,11 +35,14 @@ __all__ = [
     "Path",
     "Plan",
     "Representation",
+    "SSLEmbedding",
+    "SelectionWarning",
     "Views",
     "__version__",
     "arrays",
     "augmentations",
     "datasets",
+    "diagnostics",
     "features",
     "gram",
     "kernels",
@@ -50,6 +54,7 @@ __all__ = [
     "pretrain_path",
     "probing",
     "risk",
+    "selection",
     "show_versions",
 ]
 
@@ -63,6 +68,8 @@ _HOMES = {
     "Path": "path",
     "Plan": "budget",
     "Representation": "representation",
+    "SSLEmbedding": "estimator",
+    "SelectionWarning": "errors",
     "Views": "augmentations",
     "load": "loading",
     "plan": "budget",

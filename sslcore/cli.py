@@ -13,6 +13,7 @@ import math
 import os
 import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -62,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parser().parse_args(argv)
         debug = args.debug
-        report = args.run(args)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            report = args.run(args)
         print(json.dumps(_plain(report.document), allow_nan=False) if args.json else report.text)
         sys.stdout.flush()
     except SystemExit as stop:  # --help and --version
@@ -83,6 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"sslcore: error: {message}", file=sys.stderr)
         return 2
     return 0
+
+
+def _warn(
+    message: Warning | str, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
+) -> None:
+    """A warning as one line, without the place in our code that it comes from."""
+    print(f"sslcore: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _parser() -> _Parser:

@@ -7,6 +7,7 @@ __all__ = [
     "CertificateError",
     "MemoryBudgetError",
     "NotPositiveSemidefiniteError",
+    "SelectionWarning",
 ]
 
 
@@ -85,3 +86,19 @@ class CertificateError(ArithmeticError):
     def __init__(self, message: str, certificate: object) -> None:
         super().__init__(message)
         self.certificate = certificate
+
+
+class SelectionWarning(UserWarning):
+    """The search for reg has ended at an end of its grid, or found nothing that generalises.
+
+    Examples
+    --------
+    >>> import warnings, sslcore
+    >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(100, seed=0), 2, seed=0)
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     search = sslcore.selection.AutoReg(regs=(1.0, 0.1))
+    ...     rep = sslcore.pretrain(views, sslcore.features.Identity(), 2, reg=search)
+    >>> str(caught[0].message).split(";")[0]
+    'the held-out risk still falls at the smallest reg of the grid, 0.1'
+    """

@@ -78,6 +78,13 @@ class ConditionedKernel:
         self.jitter, self.condition_number = 0.0, 1.0
         self._ratio: float | None = None
 
+    @property
+    def trace(self) -> float:
+        """The trace of Khat, or of H Khat H: no eigenvalue is larger."""
+        if self.constant is None:
+            return self.unit
+        return self.unit - float((self.constant * (self.a @ self.constant)).sum())
+
     def condition(self, reg: float, beta: float) -> ConditionedKernel:
         """Factorise for this reg and beta; nothing to do if reg / beta is that of the factor at hand.  Returns self.
 

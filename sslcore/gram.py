@@ -6,6 +6,7 @@ the blocks.  `RowSource` is the one place that knows what a kernel is made of.
 
 from __future__ import annotations
 
+import math
 from types import ModuleType
 from typing import Any
 
@@ -15,13 +16,17 @@ from .arrays import Array, as_array, as_views, check_same_width, quiet, require_
 from .backends import device_of, get_backend
 from .errors import BackendError
 from .interchange import as_native, gives_memory_back, same_kind
-from .kernels import Function, Kernel, Precomputed, Product, Profile, Scaled, Sum, as_kernel
+from .kernels import Convolutional, Function, Kernel, Precomputed, Product, Profile, Scaled, Sum, as_kernel
 from .samples import Samples
 
 __all__ = ["RotatedGram", "contrast_gram", "gram", "kernel_product"]
 
 _BLOCK_BYTES = 16 << 20
 """Size of a block of kernel values on its way to somewhere else: it stays in the last-level cache."""
+
+
+_PATCH_TILE = 128, 1024
+"""Rows and columns that are summed over patches while they stay in the cache of a processor."""
 
 
 class RowSource:
@@ -35,6 +40,8 @@ class RowSource:
             self._parts = [RowSource(kernel.first, y, backend), RowSource(kernel.second, y, backend)]
         elif isinstance(kernel, Scaled):
             self._parts = [RowSource(kernel.base, y, backend)]
+        elif isinstance(kernel, Convolutional):
+            self._shifts = kernel.shifts(y.shape[1])
 
     @property
     def mirrored(self) -> bool:
@@ -74,6 +81,14 @@ class RowSource:
                 else:
                     out *= other
             require_finite(out, f"the values of {kernel}")
+        elif isinstance(kernel, Convolutional):
+            height, width = (math.isqrt(self.backend.BLOCK_FACTOR) * side for side in _PATCH_TILE)
+            for i in range(0, len(x), height):
+                for j in range(0, out.shape[1], width):
+                    tile = out[i : i + height, j : j + width]
+                    y = self.y[first + j : first + j + tile.shape[1]]
+                    self._fill_patches(kernel, x[i : i + height], y, tile)
+            require_finite(out, f"the values of {kernel}")
         elif isinstance(kernel, Function):
             y = self.y[first : first + out.shape[1]]
             values = as_array(as_native(kernel.function(x, y)), "the kernel function's result", ndim=2)
@@ -90,6 +105,25 @@ class RowSource:
             out[...] = values
         else:
             raise TypeError(f"{kernel} has no values of its own here")
+
+    def _fill_patches(self, kernel: Convolutional, x: Array, y: Array, out: Array) -> None:
+        """The sum of the base's values over the pairs of patches that are a shift apart, each with its weight."""
+        xp, d = self.backend.xp, x.shape[1]
+        around = [xp.concatenate([points, points[:, : kernel.patch - 1]], axis=1) for points in (x, y)]
+        block = xp.empty(out.shape, out.dtype)
+        total = xp.zeros(out.shape)  # of many terms, in float64
+        common = max(self._shifts.values(), key=abs)
+        for j in range(d):
+            source = RowSource(kernel.base, around[1][:, j : j + kernel.patch], self.backend)
+            for shift, weight in self._shifts.items():
+                i = (j - shift) % d
+                source.fill(around[0][:, i : i + kernel.patch], 0, block)
+                if weight != common:
+                    block *= weight / common
+                total += block
+        with quiet():
+            xp.multiply(total, common, out=total)
+            out[...] = total
 
 
 @same_kind("x", "y")

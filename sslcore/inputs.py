@@ -26,7 +26,7 @@ from .backends import device_of
 from .interchange import as_native
 from .samples import Samples
 
-__all__ = ["Data", "FitNumbers", "as_data", "check_fit_numbers"]
+__all__ = ["Data", "FitNumbers", "as_data", "check_fit_numbers", "refuse_auto"]
 
 
 @dataclass(frozen=True)
@@ -207,6 +207,17 @@ def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int) -> np.nda
     return np.ascontiguousarray(weight).reshape(n_views)
 
 
+def refuse_auto(n_components: Any, beta: Any) -> None:
+    """Explain why there is no search over these two."""
+    for name, value in (("beta", beta), ("n_components", n_components)):
+        if isinstance(value, str) and value == "auto":
+            raise ValueError(
+                f"{name} cannot be 'auto': the unbiased risk grows with beta and with n_components whatever the data, "
+                f"so risks at different ones are not comparable; choose {name} for the task, and only reg by held-out "
+                f"risk (reg='auto')"
+            )
+
+
 @dataclass(frozen=True)
 class FitNumbers:
     """The numbers of a fit, checked."""
@@ -230,11 +241,14 @@ def check_fit_numbers(
     zero_reg: bool = False,
 ) -> FitNumbers:
     """``largest`` is the largest n_components, ``what`` it counts; ``zero_reg`` allows reg = 0."""
+    refuse_auto(n_components, beta)
     k = check_integer(n_components, "n_components", minimum=1)
     if k > largest:
         raise ValueError(f"n_components must be at most the number of {what}, {largest}, found {k}")
     if isinstance(reg, str):
-        raise TypeError(f"reg must be a number > 0, found {reg!r}")
+        raise TypeError(
+            f"reg must be a number > 0, found {reg!r}; sslcore.pretrain takes 'auto' too, which holds out samples"
+        )
     reg = check_scalar(reg, "reg", minimum=0.0, strict=not zero_reg)
     beta = check_scalar(beta, "beta", minimum=0.0)
     for name, value in (("unbiased", unbiased), ("center", center)):

@@ -33,6 +33,7 @@ __all__ = [
     "NNGP",
     "NTK",
     "ArcCosine",
+    "Convolutional",
     "Exponential",
     "Function",
     "Gaussian",
@@ -859,6 +860,89 @@ class Scaled(Kernel):
     def trusted(self) -> bool:  # type: ignore[override]
         """Whether the base is."""
         return self.base.trusted
+
+
+@dataclass(frozen=True)
+class Convolutional(Kernel):
+    r"""Kernel of a convolutional layer, k(x, y) = (1/d) sum_i <Phi_i(x), Phi_i(y)>, Phi_i = sum_a f(a) phi(P_{i+a}).
+
+    P_i x = (x_i, ..., x_{i+q-1}) are the patches of ``patch`` = q coordinates, all indices modulo d, and phi is the
+    feature map of ``base``, a kernel of points with q coordinates (Misiakiewicz and Mei 2022, with its pooling).  With
+    r(s) = sum_a f(a) f(a + s), the correlation of the filter with itself, it is computed as
+
+        k(x, y) = (1/d) sum_s r(s) sum_i base(P_i x, P_{i+s} y).
+
+    Parameters
+    ----------
+    base : Kernel or callable
+        With its own conventions: `NNGP` and `NTK` divide <P x, P y> by q unless told otherwise.
+    patch : int
+        q; the points must have at least as many coordinates.
+    pooling : None, "global" or array (at most d,)
+        The filter f: none (f(0) = 1), the mean over all d positions, or f(0), f(1), ... as they are.
+
+    Notes
+    -----
+    d Gram matrices of ``base``; times as many shifts as r(s) is not 0 for, which are all d with ``"global"``.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> k = sslcore.kernels.Convolutional(sslcore.kernels.Linear(), 2)
+    >>> k([[1.0, 2.0, 0.0]], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).round(4)  # each coordinate lies in two patches
+    array([[0.6667, 1.3333]])
+    >>> pooled = sslcore.kernels.Convolutional(sslcore.kernels.NNGP(1), 2, pooling="global")
+    >>> x = [[1.0, -1.0, 1.0, 1.0], [1.0, 1.0, -1.0, 1.0]]  # the second is a shift of the first
+    >>> pooled(x).round(4)
+    array([[0.5342, 0.5342],
+           [0.5342, 0.5342]])
+    """
+
+    base: Kernel
+    patch: int
+    pooling: str | tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "base", as_kernel(self.base))
+        _refuse_precomputed(self.base)
+        object.__setattr__(self, "patch", check_integer(self.patch, "patch", minimum=1))
+        if self.pooling is None or (isinstance(self.pooling, str) and self.pooling == "global"):
+            return
+        if isinstance(self.pooling, str) or np.ndim(self.pooling) != 1 or not len(self.pooling):
+            raise ValueError(f"pooling must be None, 'global' or the values of a filter, found {self.pooling!r}")
+        values = tuple(check_scalar(value, "a value of the pooling filter") for value in self.pooling)
+        if not any(values):
+            raise ValueError("the pooling filter must not be 0 everywhere")
+        object.__setattr__(self, "pooling", values)
+
+    @property
+    def trusted(self) -> bool:  # type: ignore[override]
+        """Whether the base is."""
+        return self.base.trusted
+
+    def shifts(self, width: int) -> dict[int, float]:
+        """The weight r(s) / d of each shift s that has one, for points with ``width`` = d coordinates.
+
+        Raises
+        ------
+        ValueError
+            If d is less than the patch, or than the filter.
+        """
+        length = len(self.pooling) if isinstance(self.pooling, tuple) else 1
+        if width < max(self.patch, length):
+            raise ValueError(
+                f"points with {width} coordinates have no patches of {self.patch}, or are shorter than the pooling "
+                f"filter (length {length}); choose a smaller patch or filter"
+            )
+        if self.pooling is None:
+            return {0: 1.0 / width}
+        if isinstance(self.pooling, str):
+            return dict.fromkeys(range(width), 1.0 / width**2)
+        weights: dict[int, float] = {}
+        for a, first in enumerate(self.pooling):
+            for b, second in enumerate(self.pooling):
+                weights[(b - a) % width] = weights.get((b - a) % width, 0.0) + first * second / width
+        return {s: weight for s, weight in weights.items() if weight}
 
 
 @dataclass(frozen=True)

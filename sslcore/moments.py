@@ -17,7 +17,7 @@ import functools
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -37,11 +37,11 @@ from .samples import SampleClass, Samples
 from .serialization import read_archive, refusal, same_features, write_archive
 from .spectrum import TOLERANCE, Spectrum, settle
 
-__all__ = ["Moments"]
+__all__ = ["Moments", "Pencil", "Sums", "add_block"]
 
 
 @dataclass
-class _Sums:
+class Sums:
     """Weighted sums over samples; ``between`` and ``within`` hold upper triangles, about the mean."""
 
     n: int
@@ -54,10 +54,11 @@ class _Sums:
     unbiased: Array | None  # Delta's sum with each sample's own factor, once they differ
 
     @classmethod
-    def zero(cls, r: int, xp: Any) -> _Sums:
+    def zero(cls, r: int, xp: Any) -> Sums:
+        """Of no samples."""
         return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
 
-    def on(self, engine: ModuleType) -> _Sums:
+    def on(self, engine: ModuleType) -> Sums:
         """The same sums where the engine works."""
         if get_backend(self.mean) is engine:
             return self
@@ -69,7 +70,7 @@ class _Sums:
             unbiased=brought(self.unbiased, engine),
         )
 
-    def in_fortran_order(self) -> _Sums:
+    def in_fortran_order(self) -> Sums:
         """The same with matrices as the backends want them."""
         return dataclasses.replace(
             self,
@@ -82,7 +83,7 @@ class _Sums:
         """Delta's sum with unbiased factors."""
         return self.within * (self.factor or 1.0) if self.unbiased is None else self.unbiased
 
-    def merged(self, other: _Sums) -> _Sums:
+    def merged(self, other: Sums) -> Sums:
         """The sums over both; neither is changed."""
         if not self.n or not other.n:
             return other if not self.n else self
@@ -92,7 +93,7 @@ class _Sums:
         between += (self.weight * other.weight / weight) * (step[:, None] * step)
         factors = {s.factor for s in (self, other)} - {None}
         differ = len(factors) > 1 or self.unbiased is not None or other.unbiased is not None
-        return _Sums(
+        return Sums(
             self.n + other.n,
             self.n_views + other.n_views,
             weight,
@@ -134,7 +135,7 @@ class Moments:
         self.features = features
         self._backend = backend
         self._d: int | None = None
-        self._sums: _Sums | None = None
+        self._sums: Sums | None = None
         self._from_host = False
 
     @property
@@ -167,19 +168,26 @@ class Moments:
         if self._d not in (None, data.d):
             raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
         features = self.features.prepare(data.d, data.dtype, engine)
-        total: _Sums | None = None
+        total: Sums | None = None
         buffer = engine.xp.empty(0, data.dtype)  # one for all blocks: fresh memory would be paged in again and again
         r = self.features.n_features(data.d)
         rows = feature_rows(r, data.d)
         rows = fitting_rows(rows, r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
         for x, samples, weight in data.blocks(rows, engine):
             phi = features(x)
-            total = total or _Sums.zero(phi.shape[1], engine.xp)
+            total = total or Sums.zero(phi.shape[1], engine.xp)
             if buffer.size < phi.size:
                 buffer = engine.xp.empty(phi.size, phi.dtype)
-            _add_block(total, phi, samples, weight, buffer, engine)
+            add_block(total, phi, samples, weight, buffer, engine)
         assert total is not None
         self._sums = total if self._sums is None else self._sums.on(engine).merged(total)
+        self._d = data.d
+        self._from_host = device_of(data.source) != engine.NAME
+
+    def take(self, parts: Iterable[Sums], data: Data, engine: ModuleType) -> None:
+        """Make sums over all samples of ``data`` one's own."""
+        for sums in parts:
+            self._sums = sums if self._sums is None else self._sums.merged(sums)
         self._d = data.d
         self._from_host = device_of(data.source) != engine.NAME
 
@@ -258,7 +266,7 @@ class Moments:
         try:
             moments = cls(content.pop("features"))
             moments._d = check_integer(content.pop("d"), "d", minimum=1)
-            sums = _Sums(**content)
+            sums = Sums(**content)
             _check_sums(sums)
             if len(sums.mean) != moments.features.n_kept(moments._d):
                 raise ValueError(f"moments of {len(sums.mean)} features do not fit {moments.features!r}")
@@ -268,7 +276,7 @@ class Moments:
         return moments
 
 
-def _check_sums(sums: _Sums) -> None:
+def _check_sums(sums: Sums) -> None:
     """Types, shapes and ranges of what came from a file."""
     check_integer(sums.n, "n", minimum=1)
     check_integer(sums.n_views, "n_views", minimum=sums.n)
@@ -286,7 +294,7 @@ def _check_sums(sums: _Sums) -> None:
         require_finite(array, name)
 
 
-def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: ModuleType) -> None:
+def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: ModuleType) -> None:
     """Add one block of features (N, r), rows in the order of ``samples``, of this total weight.
 
     Rows are taken about the running mean a: with w the block's weight and W that of all, the mean moves by
@@ -315,7 +323,7 @@ def _add_block(total: _Sums, phi: Array, samples: Samples, weight: float, buffer
 
 
 def _add_contrasts(
-    total: _Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: ModuleType
+    total: Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: ModuleType
 ) -> None:
     """Add contrasts of the samples of one class, and keep the unbiased sum apart once the factors differ."""
     xp = engine.xp
@@ -337,7 +345,7 @@ class Pencil:
     Sigma and Delta are kept in units of the trace of Sigma, so that any scale of the features is served.
     """
 
-    def __init__(self, sums: _Sums, d: int, engine: ModuleType, *, unbiased: bool, center: bool) -> None:
+    def __init__(self, sums: Sums, d: int, engine: ModuleType, *, unbiased: bool, center: bool) -> None:
         xp, self.engine = engine.xp, engine
         self.mean, self.center = sums.mean, center
         within = _symmetric(sums.within, xp) / sums.weight

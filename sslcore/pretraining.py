@@ -11,16 +11,17 @@ import numpy as np
 from .arrays import Array, check_scalar
 from .augmentations import Views
 from .backends import device_of, get_backend
-from .budget import Plan, exact_plan, features_plan, memory_budget
+from .budget import Plan, exact_plan, feature_rows, features_plan, fitting_rows, memory_budget
 from .exact import ConditionedKernel, Solution, solve_exact
 from .features import Features
 from .gram import rotated_gram
-from .inputs import Data, FitNumbers, as_data, check_fit_numbers
+from .inputs import Data, FitNumbers, as_data, check_fit_numbers, refuse_auto
 from .interchange import as_native, gives_memory_back
 from .kernels import Kernel, Precomputed, as_kernel
 from .moments import Moments
 from .representation import Representation
 from .samples import Samples
+from .selection import AutoReg, Selection, as_search, moments_bytes, select_exact, select_features
 from .spectrum import TOLERANCE
 
 __all__ = ["ExactProblem", "pretrain"]
@@ -32,7 +33,7 @@ def pretrain(
     model: Any,
     n_components: int,
     *,
-    reg: float,
+    reg: float | str | AutoReg,
     beta: float = 1.0,
     unbiased: bool = True,
     center: bool = False,
@@ -68,8 +69,10 @@ def pretrain(
         See `sslcore.kernels` and `sslcore.features`.
     n_components : int
         k, at most N (exact) or r (features).
-    reg : float
+    reg : float, "auto" or `sslcore.selection.AutoReg`
         lambda > 0, the weight of the norm.  (0 is allowed for `Identity` features with a positive definite Sigma.)
+        "auto": the one of least unbiased risk on held-out samples, found without labels (``rep.selection`` has the
+        evidence); the representation is then fitted to all samples.
     beta : float
         >= 0, the weight of the invariance.
     unbiased : bool
@@ -95,7 +98,8 @@ def pretrain(
     Raises
     ------
     ValueError, TypeError
-        Input that is not as described; constant data.
+        Input that is not as described; constant data; too few samples to hold some out.  ``beta="auto"`` and
+        ``n_components="auto"``: risks at different ones do not compare.
     MemoryBudgetError
         Before anything is allocated, with the numbers.
     NotPositiveSemidefiniteError
@@ -114,26 +118,46 @@ def pretrain(
     """
     views = as_native(views, "views")
     engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
+    refuse_auto(n_components, beta)
     single = check_scalar(beta, "beta", minimum=0.0) == 0
+    search = as_search(reg)
+    number: Any = 1.0 if search else reg
     data = as_data(views, groups, sample_weight, single_views=single)
     budget = memory_budget(memory, engine)
     if isinstance(model, Features):
         r = model.n_features(data.d)
-        numbers = check_fit_numbers(n_components, r, "features", reg, beta, unbiased, center, zero_reg=True)
-        features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views).require(budget)
+        numbers = check_fit_numbers(n_components, r, "features", number, beta, unbiased, center, zero_reg=True)
+        plan = features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views)
+        plan.require(budget)
         moments = Moments(model.fit(data.views), backend=backend)
-        moments.add(data, engine, budget)
-        rep = moments.solve(n_components, reg=reg, beta=beta, unbiased=unbiased, center=center)
-        return replace(rep, training=data.views)
-    rep = _exact(data, as_kernel(model), n_components, (reg, beta, unbiased, center), budget, engine)
+        selection = None
+        if search:
+            replace(plan, bytes=plan.bytes + moments_bytes(search, r)).require(budget)
+            rows = fitting_rows(feature_rows(r, data.d), r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
+            selection = select_features(search, moments, data, numbers, engine, rows)
+            number = selection.reg
+        else:
+            moments.add(data, engine, budget)
+        rep = moments.solve(n_components, reg=number, beta=beta, unbiased=unbiased, center=center)
+        return replace(rep, training=data.views, selection=selection)
+    rep = _exact(data, as_kernel(model), n_components, (number, beta, unbiased, center), search, budget, engine)
     return rep.to(device_of(data.source))
 
 
 def _exact(
-    data: Data, kernel: Kernel, n_components: Any, numbers_in: tuple[Any, ...], budget: int, engine: Any
+    data: Data,
+    kernel: Kernel,
+    n_components: Any,
+    numbers_in: tuple[Any, ...],
+    search: AutoReg | None,
+    budget: int,
+    engine: Any,
 ) -> Representation:
     numbers = check_fit_numbers(n_components, data.n_views, "views", *numbers_in)
-    problem = ExactProblem.prepare(data, kernel, numbers, budget, engine, contrasts=numbers.beta > 0)
+    contrasts = numbers.beta > 0
+    problem = ExactProblem.prepare(data, kernel, numbers, budget, engine, contrasts=contrasts, search=search)
+    if problem.selection:
+        numbers = replace(numbers, reg=problem.selection.reg)
     return problem.represent(numbers, problem.solve(numbers))
 
 
@@ -147,6 +171,7 @@ class ExactProblem:
     centres: Array | None
     plan: Plan
     started: float
+    selection: Selection | None = None
 
     @classmethod
     def prepare(
@@ -159,8 +184,12 @@ class ExactProblem:
         *,
         contrasts: bool,
         n_points: int = 1,
+        search: AutoReg | None = None,
     ) -> ExactProblem:
-        """Check and plan, then the Gram matrix; without ``contrasts`` (all beta = 0) of single views."""
+        """Check and plan, then the Gram matrix; without ``contrasts`` (all beta = 0) of single views.
+
+        The ``search`` for reg comes before: its matrices have been given back when that of all views is made.
+        """
         if isinstance(kernel, Precomputed) and data.d != data.n_views:
             raise ValueError(
                 f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
@@ -182,6 +211,8 @@ class ExactProblem:
         _refuse_constant(points)
         if not kernel.trusted:
             _require_symmetric(kernel, points, engine)
+        room = budget // plan.bytes  # a fold takes less than the fit to all
+        selection = select_exact(search, kernel, points, data, numbers, engine, room) if search else None
         samples = data.samples(engine)
         solved = samples if contrasts else Samples.from_groups(np.arange(data.n_views), engine, data.weight)
         given = isinstance(kernel, Precomputed)
@@ -190,7 +221,7 @@ class ExactProblem:
         blocks = rotated_gram(kernel, ordered, solved, engine)
         operator = ConditionedKernel(blocks, kernel, engine, unbiased=numbers.unbiased, center=numbers.center)
         centres = None if given else points if isinstance(data.views, Views) else points.copy()
-        return cls(data, kernel, operator, centres, plan, started)
+        return cls(data, kernel, operator, centres, plan, started, selection)
 
     def solve(self, numbers: FitNumbers, near: Array | None = None, started: float | None = None) -> Solution:
         """The components for one reg and beta."""
@@ -213,9 +244,8 @@ class ExactProblem:
     def represent(self, numbers: FitNumbers, solution: Solution) -> Representation:
         """The same as functions."""
         values = solution.values.reshape(*self.data.shape, numbers.k)
-        return Representation.from_spectrum(
-            solution.spectrum, self.kernel, numbers, centres=self.centres, values=values
-        )
+        rep = Representation.from_spectrum(solution.spectrum, self.kernel, numbers, centres=self.centres, values=values)
+        return replace(rep, selection=self.selection)
 
 
 def _refuse_constant(points: Array) -> None:

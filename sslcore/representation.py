@@ -59,6 +59,8 @@ class Representation:
         Unit eigenfunctions at the training views (kernel models).
     n_coordinates : int or None
         Of the points that it was fitted to (feature models).
+    selection : sslcore.selection.Selection or None
+        How reg was chosen, for reg="auto".
     notes : dict
         Anything that shall be saved with it, by name: numbers, strings, arrays, kernels, augmentations, lists, dicts.
 
@@ -87,6 +89,7 @@ class Representation:
     training: Any = field(default=None, repr=False)
     values: Array | None = field(default=None, repr=False)
     n_coordinates: int | None = field(default=None, repr=False)
+    selection: Any = field(default=None, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -383,6 +386,9 @@ def _check_content(rep: Representation) -> None:
     require(isinstance(rep.notes, dict), "the notes are no dict")
     require(isinstance(rep.certificate, Certificate), "it has no certificate")
     rep.certificate.check(k)
+    if rep.selection is not None:
+        require(type(rep.selection).__name__ == "Selection", f"the selection is {rep.selection!r:.60}")
+        rep.selection.check()
     if rep.values is not None:
         shaped = isinstance(rep.values, np.ndarray) and rep.values.ndim in (2, 3) and rep.values.dtype.kind == "f"
         require(shaped and rep.values.shape[-1] == k and rep.values.size == rows * k, "the values do not fit")

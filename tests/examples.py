@@ -36,6 +36,7 @@ from sslcore.kernels import (
     NNGP,
     NTK,
     ArcCosine,
+    Convolutional,
     Exponential,
     Gaussian,
     Kernel,
@@ -51,6 +52,7 @@ from . import naive
 
 KERNELS: dict[str, list[Callable[[float], Kernel]]] = {
     "ArcCosine": [lambda s: ArcCosine(0), lambda s: ArcCosine(1), lambda s: ArcCosine(2)],
+    "Convolutional": [lambda s: Convolutional(Gaussian(s), 1)],  # of points with any number of coordinates
     "Exponential": [lambda s: Exponential(s)],
     "Gaussian": [lambda s: Gaussian(s)],
     "L1Exponential": [lambda s: L1Exponential(s)],

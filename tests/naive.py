@@ -104,8 +104,31 @@ def network(k, xx, xy, yy, width, functions, number, acos, pi):
     return tangent if type(k).__name__ == "NTK" else xy, nearest
 
 
+def convolutional(k, x, y):
+    """(1/d) sum over positions i, entries a and b of the filter, of f(a) f(b) base(patch i + a of x, i + b of y)."""
+    d = len(x)
+    f = {None: [1], "global": [np.longdouble(1) / d] * d}.get(k.pooling, k.pooling)
+    known = {}
+
+    def base(i, j):
+        if (i, j) not in known:
+            patches = (
+                np.array([[point[(start + t) % d] for t in range(k.patch)]]) for point, start in ((x, i), (y, j))
+            )
+            known[i, j] = gram(k.base, *patches)[0, 0]
+        return known[i, j]
+
+    total = np.longdouble(0)
+    for i in range(d):
+        for a, first in enumerate(f):
+            for b, second in enumerate(f):
+                total += first * second * base((i + a) % d, (i + b) % d)
+    return total / d
+
+
 KERNELS = {
     "ArcCosine": rectifier,
+    "Convolutional": convolutional,
     "Exponential": exponential,
     "Gaussian": gaussian,
     "L1Exponential": l1_exponential,
@@ -515,6 +538,32 @@ def vicreg(z, beta=1.0, unbiased=False):
     return beta * attraction / pairs + repulsion / couples - 2.0 * energy + k
 
 
+def held_out_risk(z, groups, weight, beta, unbiased=True):
+    """The unbiased risk of values z (N, k) with the sample and the weight of each view: sums over pairs of views.
+
+    Pairs of different samples for the second moments; pairs of (different, if unbiased) views of each sample for the
+    invariance, to which samples of one view add nothing.
+    """
+    n, k = z.shape
+    samples = sorted(set(groups))
+    total = {i: sum(weight[a] for a in range(n) if groups[a] == i) for i in samples}
+    near = 0.0
+    for i in samples:
+        mine = [a for a in range(n) if groups[a] == i]
+        up = sum(weight[a] * weight[b] * ((z[a] - z[b]) ** 2).sum() for a in mine for b in mine)
+        down = sum(weight[a] * weight[b] for a in mine for b in mine if a != b or not unbiased)
+        near += total[i] * up / down if len(mine) > 1 else 0.0
+    far = couples = 0.0
+    for a in range(n):
+        for b in range(n):
+            if groups[a] != groups[b]:
+                far += weight[a] * weight[b] * (z[a] @ z[b]) ** 2
+                couples += weight[a] * weight[b]
+    square = sum(w * row @ row for w, row in zip(weight, z, strict=True))
+    everything = sum(total.values())
+    return beta * near / everything + far / couples - 2 * square / everything + k
+
+
 def spectral_contrastive(z, unbiased=False):
     """-2 E[psi . psi'] + E[(psi . psi'')^2], over the same pairs."""
     n, m, _ = z.shape
@@ -674,3 +723,48 @@ def half_moons_probabilities(x):
             weights.append(math.exp(-8 * min(distances)))
         rows.append([w / sum(weights) for w in weights])
     return np.array(rows)
+
+
+def nearest(z, points, k):
+    """Distances and indices of the k nearest points of each row, of equal distances the smaller index first."""
+    distances, indices = [], []
+    for row in z:
+        found = sorted(
+            (math.sqrt(sum((a - b) ** 2 for a, b in zip(row, p, strict=True))), j) for j, p in enumerate(points)
+        )
+        distances.append([d for d, _ in found[:k]])
+        indices.append([j for _, j in found[:k]])
+    return np.array(distances), np.array(indices)
+
+
+def vote(labels):
+    """The most frequent of these labels, of equally frequent ones the first."""
+    counts = [sum(a == b for b in labels) for a in labels]
+    return labels[counts.index(max(counts))]
+
+
+# ---------------------------------------------------------------- diagnostics
+
+
+def rankme(z):
+    """The exponential of the entropy of the singular values of the centred (n, k)."""
+    singular = np.linalg.svd(z - z.mean(axis=0), compute_uv=False)
+    shares = [s / singular.sum() for s in singular if s > 1e-12 * singular[0]]
+    return math.exp(-sum(p * math.log(p) for p in shares))
+
+
+def alpha_req(eigenvalues):
+    """Minus the slope of log(eigenvalue) over log(rank)."""
+    positive = sorted((v for v in eigenvalues if v > 0), reverse=True)
+    return -np.polyfit([math.log(i + 1) for i in range(len(positive))], [math.log(v) for v in positive], 1)[0]
+
+
+def view_share(z):
+    """E|f(xi) - f(xi')|^2 over pairs of distinct views of a sample, over twice the variance of f, of (n, m, k)."""
+    n, m, k = z.shape
+    shares = []
+    for c in range(k):
+        f = z[:, :, c].astype(float)
+        pairs = [(f[i, a] - f[i, b]) ** 2 for i in range(n) for a in range(m) for b in range(m) if a != b]
+        shares.append(sum(pairs) / len(pairs) / (2 * np.mean((f - f.mean()) ** 2)))
+    return np.array(shares)

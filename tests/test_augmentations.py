@@ -35,6 +35,7 @@ from sslcore.backends.numba_cpu import philox, reference_normals
 from sslcore.backends.numba_cpu.parallel import n_threads
 from sslcore.datasets import gaussian, sphere, torus
 from sslcore.errors import BackendError
+from sslcore.population import Sphere
 
 from . import naive
 from .examples import EXACT, augmentation_examples
@@ -247,6 +248,7 @@ def test_operators_on_the_hypercube(a):
         np.add.at(transition[v], (np.arange(2**d)[:, None], codes[..., v]), 1 / n)
     np.add.at(pairs, (codes[..., 0], codes[..., 1]), 1 / (n * 2**d))
     exact = naive.parity_operator(a, d)
+    assert np.abs(parities @ naive.cube_law(a, d) @ parities / 2**d - exact).max() < 1e-14
     tolerance = 5 / math.sqrt(n * 2**d)
     for v in range(2):
         assert np.abs(parities @ transition[v] @ parities / 2**d - exact).max() < tolerance
@@ -370,6 +372,8 @@ def test_operators_on_the_sphere(a, d):
     P_l(<., y>) is a spherical harmonic of degree l, and rotating it about x leaves P_l(<., x>) P_l(<x, y>).
     """
     n = 40_000
+    squares = [naive.sphere_eigenvalue(a, degree, d) ** 2 for degree in range(7)]
+    np.testing.assert_allclose(Sphere(d).augmentation_eigenvalues(a, 6), squares, atol=1e-14)
     for seed in range(2):
         x, y = sphere(2, d, seed)
         y = 0.6 * x + 0.8 * (y - (y @ x) * x) / np.linalg.norm(y - (y @ x) * x)  # at an angle that high degrees see

@@ -175,7 +175,7 @@ def test_mismatched_coordinates():
         ({"reg": -1e-3}, ValueError, "reg must be a finite number >=? 0, found -0.001"),
         ({"reg": math.nan}, ValueError, "reg must be a finite number >=? 0, found nan"),
         ({"reg": math.inf}, ValueError, "reg must be a finite number >=? 0, found inf"),
-        ({"reg": "auto"}, TypeError, "reg must be a number > 0, found 'auto'"),
+        ({"reg": "best"}, TypeError, "reg must be a number > 0, found 'best'"),
         ({"reg": None}, TypeError, "reg must be a real number, found None"),
         ({"reg": 1j}, TypeError, "reg must be a real number, found 1j"),
         ({"reg": True}, TypeError, "reg must be a real number, found True"),

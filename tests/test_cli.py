@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -75,6 +76,12 @@ def test_the_main_job(tmp_path):
     assert 10 <= found["n_active"] <= len(found["eigenvalues"]) == found["settings"]["n_components"]
     assert_close(found["risk"], len(found["eigenvalues"]) - sum(max(mu, 0) ** 2 for mu in found["eigenvalues"]))
     assert found["certificate"]["worst"] < 1e-8
+    selection = found["selection"]
+    risks = dict(zip(selection["regs"], selection["risks"], strict=True))
+    assert found["settings"]["reg"] == selection["reg"]
+    assert risks[selection["reg"]] <= min(risks.values()) + 1e-4 * 32
+    assert (selection["n_samples"], selection["n_held_out"], selection["n_folds"]) == (1797, 449, 1)
+    assert 0 < selection["gap"] < 5
     assert 0 < sum(found["seconds_by_step"].values()) < found["seconds"]
     assert all(0 < e < 0.03 for method in found["standard_error"].values() for e in method)
     assert found["figure"] == str(figure)
@@ -89,7 +96,17 @@ def test_digits_as_text(small, tmp_path, monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert err == ""
     assert "300 digits of 64 pixels; 4 views of each = 1,200 views" in out
-    for word in ("Gaussian(scale=2.0)", "active", "risk", "certificate", "kernel PCA", "raw pixels", "MB planned"):
+    for word in (
+        "Gaussian(scale=2.0)",
+        "active",
+        "risk",
+        "certificate",
+        "kernel PCA",
+        "raw pixels",
+        "MB planned",
+        "held out",
+        "gap",
+    ):
         assert word in out
     assert out.isascii()
     assert [path.name for path in tmp_path.iterdir()] == ["sslcore-digits.png"]
@@ -118,7 +135,7 @@ def test_progress_bar(small, tmp_path, capsys):
     assert cli.main(["digits", "--json", "--progress", "-o", str(tmp_path / "a.png")]) == 0
     out, err = capsys.readouterr()
     json.loads(out)
-    for step in (*digits.STEPS, "figure", "5/5"):
+    for step in (*digits.STEPS, "figure", "6/6"):
         assert step in err
 
 
@@ -169,7 +186,13 @@ def test_interrupted_anywhere(small, tmp_path, monkeypatch, capsys, step):
 
         monkeypatch.setattr(Figure, "savefig", half)
     else:
-        names = {"pretraining": "pretrain", "kernel PCA": "kernel_pca", "probes": "probe_accuracy", "map": "planar_map"}
+        names = {
+            "choosing reg": "choose_reg",
+            "pretraining": "pretrain",
+            "kernel PCA": "kernel_pca",
+            "probes": "probe_accuracy",
+            "map": "planar_map",
+        }
         monkeypatch.setattr(digits, names[step], interrupt)
     assert cli.main(["digits", "-o", str(tmp_path / "a.png")]) == 130
     assert capsys.readouterr() == ("", "sslcore: interrupted\n")
@@ -314,6 +337,22 @@ def test_errors_of_a_command(monkeypatch, capsys, error, message):
     assert error_line(capsys) == message
     with pytest.raises(type(error)):
         cli.main(["fail", "--debug"])
+
+
+def test_warnings_are_one_line(monkeypatch, capsys):
+    def declare(parser):
+        def run(args):
+            warnings.simplefilter("always")
+            warnings.warn("look\n  out", UserWarning, stacklevel=1)
+            return cli.Report({}, "done")
+
+        return run
+
+    monkeypatch.setitem(cli.COMMANDS, "warn", declare)
+    before = warnings.showwarning
+    assert cli.main(["warn"]) == 0
+    assert capsys.readouterr() == ("done\n", "sslcore: warning: look out\n")
+    assert warnings.showwarning is before
 
 
 def test_json_has_no_nan(monkeypatch, capsys):

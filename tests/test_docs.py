@@ -7,7 +7,19 @@ import pytest
 
 import sslcore
 
-MODULES = ["augmentations", "datasets", "features", "gram", "kernels", "population", "probing", "risk", "tables"]
+MODULES = [
+    "augmentations",
+    "datasets",
+    "diagnostics",
+    "features",
+    "gram",
+    "kernels",
+    "population",
+    "probing",
+    "risk",
+    "selection",
+    "tables",
+]
 NAMES = [("sslcore", name) for name in sslcore.__all__] + [
     (f"sslcore.{module}", name) for module in MODULES for name in importlib.import_module(f"sslcore.{module}").__all__
 ]

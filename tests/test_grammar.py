@@ -65,7 +65,7 @@ def _pairs(cls):
 
 @pytest.mark.parametrize("named", [False, True])
 def test_every_declared_kernel_can_be_written(named):
-    examples = kernel_examples()
+    examples = [k for k in kernel_examples() if type(k).__name__ in kernels.registry]  # not kernels made of a kernel
     assert {type(k).__name__ for k in examples} == ours(kernels.registry)
     for kernel in examples:
         assert parse_kernel(words(kernel, named)) == kernel, words(kernel, named)

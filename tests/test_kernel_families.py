@@ -1,4 +1,4 @@
-"""The kernels that are more than one formula, on every backend: the torus, wide networks.
+"""The kernels that are more than one formula, on every backend: the torus, wide networks, convolutions.
 
 Values against the oracle, what theory says of them, and that every entry point takes them: Gram matrices, products,
 the rotated basis, exact pretraining, Nystrom features, sums and products, files.
@@ -6,6 +6,7 @@ the rotated basis, exact pretraining, Nystrom features, sums and products, files
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 
@@ -17,12 +18,14 @@ from hypothesis import strategies as st
 
 import sslcore
 from sslcore import features, pretrain
+from sslcore import gram as grams
 from sslcore.backends.pairing import near_versine
 from sslcore.gram import contrast_gram, kernel_product
 from sslcore.kernels import (
     NNGP,
     NTK,
     ArcCosine,
+    Convolutional,
     Exponential,
     Gaussian,
     L1Exponential,
@@ -30,6 +33,7 @@ from sslcore.kernels import (
     Matern,
     PeriodicGaussian,
     Polynomial,
+    Precomputed,
     VonMises,
 )
 
@@ -50,7 +54,13 @@ NETWORKS = [
     NTK(3, bias_variance=0.1),
     NTK(12, weight_variance=1.9, bias_variance=0.01),
 ]
-ALL = [PeriodicGaussian(0.2), VonMises(0.7), *NETWORKS[:3], NNGP(2), NTK(3, 1.8, 0.1)]
+CONVOLUTIONS = [
+    Convolutional(NNGP(2), 3),
+    Convolutional(NTK(1, bias_variance=0.1), 2, pooling="global"),
+    Convolutional(ArcCosine(0), 4, pooling=[0.5, 1.0, -0.25]),
+    Convolutional(Gaussian(1.0) + 0.5 * Linear(), 3, pooling=(1.0, 1.0)),
+]
+ALL = [PeriodicGaussian(0.2), VonMises(0.7), *NETWORKS[:3], NNGP(2), NTK(3, 1.8, 0.1), *CONVOLUTIONS]
 
 
 def on_torus(n, d, seed=0, dtype=np.float64):
@@ -132,13 +142,12 @@ def test_saved_and_loaded(k, tmp_path):
     assert np.array_equal(again.transform(views[:, 0]), fitted.transform(views[:, 0]))
 
 
-@pytest.mark.parametrize("k", [*TORUS, *NETWORKS], ids=repr)
+@pytest.mark.parametrize("k", [*TORUS, *NETWORKS, *CONVOLUTIONS], ids=repr)
 def test_positive_semidefinite(k):
     """Nearly singular matrices: points on a segment, nearly equal ones, duplicates, opposites, the origin."""
-    for d in (1, 6):
-        x = np.concatenate(
-            [on_torus(40, d), np.linspace(0, 1, 40)[:, None] * np.random.default_rng(1).uniform(size=(1, d)) + 0.3]
-        )
+    for d in (4, 6) if isinstance(k, Convolutional) else (1, 6):
+        segment = np.linspace(0, 1, 40)[:, None] * np.random.default_rng(1).uniform(size=(1, d)) + 0.3
+        x = np.concatenate([on_torus(40, d), segment])
         x = np.concatenate([x, x[:5], -x[5:10], 3 * x[10:15]])
         values = np.linalg.eigvalsh(k(x))
         assert values[0] >= -1e-13 * values[-1]
@@ -361,6 +370,86 @@ def test_networks_know_each_other():
     assert_close(half, np.full((2, 2), 0.5), tol=4e-16)  # the step is 1/2 at 0
 
 
+# ---------------------------------------------------------------- convolutions
+
+
+@pytest.mark.parametrize("k", CONVOLUTIONS, ids=repr)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_convolutions(backend, k, dtype):
+    """Patches as wide as the points, filters as long; views that share most patches; strided points."""
+    tol = 1e-13 if dtype == np.float64 else 2e-6
+    for d in (4, 7):
+        x = np.random.default_rng(0).standard_normal((12, d)).astype(dtype)
+        x[4:8] = x[:4]
+        x[4:8, 2] *= -1
+        check(backend, k, x, tol=tol)
+        check(backend, k, x[::3, ::-1], x, tol=tol, scale=value_scale(k, x, x))
+
+
+@pytest.mark.parametrize("tile", [(1, 1), (3, 5)])
+def test_tiles_of_convolutions(backend, tile, monkeypatch):
+    monkeypatch.setattr(grams, "_PATCH_TILE", tile)
+    monkeypatch.setattr(grams, "block_rows", lambda columns, itemsize: 4)
+    x, y = np.random.default_rng(0).standard_normal((2, 13, 5))
+    k = CONVOLUTIONS[2]
+    expected = naive.gram(k, x, y).astype(float)
+    assert_close(backend.asnumpy(k(backend.asarray(x), backend.asarray(y))), expected, tol=1e-13)
+    check(backend, k, x)
+    c = np.random.default_rng(1).standard_normal((13, 2))
+    found = kernel_product(k, backend.asarray(x), backend.asarray(y), backend.asarray(c))
+    assert_close(backend.asnumpy(found), expected @ c, tol=1e-13, scale=float(np.abs(c).sum()))
+
+
+@pytest.mark.parametrize("q", [1, 3, 7])
+def test_convolutions_on_the_hypercube(q):
+    """Eigenfunctions and eigenvalues of THEORY 5.1: parities without pooling, orbits' Fourier functions with.
+
+    (1/d) nu_h N_q(S) on chi_S, N_q(S) the number of windows of q coordinates around S; times |fhat(j / r)|^2 for the
+    j-th Fourier function of an orbit of r translates.
+    """
+    d = 7  # a prime: orbits have d translates, but for the empty and the full set
+    x = np.array(list(itertools.product([1.0, -1.0], repeat=d)))
+    base = NNGP(2, bias_variance=0.1)
+    patches = np.array(list(itertools.product([1.0, -1.0], repeat=q)))
+    f = np.array([0.5, 1.0, -0.25])
+    matrices = {p: Convolutional(base, q, pooling=p)(x) / 2**d for p in (None, "global", tuple(f))}
+    for s in [(0,), (2, 4), (0, 1, 2), (1, 2, 5), (3, 6), tuple(range(d))]:
+        nu = (
+            float(base(np.ones((1, q)), patches)[0] @ np.prod(patches[:, : len(s)], axis=1)) / 2**q
+            if len(s) <= q
+            else 0
+        )
+        windows = sum(set(s) <= {(i + t) % d for t in range(q)} for i in range(d))
+        translates = [np.prod(x[:, [(i + a) % d for i in s]], axis=1) for a in range(d)]
+        value = nu * windows / d if len(s) < d else nu * (q == d)
+        assert_close(matrices[None] @ translates[0], value * translates[0], tol=1e-14, scale=1.0)
+        if len(s) == d:
+            continue
+        for j in range(d):
+            phase = np.exp(2j * np.pi * j * np.arange(d) / d)
+            wave = (phase @ np.array(translates)).real
+            for pooling, weights in (("global", np.full(d, 1 / d)), (tuple(f), f)):
+                transform = abs(np.sum(weights * phase[: len(weights)])) ** 2
+                assert_close(matrices[pooling] @ wave, transform * value * wave, tol=1e-13, scale=1.0)
+
+
+def test_convolutions_know_each_other():
+    """A patch of all coordinates is the base, averaged over shifts of both; global pooling does not see shifts."""
+    x = np.random.default_rng(0).standard_normal((9, 6))
+    assert_close(Convolutional(NTK(2), 6)(x), NTK(2)(x), tol=1e-14)
+    assert_close(Convolutional(Linear(), 2)(x), 2 * Linear()(x) / 6, tol=1e-14)
+    assert Convolutional(Linear(), 2, pooling=np.array([1.0])) == Convolutional(Linear(), 2, pooling=[1])
+    assert_close(Convolutional(NNGP(2), 3, pooling=[1.0])(x), Convolutional(NNGP(2), 3)(x), tol=1e-15)
+    k = Convolutional(NNGP(2), 3, pooling="global")
+    assert_close(k(np.roll(x, 2, axis=1), np.roll(x, -1, axis=1)), k(x), tol=1e-14)
+    assert_close(Convolutional(NNGP(2), 3, pooling=[1 / 6] * 6)(x), k(x), tol=1e-14)
+    inner = Convolutional(Gaussian(1.0), 2)  # kernels of patches may be convolutional themselves
+    check_pair = Convolutional(inner, 4)
+    assert_close(check_pair(x), naive.gram(check_pair, x).astype(float), tol=1e-13)
+    assert not Convolutional(lambda a, b: a @ b.T, 2).trusted
+    assert_close(Convolutional(lambda a, b: a @ b.T, 2)(x), Linear()(x) / 3, tol=1e-14)
+
+
 # ---------------------------------------------------------------- profiles
 
 
@@ -400,7 +489,9 @@ def test_profiles_in_many_digits():
                 assert abs(k.profile(mpmath.mpf(u120), width=9) - wanted) < mpmath.mpf(10) ** -48
 
 
-@pytest.mark.parametrize("k", [L1Exponential(1.0), VonMises(1.0), PeriodicGaussian(0.1), Gaussian(1.0) + VonMises(2.0)])
+@pytest.mark.parametrize(
+    "k", [L1Exponential(1.0), VonMises(1.0), PeriodicGaussian(0.1), Gaussian(1.0) + VonMises(2.0), CONVOLUTIONS[0]]
+)
 def test_kernels_without_a_profile(k):
     with pytest.raises(TypeError, match="is not a function of the inner product of points of one length"):
         k.profile(0.5, width=3)
@@ -428,6 +519,26 @@ def test_kernels_without_a_profile(k):
         (lambda: NTK(2)([[1e200, 0.0]]), ValueError, r"the values of NTK\(.*overflow"),
         (lambda: ArcCosine(1)([[1e308, 1e308]]), ValueError, "overflow"),
         (lambda: ArcCosine(0)([[np.inf]]), ValueError, "x must be finite"),
+        (lambda: Convolutional(3, 2), TypeError, "a kernel of sslcore.kernels or a callable was expected, found int"),
+        (lambda: Convolutional(Precomputed(), 2), TypeError, "cannot be a part of another kernel"),
+        (lambda: Convolutional(NNGP(1), 0), ValueError, "patch must be at least 1, found 0"),
+        (lambda: Convolutional(NNGP(1), 2, "mean"), ValueError, "pooling must be None, 'global' or the values of a"),
+        (lambda: Convolutional(NNGP(1), 2, []), ValueError, "pooling must be None, 'global' or the values of a"),
+        (lambda: Convolutional(NNGP(1), 2, np.ones((2, 2))), ValueError, "pooling must be None, 'global'"),
+        (lambda: Convolutional(NNGP(1), 2, 0.5), ValueError, "pooling must be None, 'global'"),
+        (
+            lambda: Convolutional(NNGP(1), 2, [1.0, np.nan]),
+            ValueError,
+            "a value of the pooling filter must be",
+        ),
+        (lambda: Convolutional(NNGP(1), 2, [0.0, 0.0]), ValueError, "the pooling filter must not be 0 everywhere"),
+        (
+            lambda: Convolutional(NNGP(1), 4)(np.ones((2, 3))),
+            ValueError,
+            "3 coordinates have no patches of 4",
+        ),
+        (lambda: Convolutional(NNGP(1), 1, [1.0] * 4)(np.ones((2, 3))), ValueError, r"filter \(length 4\)"),
+        (lambda: Convolutional(Linear(), 2)(np.full((1, 2), 1e160)), ValueError, "overflow"),
         (lambda: PeriodicGaussian(1e9)(np.zeros((2, 40))), ValueError, "overflow"),
         (lambda: PeriodicGaussian(1.0)([[np.inf]]), ValueError, "x must be finite"),
         (lambda: VonMises(1.0)([[0.0, np.nan]]), ValueError, "x must be finite"),

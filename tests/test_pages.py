@@ -31,7 +31,11 @@ def blocks(text, language):
 
 # ---------------------------------------------------------------- the gallery
 
-QUICK = {"halfmoons": ["--samples", "60", "--views", "2"], "path": ["--regs", "1e-3:1:3"]}
+QUICK = {
+    "halfmoons": ["--samples", "60", "--views", "2"],
+    "path": ["--regs", "1e-3:1:3"],
+    "convergence": ["--n", "20", "40", "--repetitions", "1"],
+}
 """Options that make a command of the gallery quick; the digits are cut to the first 300."""
 
 

@@ -61,6 +61,15 @@ def test_spectrum_against_sorting_all_components(seed, k, reg, beta):
     assert math.isclose(found.minimum_risk(), k - sum(max(v, 0) ** 2 for v in values), abs_tol=1e-12)
 
 
+def test_rounding_does_not_order_a_block():
+    """Equal values that are computed in two ways: the lines keep the order in which they are given."""
+    lines = Lines([0.3, 0.1 + 0.2, 0.3, 0.1 + 0.2, 0.9], np.ones(5), np.ones(5, int), "abcde")
+    assert lines.augmentation[1] > lines.augmentation[0]
+    found = PopulationSpectrum.of(lines, 5, reg=1e-3, beta=1.0)
+    assert found.labels == tuple("eabcd")
+    assert found.block_ends == (1, 5)
+
+
 def test_only_the_lines_near_the_top_are_sorted():
     """The short way for many lines finds the same as sorting them all, ties at the end included."""
     rng = np.random.default_rng(0)

@@ -33,10 +33,10 @@ from sslcore.kernels import (
     NNGP,
     NTK,
     ArcCosine,
+    Convolutional,
     Exponential,
     Function,
     Gaussian,
-    Kernel,
     L1Exponential,
     Linear,
     Matern,
@@ -60,13 +60,6 @@ from sslcore.population.cube_sets import Orbits, Sets, count_cyclic, count_frequ
 from . import naive
 
 ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text())
-
-
-@dataclass(frozen=True)
-class Convolutional(Kernel):
-    base: Kernel
-    patch: int
-    pooling: object = None
 
 
 def subset(key):
@@ -245,13 +238,8 @@ REGULAR = [Gaussian(1.3), NTK(2), 0.5 * L1Exponential(2.0) + Exponential(2.0)]
 
 @functools.cache
 def kernel_matrix(kernel, d):
-    """K / 2^d on all points, by the oracle of Gram matrices and (networks) by the sum over parities in mpmath."""
-    try:
-        return np.asarray(naive.gram(kernel, naive.cube_points(d)), float) / 2**d
-    except KeyError:
-        x = naive.cube_points(d)
-        values = np.array([float(network(kernel, mpmath.mpf(1) - mpmath.mpf(2 * j) / d)) for j in range(d + 1)])
-        return values[((d - x @ x.T) / 2).astype(int)] / 2**d
+    """K / 2^d on all points, by the oracle of Gram matrices."""
+    return np.asarray(naive.gram(kernel, naive.cube_points(d)), float) / 2**d
 
 
 def network(kernel, u):
@@ -449,28 +437,12 @@ def test_callables_are_found_out_by_enumeration():
         Hypercube(d).spectrum(Reversal(0.5), product, reg=0.1, n_components=2)
 
 
-def convolutional_matrix(kernel, d):
-    """(1/d) sum_i <Phi_i(x), Phi_i(y)> / 2^d with Phi_i = sum_a f(a) phi(patch i + a), patch by patch."""
-    x = naive.cube_points(d)
-    patches = [x[:, [(i + c) % d for c in range(kernel.patch)]] for i in range(d)]
-    f = {None: [1.0], "global": [1 / d] * d}.get(kernel.pooling, kernel.pooling)
-    values = np.array(
-        [float(network(kernel.base, mpmath.mpf(2 * j) / kernel.patch - 1)) for j in range(kernel.patch + 1)]
-    )
-    out = np.zeros((2**d, 2**d))
-    for i in range(d):
-        for a, b in itertools.product(range(len(f)), repeat=2):
-            u = patches[(i + a) % d] @ patches[(i + b) % d].T
-            out += f[a] * f[b] / d * values[((u + kernel.patch) / 2).round().astype(int)]
-    return out / 2**d
-
-
 @pytest.mark.parametrize("pooling", [None, "global", (0.5, 0.3, 0.2)])
 @pytest.mark.parametrize("law", [Compose(Crop(4), BitFlip(0.1)), Compose(Shift([0.5, 0.5]), Crop(3))], ids=repr)
 def test_convolutional_kernels_against_dense_matrices(pooling, law):
     """The whole spectrum of 0.7 T + 5 K, a matrix in which a wrong pairing of eigenvalues shows; the eigenfunctions."""
     d, kernel = 6, Convolutional(NTK(2), 3, pooling)
-    a, matrix = naive.cube_law(law, d), convolutional_matrix(kernel, d)
+    a, matrix = naive.cube_law(law, d), kernel(naive.cube_points(d)) / 2**d
     lines = Hypercube(d).lines(law, kernel, 1)
     dense = 0.7 * a.T @ a + 5.0 * matrix
     np.testing.assert_allclose(
@@ -497,6 +469,17 @@ def test_convolutional_kernels_of_the_page():
     by_sets = Hypercube(40).select(Compose(Crop(4), BitFlip(0.1)), both, [(), (0,), (0, 1), (0, 2)])
     values = by_sets.values(1e-6, 1.0)
     np.testing.assert_allclose(by_classes.eigenvalues[[0, 1, 41, 81]], values, rtol=1e-12)
+
+
+def test_patches_with_a_base_of_no_closed_form():
+    """Unpooled they are functions of x y still, and found out by enumeration."""
+    base = Function(lambda x, y: np.exp((x * np.array([0.1, 0.2, 0.4])) @ y.T))
+    kernel, sets = Convolutional(base, 3), [(), (0,), (0, 1), (1, 3, 5), (2, 3, 4)]
+    chi = naive.parities(6, sets)
+    found = Hypercube(6).kernel_eigenvalues(kernel, sets)
+    np.testing.assert_allclose(kernel(naive.cube_points(6)) @ chi / 64, chi * found, atol=1e-14)
+    with pytest.raises(ValueError, match="not known to be a function"):
+        Hypercube(6).spectrum(BitFlip(0.1), Convolutional(base, 3, "global"), reg=0.1, n_components=2)
 
 
 def test_convolutional_kernels_refused():

@@ -329,6 +329,21 @@ def test_bounds_hold_for_all_further_degrees(d, angle, degree):
         assert later <= operator.bound(degree) + 1e-12
 
 
+def test_bounds_are_sharp_enough_to_fall():
+    # at pi a rotation moves x by s, cos s = 1 - 2 r^2: for d = 4, r^2 uniform
+    share = (np.arange(20_000) + 0.5) / 20_000
+    for degree in (3, 10):
+        want = np.mean([_moved(s, degree) for s in np.arccos(1 - 2 * share[::400])])
+        assert sphere_operator(RandomRotation(math.pi), 4).bound(degree) == pytest.approx(want, rel=0.05)
+    assert sphere_operator(TangentStep(1.0), 5).bound(200) < 1e-2
+
+
+def _moved(angle, degree):
+    """E (cos^2 s + u^2 sin^2 s)^(l/2), u a coordinate of S^2: uniform on [-1, 1]."""
+    u = np.linspace(-1, 1, 2001)
+    return np.mean((np.cos(angle) ** 2 + (u * np.sin(angle)) ** 2) ** (degree / 2))
+
+
 def test_shifts_commute_with_steps_and_mixtures_interfere():
     sphere, steps, shift = Sphere(4), TangentStep(0.6), Shift([0.5, 0.5])
     one, two = sphere.augmentation_eigenvalues(steps, 3)[:, None], sphere.augmentation_eigenvalues(shift, 3)

@@ -419,6 +419,8 @@ CHANGES = [
     ({"content.certificate.parameters.rank": "3"}, "rank of the certificate is '3'"),
     ({"content.certificate.parameters.residuals": {"array": "centres"}}, "residuals of the certificate"),
     ({"content.certificate.parameters.seconds": ELSEWHERE}, "seconds"),
+    ({"content.selection": 1}, "the selection is 1"),
+    ({"content.selection": {"array": "gamma"}}, "the selection is array"),
     ({"content.centres": None}, "it needs 30 centres"),
     ({"content.n_coordinates": 3}, "a kernel has no number of coordinates"),
     ({"content.values": {"array": "gamma"}}, "the values do not fit"),

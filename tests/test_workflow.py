@@ -1,4 +1,4 @@
-"""From a file to a model, a figure and predictions: the commands fit, transform, probe and info."""
+"""From a file to a model, a figure and predictions: the commands fit, path, transform, probe, info."""
 
 import csv
 import errno
@@ -320,6 +320,61 @@ def test_progress_of_fit(capsys):
     err = capsys.readouterr().err
     for step in ("reading 1/4", "fit 2/4", "embedding 3/4", "writing 4/4", "100%"):
         assert step in err
+
+
+# ---------------------------------------------------------------- path
+
+
+def test_path(here, capsys):
+    x, _, _ = here
+    argv = [
+        "path",
+        *FIT[1:],
+        "--components",
+        "3",
+        "--kernel",
+        "exponential:0.5",
+        "--regs",
+        "1e-3:10:5",
+        "--betas",
+        "1,0.5",
+    ]
+    found = run(capsys, *argv)
+    views = Views(x, GaussianNoise(0.1), 2, 0)
+    expected = sslcore.pretrain_path(
+        views, Exponential(0.5), 3, regs=np.logspace(-3, 1, 5), betas=[0.5, 1], center=True
+    )
+    assert_close(found["regs"], expected.regs)
+    assert found["betas"] == [0.5, 1.0]
+    assert_close(found["eigenvalues"], expected.eigenvalues, tol=1e-7)
+    assert_close(found["norms"], expected.norms, tol=1e-6)
+    assert found["n_active"] == expected.n_active.tolist()
+    assert found["regimes"] == expected.regimes.tolist()
+    assert len(found["avoided_crossings"]) == len(expected.avoided_crossings)
+    assert files() == ["moons-path.png"]
+    assert os.path.getsize("moons-path.png") > 10_000
+    assert cli.main([*argv, "--progress", "--out", "a.png"]) == 0
+    out, err = capsys.readouterr()
+    assert "path 2/3" in err
+    for word in ("beta 0.5", "beta 1", "reg  active     mu_1", "ruled by", "avoided crossings", "augmentation"):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--regs", "1:2"], "argument --regs: a grid is LOW:HIGH:COUNT with 0 < LOW < HIGH and COUNT > 1, found '1:2'"),
+        (["--regs", "2:1:5"], "a grid is LOW:HIGH:COUNT"),
+        (["--regs", "x"], "argument --regs: invalid"),
+        (["--regs", "0.1,0.1"], "regs must be different numbers, found 0.1 twice"),
+        (["--regs", "0,1"], "each reg of regs must be a finite number > 0"),
+        (["--betas", "-1"], "each beta of betas must be a finite number >= 0"),
+        (["--out", "a.jpg"], "--out must end in .png"),
+        (["--views", "1"], "at least one sample must have 2 or more views"),
+    ],
+)
+def test_what_path_refuses(capsys, argv, message):
+    assert message in refused(capsys, "path", *FIT[1:], "--kernel", "exponential:0.5", *argv)
 
 
 # ---------------------------------------------------------------- transform

@@ -10,7 +10,7 @@ Modules import what they need when they run, so that ``--help`` and a mistyped o
 
 from __future__ import annotations
 
-from . import digits, fit, halfmoons, info, probe, transform
+from . import convergence, digits, fit, halfmoons, info, interplay, path, probe, transform
 from .common import Declare
 
 __all__ = ["COMMANDS"]
@@ -21,5 +21,8 @@ COMMANDS: dict[str, Declare] = {
     "fit": fit.declare,
     "transform": transform.declare,
     "probe": probe.declare,
+    "path": path.declare,
+    "interplay": interplay.declare,
+    "convergence": convergence.declare,
     "info": info.declare,
 }

@@ -17,6 +17,7 @@ from .cube_classes import SubsetClass
 from .gaussian import Gaussian
 from .laws import HeatKernel, OrnsteinUhlenbeck
 from .sphere import Sphere
+from .torus import Torus
 
 __all__ = [
     "Crossing",
@@ -31,6 +32,7 @@ __all__ = [
     "Regime",
     "Sphere",
     "SubsetClass",
+    "Torus",
     "crop_eigenvalue_by_diameter",
     "risk_of_moments",
 ]

@@ -38,7 +38,11 @@ def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.nd
     if _is_convolutional(kernel):
         if zonal:
             raise NotZonalError(f"{kernel!r} is not a function of the Hamming distance; give the sets")
-        return _convolutional(kernel, space)
+        try:
+            return _convolutional(kernel, space)
+        except NotZonalError:
+            if is_pooled(kernel) or space.d > ENUMERATED:
+                raise
     try:
         return zonal_eigenvalues(kernel, space.d)[space.sizes]
     except NotZonalError as error:

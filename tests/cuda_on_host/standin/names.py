@@ -87,6 +87,7 @@ FUNCTIONS = {
     "ones": "(shape, dtype=float, order='C')",
     "ones_like": "(a, dtype=None, order='K', subok=None, shape=None)",
     "outer": "(a, b, out=None)",
+    "partition": "(a, kth, axis=-1)",
     "prod": "(a, axis=None, dtype=None, out=None, keepdims=False)",
     "ravel": "(a, order='C')",
     "repeat": "(a, repeats, axis=None)",

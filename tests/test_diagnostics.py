@@ -1,0 +1,231 @@
+"""Diagnostics: against loops, closed forms, and what they say of representations that have collapsed."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sslcore
+from sslcore import diagnostics, pretrain
+from sslcore.augmentations import GaussianNoise, Views
+from sslcore.diagnostics import alpha_req, collapse_report, effective_dimension, invariance, rankme
+from sslcore.features import Identity, Nystrom
+from sslcore.kernels import Exponential, Gaussian, Linear
+
+from . import naive
+from .comparators import assert_close
+from .strategies import arrays
+
+VIEWS = GaussianNoise(0.1).views(sslcore.datasets.half_moons(60, seed=0), 2, seed=0)
+
+
+def fitted(model=Exponential(0.5), k=6, **numbers):  # noqa: B008
+    return pretrain(VIEWS, model, k, **({"reg": 1e-3} | numbers))
+
+
+@given(
+    z=arrays(st.tuples(st.integers(2, 9), st.integers(2, 4), st.integers(1, 5))),
+    shift=st.sampled_from([0.0, 50.0]),
+    block=st.sampled_from([1, 24, 1000]),
+)
+def test_against_loops_property(z, shift, block, backend):
+    z = (z + shift).astype(z.dtype)
+    before, diagnostics.BLOCK_ENTRIES = diagnostics.BLOCK_ENTRIES, block
+    try:
+        there = backend.asarray(z)
+        flat = z.reshape(-1, z.shape[2]).astype(float)
+        assert_close(rankme(there), naive.rankme(flat), tol=1e-5)
+        assert_close(rankme(there.reshape(flat.shape)), rankme(there))
+        assert_close(invariance(there), naive.view_share(z), tol=1e-9)
+        spectrum = np.linalg.eigvalsh(np.cov(flat.T, bias=True).reshape(z.shape[2], z.shape[2]))[::-1]
+        report = collapse_report(there)
+        assert_close(report.spectrum, spectrum, tol=1e-9)
+        if len(spectrum) > 1 and spectrum[-1] > 1e-6 * spectrum[0]:
+            assert_close(alpha_req(there), naive.alpha_req(spectrum), tol=1e-6)
+        assert_close(effective_dimension(there, 0.3), sum(v / (v + 0.3) for v in spectrum), tol=1e-9)
+    finally:
+        diagnostics.BLOCK_ENTRIES = before
+
+
+@given(k=st.integers(2, 30), alpha=st.floats(0.0, 3.0), scale=st.sampled_from([1e-200, 1.0, 1e200]))
+def test_a_power_law_is_found(k, alpha, scale):
+    values = scale * np.arange(1, k + 1) ** -alpha
+    assert_close(alpha_req(values), alpha, tol=1e-9, scale=1.0)
+    assert_close(alpha_req([*values[::-1], 0.0, -1.0]), alpha, tol=1e-9, scale=1.0)  # in any order, without the dead
+    assert_close(effective_dimension(values, scale), sum(v / (v + 1) for v in values / scale), tol=1e-12)
+
+
+def test_closed_forms():
+    assert math.isnan(alpha_req([1.0, 0.0]))
+    assert rankme(np.ones((5, 3))) == 0.0
+    assert effective_dimension([3.0, -1.0, 0.0], 1.0) == 0.75
+    equal = np.eye(8) - 1 / 8  # a simplex: all 7 directions alike
+    assert_close(rankme(equal), 7.0, tol=1e-6)
+    assert_close(rankme(equal + 1e3), 7.0, tol=1e-5)
+    one = np.outer(np.arange(5.0), [1.0, 2.0])
+    assert_close(rankme(one), 1.0, tol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_constant_counts_for_nothing(dtype, backend):
+    z = backend.asarray(np.full((40, 2, 3), 0.1, dtype))
+    assert rankme(z) == 0.0
+    assert np.isnan(invariance(z)).all()
+    report = collapse_report(z)
+    assert (report.verdict, report.n_active) == ("total collapse", 0)
+    assert "mapped to one point" in str(report)
+
+
+@pytest.mark.parametrize(
+    "model", [Exponential(0.5), Nystrom(Exponential(0.5), 30), Identity()], ids=["kernel", "nystrom", "identity"]
+)
+@pytest.mark.parametrize("center", [True, False])
+def test_of_a_representation(model, center, backend):
+    k = 2 if isinstance(model, Identity) else 4
+    rep = pretrain(backend.asarray(VIEWS), model, k, reg=1e-3, center=center)
+    z = backend.asnumpy(rep.embedding)
+    assert_close(rankme(rep), rankme(z))
+    assert_close(alpha_req(rep), alpha_req(z), tol=1e-9)
+    assert_close(effective_dimension(rep, 0.1), effective_dimension(z, 0.1))
+    assert_close(invariance(rep), invariance(z), tol=1e-9)  # all are active: the scale of a component does not matter
+    if center:  # unit variance, and the unbiased T over distinct views
+        assert_close(invariance(rep), rep.invariance, tol=1e-9)
+        assert_close(collapse_report(rep).spectrum, np.clip(rep.eigenvalues, 0, None), tol=1e-9)
+
+
+def test_views_made_when_needed_and_any_library():
+    rep = pretrain(Views(sslcore.datasets.half_moons(60, seed=0), GaussianNoise(0.1), 2, 0), Identity(), 2, reg=1e-3)
+    assert_close(rankme(rep), rankme(pretrain(VIEWS, Identity(), 2, reg=1e-3)))
+
+    class Foreign:
+        def __init__(self, x):
+            self.x = x
+
+        def __dlpack__(self, **kwargs):
+            return self.x.__dlpack__(**kwargs)
+
+        def __dlpack_device__(self):
+            return self.x.__dlpack_device__()
+
+    z = np.random.default_rng(0).normal(size=(9, 2, 3))
+    assert rankme(Foreign(z)) == rankme(z)
+    assert collapse_report(Foreign(z)).rankme == rankme(z)
+    assert alpha_req(Foreign(np.array([3.0, 2.0]))) == alpha_req([3.0, 2.0])
+
+
+# ---------------------------------------------------------------- words
+
+
+def test_reg_is_too_large():
+    rep = fitted(k=12, reg=4e-2)
+    report = collapse_report(rep)
+    assert 0 < rep.n_active < 12
+    assert report.verdict == "partial collapse"
+    text = str(report)
+    assert f"{rep.n_active} of 12 components are active" in text
+    assert "because reg = 0.04 exceeds" in text
+    # what it says is needed is about right: a little below it the next component lives
+    bound = float(text.split("needs reg below about ")[1].split()[0])
+    assert fitted(k=12, reg=0.9 * bound).n_active > rep.n_active
+    assert fitted(k=12, reg=1.1 * bound).n_active <= rep.n_active + 1
+
+
+def test_the_augmentations_are_too_strong():
+    views = np.random.default_rng(0).normal(size=(50, 2, 3)) + 0.3 * np.random.default_rng(1).normal(size=(50, 1, 3))
+    rep = pretrain(views, Linear(), 3, reg=1e-8, beta=4.0, center=True)
+    assert rep.n_active < 3
+    assert "beta times their invariance exceeds 1" in str(collapse_report(rep))
+    assert "more noise of the augmentation than signal" in str(collapse_report(rep))
+
+
+def test_beyond_the_rank():
+    rep = pretrain(VIEWS, Linear(), 5, reg=1e-3)
+    assert "beyond the numerical rank 2" in str(collapse_report(rep))
+
+
+def test_total_collapse():
+    report = collapse_report(fitted(reg=50.0, center=True))
+    assert (report.verdict, report.n_active, report.rankme) == ("total collapse", 0, 0.0)
+    assert "0 of 6 components are active" in str(report)
+
+
+def test_all_is_well():
+    report = collapse_report(fitted(center=True))
+    assert report.verdict == "no collapse"
+    assert report.n_active == 6
+    assert report.constant == report.copies == ()
+    text = str(report)
+    assert "all 6 components are active" in text
+    assert text.count("normal:") == 3
+    assert json.loads(json.dumps(report.as_dict()))["n_components"] == 6
+
+
+def test_the_first_component_is_nearly_constant():
+    rep = pretrain(VIEWS, Gaussian(2.0), 3, reg=1e-3)
+    report = collapse_report(rep)
+    assert report.constant == (0,)
+    assert report.verdict == "partial collapse"
+    assert "component 1 is nearly constant" in str(report)
+    assert "center=True" in str(report)
+    centred = collapse_report(pretrain(VIEWS, Gaussian(2.0), 3, reg=1e-3, center=True))
+    assert centred.constant == ()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_of_an_embedding(dtype, backend):
+    z = np.random.default_rng(0).normal(size=(50, 4)).astype(dtype)
+    assert collapse_report(backend.asarray(z)).verdict == "no collapse"
+    assert collapse_report(backend.asarray(z)).invariance is None
+    z[:, 2] = -2 * z[:, 0]
+    z[:, 3] = 7.0
+    report = collapse_report(backend.asarray(z))
+    assert report.copies == ((0, 2),)
+    assert report.constant == (3,)
+    assert report.n_active == 2
+    assert "components 1 and 3 are copies" in str(report)
+    assert "component 4 is nearly constant" in str(report)
+    assert "2 of 4 directions are alive" in str(report)
+
+
+def test_a_dominated_spectrum_is_a_partial_collapse():
+    z = np.random.default_rng(0).normal(size=(500, 10)) * ([1.0] + 9 * [0.02])
+    report = collapse_report(z)
+    assert report.n_active == 10
+    assert report.verdict == "partial collapse"
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize("function", [rankme, collapse_report, invariance])
+@pytest.mark.parametrize(
+    ("z", "message"),
+    [
+        (np.ones(3), "z must have 2 or 3 dimensions"),
+        (np.ones((1, 2)), "at least 2 samples"),
+        (np.array([[0.0], [1.0], [np.nan]]), r"z must be finite, found nan at index \(2, 0\)"),
+        (np.ones((3, 0)), "must not be empty"),
+    ],
+)
+def test_bad_embeddings(function, z, message):
+    with pytest.raises(ValueError, match=message):
+        function(z)
+
+
+def test_bad_arguments(tmp_path):
+    with pytest.raises(ValueError, match="invariance needs views"):
+        invariance(np.eye(3))
+    with pytest.raises(ValueError, match="g must be a finite number > 0"):
+        effective_dimension([1.0], 0.0)
+    with pytest.raises(TypeError, match="real numbers"):
+        rankme(np.array([["a"], ["b"]]))
+    grouped = pretrain(VIEWS.reshape(120, 2), Exponential(0.5), 3, reg=1e-3, groups=np.repeat(np.arange(60), 2))
+    assert collapse_report(grouped).invariance is None
+    with pytest.raises(ValueError, match="views of this representation are not known"):
+        invariance(grouped)
+    moments = sslcore.Moments(Identity()).update(VIEWS).solve(2, reg=1e-3)
+    with pytest.raises(ValueError, match="training views are not known"):
+        collapse_report(moments)
