@@ -630,6 +630,11 @@ def test_bad_input():
         cube.spectrum(0.1, Gaussian(1.0), reg=0.1, n_components=2)
     with pytest.raises(TypeError, match="or a callable was expected"):
         cube.spectrum(BitFlip(0.1), 3.0, reg=0.1, n_components=2)
+    with pytest.raises(TypeError, match="a kernel is needed, unless lambda = 0"):
+        cube.spectrum(BitFlip(0.1), None, reg=0.1, n_components=2)
+    with pytest.raises(TypeError, match="a kernel is needed"):
+        cube.crossings(BitFlip(0.1), None)
+    assert cube.spectrum(BitFlip(0.1), None, reg=0.0, n_components=9).eigenvalues[-1] == pytest.approx(0.64)
     linear_in_w = Function(lambda x, y: (x @ np.arange(8.0))[:, None] * (y @ np.arange(8.0)))
     for kernel, message in (
         (Precomputed(), "function of the Hamming"),

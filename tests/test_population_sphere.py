@@ -292,6 +292,25 @@ def test_the_interplay_of_shifts_in_the_table(reg):
     assert all(lines.multiplicity[i] == sizes[lines.labels[i]] for i in order)
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_eigenfunctions(d):
+    """Blocks of the harmonics in the spectrum's order: the projector of a complete block is the addition theorem's."""
+    sphere, law, kernel = Sphere(d), HeatKernel(0.1), kernels.Gaussian(1.0)
+    k = sum(sphere.multiplicities(2))
+    f = sphere.eigenfunctions(law, kernel, reg=1e-4, n_components=k)
+    labels = np.array(sphere.spectrum(law, kernel, reg=1e-4, n_components=k).labels)
+    x = np.random.default_rng(0).standard_normal((9, d))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    values = f(x)
+    for degree in range(3):
+        block = values[:, labels == degree]
+        expected = [[sphere.zonal(degree, pole)(point[None])[0] for pole in x] for point in x]
+        size = math.sqrt(block.shape[1])
+        np.testing.assert_allclose(block @ block.T, size * np.array(expected), atol=1e-12)
+    with pytest.raises(ValueError, match="characters of cyclic shifts"):
+        sphere.eigenfunctions(Shift([0.5, 0.5]), kernel, reg=1e-4, n_components=1)
+
+
 @pytest.mark.parametrize("d", [2, 3, 5])
 @pytest.mark.parametrize(
     "law",

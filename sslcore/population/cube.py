@@ -110,7 +110,7 @@ class Hypercube(Domain):
         >>> Hypercube(12).augmentation_eigenvalues(BitFlip(0.1), [(), {0}, {0, 5}]).round(4)
         array([1.    , 0.64  , 0.4096])
         """
-        self._check(augmentation)
+        self._check_law(augmentation)
         if laws.needs(augmentation) != "parities":
             raise ValueError(
                 f"parities are not eigenfunctions of {augmentation!r}; lines(...) and spectrum(...) have its "
@@ -155,7 +155,9 @@ class Hypercube(Domain):
 
         See `Domain.lines`.
         """
-        kernel = self._check(augmentation, kernel)
+        if kernel is None and reg != 0.0:
+            raise TypeError("a kernel is needed, unless lambda = 0 (reg=0.0), where T alone decides")
+        kernel = self._check(augmentation, Gaussian(1.0) if kernel is None else kernel)
         if self.d > ENUMERATED:
             return class_lines(self.d, augmentation, kernel, n, reg, beta)
         return _enumerated(self.d, augmentation, kernel)
@@ -228,16 +230,19 @@ class Hypercube(Domain):
         >>> float(second[0, 0]), round(float(smooth[0, 0]), 4), round(Hypercube(2).risk(x_0, BitFlip(0.1)), 4)
         (1.0, 0.64, 0.72)
         """
-        self._check(augmentation)
+        self._check_law(augmentation)
         return moments(self.d, psi, augmentation)
 
     # ------------------------------------------------------------ inside
 
-    def _check(self, augmentation: Any, kernel: Any = None) -> Any:
+    def _check_law(self, augmentation: Any) -> None:
         if not isinstance(augmentation, Augmentation):
             raise TypeError(f"augmentation must be one of sslcore.augmentations, found {augmentation!r}")
         laws.check_augmentation(augmentation, self.d)
-        return Gaussian(1.0) if kernel is None else as_kernel(kernel)
+
+    def _check(self, augmentation: Any, kernel: Any) -> Kernel:
+        self._check_law(augmentation)
+        return as_kernel(kernel)
 
     def _subset(self, subset: Iterable[int]) -> tuple[int, ...]:
         try:
