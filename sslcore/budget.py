@@ -80,7 +80,7 @@ class Plan:
             return "this keeps it"
         fitting = [r for r, size in self.alternatives if size <= budget]
         option = f"use features, such as sslcore.features.Nystrom(kernel, {fitting[0]}), or " if fitting else ""
-        largest = bisect.bisect_right(range(1, self.size + 1), budget, key=self.smaller)
+        largest = bisect.bisect_right(range(1, self.size + 1), budget, key=self.smaller) if self.smaller else 0
         return f"{option}{self.advice}" + (f" (at most {largest:,} fit)" if largest else "")
 
     def require(self, budget: int) -> None:
