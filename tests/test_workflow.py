@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,22 @@ def test_fit_is_what_pretrain_does(here, capsys):
     for word in ("60 samples of 2 coordinates (x, y)", "Exponential(scale=0.5)", "reg 0.001", "all components active"):
         assert word in report
     assert report.isascii()
+
+
+def test_reg_is_chosen_without_labels(here, capsys):
+    found = run(capsys, *FIT, *SMALL, "--reg", "auto", "--kernel", "exponential:0.5", "--json")
+    x = moons(60, 0)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sslcore.SelectionWarning)
+        rep = sslcore.pretrain(Views(x, GaussianNoise(0.1), 2, 0), Exponential(0.5), 3, reg="auto", center=True)
+    assert found["reg"] == rep.reg == found["selection"]["reg"]
+    assert found["selection"]["n_folds"] == 5
+    report = Path("moons-report.txt").read_text()
+    assert "has the least risk on held-out samples" in report
+    assert [line.startswith("warning ") for line in report.splitlines()].count(True) == len(found["warnings"])
+    assert sslcore.load("moons-model.npz").selection.reg == rep.reg
+    assert cli.main([*FIT, "--reg", "best"]) == 2
+    assert "invalid number value: 'best'" in capsys.readouterr().err
 
 
 def test_text_of_fit(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,11 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     """
     add_problem(parser)
     parser.add_argument(
-        "--reg", type=float, default=1e-3, metavar="LAMBDA", help="weight of the norm (default: %(default)s)"
+        "--reg",
+        type=_reg,
+        default=1e-3,
+        metavar="LAMBDA",
+        help='weight of the norm, or "auto": that of least risk on held-out samples (default: %(default)s)',
     )
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the invariance (default: %(default)s)")
     parser.add_argument("--out", metavar="PREFIX", help="of the four files (default: the name of FILE, in this folder)")
@@ -51,18 +56,21 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             begin("reading")
             problem.read(begin, "fit")
             begin("fit")
+            from ..errors import SelectionWarning
             from ..pretraining import pretrain
 
-            rep = pretrain(
-                problem.views,
-                problem.model,
-                args.components,
-                reg=args.reg,
-                beta=args.beta,
-                center=args.center,
-                memory=args.memory,
-                backend=args.backend,
-            )
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", SelectionWarning)
+                rep = pretrain(
+                    problem.views,
+                    problem.model,
+                    args.components,
+                    reg=args.reg,
+                    beta=args.beta,
+                    center=args.center,
+                    memory=args.memory,
+                    backend=args.backend,
+                )
             begin("embedding")
             x = problem.table.values
             z = rep.transform(x, backend=args.backend)
@@ -76,16 +84,26 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
                 "norms": rep.norms,
                 "n_active": rep.n_active,
                 "risk": rep.risk,
+                "selection": rep.selection.as_dict() if rep.selection else None,
+                "warnings": [str(warning.message) for warning in caught],
                 "certificate": rep.certificate.as_dict(),
                 "outputs": {what: str(path) for what, path in outputs.items()},
             }
-            text = "\n".join([*problem.lines(), *_lines(rep, problem.model)])
+            warned = [f"warning     {warning.message}" for warning in caught]
+            text = "\n".join([*problem.lines(), *_lines(rep, problem.model), *warned])
             _write(outputs, rep, z, x, text)
         document["seconds"] = time.perf_counter() - started
         files = ", ".join(map(str, outputs.values()))
         return Report(document, f"{text}\n\n{document['seconds']:.1f} s in all; written: {files}")
 
     return run
+
+
+def _reg(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
+_reg.__name__ = "number"  # what argparse says was expected
 
 
 def _write(outputs: dict[str, Path], rep: Representation, z: Any, x: Any, text: str) -> None:
@@ -118,6 +136,7 @@ def _lines(rep: Representation, model: Any) -> list[str]:
     return [
         f"model       {model}, {k} components, reg {rep.reg:g}, beta {rep.beta:g}, unbiased, "
         f"{'centred' if rep.center else 'not centred'}",
+        *([f"            {line}" for line in str(rep.selection).splitlines()] if rep.selection else []),
         "",
         f"spectrum    {state}; mu = 1 - beta * invariance - reg * norm",
         *rows,
