@@ -276,6 +276,8 @@ def test_a_law_of_shifts_in_the_table():
     found = Sphere(8).augmentation_eigenvalues(law, 3)
     assert found.shape == (4, 8)
     np.testing.assert_allclose(found, np.tile(ORACLES["loc1_d8_T_by_omega"], (4, 1)), rtol=0, atol=DIGITS)
+    # pairs of different shifts only, as in the paper's script: 9 T = 3 + 6 T', of its 9 pairs 3 are equal
+    np.testing.assert_allclose((9 * found[0] - 3) / 6, ORACLES["loc1_d8_Toffdiag_by_omega"], rtol=0, atol=2 * DIGITS)
 
 
 @pytest.mark.parametrize("reg", [1e-4, 1e-3, 1e-2])

@@ -47,6 +47,13 @@ def test_coefficients_of_the_table():
     np.testing.assert_allclose(exponential, ORACLES["lap_hat_s0.1"], rtol=0, atol=DIGITS)
 
 
+def test_a_gaussian_of_the_periodic_distance_is_refused_for_good_reason():
+    distance = np.minimum(np.arange(4096), 4096 - np.arange(4096)) / 4096
+    found = np.fft.fft(np.exp(-((distance / 0.3) ** 2))).real[:6] / 4096
+    np.testing.assert_allclose(found, ORACLES["rbf_periodic_hat_sigma0.3"], rtol=0, atol=1e-7)
+    assert found.min() < 0
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_coefficients_are_the_fft_of_the_kernel(kernel):
     grid = np.arange(64)[:, None] / 64
