@@ -14,6 +14,7 @@ BENCHMARKS = {  # name: module and function
     "exact": ("exact", "run"),
     "exact_large": ("exact", "run_large"),
     "gram": ("gram", "run"),
+    "kernels": ("kernels", "run"),
     "features": ("features", "run"),
     "path": ("path", "run"),
     "risk": ("risk", "run"),

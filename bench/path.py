@@ -51,7 +51,7 @@ def compare(data: Any, model: Any, k: int, regs: np.ndarray, repeat: int) -> dic
 
 def run(quick: bool = False) -> dict[str, Any]:
     """Ratios of a path to one fit."""
-    repeat = 1 if quick else 3
+    repeat = 1 if quick else 2
     r, k = (128, 8) if quick else (features.R, features.K)
     regs = np.logspace(-6, 0, N_REGS)
     rows, results = [], {}

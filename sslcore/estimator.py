@@ -222,9 +222,9 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         data = as_data(X, groups, None)
         engine = get_backend(z)
         samples = data.samples(engine)
-        risk = HeldOutRisk(rep.n_components, rep.beta, rep.unbiased, engine.xp)
+        risk = HeldOutRisk(rep.n_components, rep.beta, rep.unbiased, engine)
         risk.add(z[samples.order], samples, float(data.n_views), np.arange(data.n) % 20)
-        return -risk.value(engine.to_host)[0]
+        return -risk.value()[0]
 
     @property
     def representation_(self) -> Representation:

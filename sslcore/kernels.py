@@ -115,8 +115,8 @@ class Kernel:
         return Scaled(self, factor)
 
 
-registry: dict[str, type[Profile]] = {}
-"""Every kernel that is declared as a profile, by name; tests iterate over it."""
+registry: dict[str, type[Kernel]] = {}
+"""Every declared kernel by name, of which files and command lines speak; tests iterate over it."""
 
 
 def constant_formulas() -> list[str]:
@@ -943,6 +943,9 @@ class Convolutional(Kernel):
             for b, second in enumerate(self.pooling):
                 weights[(b - a) % width] = weights.get((b - a) % width, 0.0) + first * second / width
         return {s: weight for s, weight in weights.items() if weight}
+
+
+registry["Convolutional"] = Convolutional
 
 
 @dataclass(frozen=True)

@@ -268,15 +268,16 @@ def make_folds(sizes: np.ndarray, search: AutoReg, single_views: bool) -> Folds:
 class HeldOutRisk:
     """The sums of the module's docstring over held-out samples, in groups, on the device of the values."""
 
-    def __init__(self, k: int, beta: float, unbiased: bool, xp: ModuleType) -> None:
-        self.k, self.beta, self.unbiased, self.xp = k, beta, unbiased, xp
+    def __init__(self, k: int, beta: float, unbiased: bool, engine: ModuleType) -> None:
+        self.k, self.beta, self.unbiased, self.engine = k, beta, unbiased, engine
+        self.xp = xp = engine.xp
         self.second = xp.zeros((_GROUPS, k, k))
         # weight, weight^2, invariance, fourth moment
         self.sums = xp.zeros((_GROUPS, 4))
 
     def add(self, z: Array, samples: Samples, weight: float, groups: np.ndarray) -> None:
         """Values z (N, k) in the order of ``samples``, of this total weight; ``groups`` (n,) in the same order."""
-        xp, z = self.xp, z.astype(float)
+        xp, z = self.xp, self.xp.ascontiguousarray(z.astype(float))
         for part in samples.classes:
             values = z[part.rows()].reshape(part.count, part.m, self.k)
             p = samples.weight[part.rows()].reshape(part.count, part.m) * weight
@@ -292,12 +293,12 @@ class HeldOutRisk:
             for g in np.unique(members):
                 index = xp.asarray(np.flatnonzero(members == g))
                 rows = values[index].reshape(-1, self.k)
-                self.second[g] += (rows * p[index].reshape(-1, 1)).T @ rows
+                self.second[g] += self.engine.matmul((rows * p[index].reshape(-1, 1)).T, rows)
                 self.sums[g] += each[index].sum(axis=0)
 
-    def value(self, to_host: Callable[[Array], np.ndarray]) -> tuple[float, float]:
+    def value(self) -> tuple[float, float]:
         """The risk and its standard error (NaN if there are too few groups)."""
-        second, sums = to_host(self.second), to_host(self.sums)
+        second, sums = self.engine.to_host(self.second), self.engine.to_host(self.sums)
         filled = np.flatnonzero(sums[:, 0] > 0)
         second, sums = second[filled], sums[filled]
         risk = self._risk(second.sum(axis=0), sums.sum(axis=0))
@@ -453,9 +454,9 @@ def select_exact(
         def evaluate(reg: float) -> tuple[float, float, float]:
             here = dataclasses.replace(numbers, reg=reg)
             spectrum = solve_exact(operator, here, tolerance=TOLERANCE[data.dtype], planned_bytes=0).spectrum
-            risk = HeldOutRisk(numbers.k, numbers.beta, numbers.unbiased, xp)
-            risk.add(_embed(spectrum, cross, xp), theirs, weight, members)
-            return *risk.value(engine.to_host), training_risk(spectrum, numbers.beta)
+            risk = HeldOutRisk(numbers.k, numbers.beta, numbers.unbiased, engine)
+            risk.add(_embed(spectrum, cross, engine), theirs, weight, members)
+            return *risk.value(), training_risk(spectrum, numbers.beta)
 
         return operator, evaluate
 
@@ -487,11 +488,11 @@ def _values(kernel: Kernel, x: Array, y: Array, engine: ModuleType) -> Array:
     return out
 
 
-def _embed(spectrum: Spectrum, phi: Array, xp: ModuleType) -> Array:
+def _embed(spectrum: Spectrum, phi: Array, engine: ModuleType) -> Array:
     """psi from the values phi of features, or of the kernel."""
-    scale = xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
+    scale = engine.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
     coefficients = spectrum.coefficients.astype(phi.dtype, copy=False)
-    return ((phi @ coefficients).astype(float) + spectrum.intercept) * scale
+    return (engine.matmul(phi, engine.xp.asfortranarray(coefficients)).astype(float) + spectrum.intercept) * scale
 
 
 def _part(weight: np.ndarray | None, index: np.ndarray) -> np.ndarray | None:
@@ -549,7 +550,7 @@ def select_features(
                     solved[i, f] = pencil.solve(dataclasses.replace(numbers, reg=float(reg)))
                 except _REFUSALS as error:
                     errors.append(error)
-        risks = {key: HeldOutRisk(numbers.k, numbers.beta, numbers.unbiased, xp) for key in solved}
+        risks = {key: HeldOutRisk(numbers.k, numbers.beta, numbers.unbiased, engine) for key in solved}
         for x, samples, weight, index in _indexed_blocks(data, rows, engine):
             for f in np.unique(folds.part[index]):
                 if not 0 <= f < folds.count:
@@ -559,10 +560,10 @@ def select_features(
                 values = phi(x[chosen])
                 for i in range(len(regs)):
                     if (i, int(f)) in solved:
-                        z = _embed(solved[i, int(f)], values, xp)
+                        z = _embed(solved[i, int(f)], values, engine)
                         risks[i, int(f)].add(z, some, share, jackknife[index[held]])
         for (i, f), risk in risks.items():
-            found[i, f] = *risk.value(engine.to_host), training_risk(solved[i, f], numbers.beta)
+            found[i, f] = *risk.value(), training_risk(solved[i, f], numbers.beta)
         return _require_some(found, errors)
 
     scale = Pencil(training(0), data.d, engine, unbiased=numbers.unbiased, center=numbers.center).unit

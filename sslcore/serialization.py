@@ -30,7 +30,7 @@ from .augmentations import Augmentation, Compose
 from .backends import device_of
 from .features import Features, Nystrom, RandomFourier
 from .files import replacing
-from .kernels import Convolutional, Function, Kernel, Precomputed, Product, Scaled, Sum
+from .kernels import Function, Kernel, Precomputed, Product, Scaled, Sum
 
 __all__ = ["FORMAT", "RECORDS", "decode", "encode", "read_archive", "same_features", "write_archive"]
 
@@ -143,7 +143,7 @@ def _parameters(value: Any, name: str) -> tuple[str, dict[str, Any]]:
 
 def _families() -> list[tuple[str, type, dict[str, Any]]]:
     """Tag, base class and known classes of each family of values."""
-    combined = {c.__name__: c for c in (Sum, Product, Scaled, Convolutional, Precomputed)}
+    combined = {c.__name__: c for c in (Sum, Product, Scaled, Precomputed)}
     return [
         ("kernel", Kernel, combined | kernels.registry),
         ("augmentation", Augmentation, augmentations.registry),

@@ -36,6 +36,7 @@ from sslcore.kernels import (
     Precomputed,
     VonMises,
 )
+from sslcore.population import Hypercube
 
 from . import naive
 from .comparators import assert_close
@@ -431,6 +432,18 @@ def test_convolutions_on_the_hypercube(q):
             for pooling, weights in (("global", np.full(d, 1 / d)), (tuple(f), f)):
                 transform = abs(np.sum(weights * phase[: len(weights)])) ** 2
                 assert_close(matrices[pooling] @ wave, transform * value * wave, tol=1e-13, scale=1.0)
+
+
+@pytest.mark.parametrize(
+    "k", [Convolutional(NNGP(2), 3), Convolutional(NTK(1, 1.5, 0.2), 2), NTK(3, 1.5, 0.2), NNGP(4)]
+)
+def test_the_population_theory_of_the_cube_knows_them(k):
+    """Its closed forms are the mean of k(x, y) chi_S(x) chi_S(y) over all pairs of corners."""
+    x = np.array(list(itertools.product([1.0, -1.0], repeat=6)))
+    sets = [(), (0,), (1, 2), (0, 5), (0, 3), (1, 2, 3), (0, 2, 4), tuple(range(6))]
+    parities = np.array([np.prod(x[:, list(s)], axis=1) for s in sets])
+    mean = np.einsum("sa,ab,sb->s", parities, k(x), parities) / 4**6
+    assert_close(Hypercube(6).kernel_eigenvalues(k, sets), mean, tol=1e-13, scale=1.0)
 
 
 def test_convolutions_know_each_other():

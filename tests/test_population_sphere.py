@@ -276,6 +276,8 @@ def test_a_law_of_shifts_in_the_table():
     found = Sphere(8).augmentation_eigenvalues(law, 3)
     assert found.shape == (4, 8)
     np.testing.assert_allclose(found, np.tile(ORACLES["loc1_d8_T_by_omega"], (4, 1)), rtol=0, atol=DIGITS)
+    # pairs of different shifts only, as in the paper's script: 9 T = 3 + 6 T', of its 9 pairs 3 are equal
+    np.testing.assert_allclose((9 * found[0] - 3) / 6, ORACLES["loc1_d8_Toffdiag_by_omega"], rtol=0, atol=2 * DIGITS)
 
 
 @pytest.mark.parametrize("reg", [1e-4, 1e-3, 1e-2])
@@ -288,6 +290,25 @@ def test_the_interplay_of_shifts_in_the_table(reg):
     assert sorted(lines.labels[i] for i in order) == sorted((e["deg"], e["abs_omega"]) for e in want)
     sizes = {(e["deg"], e["abs_omega"]): e["mult"] for e in want}
     assert all(lines.multiplicity[i] == sizes[lines.labels[i]] for i in order)
+
+
+@pytest.mark.parametrize("d", [2, 3])
+def test_eigenfunctions(d):
+    """Blocks of the harmonics in the spectrum's order: the projector of a complete block is the addition theorem's."""
+    sphere, law, kernel = Sphere(d), HeatKernel(0.1), kernels.Gaussian(1.0)
+    k = sum(sphere.multiplicities(2))
+    f = sphere.eigenfunctions(law, kernel, reg=1e-4, n_components=k)
+    labels = np.array(sphere.spectrum(law, kernel, reg=1e-4, n_components=k).labels)
+    x = np.random.default_rng(0).standard_normal((9, d))
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    values = f(x)
+    for degree in range(3):
+        block = values[:, labels == degree]
+        expected = [[sphere.zonal(degree, pole)(point[None])[0] for pole in x] for point in x]
+        size = math.sqrt(block.shape[1])
+        np.testing.assert_allclose(block @ block.T, size * np.array(expected), atol=1e-12)
+    with pytest.raises(ValueError, match="characters of cyclic shifts"):
+        sphere.eigenfunctions(Shift([0.5, 0.5]), kernel, reg=1e-4, n_components=1)
 
 
 @pytest.mark.parametrize("d", [2, 3, 5])

@@ -47,6 +47,13 @@ def test_coefficients_of_the_table():
     np.testing.assert_allclose(exponential, ORACLES["lap_hat_s0.1"], rtol=0, atol=DIGITS)
 
 
+def test_a_gaussian_of_the_periodic_distance_is_refused_for_good_reason():
+    distance = np.minimum(np.arange(4096), 4096 - np.arange(4096)) / 4096
+    found = np.fft.fft(np.exp(-((distance / 0.3) ** 2))).real[:6] / 4096
+    np.testing.assert_allclose(found, ORACLES["rbf_periodic_hat_sigma0.3"], rtol=0, atol=1e-7)
+    assert found.min() < 0
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_coefficients_are_the_fft_of_the_kernel(kernel):
     grid = np.arange(64)[:, None] / 64
@@ -185,6 +192,24 @@ def test_the_risk_of_a_fit_is_that_of_a_grid(d, kernel, law, center):
     assert abs(Torus(d).risk(rep, law, 0.7) - risk_of_moments(second, smooth.real, 0.7)) < 1e-8
     if law is not LAWS[2]:  # of which 1 - T is bounded: infinitely many functions are as good without a penalty
         assert Torus(d).excess_risk(rep, law) > 0
+
+
+def test_eigenfunctions():
+    """Orthonormal, and averaging over views multiplies each by sqrt(t), the eigenvalue of A, on the plane torus."""
+    torus, law, kernel = Torus(2), GaussianNoise(0.1), kernels.PeriodicGaussian(0.2)
+    f = torus.eigenfunctions(law, kernel, reg=1e-3, n_components=9)
+    spectrum = torus.spectrum(law, kernel, reg=1e-3, n_components=9)
+    side = np.arange(24) / 24
+    grid = np.stack(np.meshgrid(side, side, indexing="ij"), axis=-1).reshape(-1, 2)
+    values = f(grid)
+    np.testing.assert_allclose(values.T @ values / len(grid), np.eye(9), atol=1e-13)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(30)
+    steps = 0.1 * np.stack(np.meshgrid(nodes, nodes), axis=-1).reshape(-1, 2)
+    mass = np.outer(weights, weights).ravel() / (2 * np.pi)
+    x = grid[:7]
+    smooth = np.einsum("s,snk->nk", mass, f((x[None] + steps[:, None]).reshape(-1, 2)).reshape(len(steps), 7, 9))
+    t = torus.augmentation_eigenvalues(law, [(*label, *[0] * (2 - len(label))) for label in spectrum.labels])
+    np.testing.assert_allclose(smooth, f(x) * np.sqrt(t), atol=1e-12)
 
 
 def test_bad_input():

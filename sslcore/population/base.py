@@ -11,13 +11,13 @@ import itertools
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import check_integer, check_scalar
+from ..arrays import Array, check_integer, check_scalar
 
 __all__ = ["Crossing", "CutBlockWarning", "Domain", "Lines", "PopulationSpectrum", "Regime", "risk_of_moments"]
 
@@ -587,3 +587,18 @@ def _crossings(lines: Lines, k: int, beta: float) -> list[Crossing]:
 def hashable(label: Any) -> Hashable:
     """Sets and lists as sorted tuples, so that a label has one spelling."""
     return tuple(sorted(label)) if isinstance(label, set | frozenset | list | tuple) else label
+
+
+def functions_of_classes(labels: Sequence[Label], basis: Callable[[Label], Callable[[Array], Array]]) -> Any:
+    """The function x -> (n, k) whose columns are, for each label, the next function of ``basis(label)``."""
+    order = {label: [i for i, other in enumerate(labels) if other == label] for label in labels}
+    parts = [(places, basis(label)) for label, places in order.items()]
+
+    def function(x: Array) -> Array:
+        values = [(places, part(x)) for places, part in parts]
+        out = np.empty((len(values[0][1]), len(labels)))
+        for places, columns in values:
+            out[:, places] = columns[:, : len(places)]
+        return out
+
+    return function

@@ -13,7 +13,7 @@ from ..arrays import Array, as_array, check_integer
 from ..augmentations import Compose, Mixture, RandomRotation, Shift, SignFlip, TangentStep
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Polynomial, Precomputed, Scaled, Sum, as_kernel
-from .base import TIE, Label, Lines
+from .base import TIE, Label, Lines, functions_of_classes
 from .fitted import FittedDomain
 from .laws import HeatKernel
 from .zonal import (
@@ -265,6 +265,30 @@ class Sphere(FittedDomain):
             return math.sqrt(4 * math.pi) * np.stack(columns, axis=1)
 
         return function
+
+    def eigenfunctions(
+        self, augmentation: Any, kernel: Any, *, reg: float, beta: float = 1.0, n_components: int
+    ) -> Callable[[Array], Array]:
+        """The first eigenfunctions of T_lambda, orthonormal, for d = 2 and 3: x (n, d) -> (n, k), as in `spectrum`.
+
+        For each degree the first functions of `harmonics`, as many as ``n_components`` takes of it.  (Laws of shifts
+        split a degree by characters, of which `harmonics` has no basis.)
+
+        Examples
+        --------
+        >>> from sslcore.kernels import Gaussian
+        >>> from sslcore.population import HeatKernel, Sphere
+        >>> f = Sphere(3).eigenfunctions(HeatKernel(0.1), Gaussian(1.0), reg=1e-3, n_components=4)
+        >>> f([[0.0, 0.6, 0.8]]).round(4)  # 1, then sqrt(3) (y, z, x)
+        array([[1.    , 1.0392, 1.3856, 0.    ]])
+        """
+        spectrum = self.spectrum(augmentation, kernel, reg=reg, beta=beta, n_components=n_components)
+        if any(isinstance(label, tuple) for label in spectrum.labels):
+            raise ValueError(
+                f"{augmentation!r} splits degrees by the characters of cyclic shifts, of which no basis is offered; "
+                f"take rotations, tangent steps or the heat kernel"
+            )
+        return functions_of_classes(spectrum.labels, self.harmonics)
 
     # ------------------------------------------------------------ fitted representations
 

@@ -14,7 +14,7 @@ import numpy as np
 from ..arrays import Array, as_array, check_integer
 from ..augmentations import Compose, GaussianNoise, Mixture
 from ..kernels import Kernel, PeriodicGaussian, Product, Scaled, Sum, VonMises, as_kernel
-from .base import TIE, Label, Lines
+from .base import TIE, Label, Lines, functions_of_classes
 from .fitted import FittedDomain
 from .fourier import Coefficients, Convolved, ProductKernel, VonMisesSeries, WrappedGaussian, class_size, walk
 
@@ -226,6 +226,26 @@ class Torus(FittedDomain):
             return math.sqrt(2) * np.stack([np.cos(angle), np.sin(angle)], axis=2).reshape(len(x), -1)
 
         return function
+
+    def eigenfunctions(
+        self, augmentation: Any, kernel: Any, *, reg: float, beta: float = 1.0, n_components: int
+    ) -> Callable[[Array], Array]:
+        """The first eigenfunctions of T_lambda, orthonormal: x (n, d) -> (n, k), in the order of `spectrum`.
+
+        For each class the first functions of `harmonics`, as many as ``n_components`` takes of it.
+
+        Examples
+        --------
+        >>> from sslcore.augmentations import GaussianNoise
+        >>> from sslcore.kernels import PeriodicGaussian
+        >>> from sslcore.population import Torus
+        >>> f = Torus(1).eigenfunctions(GaussianNoise(0.1), PeriodicGaussian(0.1), reg=1e-3, n_components=3)
+        >>> f([[0.0], [0.25]]).round(4) + 0.0
+        array([[1.    , 1.4142, 0.    ],
+               [1.    , 0.    , 1.4142]])
+        """
+        spectrum = self.spectrum(augmentation, kernel, reg=reg, beta=beta, n_components=n_components)
+        return functions_of_classes(spectrum.labels, self.harmonics)
 
     # ------------------------------------------------------------ fitted representations
 

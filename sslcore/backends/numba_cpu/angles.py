@@ -115,19 +115,31 @@ def _inputs(r, s, v, tangent):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _add_layer(a, g, r, s, v, tangent):
-    """tangent <- g (covariance after the layer + tangent kappa0)."""
+def _add_layer(a, g, r, s, next_r, next_s, v, tangent):
+    """tangent <- g (covariance after the layer + tangent kappa0), and v <- versines after it."""
     wide_vectors()
-    for j in range(v.size):
-        kappa0, kappa1, _ = _kappas(v[j])
-        tangent[j] = g * (a + r * s[j] * kappa1 + tangent[j] * kappa0)
+    if a == 0.0:
+        for j in range(v.size):
+            kappa0, kappa1, rest = _kappas(v[j])
+            tangent[j] = g * (r * s[j] * kappa1 + tangent[j] * kappa0)
+            v[j] = rest
+    else:
+        for j in range(v.size):
+            kappa0, kappa1, rest = _kappas(v[j])
+            product = r * s[j]
+            tangent[j] = g * (a + product * kappa1 + tangent[j] * kappa0)
+            norms = next_r * next_s[j] / g
+            gap = r - s[j]
+            v[j] = (a * gap * gap / (norms + a + product) + product * rest) / norms
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _copy(values, out):
+def _tangent(a, r, s, v, tangent, out):
+    """The same after the last layer."""
     wide_vectors()
-    for j in range(out.size):
-        out[j] = values[j]
+    for j in range(v.size):
+        kappa0, kappa1, _ = _kappas(v[j])
+        out[j] = a + r * s[j] * kappa1 + tangent[j] * kappa0
 
 
 @njit(cache=True, nogil=True)
@@ -163,10 +175,7 @@ def angle_strip(x, y, lengths_x, lengths_y, near, recursion, a, g, out):
                 _covariance(a, lengths_x[layers - 1, i], lengths_y[layers - 1, j0:j1], v, row)
             else:
                 _inputs(lengths_x[0, i], lengths_y[0, j0:j1], v, tangent)
-                for layer in range(layers):
+                for layer in range(layers - 1):
                     r, s = lengths_x[layer, i], lengths_y[layer, j0:j1]
-                    last = layer == layers - 1
-                    _add_layer(a, 1.0 if last else g, r, s, v, tangent)
-                    if not last:
-                        _hidden(a, g, r, s, lengths_x[layer + 1, i], lengths_y[layer + 1, j0:j1], v)
-                _copy(tangent, row)
+                    _add_layer(a, g, r, s, lengths_x[layer + 1, i], lengths_y[layer + 1, j0:j1], v, tangent)
+                _tangent(a, lengths_x[layers - 1, i], lengths_y[layers - 1, j0:j1], v, tangent, row)
