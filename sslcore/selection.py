@@ -471,7 +471,8 @@ def select_exact(
                 try:
                     found[i, f] = solve(float(reg))
                 except _REFUSALS as error:
-                    errors.append(error)
+                    errors.append(error.with_traceback(None))  # which would keep the fold alive
+            del solve, _  # before the next fold is made
         return _require_some(found, errors)
 
     return _search(search, folds, scale, data.dtype, evaluate, numbers.k)

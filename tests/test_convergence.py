@@ -22,8 +22,9 @@ def test_settings_end_with_a_block(name):
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_errors_fall_at_the_rates_of_the_central_limit_theorem(name):
-    """With 8 times the samples, errors of order n^(-1/2) fall to 0.35 and those of order 1/n to 0.125."""
-    study = convergence.study((convergence.settings(name),), n=(80, 640), m=(2,), repetitions=3, seed=1)
+    """With 7 times the samples, errors of order n^(-1/2) fall to 0.38 and those of order 1/n to 0.14."""
+    repetitions = 8 if name == "gaussian" else 3  # on the line single fits scatter most
+    study = convergence.study((convergence.settings(name),), n=(64, 448), m=(2,), repetitions=repetitions, seed=1)
     title = study.settings[0].name
     for measure, expected in (("eigenvalues", 0.5), ("eigenspaces", 0.5), ("risk", 1.0)):
         mean = study.mean(title, measure)[0]
@@ -33,7 +34,7 @@ def test_errors_fall_at_the_rates_of_the_central_limit_theorem(name):
 
 
 def test_more_views_help_up_to_a_limit():
-    study = convergence.study((convergence.settings("torus"),), n=(200,), m=(2, 8), repetitions=3)
+    study = convergence.study((convergence.settings("torus"),), n=(100,), m=(2, 8), repetitions=3)
     few, many = study.mean("torus, d = 2", "risk")[:, 0]
     assert many < few
     assert np.isnan(study.rates("torus, d = 2", "risk")).all()
@@ -45,7 +46,7 @@ def test_the_comparison_is_that_of_many_fresh_points(name):
     views = setting.augmentation.views(setting.sample(120, 3), 2, seed=4)
     rep = sslcore.pretrain(views, setting.kernel, setting.n_components, reg=setting.reg)
     exact = convergence.Exact.of(setting)
-    fresh = setting.augmentation.views(setting.sample(60_000, 5), 2, seed=6)
+    fresh = setting.augmentation.views(setting.sample(30_000, 5), 2, seed=6)
     psi = rep(fresh.reshape(-1, fresh.shape[-1]))
     second = psi.T @ psi / len(psi)
     law, kernel = setting.augmentation, setting.kernel

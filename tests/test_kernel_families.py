@@ -36,7 +36,7 @@ from sslcore.kernels import (
     Precomputed,
     VonMises,
 )
-from sslcore.population import Hypercube
+from sslcore.population import Hypercube, Torus
 
 from . import naive
 from .comparators import assert_close
@@ -201,6 +201,14 @@ def test_fourier_coefficients(k):
         else:
             exact = [mpmath.exp(-1 / s**2) * mpmath.besseli(int(v), 1 / s**2) for v in w]
     assert_close(found, np.array([float(e) for e in exact]), tol=1e-14, scale=float(k(grid[:1])[0, 0]))
+
+
+@pytest.mark.parametrize("k", [PeriodicGaussian(0.2), VonMises(0.7), 2.0 * VonMises(0.7) * PeriodicGaussian(0.3)])
+def test_the_population_theory_of_the_torus_knows_them(k):
+    """Its eigenvalues are the Fourier coefficients of the values on a grid."""
+    grid = np.arange(64)[:, None] / 64
+    coefficients = np.fft.fft(k(grid, np.zeros((1, 1)))[:, 0]).real[:5] / 64
+    assert_close(np.ravel(Torus(1).kernel_eigenvalues(k, [[w] for w in range(5)])), coefficients, tol=1e-14, scale=2.0)
 
 
 def test_the_oracles_of_the_torus_against_mpmath():

@@ -134,6 +134,8 @@ def test_the_largest_that_fits_is_named(n, m, d, k, share, n_points, dtype):
             largest = int(message.split("(at most ")[1].split(" fit)")[0].replace(",", ""))
             assert 1 <= largest < n
             assert smaller(largest) <= memory < smaller(largest + 1)
+            exactly = smaller(largest)
+            assert f"(at most {largest:,} fit)" in whole.fitting(exactly)
         else:
             assert smaller(1) > memory
         if "Nystrom(kernel, " in message:

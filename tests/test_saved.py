@@ -585,6 +585,20 @@ def test_each_check_of_the_archive_stands_alone(files, tmp_path):
     refused(path, "it names a member twice")
 
 
+def test_the_header_is_json_of_a_limited_size(files, tmp_path):
+    path = tmp_path / "odd"
+    header, arrays = dismantled(files / "kernel")
+    header["content"]["notes"] = {"map": {"x": float("nan")}}
+    assembled(path, header, arrays)
+    refused(path, "its header holds NaN, which is not JSON")
+    header["content"]["notes"] = {"map": {"x": " " * (1 << 24)}}
+    assembled(path, header, arrays)
+    refused(path, "its header is too large")
+    rep = dataclasses.replace(sslcore.load(files / "kernel"), notes={"x": " " * (1 << 24)})
+    with pytest.raises(ValueError, match="the description is too large to be saved"):
+        rep.save(tmp_path / "never")
+
+
 def test_nothing_is_allocated_that_is_larger_than_the_file(files, tmp_path):
     path = tmp_path / "large"
     header, arrays = dismantled(files / "kernel")

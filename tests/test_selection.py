@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -397,6 +398,21 @@ def test_memory_is_asked_for_before_the_search():
     with pytest.raises(sslcore.MemoryBudgetError):
         pretrain(moons(), Nystrom(Exponential(0.5), 60), 2, reg="auto", memory=600_000)
     pretrain(moons(), Nystrom(Exponential(0.5), 60), 2, reg=1e-3, memory=600_000)
+
+
+@pytest.mark.parametrize("n_folds", [1, 3])
+@pytest.mark.parametrize("model", [Exponential(0.5), Nystrom(Exponential(0.5), 100)], ids=["kernel", "features"])
+def test_the_budget_is_kept(model, n_folds):
+    views = moons(600)
+    plan = sslcore.plan(600, 2, 2, model, 3)
+    budget = plan.bytes + (0 if isinstance(model, Exponential) else 16 * 100**2 * 5)
+    search = AutoReg(regs=REGS, n_folds=n_folds)
+    quietly(views[:20], model if isinstance(model, Exponential) else Nystrom(Exponential(0.5), 10), reg=search)  # warm
+    tracemalloc.start()
+    quietly(views, model, reg=search, memory=budget)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= budget
 
 
 def test_what_it_says():

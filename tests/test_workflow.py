@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -138,16 +139,23 @@ def test_fit_is_what_pretrain_does(here, capsys):
     assert report.isascii()
 
 
-def test_reg_is_chosen_on_held_out_samples(here, capsys):
-    x, _, _ = here
+def test_reg_is_chosen_without_labels(here, capsys):
     found = run(capsys, *FIT, *SMALL, "--kernel", "exponential:0.5")
-    expected = sslcore.pretrain(Views(x, GaussianNoise(0.1), 2, 0), Exponential(0.5), 3, reg="auto", center=True)
-    assert found["reg"] == expected.reg == found["selection"]["reg"]
-    assert_close(found["selection"]["gap"], expected.selection.gap)
-    assert str(expected.selection) in Path("moons-report.txt").read_text()
-    assert found["diagnostics"]["verdict"] == "no collapse"
-    assert run(capsys, *FIT, *SMALL, "--reg", "0.01")["selection"] is None
-    assert "argument --reg: invalid" in refused(capsys, *FIT, "--reg", "automatic")
+    x = moons(60, 0)[0]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", sslcore.SelectionWarning)
+        rep = sslcore.pretrain(Views(x, GaussianNoise(0.1), 2, 0), Exponential(0.5), 3, reg="auto", center=True)
+    assert found["reg"] == rep.reg == found["selection"]["reg"]
+    assert found["selection"]["n_folds"] == 5
+    report = Path("moons-report.txt").read_text()
+    assert "has the least risk on held-out samples" in report
+    collapse = sslcore.diagnostics.collapse_report(rep)
+    assert all(sentence in report for sentence in collapse.sentences)
+    assert_close(found["diagnostics"]["rankme"], collapse.rankme)
+    assert [line.startswith("warning ") for line in report.splitlines()].count(True) == len(found["warnings"])
+    assert sslcore.load("moons-model.npz").selection.reg == rep.reg
+    assert cli.main([*FIT, "--reg", "best"]) == 2
+    assert "invalid number value: 'best'" in capsys.readouterr().err
 
 
 def test_text_of_fit(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,10 +33,10 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     add_problem(parser)
     parser.add_argument(
         "--reg",
-        type=lambda text: text if text == "auto" else float(text),
+        type=_reg,
         default="auto",
         metavar="LAMBDA",
-        help="weight of the norm; auto (the default): the one of least risk on held-out samples",
+        help="weight of the norm; auto: that of least risk on held-out samples (default: %(default)s)",
     )
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the invariance (default: %(default)s)")
     parser.add_argument("--out", metavar="PREFIX", help="of the four files (default: the name of FILE, in this folder)")
@@ -58,19 +59,23 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             begin("reading")
             problem.read(begin, "fit", SEARCHED if args.reg == "auto" else 1)
             from ..diagnostics import collapse_report  # before the fit: an interrupted import may lose the interrupt
+            from ..errors import SelectionWarning
             from ..pretraining import pretrain
 
             begin("fit")
-            rep = pretrain(
-                problem.views,
-                problem.model,
-                args.components,
-                reg=args.reg,
-                beta=args.beta,
-                center=args.center,
-                memory=args.memory,
-                backend=args.backend,
-            )
+
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", SelectionWarning)
+                rep = pretrain(
+                    problem.views,
+                    problem.model,
+                    args.components,
+                    reg=args.reg,
+                    beta=args.beta,
+                    center=args.center,
+                    memory=args.memory,
+                    backend=args.backend,
+                )
             begin("embedding")
             x = problem.table.values
             z = rep.transform(x, backend=args.backend)
@@ -85,18 +90,27 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
                 "norms": rep.norms,
                 "n_active": rep.n_active,
                 "risk": rep.risk,
-                "certificate": rep.certificate.as_dict(),
-                "selection": None if rep.selection is None else rep.selection.as_dict(),
+                "selection": rep.selection.as_dict() if rep.selection else None,
                 "diagnostics": collapse.as_dict(),
+                "warnings": [str(warning.message) for warning in caught],
+                "certificate": rep.certificate.as_dict(),
                 "outputs": {what: str(path) for what, path in outputs.items()},
             }
-            text = "\n".join([*problem.lines(), *_lines(rep, problem.model), "", str(collapse)])
+            warned = [f"warning     {warning.message}" for warning in caught]
+            text = "\n".join([*problem.lines(), *_lines(rep, problem.model), *warned, "", str(collapse)])
             _write(outputs, rep, z, x, text)
         document["seconds"] = time.perf_counter() - started
         files = ", ".join(map(str, outputs.values()))
         return Report(document, f"{text}\n\n{document['seconds']:.1f} s in all; written: {files}")
 
     return run
+
+
+def _reg(text: str) -> float | str:
+    return text if text == "auto" else float(text)
+
+
+_reg.__name__ = "number"  # what argparse says was expected
 
 
 def _write(outputs: dict[str, Path], rep: Representation, z: Any, x: Any, text: str) -> None:
@@ -129,11 +143,11 @@ def _lines(rep: Representation, model: Any) -> list[str]:
     return [
         f"model       {model}, {k} components, reg {rep.reg:g}, beta {rep.beta:g}, unbiased, "
         f"{'centred' if rep.center else 'not centred'}",
+        *([f"            {line}" for line in str(rep.selection).splitlines()] if rep.selection else []),
         "",
         f"spectrum    {state}; mu = 1 - beta * invariance - reg * norm",
         *rows,
         f"risk        {rep.risk:.6f} at the minimum, reg term included (all components collapsed: {k})",
         f"certificate {certificate.algorithm}; worst residual {certificate.worst:.0e} (tolerance "
         f"{certificate.tolerance:.0e}), gap after the last {certificate.eigengap:.2g}",
-        *([] if rep.selection is None else ["", str(rep.selection)]),
     ]
