@@ -179,7 +179,7 @@ def gram(
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     other = x if y is None else y
     if out is None:
-        out = xp.empty((len(x), len(other)), x.dtype)
+        out = engine.empty_matrix(len(x), len(other), x.dtype)
     else:
         _require_target(out, (len(x), len(other)), x.dtype, engine, x, other)
     source = RowSource(kernel, other, engine)

@@ -246,7 +246,7 @@ def test_symmetric_matrices_of_several_blocks(n, d):
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("n", [1, 7, 8, 9, 63, 64, 65, 319, 320, 321, 577])
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 63, 64, 65, 319, 320, 321, 576, 577])
 def test_symmetric_tiles(n, dtype, monkeypatch):
     """Tiles of 64 x 256 values, squares of 8 x 8, vectors of 8 or 16: every remainder of each, on several threads."""
     monkeypatch.setattr(blocks, "_STRIP", 40)
@@ -259,6 +259,8 @@ def test_symmetric_tiles(n, dtype, monkeypatch):
                 found = k(x)
                 assert np.array_equal(found, found.T)
                 assert np.array_equal(found, k(x, x.copy()))
+                apart = np.zeros(n * n + 1, dtype)[1:].reshape(n, n)  # not at a vector's width: written another way
+                assert np.array_equal(found, grams.gram(k, x, out=apart))
                 if n < 66 and d != 11:
                     assert_close(found, naive.gram(k, x, x).astype(dtype), tol=1e-13 if dtype == np.float64 else 1e-6)
 

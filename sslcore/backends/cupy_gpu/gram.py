@@ -13,7 +13,7 @@ from ..pairing import DIRECT, RECURSIONS, TOLERANCE, near_versine, require_in_ra
 from . import blas
 from .loader import THREADS, blocks_of, kernel
 
-__all__ = ["Points", "gram_rows", "gram_symmetric", "points"]
+__all__ = ["Points", "empty_matrix", "gram_rows", "gram_symmetric", "points"]
 
 _TILE, _SIDE = 64, 16  # of direct sums: values, and threads, along a side (gram.cu)
 _LINES = 1024  # blocks along the rows where each thread goes down a column
@@ -151,6 +151,11 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
             *prepared.constants,
         ),
     )
+
+
+def empty_matrix(rows: int, columns: int, dtype: Any) -> Any:
+    """An array; CuPy's begin at multiples of 512 bytes anyway."""
+    return xp.empty((rows, columns), dtype)
 
 
 def gram_symmetric(prepared: Points, x: Any, out: Any) -> None:

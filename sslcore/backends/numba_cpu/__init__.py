@@ -22,7 +22,7 @@ from .dense import (
     triangular_solve,
     whiten,
 )
-from .gram import gram_rows, gram_symmetric, mirror, points
+from .gram import empty_matrix, gram_rows, gram_symmetric, mirror, points
 from .philox import reference_normals
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
@@ -37,6 +37,7 @@ __all__ = [
     "cholesky_solve",
     "convergent",
     "eigh",
+    "empty_matrix",
     "free_memory",
     "gram_rows",
     "gram_symmetric",

@@ -16,7 +16,7 @@ from . import angles, pairs
 from .parallel import parallel_for
 from .vectors import ROWS, VECTOR
 
-__all__ = ["Points", "gram_rows", "gram_symmetric", "mirror", "points"]
+__all__ = ["Points", "empty_matrix", "gram_rows", "gram_symmetric", "mirror", "points"]
 
 _STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
 
@@ -143,6 +143,14 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
             )
 
     parallel_for(strip, n_strips)
+
+
+def empty_matrix(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
+    """An array that begins at the width of a vector, so that `gram_symmetric` may write past the caches."""
+    size = rows * columns * np.dtype(dtype).itemsize
+    memory = np.empty(size + VECTOR, np.uint8)
+    start = -memory.ctypes.data % VECTOR
+    return memory[start : start + size].view(dtype).reshape(rows, columns)
 
 
 def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:

@@ -18,7 +18,7 @@ from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
 from .elementary import FAST, cos2pi32, cos2pi64, exp32, exp64, wide_vectors
-from .vectors import ROWS, VECTOR, pair_values, transpose
+from .vectors import ROWS, VECTOR, copy_rows, pair_values, transpose
 
 __all__ = [
     "apply_profile",
@@ -151,6 +151,7 @@ def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
     Each pair is computed once, into a tile that stays in the cache while it is written twice.
     """
     n = out.shape[0]
+    streamed = out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0  # i0 is a multiple of ROWS
     height = i1 - i0
     tile = np.empty((-(-height // ROWS) * ROWS, _SYMMETRIC_TILE + 8), out.dtype)  # rows do not share a set of the cache
     for k0 in range(i0, n, _SYMMETRIC_TILE):
@@ -162,11 +163,10 @@ def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
             for i in range(height):
                 for j in range(i):
                     tile[i, j] = tile[j, i]
-        for i in range(height):
-            out[i0 + i, k0 : k0 + width] = tile[i, :width]
+        copy_rows(tile[:height, :width], out[i0:i1, k0 : k0 + width], streamed)
         below = height if k0 == i0 else 0  # the square on the diagonal is its own mirror image
         if below < width:
-            transpose(tile[:height, below:width], out[k0 + below : k0 + width, i0:i1])
+            transpose(tile[:height, below:width], out[k0 + below : k0 + width, i0:i1], streamed)
 
 
 # ---------------------------------------------------------------- products over the circles of a torus
@@ -285,4 +285,4 @@ def mirror_strip(out, i0, i1):
             out[j, i] = out[i, j]
     for j0 in range(i1, out.shape[0], _SYMMETRIC_TILE):
         j1 = min(j0 + _SYMMETRIC_TILE, out.shape[0])
-        transpose(out[i0:i1, j0:j1], out[j0:j1, i0:i1])
+        transpose(out[i0:i1, j0:j1], out[j0:j1, i0:i1], False)

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from .elementary import wide_vectors
 
-__all__ = ["ROWS", "SIDE", "VECTOR", "pair_values", "transpose"]
+__all__ = ["ROWS", "SIDE", "VECTOR", "copy_rows", "pair_values", "transpose"]
 
 ROWS = 8
 """Points of x at a time: as many sums in registers, enough to hide the time that one operation takes."""
@@ -83,9 +83,26 @@ _squares = _pair_values(absolute=False)
 _absolutes = _pair_values(absolute=True)
 
 
-@intrinsic
-def _transposed(typingctx, like, source, source_stride, target, target_stride):
-    """target[j, i] = source[i, j], SIDE x SIDE: three rounds of interleaving row i with row i + 4."""
+def _store(builder, value, pointer, size, streamed):
+    """Store a vector; ``streamed``: past the caches, to an address that is a multiple of the vector's size."""
+    if not streamed:
+        builder.store(value, pointer, align=size)
+        return
+    instruction = builder.store(value, pointer, align=size * SIDE)
+    instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
+
+
+def _transposition(streamed):
+    """An intrinsic: target[j, i] = source[i, j], SIDE x SIDE, by three rounds of interleaving row i with row i + 4."""
+
+    @intrinsic
+    def transposed(typingctx, like, source, source_stride, target, target_stride):
+        return _transposed_signature(like, streamed)
+
+    return transposed
+
+
+def _transposed_signature(like, streamed):
     size = like.bitwidth // 8
 
     def codegen(context, builder, signature, args):
@@ -103,8 +120,9 @@ def _transposed(typingctx, like, source, source_stride, target, target_stride):
         for _ in range(3):
             rows = [builder.shuffle_vector(rows[i], rows[i + half], mask) for i in range(half) for mask in (low, high)]
         for j, row in enumerate(rows):
-            at = _vector(builder, target, builder.mul(target_stride, _constant(j)), kind)
-            builder.store(row, at, align=size)
+            _store(
+                builder, row, _vector(builder, target, builder.mul(target_stride, _constant(j)), kind), size, streamed
+            )
         return context.get_dummy_value()
 
     integer = types.intp
@@ -130,22 +148,60 @@ def pair_values(x, yt, j0, l1, target, stride, columns):
             _squares(like, x.ctypes.data, x.strides[0], y + VECTOR * v, yt.strides[0], d, target + VECTOR * v, stride)
 
 
+_transposed = _transposition(streamed=False)
+_transposed_streamed = _transposition(streamed=True)
+
+
+@intrinsic
+def _streamed(typingctx, like, source, target):
+    """SIDE values from one address to another, past the caches."""
+    size = like.bitwidth // 8
+
+    def codegen(context, builder, signature, args):
+        _, source, target = args
+        kind = ir.VectorType(context.get_value_type(like), SIDE)
+        zero = _constant(0)
+        value = builder.load(_vector(builder, source, zero, kind), align=size)
+        _store(builder, value, _vector(builder, target, zero, kind), size, True)
+        return context.get_dummy_value()
+
+    return types.void(like, types.intp, types.intp), codegen
+
+
 @njit(cache=True, nogil=True)
-def transpose(source, target):
-    """target[j, i] = source[i, j]; both with unit stride along their rows."""
+def copy_rows(source, target, streamed):
+    """target[...] = source, (rows, columns); ``streamed`` as in `transpose`."""
+    wide_vectors()
+    like = source.dtype.type(0)
+    rows, columns = source.shape
+    whole = columns // SIDE * SIDE if streamed else 0
+    for i in range(rows):
+        first = source.ctypes.data + i * source.strides[0]
+        to = target.ctypes.data + i * target.strides[0]
+        for j in range(0, whole, SIDE):
+            _streamed(like, first + j * source.itemsize, to + j * source.itemsize)
+        target[i, whole:] = source[i, whole:]
+
+
+@njit(cache=True, nogil=True)
+def transpose(source, target, streamed):
+    """target[j, i] = source[i, j]; both with unit stride along their rows.
+
+    ``streamed``: past the caches, which spares reading what is overwritten; rows of ``target`` begin at multiples of
+    VECTOR bytes.
+    """
     wide_vectors()
     like = source.dtype.type(0)
     rows, columns = source.shape
     whole_rows, whole_columns = rows // SIDE * SIDE, columns // SIDE * SIDE
     for j in range(0, whole_columns, SIDE):
         for i in range(0, whole_rows, SIDE):
-            _transposed(
-                like,
-                source.ctypes.data + i * source.strides[0] + j * source.itemsize,
-                source.strides[0],
-                target.ctypes.data + j * target.strides[0] + i * source.itemsize,
-                target.strides[0],
-            )
+            first = source.ctypes.data + i * source.strides[0] + j * source.itemsize
+            to = target.ctypes.data + j * target.strides[0] + i * source.itemsize
+            if streamed:
+                _transposed_streamed(like, first, source.strides[0], to, target.strides[0])
+            else:
+                _transposed(like, first, source.strides[0], to, target.strides[0])
     for j in range(columns):
         for i in range(whole_rows if j < whole_columns else 0, rows):
             target[j, i] = source[i, j]
