@@ -166,7 +166,6 @@ def gram(
     """
     kernel = as_kernel(kernel)
     engine = get_backend(x, y, backend=backend)
-    xp = engine.xp
     x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
     if isinstance(kernel, Precomputed):
         if out is not None:
