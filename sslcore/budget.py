@@ -41,8 +41,8 @@ class Plan:
         Floating-point operations of the leading terms.
     seconds : float
         Expected at the rates of this machine: products, Cholesky factorisations, kernel values and copies, measured for
-        about a tenth of a second when this is first asked for in a process.  An estimate, to within a factor of about 2
-        on an idle machine for fits of more than a tenth of a second.
+        about a tenth of a second when this is first asked for in a process.  The leading terms alone,
+        each at its full rate: fits of 0.1 to 1.5 s took 2 to 4 times as long on an idle machine.
     advice : str
         What to change if that is too much; `fitting` says what would do.
 
