@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -453,3 +454,22 @@ parallel_for(done.append, 6)
 print(sorted(done))
 """
     assert run(code, SSLCORE_NUM_THREADS="2") == "interrupted 1\n[0, 1, 2, 3, 4, 5]\n"
+
+
+def test_a_helper_that_was_not_needed_keeps_nothing_alive(monkeypatch):
+    """Its place in the pool's queue outlives the call when the pool is busy; the arrays of the call do not."""
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "2")
+    parallel_for(lambda i: None, 2)  # makes the pool
+    busy, go = threading.Event(), threading.Event()
+    waiting = [parallel._pool.submit(lambda: (busy.set(), go.wait(30))) for _ in range(parallel._pool._max_workers)]
+    try:
+        assert busy.wait(30)
+        array = np.zeros(3)
+        alive = weakref.ref(array)
+        parallel_for(lambda i, array=array: None, 4)
+        del array
+        assert alive() is None
+    finally:
+        go.set()
+        for future in waiting:
+            future.result()

@@ -58,6 +58,7 @@ def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
     counter = iter(range(n_tasks))
     counter_lock = threading.Lock()
     stop = False
+    held = [task]  # let go at the end: a cancelled helper may stay in a busy pool's queue, with all that it refers to
 
     def work() -> None:
         nonlocal stop
@@ -68,7 +69,7 @@ def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
                     i = next(counter, None)
                 if i is None:
                     return
-                task(i)
+                held[0](i)
         except BaseException:
             stop = True
             raise
@@ -82,6 +83,7 @@ def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
     finally:
         stop = True
         _join(helpers)
+        held.clear()
     for helper in helpers:
         if not helper.cancelled():
             helper.result()
