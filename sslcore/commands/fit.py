@@ -63,7 +63,6 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             from ..pretraining import pretrain
 
             begin("fit")
-
             with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always", SelectionWarning)
                 rep = pretrain(

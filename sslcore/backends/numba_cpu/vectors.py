@@ -97,36 +97,32 @@ def _transposition(streamed):
 
     @intrinsic
     def transposed(typingctx, like, source, source_stride, target, target_stride):
-        return _transposed_signature(like, streamed)
+        size = like.bitwidth // 8
+
+        def codegen(context, builder, signature, args):
+            _, source, source_stride, target, target_stride = args
+            kind = ir.VectorType(context.get_value_type(like), SIDE)
+            rows = [
+                builder.load(_vector(builder, source, builder.mul(source_stride, _constant(i)), kind), align=size)
+                for i in range(SIDE)
+            ]
+            half = SIDE // 2
+            low, high = (
+                ir.Constant(ir.VectorType(ir.IntType(32), SIDE), [start + i // 2 + SIDE * (i % 2) for i in range(SIDE)])
+                for start in (0, half)
+            )
+            for _ in range(3):
+                pairs = [(rows[i], rows[i + half]) for i in range(half)]
+                rows = [builder.shuffle_vector(*pair, mask) for pair in pairs for mask in (low, high)]
+            for j, row in enumerate(rows):
+                at = _vector(builder, target, builder.mul(target_stride, _constant(j)), kind)
+                _store(builder, row, at, size, streamed)
+            return context.get_dummy_value()
+
+        integer = types.intp
+        return types.void(like, integer, integer, integer, integer), codegen
 
     return transposed
-
-
-def _transposed_signature(like, streamed):
-    size = like.bitwidth // 8
-
-    def codegen(context, builder, signature, args):
-        _, source, source_stride, target, target_stride = args
-        kind = ir.VectorType(context.get_value_type(like), SIDE)
-        rows = [
-            builder.load(_vector(builder, source, builder.mul(source_stride, _constant(i)), kind), align=size)
-            for i in range(SIDE)
-        ]
-        half = SIDE // 2
-        low, high = (
-            ir.Constant(ir.VectorType(ir.IntType(32), SIDE), [start + i // 2 + SIDE * (i % 2) for i in range(SIDE)])
-            for start in (0, half)
-        )
-        for _ in range(3):
-            rows = [builder.shuffle_vector(rows[i], rows[i + half], mask) for i in range(half) for mask in (low, high)]
-        for j, row in enumerate(rows):
-            _store(
-                builder, row, _vector(builder, target, builder.mul(target_stride, _constant(j)), kind), size, streamed
-            )
-        return context.get_dummy_value()
-
-    integer = types.intp
-    return types.void(like, integer, integer, integer, integer), codegen
 
 
 @njit(cache=True, nogil=True)
