@@ -91,6 +91,7 @@ def cholesky(a: Any) -> bool:
 
 def cholesky_solve(factor: Any, b: Any) -> Any:
     """(U^T U)^-1 b; b in Fortran order is overwritten."""
+    b = xp.asfortranarray(b)
     _solve_in_place(factor, b, transposed=True)
     _solve_in_place(factor, b, transposed=False)
     return b
