@@ -216,11 +216,11 @@ class Nystrom(Features):
         return cached
 
     def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
-        """Blocks of kernel values, then a triangular solve in place."""
+        """Blocks of kernel values, whitened in place."""
         landmarks, factor = self.factor(engine)
         check_same_width(np.empty((1, d)), landmarks, "x", "landmarks")
         source = RowSource(self.kernel, landmarks.astype(dtype, copy=False), engine)
-        factor = engine.xp.asfortranarray(factor.astype(dtype))
+        whitener = engine.whitener(factor, dtype)
         buffer = engine.xp.empty((0, len(landmarks)), dtype)
 
         def features(x: Array) -> Array:
@@ -229,7 +229,7 @@ class Nystrom(Features):
                 buffer = engine.xp.empty((len(x), len(landmarks)), dtype)
             values = buffer[: len(x)]
             source.fill(x, 0, values)
-            return engine.whiten(factor, values)
+            return engine.whiten(whitener, values)
 
         return features
 

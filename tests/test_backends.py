@@ -415,15 +415,52 @@ def test_moments_of_rows_whitening_and_mirror(cp, dense, order, dtype):
     dense.add_second_moment(total, cp.asarray(rows), 0.5)
     tol = 1e-13 if dtype == np.float64 else 1e-5
     assert_close(np.triu(cp.asnumpy(total)), np.triu(1 + 0.5 * rows.astype(float).T @ rows), tol=tol)
-    factor = np.triu(rng.uniform(1, 2, (9, 9))).astype(dtype) + 3 * np.eye(9, dtype=dtype)
+    factor = np.triu(rng.uniform(1, 2, (9, 9))) + 3 * np.eye(9)
     values = cp.asarray(rows)
-    white = dense.whiten(cp.asarray(np.asfortranarray(factor)), values)
-    assert_close(cp.asnumpy(white), np.linalg.solve(factor.T.astype(float), rows.T).T, dtype=dtype, tol=tol)
+    white = dense.whiten(dense.whitener(cp.asarray(np.asfortranarray(factor)), np.dtype(dtype)), values)
+    assert_close(cp.asnumpy(white), np.linalg.solve(factor.T, rows.T.astype(float)).T, dtype=dtype, tol=tol)
     for n in (1, 31, 32, 33, 70):
         square = rng.standard_normal((n, n)).astype(dtype)
         there = cp.asarray(square)
         dense.mirror(there)
         assert np.array_equal(cp.asnumpy(there), np.triu(square) + np.triu(square, 1).T)
+
+
+@pytest.mark.parametrize("r", [1, 5, 16, 20, 22, 26, 32, 35, 41])
+@pytest.mark.parametrize("n", [1, 6])
+def test_second_moments_by_blocks(cp, dense, monkeypatch, r, n):
+    """Every entry once, above the diagonal; the lower triangle of the sum is left alone."""
+    monkeypatch.setattr(sys.modules[f"{dense.__name__}.dense"], "TRIANGLE", 5)
+    rows = np.random.default_rng(r).standard_normal((n, r)).astype(np.float32)
+    total = cp.asarray(np.asfortranarray(np.full((r, r), 0.25)))
+    for _ in range(2):
+        dense.add_second_moment(total, cp.asarray(rows), 3.0)
+    expected = np.triu(6 * rows.astype(float).T @ rows) + 0.25
+    assert_close(cp.asnumpy(total), expected, tol=1e-5)
+    assert (np.tril(cp.asnumpy(total), -1) == np.tril(np.full((r, r), 0.25), -1)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("side", [1, 7, 16, 100])
+@pytest.mark.parametrize("distance", [1.0, 1e-3, 1e-6])
+def test_whitening_with_landmarks_close_to_each_other(cp, dense, monkeypatch, dtype, side, distance):
+    """No further from the exact features than triangular solves, however small the pivots."""
+    monkeypatch.setattr(sys.modules[f"{dense.__name__}.dense"], "INVERTED", side)
+    rng = np.random.default_rng(0)
+    landmarks = rng.standard_normal((30, 3))
+    landmarks = np.concatenate([landmarks, landmarks + distance * rng.standard_normal((30, 3))])
+    kernel = Gaussian(1.0)
+    factor, pivots, rank = cpu.pivoted_cholesky(kernel(landmarks), 1e-13)
+    values = kernel(rng.standard_normal((50, 3)), landmarks[pivots[:rank]]).astype(dtype)
+    exact, upper = np.zeros(values.shape, np.longdouble), factor.astype(np.longdouble)
+    for j in range(rank):
+        exact[:, j] = (values[:, j] - exact[:, :j] @ upper[:j, j]) / upper[j, j]
+    solved = cpu.whiten(cpu.whitener(factor, np.dtype(dtype)), values.copy())
+    white = dense.whiten(dense.whitener(cp.asarray(factor), np.dtype(dtype)), cp.asarray(values))
+    white, epsilon = cp.asnumpy(white), np.finfo(dtype).eps
+    error, allowed = (np.linalg.norm(found - exact) for found in (white, solved))
+    assert error <= 2 * allowed + 10 * epsilon
+    assert np.abs(white.astype(float) @ factor - values).max() <= 50 * epsilon
 
 
 # ---------------------------------------------------------------- risks and probes

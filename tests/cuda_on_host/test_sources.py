@@ -124,6 +124,17 @@ def test_features(order):
     compare(order, lambda v: pretrain(v, Nystrom(Gaussian(1.0), 12, seed=0), 3, reg=1e-2).eigenvalues, views, tol=1e-9)
 
 
+def test_second_moments_in_float32(order):
+    def moments(rows):
+        engine = get_backend(rows)
+        total = engine.xp.ones((rows.shape[1], rows.shape[1]), order="F")
+        engine.add_second_moment(total, rows, 0.5)
+        return engine.xp.triu(total)
+
+    for r in (1, 31, 300):
+        compare(order, moments, samples(20, r, dtype=np.float32), tol=1e-6)
+
+
 def test_every_kernel_was_launched(request):
     """After the others of this file, of which a selection may have run."""
     selected = {item.function.__name__ for item in request.session.items if item.path == request.path}

@@ -24,6 +24,7 @@ from .dense import (  # noqa: E402
     symmetric_product,
     triangular_solve,
     whiten,
+    whitener,
 )
 from .gram import empty_matrix, gram_rows, gram_symmetric, points  # noqa: E402
 from .risk import view_gradient, view_sums  # noqa: E402
@@ -61,6 +62,7 @@ __all__ = [
     "views",
     "walsh_hadamard",
     "whiten",
+    "whitener",
     "xp",
 ]
 

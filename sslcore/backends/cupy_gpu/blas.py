@@ -13,7 +13,7 @@ import numpy as np
 from cupy.cuda import device
 from cupy_backends.cuda.libs import cublas, cusolver
 
-__all__ = ["gemm", "potrf", "syrk", "trsm"]
+__all__ = ["gemm", "gemm_batched", "potrf", "syrk", "trsm"]
 
 
 def _is_double(array: Any) -> bool:
@@ -73,6 +73,41 @@ def gemm(a: Any, b: Any, out: Any, alpha: float = 1.0, beta: float = 0.0) -> Non
         factors.ctypes.data + factors.itemsize,
         out.data.ptr,
         _target(out),
+    )
+
+
+def gemm_batched(
+    a: Any, b: Any, out: Any, steps: tuple[int, int, int], count: int, alpha: float = 1.0, beta: float = 0.0
+) -> None:
+    """``count`` products in one call: out_i = alpha a_i b_i + beta out_i, each ``steps`` entries after the one before.
+
+    The first of each is given, the operands in either order, as they lie in memory.
+    """
+    multiply = cublas.dgemmStridedBatched if _is_double(out) else cublas.sgemmStridedBatched
+    first, lda, flip_a = _operand(a)
+    second, ldb, flip_b = _operand(b)
+    if first is not a or second is not b:
+        raise ValueError("operands of a batch must have an axis of unit stride: a copy of the first is not the others")
+    factors = np.array([alpha, beta], out.dtype)
+    multiply(
+        device.get_cublas_handle(),
+        flip_a,
+        flip_b,
+        out.shape[0],
+        out.shape[1],
+        a.shape[1],
+        factors.ctypes.data,
+        first.data.ptr,
+        lda,
+        steps[0],
+        second.data.ptr,
+        ldb,
+        steps[1],
+        factors.ctypes.data + factors.itemsize,
+        out.data.ptr,
+        _target(out),
+        steps[2],
+        count,
     )
 
 

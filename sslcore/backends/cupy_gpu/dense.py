@@ -33,6 +33,7 @@ __all__ = [
     "symmetric_product",
     "triangular_solve",
     "whiten",
+    "whitener",
 ]
 
 PANEL = 2048
@@ -41,6 +42,13 @@ PANEL = 2048
 LARGEST = 2**30
 """Entries of memory that a matrix in one call extends over, those between its columns included (and never less than
 four panels of columns): cuBLAS's 32-bit interface does not promise more than 2^31."""
+
+INVERTED = 512
+"""Side of the blocks on a factor's diagonal that are inverted for whitening: products instead of short solves, at the
+price of as many operations as a side is of the whole."""
+
+TRIANGLE = 512
+"""Side of the blocks on the diagonal of a second moment that are computed whole."""
 
 _PIVOTS = 64  # steps of a pivoted factorisation between two products
 
@@ -205,22 +213,95 @@ def pivoted_cholesky(a: Any, tolerance: float) -> tuple[Any, Any, int]:
     return xp.asfortranarray(factor[:rank][:, pivots]), pivots, rank
 
 
-def whiten(factor: Any, values: Any) -> Any:
-    """Rows times U^-1, in place: values (n, r) in C order."""
+def whitener(factor: Any, dtype: Any) -> Any:
+    """What `whiten` takes for U, the factor of a pivoted Cholesky decomposition in float64: made once for many blocks.
+
+    It is U with the blocks on its diagonal inverted, rounded to ``dtype``.  With pivots no entry of a row exceeds the
+    one on the diagonal, so that U is a diagonal matrix times one that is well conditioned however small the pivots are,
+    and nothing is lost by inverses of blocks, which a scaling of rows does not change.
+    """
+    prepared = factor.astype(dtype, order="F")
+    for start in range(0, len(factor), INVERTED):
+        place = slice(start, start + INVERTED)
+        corner = xp.asfortranarray(factor[place, place])
+        inverse = xp.asfortranarray(xp.eye(len(corner)))
+        blas.trsm(corner, inverse, transposed=False)
+        prepared[place, place] = inverse
+    return prepared
+
+
+def whiten(prepared: Any, values: Any) -> Any:
+    """Rows times U^-1, in place: values (n, r) in C order, U as `whitener` has prepared it."""
     rows = max(1, LARGEST // max(1, values.shape[1]))
     for start in range(0, len(values), rows):
-        blas.trsm(factor, values[start : start + rows].T, transposed=True)
+        part = values[start : start + rows].T
+        if part.size:
+            _whiten_columns(prepared, part, 0, len(prepared))
     return values
+
+
+def _whiten_columns(prepared: Any, values: Any, start: int, stop: int) -> None:
+    """Features ``start`` to ``stop`` of ``values`` (r, n), from which those before have been subtracted already."""
+    blocks = blocks_of(stop - start, INVERTED)
+    if blocks == 1:
+        mine = values[start:stop]
+        blas.gemm(prepared[start:stop, start:stop].T, mine.copy(order="F"), mine)
+        return
+    middle = start + blocks_of(blocks, 2) * INVERTED
+    _whiten_columns(prepared, values, start, middle)
+    blas.gemm(prepared[start:middle, middle:stop].T, values[start:middle], values[middle:stop], -1.0, 1.0)
+    _whiten_columns(prepared, values, middle, stop)
 
 
 def add_second_moment(total: Any, rows: Any, factor: float = 1.0) -> None:
     """Total += factor rows^T rows, upper triangle; ``total`` (r, r) float64 in Fortran order, rows in C order."""
     if rows.dtype == np.float64:
         blas.syrk(rows.T, total, factor, 1.0)
-    else:  # products in float32, sums over blocks in float64
-        product = xp.zeros(total.shape, rows.dtype, order="F")
-        blas.syrk(rows.T, product, 1.0, 0.0)
-        total += factor * product.astype(np.float64)
+    elif rows.size:  # products in float32, sums over blocks in float64
+        n = len(total)
+        product = xp.empty(total.shape, rows.dtype, order="F")
+        if n < 4 * TRIANGLE:
+            blas.syrk(rows.T, product, 1.0, 0.0)
+        else:
+            _triangle(rows, product)
+        grid = (blocks_of(n, THREADS), min(n, 65535))
+        kernel("dense", "add_upper", rows.dtype)(grid, (THREADS,), (product, np.int64(n), np.float64(factor), total))
+
+
+def _triangle(rows: Any, out: Any) -> None:
+    """The upper triangle of rows^T rows, and some of the lower one, by matrix products: the rate of ssyrk is lower.
+
+    The matrix is divided in four again and again.  What lies above the diagonal at one depth are blocks of equal size
+    at equal distances, one call of many products, so that there are enough for all multiprocessors.
+    """
+    r, side = out.shape[0], TRIANGLE
+    blocks = blocks_of(r, side)
+    _products(rows, out, side, 0, r // side)
+    if r % side:
+        last = rows[:, r // side * side :]
+        blas.gemm(last.T, last, out[r // side * side :, r // side * side :])
+    half = 1
+    while half < blocks:
+        width, step = half * side, 2 * half * side
+        whole = r // step
+        _products(rows, out, width, width, whole, step)
+        left = whole * step
+        if left + width < r:
+            blas.gemm(rows[:, left : left + width].T, rows[:, left + width :], out[left : left + width, left + width :])
+        half *= 2
+
+
+def _products(rows: Any, out: Any, side: int, shift: int, count: int, step: int | None = None) -> None:
+    """Blocks of rows^T rows with this side, ``shift`` right of the diagonal, one every ``step`` rows."""
+    step = side if step is None else step
+    if count:
+        blas.gemm_batched(
+            rows[:, :side].T,
+            rows[:, shift : shift + side],
+            out[:side, shift : shift + side],
+            (step, step, step * (len(out) + 1)),
+            count,
+        )
 
 
 def mirror(matrix: Any) -> None:

@@ -21,6 +21,7 @@ from .dense import (
     symmetric_product,
     triangular_solve,
     whiten,
+    whitener,
 )
 from .gram import empty_matrix, gram_rows, gram_symmetric, mirror, points
 from .philox import reference_normals
@@ -59,6 +60,7 @@ __all__ = [
     "views",
     "walsh_hadamard",
     "whiten",
+    "whitener",
     "xp",
 ]
 

@@ -28,6 +28,7 @@ __all__ = [
     "symmetric_product",
     "triangular_solve",
     "whiten",
+    "whitener",
 ]
 
 
@@ -101,6 +102,11 @@ def pivoted_cholesky(a, tolerance):
     """
     factor, pivots, rank, _ = lapack.dpstrf(a, lower=0, tol=tolerance)
     return np.asfortranarray(np.triu(factor[:rank, :rank])), pivots - 1, int(rank)
+
+
+def whitener(factor, dtype):
+    """What `whiten` takes for U, the factor of a pivoted Cholesky decomposition in float64: U in ``dtype``."""
+    return np.asfortranarray(factor, dtype)
 
 
 def whiten(factor, values):

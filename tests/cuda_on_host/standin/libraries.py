@@ -82,6 +82,19 @@ def _gemm(dtype: Any) -> Any:
     return gemm
 
 
+def _gemm_strided(dtype: Any) -> Any:
+    size, product = np.dtype(dtype).itemsize, _gemm(dtype)
+
+    def gemm_strided(handle: int, transa: int, transb: int, m: int, n: int, k: int, alpha: int, A: int, lda: int,
+                     strideA: int, B: int, ldb: int, strideB: int, beta: int, C: int, ldc: int, strideC: int,
+                     batchCount: int) -> None:  # fmt: skip
+        for i in range(batchCount):
+            a, b, c = A + i * strideA * size, B + i * strideB * size, C + i * strideC * size
+            product(handle, transa, transb, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc)
+
+    return gemm_strided
+
+
 def _syrk(dtype: Any) -> Any:
     def syrk(
         handle: int, uplo: int, trans: int, n: int, k: int, alpha: int, A: int, lda: int, beta: int, C: int, ldc: int
@@ -177,6 +190,7 @@ def _silent(function: Any) -> Any:
 for _letter, _dtype in (("s", np.float32), ("d", np.float64)):
     CUBLAS |= {
         f"{_letter}gemm": _silent(_gemm(_dtype)),
+        f"{_letter}gemmStridedBatched": _silent(_gemm_strided(_dtype)),
         f"{_letter}syrk": _silent(_syrk(_dtype)),
         f"{_letter}symm": _silent(_symm(_dtype)),
         f"{_letter}trsm": _trsm(_dtype),

@@ -6,6 +6,8 @@
 //                 one thread an entry.  A factorisation in place must leave the lower triangle as it is.
 // symmetric_tile  panel (n x n) <- the symmetric matrix with the strict lower triangle of a (Fortran order, leading
 //                 dimension ld) and this diagonal; one thread an entry.
+// add_upper       total <- total + factor product on and above the diagonal, n x n in Fortran order, total in double; one
+//                 thread a row of some columns.  Bound by memory.
 // choose_pivot    one step of a pivoted Cholesky factorisation, part 1, by one block: the largest residual diagonal
 //                 entry, if it is above the tolerance; else the number of steps is settled and all later ones do nothing.
 // pivot_row       part 2: row `step` of the factor U (n x n, C order, zero before),
@@ -46,6 +48,12 @@ extern "C" __global__ void put_upper(const real* panel, i64 n, real* out, i64 ld
     if (t >= n * n) return;
     const i64 row = t % n, column = t / n;
     if (row <= column) out[column * ld + row] = panel[t];
+}
+
+extern "C" __global__ void add_upper(const real* product, i64 n, double factor, double* total) {
+    const i64 row = (i64)blockIdx.x * blockDim.x + threadIdx.x;
+    for (i64 column = blockIdx.y; column < n; column += gridDim.y)
+        if (row <= column) total[column * n + row] += factor * (double)product[column * n + row];
 }
 
 extern "C" __global__ void symmetric_tile(const real* a, i64 ld, const real* diagonal, i64 n, real* panel) {
