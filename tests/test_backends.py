@@ -497,21 +497,54 @@ def test_risks_and_gradients(cp, n, m, k, dtype, layout, seed):
         assert_close(slope, gradient, tol=tol)
 
 
-def test_sums_of_the_risk_in_blocks(cp, order, monkeypatch):
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "shape", [(41, 3, 4), (1, 2, 1), (9, 9, 3), (2, 2, 257), (37, 8, 33), (70, 5, 100), (40, 2, 180), (40, 2, 256)]
+)
+@pytest.mark.parametrize("contiguous", [True, False])
+def test_sums_of_the_risk_in_blocks(cp, monkeypatch, shape, dtype, contiguous):
+    """By few blocks of threads, so that each takes several turns, and at all sizes of the kernels."""
     engine = get_backend(backend="cupy")
     module = sys.modules[f"{engine.__name__}.risk"]
-    monkeypatch.setattr(module, "BLOCK_ENTRIES", 60)
+    monkeypatch.setattr(module, "BLOCK_ENTRIES", 60 if shape[2] < 99 else 20 * shape[1] * shape[2])
     monkeypatch.setattr(module, "_MOST_BLOCKS", 2)
-    z = np.random.default_rng(0).standard_normal((41, 3, 4))
+    monkeypatch.setattr(module, "_STAGES", 3)
+    monkeypatch.setattr(module, "_count", lambda: 1 if shape[2] > 64 else 3)
+    z = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    there = cp.asarray(z if contiguous else np.asfortranarray(z))
+    tol = 1e-13 * shape[2]
     for products in (False, True):
-        second, within, fourth = engine.view_sums(cp.asarray(z), products)
+        second, within, fourth = engine.view_sums(there, products)
         expected = cpu.view_sums(z, products)
-        assert_close(cp.asnumpy(second), expected[0], tol=1e-13)
-        assert_close(np.array([within, fourth]), np.array(expected[1:]), tol=1e-13)
-    weight = np.random.default_rng(1).standard_normal((4, 4))
+        assert_close(cp.asnumpy(second), expected[0], tol=tol)
+        assert_close(np.array([within, fourth]), np.array(expected[1:]), tol=1e-13, scale=max(1.0, *expected[1:]))
+    weight = np.random.default_rng(1).standard_normal((shape[2], shape[2]))
     for outer in (0.0, 0.7):
-        found = cp.asnumpy(engine.view_gradient(cp.asarray(z), cp.asarray(weight), 0.3, outer))
-        assert_close(found, cpu.view_gradient(z, weight, 0.3, outer), tol=1e-13)
+        found = cp.asnumpy(engine.view_gradient(there, cp.asarray(weight), 0.3, outer))
+        expected = cpu.view_gradient(z, weight, 0.3, outer)
+        assert found.dtype == dtype
+        assert_close(found, expected, tol=tol if dtype == np.float64 else 1e-6, scale=float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("change", [{"capability": "75"}, {"optin": 99 << 10}])
+def test_risks_on_devices_that_lack_what_kernels_need(hosted, monkeypatch, change):
+    engine = get_backend(backend="cupy")
+    device = cuda.Device
+    if "capability" in change:
+        monkeypatch.setattr(device, "capability", change["capability"])
+    else:
+        attributes = device().attributes | {"MaxSharedMemoryPerBlockOptin": change["optin"]}
+        monkeypatch.setattr(device, "attributes", attributes)
+    z = np.random.default_rng(0).standard_normal((5, 2, 200))
+    launched = []
+    module = sys.modules[f"{engine.__name__}.risk"]
+    kernel = module.kernel
+    monkeypatch.setattr(module, "kernel", lambda *a: launched.append(a[1]) or kernel(*a))
+    value, gradient = risk.vicreg(hosted.asarray(z), unbiased=True, return_grad=True)
+    expected, slope = risk.vicreg(z, unbiased=True, return_grad=True)
+    assert launched == ["sample_sums", "finish_gradient"]
+    assert value == pytest.approx(expected, rel=1e-12)
+    assert_close(hosted.asnumpy(gradient), slope, tol=1e-12)
 
 
 def test_non_finite_representations(cp):

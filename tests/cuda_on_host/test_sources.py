@@ -88,8 +88,9 @@ def test_contrast_gram(order, m):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_risk(order, dtype):
-    z = samples(37, 3, 5, dtype=dtype)
+@pytest.mark.parametrize("shape", [(37, 3, 5), (9, 9, 5), (33, 2, 70), (17, 5, 150), (33, 2, 250)])
+def test_risk(order, shape, dtype):
+    z = samples(*shape, dtype=dtype)
     tol = 1e-12 if dtype == np.float64 else 1e-5
     compare(order, lambda z: risk.vicreg(z, beta=0.7, return_grad=True), z, tol=tol)
     compare(order, lambda z: risk.spectral_contrastive(z, return_grad=True), z, tol=tol)
