@@ -1,8 +1,8 @@
 """Sums and gradient of the variance-invariance-covariance risk.
 
-For up to 256 columns and 8 views both are one kernel each, which converts to float64 what it reads: sums are accumulated
-in float64.  Others go one block of samples at a time: it is made contiguous and float64 (at no cost where it is), so one
-code serves float32 and float64 and any strides; products are cuBLAS's.
+For up to 256 columns and 8 views both are one kernel each, which converts to float64 what it reads.  Others go one
+block of samples at a time: it is made contiguous and float64 (at no cost where it is), so one code serves float32 and
+float64 and any strides; products are cuBLAS's.  Sums are accumulated in float64.
 """
 
 from __future__ import annotations
