@@ -144,5 +144,7 @@ def test_every_kernel_was_launched(request):
     selected = {item.function.__name__ for item in request.session.items if item.path == request.path}
     if not {name for name in globals() if name.startswith("test_")} <= selected or request.config.option.keyword:
         pytest.skip("a selection of this file's tests runs")
-    declared = {n for s in sources.NAMES for n in re.findall(r"__global__ void[^;{]*?(\w+)\(", sources.text(s))}
+    kernels = r"__global__ void(?:\s+__launch_bounds__\([^)]*\))?\s+(\w+)\("
+    declared = {n for s in sources.NAMES for n in re.findall(kernels, sources.text(s))}
+    assert len(declared) >= sum(sources.text(s).count('extern "C" __global__') for s in sources.NAMES)
     assert declared <= {re.sub("<.*", "", n) for n in launched}
