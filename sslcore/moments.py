@@ -374,7 +374,7 @@ class Pencil:
 
         Then neither a factorisation nor a triangular solve is left to each of them.  Returns self.
         """
-        values, basis = self.engine.eigh(self.engine.xp.asfortranarray(self.delta.copy()))
+        values, basis = self.engine.eigh(self.delta.copy(order="F"))
         basis = self.engine.xp.asfortranarray(basis)
         turned = self.engine.matmul(basis.T, self.engine.matmul(self.sigma, basis))
         self._diagonal = self.engine.xp.maximum(values, 0.0), basis, 0.5 * (turned + turned.T)
