@@ -426,11 +426,10 @@ def test_moments_of_rows_whitening_and_mirror(cp, dense, order, dtype):
         assert np.array_equal(cp.asnumpy(there), np.triu(square) + np.triu(square, 1).T)
 
 
-@pytest.mark.parametrize("r", [1, 5, 16, 20, 22, 26, 32, 35, 41])
+@pytest.mark.parametrize("r", [1, 5, 41])
 @pytest.mark.parametrize("n", [1, 6])
-def test_second_moments_by_blocks(cp, dense, monkeypatch, r, n):
+def test_second_moments_in_float32(cp, dense, r, n):
     """Every entry once, above the diagonal; the lower triangle of the sum is left alone."""
-    monkeypatch.setattr(sys.modules[f"{dense.__name__}.dense"], "TRIANGLE", 5)
     rows = np.random.default_rng(r).standard_normal((n, r)).astype(np.float32)
     total = cp.asarray(np.asfortranarray(np.full((r, r), 0.25)))
     for _ in range(2):
