@@ -18,7 +18,6 @@ from ..examples import AUGMENTATIONS, KERNELS
 from . import launcher, settings, standin
 from .compiler import has_compiler
 from .package import sources
-from .standin import cuda
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="CUDA code on the host is compiled by g++")
 
@@ -89,14 +88,12 @@ def test_contrast_gram(order, m):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("shape", [(200, 3, 5), (9, 9, 5), (70, 2, 70), (26, 5, 150), (70, 2, 250)])
-def test_risk(order, shape, dtype, monkeypatch):
-    # few multiprocessors: each takes several tiles, one after the other
-    monkeypatch.setattr(cuda.Device, "attributes", cuda.Device().attributes | {"MultiProcessorCount": 1})
+@pytest.mark.parametrize("shape", [(37, 3, 5), (20, 3, 8), (9, 9, 5), (17, 2, 132), (9, 2, 276), (11, 4, 72)])
+def test_risk(order, shape, dtype):
     z = samples(*shape, dtype=dtype)
     tol = 1e-12 if dtype == np.float64 else 1e-5
     compare(order, lambda z: risk.vicreg(z, beta=0.7, return_grad=True), z, tol=tol)
-    compare(order, lambda z: risk.spectral_contrastive(z, return_grad=True), z, tol=tol)
+    compare(order, lambda z: risk.spectral_contrastive(z, unbiased=True, return_grad=True), z, tol=tol)
 
 
 @pytest.mark.parametrize(("d", "columns"), [(3, 5), (13, 1), (5, 300), (2, 5000)])
@@ -144,7 +141,5 @@ def test_every_kernel_was_launched(request):
     selected = {item.function.__name__ for item in request.session.items if item.path == request.path}
     if not {name for name in globals() if name.startswith("test_")} <= selected or request.config.option.keyword:
         pytest.skip("a selection of this file's tests runs")
-    kernels = r"__global__ void(?:\s+__launch_bounds__\([^)]*\))?\s+(\w+)\("
-    declared = {n for s in sources.NAMES for n in re.findall(kernels, sources.text(s))}
-    assert len(declared) >= sum(sources.text(s).count('extern "C" __global__') for s in sources.NAMES)
+    declared = {n for s in sources.NAMES for n in re.findall(r"__global__ void[^;{]*?(\w+)\(", sources.text(s))}
     assert declared <= {re.sub("<.*", "", n) for n in launched}

@@ -1,8 +1,7 @@
-"""Sums and gradient of the variance-invariance-covariance risk.
+"""Sums and gradient of the variance-invariance-covariance risk: products by cuBLAS, the rest in one pass over z.
 
-For up to 256 columns and 8 views both are one kernel each, which converts to float64 what it reads.  Others go one
-block of samples at a time: it is made contiguous and float64 (at no cost where it is), so one code serves float32 and
-float64 and any strides; products are cuBLAS's.  Sums are accumulated in float64.
+Sums and products are in float64.  Where z is float64 in C order it is read as it is, and nothing is allocated but
+results and some second moments; otherwise one block of samples at a time is put in order and converted.
 """
 
 from __future__ import annotations
@@ -14,24 +13,28 @@ import cupy as xp
 import numpy as np
 
 from . import blas
-from .device import to_host
+from .dense import LARGEST
+from .device import free_memory, to_host
 from .loader import blocks_of, kernel
 
 __all__ = ["view_gradient", "view_sums"]
 
-BLOCK_ENTRIES = 1 << 24
-"""Entries of z in one block: 128 MiB in float64."""
+BLOCK_ENTRIES = 1 << 26
+"""Entries of z in one block that is copied: 512 MiB in float64, and less where memory is short."""
 
+LEAST_ENTRIES = 1 << 24
+"""Entries of a block however little memory is left."""
+
+CHUNK_ROWS = 512
+"""Rows of z in a chunk for second moments, at least.  Chunks are multiplied at the same time, so that there is work for
+all multiprocessors: a product of 256 columns has tiles for three of them."""
+
+MOMENT_ENTRIES = 1 << 24
+"""Entries of all second moments of chunks, at most, if there are several."""
+
+_TILE = 128  # columns of a product in cuBLAS
 _WARPS, _LANES = 4, 32  # of a block of threads; a warp owns a sample (risk.cu)
 _MOST_BLOCKS = 4096  # of threads: enough for any device
-
-_MOST_VIEWS, _MOST_COLUMNS = (
-    8,
-    256,
-)  # of the kernels with products of their own, whose stages and tiles have so many rows
-_STAGE, _TILE = 8, 64
-_MOST_WARPS = 12  # of a block of threads for sums
-_STAGES = 16  # of rows that a part of the sums is worth
 
 
 def view_sums(z: Any, products: bool) -> tuple[Any, float, float]:
@@ -46,22 +49,14 @@ def view_sums(z: Any, products: bool) -> tuple[Any, float, float]:
     fourth : float
         sum_iab (z_ia . z_ib)^2, or 0 unless ``products``.
     """
-    k = z.shape[2]
-    if _is_small(z):
-        return _small_sums(z, products)
-    upper = xp.zeros((k, k), order="F")
+    n, m, k = z.shape
+    step = _samples(z)
+    moments = xp.zeros((_chunks(min(n, step) * m, k), k, k))
     scalars = xp.zeros(2)
-    for _, block in _blocks(z):
-        n, m, _ = block.shape
-        blas.syrk(block.reshape(n * m, k).T, upper)
-        grid = _grid(n)
-        partial = xp.empty((grid, 2))
-        kernel("risk", "sample_sums")(
-            (grid,),
-            (_WARPS * _LANES,),
-            (block, np.int64(n), np.int64(m), np.int64(k), np.int32(products), partial),
-        )
-        scalars += partial.sum(axis=0)
+    for _, block, copy in _blocks(z, step):
+        _add_sums(block, copy, products, scalars)
+        _add_moments(copy.reshape(-1, k), moments)
+    upper = moments.sum(axis=0).T
     within, fourth = to_host(scalars).tolist()
     return xp.triu(upper) + xp.triu(upper, 1).T, within, fourth
 
@@ -69,119 +64,93 @@ def view_sums(z: Any, products: bool) -> tuple[Any, float, float]:
 def view_gradient(z: Any, weight: Any, spread: float, outer: float) -> Any:
     """Return z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia), in the dtype of ``z`` (n, m, k)."""
     gradient = xp.empty(z.shape, z.dtype)
-    if _is_small(z):
-        _small_gradient(z, weight, spread, outer, gradient)
-        return gradient
-    finish = kernel("risk", "finish_gradient", z.dtype)
-    for place, block in _blocks(z):
-        n, m, k = block.shape
-        product = xp.empty((n * m, k))
-        blas.gemm(weight.T, block.reshape(n * m, k).T, product.T)
-        finish(
-            (_grid(n),),
-            (_WARPS * _LANES,),
-            (
-                block,
-                product,
-                np.int64(n),
-                np.int64(m),
-                np.int64(k),
-                np.float64(spread),
-                np.float64(outer),
-                gradient[place],
-            ),
-        )
+    step, k = _samples(z), z.shape[2]
+    scratch = None if z.dtype == np.float64 else xp.empty((min(len(z), step), *z.shape[1:]))
+    for place, block, copy in _blocks(z, step):
+        if copy is not block:
+            copy[...] = block
+        product = gradient[place] if scratch is None else scratch[: len(block)]
+        blas.gemm(weight.T, copy.reshape(-1, k).T, product.reshape(-1, k).T)
+        _finish(block, product, spread, outer, gradient[place])
     return gradient
+
+
+def _add_sums(block: Any, copy: Any, products: bool, scalars: Any) -> None:
+    """Add the sums over the views of each sample to ``scalars`` (2,), and convert the block if there is a copy."""
+    n, m, k = block.shape
+    grid = _grid(n)
+    partial = xp.empty((grid, 2))
+    kernel("risk", "sample_sums", block.dtype)(
+        (grid,),
+        (_WARPS * _LANES,),
+        (block, np.int64(n), np.int64(m), np.int64(k), np.int32(products), copy, partial),
+    )
+    scalars += partial.sum(axis=0)
+
+
+def _add_moments(rows: Any, moments: Any) -> None:
+    """Add rows^T rows of each chunk to ``moments`` (chunks, k, k): lower triangles, and some of the upper ones."""
+    chunks, k, _ = moments.shape
+    each = len(rows) // chunks
+    first = moments[0].T
+    # with few columns the whole costs no more than a triangle; with many, blocks of columns down to the diagonal do
+    width = k if k < 2 * _TILE else _TILE * blocks_of(k, 4 * _TILE)
+    for start in range(0, k, width):
+        stop = min(start + width, k)
+        if each:
+            left, right, out = rows[:each, :stop].T, rows[:each, start:stop], first[:stop, start:stop]
+            blas.gemm_batched(left, right, out, (each * k, each * k, k * k), chunks, beta=1.0)
+        if len(rows) > each * chunks:
+            rest = rows[each * chunks :]
+            blas.gemm(rest[:, :stop].T, rest[:, start:stop], first[:stop, start:stop], beta=1.0)
+
+
+def _finish(block: Any, product: Any, spread: float, outer: float, gradient: Any) -> None:
+    """The gradient, where ``product`` is z_ia times the weight: an array to write over, or the gradient itself."""
+    n, m, k = block.shape
+    kernel("risk", "finish_gradient", block.dtype)(
+        (_grid(n),),
+        (_WARPS * _LANES,),
+        (block, product, np.int64(n), np.int64(m), np.int64(k), np.float64(spread), np.float64(outer), gradient),
+    )
 
 
 def _grid(n: int) -> int:
     return min(blocks_of(n, _WARPS), _MOST_BLOCKS)
 
 
-def _blocks(z: Any) -> Iterator[tuple[slice, Any]]:
-    step = max(1, BLOCK_ENTRIES // (z.shape[1] * z.shape[2]))
-    for start in range(0, len(z), step):
-        place = slice(start, min(start + step, len(z)))
-        yield place, xp.ascontiguousarray(z[place], dtype=np.float64)
+def _chunks(rows: int, k: int) -> int:
+    """Into how many chunks so many rows are divided for second moments."""
+    return max(1, min(_multiprocessors(), rows // CHUNK_ROWS, MOMENT_ENTRIES // k**2))
 
 
-def _is_small(z: Any) -> bool:
-    """Whether the kernels of few columns serve ``z`` here: they need tensor cores for double, and shared memory."""
-    if not (z.shape[1] <= _MOST_VIEWS and z.shape[2] <= _MOST_COLUMNS):
-        return False
-    device = xp.cuda.Device()
-    shared = device.attributes["MaxSharedMemoryPerBlockOptin"]
-    return int(device.compute_capability) >= 80 and shared >= _shared_bytes(_width(z.shape[2]))
-
-
-def _count() -> int:
-    """Multiprocessors of the device."""
+def _multiprocessors() -> int:
     return int(xp.cuda.Device().attributes["MultiProcessorCount"])
 
 
-def _width(k: int) -> int:
-    """Columns of a tile of gradients."""
-    return 64 * blocks_of(k, 64)
+def _samples(z: Any) -> int:
+    """Samples of a block."""
+    entries = BLOCK_ENTRIES
+    if z.dtype == np.float64 and z.flags.c_contiguous:
+        entries = LARGEST
+    elif z.size > LEAST_ENTRIES:  # up to three arrays of a block, of which two in float64
+        entries = min(entries, max(LEAST_ENTRIES, free_memory() // 64))
+    return max(1, entries // (z.shape[1] * z.shape[2]))
 
 
-def _shared_bytes(width: int) -> int:
-    """A tile and two stages of rows."""
-    return 8 * (_TILE + 2 * _STAGE) * (width + 4)
+def _blocks(z: Any, step: int) -> Iterator[tuple[slice, Any, Any]]:
+    """Blocks of samples with their places, in C order, and for each an array of its float64 values.
 
-
-def _parts(z: Any) -> Iterator[tuple[slice, Any]]:
-    """Parts of ``z`` in C order with their places: all of it if it is."""
-    step = len(z) if z.flags.c_contiguous else max(1, BLOCK_ENTRIES // (z.shape[1] * z.shape[2]))
+    That is the block itself, or to be filled by the caller.  All copies share their memory: use one at a time.
+    """
+    ordered, double = z.flags.c_contiguous, z.dtype == np.float64
+    shape = (min(len(z), step), *z.shape[1:])
+    own = None if ordered else xp.empty(shape, z.dtype)
+    copies = None if double else xp.empty(shape)
     for start in range(0, len(z), step):
         place = slice(start, min(start + step, len(z)))
-        yield place, xp.ascontiguousarray(z[place])
-
-
-def _small_sums(z: Any, products: bool) -> tuple[Any, float, float]:
-    """`view_sums`: every block of threads sums up its share of the samples, and some of the second moments."""
-    m, k = z.shape[1:]
-    squares = blocks_of(k, _LANES)
-    groups = blocks_of(squares * (squares + 1) // 2, _MOST_WARPS)  # of 32 x 32 entries, a warp's each
-    warps = max(blocks_of(squares * (squares + 1) // 2, groups), blocks_of(4 * squares, 3))  # which also bring the rows
-    most = _count() * (_MOST_WARPS // warps) // groups
-    second, scalars = xp.zeros((k, k)), xp.zeros(2)
-    for _, part in _parts(z):
-        shares = max(1, min(most, len(part) // (_STAGES * (_STAGE // m))))
-        moments, partial = xp.zeros((shares, k, k)), xp.empty((shares * groups, 2))
-        kernel("risk", "second_moments", z.dtype)(
-            (shares, groups),
-            (warps * _LANES,),
-            (part, np.int64(len(part)), np.int32(m), np.int32(k), np.int32(products), moments, partial),
-        )
-        second += moments.sum(axis=0)
-        scalars += partial.sum(axis=0)
-    within, fourth = to_host(scalars).tolist()
-    return xp.triu(second) + xp.triu(second, 1).T, within, fourth
-
-
-def _small_gradient(z: Any, weight: Any, spread: float, outer: float, gradient: Any) -> None:
-    """`view_gradient`: a block of threads takes one tile of rows after the other."""
-    m, k = z.shape[1:]
-    width = _width(k)
-    padded = xp.zeros((width, width))
-    padded[:k, :k] = weight
-    function, shared = kernel("risk", f"view_gradients_{width}", z.dtype), _shared_bytes(width)
-    function.max_dynamic_shared_size_bytes = shared
-    resident = _count() * (_MOST_COLUMNS // width)
-    for place, part in _parts(z):
-        tiles = blocks_of(len(part), _TILE // m)
-        function(
-            (min(tiles, resident),),
-            (2 * width,),
-            (
-                part,
-                np.int64(len(part)),
-                np.int32(m),
-                np.int32(k),
-                padded,
-                np.float64(spread),
-                np.float64(outer),
-                gradient[place],
-            ),
-            shared_mem=shared,
-        )
+        block = z[place]
+        if own is not None:
+            own[: len(block)] = block
+            block = own[: len(block)]
+        yield place, block, block if copies is None else copies[: len(block)]
