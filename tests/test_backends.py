@@ -1113,8 +1113,7 @@ def test_a_device_that_cannot_be_used(hosted, monkeypatch):
         fresh_backend()
 
 
-def test_without_cupy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
+def test_without_cupy(without_cupy):
     with pytest.raises(sslcore.BackendError, match=r"'cupy' backend is not available here .*sslcore\[cuda12\]"):
         get_backend(backend="cupy")
     with pytest.raises(sslcore.BackendError, match="'cupy' backend is not available here"):
