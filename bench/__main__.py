@@ -54,7 +54,7 @@ def main() -> None:
     names = arguments.names or list(BENCHMARKS)
     described = machine()
     print(json.dumps(described, indent=1))
-    if described["load_average"][0] > 0.5:
+    if described["load_average"][0] > described["cores"] / 4:
         print("WARNING: the machine is busy; times below are those of a busy machine")
     results, rows = [], []
     for name in names:

@@ -10,7 +10,9 @@ rate of a large matrix product of that precision.  "Share" is that time over the
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -44,35 +46,63 @@ def device() -> dict[str, Any]:
     }
 
 
-def on_device(call: Callable[[], Any], **work: float) -> Task:
-    """A task that ends when the device has ended."""
+def on_device(call: Callable[..., Any], setup: Callable[[], Any] | None = None, **work: float) -> Task:
+    """A task that ends when the device has ended; nor does the clock start before the device has done the setup."""
     stream = get_backend(backend="cupy").xp.cuda.get_current_stream()
 
-    def run() -> None:
-        call()
+    def run(*arguments: Any) -> None:
+        call(*arguments)
         stream.synchronize()
 
-    return Task(run, **work)
+    def prepare() -> Any:
+        made = setup() if setup else None
+        stream.synchronize()
+        return made
+
+    return Task(run, prepare if setup else None, **work)
 
 
-def bare(quick: bool) -> dict[str, Task]:
-    """A copy, and matrix products in both precisions, large enough for their full rates."""
+def timed(tasks: dict[str, Task], repeat: int, *, warm: bool = True) -> dict[str, Timing]:
+    """Times without pauses: no thread of a BLAS waits busily here, and a device is rented by the second."""
+    return measure(tasks, repeat, warm=warm, pause=0.0)
+
+
+def bare(quick: bool, *dtypes: Any) -> dict[str, Timing]:
+    """The device's own rates: a copy, and matrix products in these precisions, large enough for their full rates."""
     engine = get_backend(backend="cupy")
     cp = engine.xp
     n = 64 if quick else 8192
     source = cp.ones((1 << 12) if quick else (1 << 28))
     target = cp.empty_like(source)
     tasks = {"copy": on_device(lambda: cp.copyto(target, source), bytes=2.0 * source.nbytes)}
-    for name, dtype in (("dgemm", np.float64), ("sgemm", np.float32)):
+    for dtype in dtypes:
         a, b, c = (cp.ones((n, n), dtype, order="F") for _ in range(3))
-        tasks[name] = on_device(lambda a=a, b=b, c=c: engine.matmul(a, b, out=c), flops=2.0 * n**3)  # type: ignore[misc]
-    return tasks
+        tasks[product(dtype)] = on_device(lambda a=a, b=b, c=c: engine.matmul(a, b, out=c), flops=2.0 * n**3)  # type: ignore[misc]
+    return timed(tasks, 1 if quick else 5)
+
+
+def product(dtype: Any) -> str:
+    """BLAS's name of a matrix product."""
+    return "dgemm" if np.dtype(dtype) == np.float64 else "sgemm"
+
+
+def normals(shape: tuple[int, ...], dtype: Any, seed: int = 0) -> Any:
+    """Standard normal numbers on the host, by all cores; the same whatever their number."""
+    drawn = np.empty(shape, dtype)
+    parts = np.array_split(drawn, 64)
+    seeds = np.random.SeedSequence(seed).spawn(len(parts))
+
+    def fill(seed: Any, part: Any) -> None:
+        np.random.default_rng(seed).standard_normal(out=part, dtype=part.dtype)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(fill, seeds, parts))
+    return drawn
 
 
 def bound(times: dict[str, Timing], dtype: Any, n_bytes: float, flops: float) -> float:
     """Seconds that the work takes at the rates of this run."""
-    product = times["dgemm" if np.dtype(dtype) == np.float64 else "sgemm"]
-    return max(n_bytes / (times["copy"].gb_per_s * 1e9), flops / (product.gflops * 1e9))
+    return max(n_bytes / (times["copy"].gb_per_s * 1e9), flops / (times[product(dtype)].gflops * 1e9))
 
 
 def peak(call: Callable[[], Any]) -> int:
@@ -121,6 +151,7 @@ def run_gram(quick: bool = False) -> dict[str, Any]:
     cases, rows = [], []
     for dtype in (np.float64, np.float32):
         shares, ratios, memories, of_contrasts = [], [], [], []
+        rates = bare(quick, dtype)
         for d in (2, 32, 784):
             for name, kernel in (("gaussian", Gaussian), ("exponential", Exponential)):
                 scale = float(np.sqrt(d))
@@ -129,7 +160,6 @@ def run_gram(quick: bool = False) -> dict[str, Any]:
                 k, size = kernel(scale), float(x.dtype.itemsize) * n * n
                 # half of the products are enough; what is rotated is three quarters of the matrix, written once
                 tasks = {
-                    **bare(quick),
                     "sslcore": on_device(lambda k=k, x=x: gram(k, x), bytes=size),  # type: ignore[misc]
                     "contrasts": on_device(lambda k=k, v=views: contrast_gram(k, v), bytes=0.75 * size),  # type: ignore[misc]
                     "arrays": on_device(lambda x=x, name=name, s=scale: array_gram(x, name, s, cp), bytes=size),  # type: ignore[misc]
@@ -137,7 +167,7 @@ def run_gram(quick: bool = False) -> dict[str, Any]:
                 other = torch_gram(x, name, scale)
                 if other is not None:
                     tasks["torch.cdist"] = on_device(other, bytes=size)
-                times = measure(tasks, repeat)
+                times = rates | timed(tasks, repeat)
                 flops = float(n) * n * d
                 share = bound(times, dtype, size, flops) / times["sslcore"].best
                 of_contrasts.append(bound(times, dtype, 0.75 * size, flops) / times["contrasts"].best)
@@ -197,7 +227,7 @@ def run_exact(quick: bool = False) -> dict[str, Any]:
 
     small = cp.asarray(half_moon_views(40 if quick else 4000))
     ours: list[Any] = []
-    compared = measure(
+    compared = timed(
         {
             "dense": on_device(lambda: dense_method(small, 1e-4, 5, cp)),
             "sslcore": on_device(lambda: pretrain(small, Exponential(0.2), 5, reg=1e-4, unbiased=False)),
@@ -219,10 +249,11 @@ def run_exact(quick: bool = False) -> dict[str, Any]:
         if not engine.cholesky(matrix):  # which waits for the device
             raise AssertionError("the matrix of the bare Cholesky is not positive definite")
 
-    rates = measure({**bare(quick), "cholesky": Task(factorize, positive, flops=n**3 / 3)}, 1 if quick else 3)
+    rates = bare(quick, np.float64)
+    rates |= timed({"cholesky": on_device(factorize, positive, flops=n**3 / 3)}, 1 if quick else 3)
     cp.get_default_memory_pool().free_all_blocks()
     large = cp.asarray(half_moon_views(n))
-    times = measure(
+    times = timed(
         {"sslcore": on_device(lambda: ours.append(pretrain(large, Exponential(0.2), k, reg=reg)))},
         1,
         warm=not quick,
@@ -268,7 +299,7 @@ def run_features(quick: bool = False) -> dict[str, Any]:
     """Nystrom features of views that are made on the device from samples that stream from the host, float32."""
     n, d, r = (300, 8, 16) if quick else (5_000_000, 128, 4096)
     kernel, noise = Gaussian(2.0 * np.sqrt(d)), GaussianNoise(0.5)
-    x = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
+    x = normals((n, d), np.float32)
     model = features.Nystrom(kernel, x[: r // 2].copy() if quick else x[:r].copy())
     few = Views(x[:200].astype(float), noise, 2, seed=0)
     expected = pretrain(few, features.Nystrom(kernel, x[:16].astype(float)), 4, reg=1e-4)
@@ -277,11 +308,8 @@ def run_features(quick: bool = False) -> dict[str, Any]:
     views = Views(x, noise, 2, seed=0)
     rank = model.rank
     flops = 2.0 * n * (2.0 * r * d + float(r) * r + float(rank) * rank)
-    tasks = {
-        **bare(quick),
-        "sslcore": on_device(lambda: pretrain(views, model, 8, reg=1e-4, backend="cupy"), flops=flops),
-    }
-    times = measure(tasks, 1 if quick else 2, warm=not quick)
+    tasks = {"sslcore": on_device(lambda: pretrain(views, model, 8, reg=1e-4, backend="cupy"), flops=flops)}
+    times = bare(quick, np.float32) | timed(tasks, 1 if quick else 2, warm=False)  # the better of the two is warm
     t, rate = times["sslcore"], times["sgemm"].gflops
     row = Row(
         f"GPU: features, {2 * n} views, d = {d}, r = {r}, float32 products, float64 sums",
@@ -298,6 +326,7 @@ def run_risk(quick: bool = False) -> dict[str, Any]:
     cp = get_backend(backend="cupy").xp
     n, m, k = (50, 2, 8) if quick else (1_000_000, 2, 256)
     errors, shares, cases = [], [], []
+    rates, drawn = bare(quick, np.float64), cp.asarray(normals((n, m, k), np.float64))
     for dtype, limit in ((np.float64, 1e-12), (np.float32, 1e-5)):
         z = np.random.default_rng(0).standard_normal((40, 3, 8)).astype(dtype)
         for unbiased in (False, True):
@@ -305,15 +334,12 @@ def run_risk(quick: bool = False) -> dict[str, Any]:
             found, slope = risk.vicreg(cp.asarray(z), unbiased=unbiased, return_grad=True)
             error = max(abs(found - value), float(np.abs(cp.asnumpy(slope) - gradient).max()) / np.abs(gradient).max())
             errors.append(require(f"value and gradient, {np.dtype(dtype)}", float(error), limit))
-        large = cp.asarray(np.random.default_rng(1).standard_normal((n, m, k)).astype(dtype))
+        large = drawn.astype(dtype, copy=False)
         tasks = {
-            **bare(quick),
-            **{
-                name: on_device(lambda z=large, u=unbiased: risk.vicreg(z, unbiased=u, return_grad=True))  # type: ignore[misc]
-                for name, unbiased in (("biased", False), ("unbiased", True))
-            },
+            name: on_device(lambda z=large, u=unbiased: risk.vicreg(z, unbiased=u, return_grad=True))  # type: ignore[misc]
+            for name, unbiased in (("biased", False), ("unbiased", True))
         }
-        times = measure(tasks, 1 if quick else 5)
+        times = rates | timed(tasks, 1 if quick else 5)
         # read for the sums and for the gradient, which is written; a triangle of z^T z and z times a matrix, float64
         least = bound(times, np.float64, 3.0 * large.nbytes, 3.0 * n * m * k * k)
         for name in ("biased", "unbiased"):

@@ -6,7 +6,7 @@ import datetime
 import os
 import platform
 from dataclasses import asdict, dataclass, is_dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 __all__ = ["Row", "machine", "plain", "require", "table"]
@@ -55,12 +55,20 @@ def machine() -> dict[str, Any]:
         "load_average": os.getloadavg(),
         "system": platform.system(),
         "python": platform.python_version(),
-        **{name: version(name) for name in packages},
+        **{name: _version(name) for name in packages},
         "blas": [
             {key: pool.get(key) for key in ("prefix", "version", "architecture", "num_threads")}
             for pool in threadpool_info()
         ],
     }
+
+
+def _version(package: str) -> str | None:
+    """None for what is not installed: sslcore may run from its sources, and scikit-learn is optional."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> str:

@@ -89,6 +89,16 @@ def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
         pytest.skip("CUDA code on the host is compiled by g++, which is not installed")
 
 
+@pytest.fixture(params=["host", *(["device"] if has_device() else [])])
+def cp(request: pytest.FixtureRequest) -> Iterator[ModuleType]:
+    """CuPy on the host, and on a device where there is one."""
+    if request.param == "host":
+        with standin.installed() as cupy:
+            yield cupy
+    else:
+        yield get_backend(backend="cupy").xp
+
+
 def pytest_collection_finish() -> None:
     """Kernels that test modules declare leave the registry again: what iterates over it means the library's."""
     for name, kernel in list(registry.items()):

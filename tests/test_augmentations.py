@@ -798,7 +798,6 @@ def test_bad_parameters(make, error, message):
         ({"first": 1.5}, TypeError, "first must be an integer"),
         ({"first": 2**56 - 2}, ValueError, r"below 2\*\*56, found first=\d+ with 3 samples"),
         ({"backend": "abacus"}, ValueError, "backend must be one of"),
-        ({"backend": "cupy"}, BackendError, "cupy"),
     ],
 )
 def test_bad_calls(change, error, message):
@@ -806,6 +805,11 @@ def test_bad_calls(change, error, message):
     x, n_views = arguments.pop("x"), arguments.pop("n_views")
     with pytest.raises(error, match=message):
         GaussianNoise(0.1).views(x, n_views, **arguments)
+
+
+def test_a_backend_that_is_not_there(without_cupy):
+    with pytest.raises(BackendError, match="the 'cupy' backend is not available here"):
+        GaussianNoise(0.1).views(np.ones((3, 2)), 2, seed=0, backend="cupy")
 
 
 def test_images_of_another_shape():

@@ -46,7 +46,6 @@ from sslcore.kernels import (
 from sslcore.samples import Samples
 
 from .comparators import assert_close, assert_same_eigenspaces
-from .conftest import has_device
 from .cuda_on_host import standin
 from .cuda_on_host.settings import ORDERS, running
 from .cuda_on_host.standin import cuda, libraries
@@ -86,16 +85,6 @@ def hosted():
     with standin.installed() as cupy:
         standin.counters.reset()
         yield cupy
-
-
-@pytest.fixture(params=["host", *(["device"] if has_device() else [])])
-def cp(request):
-    """CuPy on the host, and on a device where there is one."""
-    if request.param == "host":
-        with standin.installed() as cupy:
-            yield cupy
-    else:
-        yield get_backend(backend="cupy").xp
 
 
 @pytest.fixture(params=ORDERS)
@@ -1194,8 +1183,7 @@ def test_a_device_that_cannot_be_used(hosted, monkeypatch):
         fresh_backend()
 
 
-def test_without_cupy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
+def test_without_cupy(without_cupy):
     with pytest.raises(sslcore.BackendError, match=r"'cupy' backend is not available here .*sslcore\[cuda12\]"):
         get_backend(backend="cupy")
     with pytest.raises(sslcore.BackendError, match="'cupy' backend is not available here"):

@@ -11,7 +11,7 @@ import numpy as np
 from .memory import MemoryPointer, the_memory
 from .names import ARRAY_METHODS, signature
 
-__all__ = ["Counters", "counters", "ndarray", "poisoned", "unwrap", "wrap"]
+__all__ = ["Counters", "counters", "fresh", "laid_out", "ndarray", "poisoned", "unwrap", "wrap"]
 
 _POISONED = 1 << 28  # bytes up to which new memory is poisoned; more is left to the system's zeros
 
@@ -104,6 +104,37 @@ def unwrap(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(map(unwrap, value))
     return value
+
+
+def fresh(result: Any, *operands: Any) -> Any:
+    """A result of NumPy's as the device's: what is no view of an operand is in C order, whatever the operands' order.
+
+    NumPy keeps the order of its operands where it can; CuPy allocates in C order.
+    """
+    if isinstance(result, tuple | list):
+        return type(result)(fresh(r, *operands) for r in result) if type(result) in (tuple, list) else wrap(result)
+    if isinstance(result, np.ndarray) and not any(np.may_share_memory(result, a) for a in operands):
+        result = np.asarray(result, order="C")
+    return wrap(result)
+
+
+def laid_out(host: np.ndarray, dtype: Any = None, order: str | None = "K", shape: Any = None) -> np.ndarray:
+    """New memory for an array like ``host``, in CuPy's order: for "K" the axes keep the order of their strides.
+
+    Of axes with the same stride the last is the innermost, as in NumPy; one that was broadcast (stride 0) is inner to
+    all others.
+    """
+    dtype, shape = np.dtype(dtype or host.dtype), host.shape if shape is None else shape
+    shape = tuple(shape) if np.ndim(shape) else (int(shape),)
+    order = (order or "K").upper()
+    if order == "K" and len(shape) != host.ndim:
+        order = "C"
+    if order == "A" or (order == "K" and (host.flags.c_contiguous or host.flags.f_contiguous)):
+        order = "F" if host.flags.fnc else "C"
+    if order != "K":
+        return np.empty(shape, dtype, order)  # type: ignore[call-overload]
+    outer_first = sorted(range(host.ndim), key=lambda axis: (-abs(host.strides[axis]), axis))
+    return np.empty([shape[axis] for axis in outer_first], dtype).transpose(np.argsort(outer_first))
 
 
 _SCALARS = (bool, int, float, complex, np.generic)
@@ -342,14 +373,23 @@ class ndarray:
             raise TypeError("casting is not supported yet")
         if subok is not None:
             raise TypeError("subok is not supported yet")
-        if not copy and np.dtype(dtype) == self.dtype and order == "K":
+        order = (order or "K").upper()
+        if not copy and np.dtype(dtype) == self.dtype and (order == "K" or self._contiguous(order)):
             return self
-        return wrap(self._host.astype(dtype, order=order, copy=copy))  # type: ignore[arg-type]
+        result = laid_out(self._host, dtype, order)
+        result[...] = self._host.astype(dtype)
+        return wrap(result)
+
+    def _contiguous(self, order: str) -> bool:
+        flags = self._host.flags
+        return {"C": flags.c_contiguous, "F": flags.f_contiguous, "A": flags.forc}[order]
 
     def copy(self, order: str = "C") -> ndarray:
         """A copy."""
         the_memory.request(self.nbytes)
-        return wrap(self._host.copy(order))  # type: ignore[arg-type]
+        result = laid_out(self._host, order=order)
+        result[...] = self._host
+        return wrap(result)
 
     def __copy__(self) -> ndarray:
         return self.copy()
@@ -360,7 +400,7 @@ class ndarray:
     def __reduce__(self) -> Any:
         from .functions import array
 
-        return array, (self.get(),)
+        return array, (self.get(order="A"),)
 
     def view(self, dtype: Any = None, type: Any = None) -> ndarray:
         """The same memory."""
@@ -396,7 +436,7 @@ class ndarray:
 
     # ------------------------------------------------------------ indexing
     def __getitem__(self, index: Any) -> ndarray:
-        return wrap(self._host[_index(index)])
+        return fresh(self._host[_index(index)], self._host)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if isinstance(value, list | tuple):
@@ -417,16 +457,16 @@ class ndarray:
         raise TypeError(f"numpy.{func.__name__} on an array of the device; call the function of xp")
 
     def __neg__(self) -> ndarray:
-        return wrap(-self._host)
+        return fresh(-self._host)
 
     def __pos__(self) -> ndarray:
-        return wrap(+self._host)
+        return fresh(+self._host)
 
     def __abs__(self) -> ndarray:
-        return wrap(abs(self._host))
+        return fresh(abs(self._host))
 
     def __invert__(self) -> ndarray:
-        return wrap(~self._host)
+        return fresh(~self._host)
 
     def __matmul__(self, other: Any) -> ndarray:
         if not isinstance(other, ndarray):
@@ -491,7 +531,7 @@ def _operators() -> None:
         if not isinstance(other, (ndarray, *_SCALARS)):
             unwrap(other)  # refuses arrays of the host
             return NotImplemented
-        return wrap(operation(self._host, unwrap(other)))
+        return fresh(operation(self._host, unwrap(other)))
 
     for name in _IN_PLACE:
         binary(name, getattr(operator, f"{name}_" if name in ("and", "or") else name))
@@ -507,28 +547,35 @@ def _method(name: str, text: str) -> Any:
 
     def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
         bound = wanted.bind(*args, **kwargs).arguments
-        if name == "nonzero":
-            counters._arrived(8)
+        if name in FROM_FUNCTIONS:
+            from .functions import FUNCTION_TABLE
+
+            return FUNCTION_TABLE[name](self, *args, **kwargs)
         out = bound.get("out")
         given = {k: unwrap(v) for k, v in bound.items() if v is not None}
         if name == "sort" and given.get("axis", -1) is None:
             raise TypeError("an integer is required")
+        if name == "sort" and not self._host.flags.c_contiguous:
+            raise NotImplementedError("Sorting non-contiguous array is not supported.")
+        if name == "dot" and out is not None and not out.flags.c_contiguous:
+            raise ValueError("Output array must be C-contiguous")
         if name in ("argmax", "argmin") and given.pop("dtype", None) is not None:
             raise NotImplementedError("dtype of argmax")
         if name == "clip":
             result = self._host.clip(given.get("min"), given.get("max"), out=given.get("out"))
         elif name == "conj":
-            result = self._host.conj()
+            result = self._host.conj() if self.dtype.kind == "c" else self._host
         else:
             # CuPy takes by name what NumPy takes by position only
             places = [given.pop(key) for key in _POSITIONAL.get(name, ())]
             result = getattr(self._host, name)(*places, **given)
-        return out if out is not None else wrap(result)
+        return out if out is not None else fresh(result, self._host)
 
     method.__name__, method.__signature__ = name, wanted  # type: ignore[attr-defined]
     return method
 
 
+FROM_FUNCTIONS = ("argsort", "cumsum", "nonzero")  # their results have an order of their own
 _POSITIONAL = {"swapaxes": ("axis1", "axis2"), "take": ("indices",), "repeat": ("repeats",), "dot": ("b",)}
 _IN_PLACE = {
     "add": np.add,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .array import counters, ndarray, unwrap, wrap
+from .array import counters, fresh, laid_out, ndarray, unwrap, wrap
 from .memory import the_memory
 from .names import FUNCTIONS, LINALG, UFUNCS, signature
 
@@ -37,7 +37,7 @@ def _ufunc(name: str) -> Callable[..., Any]:
         if out is not None and not isinstance(out, ndarray):
             raise TypeError(f"Output arguments type must be cupy.ndarray, found {type(out)}")
         options = {} if dtype is None else {"dtype": dtype}
-        result = operation(*map(unwrap, args), out=unwrap(out), casting=casting, **options)
+        result = operation(*map(unwrap, args), out=unwrap(out), casting=casting, order="C", **options)
         return out if out is not None else wrap(result)
 
     call.__name__ = name
@@ -65,12 +65,14 @@ def array(
         raise NotImplementedError
     order = order or "K"
     if isinstance(obj, ndarray):
-        host = np.array(obj._host, dtype=dtype, copy=True if copy else None, order=order, ndmin=ndmin)  # type: ignore[call-overload]
-        return obj if host is obj._host else wrap(host)
+        result = obj.astype(obj.dtype if dtype is None else dtype, order, copy=bool(copy))
+        return result if ndmin <= obj.ndim else result.reshape((1,) * (ndmin - obj.ndim) + obj.shape)
     if not isinstance(obj, np.ndarray) and hasattr(obj, "__cuda_array_interface__"):
         return wrap(np.array(_of_interface(obj), dtype=dtype, copy=True if copy else None, ndmin=ndmin))
     if isinstance(obj, list | tuple) and any(isinstance(v, ndarray) for v in obj):
         return wrap(np.array([_device("array", v) for v in obj], dtype=dtype))
+    if order in "KA":  # what comes from the host is contiguous here
+        order = "F" if isinstance(obj, np.ndarray) and obj.flags.fnc else "C"
     host = np.array(obj, dtype=dtype, copy=True, order=order, ndmin=ndmin)  # type: ignore[call-overload]
     if host.dtype.kind not in "biufc":
         raise ValueError(f"Unsupported dtype {host.dtype}")
@@ -155,8 +157,7 @@ def _like(name: str, fill: Any) -> Callable[..., ndarray]:
         if subok is not None:
             raise TypeError("subok is not supported yet")
         model = _device(name, a)
-        strides_like = np.lib.stride_tricks.as_strided(model, strides=model.strides)
-        host = np.empty_like(strides_like, dtype=dtype, order=order or "K", shape=shape)  # type: ignore[call-overload]
+        host = laid_out(model, dtype, order, shape)
         the_memory.request(host.nbytes)
         if value is None:
             flat = host.ravel("K").view(np.uint8)
@@ -228,7 +229,21 @@ def _einsum(*operands: Any, **kwargs: Any) -> Any:
     if not isinstance(subscripts, str):
         raise NotImplementedError("einsum without a string of subscripts")
     options = {k: v for k, v in kwargs.items() if k == "dtype"}
-    return wrap(np.einsum(subscripts, *(_device("einsum", a) for a in arrays), **options))
+    hosts = [_device("einsum", a) for a in arrays]
+    result = np.einsum(subscripts, *hosts, **options)
+    if len(hosts) != 2 or "->" not in subscripts or "." in subscripts:
+        return fresh(result, *hosts)
+    # CuPy multiplies matrices, of which there are as many as the labels that both have and the result keeps: those come
+    # first, then the labels of the first operand, then those of the second; the result is a view
+    (left, right), last = subscripts.split("->")[0].split(","), subscripts.split("->")[1]
+    if (set(left) & set(right)) <= set(last):  # nothing is summed over: a product of elements
+        return fresh(result)
+    inner = "".join(sorted(set(left) & set(right)) + sorted(set(left) - set(right)) + sorted(set(right) - set(left)))
+    inner = "".join(label for label in inner if label in last)
+    turned = np.ascontiguousarray(result.transpose([last.index(label) for label in inner]))
+    return wrap(
+        turned.reshape([result.shape[last.index(label)] for label in inner]).transpose([*map(inner.index, last)])
+    )
 
 
 def _meshgrid(*xi: Any, **kwargs: Any) -> Any:
@@ -242,12 +257,55 @@ def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
         return _nonzero(condition)
     if not any(isinstance(v, ndarray) for v in (condition, x, y)):
         raise TypeError("cupy.where: no array of the device")
-    return wrap(np.where(unwrap(condition), unwrap(x), unwrap(y)))
+    return fresh(np.where(unwrap(condition), unwrap(x), unwrap(y)))
 
 
 def _nonzero(a: Any) -> Any:
     counters._arrived(8)  # the size of the result is asked for
-    return wrap(np.nonzero(_device("nonzero", a)))
+    places = np.ascontiguousarray(np.argwhere(_device("nonzero", a)))
+    return tuple(wrap(places[:, axis]) for axis in range(a.ndim))  # with strides
+
+
+def _inner(a: Any, b: Any) -> Any:
+    return fresh(np.inner(_device("inner", a), _device("inner", b)))
+
+
+def _cumsum(a: Any, axis: Any = None, dtype: Any = None, out: Any = None) -> Any:
+    host = _device("cumsum", a)
+    if out is not None:
+        np.cumsum(host, axis, dtype, out=unwrap(out))
+        return out
+    if axis is None or host.ndim == 1:
+        return wrap(np.cumsum(host, axis, dtype))
+    last = np.moveaxis(host, axis, -1)  # what is scanned becomes the last axis, of a copy where that must be
+    result = np.moveaxis(np.cumsum(np.ascontiguousarray(last), -1, dtype), -1, axis)
+    return wrap(result if 0 < axis % host.ndim < host.ndim - 1 else np.ascontiguousarray(result))
+
+
+def _argsort(a: Any, axis: Any = -1, kind: Any = None) -> Any:
+    host = np.atleast_1d(_device("argsort", a))
+    host, axis = (host.ravel(), -1) if axis is None else (host, axis)
+    return wrap(np.moveaxis(np.argsort(np.ascontiguousarray(np.moveaxis(host, axis, -1)), -1, kind), -1, axis))
+
+
+def _roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    host = _device("roll", a)
+    result = np.roll(host, unwrap(shift), axis)
+    return fresh(result) if axis is None or isinstance(shift, ndarray) else wrap(_like_in_order(host, result))
+
+
+def _tile(A: Any, reps: Any) -> Any:
+    host = _device("tile", A)
+    result = np.tile(host, reps)
+    if np.all(np.asarray(reps) == 1) and result.ndim == host.ndim:
+        return wrap(_like_in_order(host, result))
+    return fresh(result, host)
+
+
+def _like_in_order(model: np.ndarray, values: np.ndarray) -> np.ndarray:
+    result = laid_out(model, values.dtype)
+    result[...] = values
+    return result
 
 
 def _waits(name: str) -> Callable[..., Any]:
@@ -291,7 +349,8 @@ def _broadcast_arrays(*args: Any) -> Any:
 
 
 def _copy(a: Any, order: str = "K") -> ndarray:
-    return wrap(_device("copy", a).copy(order))
+    _device("copy", a)
+    return a.copy(order)  # type: ignore[no-any-return]
 
 
 def _reshape(a: Any, newshape: Any, order: str = "C", *, copy: Any = None) -> ndarray:
@@ -318,7 +377,8 @@ def _plain(name: str, module: Any = np, text: str = "") -> Callable[..., Any]:
         positional = unwrap(bound.pop(first)) if first not in ("args", "arys") else None
         given = {k: unwrap(v) for k, v in bound.items() if v is not wanted.parameters[k].default}
         result = operation(*map(unwrap, args)) if positional is None else operation(positional, **given)
-        return out if out is not None else wrap(result)
+        operands = [v for v in (positional, *map(unwrap, args), *given.values()) if isinstance(v, np.ndarray)]
+        return out if out is not None else wrap(result) if creates else fresh(result, *operands)
 
     call.__name__, call.__signature__ = name, wanted  # type: ignore[attr-defined]
     return call
@@ -331,7 +391,7 @@ def _arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = None) -> n
 
 def _clip(a: Any, a_min: Any, a_max: Any, out: Any = None) -> ndarray:
     result = np.clip(_device("clip", a), unwrap(a_min), unwrap(a_max), out=unwrap(out))
-    return out if out is not None else wrap(result)
+    return out if out is not None else fresh(result)
 
 
 def _may_share_memory(a: Any, b: Any, max_work: Any = None) -> bool:
@@ -341,6 +401,7 @@ def _may_share_memory(a: Any, b: Any, max_work: Any = None) -> bool:
 _OWN: dict[str, Callable[..., Any]] = {
     "allclose": _allclose,
     "arange": _arange,
+    "argsort": _argsort,
     "array": array,
     "array_equal": _array_equal,
     "asarray": _asarray,
@@ -352,6 +413,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "concatenate": _concatenate,
     "copy": _copy,
     "copyto": _copyto,
+    "cumsum": _cumsum,
     "einsum": _einsum,
     "empty": _empty,
     "empty_like": _empty_like,
@@ -359,6 +421,7 @@ _OWN: dict[str, Callable[..., Any]] = {
     "full": _full,
     "full_like": _full_like,
     "hstack": _hstack,
+    "inner": _inner,
     "matmul": _matmul,
     "may_share_memory": _may_share_memory,
     "meshgrid": _meshgrid,
@@ -366,8 +429,10 @@ _OWN: dict[str, Callable[..., Any]] = {
     "ones": _ones,
     "ones_like": _ones_like,
     "reshape": _reshape,
+    "roll": _roll,
     "split": _split,
     "stack": _stack,
+    "tile": _tile,
     "vstack": _vstack,
     "where": _where,
     "zeros": _zeros,
@@ -385,9 +450,9 @@ def _cholesky(a: Any) -> ndarray:
     """Without a word for matrices that are not positive definite, as CuPy's by default: the factor is then garbage."""
     host = _device("linalg.cholesky", a)
     try:
-        return wrap(np.linalg.cholesky(host))
+        return fresh(np.linalg.cholesky(host))
     except np.linalg.LinAlgError:
-        return wrap(np.tril(host))
+        return fresh(np.tril(host))
 
 
 linalg_state = {"linalg": "ignore"}
@@ -411,6 +476,55 @@ def _may_fail(name: str, text: str) -> Callable[..., Any]:
     return call
 
 
-_ORDINARY = {name: _plain(name, np.linalg, text) for name, text in LINALG.items() if name != "cholesky"}
+def _in_order(name: str, function: Callable[..., Any], orders: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function with its results in the orders that cuSOLVER leaves."""
+
+    def call(a: Any, *args: Any, **kwargs: Any) -> Any:
+        result = function(a, *args, **kwargs)
+        if not isinstance(result, tuple):
+            return wrap(np.array(result._host, order=orders(a)[0]))
+        return tuple(wrap(np.array(r._host, order=o)) for r, o in zip(result, orders(a), strict=True))
+
+    call.__name__, call.__signature__ = name, signature(LINALG[name])  # type: ignore[attr-defined]
+    return call
+
+
+def _corner(values: np.ndarray, shape: Any, order: str) -> np.ndarray:
+    """The values within a matrix of that shape: they were computed where the operand was."""
+    whole = np.zeros(shape, values.dtype, order)  # type: ignore[call-overload]
+    corner = whole[tuple(map(slice, values.shape))]
+    corner[...] = values
+    return corner
+
+
+def _svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    result = _FALLIBLE["svd"](a, full_matrices, compute_uv)
+    if not compute_uv:
+        return result
+    u, s, vt = (r._host for r in result)
+    tall = a.shape[0] > a.shape[1]
+    u, vt = (np.asfortranarray(m) if tall else np.ascontiguousarray(m) for m in (u, vt))
+    if full_matrices:
+        u, vt = (u, _corner(vt, a.shape, "F")) if tall else (_corner(u, a.shape, "C"), vt)
+    return wrap(u), wrap(s), wrap(vt)
+
+
+def _qr(a: Any, mode: str = "reduced") -> Any:
+    host = _device("linalg.qr", a)
+    if mode not in ("r", "reduced"):
+        raise NotImplementedError(f"qr with mode {mode!r}")
+    result = np.linalg.qr(host, mode)  # type: ignore[call-overload]
+    r = result if mode == "r" else result[1]
+    upper = wrap(_corner(r, host.shape, "F"))
+    return upper if mode == "r" else (wrap(np.asfortranarray(result[0])), upper)
+
+
+_ORDERS: dict[str, Callable[..., Any]] = {
+    "eigh": lambda a: ("C", "F"),
+    "inv": lambda a: ("F" if a.flags.f_contiguous else "C",),
+    "solve": lambda a: ("F",),
+}
+_ORDINARY = {name: _plain(name, np.linalg, text) for name, text in LINALG.items() if name not in ("cholesky", "qr")}
 _FALLIBLE = {name: _may_fail(name, LINALG[name]) for name in ("eigh", "eigvalsh", "svd") if name in LINALG}
-LINALG_TABLE: dict[str, Callable[..., Any]] = {"cholesky": _cholesky, **_ORDINARY, **_FALLIBLE}
+LINALG_TABLE: dict[str, Callable[..., Any]] = {**_ORDINARY, **_FALLIBLE, "cholesky": _cholesky, "qr": _qr, "svd": _svd}
+LINALG_TABLE |= {name: _in_order(name, LINALG_TABLE[name], orders) for name, orders in _ORDERS.items()}
