@@ -126,7 +126,7 @@ def test_binaries_of_every_source_for_every_architecture(prebuilt, monkeypatch):
     """As many as the loader asks for: each source and dtype, sources with a profile once for each formula."""
     monkeypatch.setattr(kernels, "registry", declared(kernels))  # other tests declare kernels of their own
     found = {p.name for p in prebuilt.glob("*.fatbin")}
-    wanted = {sources.fatbin_name(*variant) for variant in sources.variants(kernels.constant_formulas())}
+    wanted = {sources.fatbin_name(*variant) for variant in sources.variants(kernels.constant_profiles())}
     assert found == wanted
     assert len(found) == 2 * (len(sources.NAMES) - 1 + len(kernels.constant_formulas()))
     for variant in (("views", "float32", None), ("gram", "float64", Gaussian(1.0).formula)):

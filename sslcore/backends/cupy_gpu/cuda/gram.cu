@@ -1,22 +1,34 @@
 // Values of a kernel k(x_i, y_j) = f(t), t = |x - y|^2, |x - y|_1 or <x, y>, or the product over the coordinates of
-// f(t_c), t_c the distance on the circle of length 1.
+// f(t_c), t_c the distance on the circle of length 1: as they are, or of all views of samples in the basis of means and
+// contrasts.
 //
 // Formula   f is the `formula` of the kernel's declaration (sslcore/kernels.py), an expression in t, c0..c3, exp, sqrt,
 //           cos2pi and real(literal): the loader defines it as the macro SSL_PROFILE.  One compilation a formula.
-// Shapes    x (rows, d) C order; out (rows, columns) with leading dimension ld; y (n_y, d) C order, or its transpose
-//           yt (d, n_y) where differences are summed; column j is the point first + j.
-// Owner     direct_squares, direct_absolutes, direct_products: a block of 16 x 16 threads owns a tile of 64 x 64 values, a thread 4 x 4 of them, spaced by
-//           16: loads from shared memory are broadcasts or conflict-free, stores are runs of 16 values.  Coordinates
-//           pass through shared memory 16 at a time.  The other kernels finish a matrix product (cuBLAS) in place, one
-//           thread a value.
-// Bound by  Direct sums: writing the values for small d, else d differences, squares and sums a value; exp in float64
-//           is some 20 operations, and direct_products has one or two for each coordinate of each value.  correct_distances and apply_profile: one read and one write a value.  Pairs that
-//           are computed again cost d steps of their thread alone; they are views of one sample, a few a row.
+//           distances_*: |x|^2 + |y|^2 - 2 <x, y> of centred points; it is computed again from the differences of the
+//           points before the centre was subtracted where it is at most factor (|x|^2 + |y|^2) and at most reach, both
+//           known to rounding (|x|^2 + |y|^2): see pairs.correct_distances of the CPU backend for why.
+//           *_contrasts: (l_i) K_ij (l_j)^T for each pair of samples of two views, l the 2 x 2 matrices `weighted` (2, 2,
+//           count) of sslcore/samples.py, row 0 the mean.
+// Shapes    x (rows, d) and y (columns, d), C order.  *_rows: out (rows, columns) with leading dimension ld.  *_both: out
+//           (rows, rows), symmetric, y = x.  *_contrasts: mean A (n, n), cross_t B^T (n, n), contrast C (n, n), y = x, the
+//           views of sample i in rows 2 i and 2 i + 1.
+// Owner     A block of 256 threads owns a tile of I x J values, and a thread squares of 2 x 2 of them (two views of one
+//           sample with two of another): in *_both and *_contrasts it stores them and their mirror images, of the tiles
+//           that reach above the diagonal.  A warp is 8 x 4 such threads: what it stores along rows and along columns are
+//           whole sectors of 32 bytes.  Coordinates pass through shared memory 8 at a time, and the next are read
+//           while these are summed.
+// Bound by  Small d: storing the values; exp in float64 is some 20 operations, shared by a value and its mirror image.
+//           Large d: the tensor cores' products in float64, multiplications in float32.  Pairs that are computed again
+//           cost d steps of their thread alone; they are views of one sample, a few a row.
 //
-// A pair value more is a branch of pair_step and its two lines of a kernel; another profile needs no code at all.
+// A pair value more is a branch of `pair_step` and a line at the end; another profile needs no code at all.
 
 #ifndef SSL_PROFILE
 #define SSL_PROFILE t
+#endif
+
+#ifndef SSL_TILE
+#define SSL_TILE squares
 #endif
 
 #ifndef SSL_REAL
@@ -26,124 +38,328 @@
 typedef SSL_REAL real;
 typedef long long i64;
 
-#define TILE 64
-#define STEP 16  // threads a side, and the distance between the values of one thread
-#define EACH 4   // values of a thread along a side
-#define DEPTH 16  // coordinates in shared memory
+#define THREADS 256
+#define SIDE 16      // threads along a side of the tile, where each sums for itself
+#define DEPTH 8       // coordinates in shared memory
+#define CLUSTER 1024  // points along a side of a square of tiles that follow each other, so that they share points in the cache
 
-enum { SQUARES = 0, ABSOLUTES = 1, PRODUCTS = 2 };
+enum { squares, absolutes, circles, distances, products };  // pair values: SSL_TILE
+enum { ROWS, BOTH, CONTRASTS };                             // what is stored
+
+struct __align__(2 * sizeof(real)) Two {
+    real first, second;
+};
+
+// What a pair value needs beside its points
+struct Arguments {
+    const real *norms_x, *norms_y, *exact_x, *exact_y;
+    real factor, reach, rounding, c0, c1, c2, c3;
+};
+
+struct Target {
+    real *out, *cross_t, *contrast;
+    const real* weighted;
+    i64 ld;
+    bool paired;  // two values beside each other can be stored at once
+};
 
 __device__ inline real cos2pi(real t) {
     return cospi(t + t);
 }
 
-__device__ inline real profile(real t, real c0, real c1, real c2, real c3) {
+__device__ inline real profile(real t, const Arguments& with) {
+    const real c0 = with.c0, c1 = with.c1, c2 = with.c2, c3 = with.c3;
+    (void)c0, (void)c1, (void)c2, (void)c3;
     return SSL_PROFILE;
 }
 
 template <int pair>
-__device__ inline real pair_step(real total, real x, real y, real c0, real c1, real c2, real c3) {
+__device__ inline real pair_step(real total, real x, real y, const Arguments& with) {
+    if (pair >= distances) return total + x * y;
     const real difference = x - y;
-    if (pair == SQUARES) return total + difference * difference;
+    if (pair == squares) return total + difference * difference;
     const real distance = difference < 0 ? -difference : difference;
-    if (pair == ABSOLUTES) return total + distance;
+    if (pair == absolutes) return total + distance;
     const real around = 1 - distance;
-    return total * profile(distance < around ? distance : around, c0, c1, c2, c3);
+    return total * profile(distance < around ? distance : around, with);
 }
 
+// How many squares of values a thread has along i and j, and whether warps multiply on tensor cores
 template <int pair>
-__device__ inline void direct_tile(const real* x, i64 rows, i64 d, const real* yt, i64 n_y, i64 first, real* out,
-                                   i64 columns, i64 ld, real c0, real c1, real c2, real c3) {
-    __shared__ real xs[DEPTH][TILE + 1];
-    __shared__ real ys[DEPTH][TILE];
-    const int tx = threadIdx.x, ty = threadIdx.y, t = ty * STEP + tx;
-    const i64 column = (i64)blockIdx.x * TILE;
-    for (i64 row = (i64)blockIdx.y * TILE; row < rows; row += (i64)gridDim.y * TILE) {
-        real total[EACH][EACH];
-        for (int a = 0; a < EACH; ++a)
-            for (int b = 0; b < EACH; ++b) total[a][b] = pair == PRODUCTS ? 1 : 0;
-        for (i64 c = 0; c < d; c += DEPTH) {
-            for (int s = t; s < DEPTH * TILE; s += STEP * STEP) {
-                const i64 cx = c + s % DEPTH, i = row + s / DEPTH;
-                xs[s % DEPTH][s / DEPTH] = (cx < d && i < rows) ? x[i * d + cx] : (real)0;
-                const i64 cy = c + s / TILE, j = column + s % TILE;
-                ys[s / TILE][s % TILE] = (cy < d && j < columns) ? yt[cy * n_y + first + j] : (real)0;
+struct Shape {
+    static constexpr bool wide = pair >= distances;
+    static constexpr bool tensor = wide && sizeof(real) == 8;
+    static constexpr int P = wide && !tensor ? 4 : 2, Q = wide ? 4 : 2;
+    static constexpr int blocks = wide ? 2 : 1;  // on a multiprocessor, at least
+    static constexpr int I = tensor ? 128 : 2 * SIDE * P, J = tensor ? 64 : 2 * SIDE * Q;
+    // shared memory: by coordinate, a point after the other; for tensor cores by point, so that what a warp reads at once
+    // lies in different banks
+    static constexpr int step_x = tensor ? DEPTH + 2 : I + 2, step_y = tensor ? DEPTH + 4 : J + 2;
+    static constexpr int size_x = (tensor ? I : DEPTH) * step_x, size_y = (tensor ? J : DEPTH) * step_y;
+};
+
+// The coordinates from c on that this thread puts into shared memory, of the points from `first` on: one of every 32nd
+template <int n>
+__device__ inline void fetch(real (&held)[n], const real* points, int first, i64 limit, i64 d, i64 c) {
+    const int mine = first + (int)threadIdx.x / DEPTH;
+    const i64 coordinate = c + (int)threadIdx.x % DEPTH;
+    const real* from = points + mine * d + coordinate;
+    const int there = coordinate < d ? (int)min(limit - mine, (i64)(n * THREADS / DEPTH)) : 0;
+#pragma unroll
+    for (int s = 0; s < n; ++s) {
+        held[s] = s * (THREADS / DEPTH) < there ? *from : (real)0;
+        from += THREADS / DEPTH * d;
+    }
+}
+
+template <bool by_point, int step, int n>
+__device__ inline void keep(real* shared, const real (&held)[n]) {
+#pragma unroll
+    for (int s = 0; s < n; ++s) {
+        const int e = s * THREADS + threadIdx.x;
+        shared[by_point ? e / DEPTH * step + e % DEPTH : e % DEPTH * step + e / DEPTH] = held[s];
+    }
+}
+
+// even and odd += the products of 8 rows each with 8 columns over 4 coordinates, on a warp's tensor cores: lane 4 g + t
+// gives coordinate t of rows and of column g, and has columns 2 t and 2 t + 1 of row g
+__device__ inline void multiply_add(double (&even)[2], double (&odd)[2], double a, double b, double y) {
+#if defined(CUDA_ON_HOST) || __CUDA_ARCH__ < 800  // no such instruction
+    const int lane = threadIdx.x % 32, group = lane / 4, column = lane % 4 * 2;
+    for (int k = 0; k < 4; ++k) {
+        const double left = __shfl_sync(0xffffffffu, a, 4 * group + k);
+        const double right = __shfl_sync(0xffffffffu, b, 4 * group + k);
+        for (int u = 0; u < 2; ++u) {
+            const double value = __shfl_sync(0xffffffffu, y, 4 * (column + u) + k);
+            even[u] = fma(left, value, even[u]);
+            odd[u] = fma(right, value, odd[u]);
+        }
+    }
+#elif __CUDA_ARCH__ >= 900
+    asm("mma.sync.aligned.m16n8k4.row.col.f64.f64.f64.f64 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+        : "+d"(even[0]), "+d"(even[1]), "+d"(odd[0]), "+d"(odd[1])
+        : "d"(a), "d"(b), "d"(y));
+#else
+    asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
+        : "+d"(even[0]), "+d"(even[1])
+        : "d"(a), "d"(y));
+    asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
+        : "+d"(odd[0]), "+d"(odd[1])
+        : "d"(b), "d"(y));
+#endif
+}
+
+// Adds the values of the tile at (row, column) into the squares of 2 x 2 values of this thread
+template <int pair>
+__device__ inline void sum_tile(real (&total)[2 * Shape<pair>::P][2 * Shape<pair>::Q], const real* x, i64 rows, int row,
+                                const real* y, i64 columns, int column, i64 d, int base_x, int base_y,
+                                const Arguments& with) {
+    typedef Shape<pair> S;
+    __shared__ __align__(16) real xs[S::size_x];
+    __shared__ __align__(16) real ys[S::size_y];
+    real held_x[S::I * DEPTH / THREADS], held_y[S::J * DEPTH / THREADS];
+    fetch(held_x, x, row, rows, d, 0);
+    fetch(held_y, y, column, columns, d, 0);
+    for (i64 c = 0; c < d; c += DEPTH) {
+        keep<S::tensor, S::step_x>(xs, held_x);
+        keep<S::tensor, S::step_y>(ys, held_y);
+        __syncthreads();
+        if (c + DEPTH < d) {
+            fetch(held_x, x, row, rows, d, c + DEPTH);
+            fetch(held_y, y, column, columns, d, c + DEPTH);
+        }
+        const int depth = d - c < DEPTH ? (int)(d - c) : DEPTH;
+        if constexpr (S::tensor) {  // beyond d there are zeros
+            const int lane = threadIdx.x % 32;
+            const real* mine_x = xs + 2 * base_x * S::step_x + lane % 4;
+            const real* mine_y = ys + (2 * (base_y - lane % 4) + lane / 4) * S::step_y + lane % 4;
+#pragma unroll
+            for (int k = 0; k < DEPTH; k += 4) {
+                if (k >= depth) break;
+                double left[2 * S::P];
+#pragma unroll
+                for (int e = 0; e < 2 * S::P; ++e) left[e] = mine_x[(e / 2 * 16 + e % 2) * S::step_x + k];
+#pragma unroll
+                for (int q = 0; q < S::Q; ++q) {
+                    const double right = mine_y[8 * q * S::step_y + k];
+#pragma unroll
+                    for (int p = 0; p < S::P; ++p) {
+                        double even[2] = {total[2 * p][2 * q], total[2 * p][2 * q + 1]};
+                        double odd[2] = {total[2 * p + 1][2 * q], total[2 * p + 1][2 * q + 1]};
+                        multiply_add(even, odd, left[2 * p], left[2 * p + 1], right);
+                        total[2 * p][2 * q] = even[0], total[2 * p][2 * q + 1] = even[1];
+                        total[2 * p + 1][2 * q] = odd[0], total[2 * p + 1][2 * q + 1] = odd[1];
+                    }
+                }
             }
-            __syncthreads();
-            // beyond d there are zeros, whose differences add nothing; but a factor f(0) is not 1
-            const int depth = pair == PRODUCTS && d - c < DEPTH ? (int)(d - c) : DEPTH;
+        } else {
+#pragma unroll 1
             for (int k = 0; k < depth; ++k) {
-                real left[EACH], right[EACH];
-                for (int e = 0; e < EACH; ++e) {
-                    left[e] = xs[k][ty + STEP * e];
-                    right[e] = ys[k][tx + STEP * e];
+                real left[2 * S::P], right[2 * S::Q];
+#pragma unroll
+                for (int p = 0; p < S::P; ++p) {
+                    const Two two = *(const Two*)(xs + k * S::step_x + 2 * (base_x + SIDE * p));
+                    left[2 * p] = two.first, left[2 * p + 1] = two.second;
                 }
-                for (int a = 0; a < EACH; ++a)
-                    for (int b = 0; b < EACH; ++b) 
-                        total[a][b] = pair_step<pair>(total[a][b], left[a], right[b], c0, c1, c2, c3);
+#pragma unroll
+                for (int q = 0; q < S::Q; ++q) {
+                    const Two two = *(const Two*)(ys + k * S::step_y + 2 * (base_y + SIDE * q));
+                    right[2 * q] = two.first, right[2 * q + 1] = two.second;
+                }
+#pragma unroll
+                for (int a = 0; a < 2 * S::P; ++a)
+#pragma unroll
+                    for (int b = 0; b < 2 * S::Q; ++b) total[a][b] = pair_step<pair>(total[a][b], left[a], right[b], with);
             }
-            __syncthreads();
         }
-        for (int a = 0; a < EACH; ++a) {
-            const i64 i = row + ty + STEP * a;
-            for (int b = 0; b < EACH; ++b) {
-                const i64 j = column + tx + STEP * b;
-                if (i < rows && j < columns) {
-                    out[i * ld + j] = pair == PRODUCTS ? total[a][b] : profile(total[a][b], c0, c1, c2, c3);
+        __syncthreads();
+    }
+}
+
+// Out of line: few pairs need it, and the registers of all others' loop are not spent on it
+__device__ __noinline__ real exact_distance(const real* x, const real* y, i64 d) {
+    real total = 0;
+    for (i64 c = 0; c < d; ++c) {
+        const real difference = x[c] - y[c];
+        total += difference * difference;
+    }
+    return total;
+}
+
+// |x_i - y_j|^2 from a product, computed again where it is too small for that
+__device__ inline real distance_of(real product, i64 i, i64 j, i64 d, const Arguments& with) {
+    const real size = with.norms_x[i] + with.norms_y[j];
+    const real rough = size - (product + product);
+    const real near = with.factor * size;
+    const real bound = near < with.reach ? near : with.reach;
+    if (rough <= bound * bound + with.rounding * size) return exact_distance(with.exact_x + i * d, with.exact_y + j * d, d);
+    return rough;  // NaN stays
+}
+
+__device__ inline void store(real* at, real first, real second, bool paired, bool both) {
+    if (paired && both) {
+        *(Two*)at = Two{first, second};
+    } else {
+        at[0] = first;
+        if (both) at[1] = second;
+    }
+}
+
+// The corner of the tile with this number: the tiles of one cluster after those of another; false if there is none
+template <int tile_i, int tile_j, bool upper>
+__device__ inline bool corner(i64 number, i64 rows, i64 columns, int& row, int& column) {
+    constexpr int across = CLUSTER / tile_j;
+    i64 tall = CLUSTER / tile_i;  // no more tiles than rows need
+    if (!upper) tall = min(tall, (rows + tile_i - 1) / tile_i);
+    const i64 each = tall * across;
+    const i64 cluster = number / each, within = number % each;
+    i64 a, b;  // the cluster's place
+    if (upper) {
+        b = (i64)((sqrt(8.0 * (double)cluster + 1.0) - 1.0) / 2.0);
+        while (b * (b + 1) / 2 > cluster) --b;  // the square root is rounded
+        while ((b + 1) * (b + 2) / 2 <= cluster) ++b;
+        a = cluster - b * (b + 1) / 2;
+    } else {
+        const i64 width = (columns + CLUSTER - 1) / CLUSTER;
+        a = cluster / width, b = cluster % width;
+    }
+    row = (int)(a * CLUSTER + within / across * tile_i);
+    column = (int)(b * CLUSTER + within % across * tile_j);
+    return row < rows && column < columns && !(upper && column + tile_j <= row);
+}
+
+template <int pair, int what>
+__device__ inline void tile(const real* x, i64 rows, const real* y, i64 columns, i64 d, const Arguments& with,
+                            const Target& to) {
+    typedef Shape<pair> S;
+    int row, column;  // there are fewer than 2^31 points
+    if (!corner<S::I, S::J, what != ROWS>(blockIdx.x, rows, columns, row, column)) return;
+    // this thread's first square, counted in squares; further ones are step_x, step_y apart
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    constexpr int step_x = S::tensor ? 8 : SIDE, step_y = S::tensor ? 4 : SIDE;
+    const int base_x = (S::tensor ? warp / 2 * 8 * S::P : warp / 4 * 8) + lane / 4;
+    const int base_y = (S::tensor ? warp % 2 * 4 * S::Q : warp % 4 * 4) + lane % 4;
+    real total[2 * S::P][2 * S::Q];
+#pragma unroll
+    for (int a = 0; a < 2 * S::P; ++a)
+#pragma unroll
+        for (int b = 0; b < 2 * S::Q; ++b) total[a][b] = pair == circles ? 1 : 0;
+    sum_tile<pair>(total, x, rows, row, y, columns, column, d, base_x, base_y, with);
+#pragma unroll
+    for (int p = 0; p < S::P; ++p) {
+        const i64 i = row / 2 + base_x + step_x * p;
+        if (2 * i >= rows) break;
+        const bool two_rows = 2 * i + 1 < rows;
+#pragma unroll
+        for (int q = 0; q < S::Q; ++q) {
+            const i64 j = column / 2 + base_y + step_y * q;
+            if (2 * j >= columns) break;
+            if (what != ROWS && j < i) continue;  // its mirror image is another square's
+            const bool two_columns = 2 * j + 1 < columns;
+            real value[2][2];
+#pragma unroll
+            for (int a = 0; a < 2; ++a) {
+#pragma unroll
+                for (int b = 0; b < 2; ++b) {
+                    const real found = total[2 * p + a][2 * q + b];
+                    const i64 at_x = 2 * i + (a && two_rows), at_y = 2 * j + (b && two_columns);
+                    const real t = pair == distances ? distance_of(found, at_x, at_y, d, with) : found;
+                    value[a][b] = pair == circles ? found : profile(t, with);
+                }
+            }
+            if (what == CONTRASTS) {
+                const i64 n = rows / 2;
+                real turned[2][2];
+#pragma unroll
+                for (int c = 0; c < 2; ++c) {
+#pragma unroll
+                    for (int e = 0; e < 2; ++e) {
+                        const real right[2] = {to.weighted[2 * e * n + j], to.weighted[(2 * e + 1) * n + j]};
+                        const real above = right[0] * value[0][0] + right[1] * value[0][1];
+                        const real below = right[0] * value[1][0] + right[1] * value[1][1];
+                        turned[c][e] = to.weighted[2 * c * n + i] * above + to.weighted[(2 * c + 1) * n + i] * below;
+                    }
+                }
+                to.out[i * n + j] = turned[0][0];
+                to.cross_t[i * n + j] = turned[1][0];
+                to.contrast[i * n + j] = turned[1][1];
+                if (i < j) {
+                    to.out[j * n + i] = turned[0][0];
+                    to.cross_t[j * n + i] = turned[0][1];
+                    to.contrast[j * n + i] = turned[1][1];
+                }
+            } else {
+                store(to.out + 2 * i * to.ld + 2 * j, value[0][0], value[0][1], to.paired, two_columns);
+                if (two_rows) store(to.out + (2 * i + 1) * to.ld + 2 * j, value[1][0], value[1][1], to.paired, two_columns);
+                if (what == BOTH && i < j) {
+                    store(to.out + 2 * j * to.ld + 2 * i, value[0][0], value[1][0], to.paired, two_rows);
+                    if (two_columns)
+                        store(to.out + (2 * j + 1) * to.ld + 2 * i, value[0][1], value[1][1], to.paired, two_rows);
                 }
             }
         }
     }
 }
 
-extern "C" __global__ void direct_squares(const real* x, i64 rows, i64 d, const real* yt, i64 n_y, i64 first, real* out,
-                                          i64 columns, i64 ld, real c0, real c1, real c2, real c3) {
-    direct_tile<SQUARES>(x, rows, d, yt, n_y, first, out, columns, ld, c0, c1, c2, c3);
+extern "C" __global__ void __launch_bounds__(THREADS, Shape<SSL_TILE>::blocks)
+gram_rows(const real* x, i64 rows, const real* y, i64 columns, i64 d, const real* norms_x, const real* norms_y,
+          const real* exact_x, const real* exact_y, real factor, real reach, real rounding, real c0, real c1, real c2,
+          real c3, real* out, i64 ld, int paired) {
+    const Arguments with{norms_x, norms_y, exact_x, exact_y, factor, reach, rounding, c0, c1, c2, c3};
+    tile<SSL_TILE, ROWS>(x, rows, y, columns, d, with, Target{out, 0, 0, 0, ld, paired != 0});
 }
 
-extern "C" __global__ void direct_absolutes(const real* x, i64 rows, i64 d, const real* yt, i64 n_y, i64 first,
-                                            real* out, i64 columns, i64 ld, real c0, real c1, real c2, real c3) {
-    direct_tile<ABSOLUTES>(x, rows, d, yt, n_y, first, out, columns, ld, c0, c1, c2, c3);
+extern "C" __global__ void __launch_bounds__(THREADS, Shape<SSL_TILE>::blocks)
+gram_both(const real* x, i64 rows, i64 d, const real* norms, const real* exact, real factor, real reach, real rounding,
+          real c0, real c1, real c2, real c3, real* out, i64 ld, int paired) {
+    const Arguments with{norms, norms, exact, exact, factor, reach, rounding, c0, c1, c2, c3};
+    tile<SSL_TILE, BOTH>(x, rows, x, rows, d, with, Target{out, 0, 0, 0, ld, paired != 0});
 }
 
-extern "C" __global__ void direct_products(const real* x, i64 rows, i64 d, const real* yt, i64 n_y, i64 first,
-                                           real* out, i64 columns, i64 ld, real c0, real c1, real c2, real c3) {
-    direct_tile<PRODUCTS>(x, rows, d, yt, n_y, first, out, columns, ld, c0, c1, c2, c3);
-}
-
-// out <- f(out), for products of coordinates
-extern "C" __global__ void apply_profile(real* out, i64 rows, i64 columns, i64 ld, real c0, real c1, real c2, real c3) {
-    const i64 j = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (j >= columns) return;
-    for (i64 i = blockIdx.y; i < rows; i += gridDim.y) {
-        real* value = out + i * ld + j;
-        *value = profile(*value, c0, c1, c2, c3);
-    }
-}
-
-// out <- f(|x - y|^2) from products of centred coordinates.  |x|^2 + |y|^2 - 2 <x, y> is computed again from the
-// differences of the coordinates before the centre was subtracted where the distance is at most
-// factor (|x|^2 + |y|^2) and at most reach, both known to rounding (|x|^2 + |y|^2): see pairs.correct_distances of the
-// CPU backend for why.
-extern "C" __global__ void correct_distances(real* out, i64 rows, i64 columns, i64 ld, const real* x, const real* y, i64 d,
-                                  const real* norms_x, const real* norms_y, real factor, real reach, real rounding,
-                                  real c0, real c1, real c2, real c3) {
-    const i64 j = (i64)blockIdx.x * blockDim.x + threadIdx.x;
-    if (j >= columns) return;
-    for (i64 i = blockIdx.y; i < rows; i += gridDim.y) {
-        real* value = out + i * ld + j;
-        const real size = norms_x[i] + norms_y[j];
-        real t = size - (*value + *value);
-        t = t < 0 ? (real)0 : t;  // NaN stays
-        const real near = factor * size;
-        const real bound = near < reach ? near : reach;
-        if (t <= bound * bound + rounding * size) {
-            t = 0;
-            for (i64 c = 0; c < d; ++c) {
-                const real difference = x[i * d + c] - y[j * d + c];
-                t += difference * difference;
-            }
-        }
-        *value = profile(t, c0, c1, c2, c3);
-    }
+extern "C" __global__ void __launch_bounds__(THREADS, Shape<SSL_TILE>::blocks)
+gram_contrasts(const real* x, i64 rows, i64 d, const real* norms, const real* exact, real factor, real reach,
+               real rounding, real c0, real c1, real c2, real c3, real* mean, real* cross_t, real* contrast,
+               const real* weighted) {
+    const Arguments with{norms, norms, exact, exact, factor, reach, rounding, c0, c1, c2, c3};
+    tile<SSL_TILE, CONTRASTS>(x, rows, x, rows, d, with, Target{mean, cross_t, contrast, weighted, 0, false});
 }
