@@ -120,7 +120,7 @@ registry: dict[str, type[Kernel]] = {}
 
 
 def constant_profiles() -> list[tuple[str, str]]:
-    """The pair values and formulas that the declared kernels have whatever their parameters: what can be compiled ahead.
+    """The pair values and formulas that declared kernels have whatever their parameters: what can be compiled ahead.
 
     Examples
     --------

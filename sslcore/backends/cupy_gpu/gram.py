@@ -18,7 +18,13 @@ __all__ = ["Points", "empty_matrix", "gram_contrasts", "gram_rows", "gram_symmet
 FEW = 8
 """Up to so many coordinates squared distances are sums of differences; above, products take less time."""
 
+MANY = 128
+"""From so many coordinates on, cuBLAS multiplies, in blocks that are finished while they are in the cache."""
+
+_WIDE = "distances", "products"  # tiles of products of coordinates
+
 _CLUSTER = 1024  # points along a side of a square of tiles that follow each other (gram.cu)
+_BLOCK = 2048, 32 << 20  # rows, and bytes, of a block of products: within the cache of a large GPU
 _LINES = 1024  # blocks along the rows where each thread goes down a column
 
 
@@ -99,23 +105,15 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
     if prepared.centre is not None:
         x = x - prepared.centre
         norms_x, norms_y = _squared_norms(x), prepared.norms[y]
-    tall, wide = _tile_shape(prepared)
-    across = min(_CLUSTER // tall, blocks_of(rows, tall)) * (_CLUSTER // wide)
-    _kernel(prepared, "gram_rows")(
-        (blocks_of(rows, _CLUSTER) * blocks_of(columns, _CLUSTER) * across,),
-        (THREADS,),
-        (
-            *(x, np.int64(rows), prepared.y[y], np.int64(columns), np.int64(x.shape[1]), norms_x, norms_y),
-            *(exact, (prepared.y if prepared.uncentred is None else prepared.uncentred)[y], *prepared.near()),
-            *(out.data, np.int64(ld), _paired(out, ld)),
-        ),
-    )
+    exact_y = (prepared.y if prepared.uncentred is None else prepared.uncentred)[y]
+    others = prepared.y[y], norms_y, exact_y
+    _launch(prepared, "rows", (x, norms_x, exact), others, out.data, np.int64(ld), _paired(out, ld))
 
 
 def gram_symmetric(prepared: Points, x: Any, out: Any) -> None:
     """out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x``."""
     if len(x):
-        _upper(prepared, "gram_both", out, np.int64(len(x)), _paired(out, len(x)))
+        _launch(prepared, "both", None, None, out, np.int64(len(x)), _paired(out, len(x)))
 
 
 def gram_contrasts(prepared: Points, samples: Any, mean: Any, cross_t: Any, contrast: Any) -> bool:
@@ -126,31 +124,48 @@ def gram_contrasts(prepared: Points, samples: Any, mean: Any, cross_t: Any, cont
     if prepared.tile is None or len(samples.classes) != 1 or samples.classes[0].m != 2:
         return False
     weighted = xp.ascontiguousarray(samples.classes[0].weighted, dtype=prepared.y.dtype)
-    _upper(prepared, "gram_contrasts", mean, cross_t, contrast, weighted)
+    _launch(prepared, "contrasts", None, None, mean, cross_t, contrast, weighted)
     return True
 
 
-def _upper(prepared: Points, name: str, *target: Any) -> None:
-    """One of the kernels that take the points with themselves, tiles below the diagonal left out."""
-    y, (tall, wide) = prepared.y, _tile_shape(prepared)
-    side = blocks_of(len(y), _CLUSTER)
-    _kernel(prepared, name)(
-        (side * (side + 1) // 2 * (_CLUSTER // tall) * (_CLUSTER // wide),),
-        (THREADS,),
-        (
-            *(y, np.int64(len(y)), np.int64(y.shape[1]), y if prepared.norms is None else prepared.norms),
-            *(y if prepared.uncentred is None else prepared.uncentred, *prepared.near(), *target),
-        ),
-    )
-
-
-def _kernel(prepared: Points, name: str) -> Any:
-    return kernel("gram", name, prepared.y.dtype, prepared.kernel.formula, prepared.tile)
+def _launch(prepared: Points, what: str, left: Any, right: Any, *target: Any) -> None:
+    """Call kernels of gram.cu: points, norms and uncentred points of rows and columns, or None for those prepared."""
+    y = prepared.y
+    own = y, y if prepared.norms is None else prepared.norms, y if prepared.uncentred is None else prepared.uncentred
+    upper = left is None
+    (x, norms, exact), (y, norms_y, exact_y) = left or own, right or own
+    rows, columns, d = len(x), len(y), x.shape[1]
+    arguments = (x, np.int64(rows), np.int64(d), norms, exact, *prepared.near())
+    if not upper:
+        arguments += (y, np.int64(columns), norms_y, exact_y)
+    height, width = _tile_shape(prepared)
+    from_products = prepared.tile in _WIDE and d >= MANY
+    name = f"finish_{what}" if from_products else f"gram_{what}"
+    launch = kernel("gram", name, y.dtype, prepared.kernel.formula, prepared.tile)
+    if not from_products:
+        clusters, per_row = blocks_of(rows, _CLUSTER), _CLUSTER // width
+        if upper:
+            clusters, per_column = clusters * (clusters + 1) // 2, _CLUSTER // height
+        else:
+            clusters, per_column = clusters * blocks_of(columns, _CLUSTER), min(_CLUSTER, rows + height - 1) // height
+        launch((clusters * per_column * per_row,), (THREADS,), (*arguments, *target))
+        return
+    tall = min(rows, _BLOCK[0])
+    wide = min(columns, max(1, _BLOCK[1] // y.dtype.itemsize // tall // width) * width)
+    products = xp.empty(tall * wide, y.dtype)
+    for top in range(0, rows, tall):
+        for first in range(top if upper else 0, columns, wide):
+            part_x, part_y = x[top : top + tall], y[first : first + wide]
+            block = products[: len(part_x) * len(part_y)].reshape(len(part_x), len(part_y))
+            blas.gemm(part_y, part_x.T, block.T)
+            grid = blocks_of(len(part_y), width), blocks_of(len(part_x), height)
+            place = block, np.int64(len(part_y)), np.int64(top), np.int64(first)
+            launch(grid, (THREADS,), (*place, *arguments, *target))
 
 
 def _tile_shape(prepared: Points) -> tuple[int, int]:
     """Rows and columns of a block's tile: `Shape` of gram.cu."""
-    if prepared.tile in ("distances", "products"):
+    if prepared.tile in _WIDE:
         return (128, 64) if prepared.y.dtype == np.float64 else (128, 128)
     return 64, 64
 

@@ -23,7 +23,7 @@ THREADS = 256
 
 @functools.cache
 def kernel(source: str, name: str, dtype: Any = "float64", formula: str | None = None, tile: str | None = None) -> Any:
-    """The kernel ``name`` of ``source``.cu for this dtype, with the profile ``formula`` and the ``tile`` compiled in."""
+    """The kernel ``name`` of ``source``.cu for this dtype, with profile ``formula`` and ``tile`` compiled in."""
     try:
         return _module(source, np.dtype(dtype).name, formula, tile).get_function(name)
     except xp.cuda.compiler.CompileException as error:

@@ -61,7 +61,7 @@ def options(name: str, dtype: str, formula: str | None = None, tile: str | None 
 
 
 def variants(profiles: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str | None, str | None]]:
-    """Source, dtype, formula and tile of all that is compiled: a source with a profile for each pair value and formula."""
+    """Source, dtype, formula and tile of all that is compiled: gram.cu once for each formula and tile of its pair."""
     tiles = [(formula, tile) for pair, formula in profiles for tile in TILES[pair]]
     for name in NAMES:
         for dtype in _REAL:

@@ -92,6 +92,7 @@ struct Shape {
     static constexpr int P = wide && !tensor ? 4 : 2, Q = wide ? 4 : 2;
     static constexpr int blocks = wide ? 2 : 1;  // on a multiprocessor, at least
     static constexpr int I = tensor ? 128 : 2 * SIDE * P, J = tensor ? 64 : 2 * SIDE * Q;
+    static constexpr int apart_x = tensor ? 8 : SIDE, apart_y = tensor ? 4 : SIDE;  // from one square to the next
     // shared memory: by coordinate, a point after the other; for tensor cores by point, so that what a warp reads at once
     // lies in different banks
     static constexpr int step_x = tensor ? DEPTH + 2 : I + 2, step_y = tensor ? DEPTH + 4 : J + 2;
@@ -149,18 +150,33 @@ __device__ inline void multiply_add(double (&even)[2], double (&odd)[2], double 
 #endif
 }
 
+// The first square of this thread in its block's tile, counted in squares
+template <int pair>
+__device__ inline int first_x() {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    return (Shape<pair>::tensor ? warp / 2 * 8 * Shape<pair>::P : warp / 4 * 8) + lane / 4;
+}
+
+template <int pair>
+__device__ inline int first_y() {
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    return (Shape<pair>::tensor ? warp % 2 * 4 * Shape<pair>::Q : warp % 4 * 4) + lane % 4;
+}
+
 // Adds the values of the tile at (row, column) into the squares of 2 x 2 values of this thread
 template <int pair>
 __device__ inline void sum_tile(real (&total)[2 * Shape<pair>::P][2 * Shape<pair>::Q], const real* x, i64 rows, int row,
                                 const real* y, i64 columns, int column, i64 d, int base_x, int base_y,
                                 const Arguments& with) {
     typedef Shape<pair> S;
-    __shared__ __align__(16) real xs[S::size_x];
-    __shared__ __align__(16) real ys[S::size_y];
+    __shared__ __align__(16) real shared_x[2][S::size_x];  // one is filled while the other is read
+    __shared__ __align__(16) real shared_y[2][S::size_y];
     real held_x[S::I * DEPTH / THREADS], held_y[S::J * DEPTH / THREADS];
     fetch(held_x, x, row, rows, d, 0);
     fetch(held_y, y, column, columns, d, 0);
     for (i64 c = 0; c < d; c += DEPTH) {
+        real* xs = shared_x[c / DEPTH % 2];
+        real* ys = shared_y[c / DEPTH % 2];
         keep<S::tensor, S::step_x>(xs, held_x);
         keep<S::tensor, S::step_y>(ys, held_y);
         __syncthreads();
@@ -212,28 +228,20 @@ __device__ inline void sum_tile(real (&total)[2 * Shape<pair>::P][2 * Shape<pair
                     for (int b = 0; b < 2 * S::Q; ++b) total[a][b] = pair_step<pair>(total[a][b], left[a], right[b], with);
             }
         }
-        __syncthreads();
     }
 }
 
-// Out of line: few pairs need it, and the registers of all others' loop are not spent on it
-__device__ __noinline__ real exact_distance(const real* x, const real* y, i64 d) {
-    real total = 0;
-    for (i64 c = 0; c < d; ++c) {
-        const real difference = x[c] - y[c];
-        total += difference * difference;
-    }
-    return total;
-}
-
-// |x_i - y_j|^2 from a product, computed again where it is too small for that
-__device__ inline real distance_of(real product, i64 i, i64 j, i64 d, const Arguments& with) {
-    const real size = with.norms_x[i] + with.norms_y[j];
-    const real rough = size - (product + product);
+// Up to which distance one from a product is computed again, where |x|^2 + |y|^2 is `size`
+__device__ inline real too_near(real size, const Arguments& with) {
     const real near = with.factor * size;
     const real bound = near < with.reach ? near : with.reach;
-    if (rough <= bound * bound + with.rounding * size) return exact_distance(with.exact_x + i * d, with.exact_y + j * d, d);
-    return rough;  // NaN stays
+    return bound * bound + with.rounding * size;
+}
+
+// Where value e of a thread's row or column of values is, in a matrix that ends at `limit`, or its last one
+template <int apart>
+__device__ inline int place(int first, int base, int e, i64 limit) {
+    return min(first + 2 * (base + apart * (e / 2)) + e % 2, (int)limit - 1);
 }
 
 __device__ inline void store(real* at, real first, real second, bool paired, bool both) {
@@ -268,98 +276,198 @@ __device__ inline bool corner(i64 number, i64 rows, i64 columns, int& row, int& 
     return row < rows && column < columns && !(upper && column + tile_j <= row);
 }
 
+// A square of values, of the pairs (i, j) of two rows and two columns each, and its mirror image
+template <int what>
+__device__ inline void store_square(real (&value)[2][2], i64 i, i64 j, i64 rows, i64 columns, const Target& to) {
+    const bool two_rows = 2 * i + 1 < rows, two_columns = 2 * j + 1 < columns;
+    if (what != ROWS && i == j) value[1][0] = value[0][1];  // whatever the order of the sums
+    if (what == CONTRASTS) {
+        const i64 n = rows / 2;
+        real turned[2][2];
+#pragma unroll
+        for (int c = 0; c < 2; ++c) {
+#pragma unroll
+            for (int e = 0; e < 2; ++e) {
+                const real right[2] = {to.weighted[2 * e * n + j], to.weighted[(2 * e + 1) * n + j]};
+                const real above = right[0] * value[0][0] + right[1] * value[0][1];
+                const real below = right[0] * value[1][0] + right[1] * value[1][1];
+                turned[c][e] = to.weighted[2 * c * n + i] * above + to.weighted[(2 * c + 1) * n + i] * below;
+            }
+        }
+        to.out[i * n + j] = turned[0][0];
+        to.cross_t[i * n + j] = turned[1][0];
+        to.contrast[i * n + j] = turned[1][1];
+        if (i < j) {
+            to.out[j * n + i] = turned[0][0];
+            to.cross_t[j * n + i] = turned[0][1];
+            to.contrast[j * n + i] = turned[1][1];
+        }
+        return;
+    }
+    store(to.out + 2 * i * to.ld + 2 * j, value[0][0], value[0][1], to.paired, two_columns);
+    if (two_rows) store(to.out + (2 * i + 1) * to.ld + 2 * j, value[1][0], value[1][1], to.paired, two_columns);
+    if (what == BOTH && i < j) {
+        store(to.out + 2 * j * to.ld + 2 * i, value[0][0], value[1][0], to.paired, two_rows);
+        if (two_columns) store(to.out + (2 * j + 1) * to.ld + 2 * i, value[0][1], value[1][1], to.paired, two_rows);
+    }
+}
+
+// A square whose distances are sums of differences
+template <int what>
+__device__ inline void exact_square(i64 i, i64 j, i64 rows, i64 columns, i64 d, const Arguments& with, const Target& to) {
+    real value[2][2];
+#pragma unroll
+    for (int e = 0; e < 4; ++e) {
+        const real* x = with.exact_x + min(2 * i + e / 2, rows - 1) * d;
+        const real* y = with.exact_y + min(2 * j + e % 2, columns - 1) * d;
+        real total = 0;
+        for (i64 c = 0; c < d; ++c) {
+            const real difference = x[c] - y[c];
+            total += difference * difference;
+        }
+        value[e / 2][e % 2] = profile(total, with);
+    }
+    store_square<what>(value, i, j, rows, columns, to);
+}
+
+// What becomes of the sums over coordinates that a thread has, in the tile at (row, column)
+template <int pair, int what>
+__device__ inline void finish(real (&total)[2 * Shape<pair>::P][2 * Shape<pair>::Q], i64 rows, int row, i64 columns,
+                              int column, int base_x, int base_y, i64 d, const Arguments& with, const Target& to) {
+    typedef Shape<pair> S;
+    unsigned near = 0;  // the squares with a value that is too small to come from a product, a bit each
+    if constexpr (pair == distances) {
+        // one bound for all values of a thread, that of its largest: it is not less than their own
+        real norms_x[2 * S::P], most_x = 0, most_y = 0;
+#pragma unroll
+        for (int a = 0; a < 2 * S::P; ++a) {
+            norms_x[a] = with.norms_x[place<S::apart_x>(row, base_x, a, rows)];
+            most_x = max(most_x, norms_x[a]);
+        }
+#pragma unroll
+        for (int b = 0; b < 2 * S::Q; ++b) {
+            const real norm_y = with.norms_y[place<S::apart_y>(column, base_y, b, columns)];
+            most_y = max(most_y, norm_y);
+#pragma unroll
+            for (int a = 0; a < 2 * S::P; ++a) total[a][b] = (norms_x[a] + norm_y) - (total[a][b] + total[a][b]);  // NaN stays
+        }
+        const real most = too_near(most_x + most_y, with);
+#pragma unroll
+        for (int a = 0; a < 2 * S::P; ++a)
+#pragma unroll
+            for (int b = 0; b < 2 * S::Q; ++b) near |= (unsigned)(total[a][b] <= most) << (a / 2 * S::Q + b / 2);
+    }
+#pragma unroll
+    for (int p = 0; p < S::P; ++p) {
+        const i64 i = row / 2 + base_x + S::apart_x * p;
+#pragma unroll
+        for (int q = 0; q < S::Q; ++q) {
+            const i64 j = column / 2 + base_y + S::apart_y * q;
+            // a mirror image is another square's
+            if (2 * i >= rows || 2 * j >= columns || (what != ROWS && j < i) || near >> (p * S::Q + q) & 1) continue;
+            real value[2][2];
+#pragma unroll
+            for (int a = 0; a < 2; ++a) {
+#pragma unroll
+                for (int b = 0; b < 2; ++b) {
+                    const real t = total[2 * p + a][2 * q + b];
+                    value[a][b] = pair == circles ? t : profile(t, with);
+                }
+            }
+            store_square<what>(value, i, j, rows, columns, to);
+        }
+    }
+    // afterwards, and not unrolled: few pairs need it, and all others keep their registers
+#pragma unroll 1
+    for (int e = 0; near != 0; ++e, near >>= 1) {
+        const i64 i = row / 2 + base_x + S::apart_x * (e / S::Q), j = column / 2 + base_y + S::apart_y * (e % S::Q);
+        if (near % 2 == 0 || 2 * i >= rows || 2 * j >= columns || (what != ROWS && j < i)) continue;
+        exact_square<what>(i, j, rows, columns, d, with, to);
+    }
+}
+
+// The tile of this block: sums over coordinates, then what becomes of them
 template <int pair, int what>
 __device__ inline void tile(const real* x, i64 rows, const real* y, i64 columns, i64 d, const Arguments& with,
                             const Target& to) {
     typedef Shape<pair> S;
     int row, column;  // there are fewer than 2^31 points
     if (!corner<S::I, S::J, what != ROWS>(blockIdx.x, rows, columns, row, column)) return;
-    // this thread's first square, counted in squares; further ones are step_x, step_y apart
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    constexpr int step_x = S::tensor ? 8 : SIDE, step_y = S::tensor ? 4 : SIDE;
-    const int base_x = (S::tensor ? warp / 2 * 8 * S::P : warp / 4 * 8) + lane / 4;
-    const int base_y = (S::tensor ? warp % 2 * 4 * S::Q : warp % 4 * 4) + lane % 4;
+    const int base_x = first_x<pair>(), base_y = first_y<pair>();
     real total[2 * S::P][2 * S::Q];
 #pragma unroll
     for (int a = 0; a < 2 * S::P; ++a)
 #pragma unroll
         for (int b = 0; b < 2 * S::Q; ++b) total[a][b] = pair == circles ? 1 : 0;
     sum_tile<pair>(total, x, rows, row, y, columns, column, d, base_x, base_y, with);
+    finish<pair, what>(total, rows, row, columns, column, base_x, base_y, d, with, to);
+}
+
+// The same where a matrix product has the sums: `product` (tall, wide) is that of points top.. with points left..
+template <int pair, int what>
+__device__ inline void tile_of_product(const real* product, i64 wide, i64 top, i64 left, i64 rows, i64 columns, i64 d,
+                                       const Arguments& with, const Target& to) {
+    typedef Shape<pair> S;
+    const int row = (int)(top + blockIdx.y * S::I), column = (int)(left + blockIdx.x * S::J);
+    if (what != ROWS && column + S::J <= row) return;
+    const int base_x = first_x<pair>(), base_y = first_y<pair>();
+    real total[2 * S::P][2 * S::Q];
 #pragma unroll
-    for (int p = 0; p < S::P; ++p) {
-        const i64 i = row / 2 + base_x + step_x * p;
-        if (2 * i >= rows) break;
-        const bool two_rows = 2 * i + 1 < rows;
+    for (int a = 0; a < 2 * S::P; ++a) {
 #pragma unroll
         for (int q = 0; q < S::Q; ++q) {
-            const i64 j = column / 2 + base_y + step_y * q;
-            if (2 * j >= columns) break;
-            if (what != ROWS && j < i) continue;  // its mirror image is another square's
-            const bool two_columns = 2 * j + 1 < columns;
-            real value[2][2];
-#pragma unroll
-            for (int a = 0; a < 2; ++a) {
-#pragma unroll
-                for (int b = 0; b < 2; ++b) {
-                    const real found = total[2 * p + a][2 * q + b];
-                    const i64 at_x = 2 * i + (a && two_rows), at_y = 2 * j + (b && two_columns);
-                    const real t = pair == distances ? distance_of(found, at_x, at_y, d, with) : found;
-                    value[a][b] = pair == circles ? found : profile(t, with);
-                }
+            const i64 i = row + 2 * (base_x + S::apart_x * (a / 2)) + a % 2, j = column + 2 * (base_y + S::apart_y * q);
+            const real* at = product + (i - top) * wide + (j - left);
+            Two two{0, 0};
+            if (i < rows && j + 1 < columns && wide % 2 == 0) {
+                two = *(const Two*)at;
+            } else if (i < rows && j < columns) {
+                two.first = at[0];
+                if (j + 1 < columns) two.second = at[1];
             }
-            if (what == CONTRASTS) {
-                const i64 n = rows / 2;
-                real turned[2][2];
-#pragma unroll
-                for (int c = 0; c < 2; ++c) {
-#pragma unroll
-                    for (int e = 0; e < 2; ++e) {
-                        const real right[2] = {to.weighted[2 * e * n + j], to.weighted[(2 * e + 1) * n + j]};
-                        const real above = right[0] * value[0][0] + right[1] * value[0][1];
-                        const real below = right[0] * value[1][0] + right[1] * value[1][1];
-                        turned[c][e] = to.weighted[2 * c * n + i] * above + to.weighted[(2 * c + 1) * n + i] * below;
-                    }
-                }
-                to.out[i * n + j] = turned[0][0];
-                to.cross_t[i * n + j] = turned[1][0];
-                to.contrast[i * n + j] = turned[1][1];
-                if (i < j) {
-                    to.out[j * n + i] = turned[0][0];
-                    to.cross_t[j * n + i] = turned[0][1];
-                    to.contrast[j * n + i] = turned[1][1];
-                }
-            } else {
-                store(to.out + 2 * i * to.ld + 2 * j, value[0][0], value[0][1], to.paired, two_columns);
-                if (two_rows) store(to.out + (2 * i + 1) * to.ld + 2 * j, value[1][0], value[1][1], to.paired, two_columns);
-                if (what == BOTH && i < j) {
-                    store(to.out + 2 * j * to.ld + 2 * i, value[0][0], value[1][0], to.paired, two_rows);
-                    if (two_columns)
-                        store(to.out + (2 * j + 1) * to.ld + 2 * i, value[0][1], value[1][1], to.paired, two_rows);
-                }
-            }
+            total[a][2 * q] = two.first, total[a][2 * q + 1] = two.second;
         }
+    }
+    finish<pair, what>(total, rows, row, columns, column, base_x, base_y, d, with, to);
+}
+
+#define POINTS const real *x, i64 rows, i64 d, const real *norms, const real *exact
+#define BOUNDS real factor, real reach, real rounding, real c0, real c1, real c2, real c3
+#define OTHERS const real *y, i64 columns, const real *norms_y, const real *exact_y
+#define WITH(norms_y, exact_y) Arguments{norms, norms_y, exact, exact_y, factor, reach, rounding, c0, c1, c2, c3}
+#define BLOCKS __launch_bounds__(THREADS, Shape<SSL_TILE>::blocks)
+
+extern "C" __global__ void BLOCKS gram_rows(POINTS, BOUNDS, OTHERS, real* out, i64 ld, int paired) {
+    tile<SSL_TILE, ROWS>(x, rows, y, columns, d, WITH(norms_y, exact_y), Target{out, 0, 0, 0, ld, paired != 0});
+}
+
+extern "C" __global__ void BLOCKS gram_both(POINTS, BOUNDS, real* out, i64 ld, int paired) {
+    tile<SSL_TILE, BOTH>(x, rows, x, rows, d, WITH(norms, exact), Target{out, 0, 0, 0, ld, paired != 0});
+}
+
+extern "C" __global__ void BLOCKS gram_contrasts(POINTS, BOUNDS, real* mean, real* cross_t, real* contrast, const real* weighted) {
+    tile<SSL_TILE, CONTRASTS>(x, rows, x, rows, d, WITH(norms, exact), Target{mean, cross_t, contrast, weighted, 0, false});
+}
+
+#define PRODUCT const real *product, i64 wide, i64 top, i64 left
+
+extern "C" __global__ void BLOCKS finish_rows(PRODUCT, POINTS, BOUNDS, OTHERS, real* out, i64 ld, int paired) {
+    if constexpr (Shape<SSL_TILE>::wide) {
+        const Target to{out, 0, 0, 0, ld, paired != 0};
+        tile_of_product<SSL_TILE, ROWS>(product, wide, top, left, rows, columns, d, WITH(norms_y, exact_y), to);
     }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, Shape<SSL_TILE>::blocks)
-gram_rows(const real* x, i64 rows, const real* y, i64 columns, i64 d, const real* norms_x, const real* norms_y,
-          const real* exact_x, const real* exact_y, real factor, real reach, real rounding, real c0, real c1, real c2,
-          real c3, real* out, i64 ld, int paired) {
-    const Arguments with{norms_x, norms_y, exact_x, exact_y, factor, reach, rounding, c0, c1, c2, c3};
-    tile<SSL_TILE, ROWS>(x, rows, y, columns, d, with, Target{out, 0, 0, 0, ld, paired != 0});
+extern "C" __global__ void BLOCKS finish_both(PRODUCT, POINTS, BOUNDS, real* out, i64 ld, int paired) {
+    if constexpr (Shape<SSL_TILE>::wide) {
+        const Target to{out, 0, 0, 0, ld, paired != 0};
+        tile_of_product<SSL_TILE, BOTH>(product, wide, top, left, rows, rows, d, WITH(norms, exact), to);
+    }
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, Shape<SSL_TILE>::blocks)
-gram_both(const real* x, i64 rows, i64 d, const real* norms, const real* exact, real factor, real reach, real rounding,
-          real c0, real c1, real c2, real c3, real* out, i64 ld, int paired) {
-    const Arguments with{norms, norms, exact, exact, factor, reach, rounding, c0, c1, c2, c3};
-    tile<SSL_TILE, BOTH>(x, rows, x, rows, d, with, Target{out, 0, 0, 0, ld, paired != 0});
-}
-
-extern "C" __global__ void __launch_bounds__(THREADS, Shape<SSL_TILE>::blocks)
-gram_contrasts(const real* x, i64 rows, i64 d, const real* norms, const real* exact, real factor, real reach,
-               real rounding, real c0, real c1, real c2, real c3, real* mean, real* cross_t, real* contrast,
-               const real* weighted) {
-    const Arguments with{norms, norms, exact, exact, factor, reach, rounding, c0, c1, c2, c3};
-    tile<SSL_TILE, CONTRASTS>(x, rows, x, rows, d, with, Target{mean, cross_t, contrast, weighted, 0, false});
+extern "C" __global__ void BLOCKS finish_contrasts(PRODUCT, POINTS, BOUNDS, real* mean, real* cross_t, real* contrast, const real* weighted) {
+    if constexpr (Shape<SSL_TILE>::wide) {
+        const Target to{mean, cross_t, contrast, weighted, 0, false};
+        tile_of_product<SSL_TILE, CONTRASTS>(product, wide, top, left, rows, rows, d, WITH(norms, exact), to);
+    }
 }
