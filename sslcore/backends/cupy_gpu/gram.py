@@ -19,12 +19,12 @@ FEW = 8
 """Up to so many coordinates squared distances are sums of differences; above, products take less time."""
 
 MANY = 128
-"""From so many coordinates on, cuBLAS multiplies, in blocks that are finished while they are in the cache."""
+"""From so many coordinates on, cuBLAS multiplies, block by block."""
 
 _WIDE = "distances", "products"  # tiles of products of coordinates
 
 _CLUSTER = 1024  # points along a side of a square of tiles that follow each other (gram.cu)
-_BLOCK = 2048, 32 << 20  # rows, and bytes, of a block of products: within the cache of a large GPU
+_BLOCK = 2048, 256 << 20  # rows, and bytes, of a block of products: large enough for their full rate
 _LINES = 1024  # blocks along the rows where each thread goes down a column
 
 
@@ -124,7 +124,8 @@ def gram_contrasts(prepared: Points, samples: Any, mean: Any, cross_t: Any, cont
     if prepared.tile is None or len(samples.classes) != 1 or samples.classes[0].m != 2:
         return False
     weighted = xp.ascontiguousarray(samples.classes[0].weighted, dtype=prepared.y.dtype)
-    _launch(prepared, "contrasts", None, None, mean, cross_t, contrast, weighted)
+    paired = all(block.data.ptr % 16 == 0 for block in (mean, cross_t, contrast)) and samples.n % 4 == 0
+    _launch(prepared, "contrasts", None, None, mean, cross_t, contrast, weighted, np.int32(paired))
     return True
 
 
@@ -138,8 +139,8 @@ def _launch(prepared: Points, what: str, left: Any, right: Any, *target: Any) ->
     arguments = (x, np.int64(rows), np.int64(d), norms, exact, *prepared.near())
     if not upper:
         arguments += (y, np.int64(columns), norms_y, exact_y)
-    height, width = _tile_shape(prepared)
     from_products = prepared.tile in _WIDE and d >= MANY
+    height, width = _tile_shape(prepared, from_products)
     name = f"finish_{what}" if from_products else f"gram_{what}"
     launch = kernel("gram", name, y.dtype, prepared.kernel.formula, prepared.tile)
     if not from_products:
@@ -150,7 +151,7 @@ def _launch(prepared: Points, what: str, left: Any, right: Any, *target: Any) ->
             clusters, per_column = clusters * blocks_of(columns, _CLUSTER), min(_CLUSTER, rows + height - 1) // height
         launch((clusters * per_column * per_row,), (THREADS,), (*arguments, *target))
         return
-    tall = min(rows, _BLOCK[0])
+    tall = min(rows, _BLOCK[0])  # a multiple of the tile's height, or all
     wide = min(columns, max(1, _BLOCK[1] // y.dtype.itemsize // tall // width) * width)
     products = xp.empty(tall * wide, y.dtype)
     for top in range(0, rows, tall):
@@ -163,10 +164,13 @@ def _launch(prepared: Points, what: str, left: Any, right: Any, *target: Any) ->
             launch(grid, (THREADS,), (*place, *arguments, *target))
 
 
-def _tile_shape(prepared: Points) -> tuple[int, int]:
+def _tile_shape(prepared: Points, from_products: bool) -> tuple[int, int]:
     """Rows and columns of a block's tile: `Shape` of gram.cu."""
+    double = prepared.y.dtype == np.float64
+    if from_products:
+        return (64, 64) if double else (64, 128)
     if prepared.tile in _WIDE:
-        return (128, 64) if prepared.y.dtype == np.float64 else (128, 128)
+        return (128, 64) if double else (128, 128)
     return 64, 64
 
 

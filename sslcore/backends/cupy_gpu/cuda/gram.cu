@@ -84,19 +84,31 @@ __device__ inline real pair_step(real total, real x, real y, const Arguments& wi
     return total * profile(distance < around ? distance : around, with);
 }
 
-// How many squares of values a thread has along i and j, and whether warps multiply on tensor cores
-template <int pair>
+// How many squares of values a thread has along i and j, where, and whether warps multiply on tensor cores; after a matrix
+// product there is nothing to sum, and fewer values leave room for more threads
+template <int pair, int what, bool product = false>
 struct Shape {
-    static constexpr bool wide = pair >= distances;
+    static constexpr bool wide = pair >= distances && !product;
     static constexpr bool tensor = wide && sizeof(real) == 8;
-    static constexpr int P = wide && !tensor ? 4 : 2, Q = wide ? 4 : 2;
-    static constexpr int blocks = wide ? 2 : 1;  // on a multiprocessor, at least
+    static constexpr int P = wide && !tensor ? 4 : 2, Q = wide || (product && sizeof(real) == 4) ? 4 : 2;
+    static constexpr int blocks = wide || pair == circles ? 2 : 3;  // on a multiprocessor, at least
     static constexpr int I = tensor ? 128 : 2 * SIDE * P, J = tensor ? 64 : 2 * SIDE * Q;
-    static constexpr int apart_x = tensor ? 8 : SIDE, apart_y = tensor ? 4 : SIDE;  // from one square to the next
+    // from one square to the next: values are stored by twos; of contrasts, which are one a square, as many as are adjacent
+    static constexpr bool adjacent = what == CONTRASTS && !tensor;
+    static constexpr int apart_x = adjacent ? 1 : tensor ? 8 : SIDE, apart_y = adjacent ? 1 : tensor ? 4 : SIDE;
     // shared memory: by coordinate, a point after the other; for tensor cores by point, so that what a warp reads at once
     // lies in different banks
     static constexpr int step_x = tensor ? DEPTH + 2 : I + 2, step_y = tensor ? DEPTH + 4 : J + 2;
     static constexpr int size_x = (tensor ? I : DEPTH) * step_x, size_y = (tensor ? J : DEPTH) * step_y;
+    // the first square of this thread in its block's tile, counted in squares
+    static __device__ inline int first_x() {
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+        return tensor ? warp / 2 * 8 * P + lane / 4 : (warp / 4 * 8 + lane / 4) * (adjacent ? P : 1);
+    }
+    static __device__ inline int first_y() {
+        const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+        return tensor ? warp % 2 * 4 * Q + lane % 4 : (warp % 4 * 4 + lane % 4) * (adjacent ? Q : 1);
+    }
 };
 
 // The coordinates from c on that this thread puts into shared memory, of the points from `first` on: one of every 32nd
@@ -150,25 +162,11 @@ __device__ inline void multiply_add(double (&even)[2], double (&odd)[2], double 
 #endif
 }
 
-// The first square of this thread in its block's tile, counted in squares
-template <int pair>
-__device__ inline int first_x() {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    return (Shape<pair>::tensor ? warp / 2 * 8 * Shape<pair>::P : warp / 4 * 8) + lane / 4;
-}
-
-template <int pair>
-__device__ inline int first_y() {
-    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    return (Shape<pair>::tensor ? warp % 2 * 4 * Shape<pair>::Q : warp % 4 * 4) + lane % 4;
-}
-
 // Adds the values of the tile at (row, column) into the squares of 2 x 2 values of this thread
-template <int pair>
-__device__ inline void sum_tile(real (&total)[2 * Shape<pair>::P][2 * Shape<pair>::Q], const real* x, i64 rows, int row,
-                                const real* y, i64 columns, int column, i64 d, int base_x, int base_y,
-                                const Arguments& with) {
-    typedef Shape<pair> S;
+template <int pair, class S>
+__device__ inline void sum_tile(real (&total)[2 * S::P][2 * S::Q], const real* x, i64 rows, int row, const real* y,
+                                i64 columns, int column, i64 d, const Arguments& with) {
+    const int base_x = S::first_x(), base_y = S::first_y();
     __shared__ __align__(16) real shared_x[2][S::size_x];  // one is filled while the other is read
     __shared__ __align__(16) real shared_y[2][S::size_y];
     real held_x[S::I * DEPTH / THREADS], held_y[S::J * DEPTH / THREADS];
@@ -214,12 +212,12 @@ __device__ inline void sum_tile(real (&total)[2 * Shape<pair>::P][2 * Shape<pair
                 real left[2 * S::P], right[2 * S::Q];
 #pragma unroll
                 for (int p = 0; p < S::P; ++p) {
-                    const Two two = *(const Two*)(xs + k * S::step_x + 2 * (base_x + SIDE * p));
+                    const Two two = *(const Two*)(xs + k * S::step_x + 2 * (base_x + S::apart_x * p));
                     left[2 * p] = two.first, left[2 * p + 1] = two.second;
                 }
 #pragma unroll
                 for (int q = 0; q < S::Q; ++q) {
-                    const Two two = *(const Two*)(ys + k * S::step_y + 2 * (base_y + SIDE * q));
+                    const Two two = *(const Two*)(ys + k * S::step_y + 2 * (base_y + S::apart_y * q));
                     right[2 * q] = two.first, right[2 * q + 1] = two.second;
                 }
 #pragma unroll
@@ -276,32 +274,110 @@ __device__ inline bool corner(i64 number, i64 rows, i64 columns, int& row, int& 
     return row < rows && column < columns && !(upper && column + tile_j <= row);
 }
 
+// values[c][e] <- sum_ab l_i[c][a] values[a][b] l_j[e][b]
+__device__ inline void turn(real (&value)[2][2], const real (&left)[2][2], const real (&right)[2][2]) {
+    real turned[2][2];
+#pragma unroll
+    for (int c = 0; c < 2; ++c) {
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+            const real above = right[e][0] * value[0][0] + right[e][1] * value[0][1];
+            const real below = right[e][0] * value[1][0] + right[e][1] * value[1][1];
+            turned[c][e] = left[c][0] * above + left[c][1] * below;
+        }
+    }
+#pragma unroll
+    for (int e = 0; e < 4; ++e) value[e / 2][e % 2] = turned[e / 2][e % 2];
+}
+
+__device__ inline void weights_of(real (&weights)[2][2], i64 i, i64 n, const Target& to) {
+#pragma unroll
+    for (int e = 0; e < 4; ++e) weights[e / 2][e % 2] = __ldg(to.weighted + e * n + min(i, n - 1));
+}
+
+// The rotated values of a pair of samples i <= j, and their mirror images
+__device__ inline void store_turned(const real (&turned)[2][2], i64 i, i64 j, i64 n, const Target& to) {
+    to.out[i * n + j] = turned[0][0];
+    to.cross_t[i * n + j] = turned[1][0];
+    to.contrast[i * n + j] = turned[1][1];
+    if (i < j) {
+        to.out[j * n + i] = turned[0][0];
+        to.cross_t[j * n + i] = turned[0][1];
+        to.contrast[j * n + i] = turned[1][1];
+    }
+}
+
+template <int n>
+struct __align__(n * sizeof(real)) Run {
+    real value[n];
+};
+
+// Values from kernel values of the pairs of samples from (i, j) on: rotated in place, then stored, by runs where they are
+// adjacent and all above the diagonal
+template <class S>
+__device__ inline void store_contrasts(real (&total)[2 * S::P][2 * S::Q], i64 n, i64 i, i64 j, const Target& to) {
+#pragma unroll
+    for (int q = 0; q < S::Q; ++q) {
+        real left[2][2], right[2][2];
+        weights_of(right, j + S::apart_y * q, n, to);
+#pragma unroll
+        for (int p = 0; p < S::P; ++p) {
+            weights_of(left, i + S::apart_x * p, n, to);
+            real value[2][2] = {{total[2 * p][2 * q], total[2 * p][2 * q + 1]},
+                                {total[2 * p + 1][2 * q], total[2 * p + 1][2 * q + 1]}};
+            if (i + S::apart_x * p == j + S::apart_y * q) value[1][0] = value[0][1];  // whatever the order of the sums
+            turn(value, left, right);
+#pragma unroll
+            for (int e = 0; e < 4; ++e) total[2 * p + e / 2][2 * q + e % 2] = value[e / 2][e % 2];
+        }
+    }
+    if (S::adjacent && to.paired && i + S::P <= min(j, n) && j + S::Q <= n) {
+#pragma unroll
+        for (int part = 0; part < 3; ++part) {  // mean with mean, contrast with mean, contrast with contrast
+            real* const block = part == 0 ? to.out : part == 1 ? to.cross_t : to.contrast;
+            real* at = block + i * n + j;
+#pragma unroll
+            for (int p = 0; p < S::P; ++p, at += n) {
+                Run<S::Q> run;
+#pragma unroll
+                for (int q = 0; q < S::Q; ++q) run.value[q] = total[2 * p + (part > 0)][2 * q + (part > 1)];
+                *(Run<S::Q>*)at = run;
+            }
+            at = block + j * n + i;
+#pragma unroll
+            for (int q = 0; q < S::Q; ++q, at += n) {
+                Run<S::P> run;
+#pragma unroll
+                for (int p = 0; p < S::P; ++p) run.value[p] = total[2 * p + (part > 1)][2 * q + (part > 0)];
+                *(Run<S::P>*)at = run;
+            }
+        }
+        return;
+    }
+#pragma unroll
+    for (int p = 0; p < S::P; ++p) {
+#pragma unroll
+        for (int q = 0; q < S::Q; ++q) {
+            const i64 at_i = i + S::apart_x * p, at_j = j + S::apart_y * q;
+            if (at_i >= n || at_j >= n || at_j < at_i) continue;  // a mirror image is another square's
+            const real turned[2][2] = {{total[2 * p][2 * q], total[2 * p][2 * q + 1]},
+                                       {total[2 * p + 1][2 * q], total[2 * p + 1][2 * q + 1]}};
+            store_turned(turned, at_i, at_j, n, to);
+        }
+    }
+}
+
 // A square of values, of the pairs (i, j) of two rows and two columns each, and its mirror image
 template <int what>
 __device__ inline void store_square(real (&value)[2][2], i64 i, i64 j, i64 rows, i64 columns, const Target& to) {
     const bool two_rows = 2 * i + 1 < rows, two_columns = 2 * j + 1 < columns;
     if (what != ROWS && i == j) value[1][0] = value[0][1];  // whatever the order of the sums
     if (what == CONTRASTS) {
-        const i64 n = rows / 2;
-        real turned[2][2];
-#pragma unroll
-        for (int c = 0; c < 2; ++c) {
-#pragma unroll
-            for (int e = 0; e < 2; ++e) {
-                const real right[2] = {to.weighted[2 * e * n + j], to.weighted[(2 * e + 1) * n + j]};
-                const real above = right[0] * value[0][0] + right[1] * value[0][1];
-                const real below = right[0] * value[1][0] + right[1] * value[1][1];
-                turned[c][e] = to.weighted[2 * c * n + i] * above + to.weighted[(2 * c + 1) * n + i] * below;
-            }
-        }
-        to.out[i * n + j] = turned[0][0];
-        to.cross_t[i * n + j] = turned[1][0];
-        to.contrast[i * n + j] = turned[1][1];
-        if (i < j) {
-            to.out[j * n + i] = turned[0][0];
-            to.cross_t[j * n + i] = turned[0][1];
-            to.contrast[j * n + i] = turned[1][1];
-        }
+        real left[2][2], right[2][2];
+        weights_of(left, i, rows / 2, to);
+        weights_of(right, j, rows / 2, to);
+        turn(value, left, right);
+        store_turned(value, i, j, rows / 2, to);
         return;
     }
     store(to.out + 2 * i * to.ld + 2 * j, value[0][0], value[0][1], to.paired, two_columns);
@@ -331,10 +407,10 @@ __device__ inline void exact_square(i64 i, i64 j, i64 rows, i64 columns, i64 d, 
 }
 
 // What becomes of the sums over coordinates that a thread has, in the tile at (row, column)
-template <int pair, int what>
-__device__ inline void finish(real (&total)[2 * Shape<pair>::P][2 * Shape<pair>::Q], i64 rows, int row, i64 columns,
-                              int column, int base_x, int base_y, i64 d, const Arguments& with, const Target& to) {
-    typedef Shape<pair> S;
+template <int pair, int what, class S>
+__device__ inline void finish(real (&total)[2 * S::P][2 * S::Q], i64 rows, int row, i64 columns, int column, i64 d,
+                              const Arguments& with, const Target& to) {
+    const int base_x = S::first_x(), base_y = S::first_y();
     unsigned near = 0;  // the squares with a value that is too small to come from a product, a bit each
     if constexpr (pair == distances) {
         // one bound for all values of a thread, that of its largest: it is not less than their own
@@ -358,23 +434,23 @@ __device__ inline void finish(real (&total)[2 * Shape<pair>::P][2 * Shape<pair>:
             for (int b = 0; b < 2 * S::Q; ++b) near |= (unsigned)(total[a][b] <= most) << (a / 2 * S::Q + b / 2);
     }
 #pragma unroll
-    for (int p = 0; p < S::P; ++p) {
-        const i64 i = row / 2 + base_x + S::apart_x * p;
+    for (int a = 0; a < 2 * S::P; ++a)
 #pragma unroll
-        for (int q = 0; q < S::Q; ++q) {
-            const i64 j = column / 2 + base_y + S::apart_y * q;
-            // a mirror image is another square's
-            if (2 * i >= rows || 2 * j >= columns || (what != ROWS && j < i) || near >> (p * S::Q + q) & 1) continue;
-            real value[2][2];
+        for (int b = 0; b < 2 * S::Q; ++b) total[a][b] = pair == circles ? total[a][b] : profile(total[a][b], with);
+    if constexpr (what == CONTRASTS) {
+        store_contrasts<S>(total, rows / 2, row / 2 + base_x, column / 2 + base_y, to);
+    } else {
 #pragma unroll
-            for (int a = 0; a < 2; ++a) {
+        for (int p = 0; p < S::P; ++p) {
 #pragma unroll
-                for (int b = 0; b < 2; ++b) {
-                    const real t = total[2 * p + a][2 * q + b];
-                    value[a][b] = pair == circles ? t : profile(t, with);
-                }
+            for (int q = 0; q < S::Q; ++q) {
+                const i64 i = row / 2 + base_x + S::apart_x * p, j = column / 2 + base_y + S::apart_y * q;
+                // a mirror image is another square's
+                if (2 * i >= rows || 2 * j >= columns || (what != ROWS && j < i)) continue;
+                real value[2][2] = {{total[2 * p][2 * q], total[2 * p][2 * q + 1]},
+                                    {total[2 * p + 1][2 * q], total[2 * p + 1][2 * q + 1]}};
+                store_square<what>(value, i, j, rows, columns, to);
             }
-            store_square<what>(value, i, j, rows, columns, to);
         }
     }
     // afterwards, and not unrolled: few pairs need it, and all others keep their registers
@@ -390,27 +466,26 @@ __device__ inline void finish(real (&total)[2 * Shape<pair>::P][2 * Shape<pair>:
 template <int pair, int what>
 __device__ inline void tile(const real* x, i64 rows, const real* y, i64 columns, i64 d, const Arguments& with,
                             const Target& to) {
-    typedef Shape<pair> S;
+    typedef Shape<pair, what> S;
     int row, column;  // there are fewer than 2^31 points
     if (!corner<S::I, S::J, what != ROWS>(blockIdx.x, rows, columns, row, column)) return;
-    const int base_x = first_x<pair>(), base_y = first_y<pair>();
     real total[2 * S::P][2 * S::Q];
 #pragma unroll
     for (int a = 0; a < 2 * S::P; ++a)
 #pragma unroll
         for (int b = 0; b < 2 * S::Q; ++b) total[a][b] = pair == circles ? 1 : 0;
-    sum_tile<pair>(total, x, rows, row, y, columns, column, d, base_x, base_y, with);
-    finish<pair, what>(total, rows, row, columns, column, base_x, base_y, d, with, to);
+    sum_tile<pair, S>(total, x, rows, row, y, columns, column, d, with);
+    finish<pair, what, S>(total, rows, row, columns, column, d, with, to);
 }
 
 // The same where a matrix product has the sums: `product` (tall, wide) is that of points top.. with points left..
 template <int pair, int what>
 __device__ inline void tile_of_product(const real* product, i64 wide, i64 top, i64 left, i64 rows, i64 columns, i64 d,
                                        const Arguments& with, const Target& to) {
-    typedef Shape<pair> S;
+    typedef Shape<pair, what, true> S;
     const int row = (int)(top + blockIdx.y * S::I), column = (int)(left + blockIdx.x * S::J);
     if (what != ROWS && column + S::J <= row) return;
-    const int base_x = first_x<pair>(), base_y = first_y<pair>();
+    const int base_x = S::first_x(), base_y = S::first_y();
     real total[2 * S::P][2 * S::Q];
 #pragma unroll
     for (int a = 0; a < 2 * S::P; ++a) {
@@ -428,14 +503,14 @@ __device__ inline void tile_of_product(const real* product, i64 wide, i64 top, i
             total[a][2 * q] = two.first, total[a][2 * q + 1] = two.second;
         }
     }
-    finish<pair, what>(total, rows, row, columns, column, base_x, base_y, d, with, to);
+    finish<pair, what, S>(total, rows, row, columns, column, d, with, to);
 }
 
 #define POINTS const real *x, i64 rows, i64 d, const real *norms, const real *exact
 #define BOUNDS real factor, real reach, real rounding, real c0, real c1, real c2, real c3
 #define OTHERS const real *y, i64 columns, const real *norms_y, const real *exact_y
 #define WITH(norms_y, exact_y) Arguments{norms, norms_y, exact, exact_y, factor, reach, rounding, c0, c1, c2, c3}
-#define BLOCKS __launch_bounds__(THREADS, Shape<SSL_TILE>::blocks)
+#define BLOCKS __launch_bounds__(THREADS, Shape<SSL_TILE, ROWS>::blocks)
 
 extern "C" __global__ void BLOCKS gram_rows(POINTS, BOUNDS, OTHERS, real* out, i64 ld, int paired) {
     tile<SSL_TILE, ROWS>(x, rows, y, columns, d, WITH(norms_y, exact_y), Target{out, 0, 0, 0, ld, paired != 0});
@@ -445,28 +520,30 @@ extern "C" __global__ void BLOCKS gram_both(POINTS, BOUNDS, real* out, i64 ld, i
     tile<SSL_TILE, BOTH>(x, rows, x, rows, d, WITH(norms, exact), Target{out, 0, 0, 0, ld, paired != 0});
 }
 
-extern "C" __global__ void BLOCKS gram_contrasts(POINTS, BOUNDS, real* mean, real* cross_t, real* contrast, const real* weighted) {
-    tile<SSL_TILE, CONTRASTS>(x, rows, x, rows, d, WITH(norms, exact), Target{mean, cross_t, contrast, weighted, 0, false});
+extern "C" __global__ void BLOCKS gram_contrasts(POINTS, BOUNDS, real* mean, real* cross_t, real* contrast, const real* weighted,
+    int paired) {
+    tile<SSL_TILE, CONTRASTS>(x, rows, x, rows, d, WITH(norms, exact), Target{mean, cross_t, contrast, weighted, 0, paired != 0});
 }
 
 #define PRODUCT const real *product, i64 wide, i64 top, i64 left
 
 extern "C" __global__ void BLOCKS finish_rows(PRODUCT, POINTS, BOUNDS, OTHERS, real* out, i64 ld, int paired) {
-    if constexpr (Shape<SSL_TILE>::wide) {
+    if constexpr (SSL_TILE >= distances) {
         const Target to{out, 0, 0, 0, ld, paired != 0};
         tile_of_product<SSL_TILE, ROWS>(product, wide, top, left, rows, columns, d, WITH(norms_y, exact_y), to);
     }
 }
 
 extern "C" __global__ void BLOCKS finish_both(PRODUCT, POINTS, BOUNDS, real* out, i64 ld, int paired) {
-    if constexpr (Shape<SSL_TILE>::wide) {
+    if constexpr (SSL_TILE >= distances) {
         const Target to{out, 0, 0, 0, ld, paired != 0};
         tile_of_product<SSL_TILE, BOTH>(product, wide, top, left, rows, rows, d, WITH(norms, exact), to);
     }
 }
 
-extern "C" __global__ void BLOCKS finish_contrasts(PRODUCT, POINTS, BOUNDS, real* mean, real* cross_t, real* contrast, const real* weighted) {
-    if constexpr (Shape<SSL_TILE>::wide) {
+extern "C" __global__ void BLOCKS finish_contrasts(PRODUCT, POINTS, BOUNDS, real* mean, real* cross_t, real* contrast, const real* weighted,
+    int paired) {
+    if constexpr (SSL_TILE >= distances) {
         const Target to{mean, cross_t, contrast, weighted, 0, false};
         tile_of_product<SSL_TILE, CONTRASTS>(product, wide, top, left, rows, rows, d, WITH(norms, exact), to);
     }
