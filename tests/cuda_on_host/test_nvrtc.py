@@ -28,8 +28,9 @@ def needs_nvrtc():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", sources.NAMES)
 def test_sources(name, dtype, architecture):
-    profiles = [("exp(c0 * sqrt(t))", tile) for tiles in sources.TILES.values() for tile in tiles]
-    for profile in profiles if sources.PROFILE in sources.text(name) else [()]:
+    # a formula for each way to form a pair value
+    profiles = {tile: formula for formula, tile in PROFILES}
+    for profile in [(f, t) for t, f in profiles.items()] if sources.PROFILE in sources.text(name) else [()]:
         options = sources.options(name, dtype, *profile)
         compiled = nvrtc.compile_source(sources.text(name), architecture, options, name=f"{name}.cu")
         assert compiled.cubin.startswith(b"\x7fELF")

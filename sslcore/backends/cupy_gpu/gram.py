@@ -123,7 +123,7 @@ def gram_contrasts(prepared: Points, samples: Any, mean: Any, cross_t: Any, cont
     """
     if prepared.tile is None or len(samples.classes) != 1 or samples.classes[0].m != 2:
         return False
-    weighted = xp.ascontiguousarray(samples.classes[0].weighted, dtype=prepared.y.dtype)
+    weighted = xp.ascontiguousarray(samples.classes[0].weighted.reshape(4, -1).T, dtype=prepared.y.dtype)
     paired = all(block.data.ptr % 16 == 0 for block in (mean, cross_t, contrast)) and samples.n % 4 == 0
     _launch(prepared, "contrasts", None, None, mean, cross_t, contrast, weighted, np.int32(paired))
     return True

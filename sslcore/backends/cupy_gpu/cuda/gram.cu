@@ -7,8 +7,8 @@
 //           distances_*: |x|^2 + |y|^2 - 2 <x, y> of centred points; it is computed again from the differences of the
 //           points before the centre was subtracted where it is at most factor (|x|^2 + |y|^2) and at most reach, both
 //           known to rounding (|x|^2 + |y|^2): see pairs.correct_distances of the CPU backend for why.
-//           *_contrasts: (l_i) K_ij (l_j)^T for each pair of samples of two views, l the 2 x 2 matrices `weighted` (2, 2,
-//           count) of sslcore/samples.py, row 0 the mean.
+//           *_contrasts: (l_i) K_ij (l_j)^T for each pair of samples of two views, l the 2 x 2 matrices `weighted` of
+//           sslcore/samples.py, row 0 the mean, here (n, 2, 2).
 // Shapes    x (rows, d) and y (columns, d), C order.  *_rows: out (rows, columns) with leading dimension ld.  *_both: out
 //           (rows, rows), symmetric, y = x.  *_contrasts: mean A (n, n), cross_t B^T (n, n), contrast C (n, n), y = x, the
 //           views of sample i in rows 2 i and 2 i + 1.
@@ -91,7 +91,7 @@ struct Shape {
     static constexpr bool wide = pair >= distances && !product;
     static constexpr bool tensor = wide && sizeof(real) == 8;
     static constexpr int P = wide && !tensor ? 4 : 2, Q = wide || (product && sizeof(real) == 4) ? 4 : 2;
-    static constexpr int blocks = wide || pair == circles ? 2 : 3;  // on a multiprocessor, at least
+    static constexpr int blocks = pair == circles ? 1 : 2;  // on a multiprocessor, at least
     static constexpr int I = tensor ? 128 : 2 * SIDE * P, J = tensor ? 64 : 2 * SIDE * Q;
     // from one square to the next: values are stored by twos; of contrasts, which are one a square, as many as are adjacent
     static constexpr bool adjacent = what == CONTRASTS && !tensor;
@@ -291,8 +291,9 @@ __device__ inline void turn(real (&value)[2][2], const real (&left)[2][2], const
 }
 
 __device__ inline void weights_of(real (&weights)[2][2], i64 i, i64 n, const Target& to) {
+    const Two* at = (const Two*)to.weighted + 2 * min(i, n - 1);
 #pragma unroll
-    for (int e = 0; e < 4; ++e) weights[e / 2][e % 2] = __ldg(to.weighted + e * n + min(i, n - 1));
+    for (int c = 0; c < 2; ++c) weights[c][0] = at[c].first, weights[c][1] = at[c].second;
 }
 
 // The rotated values of a pair of samples i <= j, and their mirror images
@@ -312,26 +313,26 @@ struct __align__(n * sizeof(real)) Run {
     real value[n];
 };
 
-// Values from kernel values of the pairs of samples from (i, j) on: rotated in place, then stored, by runs where they are
-// adjacent and all above the diagonal
+// The kernel values of adjacent samples from i and from j on: rotated in place, then stored, by runs where all are above the
+// diagonal
 template <class S>
 __device__ inline void store_contrasts(real (&total)[2 * S::P][2 * S::Q], i64 n, i64 i, i64 j, const Target& to) {
 #pragma unroll
     for (int q = 0; q < S::Q; ++q) {
         real left[2][2], right[2][2];
-        weights_of(right, j + S::apart_y * q, n, to);
+        weights_of(right, j + q, n, to);
 #pragma unroll
         for (int p = 0; p < S::P; ++p) {
-            weights_of(left, i + S::apart_x * p, n, to);
+            weights_of(left, i + p, n, to);
             real value[2][2] = {{total[2 * p][2 * q], total[2 * p][2 * q + 1]},
                                 {total[2 * p + 1][2 * q], total[2 * p + 1][2 * q + 1]}};
-            if (i + S::apart_x * p == j + S::apart_y * q) value[1][0] = value[0][1];  // whatever the order of the sums
+            if (i + p == j + q) value[1][0] = value[0][1];  // whatever the order of the sums
             turn(value, left, right);
 #pragma unroll
             for (int e = 0; e < 4; ++e) total[2 * p + e / 2][2 * q + e % 2] = value[e / 2][e % 2];
         }
     }
-    if (S::adjacent && to.paired && i + S::P <= min(j, n) && j + S::Q <= n) {
+    if (to.paired && i + S::P <= min(j, n) && j + S::Q <= n) {
 #pragma unroll
         for (int part = 0; part < 3; ++part) {  // mean with mean, contrast with mean, contrast with contrast
             real* const block = part == 0 ? to.out : part == 1 ? to.cross_t : to.contrast;
@@ -358,7 +359,7 @@ __device__ inline void store_contrasts(real (&total)[2 * S::P][2 * S::Q], i64 n,
     for (int p = 0; p < S::P; ++p) {
 #pragma unroll
         for (int q = 0; q < S::Q; ++q) {
-            const i64 at_i = i + S::apart_x * p, at_j = j + S::apart_y * q;
+            const i64 at_i = i + p, at_j = j + q;
             if (at_i >= n || at_j >= n || at_j < at_i) continue;  // a mirror image is another square's
             const real turned[2][2] = {{total[2 * p][2 * q], total[2 * p][2 * q + 1]},
                                        {total[2 * p + 1][2 * q], total[2 * p + 1][2 * q + 1]}};
@@ -433,11 +434,11 @@ __device__ inline void finish(real (&total)[2 * S::P][2 * S::Q], i64 rows, int r
 #pragma unroll
             for (int b = 0; b < 2 * S::Q; ++b) near |= (unsigned)(total[a][b] <= most) << (a / 2 * S::Q + b / 2);
     }
+    if constexpr (S::adjacent) {
 #pragma unroll
-    for (int a = 0; a < 2 * S::P; ++a)
+        for (int a = 0; a < 2 * S::P; ++a)
 #pragma unroll
-        for (int b = 0; b < 2 * S::Q; ++b) total[a][b] = pair == circles ? total[a][b] : profile(total[a][b], with);
-    if constexpr (what == CONTRASTS) {
+            for (int b = 0; b < 2 * S::Q; ++b) total[a][b] = pair == circles ? total[a][b] : profile(total[a][b], with);
         store_contrasts<S>(total, rows / 2, row / 2 + base_x, column / 2 + base_y, to);
     } else {
 #pragma unroll
@@ -447,8 +448,12 @@ __device__ inline void finish(real (&total)[2 * S::P][2 * S::Q], i64 rows, int r
                 const i64 i = row / 2 + base_x + S::apart_x * p, j = column / 2 + base_y + S::apart_y * q;
                 // a mirror image is another square's
                 if (2 * i >= rows || 2 * j >= columns || (what != ROWS && j < i)) continue;
-                real value[2][2] = {{total[2 * p][2 * q], total[2 * p][2 * q + 1]},
-                                    {total[2 * p + 1][2 * q], total[2 * p + 1][2 * q + 1]}};
+                real value[2][2];
+#pragma unroll
+                for (int e = 0; e < 4; ++e) {
+                    const real t = total[2 * p + e / 2][2 * q + e % 2];
+                    value[e / 2][e % 2] = pair == circles ? t : profile(t, with);
+                }
                 store_square<what>(value, i, j, rows, columns, to);
             }
         }
