@@ -117,7 +117,8 @@ class RowSource:
         return done
 
     def _check(self, values: Array) -> None:
-        if self.kernel.pair in ("dot", "torus", "angle"):  # a distance kernel is bounded by 1; products may overflow
+        bounded = isinstance(self.kernel, Profile) and self.kernel.pair in ("sqdist", "l1")
+        if not bounded:  # products may overflow
             require_finite(values, f"the values of {self.kernel} (do they overflow? rescale the data)")
 
     def _fill_patches(self, kernel: Convolutional, x: Array, y: Array, out: Array) -> None:

@@ -132,7 +132,7 @@ def constant_profiles() -> list[tuple[str, str]]:
     for kernel in registry.values():
         fixed = vars(kernel).get("formula")
         formulas = [fixed] if isinstance(fixed, str) else list(vars(kernel).get("_formulas", {}).values())
-        found |= {(kernel.pair, formula) for formula in formulas}
+        found |= {(getattr(kernel, "pair", ""), formula) for formula in formulas}  # only profiles have formulas
     return sorted(found)
 
 

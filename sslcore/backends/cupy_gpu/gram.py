@@ -18,8 +18,8 @@ __all__ = ["Points", "empty_matrix", "gram_contrasts", "gram_rows", "gram_symmet
 FEW = 8
 """Up to so many coordinates squared distances are sums of differences; above, products take less time."""
 
-MANY = 128
-"""From so many coordinates on, cuBLAS multiplies, block by block."""
+MANY = 512
+"""From so many coordinates on, cuBLAS multiplies, block by block, but for contrasts."""
 
 _WIDE = "distances", "products"  # tiles of products of coordinates
 
@@ -139,7 +139,7 @@ def _launch(prepared: Points, what: str, left: Any, right: Any, *target: Any) ->
     arguments = (x, np.int64(rows), np.int64(d), norms, exact, *prepared.near())
     if not upper:
         arguments += (y, np.int64(columns), norms_y, exact_y)
-    from_products = prepared.tile in _WIDE and d >= MANY
+    from_products = prepared.tile in _WIDE and d >= MANY and what != "contrasts"
     height, width = _tile_shape(prepared, from_products)
     name = f"finish_{what}" if from_products else f"gram_{what}"
     launch = kernel("gram", name, y.dtype, prepared.kernel.formula, prepared.tile)

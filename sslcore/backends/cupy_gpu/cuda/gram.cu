@@ -60,7 +60,7 @@ struct Target {
     real *out, *cross_t, *contrast;
     const real* weighted;
     i64 ld;
-    bool paired;  // two values beside each other can be stored at once
+    bool paired;  // values beside each other can be stored at once
 };
 
 __device__ inline real cos2pi(real t) {
@@ -91,7 +91,8 @@ struct Shape {
     static constexpr bool wide = pair >= distances && !product;
     static constexpr bool tensor = wide && sizeof(real) == 8;
     static constexpr int P = wide && !tensor ? 4 : 2, Q = wide || (product && sizeof(real) == 4) ? 4 : 2;
-    static constexpr int blocks = pair == circles ? 1 : 2;  // on a multiprocessor, at least
+    // on a multiprocessor, at least: as many as there are registers for
+    static constexpr int blocks = pair == circles ? 1 : wide || what != CONTRASTS ? 2 : 3;
     static constexpr int I = tensor ? 128 : 2 * SIDE * P, J = tensor ? 64 : 2 * SIDE * Q;
     // from one square to the next: values are stored by twos; of contrasts, which are one a square, as many as are adjacent
     static constexpr bool adjacent = what == CONTRASTS && !tensor;
@@ -515,41 +516,42 @@ __device__ inline void tile_of_product(const real* product, i64 wide, i64 top, i
 #define BOUNDS real factor, real reach, real rounding, real c0, real c1, real c2, real c3
 #define OTHERS const real *y, i64 columns, const real *norms_y, const real *exact_y
 #define WITH(norms_y, exact_y) Arguments{norms, norms_y, exact, exact_y, factor, reach, rounding, c0, c1, c2, c3}
-#define BLOCKS __launch_bounds__(THREADS, Shape<SSL_TILE, ROWS>::blocks)
+#define PRODUCT const real *product, i64 wide, i64 top, i64 left
 
-extern "C" __global__ void BLOCKS gram_rows(POINTS, BOUNDS, OTHERS, real* out, i64 ld, int paired) {
+enum {  // blocks on a multiprocessor, at least
+    FOR_ROWS = Shape<SSL_TILE, ROWS>::blocks,
+    FOR_BOTH = Shape<SSL_TILE, BOTH>::blocks,
+    FOR_CONTRASTS = Shape<SSL_TILE, CONTRASTS>::blocks
+};
+
+extern "C" __global__ void __launch_bounds__(THREADS, FOR_ROWS)
+gram_rows(POINTS, BOUNDS, OTHERS, real* out, i64 ld, int paired) {
     tile<SSL_TILE, ROWS>(x, rows, y, columns, d, WITH(norms_y, exact_y), Target{out, 0, 0, 0, ld, paired != 0});
 }
 
-extern "C" __global__ void BLOCKS gram_both(POINTS, BOUNDS, real* out, i64 ld, int paired) {
+extern "C" __global__ void __launch_bounds__(THREADS, FOR_BOTH)
+gram_both(POINTS, BOUNDS, real* out, i64 ld, int paired) {
     tile<SSL_TILE, BOTH>(x, rows, x, rows, d, WITH(norms, exact), Target{out, 0, 0, 0, ld, paired != 0});
 }
 
-extern "C" __global__ void BLOCKS gram_contrasts(POINTS, BOUNDS, real* mean, real* cross_t, real* contrast, const real* weighted,
-    int paired) {
-    tile<SSL_TILE, CONTRASTS>(x, rows, x, rows, d, WITH(norms, exact), Target{mean, cross_t, contrast, weighted, 0, paired != 0});
+extern "C" __global__ void __launch_bounds__(THREADS, FOR_CONTRASTS)
+gram_contrasts(POINTS, BOUNDS, real* mean, real* cross_t, real* contrast, const real* weighted, int paired) {
+    const Target to{mean, cross_t, contrast, weighted, 0, paired != 0};
+    tile<SSL_TILE, CONTRASTS>(x, rows, x, rows, d, WITH(norms, exact), to);
 }
 
-#define PRODUCT const real *product, i64 wide, i64 top, i64 left
-
-extern "C" __global__ void BLOCKS finish_rows(PRODUCT, POINTS, BOUNDS, OTHERS, real* out, i64 ld, int paired) {
+extern "C" __global__ void __launch_bounds__(THREADS, FOR_ROWS)
+finish_rows(PRODUCT, POINTS, BOUNDS, OTHERS, real* out, i64 ld, int paired) {
     if constexpr (SSL_TILE >= distances) {
         const Target to{out, 0, 0, 0, ld, paired != 0};
         tile_of_product<SSL_TILE, ROWS>(product, wide, top, left, rows, columns, d, WITH(norms_y, exact_y), to);
     }
 }
 
-extern "C" __global__ void BLOCKS finish_both(PRODUCT, POINTS, BOUNDS, real* out, i64 ld, int paired) {
+extern "C" __global__ void __launch_bounds__(THREADS, FOR_BOTH)
+finish_both(PRODUCT, POINTS, BOUNDS, real* out, i64 ld, int paired) {
     if constexpr (SSL_TILE >= distances) {
         const Target to{out, 0, 0, 0, ld, paired != 0};
         tile_of_product<SSL_TILE, BOTH>(product, wide, top, left, rows, rows, d, WITH(norms, exact), to);
-    }
-}
-
-extern "C" __global__ void BLOCKS finish_contrasts(PRODUCT, POINTS, BOUNDS, real* mean, real* cross_t, real* contrast, const real* weighted,
-    int paired) {
-    if constexpr (SSL_TILE >= distances) {
-        const Target to{mean, cross_t, contrast, weighted, 0, false};
-        tile_of_product<SSL_TILE, CONTRASTS>(product, wide, top, left, rows, rows, d, WITH(norms, exact), to);
     }
 }
