@@ -40,18 +40,22 @@ def find_nvcc() -> str | None:
     return shutil.which("nvcc") or shutil.which("nvcc", path=os.pathsep.join(f"{home}/bin" for home in homes))
 
 
-def formulas() -> list[str]:
-    """What `sslcore.kernels.constant_formulas` gives, read from the source: a build has no NumPy to import it with."""
+def profiles() -> list[tuple[str, str]]:
+    """What `sslcore.kernels.constant_profiles` gives, read from the source: a build has no NumPy to import it with."""
     tree = ast.parse((ROOT / "sslcore" / "kernels.py").read_text(encoding="utf-8"))
-    found: set[str] = set()
+    found: set[tuple[str, str]] = set()
     for kernel in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+        values = {}
         for line in kernel.body:
             target = line.targets[0] if isinstance(line, ast.Assign) else getattr(line, "target", None)
-            name, value = getattr(target, "id", ""), getattr(line, "value", None)
-            if name == "formula" and isinstance(value, ast.Constant):
-                found.add(value.value)
-            elif name == "_formulas" and isinstance(value, ast.Dict):
-                found.update(ast.literal_eval(value).values())
+            values[getattr(target, "id", "")] = getattr(line, "value", None)
+        pair, one, several = (values.get(name) for name in ("pair", "formula", "_formulas"))
+        if not isinstance(pair, ast.Constant) or pair.value == "angle":
+            continue
+        if isinstance(one, ast.Constant):
+            found.add((pair.value, one.value))
+        elif isinstance(several, ast.Dict):
+            found.update((pair.value, formula) for formula in ast.literal_eval(several).values())
     return sorted(found)
 
 
@@ -77,11 +81,11 @@ def compile_all(nvcc: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier build has left
     folder.mkdir(parents=True)
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in known]
-    for name, dtype, formula in sources.variants(formulas()):
-        target = folder / sources.fatbin_name(name, dtype, formula)
+    for variant in sources.variants(profiles()):
+        name, target = variant[0], folder / sources.fatbin_name(*variant)
         source = str(ROOT / BACKEND / "cuda" / f"{name}.cu")
         # -ftz=true is what CuPy compiles with
-        command = [nvcc, "-fatbin", "-ftz=true", *targets, *sources.options(name, dtype, formula), source]
+        command = [nvcc, "-fatbin", "-ftz=true", *targets, *sources.options(*variant), source]
         result = subprocess.run([*command, "-o", str(target)], capture_output=True, text=True)
         if result.returncode:
             print(f"{name}.cu was not compiled ahead of time: {result.stderr.strip()}")

@@ -52,6 +52,7 @@ class RowSource:
         """out[i, j] = k(x_i, x_j), exactly symmetric, where this was prepared for the second argument ``x``."""
         if not self.mirrored:
             self.backend.gram_symmetric(self._points, x, out)
+            self._check(out)
             return
         height = max(256, len(x) // 12 // 64 * 64)  # high enough for matrix products, and not much beyond the diagonal
         for start in range(0, len(x), height):
@@ -64,8 +65,7 @@ class RowSource:
         kernel = self.kernel
         if isinstance(kernel, Profile):
             self.backend.gram_rows(self._points, x, first, out)
-            if kernel.pair in ("dot", "torus", "angle"):  # a distance kernel is bounded by 1; products may overflow
-                require_finite(out, f"the values of {kernel} (do they overflow? rescale the data)")
+            self._check(out)
         elif isinstance(kernel, Scaled):
             self._parts[0].fill(x, first, out)
             with quiet():
@@ -105,6 +105,21 @@ class RowSource:
             out[...] = values
         else:
             raise TypeError(f"{kernel} has no values of its own here")
+
+    def fill_contrasts(self, samples: Samples, mean: Array, cross_t: Array, contrast: Array) -> bool:
+        """The Gram matrix in the rotated basis, where the backend has a kernel that makes it at once; else False."""
+        if not isinstance(self.kernel, Profile):
+            return False
+        done: bool = self.backend.gram_contrasts(self._points, samples, mean, cross_t, contrast)
+        if done:
+            for block in (mean, cross_t, contrast):
+                self._check(block)
+        return done
+
+    def _check(self, values: Array) -> None:
+        bounded = isinstance(self.kernel, Profile) and self.kernel.pair in ("sqdist", "l1")
+        if not bounded:  # products may overflow
+            require_finite(values, f"the values of {self.kernel} (do they overflow? rescale the data)")
 
     def _fill_patches(self, kernel: Convolutional, x: Array, y: Array, out: Array) -> None:
         """The sum of the base's values over the pairs of patches that are a shift apart, each with its weight."""
@@ -339,6 +354,8 @@ def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType)
     contrast = xp.empty((n_contrasts, n_contrasts), dtype)
     n_views = len(x)
     source = None if isinstance(kernel, Precomputed) else RowSource(kernel, x, engine)
+    if source is not None and source.fill_contrasts(samples, mean, cross_t, contrast):
+        return RotatedGram(mean, cross_t.T, contrast.T, samples)
     height = engine.BLOCK_FACTOR * block_rows(n_views, dtype.itemsize)
     strips = list(samples.strips(height))
     # one buffer for all blocks: fresh memory would be paged in again and again

@@ -50,7 +50,7 @@ __all__ = [
     "Sum",
     "VonMises",
     "as_kernel",
-    "constant_formulas",
+    "constant_profiles",
     "registry",
 ]
 
@@ -119,20 +119,21 @@ registry: dict[str, type[Kernel]] = {}
 """Every declared kernel by name, of which files and command lines speak; tests iterate over it."""
 
 
-def constant_formulas() -> list[str]:
-    """The formulas that the declared kernels have whatever their parameters: what can be compiled ahead of time.
+def constant_profiles() -> list[tuple[str, str]]:
+    """The pair values and formulas that declared kernels have whatever their parameters: what can be compiled ahead.
 
     Examples
     --------
-    >>> from sslcore.kernels import constant_formulas
-    >>> "exp(c0 * t)" in constant_formulas()
+    >>> from sslcore.kernels import constant_profiles
+    >>> ("sqdist", "exp(c0 * t)") in constant_profiles()
     True
     """
-    found = []
+    found = set()
     for kernel in registry.values():
         fixed = vars(kernel).get("formula")
-        found += [fixed] if isinstance(fixed, str) else list(vars(kernel).get("_formulas", {}).values())
-    return sorted(set(found))
+        formulas = [fixed] if isinstance(fixed, str) else list(vars(kernel).get("_formulas", {}).values())
+        found |= {(getattr(kernel, "pair", ""), formula) for formula in formulas}  # only profiles have formulas
+    return sorted(found)
 
 
 class Profile(Kernel):

@@ -13,6 +13,7 @@ the invariance of the sample by 1 - sum_a q_a^2, which is (m - 1)/m for equal we
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -97,7 +98,25 @@ class Samples:
     @classmethod
     def from_views(cls, n: int, m: int, engine: ModuleType, weight: np.ndarray | None = None) -> Samples:
         """N samples of m views each, in order."""
-        return cls.from_groups(np.repeat(np.arange(n), m), engine, weight)
+        if weight is not None:
+            return cls.from_groups(np.repeat(np.arange(n), m), engine, weight)
+        xp = engine.xp  # one sample stands for all, and nothing is sorted
+        share = np.full((1, m), 1.0 / m)
+        rotation = xp.repeat(xp.asarray(_helmert(np.sqrt(share))), n, axis=2)
+        factor = m / (m - 1) if m > 1 else 1.0
+        only = SampleClass(m, 0, n, 0, 0, rotation, rotation * (1.0 / math.sqrt(n * m)), factor)
+        return cls(
+            n=n,
+            n_views=n * m,
+            n_contrasts=n * (m - 1),
+            order=xp.arange(n * m),
+            weight=xp.full(n * m, 1.0 / (n * m)),
+            unbiased_factor=xp.full(n, factor),
+            labels=xp.arange(n),
+            classes=(only,),
+            identity_order=True,
+            xp=xp,
+        )
 
     @classmethod
     def from_groups(cls, groups: np.ndarray, engine: ModuleType, weight: np.ndarray | None = None) -> Samples:

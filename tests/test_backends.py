@@ -1046,6 +1046,48 @@ def test_tensors_that_cannot_be_shared():
 LARGE = 46_400  # its square is beyond 2^31
 
 
+@given(
+    kernel=st.sampled_from([k for k in KERNELS if isinstance(k, Profile)]),
+    n=st.integers(1, 150),
+    d=st.integers(1, 20),
+    few=st.sampled_from([0, 8, 100]),
+    many=st.sampled_from([1, 16, 100]),
+    block=st.sampled_from([(64, 1), (128, 100_000), (2048, 1 << 20)]),
+    dtype=dtypes,
+    seed=seeds,
+)
+def test_every_way_to_a_gram_matrix(cp, kernel, n, d, few, many, block, dtype, seed):
+    """Differences, products and products by blocks: of points, of views in their basis, exactly symmetric."""
+    if kernel.pair == "torus" and d > 12:
+        d = 12  # a product of many factors underflows
+    engine = get_backend(backend="cupy")
+    module = sys.modules[f"{engine.__name__}.gram"]
+    x = np.random.default_rng(seed).standard_normal((n, d)).astype(dtype)
+    x[n // 2 :] = np.where(np.arange(n - n // 2)[:, None] % 3 == 0, x[0], x[n // 2 :])  # some pairs are equal
+    kept = module.FEW, module.MANY, module._BLOCK
+    try:
+        module.FEW, module.MANY, module._BLOCK = few, many, block
+        found, part = (
+            cp.asnumpy(gram(kernel, cp.asarray(x))),
+            cp.asnumpy(gram(kernel, cp.asarray(x), cp.asarray(x[:7]))),
+        )
+        pairs = x[: n // 2 * 2].reshape(n // 2, 2, d)
+        turned = contrast_gram(kernel, cp.asarray(pairs)) if n > 1 else None
+    finally:
+        module.FEW, module.MANY, module._BLOCK = kept
+    expected = kernel(x.astype(np.float64))
+    scale = max(1.0, float(np.abs(expected).max()))
+    tol = 1e-12 if dtype == np.float64 else 3e-5
+    assert_close(found, expected, tol=tol, scale=scale, dtype=dtype)
+    assert np.array_equal(found, found.T)
+    assert_close(part, expected[:, :7], tol=tol, scale=scale, dtype=dtype)
+    if turned is not None:
+        whole = contrast_gram(kernel, pairs.astype(np.float64))
+        for name in ("mean", "cross", "contrast"):
+            block = cp.asnumpy(getattr(turned, name))
+            assert_close(block, getattr(whole, name), tol=tol, scale=scale / (n // 2), dtype=dtype)
+
+
 @pytest.fixture
 def large(hosted, tmp_path):
     """A float32 matrix of more than 2^31 entries over a sparse file: zeros that take no space until written."""
@@ -1057,35 +1099,51 @@ def large(hosted, tmp_path):
     path.unlink()
 
 
-@pytest.mark.parametrize("kernel", [Exponential(1.0), L1Exponential(1.0)])
-def test_direct_sums_beyond_32_bits(hosted, large, kernel):
+CLUSTER = 256  # tiles of the last square of tiles, whose first ones hold the end of the matrix
+
+
+@pytest.mark.parametrize("kernel", [Exponential(1.0), L1Exponential(1.0), Polynomial(2)])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_gram_beyond_32_bits(hosted, large, kernel, symmetric):
     """The last tiles of a Gram matrix; those before them are written in the same way, at smaller indices."""
     x = np.linspace(0, 3, LARGE, dtype=np.float32)[:, None]
     engine = get_backend(backend="cupy")
-    with running(last_blocks=3):
-        engine.gram_rows(engine.points(kernel, hosted.asarray(x)), hosted.asarray(x), 0, large)
+    points, given = engine.points(kernel, hosted.asarray(x)), hosted.asarray(x)
+    with running(last_blocks=CLUSTER):
+        if symmetric:
+            engine.gram_symmetric(points, given, large)
+        else:
+            engine.gram_rows(points, given, 0, large)
     found = hosted.asnumpy(large[-40:, -150:])
     assert_close(found, kernel(x[-40:], x[-150:]), tol=1e-6)
     assert not hosted.asnumpy(large[:40, :150]).any()
 
 
-def test_profiles_beyond_32_bits(hosted, large):
-    """Both kernels that finish a matrix product in place, whose values are zeros here."""
+def test_contrasts_beyond_32_bits(hosted, large):
+    x = np.sin(np.arange(2 * LARGE, dtype=np.float32))[:, None]
+    engine = get_backend(backend="cupy")
+    samples = Samples.from_views(LARGE, 2, engine)
+    with running(last_blocks=CLUSTER):
+        # the three blocks in one place: what is stored last stays
+        engine.gram_contrasts(engine.points(Gaussian(1.0), hosted.asarray(x)), samples, large, large, large)
+    expected = contrast_gram(Gaussian(1.0), x[-80:].reshape(40, 2, 1)).contrast * (40 / LARGE)
+    assert_close(hosted.asnumpy(large[-40:, -40:]), expected, tol=1e-5)
+
+
+@pytest.mark.parametrize("what", ["rows", "both"])
+def test_products_beyond_32_bits(hosted, large, what):
+    """The last block of a product, as the kernels that finish it are given it."""
     load = sys.modules[f"{get_backend(backend='cupy').__name__}.loader"].kernel
-    n, constants = np.int64(LARGE), tuple(np.float32(c) for c in (2.0, 0.0, 0.0, 0.0))
-    grid, block = (-(-LARGE // 256), LARGE // 50), (256,)  # the last blocks then own the last row
-    large[-1, -1] = 7.0
-    with running(last_blocks=2):
-        load("gram", "apply_profile", "float32", "t + c0")(grid, block, (large, n, n, n, *constants))
-    assert hosted.asnumpy(large[-1, -3:]).tolist() == [2.0, 2.0, 9.0]
-    x, norms = hosted.zeros((LARGE, 1), "float32"), hosted.full(LARGE, 1.5, "float32")
-    bounds = tuple(np.float32(b) for b in (0.0, 1.0, 0.0))
-    with running(last_blocks=2):
-        load("gram", "correct_distances", "float32", "t + c0")(
-            grid, block, (large, n, n, n, x, x, np.int64(1), norms, norms, *bounds, *constants)
-        )
-    assert hosted.asnumpy(large[-1, -3:]).tolist() == [2.0, 2.0, 2.0]  # 3 - 2 * 2 and 3 - 2 * 9 are clipped at 0
-    assert hosted.asnumpy(large[-2, -300]) == 0.0
+    product = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    product += product.T
+    n, last, zero = np.int64(LARGE), np.int64(LARGE - 64), hosted.zeros((1, 1), np.float32)
+    points = (zero, n, np.int64(1), zero, zero, *(np.float32(c) for c in (0, 0, 0, 2, 0, 0, 0)))
+    others = (zero, n, zero, zero) if what == "rows" else ()
+    load("gram", f"finish_{what}", "float32", "t + c0", "products")(
+        (1, 1), (256,), (hosted.asarray(product), np.int64(64), last, last, *points, *others, large, n, np.int32(1))
+    )
+    assert np.array_equal(hosted.asnumpy(large[-64:, -64:]), product + np.float32(2))
+    assert not hosted.asnumpy(large[:-64, -64:]).any()
 
 
 def test_mirror_beyond_32_bits(hosted, large):

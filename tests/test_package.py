@@ -126,10 +126,11 @@ def test_binaries_of_every_source_for_every_architecture(prebuilt, monkeypatch):
     """As many as the loader asks for: each source and dtype, sources with a profile once for each formula."""
     monkeypatch.setattr(kernels, "registry", declared(kernels))  # other tests declare kernels of their own
     found = {p.name for p in prebuilt.glob("*.fatbin")}
-    wanted = {sources.fatbin_name(*variant) for variant in sources.variants(kernels.constant_formulas())}
+    wanted = {sources.fatbin_name(*variant) for variant in sources.variants(kernels.constant_profiles())}
     assert found == wanted
-    assert len(found) == 2 * (len(sources.NAMES) - 1 + len(kernels.constant_formulas()))
-    for variant in (("views", "float32", None), ("gram", "float64", Gaussian(1.0).formula)):
+    tiles = [tile for pair, _ in kernels.constant_profiles() for tile in sources.TILES[pair]]
+    assert len(found) == 2 * (len(sources.NAMES) - 1 + len(tiles))
+    for variant in (("views", "float32", None, None), ("gram", "float64", Gaussian(1.0).formula, "squares")):
         code, options = launcher.unpacked(str(prebuilt / sources.fatbin_name(*variant)))
         assert code == sources.text(variant[0])
         assert options == ("-ftz=true", *sources.options(*variant))
@@ -158,9 +159,9 @@ def test_compilers_that_are_old_or_fail_or_are_not_wanted(checkout, nvcc, tmp_pa
     settings = {"CUDA_HOME": str(home), "FAKE_FAILURE": "risk", "FAKE_CODES": "sm_80"}
     folder, text = build(checkout, tmp_path / "failing", tmp_path, **settings)
     assert "risk.cu was not compiled ahead of time: error: it is Monday" in text
-    assert sources.find_prebuilt(folder, "risk", "float64", None, 80) is None
-    assert sources.find_prebuilt(folder, "dense", "float64", None, 80) is not None
-    assert sources.find_prebuilt(folder, "dense", "float64", None, 90) is None
+    assert sources.find_prebuilt(folder, "risk", "float64", None, None, 80) is None
+    assert sources.find_prebuilt(folder, "dense", "float64", None, None, 80) is not None
+    assert sources.find_prebuilt(folder, "dense", "float64", None, None, 90) is None
 
 
 # ---------------------------------------------------------------- which is used
@@ -260,7 +261,7 @@ def test_damaged_binaries_are_not_given_to_the_driver(hosted, prebuilt, tmp_path
     cupy, loader, made = hosted
     shutil.copytree(prebuilt, tmp_path / "prebuilt")
     monkeypatch.setattr(loader.sources, "PREBUILT", tmp_path / "prebuilt")
-    path = tmp_path / "prebuilt" / sources.fatbin_name("gram", "float64", Gaussian(1.0).formula)
+    path = tmp_path / "prebuilt" / sources.fatbin_name("gram", "float64", Gaussian(1.0).formula, "squares")
     damage(path, tmp_path / "prebuilt" / "manifest.json")
     with pytest.warns(RuntimeWarning, match=f"compiled ahead of time cannot be used.*{message}.*reinstall"):
         found = Gaussian(1.0)(cupy.asarray(X))

@@ -64,6 +64,23 @@ def test_equal_weights_give_helmert_matrices(m):
         assert_close(c, np.kron(np.eye(3), expected[1:]), tol=1e-15)
 
 
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (6, 1), (1, 4), (7, 2), (5, 3)])
+def test_equal_samples_are_groups_of_equal_size(backend, n, m):
+    """`from_views` sorts nothing, and must agree with what sorting finds."""
+    found = Samples.from_views(n, m, backend.engine)
+    expected = Samples.from_groups(np.repeat(np.arange(n), m), engine)
+    counts = "n", "n_views", "n_contrasts", "identity_order"
+    assert [getattr(found, c) for c in counts] == [getattr(expected, c) for c in counts]
+    pairs = [(getattr(found, a), getattr(expected, a)) for a in ("order", "weight", "unbiased_factor", "labels")]
+    for f, e in zip(found.classes, expected.classes, strict=True):
+        starts = "m", "sample_start", "sample_stop", "row_start", "contrast_start"
+        assert [getattr(f, s) for s in starts] == [getattr(e, s) for s in starts]
+        assert f.factor == pytest.approx(e.factor, rel=1e-15)
+        pairs += [(f.rotation, e.rotation), (f.weighted, e.weighted)]
+    for f, e in pairs:
+        assert_close(backend.asnumpy(f), e, tol=1e-15)
+
+
 @given(grouping=groupings())
 def test_rotation_property(grouping):
     groups, weight = grouping

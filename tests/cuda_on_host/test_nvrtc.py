@@ -12,7 +12,9 @@ from ..examples import kernel_examples
 from . import nvrtc
 from .package import sources
 
-PROFILES = sorted({k.formula for k in kernel_examples() if isinstance(k, Profile)})
+PROFILES = sorted(
+    {(k.formula, tile) for k in kernel_examples() if isinstance(k, Profile) for tile in sources.TILES.get(k.pair, ())}
+)
 
 
 @pytest.fixture(autouse=True)
@@ -26,18 +28,22 @@ def needs_nvrtc():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", sources.NAMES)
 def test_sources(name, dtype, architecture):
-    compiled = nvrtc.compile_source(sources.text(name), architecture, sources.options(name, dtype), name=f"{name}.cu")
-    assert compiled.cubin.startswith(b"\x7fELF")
-    assert len(compiled.kernels) == sources.text(name).count("__global__")
-    for kernel in compiled.kernels:
-        assert kernel.shared_bytes <= 48 << 10
-        assert kernel.registers * 256 <= 65536  # a block of 256 threads fits
+    # a formula for each way to form a pair value
+    profiles = {tile: formula for formula, tile in PROFILES}
+    for profile in [(f, t) for t, f in profiles.items()] if sources.PROFILE in sources.text(name) else [()]:
+        options = sources.options(name, dtype, *profile)
+        compiled = nvrtc.compile_source(sources.text(name), architecture, options, name=f"{name}.cu")
+        assert compiled.cubin.startswith(b"\x7fELF")
+        assert len(compiled.kernels) == sources.text(name).count("__global__")
+        for kernel in compiled.kernels:
+            assert kernel.shared_bytes <= 48 << 10
+            assert kernel.registers * 256 <= 65536  # a block of 256 threads fits
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("formula", PROFILES)
-def test_profiles_of_the_kernels(formula, dtype):
-    nvrtc.compile_source(sources.text("gram"), "sm_80", sources.options("gram", dtype, formula), name="gram.cu")
+@pytest.mark.parametrize(("formula", "tile"), PROFILES)
+def test_profiles_of_the_kernels(formula, tile, dtype):
+    nvrtc.compile_source(sources.text("gram"), "sm_80", sources.options("gram", dtype, formula, tile), name="gram.cu")
 
 
 def test_all_sources_are_listed():

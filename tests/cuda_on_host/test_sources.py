@@ -11,7 +11,7 @@ from sslcore import Moments, pretrain, risk
 from sslcore.backends import get_backend
 from sslcore.features import Identity, Nystrom
 from sslcore.gram import contrast_gram, gram, kernel_product
-from sslcore.kernels import Gaussian
+from sslcore.kernels import Gaussian, Polynomial
 
 from ..comparators import assert_close
 from ..examples import AUGMENTATIONS, KERNELS
@@ -78,6 +78,14 @@ def test_gram(order, kernel, d):
     compare(order, lambda x, y: kernel_product(kernel, x, y, y[:, :1]), x, y, tol=1e-11)
 
 
+@pytest.mark.parametrize("kernel", [Gaussian(30.0), Polynomial(2)])
+def test_gram_of_many_coordinates(order, kernel):
+    """Products are cuBLAS's there."""
+    x, y = samples(66, 600), samples(71, 600, seed=1)
+    y[:3] = x[:3]
+    compare(order, lambda x, y: (gram(kernel, x, y), gram(kernel, x)), x, y, tol=1e-11)
+
+
 @pytest.mark.parametrize("m", [2, 3])
 def test_contrast_gram(order, m):
     def blocks(v):
@@ -85,6 +93,7 @@ def test_contrast_gram(order, m):
         return rotated.mean, rotated.cross, rotated.contrast
 
     compare(order, blocks, samples(35, m, 2))
+    compare(order, blocks, samples(36, m, 12))  # whose blocks can be stored by runs
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

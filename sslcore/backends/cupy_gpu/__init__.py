@@ -26,7 +26,7 @@ from .dense import (  # noqa: E402
     whiten,
     whitener,
 )
-from .gram import empty_matrix, gram_rows, gram_symmetric, points  # noqa: E402
+from .gram import empty_matrix, gram_contrasts, gram_rows, gram_symmetric, points  # noqa: E402
 from .risk import view_gradient, view_sums  # noqa: E402
 from .rotation import rotate_rows, rotate_views  # noqa: E402
 from .walsh import walsh_hadamard  # noqa: E402
@@ -41,6 +41,7 @@ __all__ = [
     "eigh",
     "empty_matrix",
     "free_memory",
+    "gram_contrasts",
     "gram_rows",
     "gram_symmetric",
     "matmul",

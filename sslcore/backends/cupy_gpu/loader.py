@@ -22,10 +22,10 @@ THREADS = 256
 
 
 @functools.cache
-def kernel(source: str, name: str, dtype: Any = "float64", formula: str | None = None) -> Any:
-    """The kernel ``name`` of ``source``.cu for this dtype, with the profile ``formula`` compiled in."""
+def kernel(source: str, name: str, dtype: Any = "float64", formula: str | None = None, tile: str | None = None) -> Any:
+    """The kernel ``name`` of ``source``.cu for this dtype, with profile ``formula`` and ``tile`` compiled in."""
     try:
-        return _module(source, np.dtype(dtype).name, formula).get_function(name)
+        return _module(source, np.dtype(dtype).name, formula, tile).get_function(name)
     except xp.cuda.compiler.CompileException as error:
         raise BackendError(
             f"the CUDA source {source}.cu could not be compiled for this GPU: {error}. Check that CuPy fits the CUDA "
@@ -35,10 +35,10 @@ def kernel(source: str, name: str, dtype: Any = "float64", formula: str | None =
 
 
 @functools.cache
-def _module(source: str, dtype: str, formula: str | None) -> Any:
+def _module(source: str, dtype: str, formula: str | None, tile: str | None) -> Any:
     capability = int(xp.cuda.Device().compute_capability)
     try:
-        path = sources.find_prebuilt(sources.PREBUILT, source, dtype, formula, capability)
+        path = sources.find_prebuilt(sources.PREBUILT, source, dtype, formula, tile, capability)
         if path is not None:
             module = xp.RawModule(path=str(path))
             module.compile()  # loads it, which is otherwise put off
@@ -51,7 +51,7 @@ def _module(source: str, dtype: str, formula: str | None) -> Any:
             RuntimeWarning,
             stacklevel=2,
         )
-    return xp.RawModule(code=sources.text(source), options=sources.options(source, dtype, formula))
+    return xp.RawModule(code=sources.text(source), options=sources.options(source, dtype, formula, tile))
 
 
 def launch(function: Any, n_threads: int, *args: Any) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "FOLDER",
     "NAMES",
     "PREBUILT",
+    "TILES",
     "DamagedError",
     "fatbin_name",
     "find_prebuilt",
@@ -29,6 +30,8 @@ PREBUILT = Path(__file__).parent / "prebuilt"
 NAMES = ("angles", "dense", "gram", "risk", "rotate", "views", "walsh")
 PROFILE = "SSL_PROFILE"
 """The macro that holds the profile of a kernel."""
+TILES = {"sqdist": ("squares", "distances"), "l1": ("absolutes",), "torus": ("circles",), "dot": ("products",)}
+"""How gram.cu forms a pair value: squared distances from differences for few coordinates, from products for more."""
 ARCHITECTURES = (80, 90, 100)
 """Compute capabilities (times 10) that are compiled ahead of time, where the compiler knows them."""
 
@@ -47,27 +50,28 @@ def text(name: str) -> str:
     return (FOLDER / f"{name}.cu").read_text(encoding="utf-8")
 
 
-def options(name: str, dtype: str, formula: str | None = None) -> tuple[str, ...]:
-    """What the source is compiled with, for arrays of this dtype and the profile of a kernel."""
+def options(name: str, dtype: str, formula: str | None = None, tile: str | None = None) -> tuple[str, ...]:
+    """What the source is compiled with, for arrays of this dtype, the profile of a kernel and one of TILES."""
     found: tuple[str, ...] = ("-std=c++17", f"-DSSL_REAL={_REAL[dtype]}")
     if name == "views":  # the same bits as on the CPU
         found += ("--fmad=false",)
     if formula is not None:
-        found += (f"-D{PROFILE}={formula}",)
+        found += (f"-D{PROFILE}={formula}", f"-DSSL_TILE={tile}")
     return found
 
 
-def variants(formulas: Iterable[str]) -> Iterator[tuple[str, str, str | None]]:
-    """Source, dtype and formula of all that is compiled: sources with a profile once for each of ``formulas``."""
+def variants(profiles: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str | None, str | None]]:
+    """Source, dtype, formula and tile of all that is compiled: gram.cu once for each formula and tile of its pair."""
+    tiles = [(formula, tile) for pair, formula in profiles for tile in TILES[pair]]
     for name in NAMES:
         for dtype in _REAL:
-            for formula in formulas if PROFILE in text(name) else (None,):
-                yield name, dtype, formula
+            for formula, tile in tiles if PROFILE in text(name) else [(None, None)]:
+                yield name, dtype, formula, tile
 
 
-def fatbin_name(name: str, dtype: str, formula: str | None = None) -> str:
+def fatbin_name(name: str, dtype: str, formula: str | None = None, tile: str | None = None) -> str:
     """The file compiled ahead of time: its name holds what it was made from, so that an old one is never taken."""
-    made_from = repr((text(name), options(name, dtype, formula)))
+    made_from = repr((text(name), options(name, dtype, formula, tile)))
     return f"{name}-{dtype}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}.fatbin"
 
 
@@ -78,12 +82,14 @@ def write_manifest(folder: Path, architectures: Iterable[int]) -> None:
     (folder / MANIFEST).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
-def find_prebuilt(folder: Path, name: str, dtype: str, formula: str | None, capability: int) -> Path | None:
+def find_prebuilt(
+    folder: Path, name: str, dtype: str, formula: str | None, tile: str | None, capability: int
+) -> Path | None:
     """The file for a device of this compute capability (times 10), compiled from the sources as they are; or None.
 
     A binary serves its own device and later ones of the same generation.  Refuses files that have been damaged.
     """
-    path = folder / fatbin_name(name, dtype, formula)
+    path = folder / fatbin_name(name, dtype, formula, tile)
     if not path.exists():
         return None
     try:

@@ -23,7 +23,7 @@ from .dense import (
     whiten,
     whitener,
 )
-from .gram import empty_matrix, gram_rows, gram_symmetric, mirror, points
+from .gram import empty_matrix, gram_contrasts, gram_rows, gram_symmetric, mirror, points
 from .philox import reference_normals
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
@@ -40,6 +40,7 @@ __all__ = [
     "eigh",
     "empty_matrix",
     "free_memory",
+    "gram_contrasts",
     "gram_rows",
     "gram_symmetric",
     "matmul",

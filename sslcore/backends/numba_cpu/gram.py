@@ -16,7 +16,7 @@ from . import angles, pairs
 from .parallel import parallel_for
 from .vectors import ROWS, VECTOR
 
-__all__ = ["Points", "empty_matrix", "gram_rows", "gram_symmetric", "mirror", "points"]
+__all__ = ["Points", "empty_matrix", "gram_contrasts", "gram_rows", "gram_symmetric", "mirror", "points"]
 
 _STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
 
@@ -207,3 +207,8 @@ def _columns(y: np.ndarray) -> np.ndarray:
 
 def _squared_norms(x: np.ndarray) -> np.ndarray:
     return np.einsum("ij,ij->i", x, x)
+
+
+def gram_contrasts(prepared: Points, samples: Any, mean: np.ndarray, cross_t: np.ndarray, contrast: np.ndarray) -> bool:
+    """False: rows of the Gram matrix are rotated by `rotate_rows` while they are in the cache."""
+    return False
