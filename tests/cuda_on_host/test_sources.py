@@ -21,6 +21,7 @@ from .package import sources
 
 pytestmark = pytest.mark.skipif(not has_compiler(), reason="CUDA code on the host is compiled by g++")
 
+KERNEL = r"__global__ void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\("
 launched: set[str] = set()
 
 
@@ -86,10 +87,11 @@ def test_gram_of_many_coordinates(order, kernel):
     compare(order, lambda x, y: (gram(kernel, x, y), gram(kernel, x)), x, y, tol=1e-11)
 
 
+@pytest.mark.parametrize("kernel", [Gaussian(1.0), Gaussian(1.0) + 0.5 * Polynomial(2)])
 @pytest.mark.parametrize("m", [2, 3])
-def test_contrast_gram(order, m):
+def test_contrast_gram(order, m, kernel):
     def blocks(v):
-        rotated = contrast_gram(Gaussian(1.0), v)
+        rotated = contrast_gram(kernel, v)
         return rotated.mean, rotated.cross, rotated.contrast
 
     compare(order, blocks, samples(35, m, 2))
@@ -150,5 +152,5 @@ def test_every_kernel_was_launched(request):
     selected = {item.function.__name__ for item in request.session.items if item.path == request.path}
     if not {name for name in globals() if name.startswith("test_")} <= selected or request.config.option.keyword:
         pytest.skip("a selection of this file's tests runs")
-    declared = {n for s in sources.NAMES for n in re.findall(r"__global__ void[^;{]*?(\w+)\(", sources.text(s))}
+    declared = {n for s in sources.NAMES for n in re.findall(KERNEL, sources.text(s))}
     assert declared <= {re.sub("<.*", "", n) for n in launched}
