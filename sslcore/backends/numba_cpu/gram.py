@@ -12,7 +12,7 @@ from ..pairing import DIRECT as _DIRECT
 from ..pairing import RECURSIONS, near_versine, require_in_range
 from ..pairing import TOLERANCE as _TOLERANCE
 from ..pairing import unit_of as _unit
-from . import angles, pairs
+from . import angles, pairs, recycling
 from .parallel import parallel_for
 from .vectors import ROWS, VECTOR
 
@@ -147,10 +147,7 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
 
 def empty_matrix(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """An array that begins at the width of a vector, so that `gram_symmetric` may write past the caches."""
-    size = rows * columns * np.dtype(dtype).itemsize
-    memory = np.empty(size + VECTOR, np.uint8)
-    start = -memory.ctypes.data % VECTOR
-    return memory[start : start + size].view(dtype).reshape(rows, columns)
+    return recycling.empty((rows, columns), dtype)
 
 
 def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
