@@ -354,17 +354,18 @@ def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> R
 
 def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType) -> RotatedGram:
     """`contrast_gram` for checked views x (N, d), one after the other in the order of ``samples``."""
-    xp, dtype = engine.xp, x.dtype
+    dtype = x.dtype
     n, n_contrasts = samples.n, samples.n_contrasts
-    mean = xp.empty((n, n), dtype)
-    cross_t = xp.empty((n_contrasts, n), dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
-    contrast = xp.empty((n_contrasts, n_contrasts), dtype)
+    mean = engine.empty_matrix(n, n, dtype)
+    cross_t = engine.empty_matrix(n_contrasts, n, dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
+    contrast = engine.empty_matrix(n_contrasts, n_contrasts, dtype)
     n_views = len(x)
     source = None if isinstance(kernel, Precomputed) else RowSource(kernel, x, engine)
     height = engine.BLOCK_FACTOR * block_rows(n_views, dtype.itemsize)
     strips = list(samples.strips(height))
     # one buffer for all blocks: fresh memory would be paged in again and again
-    buffer = xp.empty(max((s.row_stop - s.row_start) * (n_views - s.row_start) for s in strips), dtype)
+    # (and not kept afterwards, when it would count as resident beside what the solver allocates)
+    buffer = engine.xp.empty(max((s.row_stop - s.row_start) * (n_views - s.row_start) for s in strips), dtype)
     for part in strips:
         rows = slice(part.row_start, part.row_stop)
         shape = (part.row_stop - part.row_start, n_views - part.row_start)
