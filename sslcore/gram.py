@@ -19,7 +19,7 @@ from .interchange import as_native, gives_memory_back, same_kind
 from .kernels import Convolutional, Function, Kernel, Precomputed, Product, Profile, Scaled, Sum, as_kernel
 from .samples import Samples
 
-__all__ = ["RotatedGram", "contrast_gram", "gram", "kernel_product"]
+__all__ = ["RotatedGram", "contrast_gram", "gram", "kernel_product", "release_memory"]
 
 _BLOCK_BYTES = 16 << 20
 """Size of a block of kernel values on its way to somewhere else: it stays in the last-level cache."""
@@ -156,7 +156,7 @@ def gram(
         Default: x, and then the result is exactly symmetric and half the work is done.
     out : array (n_x, n_y), optional
         Where the result goes, and what is returned: C order, of the result's type, on the backend's device, apart from
-        x and y.  Fresh memory costs as much time as the values of a cheap kernel: calls in a loop had better reuse it.
+        x and y.  Fastest if it begins at a multiple of 64 bytes and so does each of its rows.
     backend : {"numba", "cupy"}, optional
         Override of the arrays' own; ``"cupy"`` takes NumPy arrays to the GPU and the result back.
 
@@ -165,6 +165,8 @@ def gram(
     array (n_x, n_y)
         float32 if all inputs are float32 (or float16), else float64.  For distance kernels the absolute
         error is below 1e-13 in float64, also for pairs of nearly equal points far from the origin.
+        Fresh memory costs as much time as the values of a cheap kernel, so that of a large result which is no longer
+        referred to is kept for the next one (`release_memory`).
 
     Raises
     ------
@@ -213,6 +215,26 @@ def _require_target(out: Any, shape: tuple[int, int], dtype: np.dtype, engine: M
         raise ValueError("out must be in C order, without gaps, and not read-only")
     if any(engine.xp.may_share_memory(out, array) for array in (x, y)):
         raise ValueError("out must not share memory with the points")
+
+
+def release_memory(*, backend: str | None = None) -> None:
+    """Give back the memory that is kept for the next large results.
+
+    On the CPU that of Gram matrices from 4 MiB on that are no longer referred to is kept, an eighth of the machine's
+    memory and 4 GiB at most, where the system (Linux, macOS) can take it back by itself whenever it needs it: until
+    then it counts as resident in this process, and as available.  On a GPU it is CuPy's pools that keep memory.
+
+    Parameters
+    ----------
+    backend : {"numba", "cupy"}, optional
+        Default: the CPU's.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.gram.release_memory()
+    """
+    get_backend(backend=backend).release()
 
 
 @same_kind("x", "y", "coefficients")
@@ -347,11 +369,11 @@ def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> R
 
 def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType) -> RotatedGram:
     """`contrast_gram` for checked views x (N, d), one after the other in the order of ``samples``."""
-    xp, dtype = engine.xp, x.dtype
+    dtype = x.dtype
     n, n_contrasts = samples.n, samples.n_contrasts
-    mean = xp.empty((n, n), dtype)
-    cross_t = xp.empty((n_contrasts, n), dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
-    contrast = xp.empty((n_contrasts, n_contrasts), dtype)
+    mean = engine.empty_matrix(n, n, dtype)
+    cross_t = engine.empty_matrix(n_contrasts, n, dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
+    contrast = engine.empty_matrix(n_contrasts, n_contrasts, dtype)
     n_views = len(x)
     source = None if isinstance(kernel, Precomputed) else RowSource(kernel, x, engine)
     if source is not None and source.fill_contrasts(samples, mean, cross_t, contrast):
@@ -359,7 +381,8 @@ def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType)
     height = engine.BLOCK_FACTOR * block_rows(n_views, dtype.itemsize)
     strips = list(samples.strips(height))
     # one buffer for all blocks: fresh memory would be paged in again and again
-    buffer = xp.empty(max((s.row_stop - s.row_start) * (n_views - s.row_start) for s in strips), dtype)
+    # (and not kept afterwards, when it would count as resident beside what the solver allocates)
+    buffer = engine.xp.empty(max((s.row_stop - s.row_start) * (n_views - s.row_start) for s in strips), dtype)
     for part in strips:
         rows = slice(part.row_start, part.row_stop)
         shape = (part.row_stop - part.row_start, n_views - part.row_start)

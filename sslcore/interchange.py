@@ -5,7 +5,7 @@ TensorFlow) or ``__cuda_array_interface__`` is viewed as one of the two, without
 results are handed back in the same way.  ``backend="cupy"`` with NumPy arrays is the one crossing that can be asked
 for: the work is done on the device, and the results come back as NumPy arrays.
 
-A GPU that runs out of memory is handled here too: everything that the failed call held is given back.
+Memory that runs out is handled here too: on a GPU, everything that the failed call held is given back.
 """
 
 from __future__ import annotations
@@ -143,6 +143,7 @@ def _guarded(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
         return function(*args, **kwargs)
     except MemoryError as error:
         if device_of(error) != "cupy":
+            get_backend(backend="numba").release()  # what is kept for the next results, so that a new try has it
             raise
         message = str(error)
         traceback.clear_frames(error.__traceback__)  # they keep the arrays of the failed call alive

@@ -265,6 +265,25 @@ def test_symmetric_tiles(n, dtype, monkeypatch):
                     assert_close(found, naive.gram(k, x, x).astype(dtype), tol=1e-13 if dtype == np.float64 else 1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [1, 63, 64, 65, 320, 321, 600])
+def test_symmetric_tiles_from_products(n, dtype, monkeypatch):
+    """Strips of products of 256 rows, tiles of 64 x 256 values; what was in the memory before plays no part."""
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
+    x = points(n, 50, dtype=dtype)
+    x[n // 2] = x[0]  # a distance that is computed again, in another tile
+    for k in (Exponential(5.0), Gaussian(5.0)):
+        found = k(x)
+        assert np.array_equal(found, found.T)
+        assert_close(found, k(x, x.copy()), tol=1e-13 if dtype == np.float64 else 4e-6)
+        assert found[0, n // 2] == found[n // 2, n // 2] == 1.0
+        for start in (0, 1):  # at a vector's width, and not
+            memory = np.full(n * n + 16, np.nan, dtype)
+            start += -(memory.ctypes.data // memory.itemsize) % (64 // memory.itemsize)
+            out = memory[start : start + n * n].reshape(n, n)
+            assert np.array_equal(grams.gram(k, x, out=out), found)
+
+
 @pytest.mark.parametrize("k", [Gaussian(1.0), L1Exponential(1.0), Polynomial(2), Gaussian(1.0) * Linear()], ids=repr)
 @pytest.mark.parametrize("d", [3, 60])
 def test_gram_into_an_array(k, d, backend):

@@ -60,6 +60,7 @@ import numpy as np
 from sslcore import Views, plan, pretrain, pretrain_path
 from sslcore.augmentations import GaussianNoise
 from sslcore.features import Nystrom
+from sslcore.gram import release_memory
 from sslcore.kernels import Exponential, Gaussian
 
 def status(name):
@@ -78,6 +79,7 @@ for model, views in (exact, features):
                 return pretrain(views, model, 4, reg=1e-2)
             return pretrain_path(views, model, 4, regs=regs)
         fit(Views(x[:600], GaussianNoise(0.1), 2, 0))  # loads libraries, buffers of BLAS
+        release_memory()
         ctypes.CDLL(None).malloc_trim(0)
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # sets VmHWM back to VmRSS

@@ -25,6 +25,7 @@ from .dense import (
 )
 from .gram import empty_matrix, gram_contrasts, gram_rows, gram_symmetric, mirror, points
 from .philox import reference_normals
+from .recycling import release
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
 from .views import views
@@ -49,6 +50,7 @@ __all__ = [
     "pivoted_cholesky",
     "points",
     "reference_normals",
+    "release",
     "rotate_rows",
     "rotate_views",
     "stream",

@@ -12,7 +12,7 @@ from ..pairing import DIRECT as _DIRECT
 from ..pairing import RECURSIONS, near_versine, require_in_range
 from ..pairing import TOLERANCE as _TOLERANCE
 from ..pairing import unit_of as _unit
-from . import angles, pairs
+from . import angles, pairs, recycling
 from .parallel import parallel_for
 from .vectors import ROWS, VECTOR
 
@@ -43,7 +43,7 @@ class Points:
     @property
     def mirrored(self) -> bool:
         """Whether a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
-        return not self.direct
+        return self.kernel.pair not in ("sqdist", "l1")
 
 
 def points(kernel: Any, y: np.ndarray) -> Points:
@@ -122,10 +122,7 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
         uncentred_y = prepared.uncentred[columns]
         norms_x = _squared_norms(scaled)
         np.matmul(scaled, y.T, out=out)
-        length, _ = _unit(prepared.kernel.length)
-        factor = x.dtype.type(np.finfo(x.dtype).eps / _TOLERANCE[x.dtype] / length)
-        reach = x.dtype.type(prepared.kernel.reach * length)
-        rounding = x.dtype.type(8 * math.sqrt(x.shape[1]) * np.finfo(x.dtype).eps)
+        bounds = _bounds(prepared)
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
@@ -134,9 +131,7 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
                 uncentred_y,
                 norms_x[rows],
                 norms_y,
-                factor,
-                reach,
-                rounding,
+                *bounds,
                 prepared.address,
                 prepared.constants,
                 out[rows],
@@ -147,15 +142,15 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
 
 def empty_matrix(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """An array that begins at the width of a vector, so that `gram_symmetric` may write past the caches."""
-    size = rows * columns * np.dtype(dtype).itemsize
-    memory = np.empty(size + VECTOR, np.uint8)
-    start = -memory.ctypes.data % VECTOR
-    return memory[start : start + size].view(dtype).reshape(rows, columns)
+    return recycling.empty((rows, columns), dtype)
 
 
 def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
-    """out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x`` and sums differences directly."""
+    """out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x``, for a kernel of distances."""
     n = len(x)
+    if prepared.centre is not None:
+        _symmetric_from_products(prepared, out)
+        return
     scaled = _whole_rows(_in_units(prepared.kernel.coordinates(x), prepared.exponent))
     l1 = prepared.kernel.pair == "l1"
     height = min(64, ROWS * -(-2 * _STRIP // (ROWS * max(1, n))))
@@ -165,6 +160,36 @@ def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
         pairs.symmetric_strip(scaled, start, stop, prepared.y, l1, prepared.address, prepared.constants, out)
 
     parallel_for(strip, -(-n // height))
+
+
+def _symmetric_from_products(prepared: Points, out: np.ndarray) -> None:
+    """All products first, then all values: the threads of BLAS wait busily, in the way of ours, after each product."""
+    n = len(out)
+    height = 64  # a tile of `pairs.correct_symmetric` stays in L2
+    high = max(256, n // 16 // height * height)  # enough for matrix products, and not much beyond the diagonal
+    for start in range(0, n, high):
+        np.matmul(prepared.y[start : start + high], prepared.y[start:].T, out=out[start : start + high, start:])
+    bounds = _bounds(prepared)
+
+    def strip(s: int) -> None:
+        start, stop = s * height, min((s + 1) * height, n)
+        pairs.correct_symmetric(
+            prepared.uncentred, prepared.norms, *bounds, prepared.address, prepared.constants, start, stop, out
+        )
+
+    parallel_for(strip, -(-n // height))
+
+
+def _bounds(prepared: Points) -> tuple[Any, Any, Any]:
+    """Where distances from products are too uncertain: `pairs.correct_distances`."""
+    dtype = prepared.y.dtype
+    length, _ = _unit(prepared.kernel.length)
+    epsilon = np.finfo(dtype).eps
+    return (
+        dtype.type(epsilon / _TOLERANCE[dtype] / length),
+        dtype.type(prepared.kernel.reach * length),
+        dtype.type(8 * math.sqrt(prepared.y.shape[1]) * epsilon),
+    )
 
 
 def mirror(matrix: np.ndarray) -> None:

@@ -23,6 +23,7 @@ from .vectors import ROWS, VECTOR, copy_rows, pair_values, transpose
 __all__ = [
     "apply_profile",
     "correct_distances",
+    "correct_symmetric",
     "direct_strip",
     "mirror_strip",
     "profile_address",
@@ -265,6 +266,29 @@ def correct_distances(x, y, norms_x, norms_y, factor, reach, rounding, address, 
                     if row[j] <= bound * bound + rounding * size:
                         row[j] = _squared_distance(x[i], y[j0 + j])
             _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
+
+
+@njit(cache=True, nogil=True)
+def correct_symmetric(x, norms, factor, reach, rounding, address, constants, i0, i1, out):
+    """`correct_distances` of the rows i0 <= i < i1 of a symmetric matrix, from the diagonal on, and their mirror image.
+
+    A tile is mirrored while it is in the cache.
+    """
+    n = out.shape[0]
+    streamed = out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0  # i0 is a multiple of ROWS
+    for j0 in range(i0, n, _SYMMETRIC_TILE):
+        j1 = min(j0 + _SYMMETRIC_TILE, n)
+        tile = out[i0:i1, j0:j1]
+        correct_distances(
+            x[i0:i1], x[j0:j1], norms[i0:i1], norms[j0:j1], factor, reach, rounding, address, constants, tile
+        )
+        if j0 == i0:
+            for i in range(i1 - i0):
+                for j in range(i):
+                    tile[i, j] = tile[j, i]
+        below = i1 - i0 if j0 == i0 else 0  # the square on the diagonal is its own mirror image
+        if below < j1 - j0:
+            transpose(tile[:, below:], out[j0 + below : j1, i0:i1], streamed)
 
 
 @njit(cache=True, nogil=True)

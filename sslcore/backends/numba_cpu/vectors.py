@@ -38,8 +38,8 @@ def _constant(value):
     return ir.Constant(_INTEGER, value)
 
 
-def _pair_values(absolute):
-    """An intrinsic: the pair values of ROWS points of x with a vector of points of y."""
+def _pair_values(absolute, vectors):
+    """An intrinsic: the pair values of ROWS points of x with this many vectors of points of y."""
 
     @intrinsic
     def block(typingctx, like, x, x_stride, y, y_stride, d, out, out_stride):
@@ -52,25 +52,31 @@ def _pair_values(absolute):
             kind = ir.VectorType(real, width)
             zero = ir.Constant(kind, [0.0] * width)
             same = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)  # lane 0 everywhere
-            sums = [cgutils.alloca_once_value(builder, zero) for _ in range(ROWS)]
+            places = [(r, v) for r in range(ROWS) for v in range(vectors)]
+            sums = {place: cgutils.alloca_once_value(builder, zero) for place in places}
             with cgutils.for_range(builder, d) as loop:
-                points = builder.load(_vector(builder, y, builder.mul(loop.index, y_stride), kind), align=size)
+                row = builder.add(y, builder.mul(loop.index, y_stride))
+                points = [
+                    builder.load(_vector(builder, row, _constant(v * VECTOR), kind), align=size) for v in range(vectors)
+                ]
                 column = builder.add(x, builder.mul(loop.index, _constant(size)))
-                for r, total in enumerate(sums):
+                for r in range(ROWS):
                     offset = builder.mul(x_stride, _constant(r))
                     value = builder.load(builder.inttoptr(builder.add(column, offset), real.as_pointer()))
                     first = builder.insert_element(zero, value, ir.Constant(ir.IntType(32), 0))
                     spread = builder.shuffle_vector(first, first, same)
-                    difference = builder.fsub(spread, points)
-                    if absolute:
-                        negative = builder.fcmp_ordered("<", difference, zero)
-                        term = builder.select(negative, builder.fneg(difference), difference)
-                    else:
-                        term = builder.fmul(difference, difference, flags=("contract",))
-                    builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
-            for r, total in enumerate(sums):
-                at = _vector(builder, out, builder.mul(out_stride, _constant(r)), kind)
-                builder.store(builder.load(total), at, align=size)
+                    for v in range(vectors):
+                        total = sums[r, v]
+                        difference = builder.fsub(spread, points[v])
+                        if absolute:
+                            negative = builder.fcmp_ordered("<", difference, zero)
+                            term = builder.select(negative, builder.fneg(difference), difference)
+                        else:
+                            term = builder.fmul(difference, difference, flags=("contract",))
+                        builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
+            for (r, v), total in sums.items():
+                at = builder.add(out, builder.mul(out_stride, _constant(r)))
+                builder.store(builder.load(total), _vector(builder, at, _constant(v * VECTOR), kind), align=size)
             return context.get_dummy_value()
 
         integer = types.intp
@@ -79,8 +85,9 @@ def _pair_values(absolute):
     return block
 
 
-_squares = _pair_values(absolute=False)
-_absolutes = _pair_values(absolute=True)
+_squares = _pair_values(absolute=False, vectors=1)
+_squares_of_two = _pair_values(absolute=False, vectors=2)  # a fourth more a second: each point of x is loaded for both
+_absolutes = _pair_values(absolute=True, vectors=1)
 
 
 def _store(builder, value, pointer, size, streamed):
@@ -137,11 +144,20 @@ def pair_values(x, yt, j0, l1, target, stride, columns):
     d = x.shape[1]
     step = VECTOR // yt.itemsize
     y = yt.ctypes.data + j0 * yt.itemsize
-    for v in range(-(-columns // step)):
+    vectors = -(-columns // step)
+    v = 0
+    if not l1:
+        while v + 2 <= vectors:
+            at = VECTOR * v
+            _squares_of_two(like, x.ctypes.data, x.strides[0], y + at, yt.strides[0], d, target + at, stride)
+            v += 2
+    while v < vectors:
+        at = VECTOR * v
         if l1:
-            _absolutes(like, x.ctypes.data, x.strides[0], y + VECTOR * v, yt.strides[0], d, target + VECTOR * v, stride)
+            _absolutes(like, x.ctypes.data, x.strides[0], y + at, yt.strides[0], d, target + at, stride)
         else:
-            _squares(like, x.ctypes.data, x.strides[0], y + VECTOR * v, yt.strides[0], d, target + VECTOR * v, stride)
+            _squares(like, x.ctypes.data, x.strides[0], y + at, yt.strides[0], d, target + at, stride)
+        v += 1
 
 
 _transposed = _transposition(streamed=False)
