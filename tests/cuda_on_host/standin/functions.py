@@ -234,11 +234,11 @@ def _einsum(*operands: Any, **kwargs: Any) -> Any:
     if len(hosts) != 2 or "->" not in subscripts or "." in subscripts:
         return fresh(result, *hosts)
     # CuPy multiplies matrices, of which there are as many as the labels that both have and the result keeps: those come
-    # first, then the labels of the first operand, then those of the second; the result is a view
+    # first, then the labels of the second operand, which is taken first, then those of the first; the result is a view
     (left, right), last = subscripts.split("->")[0].split(","), subscripts.split("->")[1]
     if (set(left) & set(right)) <= set(last):  # nothing is summed over: a product of elements
         return fresh(result)
-    inner = "".join(sorted(set(left) & set(right)) + sorted(set(left) - set(right)) + sorted(set(right) - set(left)))
+    inner = "".join(sorted(set(left) & set(right)) + sorted(set(right) - set(left)) + sorted(set(left) - set(right)))
     inner = "".join(label for label in inner if label in last)
     turned = np.ascontiguousarray(result.transpose([last.index(label) for label in inner]))
     return wrap(
