@@ -12,6 +12,7 @@ import importlib.util
 import os
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,8 @@ def compile_all(nvcc: str, folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # what an earlier build has left
     folder.mkdir(parents=True)
     targets = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in known]
-    for variant in sources.variants(profiles()):
+
+    def compile_one(variant: tuple[Any, ...]) -> None:
         name, target = variant[0], folder / sources.fatbin_name(*variant)
         source = str(ROOT / BACKEND / "cuda" / f"{name}.cu")
         # -ftz=true is what CuPy compiles with
@@ -90,6 +92,9 @@ def compile_all(nvcc: str, folder: Path) -> None:
         if result.returncode:
             print(f"{name}.cu was not compiled ahead of time: {result.stderr.strip()}")
             target.unlink(missing_ok=True)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each waits for a compiler
+        list(pool.map(compile_one, sources.variants(profiles())))
     sources.write_manifest(folder, known)
 
 

@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["DIRECT", "RECURSIONS", "TOLERANCE", "near_versine", "require_in_range", "unit_of"]
-
-DIRECT = 48
-"""Up to so many coordinates the differences are summed directly; above, a matrix product is faster."""
+__all__ = ["RECURSIONS", "TOLERANCE", "near_versine", "require_in_range", "unit_of"]
 
 TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
 """Error of a kernel value above which a distance from a matrix product is computed again."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..pairing import DIRECT as _DIRECT
 from ..pairing import RECURSIONS, near_versine, require_in_range
 from ..pairing import TOLERANCE as _TOLERANCE
 from ..pairing import unit_of as _unit
@@ -18,6 +17,7 @@ from .vectors import ROWS, VECTOR
 
 __all__ = ["Points", "empty_matrix", "gram_contrasts", "gram_rows", "gram_symmetric", "mirror", "points"]
 
+_DIRECT = 48  # up to so many coordinates the differences are summed; above, a matrix product is faster
 _STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
 
 

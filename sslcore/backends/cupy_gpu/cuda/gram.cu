@@ -7,14 +7,15 @@
 //           distances_*: |x|^2 + |y|^2 - 2 <x, y> of centred points; it is computed again from the differences of the
 //           points before the centre was subtracted where it is at most factor (|x|^2 + |y|^2) and at most reach, both
 //           known to rounding (|x|^2 + |y|^2): see pairs.correct_distances of the CPU backend for why.
-//           *_contrasts: (l_i) K_ij (l_j)^T for each pair of samples of two views, l the 2 x 2 matrices `weighted` of
+//           gram_contrasts: (l_i) K_ij (l_j)^T for each pair of samples of two views, l the 2 x 2 matrices `weighted` of
 //           sslcore/samples.py, row 0 the mean, here (n, 2, 2).
 // Shapes    x (rows, d) and y (columns, d), C order.  *_rows: out (rows, columns) with leading dimension ld.  *_both: out
-//           (rows, rows), symmetric, y = x.  *_contrasts: mean A (n, n), cross_t B^T (n, n), contrast C (n, n), y = x, the
-//           views of sample i in rows 2 i and 2 i + 1.
+//           (rows, rows), symmetric, y = x.  gram_contrasts: mean A (n, n), cross_t B^T (n, n), contrast C (n, n), y = x,
+//           the views of sample i in rows 2 i and 2 i + 1.  finish_*: product (tall, wide), C order, of points from row
+//           `top` and from column `left` on.
 // Owner     A block of 256 threads owns a tile of I x J values, and a thread squares of 2 x 2 of them (two views of one
-//           sample with two of another): in *_both and *_contrasts it stores them and their mirror images, of the tiles
-//           that reach above the diagonal.  A warp is 8 x 4 such threads: what it stores along rows and along columns are
+//           sample with two of another): in *_both and gram_contrasts it stores them and their mirror images, of the tiles
+//           that reach above the diagonal.  A warp is 8 x 4 such threads: what it stores along rows and along columns is
 //           whole sectors of 32 bytes.  Coordinates pass through shared memory 8 at a time, and the next are read
 //           while these are summed.
 // Bound by  Small d: storing the values; exp in float64 is some 20 operations, shared by a value and its mirror image.
@@ -39,9 +40,9 @@ typedef SSL_REAL real;
 typedef long long i64;
 
 #define THREADS 256
-#define SIDE 16      // threads along a side of the tile, where each sums for itself
+#define SIDE 16       // threads along a side of the tile, where each sums for itself
 #define DEPTH 8       // coordinates in shared memory
-#define CLUSTER 1024  // points along a side of a square of tiles that follow each other, so that they share points in the cache
+#define CLUSTER 1024  // points along a side of a square of tiles that follow each other: they share points in the cache
 
 enum { squares, absolutes, circles, distances, products };  // pair values: SSL_TILE
 enum { ROWS, BOTH, CONTRASTS };                             // what is stored
@@ -84,8 +85,8 @@ __device__ inline real pair_step(real total, real x, real y, const Arguments& wi
     return total * profile(distance < around ? distance : around, with);
 }
 
-// How many squares of values a thread has along i and j, where, and whether warps multiply on tensor cores; after a matrix
-// product there is nothing to sum, and fewer values leave room for more threads
+// How many squares of values a thread has along i and j, where, and whether warps multiply on tensor cores.  After a
+// matrix product there is nothing to sum, and fewer values leave room for more threads
 template <int pair, int what, bool product = false>
 struct Shape {
     static constexpr bool wide = pair >= distances && !product;
@@ -94,11 +95,11 @@ struct Shape {
     // on a multiprocessor, at least: as many as there are registers for
     static constexpr int blocks = pair == circles ? 1 : wide || what != CONTRASTS ? 2 : 3;
     static constexpr int I = tensor ? 128 : 2 * SIDE * P, J = tensor ? 64 : 2 * SIDE * Q;
-    // from one square to the next: values are stored by twos; of contrasts, which are one a square, as many as are adjacent
+    // from one square to the next: values are stored by twos; contrasts, one a square, as many as are adjacent
     static constexpr bool adjacent = what == CONTRASTS && !tensor;
     static constexpr int apart_x = adjacent ? 1 : tensor ? 8 : SIDE, apart_y = adjacent ? 1 : tensor ? 4 : SIDE;
-    // shared memory: by coordinate, a point after the other; for tensor cores by point, so that what a warp reads at once
-    // lies in different banks
+    // shared memory: by coordinate, a point after the other; for tensor cores by point, so that what a warp reads at
+    // once lies in different banks
     static constexpr int step_x = tensor ? DEPTH + 2 : I + 2, step_y = tensor ? DEPTH + 4 : J + 2;
     static constexpr int size_x = (tensor ? I : DEPTH) * step_x, size_y = (tensor ? J : DEPTH) * step_y;
     // the first square of this thread in its block's tile, counted in squares
@@ -224,7 +225,8 @@ __device__ inline void sum_tile(real (&total)[2 * S::P][2 * S::Q], const real* x
 #pragma unroll
                 for (int a = 0; a < 2 * S::P; ++a)
 #pragma unroll
-                    for (int b = 0; b < 2 * S::Q; ++b) total[a][b] = pair_step<pair>(total[a][b], left[a], right[b], with);
+                    for (int b = 0; b < 2 * S::Q; ++b)
+                        total[a][b] = pair_step<pair>(total[a][b], left[a], right[b], with);
             }
         }
     }
@@ -314,8 +316,8 @@ struct __align__(n * sizeof(real)) Run {
     real value[n];
 };
 
-// The kernel values of adjacent samples from i and from j on: rotated in place, then stored, by runs where all are above the
-// diagonal
+// The kernel values of adjacent samples from i and from j on: rotated in place, then stored, by runs where all are above
+// the diagonal
 template <class S>
 __device__ inline void store_contrasts(real (&total)[2 * S::P][2 * S::Q], i64 n, i64 i, i64 j, const Target& to) {
 #pragma unroll
@@ -392,7 +394,8 @@ __device__ inline void store_square(real (&value)[2][2], i64 i, i64 j, i64 rows,
 
 // A square whose distances are sums of differences
 template <int what>
-__device__ inline void exact_square(i64 i, i64 j, i64 rows, i64 columns, i64 d, const Arguments& with, const Target& to) {
+__device__ inline void exact_square(i64 i, i64 j, i64 rows, i64 columns, i64 d, const Arguments& with,
+                                    const Target& to) {
     real value[2][2];
 #pragma unroll
     for (int e = 0; e < 4; ++e) {
@@ -427,7 +430,8 @@ __device__ inline void finish(real (&total)[2 * S::P][2 * S::Q], i64 rows, int r
             const real norm_y = with.norms_y[place<S::apart_y>(column, base_y, b, columns)];
             most_y = max(most_y, norm_y);
 #pragma unroll
-            for (int a = 0; a < 2 * S::P; ++a) total[a][b] = (norms_x[a] + norm_y) - (total[a][b] + total[a][b]);  // NaN stays
+            for (int a = 0; a < 2 * S::P; ++a)
+                total[a][b] = (norms_x[a] + norm_y) - (total[a][b] + total[a][b]);  // NaN stays
         }
         const real most = too_near(most_x + most_y, with);
 #pragma unroll
