@@ -12,9 +12,9 @@ from ..examples import kernel_examples
 from . import nvrtc
 from .package import sources
 
-PROFILES = sorted(
-    {(k.formula, tile) for k in kernel_examples() if isinstance(k, Profile) for tile in sources.TILES.get(k.pair, ())}
-)
+KERNELS = [k for k in kernel_examples() if isinstance(k, Profile) and k.pair in sources.TILES]
+PROFILES = sorted({(k.formula, sources.TILES[k.pair][0]) for k in KERNELS})
+TILES = {tile: k.formula for k in KERNELS for tile in sources.TILES[k.pair]}  # and a formula for each
 
 
 @pytest.fixture(autouse=True)
@@ -28,9 +28,7 @@ def needs_nvrtc():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", sources.NAMES)
 def test_sources(name, dtype, architecture):
-    # a formula for each way to form a pair value
-    profiles = {tile: formula for formula, tile in PROFILES}
-    for profile in [(f, t) for t, f in profiles.items()] if sources.PROFILE in sources.text(name) else [()]:
+    for profile in [(f, t) for t, f in TILES.items()] if sources.PROFILE in sources.text(name) else [()]:
         options = sources.options(name, dtype, *profile)
         compiled = nvrtc.compile_source(sources.text(name), architecture, options, name=f"{name}.cu")
         assert compiled.cubin.startswith(b"\x7fELF")
