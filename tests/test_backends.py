@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import sslcore
@@ -1056,6 +1056,8 @@ LARGE = 46_400  # its square is beyond 2^31
     dtype=dtypes,
     seed=seeds,
 )
+@example(Gaussian(3.0), 150, 20, 0, 1, (64, 1), np.dtype(np.float64), 0)  # several blocks of products, both ways
+@example(Polynomial(2), 150, 20, 0, 1, (64, 1), np.dtype(np.float32), 0)
 def test_every_way_to_a_gram_matrix(cp, kernel, n, d, few, many, block, dtype, seed):
     """Differences, products and products by blocks: of points, of views in their basis, exactly symmetric."""
     if kernel.pair == "torus" and d > 12:
@@ -1086,6 +1088,19 @@ def test_every_way_to_a_gram_matrix(cp, kernel, n, d, few, many, block, dtype, s
         for name in ("mean", "cross", "contrast"):
             block = cp.asnumpy(getattr(turned, name))
             assert_close(block, getattr(whole, name), tol=tol, scale=scale / (n // 2), dtype=dtype)
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(1.0), L1Exponential(1.0), Polynomial(2)])
+@pytest.mark.parametrize(("rows", "columns"), [(70, 1100), (1100, 70), (1030, 1030)])
+def test_more_than_one_square_of_tiles(cp, kernel, rows, columns):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((rows, 3)), rng.standard_normal((columns, 3))
+    assert_close(*on_both(cp, lambda x, y: gram(kernel, x, y), x, y), tol=1e-13)
+    if rows == columns:
+        assert_close(*on_both(cp, lambda x: gram(kernel, x), x), tol=1e-13)
+        for name in ("mean", "cross", "contrast"):
+            views = x.reshape(-1, 2, 3)
+            assert_close(*on_both(cp, lambda v, name=name: getattr(contrast_gram(kernel, v), name), views), tol=1e-12)
 
 
 @pytest.fixture
