@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from ._version import __version__
 from .commands import COMMANDS
-from .commands.common import Report, UsageError
+from .commands.common import Report, UsageError, interrupts_kept
 
 __all__ = ["COMMANDS", "Report", "main"]
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = _parser().parse_args(argv)
         debug = args.debug
-        with warnings.catch_warnings():
+        with interrupts_kept(), warnings.catch_warnings():
             warnings.showwarning = _warn
             report = args.run(args)
         print(json.dumps(_plain(report.document), allow_nan=False) if args.json else report.text)

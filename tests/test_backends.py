@@ -1046,6 +1046,7 @@ def test_tensors_that_cannot_be_shared():
 LARGE = 46_400  # its square is beyond 2^31
 
 
+@settings(max_examples=15)
 @given(
     kernel=st.sampled_from([k for k in KERNELS if isinstance(k, Profile)]),
     n=st.integers(1, 150),

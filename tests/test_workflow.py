@@ -1,6 +1,7 @@
 """From a file to a model, a figure and predictions: the commands fit, path, transform, probe, info."""
 
 import csv
+import ctypes
 import errno
 import json
 import os
@@ -335,6 +336,27 @@ def test_ctrl_c_in_the_middle_of_a_fit():
     assert err.endswith("sslcore: interrupted\n")
     assert "Traceback" not in err
     assert files() == ["v.npy"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("progress", ["--progress", "--no-progress"])
+def test_ctrl_c_that_python_drops(capsys, monkeypatch, progress):
+    """What is raised in a callback of C code, as Numba's compiler has them, goes nowhere."""
+    fit = pretraining.pretrain
+    interrupt = ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGINT))
+
+    def interrupted(*args, **kwargs):
+        interrupt()
+        return fit(*args, **kwargs)
+
+    monkeypatch.setattr(pretraining, "pretrain", interrupted)
+    before = files()
+    assert cli.main([*FIT, *FIXED, progress]) == 130
+    err = capsys.readouterr().err
+    assert err.endswith("sslcore: interrupted\n")
+    assert "Traceback" not in err
+    assert files() == before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_progress_of_fit(capsys):

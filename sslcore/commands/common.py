@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import sys
 import threading
 import time
@@ -24,9 +25,11 @@ __all__ = [
     "UsageError",
     "add_drop",
     "add_progress",
+    "check_interrupt",
     "check_outputs",
     "check_width",
     "columns_of",
+    "interrupts_kept",
     "open_model",
     "progress",
 ]
@@ -134,6 +137,49 @@ def check_width(rep: Representation, table: Table, path: Path) -> None:
         )
 
 
+# ---------------------------------------------------------------- interrupts
+
+_interrupted = False
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """In the body a Ctrl-C is not lost: where Python has dropped one, `check_interrupt` raises it.
+
+    Python drops what is raised inside a callback of C code, such as those of Numba's compiler; the work would go on.
+    """
+    global _interrupted
+    _interrupted = False
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield  # whoever has the signal will know what to do
+        return
+
+    def note(number: int, frame: Any) -> None:
+        global _interrupted
+        _interrupted = True
+        raise KeyboardInterrupt
+
+    def hear(dropped: Any) -> None:
+        if not issubclass(dropped.exc_type, KeyboardInterrupt):
+            hook(dropped)
+
+    hook = sys.unraisablehook
+    sys.unraisablehook = hear
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.unraisablehook = hook
+
+
+def check_interrupt() -> None:
+    """Raise the ``KeyboardInterrupt`` that was dropped, if one was."""
+    if _interrupted:
+        raise KeyboardInterrupt
+
+
 # ---------------------------------------------------------------- progress
 
 
@@ -230,6 +276,7 @@ class Progress:
         """Say that a step begins (and the one before it is done)."""
         if step not in self._steps:
             raise KeyError(f"{step!r} is none of the steps {list(self._steps)}")
+        check_interrupt()
         with self._lock:
             now = time.perf_counter()
             if self._step is not None:
@@ -246,6 +293,7 @@ class Progress:
 
     def advance(self, fraction: float) -> None:
         """Say how much of the step is done, from 0 to 1."""
+        check_interrupt()
         self._within = min(max(fraction, 0.0), 1.0)
 
     def fraction(self) -> float:
