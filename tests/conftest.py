@@ -24,7 +24,7 @@ from .cuda_on_host.compiler import has_compiler
 settings.register_profile(
     "dev", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=True)
+settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=True, max_examples=25)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from sslcore.kernels import Gaussian, Profile, VonMises
+from sslcore.kernels import Gaussian, PeriodicGaussian, Profile
 
 from ..examples import kernel_examples
 from . import nvrtc
@@ -15,7 +15,7 @@ from .package import sources
 KERNELS = [k for k in kernel_examples() if isinstance(k, Profile) and k.pair in sources.TILES]
 PROFILES = sorted({(k.formula, sources.TILES[k.pair][0]) for k in KERNELS})
 # of the others, with values on tensor cores or not, for each architecture: those that take the most registers
-HEAVIEST = [(k.formula, sources.TILES[k.pair][-1]) for k in (Gaussian(1.0), VonMises(1.0))]
+HEAVIEST = [(k.formula, sources.TILES[k.pair][-1]) for k in (Gaussian(1.0), PeriodicGaussian(1.0))]
 
 
 @pytest.fixture(autouse=True)
