@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sklearn.decomposition import KernelPCA
 
@@ -604,6 +604,7 @@ def test_signs_of_feature_models_do_not_depend_on_order():
     weighted=booleans,
     seed=seeds,
 )
+@example(n=2, m=2, beta=0.0, reg=0.1, unbiased=False, center=True, weighted=False, seed=101095)
 def test_linear_kernel_is_identity_features(backend, n, m, beta, reg, unbiased, center, weighted, seed):
     views = noisy(n, m, 3, seed)
     weight = np.random.default_rng(seed).uniform(0.5, 2, n) if weighted else None
@@ -614,14 +615,16 @@ def test_linear_kernel_is_identity_features(backend, n, m, beta, reg, unbiased, 
     exact, features = (pretrain(there, model, k, **numbers).to("numba") for model in (Linear(), Identity()))
     solid = int((exact.gamma < 1e4 * exact.gamma[0]).sum())
     assert_close(features.gamma[:solid], exact.gamma[:solid], tol=1e-10)
-    assert_close(features.gamma, exact.gamma, tol=1e-5)
     assert_close(features.invariance[:solid], exact.invariance[:solid], tol=1e-8, scale=2.0)
-    assert_close(features.invariance, exact.invariance, tol=1e-5, scale=2.0)
-    assert_close(reg * features.norms, reg * exact.norms, tol=1e-5, scale=float(exact.gamma.max()))
+    # the N x N matrix may round away what the 3 x 3 one still shows: then it is far from active, and not found
+    rank = exact.certificate.rank
+    assert (features.gamma[rank:] > 1e6 * exact.gamma[0]).all()
+    assert_close(features.gamma[:rank], exact.gamma[:rank], tol=1e-5)
+    assert_close(features.invariance[:rank], exact.invariance[:rank], tol=1e-5, scale=2.0)
+    assert_close(reg * features.norms[:rank], reg * exact.norms[:rank], tol=1e-5, scale=float(exact.gamma[rank - 1]))
     assert features.risk == pytest.approx(exact.risk, abs=1e-9)
     new = normal((6, 3), seed)
-    gaps = np.diff(exact.gamma) / exact.gamma[1:]
-    if gaps.min() > 1e-3:
+    if rank == k and (np.diff(exact.gamma) / exact.gamma[1:]).min() > 1e-3:
         assert_close(np.abs(features(new)), np.abs(exact(new)), tol=1e-7)
 
 
