@@ -371,9 +371,9 @@ def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType)
     """`contrast_gram` for checked views x (N, d), one after the other in the order of ``samples``."""
     dtype = x.dtype
     n, n_contrasts = samples.n, samples.n_contrasts
-    mean = engine.xp.empty((n, n), dtype)
-    cross_t = engine.xp.empty((n_contrasts, n), dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
-    contrast = engine.xp.empty((n_contrasts, n_contrasts), dtype)
+    mean = engine.empty_matrix(n, n, dtype)
+    cross_t = engine.empty_matrix(n_contrasts, n, dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
+    contrast = engine.empty_matrix(n_contrasts, n_contrasts, dtype)
     n_views = len(x)
     source = None if isinstance(kernel, Precomputed) else RowSource(kernel, x, engine)
     if source is not None and source.fill_contrasts(samples, mean, cross_t, contrast):

@@ -91,13 +91,14 @@ def _rotate_strip(
     """
     m_i, n_i = left.shape[0], left_stop - left_start
     m_j = right.shape[0]
-    scratch = np.empty(width * m_j, block.dtype)
+    buffer = np.empty(width * m_j, block.dtype)
     tile = np.empty((n_i * m_i, width * m_j), block.dtype)
     for t0 in range(right_start, right_stop, width):
         t1 = min(t0 + width, right_stop)
         n_j = t1 - t0
         begin = column + (t0 - right_start) * m_j
         end = begin + n_j * m_j
+        scratch = buffer[: end - begin]
         for s in range(n_i):
             for c in range(m_i):
                 _scale(left[c, 0, left_start + s], block[row + s * m_i, begin:end], scratch)

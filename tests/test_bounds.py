@@ -1,0 +1,92 @@
+"""Nothing is read or written outside of arrays: tests of the primitives once more, in a process with guard pages.
+
+A value read from beyond an array and never used changes no result; now and then it is in a page that does not exist, and
+the process dies.  So each block of memory ends at a page that nobody may touch (`guard_pages.c`).
+"""
+
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+PRIMITIVES = [
+    "test_augmentations.py::test_any_division_of_the_data_makes_the_same_views",
+    "test_augmentations.py::test_blocks_and_threads_do_not_matter",
+    "test_augmentations.py::test_layout_and_dtype",
+    "test_augmentations.py::test_views_match_the_oracle",
+    "test_kernels.py::test_exactly_symmetric",
+    "test_kernels.py::test_gram_into_an_array",
+    "test_kernels.py::test_gram_property",
+    "test_kernels.py::test_kernel_product_property",
+    "test_kernels.py::test_layouts_give_the_same_values",
+    "test_kernels.py::test_mirror",
+    "test_kernels.py::test_symmetric_matrices_of_several_blocks",
+    "test_kernels.py::test_symmetric_tiles",
+    "test_kernels.py::test_symmetric_tiles_from_products",
+    "test_kernels.py::test_tiles",
+    "test_risk.py",
+    "test_samples.py",
+    "test_walsh.py",
+]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory):
+    """Run Python in a process with guard pages."""
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("guard pages are made for glibc")
+    compiler = shutil.which("gcc")
+    if compiler is None:
+        assert not os.environ.get("CI"), "guard pages are compiled by gcc, which is not installed"
+        pytest.skip("guard pages are compiled by gcc, which is not installed")
+    library = tmp_path_factory.mktemp("guard") / "guard_pages.so"
+    subprocess.run([compiler, "-O2", "-shared", "-fPIC", HERE / "guard_pages.c", "-o", library], check=True)
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-X", "faulthandler", *arguments],
+            env=os.environ | {"LD_PRELOAD": str(library)},
+            cwd=HERE.parent,
+            capture_output=True,
+            text=True,
+            timeout=600,
+            check=False,
+        )
+
+    return run
+
+
+def test_primitives_stay_within_their_arrays(guarded):
+    tests = [str(HERE / name) for name in PRIMITIVES]
+    done = guarded("-m", "pytest", "-x", "-p", "no:cacheprovider", "-k", "not cupy and not second_process", *tests)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+TOUCH = """
+import ctypes
+import numpy as np
+array = np.zeros(1003)  # 8 bytes short of a multiple of 16
+start = array.ctypes.data
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "ends_by"),
+    [
+        ("array[-1] += 1; del array", 0),
+        ("ctypes.string_at(start + array.nbytes + 8, 1)", -signal.SIGSEGV),
+        ("ctypes.memset(start + array.nbytes, 1, 1); del array", -signal.SIGABRT),
+        ("ctypes.memset(start - 1, 1, 1); del array", -signal.SIGABRT),
+        ("del array; ctypes.string_at(start, 1)", -signal.SIGSEGV),
+    ],
+    ids=["within", "beyond", "in_the_gap", "before", "freed"],
+)
+def test_guard_pages(code, ends_by, guarded):
+    assert guarded("-c", TOUCH + code).returncode == ends_by
