@@ -1,7 +1,7 @@
 """Nothing is read or written outside of arrays: tests of the primitives once more, in a process with guard pages.
 
-A value read from beyond an array and never used changes no result; now and then it is in a page that does not exist, and
-the process dies.  So each block of memory ends at a page that nobody may touch (`guard_pages.c`).
+A value read from beyond an array and never used changes no result; now and then it lies in a page that does not exist,
+and the process dies.  So each block of memory ends at a page that nobody may touch (`guard_pages.c`).
 """
 
 import os

@@ -9,7 +9,7 @@ import threading
 import time
 import warnings
 import weakref
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -454,6 +454,38 @@ parallel_for(done.append, 6)
 print(sorted(done))
 """
     assert run(code, SSLCORE_NUM_THREADS="2") == "interrupted 1\n[0, 1, 2, 3, 4, 5]\n"
+
+
+@pytest.mark.parametrize("step", ["cancel", "done", "exception"])
+def test_an_interrupt_in_each_step_of_waiting(step):
+    class Interrupted(Future):
+        interrupted = False
+
+        def _step(self, name, *arguments):
+            found = getattr(Future, name)(self, *arguments)
+            if name == step and not self.interrupted:
+                self.interrupted = True
+                raise KeyboardInterrupt
+            return found
+
+        def cancel(self):
+            return self._step("cancel")
+
+        def done(self):
+            return self._step("done")
+
+        def exception(self, timeout=None):
+            return self._step("exception", timeout)
+
+    helpers = [Interrupted() for _ in range(3)]
+    for helper in helpers:
+        helper.set_running_or_notify_cancel()
+    finish = threading.Timer(0.05, lambda: [helper.set_result(None) for helper in helpers])
+    finish.start()
+    with pytest.raises(KeyboardInterrupt):
+        parallel._join(helpers)
+    assert all(Future.done(helper) for helper in helpers)
+    finish.join()
 
 
 def test_a_helper_that_was_not_needed_keeps_nothing_alive(monkeypatch):

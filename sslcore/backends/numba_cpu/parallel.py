@@ -104,11 +104,14 @@ def _submit(work: Callable[[], None], count: int, helpers: list[Future[None]]) -
 def _join(helpers: list[Future[None]]) -> None:
     """Wait until no helper runs, whatever signal arrives meanwhile; one not begun is cancelled."""
     interrupt: KeyboardInterrupt | None = None
-    for helper in helpers:
-        while not (helper.cancel() or helper.done()):
-            try:
-                helper.exception()
-            except KeyboardInterrupt as error:
-                interrupt = error
+    waiting = list(helpers)
+    while waiting:
+        try:
+            if waiting[-1].cancel() or waiting[-1].done():
+                waiting.pop()
+            else:
+                waiting[-1].exception()
+        except KeyboardInterrupt as error:
+            interrupt = error
     if interrupt is not None:
         raise interrupt
