@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -26,6 +27,9 @@ settings.register_profile(
 )
 settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=True, max_examples=25)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so shells start background jobs; some tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def has_device() -> bool:

@@ -654,7 +654,6 @@ def test_arrays_of_a_backend_that_is_not_there(without_cupy):
 
 INTERRUPTED = """
 import signal, sys, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 import numpy as np
 import sslcore
 

@@ -430,7 +430,6 @@ def test_an_interrupt_while_waiting_for_helpers():
     code = """
 import os, signal, threading, time
 from sslcore.backends.numba_cpu.parallel import parallel_for
-signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with SIGINT ignored
 main = threading.main_thread()
 begun = threading.Event()
 ended = []
