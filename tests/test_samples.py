@@ -144,6 +144,7 @@ def test_contrast_gram_property(n, m, d, dtype, k, data):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grams, "block_rows", lambda columns, itemsize: 7)
         patch.setattr(rotation, "_TILE_VALUES", 60)
+        patch.setattr(rotation, "_LARGE", data.draw(st.sampled_from([0, 1 << 30])))
         patch.setenv("SSLCORE_NUM_THREADS", "3")
         blocks = contrast_gram(k, views)
     x = views.astype(float).reshape(-1, d)
@@ -187,9 +188,9 @@ def test_layouts(layout, small_blocks):
     assert_close(full(contrast_gram(Gaussian(1.0), with_layout(views, layout))), expected, tol=1e-15)
 
 
-@pytest.mark.parametrize(("n", "m"), [(600, 2), (350, 3), (40, 33), (3, 70)])
+@pytest.mark.parametrize(("n", "m"), [(600, 2), (350, 3), (40, 33), (3, 70), (1032, 2), (1033, 2), (512, 3)])
 def test_sizes_of_real_blocks(n, m):
-    """The block sizes that are in use, crossed."""
+    """The block sizes that are in use, crossed; large results whose rows are whole vectors, and others."""
     x = np.random.default_rng(0).standard_normal((n * m, 2))
     blocks = contrast_gram(Exponential(0.3), x.reshape(n, m, 2))
     samples = Samples.from_views(n, m, engine)

@@ -7,11 +7,14 @@ from numba import njit
 
 from .elementary import FAST, wide_vectors
 from .parallel import parallel_for
+from .vectors import SIDE, VECTOR, copy_rows, transpose
 
 __all__ = ["rotate_rows"]
 
 _HEIGHT = 32
 _TILE_VALUES = 4096  # kernel values per tile: with its two copies it stays in L1 and L2
+
+_LARGE = 8 << 20  # bytes of a result that does not stay in the caches
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -40,18 +43,14 @@ def _combine_pairs(r00, r01, r10, r11, values, mean, contrast):
 
 @njit(cache=True, nogil=True)
 def _store(tile, r0, r1, c0, c1, out, row, column):
-    for i in range(r0, r1):
-        target = out[row + i - r0]
-        for j in range(c0, c1):
-            target[column + j - c0] = tile[i, j]
+    copy_rows(tile[r0:r1, c0:c1], out[row : row + r1 - r0, column : column + c1 - c0], False)
 
 
 @njit(cache=True, nogil=True)
-def _store_transposed(tile, r0, r1, c0, c1, out, row, column):
-    for j in range(c0, c1):
-        target = out[row + j - c0]
-        for i in range(r0, r1):
-            target[column + i - r0] = tile[i, j]
+def _store_transposed(tile, r0, r1, c0, c1, out, row, column, large):
+    # past the caches, where vectors are whole: what is written is short and far from the next
+    streamed = large and out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0 and column % SIDE == 0
+    transpose(tile[r0:r1, c0:c1], out[row : row + c1 - c0, column : column + r1 - r0], streamed)
 
 
 @njit(cache=True, nogil=True)
@@ -82,6 +81,7 @@ def _rotate_strip(
     mean,
     cross_t,
     contrast,
+    large,
 ):
     """Rotate the views of the samples i, i+1, ... against those of j, j+1, ..., tile by tile.
 
@@ -128,11 +128,11 @@ def _rotate_strip(
         sample_j, place_j = j + t0 - right_start, contrast_j + (t0 - right_start) * (m_j - 1)
         last_i, last_j = n_i * m_i, n_j * m_j
         _store(tile, 0, n_i, 0, n_j, mean, i, sample_j)
-        _store_transposed(tile, 0, n_i, 0, n_j, mean, sample_j, i)
-        _store_transposed(tile, 0, n_i, n_j, last_j, cross_t, place_j, i)
+        _store_transposed(tile, 0, n_i, 0, n_j, mean, sample_j, i, large)
+        _store_transposed(tile, 0, n_i, n_j, last_j, cross_t, place_j, i, large)
         _store(tile, n_i, last_i, 0, n_j, cross_t, contrast_i, sample_j)
         _store(tile, n_i, last_i, n_j, last_j, contrast, contrast_i, place_j)
-        _store_transposed(tile, n_i, last_i, n_j, last_j, contrast, place_j, contrast_i)
+        _store_transposed(tile, n_i, last_i, n_j, last_j, contrast, place_j, contrast_i, large)
 
 
 def rotate_rows(block, strip, samples, mean, cross_t, contrast):
@@ -146,6 +146,7 @@ def rotate_rows(block, strip, samples, mean, cross_t, contrast):
     n_tasks = -(-(strip.sample_stop - strip.sample_start) // height)
     weighted = [c.weighted.astype(block.dtype, copy=False) for c in samples.classes]
     left = weighted[samples.classes.index(mine)]
+    large = contrast.nbytes >= _LARGE
 
     def task(number):
         start = strip.sample_start + number * height
@@ -175,6 +176,7 @@ def rotate_rows(block, strip, samples, mean, cross_t, contrast):
                 mean,
                 cross_t,
                 contrast,
+                large,
             )
 
     parallel_for(task, n_tasks)
