@@ -19,7 +19,7 @@ from types import ModuleType
 import numpy as np
 
 from .arrays import Array
-from .backends.small import eigh
+from .backends.small import top_eigh
 
 __all__ = ["Eigenpairs", "canonical_basis", "clusters", "top_eigenpairs"]
 
@@ -29,14 +29,13 @@ class Eigenpairs:
     """Eigenvalues (decreasing) and orthonormal eigenvectors (n, k'), k' <= k if the operator has smaller rank.
 
     ``vectors`` lie where the operator's arrays do, all numbers are the host's.  ``following`` is the next Ritz value
-    after the k-th (0 if there is none), ``lowest`` the least one, ``residuals`` estimates of ||G v - theta v||,
-    ``steps`` the number of block applications.
+    after the k-th (0 if there is none), ``residuals`` estimates of ||G v - theta v||, ``steps`` the number of block
+    applications.
     """
 
     values: np.ndarray
     vectors: Array
     following: float
-    lowest: float
     residuals: np.ndarray
     steps: int
 
@@ -88,8 +87,8 @@ def top_eigenpairs(
         last = block.shape[1] == 0 or steps >= max_steps
         full = size + block.shape[1] > capacity
         if last or full or steps >= next_check:
-            theta, y = eigh(projected)
-            theta, y = theta[::-1], y[:, ::-1]
+            kept = min(size, width + k // 2, capacity - block.shape[1]) if full else 0
+            theta, y = top_eigh(projected, min(size, max(k + 1, kept)))
             residuals = np.sqrt(((coupling @ y[old:]) ** 2).sum(axis=0))
             target = np.maximum(np.minimum(relative_tolerance * np.abs(theta), absolute_tolerance), floor)
             if size > k:  # the next one only tells the gap; an eigenvalue's error is its residual squared
@@ -98,14 +97,13 @@ def top_eigenpairs(
             if last or (size >= k and excess <= 1):
                 vectors = engine.matmul(space, _columns(y[:, :k], space, xp))
                 following = float(theta[k]) if size > k else 0.0
-                return Eigenpairs(theta[:k], vectors, following, float(theta[-1]), residuals[:k], steps)
+                return Eigenpairs(theta[:k], vectors, following, residuals[:k], steps)
             next_check = _next_check(checks, steps, excess)
 
         # the new block is orthogonal to the basis only to rounding over its own (small) norm
         block = engine.matmul(space, engine.matmul(space.T, block), out=block, alpha=-1.0, beta=1.0)
         block, _ = engine.orthonormalize(block, 0.0)
         if full:
-            kept = min(size, width + k // 2, capacity - block.shape[1])
             basis[:, :kept] = engine.matmul(space, _columns(y[:, :kept], space, xp))
             projected = np.diag(theta[:kept])
             size = kept

@@ -524,7 +524,7 @@ def _smallest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> tuple
     values, w = engine.eigh(xp.asfortranarray(0.5 * (whitened + whitened.T)))
     values = np.maximum(engine.to_host(values), 0.0)
     following = float(values[k]) if k < r else math.inf
-    top = Eigenpairs(1.0 / (1.0 + values[:k]), xp.asfortranarray(w[:, :k]), 0.0, 0.0, values[:k], 1)
+    top = Eigenpairs(1.0 / (1.0 + values[:k]), xp.asfortranarray(w[:, :k]), 0.0, values[:k], 1)
     w = canonical_basis(top, engine.reference_normals(r, k, 1), engine)
     c = engine.triangular_solve(factor, xp.asfortranarray(w))
     return values[:k], c, following, 1, float(pivots.max() / pivots.min()) ** 2

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.linalg import lapack
 
 import sslcore.backends.numba_cpu as engine
+from sslcore.backends import small
 from sslcore.eigen import Eigenpairs, canonical_basis, clusters, top_eigenpairs
 
 from .comparators import assert_close, assert_same_eigenspaces
@@ -168,6 +170,52 @@ def test_estimated_residuals_are_true():
 # ---------------------------------------------------------------- bases
 
 
+@given(
+    n=st.integers(1, 60),
+    count=st.integers(1, 20),
+    kind=st.sampled_from(["decay", "copies", "two values", "close", "any", "zero"]),
+    seed=seeds,
+)
+def test_top_of_small_matrices(n, count, kind, seed):
+    rng = np.random.default_rng(seed)
+    values = {
+        "decay": 0.5 ** np.arange(n),
+        "copies": np.repeat(0.6 ** np.arange(n), 4)[:n],
+        "two values": np.where(np.arange(n) < n // 2, 2.0, 1.0),
+        "close": 1 + 1e-12 * rng.standard_normal(n),
+        "any": rng.standard_normal(n) * 10.0 ** rng.integers(-100, 100),
+        "zero": np.zeros(n),
+    }[kind]
+    matrix, values, _ = operator(values, seed)
+    count = min(count, n)
+    found, vectors = small.top_eigh(matrix, count)
+    scale = max(float(np.abs(values).max()), 1e-300)
+    assert_close(found, values[:count], tol=1e-13, scale=scale)
+    assert_close(vectors.T @ vectors, np.eye(count), tol=1e-13)
+    assert_close(matrix @ vectors / scale, vectors * found / scale, tol=1e-13, scale=1.0)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda w, z, m, s, info: (w, z, m, s, 1),
+        lambda w, z, m, s, info: (w, z, m - 1, s, 0),
+        lambda w, z, m, s, info: (w * (1 + 1e-12), z, m, s, 0),
+        lambda w, z, m, s, info: (w, z * (1 + 1e-12), m, s, 0),
+        lambda w, z, m, s, info: (w, np.full_like(z, np.nan), m, s, 0),
+    ],
+    ids=["says so", "too few", "values", "lengths", "nan"],
+)
+def test_a_driver_that_fails_is_noticed(spoil, monkeypatch):
+    matrix, values, _ = operator(0.8 ** np.arange(30))
+    real = lapack.dsyevr
+    monkeypatch.setattr(lapack, "dsyevr", lambda *a, **o: spoil(*real(*a, **o)))
+    found, vectors = small.top_eigh(matrix, 4)
+    assert_close(found, values[:4], tol=1e-14)
+    assert_close(vectors.T @ vectors, np.eye(4), tol=1e-13)
+    assert_close(matrix @ vectors, vectors * found, tol=1e-14, scale=1.0)
+
+
 def test_clusters():
     assert clusters(np.array([3.0, 3.0, 2.0, 1.0 + 1e-12, 1.0]), 1e-8) == [(0, 2), (2, 3), (3, 5)]
     assert clusters(np.array([1.0]), 1e-8) == [(0, 1)]
@@ -184,7 +232,7 @@ def test_canonical_basis_depends_on_the_spaces_alone(seed, sizes_of_blocks):
     reference = rng.standard_normal((n, k))
 
     def canonical(v):
-        return canonical_basis(Eigenpairs(values, np.asfortranarray(v), 0.0, 0.0, values, 1), reference, engine)
+        return canonical_basis(Eigenpairs(values, np.asfortranarray(v), 0.0, values, 1), reference, engine)
 
     found = canonical(vectors)
     # any other basis of each space gives the same
@@ -215,5 +263,5 @@ def test_canonical_basis_separates_values_that_differ():
     values = np.array([1.0, 1.0 - 1e-6])
     vectors = np.eye(4)[:, :2]
     reference = np.random.default_rng(0).standard_normal((4, 2))
-    found = canonical_basis(Eigenpairs(values, np.asfortranarray(vectors), 0.0, 0.0, values, 1), reference, engine)
+    found = canonical_basis(Eigenpairs(values, np.asfortranarray(vectors), 0.0, values, 1), reference, engine)
     assert np.array_equal(np.abs(found), vectors)

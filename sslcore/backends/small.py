@@ -16,7 +16,9 @@ from scipy.linalg import lapack
 
 from . import namespace
 
-__all__ = ["eigh", "orthonormalize"]
+__all__ = ["eigh", "orthonormalize", "top_eigh"]
+
+_ROUNDING = 1e-14  # what the driver for all eigenpairs leaves, of a matrix of norm 1
 
 _SHORT = 1024  # rows up to which LAPACK's QR runs on one thread anyway
 
@@ -29,6 +31,25 @@ def eigh(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if info:
         raise np.linalg.LinAlgError(f"LAPACK's dsyevd did not converge (info = {info})")
     return values, vectors
+
+
+def top_eigh(a: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ``count`` largest eigenvalues, decreasing, and eigenvectors of a small symmetric matrix in float64.
+
+    By the driver for subsets, in two thirds of the time.  It has failed on close eigenvalues: what it finds is checked,
+    and if need be found by the other one.
+    """
+    n = len(a)
+    if 2 * count < n:
+        values, vectors, found, _, info = lapack.dsyevr(a, range="I", il=n - count + 1, iu=n)
+        if info == 0 and found == count:
+            values, vectors = values[count - 1 :: -1], vectors[:, ::-1]
+            amiss = np.abs(a @ vectors - vectors * values).max() / max(np.abs(values).max(), 1e-300)
+            bent = np.abs(vectors.T @ vectors - np.eye(count)).max()
+            if max(amiss, bent) <= _ROUNDING:
+                return values, vectors
+    values, vectors = eigh(a)
+    return values[: -count - 1 : -1], vectors[:, : -count - 1 : -1]
 
 
 def orthonormalize(
