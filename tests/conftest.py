@@ -25,7 +25,7 @@ from .cuda_on_host.compiler import has_compiler
 settings.register_profile(
     "dev", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=True, max_examples=25)
+settings.register_profile("ci", parent=settings.get_profile("dev"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so shells start background jobs; some tests send it

@@ -167,7 +167,7 @@ def test_estimated_residuals_are_true():
         assert_close(pairs.residuals, true, tol=1e-13, scale=1.0)
 
 
-# ---------------------------------------------------------------- bases
+# ---------------------------------------------------------------- projected problems
 
 
 @given(
@@ -214,6 +214,9 @@ def test_a_driver_that_fails_is_noticed(spoil, monkeypatch):
     assert_close(found, values[:4], tol=1e-14)
     assert_close(vectors.T @ vectors, np.eye(4), tol=1e-13)
     assert_close(matrix @ vectors, vectors * found, tol=1e-14, scale=1.0)
+
+
+# ---------------------------------------------------------------- bases
 
 
 def test_clusters():

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 
 from . import namespace
 
@@ -43,11 +43,11 @@ def top_eigh(a: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     if 2 * count < n:
         values, vectors, found, _, info = lapack.dsyevr(a, range="I", il=n - count + 1, iu=n)
         if info == 0 and found == count:
-            values, vectors = values[count - 1 :: -1], vectors[:, ::-1]
-            amiss = np.abs(a @ vectors - vectors * values).max() / max(np.abs(values).max(), 1e-300)
-            bent = np.abs(vectors.T @ vectors - np.eye(count)).max()
+            values = values[:count]
+            amiss = np.abs(blas.dgemm(1.0, a.T, vectors) - vectors * values).max() / max(np.abs(values).max(), 1e-300)
+            bent = np.abs(blas.dgemm(1.0, vectors, vectors, trans_a=1) - np.eye(count)).max()
             if max(amiss, bent) <= _ROUNDING:
-                return values, vectors
+                return values[::-1], vectors[:, ::-1]
     values, vectors = eigh(a)
     return values[: -count - 1 : -1], vectors[:, : -count - 1 : -1]
 

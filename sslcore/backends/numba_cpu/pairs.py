@@ -18,7 +18,7 @@ from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
 from .elementary import FAST, cos2pi32, cos2pi64, exp32, exp64, wide_vectors
-from .vectors import ROWS, VECTOR, copy_rows, pair_values, transpose
+from .vectors import ROWS, VECTOR, aligned, copy_rows, pair_values, transpose
 
 __all__ = [
     "apply_profile",
@@ -152,7 +152,7 @@ def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
     Each pair is computed once, into a tile that stays in the cache while it is written twice.
     """
     n = out.shape[0]
-    streamed = out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0  # i0 is a multiple of ROWS
+    streamed = aligned(out)  # i0 is a multiple of ROWS
     height = i1 - i0
     tile = np.empty((-(-height // ROWS) * ROWS, _SYMMETRIC_TILE + 8), out.dtype)  # rows do not share a set of the cache
     for k0 in range(i0, n, _SYMMETRIC_TILE):
@@ -275,7 +275,7 @@ def correct_symmetric(x, norms, factor, reach, rounding, address, constants, i0,
     A tile is mirrored while it is in the cache.
     """
     n = out.shape[0]
-    streamed = out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0  # i0 is a multiple of ROWS
+    streamed = aligned(out)  # i0 is a multiple of ROWS
     for j0 in range(i0, n, _SYMMETRIC_TILE):
         j1 = min(j0 + _SYMMETRIC_TILE, n)
         tile = out[i0:i1, j0:j1]

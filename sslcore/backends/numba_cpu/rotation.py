@@ -7,13 +7,12 @@ from numba import njit
 
 from .elementary import FAST, wide_vectors
 from .parallel import parallel_for
-from .vectors import SIDE, VECTOR, copy_rows, transpose
+from .vectors import SIDE, aligned, copy_rows, transpose
 
 __all__ = ["rotate_rows"]
 
 _HEIGHT = 32
 _TILE_VALUES = 4096  # kernel values per tile: with its two copies it stays in L1 and L2
-
 _LARGE = 8 << 20  # bytes of a result that does not stay in the caches
 
 
@@ -49,7 +48,7 @@ def _store(tile, r0, r1, c0, c1, out, row, column):
 @njit(cache=True, nogil=True)
 def _store_transposed(tile, r0, r1, c0, c1, out, row, column, large):
     # past the caches, where vectors are whole: what is written is short and far from the next
-    streamed = large and out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0 and column % SIDE == 0
+    streamed = large and aligned(out) and column % SIDE == 0
     transpose(tile[r0:r1, c0:c1], out[row : row + c1 - c0, column : column + r1 - r0], streamed)
 
 

@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from .elementary import wide_vectors
 
-__all__ = ["ROWS", "SIDE", "VECTOR", "copy_rows", "pair_values", "transpose"]
+__all__ = ["ROWS", "SIDE", "VECTOR", "aligned", "copy_rows", "pair_values", "transpose"]
 
 ROWS = 8
 """Points of x at a time: as many sums in registers, enough to hide the time that one operation takes."""
@@ -178,6 +178,12 @@ def _streamed(typingctx, like, source, target):
         return context.get_dummy_value()
 
     return types.void(like, types.intp, types.intp), codegen
+
+
+@njit(cache=True, nogil=True)
+def aligned(out):
+    """Whether every row begins at a multiple of VECTOR bytes, as stores past the caches want it."""
+    return out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0
 
 
 @njit(cache=True, nogil=True)
