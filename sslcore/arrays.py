@@ -22,6 +22,7 @@ __all__ = [
     "as_seed",
     "as_views",
     "brought",
+    "check_boolean",
     "check_choice",
     "check_finite",
     "check_integer",
@@ -195,6 +196,13 @@ def check_scalar(
         upper = "" if maximum == math.inf else f" and <= {maximum:g}"
         raise ValueError(f"{name} must be a finite number{lower}{upper}, found {value!r}")
     return number
+
+
+def check_boolean(value: Any, name: str) -> bool:
+    """``value`` as a ``bool``; numbers, words and None are refused, whatever their truth value."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be True or False, found {value!r}")
+    return bool(value)
 
 
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:

@@ -20,7 +20,7 @@ from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
-from .arrays import Array, as_array, as_float_dtype, as_seed, check_integer, check_scalar, require_finite
+from .arrays import Array, as_array, as_float_dtype, as_seed, check_boolean, check_integer, check_scalar, require_finite
 from .backends import get_backend
 from .backends.stages import n_places
 from .interchange import as_native, home_of, same_kind
@@ -299,9 +299,7 @@ class Crop(Augmentation):
     cyclic: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.cyclic, (bool, np.bool_)):
-            raise TypeError(f"cyclic must be True or False, found {self.cyclic!r}")
-        _set(self, width=check_integer(self.width, "width", minimum=1), cyclic=bool(self.cyclic))
+        _set(self, width=check_integer(self.width, "width", minimum=1), cyclic=check_boolean(self.cyclic, "cyclic"))
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("keep_window", (self.width, int(self.cyclic))),)

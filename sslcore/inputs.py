@@ -13,6 +13,7 @@ from .arrays import (
     Array,
     as_array,
     as_float_dtype,
+    check_boolean,
     check_integer,
     check_map,
     check_scalar,
@@ -251,7 +252,4 @@ def check_fit_numbers(
         )
     reg = check_scalar(reg, "reg", minimum=0.0, strict=not zero_reg)
     beta = check_scalar(beta, "beta", minimum=0.0)
-    for name, value in (("unbiased", unbiased), ("center", center)):
-        if not isinstance(value, bool | np.bool_):
-            raise TypeError(f"{name} must be True or False, found {value!r}")
-    return FitNumbers(k, reg, beta, bool(unbiased), bool(center))
+    return FitNumbers(k, reg, beta, check_boolean(unbiased, "unbiased"), check_boolean(center, "center"))

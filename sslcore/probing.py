@@ -12,6 +12,7 @@ import numpy as np
 from .arrays import (
     Array,
     as_array,
+    check_boolean,
     check_choice,
     check_finite,
     check_integer,
@@ -185,6 +186,7 @@ def ridge_probe(
     if n < 2:
         raise ValueError(f"z must hold at least 2 samples, for leave-one-out errors, found shape {z.shape}")
     regs = _penalties(reg)
+    fit_intercept = check_boolean(fit_intercept, "fit_intercept")
     check_choice(task, "task", ("auto", "regression", "classification"))
     if task == "auto":
         kind = (y if hasattr(y, "dtype") else np.asarray(y)).dtype.kind

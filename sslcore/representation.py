@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, brought, check_same_width, namespace, require_finite
+from .arrays import Array, as_array, brought, check_boolean, check_same_width, namespace, require_finite
 from .augmentations import Views
 from .backends import device_of, get_backend
 from .features import Features
@@ -220,6 +220,7 @@ class Representation:
         array (n, k) or (n, m, k)
             Of the kind of ``x``.
         """
+        scale = check_boolean(scale, "scale")
         if isinstance(x, Views):
             rows = max(1, 65536 // x.n_views)
             starts = range(0, len(x), rows)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, as_array, check_finite, check_integer, check_scalar, require_finite
+from .arrays import Array, as_array, check_boolean, check_finite, check_integer, check_scalar, require_finite
 from .backends import get_backend
 from .interchange import same_kind
 
@@ -221,6 +221,7 @@ def vicreg_hinge(
     >>> vicreg_hinge(z), round(vicreg_hinge(0 * z), 10)  # nothing to pay; collapse: 50 (1 - sqrt(eps))
     (0.0, 49.5)
     """
+    return_grad = check_boolean(return_grad, "return_grad")
     z = _views(z, minimum_n=2, finite=True)
     similarity = check_scalar(similarity, "similarity", minimum=0.0)
     variance = check_scalar(variance, "variance", minimum=0.0)
@@ -315,6 +316,7 @@ def barlow_twins(
     >>> round(barlow_twins(z * [[1.0], [-1.0]]), 3)  # opposite views: (1 - (-1))^2
     4.0
     """
+    return_grad = check_boolean(return_grad, "return_grad")
     z = _views(z, minimum_n=2, finite=True)
     redundancy = check_scalar(redundancy, "redundancy", minimum=0.0)
     eps = check_scalar(eps, "eps", minimum=0.0, strict=True)
@@ -447,6 +449,7 @@ def equivalent_parameters(
 
 def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[float, Array | None, int]:
     """The risk, its gradient if asked for, and k."""
+    unbiased, return_grad = check_boolean(unbiased, "unbiased"), check_boolean(return_grad, "return_grad")
     z = _views(z, minimum_n=2 if unbiased else 1)
     beta = check_scalar(beta, "beta", minimum=0.0)
     backend = get_backend(z)
