@@ -15,7 +15,7 @@ Layers, each importing only those below it::
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
-    arrays  errors  files  tables
+    arrays  errors  files  tables  formulas  registries
 """
 
 from __future__ import annotations

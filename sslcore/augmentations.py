@@ -20,10 +20,21 @@ from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 
-from .arrays import Array, as_array, as_float_dtype, as_seed, check_boolean, check_integer, check_scalar, require_finite
+from .arrays import (
+    Array,
+    as_array,
+    as_float_dtype,
+    as_seed,
+    brought,
+    check_boolean,
+    check_integer,
+    check_scalar,
+    require_finite,
+)
 from .backends import get_backend
-from .backends.stages import n_places
+from .backends.stages import PRIMITIVES, n_places
 from .interchange import as_native, home_of, same_kind
+from .registries import register
 
 __all__ = [
     "Affine",
@@ -86,7 +97,9 @@ class Choice(NamedTuple):
 class Augmentation(ABC):
     """The law of a view given its sample; views of one sample are conditionally independent.
 
-    Subclasses are frozen dataclasses that implement :meth:`stages`.
+    Subclasses are frozen dataclasses that implement :meth:`stages` with stages that the backends have.  One that makes
+    its views otherwise implements :meth:`views` (and lets :meth:`stages` return ``()``): it works alone, for arrays and
+    in :class:`Views`, but is no part of a :class:`Compose` or a :class:`Mixture`.
 
     Examples
     --------
@@ -98,7 +111,7 @@ class Augmentation(ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not cls.__name__.startswith("_"):
-            registry[cls.__name__] = cls
+            register(registry, cls, home=__name__, names=__all__)
 
     @abstractmethod
     def stages(self) -> tuple[Stage | Choice, ...]:
@@ -139,6 +152,7 @@ class Augmentation(ABC):
         first = check_integer(first, "first", minimum=0)
         if first + len(x) > _MAX_SAMPLES:
             raise ValueError(f"sample indices must be below 2**56, found first={first} with {len(x)} samples")
+        _check_stages(self)
         return get_backend(x, backend=backend).views(x, self, n_views, seed, first)
 
     def _check_coordinates(self, d: int) -> None:
@@ -147,6 +161,36 @@ class Augmentation(ABC):
                 f"{self!r} takes samples of {self.n_coordinates} coordinates (the product of image_shape), "
                 f"found {d}; flatten the images to x of shape (n, {self.n_coordinates}), or change image_shape"
             )
+
+    @property
+    def _makes_its_views(self) -> bool:
+        """Whether a subclass has a method `views` of its own, in place of stages."""
+        return type(self).views is not Augmentation.views
+
+
+def _check_stages(augmentation: Augmentation, stages: Any = None) -> None:
+    """Refuse stages that no backend has; those of the library are known."""
+    if stages is None:
+        if augmentation._makes_its_views:
+            return
+        stages = augmentation.stages()
+    if not isinstance(stages, tuple):
+        raise TypeError(f"stages() of {augmentation!r} must return a tuple of Stage and Choice, found {stages!r}")
+    for stage in stages:
+        if isinstance(stage, Choice):
+            for branch in stage.branches:
+                _check_stages(augmentation, branch)
+            continue
+        types = PRIMITIVES.get(stage.primitive) if isinstance(stage, Stage) else None
+        if types is None:
+            raise TypeError(
+                f"{type(augmentation).__name__} has a stage that no backend has: {stage!r}; there are "
+                f"{', '.join(PRIMITIVES)}. To make views in another way, implement the method "
+                f"views(x, n_views, *, seed, first=0, backend=None), and let stages() return ()"
+            )
+        if len(types) != len(stage.arguments) or not all(map(isinstance, stage.arguments, types)):
+            names = ", ".join(t.__name__.lower() for t in types)
+            raise TypeError(f"the numbers of the stage {stage.primitive!r} are ({names}), found {stage!r}")
 
 
 def _check_n_views(n_views: Any) -> int:
@@ -782,6 +826,12 @@ def _check_parts(parts: tuple[Any, ...], name: str) -> tuple[Augmentation, ...]:
         if not isinstance(part, Augmentation):
             how = "one argument each" if name == "Compose" else "in one sequence"
             raise TypeError(f"{name} takes augmentations, {how}, found {part!r}")
+        if part._makes_its_views:
+            raise TypeError(
+                f"{part!r} makes its views by a method of its own, so it cannot be a part of {name}, whose parts give "
+                f"stages to the backends; apply one after the other to the arrays"
+            )
+        _check_stages(part)
     if len({part.n_coordinates for part in parts} - {None}) > 1:
         raise ValueError(f"the parts of {name} take samples of different numbers of coordinates, found {parts!r}")
     return parts
@@ -866,6 +916,7 @@ class Views:
         self.n_views = _check_n_views(n_views)
         self.seed = as_seed(seed)
         augmentation._check_coordinates(self.x.shape[1])
+        _check_stages(augmentation)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -893,8 +944,21 @@ class Views:
 
         Arrays of NumPy or CuPy, as ``x`` is; indexing gives arrays of the library that ``x`` came from.
         """
-        x = self.samples(start, stop)
-        return get_backend(x).views(x, self.augmentation, self.n_views, self.seed, start)
+        return self.make(self.samples(start, stop), start)
+
+    def make(self, x: Array, start: int, engine: Any = None) -> Array:
+        """Make the views of the samples ``x`` (b, d), read and checked, the first of which has the index ``start``."""
+        engine = get_backend(x) if engine is None else engine
+        if not self.augmentation._makes_its_views:
+            return engine.views(x, self.augmentation, self.n_views, self.seed, start)
+        made = self.augmentation.views(x, self.n_views, seed=self.seed, first=start)
+        views = brought(as_array(made, "the views", ndim=3, shape_hint="(n, m, d)", allow_empty=True), engine)
+        if views.shape != (len(x), self.n_views, x.shape[1]):
+            raise ValueError(
+                f"{self.augmentation!r} must make views of shape {(len(x), self.n_views, x.shape[1])}, "
+                f"found {views.shape}"
+            )
+        return views.astype(self.dtype, copy=False)
 
     @overload
     def __getitem__(self, index: int) -> Array: ...

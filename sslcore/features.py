@@ -31,6 +31,7 @@ from .errors import NotPositiveSemidefiniteError
 from .gram import RowSource
 from .interchange import as_native, same_kind
 from .kernels import Exponential, Gaussian, Kernel, L1Exponential, Matern, Precomputed, as_kernel
+from .registries import has_law, register
 
 __all__ = ["Features", "Identity", "Nystrom", "RandomFourier", "registry"]
 
@@ -51,8 +52,9 @@ class Features(ABC):
     (64, (1, 64))
     """
 
-    def __init_subclass__(cls) -> None:
-        registry[cls.__name__] = cls
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        register(registry, cls, home=__name__, names=__all__)
 
     @same_kind("x")
     def __call__(self, x: Array, *, backend: str | None = None) -> Array:
@@ -264,7 +266,7 @@ class RandomFourier(Features):
     seed: int = 0
 
     def __init__(self, kernel: Kernel, n_features: int, seed: int = 0) -> None:
-        if not isinstance(kernel, Gaussian | Exponential | Matern | L1Exponential):
+        if not has_law(kernel, Gaussian, Exponential, Matern, L1Exponential):
             raise TypeError(
                 f"RandomFourier needs a translation-invariant kernel (Gaussian, Exponential, Matern or L1Exponential), "
                 f"found {kernel!r}"

@@ -93,7 +93,7 @@ class Data:
         return device_of(self.source) != engine.NAME
 
     def _make(self, x: Array, start: int, engine: ModuleType) -> Array:
-        return engine.views(x, self.views.augmentation, self.views.n_views, self.views.seed, start)
+        return self.views.make(x, start, engine)
 
     def _by_samples(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, int, Samples, float]]:
         m = self.views.shape[1]

@@ -28,6 +28,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .arrays import Array, check_integer, check_scalar, namespace, quiet
+from .formulas import check_formula, evaluate_formula
+from .registries import register
 
 __all__ = [
     "NNGP",
@@ -50,6 +52,7 @@ __all__ = [
     "Sum",
     "VonMises",
     "as_kernel",
+    "check_formula",
     "constant_profiles",
     "registry",
 ]
@@ -105,14 +108,17 @@ class Kernel:
         """
         raise TypeError(f"{self} is not a function of the inner product of points of one length")
 
-    def __add__(self, other: Kernel) -> Kernel:
-        return Sum(self, other) if isinstance(other, Kernel) else NotImplemented
+    def __add__(self, other: Kernel | Callable[..., Array]) -> Kernel:
+        return Sum(self, as_kernel(other)) if callable(other) else NotImplemented
 
-    def __mul__(self, other: Kernel | float) -> Kernel:
-        return Product(self, other) if isinstance(other, Kernel) else Scaled(self, other)
+    def __radd__(self, other: Callable[..., Array]) -> Kernel:
+        return Sum(as_kernel(other), self) if callable(other) else NotImplemented
 
-    def __rmul__(self, factor: float) -> Kernel:
-        return Scaled(self, factor)
+    def __mul__(self, other: Kernel | Callable[..., Array] | float) -> Kernel:
+        return Product(self, as_kernel(other)) if callable(other) else Scaled(self, other)
+
+    def __rmul__(self, other: Callable[..., Array] | float) -> Kernel:
+        return Product(as_kernel(other), self) if callable(other) else Scaled(self, other)
 
 
 registry: dict[str, type[Kernel]] = {}
@@ -160,9 +166,14 @@ class Profile(Kernel):
     reach: ClassVar[float] = math.inf
     """Lengths beyond which a distance kernel is below rounding: where it need not be computed with care."""
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        formula, several = vars(cls).get("formula"), vars(cls).get("_formulas", {})
+        for declared in (formula, *several.values()):
+            if isinstance(declared, str):  # else it is made when asked for, and checked then
+                check_formula(declared)
         if not cls.__name__.startswith("_"):  # bases of others
-            registry[cls.__name__] = cls
+            register(registry, cls, home=__name__, names=__all__)
 
     @property
     def formula(self) -> str:
@@ -190,14 +201,18 @@ class Profile(Kernel):
         number = functions.mpf if hasattr(functions, "mpf") else float
         squared_norm = number(width if squared_norm is None else squared_norm)
         t = squared_norm * u if self.pair == "dot" else 2 * squared_norm * (1 - u)
-        constants = {f"c{i}": c for i, c in enumerate(self.constants(number(self.length)))}
-        names = {"t": t, "exp": functions.exp, "sqrt": functions.sqrt, "real": number, **constants}
-        return eval(self.formula, {"__builtins__": {}}, names)
+        names = {"t": t, "exp": functions.exp, "sqrt": functions.sqrt, "real": number}
+        return evaluate_formula(self.formula, names | self._named_constants(number(self.length)))
+
+    def _named_constants(self, length: Any) -> dict[str, Any]:
+        """c0 to c3 by name; those that the kernel does not have are 0."""
+        values = self.constants(length)
+        return {f"c{i}": values[i] if i < len(values) else 0.0 for i in range(4)}
 
     @property
     def source_file(self) -> str:
         """The file that declares the kernel, to which backends tie their compiled code."""
-        return getattr(sys.modules[type(self).__module__], "__file__", None) or "<none>"
+        return getattr(sys.modules.get(type(self).__module__), "__file__", None) or "<none>"
 
 
 @dataclass(frozen=True)

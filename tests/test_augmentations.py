@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import mpmath
 import numpy as np
@@ -13,9 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sslcore import pretrain
 from sslcore.augmentations import (
     Affine,
+    Augmentation,
     BitFlip,
+    Choice,
     Compose,
     Crop,
     Cutout,
@@ -35,6 +39,8 @@ from sslcore.backends.numba_cpu import philox, reference_normals
 from sslcore.backends.numba_cpu.parallel import n_threads
 from sslcore.datasets import gaussian, sphere, torus
 from sslcore.errors import BackendError
+from sslcore.features import Identity
+from sslcore.kernels import Gaussian
 from sslcore.population import Sphere
 
 from . import naive
@@ -883,3 +889,90 @@ def test_bad_memmaps(tmp_path):
 def test_bad_use_of_views(use, error, message):
     with pytest.raises(error, match=message):
         use(Views(np.ones((3, 2)), BitFlip(0.1), 2, 0))
+
+
+# ---------------------------------------------------------------- augmentations of one's own
+
+
+@dataclass(frozen=True)
+class _Doubled(Augmentation):
+    """It makes its views by itself."""
+
+    factor: float = 2.0
+
+    def stages(self):
+        return ()
+
+    def views(self, x, n_views, *, seed, first=0, backend=None):
+        factors = np.random.default_rng(seed).uniform(1, self.factor, (first + len(x), n_views, 1))[first:]
+        return np.asarray(x)[:, None] * factors
+
+
+def test_an_augmentation_that_makes_its_views():
+    """It works for arrays, for views that are not stored, and in fits; not as a part of another one."""
+    x = np.random.default_rng(0).standard_normal((30, 3))
+    expected = _Doubled().views(x, 2, seed=3)
+    views = Views(x, _Doubled(), 2, seed=3)
+    assert np.array_equal(np.asarray(views), expected)
+    assert np.array_equal(views[7:9], expected[7:9])
+    assert Views(x.astype(np.float32), _Doubled(), 2, seed=3)[0].dtype == np.float32
+    for model in (Gaussian(1.0), Identity()):
+        stored, made = pretrain(expected, model, 2, reg=1e-2), pretrain(views, model, 2, reg=1e-2)
+        np.testing.assert_allclose(made.eigenvalues, stored.eigenvalues, rtol=1e-9)
+    for combine in (lambda: Compose(_Doubled(), BitFlip(0.1)), lambda: Mixture([1.0], [_Doubled()])):
+        with pytest.raises(TypeError, match="makes its views by a method of its own"):
+            combine()
+
+    @dataclass(frozen=True)
+    class _Short(_Doubled):
+        def views(self, x, n_views, *, seed, first=0, backend=None):
+            return super().views(x, 1, seed=seed, first=first)
+
+    with pytest.raises(ValueError, match=r"must make views of shape \(1, 2, 3\), found \(1, 1, 3\)"):
+        Views(x, _Short(), 2, seed=3)[0]
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ((Stage("shear", (1.0,)),), "a stage that no backend has: .*'shear'.*; there are add_normals, affine"),
+        ((("flip_signs", (5,)),), "a stage that no backend has"),
+        ((Choice((2**32,), ((Stage("shear", ()),),)),), "a stage that no backend has"),
+        ([Stage("flip_signs", (5,))], "must return a tuple of Stage and Choice"),
+        (None, "must return a tuple of Stage and Choice"),
+        ((Stage("flip_signs", (0.5,)),), r"the numbers of the stage 'flip_signs' are \(integral\)"),
+        ((Stage("flip_signs", ()),), "the numbers of the stage"),
+        ((Stage("affine", (1, 2, 3)),), "the numbers of the stage"),
+    ],
+)
+def test_stages_that_no_backend_has(stages, message):
+    """Whoever is asked first says so."""
+
+    @dataclass(frozen=True)
+    class _Own(Augmentation):
+        def stages(self):
+            return stages
+
+    for use in (
+        lambda: _Own().views([[1.0, 2.0]], 2, seed=0),
+        lambda: Views([[1.0, 2.0]], _Own(), 2, seed=0),
+        lambda: Compose(BitFlip(0.5), _Own()),
+        lambda: Mixture([0.5, 0.5], [_Own(), BitFlip(0.5)]),
+    ):
+        with pytest.raises(TypeError, match=message):
+            use()
+
+
+def test_an_augmentation_of_known_stages(backend):
+    @dataclass(frozen=True)
+    class _Noisy(Augmentation):
+        scale: float
+
+        def stages(self):
+            return Compose(GaussianNoise(self.scale), SignFlip(0.5)).stages()
+
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    expected = Compose(GaussianNoise(0.5), SignFlip(0.5)).views(x, 3, seed=1)
+    assert np.array_equal(backend.asnumpy(_Noisy(0.5).views(backend.asarray(x), 3, seed=1)), expected)
+    both = Compose(_Noisy(0.5), BitFlip(0.0)).views(x, 3, seed=1)
+    assert np.array_equal(both, expected)

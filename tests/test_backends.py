@@ -28,6 +28,7 @@ from sslcore.augmentations import (
     SignFlip,
 )
 from sslcore.backends import get_backend
+from sslcore.backends.stages import PRIMITIVES
 from sslcore.budget import features_plan, fitting_rows
 from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
 from sslcore.gram import contrast_gram, gram, kernel_product, rotated_gram
@@ -1264,14 +1265,17 @@ def test_without_cupy(without_cupy):
         Gaussian(1.0)(np.ones((2, 2)), backend="cupy")
 
 
-def test_sources_that_do_not_compile(cp):
+def test_sources_that_do_not_compile(cp, monkeypatch):
     @dataclass(frozen=True)
     class Broken(Profile):
         pair = "sqdist"
-        formula = "t if t else 1"
+        formula = "exp(c0 * t) / real(1.03125)"
 
     registry.pop("Broken")
-    with pytest.raises(sslcore.BackendError, match=r"(?s)gram.cu could not be compiled .*valid C\+\+: 't if t else 1'"):
+    loader = sys.modules[f"{get_backend(backend='cupy').__name__}.loader"]
+    options = loader.sources.options
+    monkeypatch.setattr(loader.sources, "options", lambda *a: (*options(*a), "-DSSL_REAL=quadruple"))
+    with pytest.raises(sslcore.BackendError, match=r"(?s)gram.cu could not be compiled .*valid C\+\+: 'exp\(c0 \* t\)"):
         Broken()(cp.asarray(np.ones((2, 2))))
 
 
@@ -1285,7 +1289,7 @@ def test_both_backends_offer_the_same(cp):
     for name in engine.__all__:
         assert hasattr(engine, name)
     stages = sys.modules[f"{engine.__name__}.augment"]._STAGES
-    assert set(stages) == set(sys.modules["sslcore.backends.numba_cpu.views"]._STAGES)
+    assert set(stages) == set(sys.modules["sslcore.backends.numba_cpu.views"]._STAGES) == set(PRIMITIVES)
 
 
 def test_kernels_of_ones_own_run_on_the_device(cp):

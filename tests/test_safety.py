@@ -177,6 +177,28 @@ def test_a_second_process_compiles_nothing(tmp_path):
     assert float(run(value)) == 7.0
 
 
+BITS = """
+import hashlib
+import numpy as np
+from sslcore.kernels import *
+x = np.random.default_rng(0).standard_normal((60, 5))
+y = np.random.default_rng(1).standard_normal((70, 60))
+networks = [f(depth, w, b) for f in (NNGP, NTK) for depth in (1, 2, 5) for w in (1.3, 2.0) for b in (0.0, 0.1)]
+others = [Gaussian(1.0), Exponential(1.0), L1Exponential(1.0), Matern(1.5, 1.0), Matern(2.5, 1.0), Polynomial(3)]
+others += [VonMises(1.0), *(PeriodicGaussian(s) for s in (0.1, 0.2, 0.3)), *(ArcCosine(order) for order in (0, 1, 2))]
+for k in (*networks, *others):
+    for a in (x, y, x.astype(np.float32), y.astype(np.float32)):
+        print(k, a.shape, a.dtype, hashlib.sha256(k(a).tobytes() + k(a, a[:9]).tobytes()).hexdigest())
+"""
+
+
+def test_a_process_that_compiles_has_the_bits_of_one_that_reads_the_cache(tmp_path):
+    """Code compiled for itself and its copy in a caller's differ where the compiler chooses what is fused."""
+    first, second = (run(BITS, NUMBA_CACHE_DIR=str(tmp_path)).splitlines() for _ in range(2))
+    assert len(first) == 4 * 37
+    assert [a for a, b in zip(first, second, strict=True) if a != b] == []
+
+
 def test_a_kernel_declared_where_nothing_can_be_cached():
     """In an interpreter's own scope, with no file: compiled, not cached, and right."""
     code = USER_KERNEL.replace("FACTOR", "3") + "\nprint(Cauchy(1.0)([[0.0], [1.0]])[0, 1])"

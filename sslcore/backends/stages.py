@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["n_places", "run", "with_arrays"]
+__all__ = ["PRIMITIVES", "n_places", "run", "with_arrays"]
+
+PRIMITIVES: dict[str, tuple[type, ...]] = {
+    "add_normals": (Real,),
+    "affine": (Integral, Integral, Integral, Real, Real, Real),
+    "erase_square": (Integral, Integral, Integral, Integral),
+    "flip_all_signs": (Integral,),
+    "flip_columns": (Integral, Integral, Integral, Integral),
+    "flip_signs": (Integral,),
+    "keep_window": (Integral, Integral),
+    "resample_signs": (Integral,),
+    "reverse": (Integral,),
+    "roll": (tuple,),
+    "step_on_sphere": (Real, Integral),
+}
+"""What a stage may be, on every backend, and the types of its numbers; a tuple is a list of integers."""
 
 
 def n_places(stages: Sequence[Any]) -> int:

@@ -11,8 +11,8 @@ import itertools
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,6 +57,9 @@ class Lines:
         Dimensions of the eigenspaces, integers >= 1 of any size.
     labels : sequence of b hashable values
         What the eigenfunctions are called; may be computed when asked (any object with ``[i]`` and ``len``).
+    spelling : function, optional
+        From any spelling of a label of these lines, listed or not, to the one in ``labels``; it refuses what is no such
+        label.  By default, `Domain.canonical` of the domain.
 
     Examples
     --------
@@ -70,6 +73,7 @@ class Lines:
     kernel: np.ndarray
     multiplicity: np.ndarray
     labels: Sequence[Label]
+    spelling: Callable[[Label], Label] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         t = np.ascontiguousarray(self.augmentation, np.float64)
@@ -118,6 +122,7 @@ class Lines:
             self.kernel[indices],
             self.multiplicity[indices],
             [self.labels[int(i)] for i in indices],
+            self.spelling,
         )
 
 
@@ -137,6 +142,8 @@ class PopulationSpectrum:
         Ends of the degenerate blocks, in components: ``(1, 9)`` says that the first eigenvalue is simple and the next
         eight are equal.  The last end is that of the whole block even if it exceeds k (`cuts_block`).
     reg, beta : float
+    spelling : function or None
+        As in `Lines`: what `projection_error` and `ridge_risk` read the labels of a target with.
 
     Examples
     --------
@@ -158,6 +165,7 @@ class PopulationSpectrum:
     block_ends: tuple[int, ...]
     reg: float
     beta: float
+    spelling: Callable[[Label], Label] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, lines: Lines, n_components: int, *, reg: float, beta: float) -> PopulationSpectrum:
@@ -182,6 +190,7 @@ class PopulationSpectrum:
             tuple(ends),
             reg,
             beta,
+            lines.spelling,
         )
         if found.cuts_block:
             start, stop = (0, *ends)[-2:]
@@ -237,12 +246,14 @@ class PopulationSpectrum:
         ----------
         target : mapping
             Coefficient of f* on each eigenfunction, by label; where a label stands for several functions, the norm of
-            the projection of f* on their span.  Labels beyond the spectrum's add to the error.
+            the projection of f* on their span.  Any spelling of a label that the domain knows will do, such as sets in
+            place of tuples.  Labels beyond the spectrum's add to the error.
 
         Raises
         ------
         ValueError
-            If f* has a part in the block that k cuts: the answer would depend on a choice of basis.
+            If f* has a part in the block that k cuts: the answer would depend on a choice of basis.  If two keys name
+            one eigenfunction, or one names none of the domain.
         """
         return self._split(target)[0]
 
@@ -256,11 +267,23 @@ class PopulationSpectrum:
         error, kept = self._split(target)
         return float(error + sum((g / (mu + g)) ** 2 * energy for mu, energy in kept))
 
+    def _energies(self, target: Mapping[Label, float]) -> dict[Label, float]:
+        """Squared coefficients, by labels in the spelling of the spectrum."""
+        if not isinstance(target, Mapping):
+            raise TypeError(f"a target is a mapping from labels to coefficients, found {type(target).__name__}")
+        energies: dict[Label, float] = {}
+        for label, coefficient in target.items():
+            name = label if self.spelling is None else self.spelling(label)
+            if name in energies:
+                raise ValueError(f"the target names {name!r} twice, here as {label!r}; give one coefficient for it")
+            energies[name] = check_scalar(coefficient, f"the coefficient of {label!r}") ** 2
+        return energies
+
     def _split(self, target: Mapping[Label, float]) -> tuple[float, list[tuple[float, float]]]:
         """Energy outside of the active components, and (mu, energy) inside."""
         place = {label: i for i, label in reversed(list(enumerate(self.labels)))}
         cut_from = (0, *self.block_ends)[-2] if self.cuts_block else self.n_components
-        energies = {label: check_scalar(c, f"the coefficient of {label!r}") ** 2 for label, c in target.items()}
+        energies = self._energies(target)
         outside, kept = 0.0, []
         for label, energy in energies.items():
             i = place.get(label)
@@ -344,13 +367,14 @@ class Domain(ABC):
         """
 
     def canonical(self, label: Label) -> Label:
-        """The one spelling of a label."""
+        """Return the one spelling of a label; refuse, by a ``ValueError`` or ``TypeError``, what is no label."""
         return label
 
     def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
         """The lines of the given labels, in this order."""
-        wanted = [self.canonical(label) for label in labels]
-        lines = self.lines(augmentation, kernel, len(wanted))
+        given = list(labels)
+        lines = self.lines(augmentation, kernel, max(1, len(given)))
+        wanted = [(lines.spelling or self.canonical)(label) for label in given]
         place = {label: i for i, label in enumerate(lines.labels)}
         missing = [label for label in wanted if label not in place]
         if missing:
@@ -369,7 +393,8 @@ class Domain(ABC):
         """
         reg, beta = _check_numbers(reg, beta)
         k = check_integer(n_components, "n_components", minimum=1)
-        return PopulationSpectrum.of(self.lines(augmentation, kernel, k, reg=reg, beta=beta), k, reg=reg, beta=beta)
+        found = PopulationSpectrum.of(self.lines(augmentation, kernel, k, reg=reg, beta=beta), k, reg=reg, beta=beta)
+        return found if found.spelling is not None else replace(found, spelling=self.canonical)
 
     def minimum_risk(
         self, augmentation: Any, kernel: Any, n_components: int, *, reg: float = 0.0, beta: float = 1.0
@@ -582,11 +607,6 @@ def _crossings(lines: Lines, k: int, beta: float) -> list[Crossing]:
                     found.append((float(at[c]), float(value[c]), i, int(others[c])))
     found.sort()
     return [Crossing(reg, mu, lines.labels[int(names[i])], lines.labels[int(names[j])]) for reg, mu, i, j in found]
-
-
-def hashable(label: Any) -> Hashable:
-    """Sets and lists as sorted tuples, so that a label has one spelling."""
-    return tuple(sorted(label)) if isinstance(label, set | frozenset | list | tuple) else label
 
 
 def functions_of_classes(labels: Sequence[Label], basis: Callable[[Label], Callable[[Array], Array]]) -> Any:

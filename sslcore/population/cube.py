@@ -17,6 +17,7 @@ from .base import Domain, Lines
 from .cube_blocks import block_lines
 from .cube_classes import SubsetClass, class_lines
 from .cube_functions import Eigenfunctions
+from .cube_labels import OrbitNames, SetNames, canonical, is_pair, subset_of
 from .cube_risk import moments
 from .cube_sets import Masks, OrbitLabels, Orbits, Sets, Space, SubsetLabels
 from .cube_values import ENUMERATED, is_pooled, kernel_values
@@ -163,22 +164,18 @@ class Hypercube(Domain):
         return _enumerated(self.d, augmentation, kernel)
 
     def canonical(self, label: Any) -> Any:
-        """A set as an increasing tuple; (set, j) likewise."""
-        if isinstance(label, SubsetClass):
-            return label
-        if isinstance(label, tuple) and len(label) == 2 and isinstance(label[0], tuple | set | frozenset | list):
-            return self._subset(label[0]), check_integer(label[1], "the function's number", minimum=0)
-        return self._subset(label)
+        """Return a set as an increasing tuple, (set, j) likewise, a class of sets as it is."""
+        return canonical(label, self.d)
 
     def select(self, augmentation: Augmentation, kernel: Any, labels: Iterable[Any]) -> Lines:
         """The lines of given sets, at any d; see `Domain.select`."""
         wanted = [self.canonical(label) for label in labels]
         kernel = self._check(augmentation, kernel)
-        plain = all(not isinstance(w, SubsetClass) and not (len(w) == 2 and isinstance(w[0], tuple)) for w in wanted)
+        plain = all(not isinstance(w, SubsetClass) and not is_pair(w) for w in wanted)
         if plain and laws.needs(augmentation) == "parities" and not is_pooled(kernel):
             space = Sets(self.d, wanted)
             t = _squared(laws.eigenvalues(augmentation, space))
-            return Lines(t, kernel_values(kernel, space), np.ones(len(wanted), np.int64), wanted)
+            return Lines(t, kernel_values(kernel, space), np.ones(len(wanted), np.int64), wanted, SetNames(self.d))
         return super().select(augmentation, kernel, wanted)
 
     # ------------------------------------------------------------ functions and representations
@@ -244,18 +241,9 @@ class Hypercube(Domain):
         self._check_law(augmentation)
         return as_kernel(kernel)
 
-    def _subset(self, subset: Iterable[int]) -> tuple[int, ...]:
-        try:
-            found = sorted(check_integer(i, "a coordinate", minimum=0, maximum=self.d - 1) for i in subset)
-        except TypeError:
-            raise TypeError(f"a set of coordinates was expected, found {subset!r}") from None
-        if len(set(found)) < len(found):
-            raise ValueError(f"a set names each coordinate once, found {subset!r}")
-        return tuple(found)
-
     def _space(self, sets: Iterable[Iterable[int]] | None) -> Space:
         if sets is not None:
-            return Sets(self.d, [self._subset(s) for s in sets])
+            return Sets(self.d, [subset_of(s, self.d) for s in sets])
         if self.d > ENUMERATED:
             raise ValueError(
                 f"the 2^d sets are enumerated up to d = {ENUMERATED} only, found d = {self.d}; give the sets, or use "
@@ -281,7 +269,7 @@ def crop_eigenvalue_by_diameter(d: int, width: int, subset: Iterable[int]) -> fl
     """
     d = check_integer(d, "d", minimum=1)
     width = check_integer(width, "width", minimum=1, maximum=d)
-    found = sorted(Hypercube(d)._subset(subset))
+    found = subset_of(subset, Hypercube(d).d)
     gaps = [b - a for a, b in itertools.pairwise(found)] + [found[0] + d - found[-1]] if found else [d + 1]
     diameter = d - max(gaps) + 1
     return (max(width + 1 - diameter, 0) / d) ** 2
@@ -301,11 +289,12 @@ def _enumerated(d: int, augmentation: Augmentation, kernel: Kernel) -> Lines:
         return block_lines(d, augmentation, kernel)
     space: Masks | Orbits
     labels: Sequence[Any]
+    names: OrbitNames | SetNames
     if need == "orbits" or pooled:
         space = Orbits(d)
-        labels = OrbitLabels(space.masks, space.index)
+        labels, names = OrbitLabels(space.masks, space.index), OrbitNames(d, True, False)
     else:
         space = Masks(d)
-        labels = SubsetLabels(space.masks)
+        labels, names = SubsetLabels(space.masks), SetNames(d)
     t = _squared(laws.eigenvalues(augmentation, space))
-    return Lines(t, kernel_values(kernel, space), np.broadcast_to(np.int64(1), len(t)), labels)
+    return Lines(t, kernel_values(kernel, space), np.broadcast_to(np.int64(1), len(t)), labels, names)

@@ -14,9 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from ..augmentations import Compose, Mixture, Reversal
 from ..kernels import Kernel
+from ..registries import has_law
 from .base import Lines
-from .cube_augmentations import eigenvalues, leaves, needs
+from .cube_augmentations import eigenvalues, moves, needs
+from .cube_labels import OrbitNames
 from .cube_sets import Masks, OrbitLabels, reversals, rotations
 from .cube_values import is_pooled, kernel_values
 
@@ -35,12 +38,12 @@ def orbit_blocks(d: int, augmentation: Any) -> Iterator[tuple[np.ndarray, np.nda
             f"{augmentation!r} is diagonalised orbit by orbit, over all 2^d sets, up to d = {LARGEST} only, found d "
             f"= {d}"
         )
-    names = {type(a).__name__ for a in leaves(augmentation)}
+    shifted, reversed_too = moves(augmentation)
     every = np.arange(1 << d, dtype=np.uint32)
-    images = [every, reversals(every, d)] if "Reversal" in names else [every]
+    images = [every, reversals(every, d)] if reversed_too else [every]
     least = every.copy()
     for image in images:
-        for shift in range(d if "Shift" in names else 1):
+        for shift in range(d if shifted else 1):
             np.minimum(least, rotations(image, shift, d), out=least)
     order = np.argsort(least, kind="stable")  # by orbit, in each by mask
     starts = np.flatnonzero(np.diff(least[order], prepend=np.uint32(1 << d)))
@@ -59,20 +62,19 @@ def orbit_blocks(d: int, augmentation: Any) -> Iterator[tuple[np.ndarray, np.nda
 def _matrix(augmentation: Any, members: np.ndarray, place: np.ndarray, d: int) -> np.ndarray:
     """A on the parities of orbits: column S holds the coefficients of A chi_S."""
     b, r = members.shape
-    name = type(augmentation).__name__
     if needs(augmentation) == "parities":
         out = np.zeros((b, r, r))
         out[:, np.arange(r), np.arange(r)] = eigenvalues(augmentation, Masks(d, members.ravel())).reshape(b, r)
         return out
-    if name == "Compose":
+    if has_law(augmentation, Compose):
         out = _matrix(augmentation.parts[0], members, place, d)
         for part in augmentation.parts[1:]:
             out = out @ _matrix(part, members, place, d)
         return out
-    if name == "Mixture":
+    if has_law(augmentation, Mixture):
         parts = zip(augmentation.weights, augmentation.parts, strict=True)
-        return sum(w * _matrix(part, members, place, d) for w, part in parts)
-    if name == "Reversal":
+        return sum((w * _matrix(part, members, place, d) for w, part in parts), np.zeros((b, r, r)))
+    if has_law(augmentation, Reversal):
         moves = [(1.0 - augmentation.p, members), (augmentation.p, reversals(members, d))]
     else:  # Shift: chi_S(xi) = chi_(S - a)(x)
         moves = [(p, rotations(members, d - a, d)) for a, p in enumerate(augmentation.law) if p]
@@ -110,4 +112,6 @@ def block_lines(d: int, augmentation: Any, kernel: Kernel) -> Lines:
         done += b * r
     order = np.lexsort((index, masks))
     labels = OrbitLabels(masks[order], index[order])
-    return Lines(t[order], kappa[order], np.broadcast_to(np.int64(1), len(t)), labels)
+    return Lines(
+        t[order], kappa[order], np.broadcast_to(np.int64(1), len(t)), labels, OrbitNames(d, *moves(augmentation))
+    )

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arrays import check_integer
+from ..augmentations import Compose, Shift
 from ..kernels import Kernel
+from ..registries import has_law
 from .base import TIE, Lines
 from .cube_augmentations import crop_widths, eigenvalues, needs
 from .cube_sets import Space, characters, count_cyclic, count_frequency, count_linear
@@ -73,6 +77,42 @@ class Classes(Space):
         return SubsetClass(int(self.sizes[i]), None if self.crop is None else int(self.counts[i]), frequency)
 
 
+@dataclass(frozen=True)
+class ClassNames:
+    """Labels that are classes of sets: `SubsetClass`, or a tuple of its three entries."""
+
+    d: int
+    crop: tuple[int, bool] | None
+    frequencies: bool
+
+    def __call__(self, label: Any) -> SubsetClass:
+        """Return the class, if there is a set in it."""
+        if not (isinstance(label, tuple) and len(label) == 3):
+            raise ValueError(
+                f"for d = {self.d} labels are classes of sets, such as {SubsetClass(0, *self._entries(self.d, 0))}, "
+                f"found {label!r}"
+            )
+        size, windows, frequency = label
+        size = check_integer(size, "the size of a class", minimum=0, maximum=self.d)
+        if (windows is None) != (self.crop is None) or (frequency is None) == self.frequencies:
+            raise ValueError(
+                f"classes of sets are named here like {SubsetClass(size, *self._entries(self.d, 0))}, found {label!r}"
+            )
+        classes = Classes(self.d, self.crop)
+        inside = classes.sizes == size
+        if self.crop is not None:
+            windows = check_integer(windows, "the number of windows", minimum=0, maximum=self.d)
+            inside &= classes.counts == windows
+        if self.frequencies:
+            frequency = check_integer(frequency, "a frequency", minimum=0, maximum=self.d - 1)
+        if not any(classes.multiplicity(int(i), frequency) for i in inside.nonzero()[0]):
+            raise ValueError(f"no set is in the class {label!r} for d = {self.d}")
+        return SubsetClass(size, windows, frequency)
+
+    def _entries(self, windows: int, frequency: int) -> tuple[int | None, int | None]:
+        return None if self.crop is None else windows, frequency if self.frequencies else None
+
+
 class Frequencies(Space):
     """The Fourier functions of all frequencies of one class."""
 
@@ -132,18 +172,18 @@ def class_lines(d: int, augmentation: Any, kernel: Kernel, n: int, reg: float | 
         kappa[[i for i, _ in found]],
         np.array([count for _, (_, count, _) in found], dtype=object),
         [space.label(i, frequency) for i, (_, _, frequency) in found],
+        ClassNames(d, space.crop, need != "parities"),
     )
 
 
 def _bounds(augmentation: Any, space: Space) -> np.ndarray:
     """What |A| is at most on a class, whatever the frequency; exactly |A| without shifts."""
-    name = type(augmentation).__name__
     if needs(augmentation) == "parities":
         return np.abs(eigenvalues(augmentation, space))
-    if name == "Shift":
+    if has_law(augmentation, Shift):
         return np.ones(len(space.sizes))
     bounds = [_bounds(part, space) for part in augmentation.parts]
-    if name == "Compose":
+    if has_law(augmentation, Compose):
         return np.prod(bounds, axis=0)
     return np.asarray(augmentation.weights) @ np.array(bounds)
 

@@ -31,7 +31,22 @@ from typing import Any
 import numpy as np
 
 from ..errors import NotPositiveSemidefiniteError
-from ..kernels import Kernel, Profile, Scaled, Sum
+from ..formulas import evaluate_formula
+from ..kernels import (
+    NNGP,
+    NTK,
+    ArcCosine,
+    Gaussian,
+    Kernel,
+    L1Exponential,
+    Linear,
+    Polynomial,
+    Product,
+    Profile,
+    Scaled,
+    Sum,
+)
+from ..registries import ByLaw, has_law
 
 __all__ = ["NotZonalError", "compute_zonal_eigenvalues", "dot_profile", "forget", "zonal_eigenvalues"]
 
@@ -74,9 +89,9 @@ def compute_zonal_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
     Relative accuracy is kept down to about 1e-300 for Gaussian, l1-Laplace, polynomial, arc-cosine and one-layer
     kernels, and to about 1e-18 max|f| 2^(1-d) for those of deep networks and Matern kernels; what is below is 0.
     """
-    if isinstance(kernel, Sum):
+    if has_law(kernel, Sum):
         return zonal_eigenvalues(kernel.first, d) + zonal_eigenvalues(kernel.second, d)
-    if isinstance(kernel, Scaled):
+    if has_law(kernel, Scaled):
         return kernel.factor * zonal_eigenvalues(kernel.base, d)
     profile = dot_profile(kernel, d)
     if profile.exponential is not None:
@@ -93,50 +108,82 @@ def compute_zonal_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
 # ---------------------------------------------------------------- the profile of a kernel
 
 
+@ByLaw
 def dot_profile(kernel: Any, d: int) -> DotProfile:
     """F with k(x, y) = f(<x, y>/d) on {-1, 1}^d."""
-    name = type(kernel).__name__
-    if isinstance(kernel, Scaled):
-        return _scaled(dot_profile(kernel.base, d), kernel.factor)
-    if isinstance(kernel, Sum):
-        first, second = dot_profile(kernel.first, d), dot_profile(kernel.second, d)
-        series, other = first.series, second.series
-        both = None if series is None or other is None else lambda n: series(n) + other(n)
-        degree = None if first.degree is None or second.degree is None else max(first.degree, second.degree)
-        return DotProfile(lambda u: first.value(u) + second.value(u), both, degree)
-    if name == "Product":
-        return _product(dot_profile(kernel.first, d), dot_profile(kernel.second, d))
-    if name in ("ArcCosine", "NNGP", "NTK"):
-        return _network(kernel, name, d)
-    if name in ("Gaussian", "L1Exponential"):
-        rate = d / kernel.scale**2 if name == "Gaussian" else d / kernel.scale
-        return DotProfile(lambda u: np.exp(rate * (u - 1.0)), exponential=(1.0, rate))
-    if name in ("Linear", "Polynomial"):
-        degree, offset = (1, 0.0) if name == "Linear" else (kernel.degree, kernel.offset)
-        known = [math.comb(degree, n) * float(d) ** n * offset ** (degree - n) for n in range(degree + 1)]
-        return DotProfile(lambda u: (d * u + offset) ** degree, lambda n: _padded(known, n), degree)
     # of the coordinates themselves, not of angles or of other points made from them
-    plain = getattr(type(kernel), "coordinates", None) is getattr(Profile, "coordinates", None)
+    plain = getattr(type(kernel), "coordinates", None) is Profile.coordinates
     if isinstance(kernel, Profile) and plain and kernel.pair in ("dot", "sqdist", "l1"):
         return _formula(kernel, d)
     raise NotZonalError(
         f"{kernel!r} is not known to be a function of the Hamming distance (dot-product and distance kernels, their "
-        "sums, "
-        f"products and multiples are)"
+        f"sums, products and multiples are)"
     )
+
+
+@dot_profile.register(Scaled)
+def _(kernel: Scaled, d: int) -> DotProfile:
+    return _scaled(dot_profile(kernel.base, d), kernel.factor)
+
+
+@dot_profile.register(Sum)
+def _(kernel: Sum, d: int) -> DotProfile:
+    first, second = dot_profile(kernel.first, d), dot_profile(kernel.second, d)
+    series, other = first.series, second.series
+    both = None if series is None or other is None else lambda n: series(n) + other(n)
+    degree = None if first.degree is None or second.degree is None else max(first.degree, second.degree)
+    return DotProfile(lambda u: first.value(u) + second.value(u), both, degree)
+
+
+@dot_profile.register(Product)
+def _(kernel: Product, d: int) -> DotProfile:
+    return _product(dot_profile(kernel.first, d), dot_profile(kernel.second, d))
+
+
+@dot_profile.register(Gaussian)
+def _(kernel: Gaussian, d: int) -> DotProfile:
+    return _exponential(d / kernel.scale**2)
+
+
+@dot_profile.register(L1Exponential)
+def _(kernel: L1Exponential, d: int) -> DotProfile:
+    return _exponential(d / kernel.scale)
+
+
+@dot_profile.register(Linear)
+def _(kernel: Linear, d: int) -> DotProfile:
+    return _power(1, 0.0, d)
+
+
+@dot_profile.register(Polynomial)
+def _(kernel: Polynomial, d: int) -> DotProfile:
+    return _power(kernel.degree, kernel.offset, d)
+
+
+def _exponential(rate: float) -> DotProfile:
+    return DotProfile(lambda u: np.exp(rate * (u - 1.0)), exponential=(1.0, rate))
+
+
+def _power(degree: int, offset: float, d: int) -> DotProfile:
+    known = [math.comb(degree, n) * float(d) ** n * offset ** (degree - n) for n in range(degree + 1)]
+    return DotProfile(lambda u: (d * u + offset) ** degree, lambda n: _padded(known, n), degree)
 
 
 def _formula(kernel: Profile, d: int) -> DotProfile:
     """A declared profile: its expression is Python, and is evaluated on complex numbers too."""
     scale = {"sqdist": 2.0 * d, "l1": float(d)}
-    constants = {f"c{i}": c for i, c in enumerate(kernel.constants(kernel.length))}
-    names = {"exp": np.exp, "sqrt": np.sqrt, "real": float, "__builtins__": {}, **constants}
-    code = compile(kernel.formula, kernel.source_file, "eval")
+    formula, names = kernel.formula, {"exp": np.exp, "sqrt": np.sqrt, "cos2pi": _cos2pi, "real": float}
+    names |= kernel._named_constants(kernel.length)
 
     def value(u: Any) -> Any:
-        return eval(code, names | {"t": d * u if kernel.pair == "dot" else scale[kernel.pair] * (1.0 - u)})
+        t = d * u if kernel.pair == "dot" else scale[kernel.pair] * (1.0 - u)
+        return evaluate_formula(formula, names | {"t": t})
 
     return DotProfile(value)
+
+
+def _cos2pi(t: Any) -> Any:
+    return np.cos(2.0 * np.pi * t)
 
 
 def _scaled(profile: DotProfile, factor: float) -> DotProfile:
@@ -226,13 +273,26 @@ def _kappa2(u: Any) -> Any:
 _ARC_COSINE = {0: (_kappa0, _kappa0_series), 1: (_kappa1, _kappa1_series), 2: (_kappa2, _kappa2_series)}
 
 
-def _network(kernel: Any, name: str, d: int) -> DotProfile:
+@dot_profile.register(ArcCosine)
+def _(kernel: ArcCosine, d: int) -> DotProfile:
+    value, series = _ARC_COSINE[kernel.order]
+    return _scaled(DotProfile(value, series), float(d) ** kernel.order)
+
+
+@dot_profile.register(NNGP)
+def _(kernel: NNGP, d: int) -> DotProfile:
+    return _network(kernel, d, tangent=False)
+
+
+@dot_profile.register(NTK)
+def _(kernel: NTK, d: int) -> DotProfile:
+    return _network(kernel, d, tangent=True)
+
+
+def _network(kernel: NNGP | NTK, d: int, *, tangent: bool) -> DotProfile:
     """Networks on points of squared norm d, u = <x, y>/d: Sigma and Theta, layer by layer (`sslcore.kernels.NTK`)."""
-    if name == "ArcCosine":
-        value, series = _ARC_COSINE[kernel.order]
-        return _scaled(DotProfile(value, series), float(d) ** kernel.order)
     length = d / kernel.divisor(d)  # <x, x> as the first layer sees it
-    half, bias, tangent = kernel.weight_variance / 2.0, kernel.bias_variance, name == "NTK"
+    half, bias = kernel.weight_variance / 2.0, kernel.bias_variance
     if kernel.depth == 1 and bias == 0.0:
 
         def shallow(u: Any) -> Any:

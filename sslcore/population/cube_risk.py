@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_array, on_host
-from ..augmentations import Augmentation
+from ..augmentations import Augmentation, Compose, Crop, Mixture, Reversal, Shift
 from ..backends import get_backend
 from ..kernels import Kernel
+from ..registries import has_law
 from ..representation import Representation
 from .cube_augmentations import crop_widths, eigenvalues, leaves, needs
 from .cube_kernels import NotZonalError, zonal_eigenvalues
@@ -70,18 +71,17 @@ def moments(d: int, psi: Any, augmentation: Augmentation) -> tuple[np.ndarray, n
 
 def _apply(augmentation: Any, c: np.ndarray, d: int) -> np.ndarray:
     """Coefficients of A f on all parities, for those of f."""
-    name = type(augmentation).__name__
     if needs(augmentation) == "parities":
         return eigenvalues(augmentation, Masks(d))[:, None] * c
     masks = np.arange(1 << d, dtype=np.uint32)
-    if name == "Compose":  # A1 A2 f
+    if has_law(augmentation, Compose):  # A1 A2 f
         for part in reversed(augmentation.parts):
             c = _apply(part, c, d)
         return c
-    if name == "Mixture":
+    if has_law(augmentation, Mixture):
         parts = zip(augmentation.weights, augmentation.parts, strict=True)
-        return sum(w * _apply(part, c, d) for w, part in parts)
-    if name == "Reversal":
+        return sum((w * _apply(part, c, d) for w, part in parts), np.zeros(c.shape))
+    if has_law(augmentation, Reversal):
         return (1.0 - augmentation.p) * c + augmentation.p * c[reversals(masks, d)]
     # Shift: A chi_S = sum_a p_a chi_(S - a), so that chi_S gets the coefficients of S + a
     return sum(p * c[rotations(masks, a, d)] for a, p in enumerate(augmentation.law) if p)
@@ -122,12 +122,11 @@ def _moves(augmentation: Any, d: int) -> tuple[list[Any], Moves] | None:
     """
     if needs(augmentation) == "parities":
         return [augmentation], {(0, False): 1.0}
-    name = type(augmentation).__name__
-    if name == "Shift":  # f(roll(x, a)) has the centres roll(c, -a)
+    if has_law(augmentation, Shift):  # f(roll(x, a)) has the centres roll(c, -a)
         return [], {(-a % d, False): p for a, p in enumerate(augmentation.law) if p}
-    if name == "Reversal":
+    if has_law(augmentation, Reversal):
         return [], {(0, False): 1.0 - augmentation.p, (0, True): augmentation.p}
-    if name != "Compose":
+    if not has_law(augmentation, Compose):
         return None
     parts: list[Any] = []
     moves: Moves = {(0, False): 1.0}
@@ -307,9 +306,9 @@ def _window_coefficients(places: np.ndarray, alpha: np.ndarray, width: int) -> n
 
 def _pairs_of_windows(parts: list[Any], d: int) -> tuple[int, list[Any]] | None:
     """The width of the only crop, cyclic, and the other parts (functions of |S| alone); None if it is not so."""
-    leaf = [a for part in parts for a in (leaves(part) if type(part).__name__ == "Compose" else [part])]
+    leaf = [a for part in parts for a in (leaves(part) if has_law(part, Compose) else [part])]
     crops = [a for a in leaf if crop_widths(a) and _crops([a], d)]
-    if len(crops) != 1 or type(crops[0]).__name__ != "Crop" or not crops[0].cyclic:
+    if len(crops) != 1 or not has_law(crops[0], Crop) or not crops[0].cyclic:
         return None
     return crops[0].width, [a for a in leaf if a is not crops[0]]
 

@@ -10,7 +10,8 @@ from ..arrays import require_finite
 from ..backends import get_backend
 from ..errors import NotPositiveSemidefiniteError
 from ..gram import gram
-from ..kernels import Kernel, Precomputed, Scaled, Sum
+from ..kernels import Convolutional, Kernel, Precomputed, Scaled, Sum
+from ..registries import has_law
 from .cube_kernels import NotZonalError, zonal_eigenvalues
 from .cube_sets import Masks, Orbits, Sets, Space, rotations
 
@@ -31,11 +32,11 @@ CHECKED = 4096
 
 def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.ndarray:
     """The eigenvalue of K on each function of ``space``; ``zonal``: refuse unless it depends on |S| alone."""
-    if isinstance(kernel, Sum):
+    if has_law(kernel, Sum):
         return kernel_values(kernel.first, space, zonal=zonal) + kernel_values(kernel.second, space, zonal=zonal)
-    if isinstance(kernel, Scaled):
+    if has_law(kernel, Scaled):
         return kernel.factor * kernel_values(kernel.base, space, zonal=zonal)
-    if _is_convolutional(kernel):
+    if has_law(kernel, Convolutional):
         if zonal:
             raise NotZonalError(f"{kernel!r} is not a function of the Hamming distance; give the sets")
         try:
@@ -71,10 +72,6 @@ def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.nd
                 f"are no lines in lambda; solve it empirically with sslcore.pretrain"
             )
     return every[space.masks]  # type: ignore[attr-defined]
-
-
-def _is_convolutional(kernel: Any) -> bool:
-    return type(kernel).__name__ == "Convolutional"
 
 
 def _convolutional(kernel: Any, space: Space) -> np.ndarray:
@@ -113,11 +110,11 @@ def pooling_filter(kernel: Any, d: int) -> tuple[float, ...]:
 
 def convolutional_parts(kernel: Any) -> list[Any]:
     """The convolutional kernels that it is a sum of multiples of."""
-    if isinstance(kernel, Sum):
+    if has_law(kernel, Sum):
         return convolutional_parts(kernel.first) + convolutional_parts(kernel.second)
-    if isinstance(kernel, Scaled):
+    if has_law(kernel, Scaled):
         return convolutional_parts(kernel.base)
-    return [kernel] if _is_convolutional(kernel) else []
+    return [kernel] if has_law(kernel, Convolutional) else []
 
 
 def is_pooled(kernel: Any) -> bool:

@@ -14,7 +14,8 @@ from .. import kernels
 from ..arrays import Array, as_array, check_integer, check_scalar
 from ..augmentations import Compose, GaussianNoise
 from ..kernels import Kernel, Product, Scaled, Sum, as_kernel
-from .base import TIE, Lines
+from ..registries import has_law
+from .base import TIE, Label, Lines
 from .fitted import FittedDomain
 from .laws import OrnsteinUhlenbeck
 from .mehler import Sector, gaussian_kernel_eigenvalues, hermite, sector
@@ -102,11 +103,11 @@ class Gaussian(FittedDomain):
 
     def _channel(self, augmentation: Any) -> tuple[float, float]:
         """(a, v) of the law xi = a x + sqrt(v) z."""
-        if isinstance(augmentation, GaussianNoise):
+        if has_law(augmentation, GaussianNoise):
             return 1.0, augmentation.scale**2
-        if isinstance(augmentation, OrnsteinUhlenbeck):
+        if has_law(augmentation, OrnsteinUhlenbeck):
             return math.exp(-augmentation.time), -math.expm1(-2.0 * augmentation.time) * self.scale**2
-        if isinstance(augmentation, Compose):
+        if has_law(augmentation, Compose):
             factor, variance = 1.0, 0.0
             for part in augmentation.parts:
                 a, v = self._channel(part)
@@ -153,6 +154,13 @@ class Gaussian(FittedDomain):
         ]
         t, kappa, sizes, labels = zip(*rows, strict=True)
         return Lines(np.array(t), np.array(kappa), np.array(sizes, object), labels)
+
+    def canonical(self, label: Label) -> tuple[int, int]:
+        """Return (j, p) as a tuple of integers."""
+        if not isinstance(label, list | tuple | np.ndarray) or len(label) != 2:
+            raise ValueError(f"a label on Gaussian space is a pair (angular degree, number), found {label!r}")
+        degree = check_integer(label[0], "the angular degree", minimum=0, maximum=1 if self.d == 1 else None)
+        return degree, check_integer(label[1], "the number of the function", minimum=0)
 
     def _sectors(
         self, augmentation: Any, kernel: Any, n: int, reg: float | None, beta: float
@@ -260,13 +268,13 @@ class Gaussian(FittedDomain):
 
 def _gaussians(kernel: Kernel) -> list[tuple[float, float]]:
     """(weight, squared scale) of a kernel that is a sum of Gaussians."""
-    if isinstance(kernel, kernels.Gaussian):
+    if has_law(kernel, kernels.Gaussian):
         return [(1.0, kernel.scale**2)]
-    if isinstance(kernel, Scaled):
+    if has_law(kernel, Scaled):
         return [(kernel.factor * a, u) for a, u in _gaussians(kernel.base)]
-    if isinstance(kernel, Sum):
+    if has_law(kernel, Sum):
         return _gaussians(kernel.first) + _gaussians(kernel.second)
-    if isinstance(kernel, Product):
+    if has_law(kernel, Product):
         pairs = itertools.product(_gaussians(kernel.first), _gaussians(kernel.second))
         return [(a * b, u * v / (u + v)) for (a, u), (b, v) in pairs]
     raise TypeError(

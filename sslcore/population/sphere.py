@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from ..arrays import Array, as_array, check_integer
 from ..augmentations import Compose, Mixture, RandomRotation, Shift, SignFlip, TangentStep
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Polynomial, Precomputed, Scaled, Sum, as_kernel
+from ..registries import has_law
 from .base import TIE, Label, Lines, functions_of_classes
 from .fitted import FittedDomain
 from .laws import HeatKernel
@@ -171,20 +173,15 @@ class Sphere(FittedDomain):
 
     def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
         """The lines of the given labels, in this order."""
-        wanted = [self.canonical(label) for label in labels]
+        operator = _Operator.of(augmentation, self.d)
+        wanted = [self._spelled(operator.by_character, label) for label in labels]
         degree = max((label if isinstance(label, int) else label[0] for label in wanted), default=0)
-        lines = self._up_to(_Operator.of(augmentation, self.d), as_kernel(kernel), degree)
+        lines = self._up_to(operator, as_kernel(kernel), degree)
         place = {label: i for i, label in enumerate(lines.labels)}
-        for label in wanted:
-            if label not in place:
-                kinds = "degrees l" if isinstance(lines.labels[0], int) else "pairs (l, |w|) that occur"
-                raise ValueError(
-                    f"no line has the label {label!r}: labels are {kinds} here, such as {lines.labels[:4]}"
-                )
         return lines.at([place[label] for label in wanted])
 
     def canonical(self, label: Label) -> Label:
-        """The degree as an ``int``, or (degree, |w|) with the smaller of the characters w and -w."""
+        """Return the degree as an ``int``, or (degree, |w|) with the smaller of the characters w and -w."""
         if isinstance(label, list | tuple):
             if len(label) != 2:
                 raise ValueError(f"a label on the sphere is a degree, or a pair (degree, character), found {label!r}")
@@ -192,14 +189,25 @@ class Sphere(FittedDomain):
             return self._degree(label[0]), min(w, self.d - w)
         return self._degree(label)
 
+    def _spelled(self, by_character: bool, label: Label) -> Label:
+        """`canonical`, of labels of the kind that the lines have, and of functions that there are."""
+        name = self.canonical(label)
+        if isinstance(name, int) == by_character:
+            kind = "pairs (l, |w|) of a degree and a character of the shifts" if by_character else "degrees l"
+            raise ValueError(f"no line has the label {label!r}: labels are {kind} here")
+        if by_character and not cyclic_multiplicities(self.d, name[0])[name[0]][name[1]]:
+            raise ValueError(f"no line has the label {name!r}: the character {name[1]} is not in degree {name[0]}")
+        return name
+
     def _degree(self, value: Any) -> int:
         return check_integer(value, "the degree", minimum=0, maximum=_LARGEST_DEGREE)
 
     def _up_to(self, operator: _Operator, kernel: Kernel, degree: int) -> Lines:
         t = np.abs(operator.values(degree)) ** 2
         kappa = _coefficients(kernel, self.d, degree)
+        spelling = functools.partial(self._spelled, operator.by_character)
         if not operator.by_character:
-            return Lines(t[:, 0], kappa, np.array(multiplicities(self.d, degree), object), range(degree + 1))
+            return Lines(t[:, 0], kappa, np.array(multiplicities(self.d, degree), object), range(degree + 1), spelling)
         counts = cyclic_multiplicities(self.d, degree)
         found = []
         for n in range(degree + 1):
@@ -208,7 +216,7 @@ class Sphere(FittedDomain):
                 if count:
                     found.append((t[n, w], kappa[n], count, (n, w)))
         values, kernels, sizes, labels = zip(*found, strict=True)
-        return Lines(np.array(values), np.array(kernels), np.array(sizes, object), labels)
+        return Lines(np.array(values), np.array(kernels), np.array(sizes, object), labels, spelling)
 
     # ------------------------------------------------------------ functions
 
@@ -376,14 +384,14 @@ def _profile(kernel: Kernel, d: int) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _coefficients(kernel: Kernel, d: int, degree: int) -> np.ndarray:
-    if isinstance(kernel, Gaussian):
+    if has_law(kernel, Gaussian):
         return gaussian_coefficients(kernel.scale, d, degree)
-    if isinstance(kernel, Scaled):
+    if has_law(kernel, Scaled):
         return kernel.factor * _coefficients(kernel.base, d, degree)
-    if isinstance(kernel, Sum):
+    if has_law(kernel, Sum):
         return _coefficients(kernel.first, d, degree) + _coefficients(kernel.second, d, degree)
-    if isinstance(kernel, Linear | Polynomial):
-        power, offset = (kernel.degree, kernel.offset) if isinstance(kernel, Polynomial) else (1, 0.0)
+    if has_law(kernel, Linear, Polynomial):
+        power, offset = (kernel.degree, kernel.offset) if has_law(kernel, Polynomial) else (1, 0.0)
         terms = np.array([math.comb(power, n) * offset ** (power - n) for n in range(power + 1)])
         found = np.zeros(max(power, degree) + 1)
         found[: power + 1] = terms @ power_coefficients(d, power)
@@ -402,7 +410,7 @@ def _coefficients(kernel: Kernel, d: int, degree: int) -> np.ndarray:
 
 def _check_zonal(kernel: Kernel, d: int) -> None:
     """Refuse kernels that are not functions of <x, y> on the sphere."""
-    if isinstance(kernel, Precomputed | L1Exponential):
+    if has_law(kernel, Precomputed, L1Exponential):
         raise TypeError(f"{kernel!r} is not a function of <x, y> on the sphere: there is no closed form for it")
     x = np.random.default_rng(0).standard_normal((12, d))
     x /= np.linalg.norm(x, axis=1, keepdims=True)
@@ -415,14 +423,14 @@ def _check_zonal(kernel: Kernel, d: int) -> None:
 
 def _bound(kernel: Kernel, d: int, degree: int) -> float | None:
     """The largest coefficient from this degree on, where it is known."""
-    if isinstance(kernel, Gaussian):  # they decrease
+    if has_law(kernel, Gaussian):  # they decrease
         return float(gaussian_coefficients(kernel.scale, d, degree)[-1])
-    if isinstance(kernel, Linear | Polynomial) and degree > getattr(kernel, "degree", 1):
+    if has_law(kernel, Linear, Polynomial) and degree > getattr(kernel, "degree", 1):
         return 0.0
-    if isinstance(kernel, Scaled):
+    if has_law(kernel, Scaled):
         base = _bound(kernel.base, d, degree)
         return None if base is None else kernel.factor * base
-    if isinstance(kernel, Sum):
+    if has_law(kernel, Sum):
         parts = _bound(kernel.first, d, degree), _bound(kernel.second, d, degree)
         return None if None in parts else sum(parts)  # type: ignore[arg-type]
     return None
@@ -441,30 +449,30 @@ class _Operator:
 
     @classmethod
     def of(cls, augmentation: Any, d: int) -> _Operator:
-        if isinstance(augmentation, Compose):
+        if has_law(augmentation, Compose):
             parts = [cls.of(part, d) for part in augmentation.parts]
             return cls(
                 lambda degree: math.prod((part.values(degree) for part in parts), start=np.ones((1, 1))),
                 lambda degree: math.prod(part.bound(degree) for part in parts),
                 any(part.by_character for part in parts),
             )
-        if isinstance(augmentation, HeatKernel):
+        if has_law(augmentation, HeatKernel):
             t = augmentation.time
             return cls(
                 lambda degree: _column([math.exp(-t * n * (n + d - 2)) for n in range(degree + 1)]),
                 lambda degree: math.exp(-t * degree * (degree + d - 2)),
             )
-        if isinstance(augmentation, TangentStep):
+        if has_law(augmentation, TangentStep):
             return cls(
                 lambda degree: legendre(d, degree, np.array([math.cos(augmentation.angle)])),
                 lambda degree: float(_envelope(np.array([augmentation.angle]), d, degree)[0]),
             )
-        if isinstance(augmentation, RandomRotation):
+        if has_law(augmentation, RandomRotation):
             return cls(
                 lambda degree: _column(rotation_eigenvalues(augmentation.angle, d, degree)),
                 lambda degree: _rotation_bound(augmentation.angle, d, degree),
             )
-        if isinstance(augmentation, Mixture):
+        if has_law(augmentation, Mixture):
             parts = [cls.of(part, d) for part in augmentation.parts]
             weights = augmentation.weights
             return cls(
@@ -474,12 +482,12 @@ class _Operator:
                 lambda degree: math.fsum(w * part.bound(degree) for w, part in zip(weights, parts, strict=True)),
                 any(part.by_character for part in parts),
             )
-        if isinstance(augmentation, Shift):
+        if has_law(augmentation, Shift):
             augmentation._check_coordinates(d)
             # a shift by a moves the function exp(2 pi i w j / d) by exp(-2 pi i a w / d)
             phases = np.fft.fft(augmentation.law, n=d)[None]
             return cls(lambda degree: np.broadcast_to(phases, (degree + 1, d)), lambda degree: 1.0, True)
-        if isinstance(augmentation, SignFlip):
+        if has_law(augmentation, SignFlip):
             return cls(
                 lambda degree: _column([1.0 - 2.0 * augmentation.p * (n % 2) for n in range(degree + 1)]),
                 lambda degree: 1.0,

@@ -14,6 +14,7 @@ import numpy as np
 from ..arrays import Array, as_array, check_integer
 from ..augmentations import Compose, GaussianNoise, Mixture
 from ..kernels import Kernel, PeriodicGaussian, Product, Scaled, Sum, VonMises, as_kernel
+from ..registries import has_law
 from .base import TIE, Label, Lines, functions_of_classes
 from .fitted import FittedDomain
 from .fourier import Coefficients, Convolved, ProductKernel, VonMisesSeries, WrappedGaussian, class_size, walk
@@ -189,7 +190,7 @@ class Torus(FittedDomain):
         return self._lines_of(_noises(augmentation), self._product(kernel), [self.canonical(label) for label in labels])
 
     def canonical(self, label: Label) -> tuple[int, ...]:
-        """The class of a frequency: its nonzero entries without signs, in decreasing order; w stands for (w,)."""
+        """Return the class of a frequency: its nonzero |w_c| in decreasing order; w stands for (w,)."""
         entries = label if isinstance(label, list | tuple | np.ndarray) else [label]
         found = [abs(check_integer(w, "a frequency", minimum=-(2**40), maximum=2**40)) for w in entries]
         found = sorted((w for w in found if w), reverse=True)
@@ -266,14 +267,14 @@ Noises = list[tuple[float, float]]
 
 
 def _noises(augmentation: Any) -> Noises:
-    if isinstance(augmentation, GaussianNoise):
+    if has_law(augmentation, GaussianNoise):
         return [(1.0, augmentation.scale**2)]
-    if isinstance(augmentation, Compose):
+    if has_law(augmentation, Compose):
         found = [(1.0, 0.0)]
         for part in augmentation.parts:
             found = [(p * q, v + u) for (p, v), (q, u) in itertools.product(found, _noises(part))]
         return found
-    if isinstance(augmentation, Mixture):
+    if has_law(augmentation, Mixture):
         parts = zip(augmentation.weights, augmentation.parts, strict=True)
         return [(weight * p, v) for weight, part in parts for p, v in _noises(part)]
     raise TypeError(f"on the torus, GaussianNoise, Compose and Mixture have closed forms, found {augmentation!r}")
@@ -286,15 +287,15 @@ def _smoothing(noises: Noises, label: tuple[int, ...]) -> float:
 
 
 def _terms(kernel: Kernel, d: int) -> list[tuple[float, Coefficients]]:
-    if isinstance(kernel, PeriodicGaussian):
+    if has_law(kernel, PeriodicGaussian):
         return [(1.0, WrappedGaussian(kernel.scale))]
-    if isinstance(kernel, VonMises):
+    if has_law(kernel, VonMises):
         return [(1.0, VonMisesSeries(kernel.scale))]
-    if isinstance(kernel, Scaled):
+    if has_law(kernel, Scaled):
         return [(kernel.factor * weight, series) for weight, series in _terms(kernel.base, d)]
-    if isinstance(kernel, Sum):
+    if has_law(kernel, Sum):
         return _terms(kernel.first, d) + _terms(kernel.second, d)
-    if isinstance(kernel, Product):
+    if has_law(kernel, Product):
         pairs = itertools.product(_terms(kernel.first, d), _terms(kernel.second, d))
         return [(a * b, Convolved(f, g)) for (a, f), (b, g) in pairs]
     raise TypeError(

@@ -13,6 +13,7 @@ import cupy as xp
 import numpy as np
 
 from ...errors import BackendError
+from ...formulas import check_formula
 from . import sources
 
 __all__ = ["blocks_of", "kernel", "launch"]
@@ -24,6 +25,8 @@ THREADS = 256
 @functools.cache
 def kernel(source: str, name: str, dtype: Any = "float64", formula: str | None = None, tile: str | None = None) -> Any:
     """The kernel ``name`` of ``source``.cu for this dtype, with profile ``formula`` and ``tile`` compiled in."""
+    if formula is not None:
+        check_formula(formula)
     try:
         return _module(source, np.dtype(dtype).name, formula, tile).get_function(name)
     except xp.cuda.compiler.CompileException as error:

@@ -11,6 +11,10 @@ R^2 = a + r^2 and S^2 = a + s^2 those of the next one, the next versine is
 
 Obtuse angles, of the first layer only as kappa1 >= 0, are told by their supplements.  All in float64, whatever the
 points: an epilogue of matrix products that keeps one unit of rounding through any number of layers.
+
+Of a sum of two products either may be fused with the addition, and the compiler's choice is not the same in the code of
+a function and in its copy in a caller's: where there is such a sum one of the products is `rounded` for itself, so
+that a process that compiles and one that reads the cache have the same bits.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import math
 import numpy as np
 from numba import njit
 
-from .elementary import FAST, arcsine64, wide_vectors
+from .elementary import FAST, arcsine64, rounded, wide_vectors
 from .pairs import _TILE, _row
 
 __all__ = ["angle_strip"]
@@ -80,7 +84,7 @@ def _quadratic(v, r, s, out):
         c = 1.0 - m
         angle = 2.0 * math.sqrt(0.5 * m) * arcsine64(0.5 * m)
         twice = 1.0 + 2.0 * c * c
-        bulge = (3.0 * math.sqrt(m * (2.0 - m)) * c - angle * twice) * (1.0 / math.pi)
+        bulge = (3.0 * math.sqrt(m * (2.0 - m)) * c - rounded(angle, twice)) * (1.0 / math.pi)
         out[j] = (r * s[j]) * (r * s[j]) * (twice + bulge if v[j] >= 0.0 else -bulge)
 
 
@@ -96,7 +100,7 @@ def _hidden(a, g, r, s, next_r, next_s, v):
             product = r * s[j]
             norms = next_r * next_s[j] / g
             gap = r - s[j]
-            v[j] = (a * gap * gap / (norms + a + product) + product * _kappas(v[j])[2]) / norms
+            v[j] = (a * gap * gap / (norms + a + product) + rounded(product, _kappas(v[j])[2])) / norms
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -121,16 +125,16 @@ def _add_layer(a, g, r, s, next_r, next_s, v, tangent):
     if a == 0.0:
         for j in range(v.size):
             kappa0, kappa1, rest = _kappas(v[j])
-            tangent[j] = g * (r * s[j] * kappa1 + tangent[j] * kappa0)
+            tangent[j] = g * (r * s[j] * kappa1 + rounded(tangent[j], kappa0))
             v[j] = rest
     else:
         for j in range(v.size):
             kappa0, kappa1, rest = _kappas(v[j])
             product = r * s[j]
-            tangent[j] = g * (a + product * kappa1 + tangent[j] * kappa0)
+            tangent[j] = g * (a + product * kappa1 + rounded(tangent[j], kappa0))
             norms = next_r * next_s[j] / g
             gap = r - s[j]
-            v[j] = (a * gap * gap / (norms + a + product) + product * rest) / norms
+            v[j] = (a * gap * gap / (norms + a + product) + rounded(product, rest)) / norms
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -139,7 +143,7 @@ def _tangent(a, r, s, v, tangent, out):
     wide_vectors()
     for j in range(v.size):
         kappa0, kappa1, _ = _kappas(v[j])
-        out[j] = a + r * s[j] * kappa1 + tangent[j] * kappa0
+        out[j] = a + r * s[j] * kappa1 + rounded(tangent[j], kappa0)
 
 
 @njit(cache=True, nogil=True)

@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["FAST", "arcsine64", "cos2pi32", "cos2pi64", "exp32", "exp64", "wide_vectors"]
+__all__ = ["FAST", "arcsine64", "cos2pi32", "cos2pi64", "exp32", "exp64", "rounded", "wide_vectors"]
 
 # No "reassoc": it would cancel the magic-number rounding below.  No "nnan" or "ninf": squared
 # distances may overflow to inf, whose exp(-inf) = 0 is the right answer.
@@ -57,6 +57,12 @@ def wide_vectors(typingctx):
         return context.get_dummy_value()
 
     return types.void(), codegen
+
+
+@njit(types.float64(types.float64, types.float64), cache=True)
+def rounded(a, b):
+    """A product that is rounded before it is added to another: it is fused with no addition."""
+    return a * b
 
 
 # Comparisons are written so that NaN passes through them.  Coefficients carry the factor 2 that the half

@@ -17,6 +17,7 @@ from llvmlite import ir
 from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 
+from ...formulas import check_formula
 from .elementary import FAST, cos2pi32, cos2pi64, exp32, exp64, wide_vectors
 from .vectors import ROWS, VECTOR, aligned, copy_rows, pair_values, transpose
 
@@ -44,7 +45,7 @@ def profile_address(formula: str, file: str, name: str, dtype: np.dtype) -> int:
     Python and in C++.  The function claims to be ``name`` in ``file``, where the formula is declared:
     that is what lets Numba cache it on disk and forget it when the declaration changes.
     """
-    return _compile_profile(formula, file, name, dtype).address
+    return _compile_profile(check_formula(formula), file, name, dtype).address
 
 
 @functools.cache
