@@ -404,15 +404,14 @@ class Pencil:
         delta_c = engine.matmul(delta, xp.asfortranarray(c))
         penalty_c = numbers.beta * delta_c + reg * c
         reached = np.where(np.isfinite(gamma), gamma, 0.0)
-        gram = c.T @ sigma_c
         measured = engine.to_host(  # all numbers of the components at once
-            xp.stack(
+            xp.concatenate(
                 [
-                    xp.sqrt((sigma_c**2).sum(axis=0)),
-                    xp.sqrt(((penalty_c - sigma_c * xp.asarray(reached)) ** 2).sum(axis=0)),
-                    xp.einsum("ij,ij->j", c, delta_c),
-                    (c**2).sum(axis=0),
-                    xp.abs(gram - xp.eye(len(gram))).max(axis=0),
+                    xp.sqrt((sigma_c**2).sum(axis=0))[None],
+                    xp.sqrt(((penalty_c - sigma_c * xp.asarray(reached)) ** 2).sum(axis=0))[None],
+                    xp.einsum("ij,ij->j", c, delta_c)[None],
+                    (c**2).sum(axis=0)[None],
+                    c.T @ sigma_c,
                 ]
             )
         )
@@ -426,12 +425,15 @@ class Pencil:
             coefficients=coefficients,
             intercept=-(self.mean @ coefficients) if self.center else xp.zeros(c.shape[1]),
             residuals=measured[1] / (measured[0] * (1 + gamma)),
+            overlaps=measured[4:],
             coefficient_residuals=np.zeros(c.shape[1]),
             stationarity_residuals=np.zeros(c.shape[1]),
+            rounding_errors=np.zeros(c.shape[1]),
+            norm_errors=np.zeros(c.shape[1]),
+            rounding=16 * float(np.finfo(float).eps) / reg if reg > 0 else 0.0,
             following=following,
             tolerance=TOLERANCE[np.dtype(float)],
             algorithm="features: moments and their generalised eigenproblem",
-            orthonormality=float(measured[4].max()),
             jitter=0.0,
             condition=condition,
             iterations=steps,
