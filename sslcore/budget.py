@@ -9,11 +9,14 @@
 from __future__ import annotations
 
 import bisect
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
+
+import numpy as np
 
 from .arrays import as_float_dtype, check_integer
 from .backends import get_backend
@@ -25,6 +28,10 @@ from .rates import Work, measured_rates
 
 __all__ = ["Plan", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "plan"]
 
+_LARGEST = 2**48
+"""No size is larger: of any two of them there is a product in bytes, and of any four the floating-point operations."""
+
+_BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?)\s*([KMGT]I?|)B?\s*", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
@@ -75,7 +82,9 @@ class Plan:
 
     def fitting(self, memory: int | str) -> str:
         """What would keep a budget of ``memory``, in words."""
-        budget = memory_budget(memory)
+        return self._fitting(memory_budget(memory))
+
+    def _fitting(self, budget: int) -> str:
         if self.bytes <= budget:
             return "this keeps it"
         fitting = [r for r, size in self.alternatives if size <= budget]
@@ -88,7 +97,7 @@ class Plan:
         if self.bytes > budget:
             raise MemoryBudgetError(
                 f"this {self.algorithm} fit needs {_show(self.bytes)} of memory, the budget is {_show(budget)} "
-                f"(nothing was allocated); {self.fitting(budget)}"
+                f"(nothing was allocated); {self._fitting(budget)}"
             )
 
 
@@ -138,19 +147,22 @@ def plan(
     >>> plan.algorithm, plan.fitting("200MB")
     ('exact', 'use features, such as sslcore.features.Nystrom(kernel, 256), or use fewer samples (at most 2,287 fit)')
     """
-    n = check_integer(n, "n", minimum=1)
-    m = check_integer(n_views, "n_views", minimum=1)
-    d = check_integer(d, "d", minimum=1)
-    k = check_integer(n_components, "n_components", minimum=1)
-    points = check_integer(n_points, "n_points", minimum=1)
+    n = _size(n, "n")
+    m = _size(n_views, "n_views")
+    d = _size(d, "d")
+    k = _size(n_components, "n_components")
+    points = _size(n_points, "n_points")
     points += points > 1  # a path also looks at kernel PCA
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be that of the views, such as 'float64', found {dtype!r:.60}") from None
     itemsize = as_float_dtype(dtype, "dtype").itemsize
     engine = None if backend in (None, "numba") else get_backend(backend=backend)
     budget = memory_budget(memory, engine)
     if isinstance(model, Features):
-        result = features_plan(
-            model.n_features(d), d, k, itemsize, n * m, n_points=points, values=not isinstance(model, Identity)
-        )
+        r = _size(model.n_features(d), "the number of features")
+        result = features_plan(r, d, k, itemsize, n * m, n_points=points, values=not isinstance(model, Identity))
     else:
         kernel = as_kernel(model)
         factor = 1 if engine is None else engine.BLOCK_FACTOR
@@ -159,6 +171,13 @@ def plan(
     result = replace(result, backend=backend)
     result.require(budget)
     return result
+
+
+def _size(value: Any, name: str) -> int:
+    size = check_integer(value, name, minimum=1)
+    if size > _LARGEST:
+        raise ValueError(f"{name} must be at most 2**48, found an integer of {size.bit_length()} bits")
+    return size
 
 
 _STEPS = 10
@@ -279,12 +298,14 @@ def memory_budget(memory: int | str | None, engine: ModuleType | None = None) ->
     if memory is None:
         return int(0.9 * (free_memory() if engine is None else engine.free_memory()))
     if isinstance(memory, str):
-        match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?I?)B?\s*", memory.upper())
-        if match is None or match[2] == "I":
+        match = _BYTES.fullmatch(memory)
+        size = float(match[1]) * _UNITS[match[2].upper()] if match else math.nan
+        if not 1 <= size < math.inf:
             raise ValueError(
-                f"memory must be a number of bytes or a string such as '8GB' or '500MiB', found {memory!r}"
+                f"memory must be a number of bytes, at least 1, or a string such as '8GB' or '500MiB', "
+                f"found {memory!r:.60}"
             )
-        return int(float(match[1]) * _UNITS[match[2]])
+        return int(size)
     return check_integer(memory, "memory", minimum=1)
 
 

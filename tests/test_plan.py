@@ -1,6 +1,7 @@
 """Plans: the memory is kept, what is said to fit fits, and seconds are work over rates."""
 
 import json
+import math
 import subprocess
 import sys
 import tracemalloc
@@ -201,6 +202,50 @@ def test_rates_of_a_backend(backend):
     for speed in (measured.products, measured.factors, measured.values, measured.copies):
         assert 1e3 < speed < 1e16
     assert plan(100, 2, 3, Gaussian(1.0), 4, backend=backend.name).bytes > 0
+
+
+BAD = {
+    "n": (0, -1, 2.0, math.nan, math.inf, "10", None, True, 10**400, [3]),
+    "n_views": (0, -2, 1.5, "2", None, 10**30),
+    "d": (0, -3, math.nan, "x", None, 10**400),
+    "n_components": (0, -1, 0.5, "auto", None, 2**60),
+    "n_points": (0, -1, math.inf, "3", None, 10**20),
+    "dtype": ("complex64", "nonsense", "float128", object, 3, "U4"),
+    "memory": (0, -1, 0.5, 1e9, math.nan, True, b"8GB", [8]),
+    "backend": ("gpu", 3, "NUMBA"),
+    "model": (None, "gaussian", 3, object()),
+}
+WORDS = "|much|GB|-8GB|0GB|8 G B|8IB|nan|inf|1e999|8PB|0x10|8,5GB|\u0663GB|" + "9" * 400
+BAD["memory"] += tuple(WORDS.split("|"))
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in BAD.items() for value in values])
+def test_bad_arguments(name, value):
+    """One clear error: what was expected, what was found."""
+    arguments = {"n": 10, "n_views": 2, "d": 3, "model": Gaussian(1.0), "n_components": 2} | {name: value}
+    with pytest.raises((TypeError, ValueError)) as caught:
+        plan(**arguments)
+    message = str(caught.value)
+    assert {"dtype": "dtype", "model": "kernel"}.get(name, name) in message
+    assert "found" in message
+    assert len(message) < 700
+
+
+@pytest.mark.parametrize(
+    ("memory", "expected"),
+    {1: 1, 10**400: 10**400, np.int64(5): 5, " 8 GB ": 8e9, "8gb": 8e9, "8GiB": 8 * 2**30, "1e3": 1000}.items()
+    | {"1.5k": 1500, "2.5e9 B": 25e8, "3TiB": 3 * 2**40, "12": 12, "7.": 7}.items(),
+)
+def test_budgets(memory, expected):
+    assert budget.memory_budget(memory) == expected
+
+
+def test_a_machine_that_has_nothing_left(monkeypatch):
+    monkeypatch.setattr(budget, "free_memory", lambda: 0)
+    with pytest.raises(
+        MemoryBudgetError, match=r"needs .* the budget is 0 kB \(nothing was allocated\); use fewer samples"
+    ):
+        plan(1000, 2, 3, Gaussian(1.0), 2)
 
 
 def test_bad_input():

@@ -226,18 +226,6 @@ def test_the_system_counts_it_as_free(monkeypatch):
     assert lazy() - before < 8 * 2048**2 // 2
 
 
-def test_free_memory_of_a_container(tmp_path, monkeypatch):
-    monkeypatch.setattr(machine, "_GROUP", str(tmp_path))
-    outside = machine.total_memory()
-    for name, text in {"max": "1000000", "current": "700000", "stat": "anon 5\ninactive_file 300\n"}.items():
-        (tmp_path / f"memory.{name}").write_text(text)
-    assert machine.free_memory() == 300300
-    assert machine.total_memory() == 1000000
-    (tmp_path / "memory.max").write_text("max\n")
-    assert machine.free_memory() > 300300
-    assert machine.total_memory() == outside
-
-
 def test_after_an_error_nothing_is_kept():
     """Whatever needed the memory can be tried again."""
     matrix()

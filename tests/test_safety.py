@@ -17,6 +17,7 @@ import pytest
 import sslcore
 from sslcore import Moments, pretrain
 from sslcore import gram as grams
+from sslcore.backends.machine import available_cpus
 from sslcore.backends.numba_cpu import gram as blocks
 from sslcore.backends.numba_cpu import parallel
 from sslcore.backends.numba_cpu.parallel import n_threads, parallel_for
@@ -434,6 +435,12 @@ def test_nested_calls_run_where_they_are(monkeypatch):
         ({"SSLCORE_NUM_THREADS": "0", "OMP_NUM_THREADS": "5"}, 5),
         ({"SSLCORE_NUM_THREADS": "all", "OMP_NUM_THREADS": "2"}, 2),
         ({"SSLCORE_NUM_THREADS": "-1", "OMP_NUM_THREADS": "x"}, None),
+        ({"OMP_NUM_THREADS": "4,2"}, 4),  # of nested loops, the outermost first
+        ({"OMP_NUM_THREADS": " 3 , 2,1"}, 3),
+        ({"SSLCORE_NUM_THREADS": " 6 "}, 6),
+        ({"OMP_NUM_THREADS": ",2"}, None),
+        ({"OMP_NUM_THREADS": "0,2"}, None),
+        ({"OMP_NUM_THREADS": "2.5"}, None),
         ({}, None),
     ],
 )
@@ -442,8 +449,44 @@ def test_number_of_threads(environment, expected, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert n_threads() == (available if expected is None else expected)
+    assert n_threads() == (available_cpus() if expected is None else expected)
+
+
+@pytest.mark.parametrize("first", ["threadpoolctl", "sslcore.backends.numba_cpu.parallel"])
+def test_limits_of_threadpoolctl_reach_our_loops(first):
+    """Whichever is imported first; what the user says of our own threads goes before."""
+    code = f"""
+import importlib, os
+import numpy
+importlib.import_module({first!r})
+from sslcore.backends.numba_cpu import parallel
+from sslcore.backends.numba_cpu.parallel import n_threads, parallel_for
+def threads():
+    import threading, time
+    names = set()
+    parallel_for(lambda i: (names.add(threading.current_thread().name), time.sleep(0.01)), 9)
+    return n_threads(), len(names)
+with_none = threads()
+import threadpoolctl
+def limited(count, api=None):
+    with threadpoolctl.threadpool_limits(count, api):
+        return threads()
+before, *during, after = n_threads(), limited(1), limited(1, "blas"), n_threads()
+print(before == after == parallel.available_cpus(), during)
+os.environ["SSLCORE_NUM_THREADS"] = "4"
+print(limited(1))
+"""
+    found = run(code, OMP_NUM_THREADS="", SSLCORE_NUM_THREADS="")
+    assert found == "True [(1, 1), (1, 1)]\n(4, 4)\n"
+
+
+def test_the_pool_grows(monkeypatch):
+    """The number of threads of the first loop does not bind those that follow."""
+    monkeypatch.setattr(parallel, "_pool", None)
+    for count in (2, 5, 3):
+        monkeypatch.setenv("SSLCORE_NUM_THREADS", str(count))
+        met = threading.Barrier(count, timeout=30)
+        parallel_for(lambda i, met=met: met.wait(), count)  # only passed if all run at the same time
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")

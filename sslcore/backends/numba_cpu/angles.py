@@ -22,8 +22,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from .compiling import compiled
 from .elementary import FAST, arcsine64, rounded, wide_vectors
 from .pairs import _TILE, _row
 
@@ -33,7 +33,7 @@ _TINY = 1e-35
 """Supplement of an angle of pi: its sign must not be lost."""
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _versines(cosine, near, out):
     """out[j] = 1 - cos of an acute angle, -(1 + cos) of an obtuse one; returns how many are at most ``near``."""
     wide_vectors()
@@ -46,7 +46,7 @@ def _versines(cosine, near, out):
     return count
 
 
-@njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
+@compiled(nogil=True, fastmath=FAST | {"reassoc"})
 def _chord(x, y, sign):
     """Half of |x - sign y|^2."""
     wide_vectors()
@@ -57,7 +57,7 @@ def _chord(x, y, sign):
     return 0.5 * total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _kappas(v):
     """kappa0, kappa1 and 1 - kappa1 of a versine."""
     m = abs(v)
@@ -69,14 +69,14 @@ def _kappas(v):
     return 1.0 - turn if acute else turn, c + bulge if acute else bulge, abs(m - bulge) if acute else 1.0 - bulge
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _step(v, out):
     wide_vectors()
     for j in range(v.size):
         out[j] = _kappas(v[j])[0]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _quadratic(v, r, s, out):
     wide_vectors()
     for j in range(v.size):
@@ -88,7 +88,7 @@ def _quadratic(v, r, s, out):
         out[j] = (r * s[j]) * (r * s[j]) * (twice + bulge if v[j] >= 0.0 else -bulge)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _hidden(a, g, r, s, next_r, next_s, v):
     """v <- versines after a layer, from those before it."""
     wide_vectors()
@@ -103,14 +103,14 @@ def _hidden(a, g, r, s, next_r, next_s, v):
             v[j] = (a * gap * gap / (norms + a + product) + rounded(product, _kappas(v[j])[2])) / norms
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _covariance(a, r, s, v, out):
     wide_vectors()
     for j in range(v.size):
         out[j] = a + r * s[j] * _kappas(v[j])[1]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _inputs(r, s, v, tangent):
     """g times the covariance of the inputs."""
     wide_vectors()
@@ -118,7 +118,7 @@ def _inputs(r, s, v, tangent):
         tangent[j] = r * s[j] * (1.0 - v[j] if v[j] >= 0.0 else -1.0 - v[j])
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _add_layer(a, g, r, s, next_r, next_s, v, tangent):
     """tangent <- g (covariance after the layer + tangent kappa0), and v <- versines after it."""
     wide_vectors()
@@ -137,7 +137,7 @@ def _add_layer(a, g, r, s, next_r, next_s, v, tangent):
             v[j] = (a * gap * gap / (norms + a + product) + rounded(product, rest)) / norms
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _tangent(a, r, s, v, tangent, out):
     """The same after the last layer."""
     wide_vectors()
@@ -146,7 +146,7 @@ def _tangent(a, r, s, v, tangent, out):
         out[j] = a + r * s[j] * kappa1 + rounded(tangent[j], kappa0)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def angle_strip(x, y, lengths_x, lengths_y, near, recursion, a, g, out):
     """Turn products out[i, j] = <x_i, y_j> of unit vectors into values of the kernel.
 

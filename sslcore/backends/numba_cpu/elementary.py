@@ -8,8 +8,10 @@ exponent set through the bits.  About 1 ulp.  Results below 1e-307 (1e-37) are f
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from .compiling import compiled
 
 __all__ = ["FAST", "arcsine64", "cos2pi32", "cos2pi64", "exp32", "exp64", "rounded", "wide_vectors"]
 
@@ -69,7 +71,7 @@ def rounded(a, b):
 # power of two lacks.
 
 
-@njit(types.float64(types.float64), cache=True, fastmath=FAST, error_model="numpy")
+@compiled(types.float64(types.float64), fastmath=FAST, error_model="numpy")
 def exp64(x):
     """Exponential of a float64; see the module's docstring."""
     z = -708.3 if x < -708.3 else x  # there the half power is exactly 0
@@ -94,7 +96,7 @@ def exp64(x):
     return p * _half_power64(shifted)
 
 
-@njit(types.float32(types.float32), cache=True, fastmath=FAST, error_model="numpy")
+@compiled(types.float32(types.float32), fastmath=FAST, error_model="numpy")
 def exp32(x):
     """Exponential of a float32; see the module's docstring."""
     f = types.float32
@@ -118,7 +120,7 @@ def exp32(x):
 # 2e-18, and 1e-9 in float32), with an absolute error of about 1 ulp of 1.
 
 
-@njit(types.float64(types.float64), cache=True, fastmath=FAST, error_model="numpy")
+@compiled(types.float64(types.float64), fastmath=FAST, error_model="numpy")
 def cos2pi64(t):
     """cos(2 pi t) of a float64 in [0, 1/2]."""
     h = t - 0.25
@@ -137,7 +139,7 @@ def cos2pi64(t):
     return p * h
 
 
-@njit(types.float32(types.float32), cache=True, fastmath=FAST, error_model="numpy")
+@compiled(types.float32(types.float32), fastmath=FAST, error_model="numpy")
 def cos2pi32(t):
     """cos(2 pi t) of a float32 in [0, 1/2]."""
     f = types.float32
@@ -156,7 +158,7 @@ def cos2pi32(t):
 # asin(z) = z p(z^2) for z^2 <= 1/2: a polynomial through Chebyshev's nodes, relative error 3e-18.
 
 
-@njit(types.float64(types.float64), cache=True, fastmath=FAST, error_model="numpy")
+@compiled(types.float64(types.float64), fastmath=FAST, error_model="numpy")
 def arcsine64(s):
     """asin(sqrt(s)) / sqrt(s) of a float64 in [0, 1/2]."""
     p = 1.1264192878807509

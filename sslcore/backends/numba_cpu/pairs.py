@@ -14,10 +14,11 @@ import math
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, njit, types
+from numba import carray, types
 from numba.extending import intrinsic
 
 from ...formulas import check_formula
+from .compiling import compiled, compiled_callback
 from .elementary import FAST, cos2pi32, cos2pi64, exp32, exp64, wide_vectors
 from .vectors import ROWS, VECTOR, aligned, copy_rows, pair_values, transpose
 
@@ -79,10 +80,7 @@ def _compile_profile(formula: str, file: str, name: str, dtype: np.dtype):
     }
     exec(compile(source, file, "exec"), names)
     signature = types.void(types.CPointer(real), types.intp, types.CPointer(real))
-    try:
-        return cfunc(signature, cache=True, fastmath=FAST, error_model="numpy")(names[name])
-    except RuntimeError:  # declared where Numba has nowhere to cache, for example in a notebook
-        return cfunc(signature, fastmath=FAST, error_model="numpy")(names[name])
+    return compiled_callback(names[name], signature, fastmath=FAST, error_model="numpy")
 
 
 @intrinsic
@@ -105,7 +103,7 @@ def _pointer(typingctx, address):
     return types.voidptr(types.intp), codegen
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _row(out, i, j0, j1):
     """out[i, j0:j1] as a contiguous array, which it is although Numba cannot know that of a block of a matrix."""
     address = out.ctypes.data + i * out.strides[0] + j0 * out.itemsize
@@ -115,7 +113,7 @@ def _row(out, i, j0, j1):
 # ---------------------------------------------------------------- differences of coordinates
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _fill(x, i0, yt, j0, l1, address, constants, target, stride, rows, columns):
     """Values f of ROWS pairs of rows at an address; of the last rows beyond ``rows`` only the pair values are made."""
     pair_values(x[i0 : i0 + ROWS], yt, j0, l1, target, stride, columns)
@@ -124,7 +122,7 @@ def _fill(x, i0, yt, j0, l1, address, constants, target, stride, rows, columns):
             _call_profile(address, target + i * stride, columns, constants.ctypes.data)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def direct_strip(x, i0, i1, yt, j_first, l1, address, constants, out):
     """out[i, j] = f(pair value of x_i and y_{j_first + j}) for i0 <= i < i1, by differences of coordinates.
 
@@ -146,7 +144,7 @@ def direct_strip(x, i0, i1, yt, j_first, l1, address, constants, out):
                     out[i + r, k0 : k0 + width] = spare[r, :width]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
     """The rows i0 <= i < i1 of the symmetric matrix of x, from the diagonal on, and their mirror image below it.
 
@@ -174,7 +172,7 @@ def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
 # ---------------------------------------------------------------- products over the circles of a torus
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _arc(x, y, out):
     """out[j] = distance of x[0] and y[j], both in [-1/2, 1/2], on the circle of length 1."""
     wide_vectors()
@@ -186,14 +184,14 @@ def _arc(x, y, out):
         out[j] = d0 if d0 < e0 else e0
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _multiply(factor, out):
     wide_vectors()
     for j in range(out.size):
         out[j] *= factor[j]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def torus_strip(x, yt, j_first, address, constants, out):
     """out[i, j] = the product over c of f(distance of x_ic and y_{j_first + j, c} on the circle)."""
     rows, columns = out.shape
@@ -215,7 +213,7 @@ def torus_strip(x, yt, j_first, address, constants, out):
 # ---------------------------------------------------------------- distances from a matrix product
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _expand(norm_x, norm_y, out):
     wide_vectors()
     for j in range(out.size):
@@ -223,7 +221,7 @@ def _expand(norm_x, norm_y, out):
         out[j] = max(t, t * 0)
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _count_unsure(norm_x, norm_y, factor, reach, rounding, out):
     wide_vectors()
     count = 0
@@ -234,7 +232,7 @@ def _count_unsure(norm_x, norm_y, factor, reach, rounding, out):
     return count
 
 
-@njit(cache=True, nogil=True, fastmath=FAST | {"reassoc"})
+@compiled(nogil=True, fastmath=FAST | {"reassoc"})
 def _squared_distance(x, y):
     wide_vectors()
     total = x[0] * 0
@@ -244,7 +242,7 @@ def _squared_distance(x, y):
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def correct_distances(x, y, norms_x, norms_y, factor, reach, rounding, address, constants, out):
     """Turn products out[i, j] = <x_i, y_j> into f(|x_i - y_j|^2), accurate near zero distance too.
 
@@ -269,7 +267,7 @@ def correct_distances(x, y, norms_x, norms_y, factor, reach, rounding, address, 
             _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def correct_symmetric(x, norms, factor, reach, rounding, address, constants, i0, i1, out):
     """`correct_distances` of the rows i0 <= i < i1 of a symmetric matrix, from the diagonal on, and their mirror image.
 
@@ -292,7 +290,7 @@ def correct_symmetric(x, norms, factor, reach, rounding, address, constants, i0,
             transpose(tile[:, below:], out[j0 + below : j1, i0:i1], streamed)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def apply_profile(address, constants, out):
     """out[i, j] <- f(out[i, j])."""
     for j0 in range(0, out.shape[1], _TILE):
@@ -302,7 +300,7 @@ def apply_profile(address, constants, out):
             _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def mirror_strip(out, i0, i1):
     """out[j, i] = out[i, j] for the rows i0 <= i < i1 and all j >= i1 (and inside the strip)."""
     for j in range(i0, i1):

@@ -9,14 +9,20 @@ pool, and nothing process-wide is changed.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from ..machine import available_cpus
 
 __all__ = ["n_threads", "parallel_for"]
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+_libraries: Any = None
 _inside = threading.local()
 
 
@@ -31,14 +37,42 @@ if hasattr(os, "register_at_fork"):
 
 
 def n_threads() -> int:
-    """Number of threads for tile loops: ``SSLCORE_NUM_THREADS``, else ``OMP_NUM_THREADS``, else all."""
-    for name in ("SSLCORE_NUM_THREADS", "OMP_NUM_THREADS"):
-        value = os.environ.get(name, "")
-        if value.isdigit() and int(value) > 0:
-            return int(value)
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    """Return the number of threads for tile loops.
+
+    That is ``SSLCORE_NUM_THREADS``; else ``OMP_NUM_THREADS`` (the first number of a list, that of the outermost loops)
+    or the processors that this process may use, and no more than a limit set by ``threadpoolctl``.
+    """
+    own = _number("SSLCORE_NUM_THREADS")
+    if own:
+        return own
+    cpus = available_cpus()
+    wanted = _number("OMP_NUM_THREADS") or cpus
+    limit = _library_threads()
+    return min(wanted, limit) if limit is not None and limit < cpus else wanted
+
+
+def _number(name: str) -> int:
+    """The first number in this environment variable; 0 if there is none above 0."""
+    first = os.environ.get(name, "").split(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
+
+
+def _library_threads() -> int | None:
+    """The least number of threads of the libraries that threadpoolctl limits (BLAS, OpenMP), if it has been imported.
+
+    Where it has not, it limits none.  The libraries are looked for once: a limit is set on all of
+    them, so that those that were there first tell of it.
+    """
+    global _libraries
+    threadpoolctl = sys.modules.get("threadpoolctl")
+    if threadpoolctl is None:
+        return None
+    try:
+        if _libraries is None:
+            _libraries = threadpoolctl.ThreadpoolController().lib_controllers
+        return min((library.num_threads for library in _libraries), default=None)
+    except Exception:  # of another version than those from 3.0 on, or only half imported
+        return None
 
 
 def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
@@ -90,10 +124,13 @@ def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
 
 
 def _submit(work: Callable[[], None], count: int, helpers: list[Future[None]]) -> None:
-    global _pool
+    global _pool, _pool_size
     with _lock:
-        if _pool is None:
-            _pool = ThreadPoolExecutor(max(1, n_threads() - 1), thread_name_prefix="sslcore")
+        if _pool is None or _pool_size < count:  # the number of threads may grow while we run
+            if _pool is not None:
+                _pool.shutdown(wait=False)  # after what is in its queue
+            _pool_size = max(count, n_threads() - 1)
+            _pool = ThreadPoolExecutor(_pool_size, thread_name_prefix="sslcore")
         try:
             for _ in range(count):
                 helpers.append(_pool.submit(work))

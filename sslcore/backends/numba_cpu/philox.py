@@ -38,8 +38,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
+
+from .compiling import compiled
 
 __all__ = [
     "LANES",
@@ -66,8 +68,8 @@ __all__ = [
 
 # Division by zero raises an exception in Numba's Python error model, and the test for it stops LLVM from
 # vectorising; so does a call that is not inlined.
-kernel = njit(cache=True, nogil=True, error_model="numpy")
-inline = njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+kernel = compiled(nogil=True, error_model="numpy")
+inline = compiled(nogil=True, error_model="numpy", forceinline=True)
 
 LANES = 4
 TILE = 512  # draw blocks made at a time: their words and normals (24 KiB) stay in the first-level cache

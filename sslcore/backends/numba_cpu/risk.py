@@ -8,8 +8,8 @@ products go through BLAS (Numba's ``np.dot``).
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiling import compiled
 from .parallel import parallel_for
 
 __all__ = ["view_gradient", "view_sums"]
@@ -84,7 +84,7 @@ def _parts(shape):
     return parts, min(step, n, max(1, min(rows, max(MINI_ROWS, k)) // m))
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _dot(x, y):
     total = 0.0
     for c in range(x.size):
@@ -92,7 +92,7 @@ def _dot(x, y):
     return total
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _mean(views, mean):
     """Mean over the views of one sample, (m, k) -> (k,)."""
     m = views.shape[0]
@@ -106,7 +106,7 @@ def _mean(views, mean):
         mean[c] /= m
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _squared_distance(x, y):
     total = 0.0
     for c in range(x.size):
@@ -114,7 +114,7 @@ def _squared_distance(x, y):
     return total
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _sums(z, samples, products, second, scalars):
     n, m, k = z.shape
     rows = z.reshape(n * m, k)
@@ -139,19 +139,19 @@ def _sums(z, samples, products, second, scalars):
     scalars[1] += fourth
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _finish_row(row, view, mean, spread, out):
     for c in range(row.size):
         out[c] = row[c] + spread * (view[c] - mean[c])
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _subtract(row, factor, view):
     for c in range(row.size):
         row[c] -= factor * view[c]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _gradient(z, samples, weight, spread, outer, gradient):
     n, m, k = z.shape
     rows = z.reshape(n * m, k)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiling import compiled
 from .elementary import FAST, wide_vectors
 from .parallel import parallel_for
 from .vectors import SIDE, aligned, copy_rows, transpose
@@ -16,21 +16,21 @@ _TILE_VALUES = 4096  # kernel values per tile: with its two copies it stays in L
 _LARGE = 8 << 20  # bytes of a result that does not stay in the caches
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _scale(weight, values, out):
     wide_vectors()
     for j in range(out.size):
         out[j] = weight * values[j]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _add_scaled(weight, values, out):
     wide_vectors()
     for j in range(out.size):
         out[j] += weight * values[j]
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _combine_pairs(r00, r01, r10, r11, values, mean, contrast):
     """The right rotation of two views a sample."""
     wide_vectors()
@@ -40,19 +40,19 @@ def _combine_pairs(r00, r01, r10, r11, values, mean, contrast):
         contrast[j] = r10[j] * first + r11[j] * second
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _store(tile, r0, r1, c0, c1, out, row, column):
     copy_rows(tile[r0:r1, c0:c1], out[row : row + r1 - r0, column : column + c1 - c0], False)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _store_transposed(tile, r0, r1, c0, c1, out, row, column, large):
     # past the caches, where vectors are whole: what is written is short and far from the next
     streamed = large and aligned(out) and column % SIDE == 0
     transpose(tile[r0:r1, c0:c1], out[row : row + c1 - c0, column : column + r1 - r0], streamed)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _copy_upper(tile, row, column, size):
     """Make a diagonal block exactly symmetric."""
     for i in range(size):
@@ -60,7 +60,7 @@ def _copy_upper(tile, row, column, size):
             tile[row + i, column + j] = tile[row + j, column + i]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _rotate_strip(
     block,
     row,
@@ -181,7 +181,7 @@ def rotate_rows(block, strip, samples, mean, cross_t, contrast):
     parallel_for(task, n_tasks)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _rotate_some(features, rotation, shift, first, last, means, contrasts):
     m = features.shape[1]
     for i in range(first, last):

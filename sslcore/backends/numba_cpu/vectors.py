@@ -9,10 +9,11 @@ the processor has.
 from __future__ import annotations
 
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .compiling import compiled
 from .elementary import wide_vectors
 
 __all__ = ["ROWS", "SIDE", "VECTOR", "aligned", "copy_rows", "pair_values", "transpose"]
@@ -132,7 +133,7 @@ def _transposition(streamed):
     return transposed
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def pair_values(x, yt, j0, l1, target, stride, columns):
     """Pair values |x_i - y_{j0 + j}|^2 (``l1``: |x_i - y_{j0 + j}|_1) of ROWS points, by differences of coordinates.
 
@@ -180,13 +181,13 @@ def _streamed(typingctx, like, source, target):
     return types.void(like, types.intp, types.intp), codegen
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def aligned(out):
     """Whether every row begins at a multiple of VECTOR bytes, as stores past the caches want it."""
     return out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def copy_rows(source, target, streamed):
     """target[...] = source, (rows, columns); ``streamed`` as in `transpose`."""
     wide_vectors()
@@ -201,7 +202,7 @@ def copy_rows(source, target, streamed):
         target[i, whole:] = source[i, whole:]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def transpose(source, target, streamed):
     """target[j, i] = source[i, j]; both with unit stride along their rows.
 

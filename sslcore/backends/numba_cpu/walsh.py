@@ -8,8 +8,8 @@ columns are packed into a buffer, transformed there, and put back.  So 2^24 doub
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from .compiling import compiled
 from .parallel import parallel_for
 
 __all__ = ["walsh_hadamard"]
@@ -64,7 +64,7 @@ def walsh_hadamard(values):
     return values
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _eights(x):
     """The butterflies at the distances 1, 2 and 4."""
     for i in range(0, x.size, 8):
@@ -76,21 +76,21 @@ def _eights(x):
         x[i + 4], x[i + 5], x[i + 6], x[i + 7] = b0 - b4, b1 - b5, b2 - b6, b3 - b7
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _two(a, b):
     for j in range(a.size):
         s, t = a[j], b[j]
         a[j], b[j] = s + t, s - t
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _four(a, b, c, e):
     for j in range(a.size):
         s, t, u, v = a[j] + b[j], a[j] - b[j], c[j] + e[j], c[j] - e[j]
         a[j], b[j], c[j], e[j] = s + u, t + v, s - u, t - v
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _butterflies(x, distance, stop):
     """All butterflies of x at ``distance``, 2 ``distance``, ... below ``stop``."""
     while 2 * distance < stop:
@@ -107,7 +107,7 @@ def _butterflies(x, distance, stop):
             _two(x[i : i + distance], x[i + distance : i + 2 * distance])
 
 
-@njit(cache=True, nogil=True, fastmath=FAST)
+@compiled(nogil=True, fastmath=FAST)
 def _transform(x, distance, inner):
     """All butterflies of x from ``distance`` on; those inside of ``inner`` numbers first, block by block."""
     if distance == 1 and x.size >= 8:
@@ -127,19 +127,19 @@ def _transform(x, distance, inner):
     _butterflies(x, small, x.size)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _blocks(flat, columns, width, inner):
     for i in range(0, flat.size, width):
         _transform(flat[i : i + width], columns, inner)
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _copy(a, b):
     for j in range(a.size):
         b[j] = a[j]
 
 
-@njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _strips(pack, start, stop, strip, inner):
     """Transform pack, (rows, distance), along its rows, for the columns start..stop - 1."""
     rows = pack.shape[0]
