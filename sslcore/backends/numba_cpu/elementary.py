@@ -61,7 +61,7 @@ def wide_vectors(typingctx):
     return types.void(), codegen
 
 
-@njit(types.float64(types.float64, types.float64), cache=True)
+@compiled(types.float64(types.float64, types.float64))
 def rounded(a, b):
     """A product that is rounded before it is added to another: it is fused with no addition."""
     return a * b
