@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .backends import device_of, namespace
+from .interchange import as_native, unmasked
 
 __all__ = [
     "as_array",
@@ -34,6 +35,7 @@ __all__ = [
     "quiet",
     "rank_of",
     "require_finite",
+    "shown",
 ]
 
 Array = Any
@@ -52,10 +54,30 @@ def as_float_dtype(dtype: Any, name: str) -> np.dtype:
         return np.dtype(np.float32)
     if dtype in (np.dtype(np.float32), np.dtype(np.float64)):
         return dtype
+    remedy = _REMEDIES.get(dtype.kind, "convert it first, for example with {name}.astype('float64')")
     raise TypeError(
         f"{name} must hold real numbers (float32, float64, float16, integers or booleans), "
-        f"found dtype {dtype}; convert it first, for example with {name}.astype('float64')"
+        f"found dtype {str(dtype)[:80]}; {remedy.format(name=name)}"
     )
+
+
+_REMEDIES = {
+    "O": "missing entries, words and arrays of unequal lengths are no numbers; if all are, {name}.astype('float64')",
+    "c": "real and imaginary parts are coordinates too: {name}.real, {name}.imag",
+    "M": "give times as numbers of a unit, for example ({name} - {name}.min()) / numpy.timedelta64(1, 's')",
+    "m": "give times as numbers of a unit, for example {name} / numpy.timedelta64(1, 's')",
+    "V": "make columns of the fields, with numpy.lib.recfunctions.structured_to_unstructured",
+}
+"""What to do about a dtype, by its kind."""
+
+
+def shown(value: Any, width: int = 80) -> str:
+    """``repr(value)`` for an error message: one line, at most ``width`` characters."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # an integer of too many digits, or the value's own
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def as_array(
@@ -72,15 +94,13 @@ def as_array(
     Arrays stay on their device.  Strides are kept; nothing is copied unless the dtype changes.  ``shape_hint`` names
     the axes in the error message, for example ``"(n, m, d)"``.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} must be a plain array, found a masked one; fill or remove the masked entries first")
-    if device_of(value) == "cupy":
+    value = as_native(value, name)
+    if device_of(value) == "cupy" and hasattr(value, "dtype"):
         array = value
+    elif hasattr(type(value), "iloc"):
+        array = _table_entries(value, name)
     else:
-        try:
-            array = np.asanyarray(value)
-        except ValueError as error:
-            raise ValueError(f"{name} must be a rectangular array: {error}") from None
+        array = _entries(value, name)
     dtype = as_float_dtype(array.dtype, name)
     ranks = (ndim,) if isinstance(ndim, int) else ndim
     if array.ndim not in ranks:
@@ -95,6 +115,46 @@ def as_array(
     if isinstance(array, np.ndarray) and type(array) is not np.ndarray and not isinstance(array, np.memmap):
         array = np.asarray(array)
     return require_finite(array, name) if finite else array
+
+
+def _entries(value: Any, name: str) -> np.ndarray:
+    """What NumPy makes of ``value``, or why it makes nothing of it."""
+    try:
+        array = np.asanyarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name} must be a rectangular array: {error}") from None
+    except OverflowError:
+        raise ValueError(f"{name} must hold real numbers, found an integer beyond the range of float64") from None
+    except (TypeError, RuntimeError, AttributeError, BufferError) as error:
+        raise TypeError(f"{name} must be an array of real numbers, found a {type(value).__name__}: {error}") from None
+    if isinstance(array, np.ma.MaskedArray):  # what some objects give as theirs
+        return unmasked(array, name)
+    if array.dtype == object and array.ndim == 0 and not isinstance(value, np.ndarray):
+        raise TypeError(
+            f"{name} must hold real numbers in an array or lists of them, found dtype object, made of a "
+            f"{type(value).__name__}"
+        )
+    return array
+
+
+def _table_entries(table: Any, name: str) -> np.ndarray:
+    """The entries of a frame or series of pandas: missing ones of nullable columns become NaN."""
+    columns = table.dtypes.items() if hasattr(table, "columns") else [(table.name, table.dtype)]
+    for column, dtype in columns:
+        if dtype.kind not in "iubf":
+            raise TypeError(
+                f"{name} must hold real numbers, found the column {shown(column)} of dtype {dtype}; select the columns "
+                f"of numbers, or convert it first"
+            )
+    array = np.asarray(table)
+    return array if array.dtype != object else table.to_numpy(dtype=_common_type(table), na_value=np.nan)
+
+
+def _common_type(table: Any) -> np.dtype:
+    """float32 or float64, wherein the columns of a frame of pandas can be read."""
+    dtypes = table.dtypes if hasattr(table, "columns") else [table.dtype]
+    plain = [getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype)) for dtype in dtypes]
+    return np.result_type(np.float32, *plain)
 
 
 def check_map(array: Array, name: str) -> None:
@@ -138,8 +198,13 @@ def on_host(array: Array) -> np.ndarray:
 
 
 def rank_of(value: Any) -> int:
-    """The number of axes of an array of any kind, or of nested lists."""
-    return value.ndim if hasattr(value, "ndim") else np.ndim(value)
+    """The number of axes of an array of any kind, or of nested lists, by their first entries; nothing is converted."""
+    depth = 0
+    while isinstance(value, list | tuple) and depth < 64:
+        depth, value = depth + 1, value[0] if value else 0.0
+    if isinstance(value, list | tuple):
+        return depth  # and more, or without end: no array
+    return depth + (value.ndim if hasattr(value, "ndim") else np.ndim(value))
 
 
 def require_finite(array: Array, name: str, offset: int = 0) -> Array:
@@ -163,15 +228,17 @@ def require_finite(array: Array, name: str, offset: int = 0) -> Array:
 
 def check_integer(value: Any, name: str, *, minimum: int, maximum: int | None = None) -> int:
     """``value`` as an ``int`` within bounds; booleans and floats are refused."""
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name} must be an integer, found {value!r}")
+    if isinstance(value, (bool, np.bool_, np.ma.MaskedArray)) or (
+        isinstance(value, np.ndarray) and value.dtype.kind == "b"
+    ):
+        raise TypeError(f"{name} must be an integer, found {shown(value)}")
     try:
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, found {value!r}") from None
+        raise TypeError(f"{name} must be an integer, found {shown(value)}") from None
     if number < minimum or (maximum is not None and number > maximum):
         upper = "" if maximum is None else f" and at most {maximum}"
-        raise ValueError(f"{name} must be at least {minimum}{upper}, found {number}")
+        raise ValueError(f"{name} must be at least {minimum}{upper}, found {shown(number)}")
     return number
 
 
@@ -187,28 +254,31 @@ def check_scalar(
     is_number = isinstance(value, (numbers.Real, np.number)) or (
         isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"
     )
-    if isinstance(value, (bool, np.bool_)) or not is_number or isinstance(value, np.complexfloating):
-        raise TypeError(f"{name} must be a real number, found {value!r}")
-    number = float(value)
+    if isinstance(value, (bool, np.bool_, np.complexfloating, np.ma.MaskedArray)) or not is_number:
+        raise TypeError(f"{name} must be a real number, found {shown(value)}")
+    try:
+        number = float(value)
+    except OverflowError:  # an integer or a fraction beyond the range of float64
+        number = math.inf
     low = number > minimum if strict else number >= minimum
     if not (math.isfinite(number) and low and number <= maximum):
         lower = "" if minimum == -math.inf else f" {'>' if strict else '>='} {minimum:g}"
         upper = "" if maximum == math.inf else f" and <= {maximum:g}"
-        raise ValueError(f"{name} must be a finite number{lower}{upper}, found {value!r}")
+        raise ValueError(f"{name} must be a finite number{lower}{upper}, found {shown(value)}")
     return number
 
 
 def check_boolean(value: Any, name: str) -> bool:
     """``value`` as a ``bool``; numbers, words and None are refused, whatever their truth value."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, found {value!r}")
+        raise TypeError(f"{name} must be True or False, found {shown(value)}")
     return bool(value)
 
 
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
     """``value`` if it is one of ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, found {value!r}")
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, found {shown(value)}")
     return value
 
 

@@ -29,6 +29,7 @@ from .arrays import (
 from .backends import get_backend
 from .errors import NotPositiveSemidefiniteError
 from .gram import RowSource
+from .inputs import as_readable
 from .interchange import as_native, same_kind
 from .kernels import Exponential, Gaussian, Kernel, L1Exponential, Matern, Precomputed, as_kernel
 from .registries import has_law, register
@@ -166,6 +167,7 @@ class Nystrom(Features):
         """Choose the landmarks from views (n, m, d), or points (N, d)."""
         if not isinstance(self.landmarks, int):
             return self
+        views = as_readable(views)
         total = math.prod(views.shape[:-1])
         if self.landmarks > total:
             raise ValueError(f"landmarks must be at most the number of views {total}, found {self.landmarks}")

@@ -27,7 +27,7 @@ from .backends import device_of
 from .interchange import as_native
 from .samples import Samples
 
-__all__ = ["Data", "FitNumbers", "as_data", "check_fit_numbers", "refuse_auto"]
+__all__ = ["Data", "FitNumbers", "as_data", "as_readable", "check_fit_numbers", "refuse_auto"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +137,17 @@ class Data:
             start, first = int(ends[last - 1]), last
 
 
+def as_readable(views: Any) -> Any:
+    """Views whose entries are checked as they are read: `Views` and memory maps as they are, else an array."""
+    views = as_native(views, "views")
+    if isinstance(views, Views) or (isinstance(views, np.memmap) and views.ndim in (2, 3)):
+        as_float_dtype(views.dtype, "views")
+        if 0 in views.shape:
+            raise ValueError(f"views must not be empty, found shape {views.shape}")
+        return views
+    return as_array(views, "views", ndim=(2, 3), shape_hint="(n, m, d), or (N, d) with groups", finite=False)
+
+
 def as_data(views: Any, groups: Any, sample_weight: Any, *, single_views: bool = False) -> Data:
     """Check everything but the values of large arrays, which are checked as they are read.
 
@@ -144,14 +155,8 @@ def as_data(views: Any, groups: Any, sample_weight: Any, *, single_views: bool =
 
     ``single_views`` allows data in which no sample has two views.
     """
-    views, groups, sample_weight = as_native(views, "views"), as_native(groups), as_native(sample_weight)
-    if isinstance(views, Views) or (isinstance(views, np.memmap) and views.ndim in (2, 3)):
-        dtype = views.dtype if isinstance(views, Views) else as_float_dtype(views.dtype, "views")
-        if 0 in views.shape:
-            raise ValueError(f"views must not be empty, found shape {views.shape}")
-    else:
-        views = as_array(views, "views", ndim=(2, 3), shape_hint="(n, m, d), or (N, d) with groups", finite=False)
-        dtype = views.dtype
+    views, groups, sample_weight = as_readable(views), as_native(groups, "groups"), as_native(sample_weight)
+    dtype = as_float_dtype(views.dtype, "views")
     if groups is None:
         if views.ndim != 3:
             raise ValueError(

@@ -2,8 +2,9 @@
 
 NumPy's and CuPy's arrays are what the library computes with.  Everything else that speaks DLPack (PyTorch, JAX,
 TensorFlow) or ``__cuda_array_interface__`` is viewed as one of the two, without a copy where its memory allows, and
-results are handed back in the same way.  ``backend="cupy"`` with NumPy arrays is the one crossing that can be asked
-for: the work is done on the device, and the results come back as NumPy arrays.
+results are handed back in the same way.  What an array is besides its memory is heeded or refused: masks, sparse
+layouts, PyTorch's lazy negation, tensors that have no memory.  ``backend="cupy"`` with NumPy arrays is the one
+crossing that can be asked for: the work is done on the device, and the results come back as NumPy arrays.
 
 Memory that runs out is handled here too: on a GPU, everything that the failed call held is given back.
 """
@@ -57,8 +58,20 @@ def is_foreign(value: Any) -> bool:
 
 
 def as_native(value: Any, name: str = "an array", backend: str | None = None) -> Any:
-    """``value`` as an array of NumPy or CuPy if it is of another library, or if ``backend`` asks for the crossing."""
-    if is_foreign(value):
+    """``value`` as an array of NumPy or CuPy if it is of another library, or if ``backend`` asks for the crossing.
+
+    What NumPy would make something else of in silence is refused: masked entries and sparse matrices, also in lists.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        value = unmasked(value, name)
+    elif isinstance(value, list | tuple):
+        value = _natives(value, name)
+    elif hasattr(type(value), "toarray") or hasattr(type(value), "todense"):
+        dense = "toarray" if hasattr(type(value), "toarray") else "todense"
+        raise TypeError(
+            f"{name} is a sparse {type(value).__name__}, and a dense array is needed: hand over {name}.{dense}()"
+        )
+    elif is_foreign(value):
         value = _view(value, name)
     if backend == "cupy" and device_of(value) != "cupy" and value is not None:
         return get_backend(backend="cupy").xp.asarray(np.asarray(value))
@@ -77,8 +90,65 @@ def home_of(value: Any, backend: str | None = None) -> Home:
     return _NATIVE
 
 
+def unmasked(array: np.ma.MaskedArray, name: str) -> np.ndarray:
+    """The entries of an array without masked ones; others are refused, for what is under a mask is no value."""
+    mask = np.ma.getmaskarray(array)
+    hidden = np.argwhere(mask) if mask.dtype == bool else np.empty((0, 1))  # a mask of records says nothing by itself
+    if len(hidden):
+        first = tuple(map(int, hidden[0]))
+        raise ValueError(
+            f"{name} has masked entries ({len(hidden)} of them, the first at index {first}), which have no value; "
+            f"leave those samples out, or fill them first, with {name}.filled(...)"
+        )
+    return np.ma.getdata(array)
+
+
+_PLAIN = frozenset((float, int, bool, complex, str, bytes, type(None), np.float64, np.float32, np.int64, np.str_))
+_DEEPEST = 64
+"""Axes of an array of NumPy, at most."""
+
+
+def _natives(items: Any, name: str, depth: int = 1) -> Any:
+    """A list or tuple with the arrays in it as `as_native` has them; numbers and words stay."""
+    if all(type(item) in _PLAIN or type(item) is np.ndarray for item in items):
+        return items
+    if depth == _DEEPEST:
+        raise ValueError(f"{name} must be a rectangular array, found lists in lists, {depth} deep")
+    found = [
+        _natives(item, name, depth + 1) if isinstance(item, list | tuple) else as_native(item, name) for item in items
+    ]
+    if any(device_of(item) == "cupy" for item in found):
+        raise TypeError(f"{name} is a list of arrays that lie on a GPU; make one array of them first, with stack(...)")
+    return found
+
+
+def _tensor(value: Any, name: str) -> Any:
+    """A tensor of PyTorch whose memory holds its values: negation and conjugation done, or refused."""
+    torch = sys.modules["torch"]
+    wrapped = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda _: False)
+    reason, remedy = "", "hand over a dense tensor"
+    if wrapped(value):
+        reason = "is being transformed by torch.func or vmap, which do not see into NumPy"
+        remedy = "use the losses of sslcore.torch there"
+    elif value.is_nested:
+        reason = "is nested"
+    elif value.layout != torch.strided:
+        reason, remedy = f"has the layout {value.layout}", f"hand over {name}.to_dense()"
+    elif value.is_quantized:
+        reason, remedy = f"is quantized ({value.dtype})", f"hand over {name}.dequantize()"
+    elif type(value).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        reason = "has no memory of its own, or means something else by it"
+    elif value.device.type == "meta" or value._is_zerotensor() or (value.numel() and not value.data_ptr()):
+        reason = f"has no memory (on the device {value.device})"
+    if reason:
+        raise TypeError(f"{name} is a torch.{type(value).__name__} that {reason}; {remedy}")
+    return value.resolve_conj().resolve_neg()
+
+
 def _view(value: Any, name: str) -> Any:
     kind = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
+    if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
+        value = _tensor(value, name)
     try:
         if not hasattr(value, "__dlpack_device__") or int(value.__dlpack_device__()[0]) in _CUDA:
             xp = get_backend(backend="cupy").xp
