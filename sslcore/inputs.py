@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -19,7 +20,6 @@ from .arrays import (
     check_scalar,
     namespace,
     on_host,
-    quiet,
     require_finite,
 )
 from .augmentations import Views
@@ -148,12 +148,15 @@ def as_readable(views: Any) -> Any:
     return as_array(views, "views", ndim=(2, 3), shape_hint="(n, m, d), or (N, d) with groups", finite=False)
 
 
-def as_data(views: Any, groups: Any, sample_weight: Any, *, single_views: bool = False) -> Data:
+def as_data(
+    views: Any, groups: Any, sample_weight: Any, *, single_views: bool = False, absolute_weights: bool = False
+) -> Data:
     """Check everything but the values of large arrays, which are checked as they are read.
 
     Groups and weights are read on the host, wherever they were.
 
-    ``single_views`` allows data in which no sample has two views.
+    ``single_views`` allows data in which no sample has two views.  Only ratios of weights matter, so that they come in
+    units near their largest, unless they are ``absolute_weights``, to be compared with those of other data.
     """
     views, groups, sample_weight = as_readable(views), as_native(groups, "groups"), as_native(sample_weight)
     dtype = as_float_dtype(views.dtype, "views")
@@ -182,7 +185,9 @@ def as_data(views: Any, groups: Any, sample_weight: Any, *, single_views: bool =
         if n == len(views) and not single_views:
             raise _one_view(views.shape)
     n_views = int(np.prod(views.shape[:-1]))
-    return Data(views, index, _weights(sample_weight, views.shape[:-1], n_views), n, n_views, d, dtype)
+    return Data(
+        views, index, _weights(sample_weight, views.shape[:-1], n_views, absolute_weights), n, n_views, d, dtype
+    )
 
 
 def _one_view(shape: tuple[int, ...]) -> ValueError:
@@ -192,7 +197,11 @@ def _one_view(shape: tuple[int, ...]) -> ValueError:
     )
 
 
-def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int) -> np.ndarray | None:
+_LARGEST_WEIGHT = 1e100
+"""And its reciprocal: sums of weights, and of products of two, are far from overflow and from subnormal numbers."""
+
+
+def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int, absolute: bool) -> np.ndarray | None:
     if sample_weight is None:
         return None
     weight = on_host(as_array(sample_weight, "sample_weight", ndim=(1, 2))).astype(float)
@@ -206,10 +215,16 @@ def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int) -> np.nda
         raise ValueError(f"sample_weight must be positive, found {float(weight.min())!r}; leave such samples out")
     if weight.ndim < len(shape):
         weight = np.broadcast_to(weight[:, None], shape)
-    with quiet():
-        total = weight.sum()
-    if not np.isfinite(total):
-        raise ValueError("sample_weight is too large to be summed; divide it by its largest entry")
+    largest = float(weight.max())
+    if absolute and not 1.0 / _LARGEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
+        raise ValueError(
+            f"sample_weight is too {'large' if largest > 1 else 'small'} for sums of its products, found {largest!r} as"
+            f" its largest entry; only ratios matter: divide all weights by the largest"
+        )
+    if not absolute:
+        weight = np.ldexp(weight, -math.frexp(largest)[1])  # exact, and far from overflow
+        if float(weight.min()) <= 0:
+            raise ValueError("sample_weight has entries that are 0 beside its largest; leave them out")
     return np.ascontiguousarray(weight).reshape(n_views)
 
 

@@ -159,7 +159,7 @@ class Moments:
         The sums lie where the views do.  With ``backend="cupy"``, views of NumPy, memory maps and `Views` are brought
         to the GPU by blocks, the next one while the one before is worked on; nothing is there as a whole.
         """
-        data = as_data(views, groups, sample_weight, single_views=True)
+        data = as_data(views, groups, sample_weight, single_views=True, absolute_weights=True)
         self.add(data, get_backend(data.source, backend=self._backend))
         return self
 
@@ -308,7 +308,7 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
     for part in samples.classes:
         values = phi[part.rows()].reshape(part.count, part.m, -1)
         # times sqrt(p), where p sums to 1 in the block
-        means, contrasts = engine.rotate_views(values, part.weighted, shift, buffer)
+        means, contrasts = engine.rotate_views(values, samples.unbiased_rotation(part), shift, buffer)
         root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
         move += root.astype(phi.dtype) @ means
         engine.add_second_moment(total.between, means, weight)
@@ -325,18 +325,21 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
 def _add_contrasts(
     total: Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: ModuleType
 ) -> None:
-    """Add contrasts of the samples of one class, and keep the unbiased sum apart once the factors differ."""
+    """Add contrasts of one class, times the roots of the unbiased factors; keep two sums once the factors differ.
+
+    Without these roots float32 would lose the contrasts of a sample in which one view has nearly all of the weight.
+    """
     xp = engine.xp
     if total.unbiased is None:
         if part.factor is not None and total.factor in (None, part.factor):
             total.factor = part.factor
-        else:
-            total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
+            engine.add_second_moment(total.within, contrasts, weight / part.factor)
+            return
+        total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
+    engine.add_second_moment(total.unbiased, contrasts, weight)
+    factors = xp.repeat(samples.unbiased_factor[part.samples()], part.m - 1)
+    contrasts *= (1.0 / xp.sqrt(factors))[:, None].astype(contrasts.dtype)
     engine.add_second_moment(total.within, contrasts, weight)
-    if total.unbiased is not None:
-        factors = xp.repeat(samples.unbiased_factor[part.samples()], part.m - 1)
-        contrasts *= xp.sqrt(factors)[:, None].astype(contrasts.dtype)
-        engine.add_second_moment(total.unbiased, contrasts, weight)
 
 
 class Pencil:

@@ -256,14 +256,17 @@ class Representation:
                     f"x must have {self.n_coordinates} coordinates like the training views, found shape {shape}"
                 )
             features = self.model.prepare(width, dtype, engine)
-            weights = weights.astype(dtype)
+            weights, step = weights.astype(float, copy=False), 4096 * engine.BLOCK_FACTOR
+            chunk = max(64, (1 << 18) // len(weights)) * engine.BLOCK_FACTOR
 
             def product(points: Array) -> Array:
-                values = engine.xp.empty((len(points), self.n_components), dtype)
-                step = 4096 * engine.BLOCK_FACTOR
+                # products in float64: W phi and the intercept cancel where the features are far from the origin
+                values = engine.xp.empty((len(points), self.n_components))
                 for start in range(0, len(points), step):
-                    block = require_finite(points[start : start + step], "x", offset=start)
-                    engine.xp.matmul(features(block), weights, out=values[start : start + step])
+                    phi = features(require_finite(points[start : start + step], "x", offset=start))
+                    for first in range(0, len(phi), chunk):
+                        part = phi[first : first + chunk].astype(float, copy=False)
+                        engine.xp.matmul(part, weights, out=values[start + first : start + first + len(part)])
                 return values
 
         elif self.centres is None:
@@ -286,7 +289,7 @@ class Representation:
 
         def evaluate(points: Array) -> Array:
             values = product(points)
-            values += intercept.astype(values.dtype)
+            values += intercept.astype(values.dtype, copy=False)
             return values.astype(dtype, copy=False)
 
         return evaluate

@@ -8,7 +8,8 @@ sample is the projector on w, and the contrasts are the rows of a weighted Helme
 
 c = 1..m-1, orthonormal and orthogonal to h_0 = w (two lines: |h_c|^2 = q_c / s_{c+1} + s_c / s_{c+1} = 1;
 <h_c, w> = s_c w_c / sqrt(s_c s_{c+1}) - w_c sqrt(s_c / s_{c+1}) = 0).  Unbiased averages over distinct views divide
-the invariance of the sample by 1 - sum_a q_a^2, which is (m - 1)/m for equal weights.
+the invariance of the sample by 1 - sum_a q_a^2 = sum_a q_a sum_{b != a} q_b, which is (m - 1)/m for equal weights.  The
+second form has no difference in it: it is good to rounding where one view has nearly all of the weight.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ import numpy as np
 from .arrays import Array
 
 __all__ = ["SampleClass", "Samples", "Strip"]
+
+_LEAST_SHARE = 1e-290
+"""Of a view in the weight of its sample: the unbiased factor, about the reciprocal, has to be a number."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +83,7 @@ class Samples:
     weight : (N,) floats
         p, in that order.
     unbiased_factor : (n,) floats
-        1 / (1 - sum_a q_a^2) of each sample; 1 for samples with one view, which have no contrasts.
+        1 / sum_a q_a sum_{b != a} q_b of each sample; 1 for samples with one view, which have no contrasts.
     labels : (n,) integers
         The caller's index of each sample, in the order used here.
     """
@@ -102,7 +106,7 @@ class Samples:
             return cls.from_groups(np.repeat(np.arange(n), m), engine, weight)
         xp = engine.xp  # one sample stands for all, and nothing is sorted
         share = np.full((1, m), 1.0 / m)
-        rotation = xp.repeat(xp.asarray(_helmert(np.sqrt(share))), n, axis=2)
+        rotation = xp.repeat(xp.asarray(_helmert(share)), n, axis=2)
         factor = m / (m - 1) if m > 1 else 1.0
         only = SampleClass(m, 0, n, 0, 0, rotation, rotation * (1.0 / math.sqrt(n * m)), factor)
         return cls(
@@ -126,24 +130,31 @@ class Samples:
         n_views = len(groups)
         counts = np.bincount(groups)
         n = len(counts)
-        p = np.full(n_views, 1.0 / n_views) if weight is None else np.asarray(weight) / np.sum(weight)
+        w = np.ones(n_views) if weight is None else np.asarray(weight, float)
         labels = np.argsort(counts, kind="stable")
         place = np.empty(n, np.int64)
         place[labels] = np.arange(n)
         order = np.argsort(place[groups], kind="stable")
-        p = p[order]
+        w = w[order]
+        p = w / w.sum()
         sizes = counts[labels]
         starts = np.concatenate([[0], np.cumsum(sizes)])
-        q = p / np.repeat(np.add.reduceat(p, starts[:-1]), sizes)
-        spread = 1.0 - np.add.reduceat(q * q, starts[:-1])
-        factor = np.where(sizes > 1, 1.0 / np.where(sizes > 1, spread, 1.0), 1.0)
+        q = w / np.repeat(np.add.reduceat(w, starts[:-1]), sizes)
+        if n and float(q.min()) < _LEAST_SHARE:
+            raise ValueError(
+                f"sample_weight differs too much within a sample: one view has the share {float(q.min()):.3g} of its "
+                f"sample's weight, and less than {_LEAST_SHARE:g} cannot be told from 0; leave such views out"
+            )
+        factor = np.ones(n)
 
         classes = []
         contrast = 0
         for m in np.unique(sizes):
             low, high = np.searchsorted(sizes, [m, m + 1])
             part = q[starts[low] : starts[high]].reshape(high - low, m)
-            rotation = _helmert(np.sqrt(part))
+            rotation = _helmert(part)
+            if m > 1:
+                factor[low:high] = 1.0 / (part * _others(part)).sum(axis=1)
             root = np.sqrt(p[starts[low] : starts[high]].reshape(high - low, m)).T
             classes.append(
                 SampleClass(
@@ -170,6 +181,15 @@ class Samples:
             identity_order=bool((order == np.arange(n_views)).all()),
             xp=xp,
         )
+
+    def unbiased_rotation(self, part: SampleClass) -> Array:
+        """The rotation of ``part`` together with P^(1/2), its contrasts times the roots of the unbiased factors.
+
+        The contrasts of a sample then are of the size of the differences of its views, however unequal their weights.
+        """
+        rotation = part.weighted.copy()
+        rotation[1:] *= self.xp.sqrt(self.unbiased_factor[part.samples()])
+        return rotation
 
     def strips(self, height: int) -> Iterator[Strip]:
         """Strips of at most ``height`` views (at least one sample each), in order."""
@@ -224,13 +244,21 @@ class Samples:
         return out
 
 
-def _helmert(w: np.ndarray) -> np.ndarray:
-    """Weighted Helmert matrices, (m, m, n), of the unit vectors w (n, m); see the module's docstring."""
-    n, m = w.shape
+def _others(q: np.ndarray) -> np.ndarray:
+    """What the other columns of each row sum to, without a difference."""
+    none = np.zeros((len(q), 1))
+    before = np.cumsum(q[:, :-1], axis=1)
+    after = np.cumsum(q[:, :0:-1], axis=1)[:, ::-1]
+    return np.concatenate([none, before], axis=1) + np.concatenate([after, none], axis=1)
+
+
+def _helmert(q: np.ndarray) -> np.ndarray:
+    """Weighted Helmert matrices, (m, m, n), of the shares q (n, m); see the module's docstring."""
+    n, m = q.shape
     h = np.zeros((m, m, n))
+    w, root = np.sqrt(q), np.sqrt(np.cumsum(q, axis=1))
     h[0] = w.T
-    s = np.concatenate([np.zeros((n, 1)), np.cumsum(w * w, axis=1)], axis=1)
-    for c in range(1, m):
-        h[c, :c] = (w[:, :c] * (w[:, c] / np.sqrt(s[:, c] * s[:, c + 1]))[:, None]).T
-        h[c, c] = -np.sqrt(s[:, c] / s[:, c + 1])
+    for c in range(1, m):  # a ratio at a time: no product underflows
+        h[c, :c] = ((w[:, :c] / root[:, c - 1 : c]) * (w[:, c] / root[:, c])[:, None]).T
+        h[c, c] = -root[:, c - 1] / root[:, c]
     return h

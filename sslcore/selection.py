@@ -9,11 +9,13 @@ beta, and changes with k, whatever the data, so risks at different ones do not c
 
 Held-out samples i with weights p_i (their sum W), second moments C_i and mean squared distances I_i of their views:
 
-    L_U = beta (1/W) sum_i p_i I_i + (||S||_F^2 - sum_i p_i^2 ||C_i||_F^2) / (W^2 - sum_i p_i^2) - (2/W) tr S + k,
+    L_U = beta (1/W) sum_i p_i I_i + sum_{i != j} p_i p_j <C_i, C_j> / sum_{i != j} p_i p_j - (2/W) tr S + k,
 
 S = sum_i p_i C_i; for equal weights and numbers of views, `sslcore.risk.vicreg` with ``unbiased=True``.  (For a biased
-fit I_i is the biased one: its problem is that at a smaller beta.)  Each sum is kept in groups of samples: leaving
-them out in turn (the grouped jackknife; Efron and Tibshirani 1993, chapter 11) gives the standard error in one pass.
+fit I_i is the biased one: its problem is that at a smaller beta.)  Sums over pairs are accumulated as such: ||S||^2
+less its diagonal terms would cancel where one sample has most of the weight.  Each sum is kept in groups of samples:
+leaving them out in turn (the grouped jackknife; Efron and Tibshirani 1993, chapter 11) gives the standard error in one
+pass.
 
 What does not depend on lambda is done once: a kernel's Gram matrix of the training part, rotated, and its values
 between held-out and training views; of features one pass for the moments of every fold, whose sums are those of all
@@ -56,6 +58,9 @@ _MOST_HELD_OUT = 10_000
 
 _FLAT = 1e-4
 """Risks as close as this, in units of k, count as equal."""
+
+_PAIRED = 256
+"""Views whose pairs are multiplied in one product: small beside what a block takes, large beside a call."""
 
 _GROUPS = 20
 """Groups of held-out samples for the jackknife: their standard error is itself good to 16 %."""
@@ -272,7 +277,7 @@ class HeldOutRisk:
         self.k, self.beta, self.unbiased, self.engine = k, beta, unbiased, engine
         self.xp = xp = engine.xp
         self.second = xp.zeros((_GROUPS, k, k))
-        # weight, weight^2, invariance, fourth moment
+        # weight, weights of pairs, invariance, and <C_i, C_j> of pairs: both of different samples of the group
         self.sums = xp.zeros((_GROUPS, 4))
 
     def add(self, z: Array, samples: Samples, weight: float, groups: np.ndarray) -> None:
@@ -281,41 +286,62 @@ class HeldOutRisk:
         for part in samples.classes:
             values = z[part.rows()].reshape(part.count, part.m, self.k)
             p = samples.weight[part.rows()].reshape(part.count, part.m) * weight
-            total = p.sum(axis=1)
-            centred = values - ((p / total[:, None])[:, :, None] * values).sum(axis=1, keepdims=True)
-            spread = 2.0 * (p * (centred**2).sum(axis=2)).sum(axis=1)
-            if self.unbiased:
-                spread = spread * samples.unbiased_factor[part.samples()]
-            products = xp.matmul(values, values.transpose(0, 2, 1)) ** 2
-            fourth = (p[:, :, None] * p[:, None, :] * products).sum(axis=(1, 2))
-            each = xp.stack([total, total**2, spread, fourth], axis=1)
-            members = groups[part.samples()]
+            rows, total = values * xp.sqrt(p)[:, :, None], p.sum(axis=1)
+            # contrasts see no constant: taken of differences they are exact for views close to each other
+            rotation = samples.unbiased_rotation(part) if self.unbiased else part.weighted
+            contrasts = xp.einsum("cai,iak->ick", rotation[1:, 1:], values[:, 1:] - values[:, :1])
+            spread = 2.0 * weight * (contrasts**2).sum(axis=(1, 2))
+            members, height = groups[part.samples()], max(1, _PAIRED // part.m)
             for g in np.unique(members):
-                index = xp.asarray(np.flatnonzero(members == g))
-                rows = values[index].reshape(-1, self.k)
-                self.second[g] += self.engine.matmul((rows * p[index].reshape(-1, 1)).T, rows)
-                self.sums[g] += each[index].sum(axis=0)
+                index = np.flatnonzero(members == g)
+                for start in range(0, len(index), height):
+                    chosen = xp.asarray(index[start : start + height])
+                    self._add_pairs(g, rows[chosen], total[chosen])
+                    self.sums[g, 2] += spread[chosen].sum()
+
+    def _add_pairs(self, g: int, rows: Array, total: Array) -> None:
+        """Add a few samples (n, m, k), times the roots of their weights, to group g: nothing is subtracted."""
+        n, m, _ = rows.shape
+        rows = rows.reshape(n * m, self.k)
+        second, weight = self.engine.matmul(rows.T, rows), total.sum()
+        products = (self.engine.matmul(rows, rows.T) ** 2).reshape(n, m, n, m).sum(axis=(1, 3))
+        couples = total[:, None] * total
+        index = self.xp.arange(n)
+        products[index, index] = couples[index, index] = 0.0
+        self.sums[g, 1] += couples.sum() + 2.0 * self.sums[g, 0] * weight
+        self.sums[g, 3] += products.sum() + 2.0 * (self.second[g] * second).sum()
+        self.sums[g, 0] += weight
+        self.second[g] += second
 
     def value(self) -> tuple[float, float]:
         """The risk and its standard error (NaN if there are too few groups)."""
         second, sums = self.engine.to_host(self.second), self.engine.to_host(self.sums)
         filled = np.flatnonzero(sums[:, 0] > 0)
-        second, sums = second[filled], sums[filled]
-        risk = self._risk(second.sum(axis=0), sums.sum(axis=0))
-        if len(filled) < 3:
-            return risk, math.nan
-        without = [self._risk(np.delete(second, g, 0).sum(0), np.delete(sums, g, 0).sum(0)) for g in range(len(filled))]
-        return risk, math.sqrt((len(filled) - 1) * float(np.var(without)))
+        second, sums = second[filled].reshape(len(filled), -1), sums[filled]
+        trace = second[:, :: self.k + 1].sum(axis=1)
+        products, couples = second @ second.T, sums[:, :1] * sums[:, 0]
+        np.fill_diagonal(products, sums[:, 3])
+        np.fill_diagonal(couples, sums[:, 1])
+        if not couples.sum() > 0:
+            raise ValueError(
+                "the risk on held-out samples needs pairs of different samples: hold out at least two in each fold, "
+                "whose sample_weight is not negligible beside that of the others"
+            )
 
-    def _risk(self, second: np.ndarray, sums: np.ndarray) -> float:
-        weight, squares, spread, fourth = map(float, sums)
-        pairs = weight**2 - squares
-        return (
-            self.beta * spread / weight
-            + (float((second**2).sum()) - fourth) / pairs
-            - 2.0 * float(np.trace(second)) / weight
-            + self.k
-        )
+        def risk(kept: np.ndarray) -> float:
+            weight, block = sums[kept, 0].sum(), np.ix_(kept, kept)
+            return float(
+                self.beta * sums[kept, 2].sum() / weight
+                + products[block].sum() / couples[block].sum()
+                - 2.0 * trace[kept].sum() / weight
+                + self.k
+            )
+
+        every = np.arange(len(filled))
+        if len(filled) < 3:
+            return risk(every), math.nan
+        without = [risk(np.delete(every, g)) for g in every]
+        return risk(every), math.sqrt((len(filled) - 1) * float(np.var(without)))
 
 
 def training_risk(spectrum: Spectrum, beta: float) -> float:
@@ -492,8 +518,9 @@ def _values(kernel: Kernel, x: Array, y: Array, engine: ModuleType) -> Array:
 def _embed(spectrum: Spectrum, phi: Array, engine: ModuleType) -> Array:
     """psi from the values phi of features, or of the kernel."""
     scale = engine.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
-    coefficients = spectrum.coefficients.astype(phi.dtype, copy=False)
-    return (engine.matmul(phi, engine.xp.asfortranarray(coefficients)).astype(float) + spectrum.intercept) * scale
+    coefficients = engine.xp.asfortranarray(spectrum.coefficients)
+    values = engine.matmul(phi.astype(coefficients.dtype, copy=False), coefficients)
+    return (values.astype(float) + spectrum.intercept) * scale
 
 
 def _part(weight: np.ndarray | None, index: np.ndarray) -> np.ndarray | None:

@@ -461,6 +461,19 @@ def invariance(groups, weight, unbiased):
     return difference
 
 
+def pair_moment(x, groups, weight):
+    """The unbiased Delta from pairs of views of each sample, weighted by the products of their weights."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for i in sorted(set(groups)):
+        mine = [a for a, g in enumerate(groups) if g == i]
+        pairs = [(a, b) for a in mine for b in mine if a < b]
+        heaviest = max((weight[a] * weight[b] for a, b in pairs), default=0.0)
+        up = sum(weight[a] * weight[b] / heaviest * np.outer(x[a] - x[b], x[a] - x[b]) / 2 for a, b in pairs)
+        down = sum(weight[a] * weight[b] / heaviest for a, b in pairs)
+        total += sum(weight[a] for a in mine) * up / down if pairs else 0.0
+    return total / sum(weight)
+
+
 def conditioned_kernel(matrix, groups, weight, *, reg, beta, unbiased, center):
     """(beta (I - T) + reg Khat^-1)^-1 = R (beta R (I - T) R + reg I)^-1 R with R the square root of Khat."""
     weight = weight / np.sum(weight)

@@ -264,7 +264,10 @@ def test_parameters_out_of_range(make, message):
         ({"sample_weight": [1, 1, 0, 1, 1, 1]}, "sample_weight must be positive, found 0.0; leave such samples out"),
         ({"sample_weight": [1, 1, -1, 1, 1, 1]}, "sample_weight must be positive, found -1.0"),
         ({"sample_weight": [1, 1, np.nan, 1, 1, 1]}, r"sample_weight must be finite, found nan at index \(2,\)"),
-        ({"sample_weight": np.full(6, 1e308)}, "sample_weight is too large to be summed"),
+        (
+            {"sample_weight": [1e300, 1, 1e-300, 1, 1, 1]},
+            "entries that are 0 beside its largest; leave them out",
+        ),
         ({"sample_weight": np.ones(())}, "sample_weight must have 1 or 2 dimensions"),
     ],
     ids=lambda v: str(v)[:40],
@@ -284,8 +287,13 @@ def test_groups_and_weights_of_arrays():
         pretrain(noisy(), Gaussian(1.0), 2, reg=0.1, sample_weight=np.ones(20))
     with pytest.raises(TypeError, match="sample_weight must hold real numbers"):
         pretrain(noisy(), Gaussian(1.0), 2, reg=0.1, sample_weight=np.ones(10, complex))
-    extreme = pretrain(noisy(), Gaussian(1.0), 2, reg=1e-2, sample_weight=np.full(10, 1e-300))
-    assert np.allclose(extreme.gamma, pretrain(noisy(), Gaussian(1.0), 2, reg=1e-2).gamma, rtol=1e-10)
+    for weight in (1e-300, 5e-324, 1e308):  # only ratios matter
+        for model in (Gaussian(1.0), Identity()):
+            extreme = pretrain(noisy(), model, 2, reg=1e-2, sample_weight=np.full(10, weight))
+            assert np.allclose(extreme.gamma, pretrain(noisy(), model, 2, reg=1e-2).gamma, rtol=1e-10)
+    for weight, word in ((1e308, "large"), (1e-300, "small")):  # here their size is that beside other data
+        with pytest.raises(ValueError, match=f"sample_weight is too {word} for sums of its products, .* divide all"):
+            sslcore.Moments(Identity()).update(noisy(), sample_weight=np.full(10, weight))
 
 
 # ---------------------------------------------------------------- matrices that are not kernels

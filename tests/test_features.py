@@ -675,3 +675,56 @@ def test_same_spaces_for_equal_features():
     assert_close(first.gamma, second.gamma, tol=1e-10)
     x = normal((20, 3), 4)
     assert_same_subspace(first.transform(x, scale=False), second.transform(x, scale=False), tol=1e-7)
+
+
+@pytest.mark.parametrize(
+    "points", [[[0.0], [1.0], [2.0]], [[[0.0], [1.0]], [[2.0], [3.0]]]], ids=["(N, d)", "(n, m, d)"]
+)
+@pytest.mark.parametrize("selection", ["uniform", "rpcholesky"])
+def test_lists_are_arrays(points, selection):
+    phi = Nystrom(Gaussian(1.0), 2, selection)
+    assert np.array_equal(phi.fit(points).landmarks, phi.fit(np.array(points)).landmarks)
+    flat = np.array(points).reshape(-1, 1)
+    for fitted in (phi.fit(points), RandomFourier(Gaussian(1.0), 4).fit(points), Identity().fit(points)):
+        assert np.array_equal(fitted(flat.tolist()), fitted(flat))
+    if np.ndim(points) == 3:
+        assert pretrain(points, phi, 1, reg=0.1).gamma == pretrain(np.array(points), phi, 1, reg=0.1).gamma
+
+
+@pytest.mark.parametrize("junk", [[1.0, 2.0], 3.0, [[]], "views", [["a"]]], ids=repr)
+def test_what_is_no_array_of_points_is_refused_by_fit(junk):
+    with pytest.raises((ValueError, TypeError), match="views must"):
+        Nystrom(Gaussian(1.0), 1).fit(junk)
+
+
+@pytest.mark.parametrize("offset", [1e3, 1e6, 3e7])
+@pytest.mark.parametrize("beta", [0.5, 2.0])
+def test_float32_features_far_from_the_origin(backend, offset, beta):
+    """Contrasts, means and the values of functions lose nothing to a common offset, which float32 cannot square."""
+    rng = np.random.default_rng(0)
+    views = rng.standard_normal((500, 1, 4)) * [30, 20, 10, 10] + 3 * rng.standard_normal((500, 2, 4))
+    far = (views + offset).astype(np.float32)
+    exact = pretrain(far.astype(float), Identity(), 3, reg=1e-1, beta=beta, center=True)
+    rep = pretrain(backend.asarray(far), Identity(), 3, reg=1e-1, beta=beta, center=True)
+    assert_close(rep.gamma, exact.gamma, tol=2e-5)
+    embedding = backend.asnumpy(rep.embedding)
+    assert embedding.dtype == np.float32
+    assert_close(embedding, exact.embedding, dtype=np.float32, tol=2e-5, scale=3.0)
+    some = backend.asnumpy(rep.transform(backend.asarray(far[0])))
+    assert_close(some, exact.embedding[0], dtype=np.float32, tol=2e-5, scale=3.0)
+    w, b = map(backend.asnumpy, rep.linear_head())
+    assert_close(far.astype(float) @ w.T + b, exact.embedding, tol=2e-5, scale=3.0)
+
+
+@given(logs=st.lists(st.floats(-60, 0), min_size=6, max_size=6), seed=seeds)
+def test_moments_of_very_unequal_weights(backend, logs, seed):
+    """Delta is that of the pairs, whatever the ratio of weights within a sample, in both precisions."""
+    groups = np.array([0, 0, 0, 1, 1, 2])
+    weight = 10.0 ** np.array(logs)
+    x = normal((6, 3), seed)
+    expected = naive.pair_moment(x, groups, weight)
+    for dtype in (np.float64, np.float32):
+        there = backend.asarray(x.astype(dtype))
+        moments = Moments(Identity()).update(there, groups=groups, sample_weight=weight)
+        found = sums(moments, backend.asnumpy)[2]
+        assert_close(found, expected, tol=1e-12 if dtype == np.float64 else 1e-5, scale=np.abs(expected).max())

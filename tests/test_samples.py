@@ -118,6 +118,41 @@ def test_rotation_property(grouping):
     assert samples.rotate(v.astype(np.float32))[0].dtype == np.float32
 
 
+@given(
+    logs=st.lists(st.lists(st.integers(-140, 0), min_size=1, max_size=4), min_size=1, max_size=4),
+    seed=seeds,
+)
+def test_any_weights_within_a_sample(logs, seed):
+    """Views of one sample whose weights differ by hundreds of orders of magnitude, in any order."""
+    groups = np.repeat(np.arange(len(logs)), [len(part) for part in logs])
+    rng = np.random.default_rng(seed)
+    weight = 10.0 ** np.concatenate(logs) * rng.uniform(1, 9, len(groups))
+    samples = Samples.from_groups(groups, engine, weight)
+    r = dense_rotation(samples)
+    assert_close(r @ r.T, np.eye(len(groups)), tol=1e-14)
+    for i, part in enumerate(logs):
+        w = weight[groups == i] / weight[groups == i].max()
+        expected = (
+            w.sum() ** 2 / sum(w[a] * w[b] for a in range(len(w)) for b in range(len(w)) if a != b) if part[1:] else 1
+        )
+        assert_close(samples.unbiased_factor[np.flatnonzero(samples.labels == i)[0]] / expected, 1.0, tol=1e-14)
+    x = rng.standard_normal((len(groups), 2))
+    delta = np.zeros((2, 2))
+    for part in samples.classes:
+        values = x[samples.order][part.rows()].reshape(part.count, part.m, 2)
+        contrasts = np.einsum("cai,iak->ick", samples.unbiased_rotation(part), values - values[:, :1])[:, 1:]
+        delta += np.einsum("ick,icl->kl", contrasts, contrasts)
+    assert_close(delta, naive.pair_moment(x, groups, weight), tol=1e-13)
+
+
+@pytest.mark.parametrize("weight", [[1e-300, 1.0], [1.0, 5e-324], [1.0, 1.0, 1e-295]])
+def test_weights_that_are_zero_beside_the_others_are_refused(weight):
+    with pytest.raises(
+        ValueError, match=r"differs too much within a sample: one view has the share .* leave such views"
+    ):
+        Samples.from_groups(np.zeros(len(weight), int), engine, np.array(weight))
+
+
 @given(grouping=groupings(), height=st.integers(1, 12))
 def test_strips_cover_every_view_once(grouping, height):
     samples = Samples.from_groups(grouping[0], engine)
@@ -209,6 +244,23 @@ def test_rotate_views_is_the_rotation():
         means, contrasts = engine.rotate_views(phi, samples.classes[0].weighted, shift, np.empty(phi.size, phi.dtype))
         assert_close(means, u, tol=1e-14, scale=3.0)
         assert_close(contrasts, c, tol=1e-14, scale=3.0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rotate_views_is_exact_far_from_the_origin(backend, dtype):
+    """Views near each other and far from 0: their differences are exact, and contrasts are made of nothing else."""
+    rng = np.random.default_rng(0)
+    far = 2.0**20 if dtype == np.float32 else 2.0**44
+    phi = (far + rng.integers(-32, 33, (6, 3, 5)) / 4).astype(dtype)  # no rounding
+    samples = Samples.from_views(6, 3, backend.engine, rng.uniform(0.5, 2, 18))
+    weighted = backend.asnumpy(samples.classes[0].weighted)
+    expected = np.einsum("cai,iak->ick", weighted, phi.astype(float) - far)
+    shift = backend.asarray(np.full(5, far, dtype))
+    buffer = backend.asarray(np.empty(phi.size, dtype))
+    found = backend.engine.rotate_views(backend.asarray(phi), samples.classes[0].weighted, shift, buffer)
+    means, contrasts = map(backend.asnumpy, found)
+    assert_close(means, expected[:, 0], dtype=dtype, tol=20 * np.finfo(dtype).eps, scale=8.0)
+    assert_close(contrasts, expected[:, 1:].reshape(12, 5), dtype=dtype, tol=20 * np.finfo(dtype).eps, scale=8.0)
 
 
 @pytest.mark.parametrize(

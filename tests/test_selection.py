@@ -81,6 +81,44 @@ def test_held_out_risk_property(sizes, k, beta, unbiased, weighted, seed, backen
     assert_close(error, jackknife, tol=1e-7, scale=1 + np.abs(without).max())
 
 
+@given(logs=st.lists(st.integers(-30, 0), min_size=6, max_size=16), k=st.integers(1, 3), seed=seeds)
+def test_held_out_risk_of_very_unequal_weights(logs, k, seed, backend):
+    """One view, or one sample, may have nearly all of the weight: pairs are summed, never obtained as a difference."""
+    rng = np.random.default_rng(seed)
+    groups = np.sort(rng.integers(0, 4, len(logs)))
+    groups = np.unique(groups, return_inverse=True)[1]
+    if groups[-1] == 0:
+        groups[-1] = 1
+    weight = 10.0 ** np.array(logs) * rng.uniform(1, 9, len(groups))
+    z = rng.normal(size=(len(groups), k))
+    samples = Samples.from_groups(groups, backend.engine, weight)
+    risk = HeldOutRisk(k, 1.0, True, backend.engine)
+    members = backend.engine.to_host(samples.labels) % 2
+    risk.add(backend.asarray(z)[samples.order], samples, float(weight.sum()), members)
+    expected = naive.held_out_risk(z, groups, weight, 1.0)
+    assert_close(risk.value()[0], expected, tol=1e-12, scale=1 + (z**2).sum() ** 2)
+
+
+def test_held_out_risk_in_several_products(backend, monkeypatch):
+    monkeypatch.setattr(sslcore.selection, "_PAIRED", 7)
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(40), rng.integers(1, 5, 40))
+    z, weight = rng.normal(size=(len(groups), 3)), rng.uniform(0.5, 2, len(groups))
+    samples = Samples.from_groups(groups, backend.engine, weight)
+    risk = HeldOutRisk(3, 0.7, True, backend.engine)
+    members = backend.engine.to_host(samples.labels) % 3
+    risk.add(backend.asarray(z)[samples.order], samples, float(weight.sum()), members)
+    assert_close(risk.value()[0], naive.held_out_risk(z, groups, weight, 0.7), tol=1e-12, scale=10.0)
+
+
+def test_held_out_risk_needs_two_samples(backend):
+    samples = Samples.from_views(1, 3, backend.engine)
+    risk = HeldOutRisk(2, 1.0, True, backend.engine)
+    risk.add(backend.asarray(np.ones((3, 2))), samples, 3.0, np.zeros(1, int))
+    with pytest.raises(ValueError, match="needs pairs of different samples: hold out at least two"):
+        risk.value()
+
+
 def test_equal_views_are_the_unbiased_vicreg_risk(backend):
     z = np.random.default_rng(0).normal(size=(50, 3, 4))
     samples = Samples.from_views(50, 3, backend.engine)

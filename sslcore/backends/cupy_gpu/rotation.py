@@ -70,7 +70,9 @@ def rotate_views(features: Any, rotation: Any, shift: Any, buffer: Any) -> tuple
     """Rotate the views of each sample less ``shift``: features (n, m, r) to means (n, r), contrasts (n (m-1), r).
 
     ``rotation`` (m, m, n) holds the matrix of each sample, the row of the mean first; the others' sums are 0 after
-    the square roots of the weights in them, so that contrasts do not see the shift.  Results lie in ``buffer``.
+    the square roots of the weights in them, so that contrasts see neither the shift nor any other origin: they are
+    taken of the differences to the first view, which are exact where views are near each other and far from 0.
+    Results lie in ``buffer``.
     """
     n, m, r = features.shape
     rotation = rotation.astype(features.dtype, copy=False)

@@ -120,4 +120,4 @@ def add_second_moment(total, rows, factor=1.0):
     if rows.dtype == np.float64:
         blas.dsyrk(factor, rows.T, beta=1.0, c=total, overwrite_c=1)
     else:
-        total += factor * blas.ssyrk(1.0, rows.T)
+        total += np.float64(factor) * blas.ssyrk(1.0, rows.T)  # the factor may be no number of float32

@@ -181,30 +181,43 @@ def rotate_rows(block, strip, samples, mean, cross_t, contrast):
     parallel_for(task, n_tasks)
 
 
+@compiled(nogil=True, fastmath=FAST)
+def _scale_difference(weight, values, origin, out):
+    wide_vectors()
+    for j in range(out.size):
+        out[j] = weight * (values[j] - origin[j])
+
+
+@compiled(nogil=True, fastmath=FAST)
+def _add_scaled_difference(weight, values, origin, out):
+    wide_vectors()
+    for j in range(out.size):
+        out[j] += weight * (values[j] - origin[j])
+
+
 @compiled(nogil=True)
 def _rotate_some(features, rotation, shift, first, last, means, contrasts):
     m = features.shape[1]
     for i in range(first, last):
-        total = rotation[0, 0, i]
+        out = means[i]
+        _scale_difference(rotation[0, 0, i], features[i, 0], shift, out)
         for a in range(1, m):
-            total += rotation[0, a, i]
-        _scale(-total, shift, means[i])
-        for c in range(m):
-            if c == 0:
-                out = means[i]
-                _add_scaled(rotation[0, 0, i], features[i, 0], out)
-            else:
-                out = contrasts[i * (m - 1) + c - 1]
-                _scale(rotation[c, 0, i], features[i, 0], out)
-            for a in range(1, m):
-                _add_scaled(rotation[c, a, i], features[i, a], out)
+            _add_scaled_difference(rotation[0, a, i], features[i, a], shift, out)
+        origin = features[i, 0]
+        for c in range(1, m):
+            out = contrasts[i * (m - 1) + c - 1]
+            _scale_difference(rotation[c, 1, i], features[i, 1], origin, out)
+            for a in range(2, m):
+                _add_scaled_difference(rotation[c, a, i], features[i, a], origin, out)
 
 
 def rotate_views(features, rotation, shift, buffer):
     """Rotate the views of each sample less ``shift``: features (n, m, r) to means (n, r), contrasts (n (m-1), r).
 
     ``rotation`` (m, m, n) holds the matrix of each sample, the row of the mean first; the others' sums are 0 after
-    the square roots of the weights in them, so that contrasts do not see the shift.  Results lie in ``buffer``.
+    the square roots of the weights in them, so that contrasts see neither the shift nor any other origin: they are
+    taken of the differences to the first view, which are exact where views are near each other and far from 0.
+    Results lie in ``buffer``.
     """
     n, m, r = features.shape
     rotation = rotation.astype(features.dtype, copy=False)

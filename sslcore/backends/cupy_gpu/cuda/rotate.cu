@@ -7,7 +7,8 @@
 //           sample by sample, with those of samples that do not come before; mean A (n, n), cross_t B^T (nc, n) and
 //           contrast C (nc, nc), C order, receive the rotated values and their transposes.  A row of `place` tells where:
 //           see the enumeration.
-//           rotate_features: features (n, m, r) less `shift` (r) to means (n, r) and contrasts (n (m-1), r).
+//           rotate_features: features (n, m, r) less `shift` (r) to means (n, r), and less the first view of their
+//           sample, which no contrast sees, to contrasts (n (m-1), r).
 // Owner     rotate_*_views: a block of 32 x 8 threads owns 32 x 32 pairs of samples; a thread 4 pairs, spaced by 8 samples
 //           i.  Each of the m_i m_j rotated values goes through a tile in shared memory, so that both it and its
 //           transpose are stored in runs along their rows.  rotate_features: one thread a sample and a column.
@@ -143,7 +144,8 @@ extern "C" __global__ void rotate_features(const real* features, const real* rot
     for (i64 c = 0; c < m; ++c) {
         const real* h = rotation + c * m * n + i;
         real total = 0;
-        for (i64 a = 0; a < m; ++a) total += h[a * n] * (views[a * r] - (c == 0 ? centre : (real)0));
+        const real origin = c == 0 ? centre : views[0];
+        for (i64 a = c == 0 ? 0 : 1; a < m; ++a) total += h[a * n] * (views[a * r] - origin);
         if (c == 0)
             means[t] = total;
         else
