@@ -15,11 +15,13 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from ._version import __version__
 from .commands import COMMANDS
-from .commands.common import Report, UsageError, interrupts_kept
+from .commands.common import Report, UsageError, one_line, say, write_line
+from .commands.progress import interrupts_kept
 
 __all__ = ["COMMANDS", "Report", "main"]
 
@@ -50,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0, 2 after an error (one line on stderr), 130 after Ctrl-C.
+        Exit status: 0; 1 if the work is done and written, but not all that goes with it (a figure, the words on
+        stdout), which stderr says in one line; 2 after an error (one line on stderr); 130 after Ctrl-C.
 
     Examples
     --------
@@ -59,6 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     sslcore ...
     0
     """
+    if argv is None:
+        _keep_standard_descriptors()
     debug = False
     try:
         args = _parser().parse_args(argv)
@@ -66,15 +71,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         with interrupts_kept(), warnings.catch_warnings():
             warnings.showwarning = _warn
             report = args.run(args)
-        print(json.dumps(_plain(report.document), allow_nan=False) if args.json else report.text)
-        sys.stdout.flush()
+        failed = report.failed
+        document = report.document | ({"failed": failed} if failed else {})
+        failed += _answer(json.dumps(_plain(document), allow_nan=False) if args.json else report.text)
+        for what in failed:
+            say(f"sslcore: error: {what} (all else is done)", sys.stderr)
+        return 1 if failed else 0
     except SystemExit as stop:  # --help and --version
         return int(stop.code or 0)
     except KeyboardInterrupt:
-        print("sslcore: interrupted", file=sys.stderr)
+        say("sslcore: interrupted", sys.stderr)
         return 130
-    except BrokenPipeError:  # `sslcore info | head -1`: nobody listens any more, which is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `sslcore --help | head -1`
+        _abandon_stdout()
         return 0
     except Exception as error:
         if debug:
@@ -82,17 +91,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         name, message = type(error).__name__, " ".join(str(error).split())
         if not isinstance(error, PLAIN_ERRORS):
             message = f"{name}: {message} (unexpected; --debug shows where)"
-        message = message or name
-        print(f"sslcore: error: {message}", file=sys.stderr)
+        say(f"sslcore: error: {message or name}", sys.stderr)
         return 2
-    return 0
+
+
+def _answer(text: str) -> tuple[str, ...]:
+    """Print what was found; what kept it from being printed, if anything did."""
+    try:
+        write_line(text, sys.stdout)
+    except BrokenPipeError:  # `sslcore info | head -1`: nobody listens any more, which is no error
+        _abandon_stdout()
+    except OSError as error:
+        _abandon_stdout()
+        return (f"the words could not be printed: {one_line(error)}",)
+    return ()
+
+
+def _abandon_stdout() -> None:
+    """Send what stdout still holds to nowhere: at its end Python would try to write it again."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _keep_standard_descriptors() -> None:
+    """Occupy those that are closed (``1>&-``): a file of ours must not get what C code takes for stdout."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _warn(
     message: Warning | str, category: Any, filename: str, lineno: int, file: Any = None, line: Any = None
 ) -> None:
-    """A warning as one line, without the place in our code that it comes from."""
-    print(f"sslcore: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    """Say a warning in one line, without the place in our code that it comes from."""
+    say(f"sslcore: warning: {' '.join(str(message).split())}", sys.stderr)
 
 
 def _parser() -> _Parser:

@@ -1,12 +1,16 @@
 """Pictures; the only module that imports matplotlib, without its global state (no pyplot, no display).
 
-Panels draw one thing onto axes, figures arrange panels, `save_png` writes them.
+Panels draw one thing onto axes, in the style of whoever made these; figures arrange panels, and `png` and `save_png`
+write them, all of them in matplotlib's own default style and by Agg, whatever the user's settings are.
 """
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,13 +18,22 @@ import numpy as np
 from .arrays import Array
 from .files import replacing
 
+# MPLBACKEND may name what is not installed here (a notebook's, say), and matplotlib would not be imported
+_backend = os.environ.pop("MPLBACKEND", "") if "matplotlib" not in sys.modules else ""
 try:
+    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patheffects import withStroke
     from matplotlib.ticker import FormatStrFormatter, LogLocator
 except ImportError as error:
     raise ImportError("pictures need matplotlib: pip install 'sslcore[plot]'") from error
+finally:
+    if _backend:
+        os.environ["MPLBACKEND"] = _backend
+if _backend:
+    with suppress(ValueError):
+        matplotlib.rcParams["backend"] = _backend  # as matplotlib does itself: for others, we need none
 
 if TYPE_CHECKING:
     from . import convergence, interplay
@@ -38,14 +51,19 @@ __all__ = [
     "parities_panel",
     "path_figure",
     "path_panel",
+    "png",
     "save_png",
     "spectrum_panel",
 ]
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#d9730d", "#8a8f98"
+_defaults = matplotlib.rc_context(
+    {key: value for key, value in dict.items(matplotlib.rcParamsDefault) if not key.startswith("backend")}
+)
 CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b07aa1", "#ff7fa7", "#9c755f", "#6b7280")
 
 
+@_defaults
 def digits_figure(study: Study) -> Figure:
     """Sample views, spectrum, accuracy against labels, and a map of the embedding coloured by digit."""
     figure = Figure(figsize=(13, 6.6), layout="constrained")
@@ -76,6 +94,7 @@ def digits_figure(study: Study) -> Figure:
     return figure
 
 
+@_defaults
 def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
     """Spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
 
@@ -117,6 +136,7 @@ def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
     return figure
 
 
+@_defaults
 def half_moons_figure(rep: Any, views: Any) -> Figure:
     """The classes over the plane, a few samples with their views, the spectrum, and each eigenfunction as contours.
 
@@ -272,6 +292,7 @@ def map_panel(axes: Any, points: Array, labels: Array) -> None:
 REGIMES = {"augmentation": "#e8f1fa", "interplay": "#fdf3e7", "architecture": "#eef0f2"}
 
 
+@_defaults
 def path_figure(path: Path) -> Figure:
     """A panel for each beta, the eigenvalues on one scale."""
     width = len(path.betas)
@@ -308,6 +329,7 @@ def path_panel(axes: Any, path: Path, beta: int = 0) -> Any:
     return axes
 
 
+@_defaults
 def interplay_figure(study: interplay.Study) -> Figure:
     """The chosen lines with their maximum, crossings and regimes; and the lines of all parities of the cube."""
     wide = bool(study.classes)
@@ -384,6 +406,7 @@ def parities_panel(axes: Any, study: interplay.Study) -> None:
     _plain(axes)
 
 
+@_defaults
 def convergence_figure(study: convergence.Study) -> Figure:
     """Errors of fits against the exact population, a column for each domain, with fitted rates."""
     from .convergence import MEASURES
@@ -421,10 +444,19 @@ def convergence_figure(study: convergence.Study) -> Figure:
     return figure
 
 
+@_defaults
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """The figure as a PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi)
+    return file.getvalue()
+
+
 def save_png(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> None:
     """Write the figure; the file appears whole or not at all."""
+    content = png(figure, dpi)
     with replacing(path) as file:
-        figure.savefig(file, format="png", dpi=dpi)
+        file.write(content)
 
 
 def _plain(axes: Any) -> None:

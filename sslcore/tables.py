@@ -1,10 +1,10 @@
-"""Data files, ``.npy``, ``.npz``, ``.csv`` and ``.tsv``: read without pickle, refused with the place of what is wrong.
+"""Data files: read without pickle, refused with the place of what is wrong.
 
 A *source* is a file's name, or ``FILE:NAME`` where the file holds several things: an array of an ``.npz``, columns of a
-``.csv`` (``moons.csv:class``, ``moons.csv:x,y``).
+table (``moons.csv:class``, ``moons.csv:x,y``).
 
-* The first row of a ``.csv`` is a header if none of its cells is a number; without one, columns are named by their
-  number, from 1.  Commas, semicolons or tabs separate, whichever the first row has most of.
+* Tables (``.csv``, ``.tsv``, ``.txt``, ``.dat``, ``.csv.gz``, ``.tsv.gz``, ``.parquet``, ``.arrow``, ``.feather``) are
+  read by polars, as `sslcore.sheets` says.
 * Large ``.npy`` files are mapped, not loaded: feature models read them by blocks, and check them as they do.
 * What a file promises (its header, its directory) is compared with its size before anything is allocated.
 """
@@ -12,25 +12,26 @@ A *source* is a file's name, or ``FILE:NAME`` where the file holds several thing
 from __future__ import annotations
 
 import csv
-import itertools
 import math
 import os
-import re
+import shlex
+import stat
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, Any
 
 import numpy as np
 
 from .arrays import Array, as_float_dtype, check_finite
 from .files import replacing
+from .sheets import COLUMNAR, MISSING, TEXT, listed, open_sheet
 
 __all__ = ["Source", "Table", "parse_source", "read_labels", "read_points", "write_csv", "write_npy"]
 
-SUFFIXES = (".npy", ".npz", ".csv", ".tsv")
+SUFFIXES = (".npy", ".npz", *TEXT, *COLUMNAR)
 MAPPED_FROM = 64 << 20
 """Bytes from which an ``.npy`` file is mapped."""
 _BEGINNINGS = {
@@ -39,6 +40,9 @@ _BEGINNINGS = {
     b"PK\x05\x06": "a .npz (zip) archive",
     b"\x89PNG": "a PNG picture",
     b"\x89HDF": "an HDF5 file",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"FEA1": "a Feather file of version 1, which is read no more",
     b"\x1f\x8b": "a gzip archive",
     b"\x80\x04\x95": "a pickle",
     b"\x80\x05\x95": "a pickle",
@@ -53,7 +57,7 @@ class Source:
     ----------
     path : Path
     choice : str or None
-        The array of an ``.npz``, or the columns of a ``.csv``, separated by commas.
+        The array of an ``.npz``, or the columns of a table, separated by commas.
 
     Examples
     --------
@@ -64,6 +68,16 @@ class Source:
 
     path: Path
     choice: str | None = None
+
+    @property
+    def suffix(self) -> str:
+        """What the name ends in, of what can be read, in small letters."""
+        return max((suffix for suffix in SUFFIXES if self.path.name.lower().endswith(suffix)), key=len, default="")
+
+    @property
+    def stem(self) -> str:
+        """The file's name without that."""
+        return self.path.name[: len(self.path.name) - len(self.suffix)]
 
     def size(self) -> int:
         """Bytes of the file; 0 if it is not there, which reading will tell."""
@@ -83,10 +97,16 @@ class Table:
     Attributes
     ----------
     values : array
-        Points (n, d), views (n, m, d) or labels (n,).
+        Points (n, d), views (n, m, d), images or labels (n,).
     columns : tuple of str or None
-        Names of the columns that were taken, of files that have names.
+        Names of the columns that were taken, of files that have columns.
     source : Source
+    named : bool
+        Whether the file says these names; else they are numbers, from 1.
+    missing : (n,) array of bool, or None
+        Which labels are missing; their values mean nothing.
+    notes : tuple of str
+        What was decided in reading that a user should know.
 
     Examples
     --------
@@ -99,10 +119,21 @@ class Table:
     values: Array
     columns: tuple[str, ...] | None
     source: Source
+    named: bool = False
+    missing: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    def as_images(self, shape: tuple[int, ...]) -> Table:
+        """The same with each sample, an image of this shape, as one row; said in the notes."""
+        size = " x ".join(map(str, shape))
+        note = f"{self.source} was taken for {len(self.values):,} images of {size}, each a sample"
+        return replace(self, values=self.values.reshape(len(self.values), -1), notes=(*self.notes, note))
 
 
 def parse_source(text: str) -> Source:
-    """A source from ``FILE`` or ``FILE:NAME``; a file whose name has a colon comes first.
+    """A source from ``FILE`` or ``FILE:NAME``.
+
+    Both may have colons: a file that exists comes first, and then the longest beginning that is one.
 
     Raises
     ------
@@ -115,35 +146,53 @@ def parse_source(text: str) -> Source:
     >>> parse_source("features.npz:train").choice
     'train'
     """
-    head, colon, choice = text.rpartition(":")
-    if colon and Path(head).suffix.lower() in SUFFIXES and not os.path.exists(text):
-        source = Source(Path(head), choice)
-    else:
-        source = Source(Path(text))
-    if source.path.suffix.lower() not in SUFFIXES:
+    splits = [Source(Path(text))]
+    splits += [Source(Path(text[:i]), text[i + 1 :]) for i in reversed(range(len(text))) if text[i] == ":"]
+    known = [source for source in splits if source.suffix]
+    if not known:
         raise ValueError(f"data are read from {', '.join(SUFFIXES)} files, found {text}")
+    source = next((source for source in known if os.path.lexists(source.path)), known[-1])
     if source.choice is not None and not source.choice:
         raise ValueError(f"nothing follows the colon of {text!r}; name an array or a column, or leave out the colon")
-    if source.choice is not None and source.path.suffix.lower() == ".npy":
+    if source.choice is not None and source.suffix == ".npy":
         raise ValueError(f"{source.path} is a single array; leave out :{source.choice}")
     return source
 
 
-def read_points(source: Source, drop: Sequence[str] = (), like: Table | None = None) -> Table:
-    r"""Points (n, d), or views (n, m, d), as numbers.
+@dataclass(frozen=True)
+class Wanted:
+    """The columns that data must have, in this order, and who says so (such as "the model m.npz")."""
+
+    names: tuple[str, ...]
+    by: str
+
+
+def read_points(
+    source: Source,
+    drop: Sequence[str] = (),
+    *,
+    header: str = "auto",
+    wanted: Wanted | None = None,
+    lenient: bool = False,
+) -> Table:
+    r"""Points (n, d), views (n, m, d) or images (n, height, width, channels), as numbers.
 
     Parameters
     ----------
     source : Source
     drop : sequence of str
-        Columns of a ``.csv`` to leave out, by name, or by number if it has no header.
-    like : Table, optional
-        Take the columns of that one, in its order, if both have names; of ``drop`` only what is there otherwise.
+        Columns of a table to leave out, by name, or by number if it has no header.
+    header : {"auto", "yes", "no"}
+        Whether a text file begins with a row of names.
+    wanted : Wanted, optional
+        Of a table with names, take these columns, in this order; others are left out, and said.
+    lenient : bool
+        Columns to drop need not be there.
 
     Returns
     -------
     Table
-        A ``.csv`` gives float64, a large ``.npy`` an ``np.memmap``.
+        A text file gives float64, a large ``.npy`` an ``np.memmap``.
 
     Raises
     ------
@@ -161,24 +210,35 @@ def read_points(source: Source, drop: Sequence[str] = (), like: Table | None = N
     array([[ 0.5,  1. ],
            [-2. ,  3. ]])
     """
-    _require_file(source.path)
-    if source.path.suffix.lower() in (".csv", ".tsv"):
-        sheet = _Sheet.open(source.path)
-        if like is None or source.choice is not None:
-            chosen = sheet.choose(source.choice, drop)
-        elif sheet.has_header and like.columns is not None and not like.columns[0].isdigit():
-            chosen = sheet.find(like)
-        else:
-            chosen = sheet.choose(None, [name for name in drop if name in sheet.columns])
-        return Table(sheet.numbers(chosen), tuple(sheet.columns[i] for i in chosen), source)
-    if drop and like is None:
-        raise ValueError(f"columns can be dropped by name from .csv files, {source.path} is an array")
+    _require_file(source)
+    if source.suffix in (*TEXT, *COLUMNAR):
+        sheet = open_sheet(source.path, source.suffix, header)
+        chosen = sheet.choose(source.choice, drop, lenient=lenient)
+        notes = sheet.notes
+        if wanted is not None and sheet.named:
+            names = [sheet.columns[i] for i in chosen]
+            for name in wanted.names:
+                if name not in names:
+                    left_out = " (it is left out)" if name in sheet.columns else ""
+                    raise ValueError(
+                        f"{source} has no column {name!r}{left_out}, which {wanted.by} has; columns: {listed(names)}"
+                    )
+            others = [name for name in names if name not in wanted.names]
+            if others:
+                what = "column" if len(others) == 1 else "columns"
+                notes += (f"left out: {what} {listed(others)} of {source}, which {wanted.by} does not have",)
+            chosen = [sheet.columns.index(name) for name in wanted.names]
+        values = sheet.numbers(chosen)
+        columns = tuple(sheet.columns[i] for i in chosen)
+        return Table(values, columns, source, sheet.named, notes=notes + _counters(values, columns))
+    if drop and not lenient:
+        raise ValueError(f"columns can be dropped by name from tables, {source.path} is an array")
     array = _read_array(source)
     try:
         as_float_dtype(array.dtype, "it")
     except TypeError:
         raise ValueError(f"{source} must hold real numbers, found dtype {array.dtype}") from None
-    if array.ndim not in (2, 3):
+    if array.ndim not in (2, 3, 4):
         raise ValueError(f"{source} must hold points (n, d) or views (n, m, d), found shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{source} is empty: its shape is {array.shape}")
@@ -187,16 +247,29 @@ def read_points(source: Source, drop: Sequence[str] = (), like: Table | None = N
     return Table(array, None, source)
 
 
-def read_labels(source: Source) -> Table:
-    r"""Labels (n,): integers, real numbers or strings.
+def _counters(values: Array, columns: Sequence[str]) -> tuple[str, ...]:
+    """What to say of columns that count the rows, as an index does."""
+    n = len(values)
+    found = [
+        i for i in range(len(columns)) if n > 2 and values[0, i] in (0, 1) and values[-1, i] == values[0, i] + n - 1
+    ]
+    return tuple(
+        f"column {columns[i]} counts the rows: if it is an index and no coordinate, --drop {shlex.quote(columns[i])}"
+        for i in found
+        if len(columns) > 1 and (np.diff(values[:, i]) == 1).all()
+    )
 
-    A column of a ``.csv`` holds integers if all its cells are, as they would be written; real numbers if all are; else
-    strings (such as 007).
+
+def read_labels(source: Source, *, header: str = "auto") -> Table:
+    r"""Labels (n,): integers, real numbers or words, and which of them are missing.
+
+    A column of a table holds integers if all its cells are, as they would be written; real numbers if all are; else
+    words (such as 007).  Empty cells, NA, NaN, None and their kin are missing; so is NaN in an array.
 
     Raises
     ------
     OSError, ValueError
-        With the file, and the row where there is one; missing and infinite labels are refused.
+        With the file, and the row where there is one; infinite labels are refused.
 
     Examples
     --------
@@ -208,16 +281,18 @@ def read_labels(source: Source) -> Table:
     ...     read_labels(parse_source(f"{path}:class")).values.tolist()
     ['top', 'bottom']
     """
-    _require_file(source.path)
-    if source.path.suffix.lower() in (".csv", ".tsv"):
-        sheet = _Sheet.open(source.path)
+    _require_file(source)
+    if source.suffix in (*TEXT, *COLUMNAR):
+        sheet = open_sheet(source.path, source.suffix, header)
         chosen = sheet.choose(source.choice, ())
         if len(chosen) != 1:
+            example = shlex.quote(f"{source.path}:{sheet.columns[-1]}")
             raise ValueError(
-                f"labels are one column, {source} has {len(chosen)}; choose one, as {source.path}:{sheet.columns[-1]} "
-                f"(there are: {_names(sheet.columns)})"
+                f"labels are one column, {source} has {len(chosen)}; choose one, as {example} "
+                f"(there are: {listed(sheet.columns)})"
             )
-        return Table(sheet.labels(chosen[0]), (sheet.columns[chosen[0]],), source)
+        values, missing = sheet.labels(chosen[0])
+        return Table(values, (sheet.columns[chosen[0]],), source, sheet.named, missing, sheet.notes)
     array = np.asarray(_read_array(source))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -227,9 +302,14 @@ def read_labels(source: Source) -> Table:
         raise ValueError(f"{source} is empty: its shape is {array.shape}")
     if array.dtype.kind not in "iubfUS":
         raise ValueError(f"{source} must hold integers, real numbers or strings, found dtype {array.dtype}")
+    if array.dtype.kind == "S":
+        array = np.char.decode(array, "latin-1")
+    missing = np.isnan(array) if array.dtype.kind == "f" else np.zeros(len(array), bool)
+    if array.dtype.kind == "U":
+        missing = np.array([word in MISSING for word in array.tolist()])
     if array.dtype.kind == "f":
-        _require_finite(array, source)
-    return Table(array, None, source)
+        _require_finite(np.where(missing, 0, array), source)
+    return Table(array, None, source, missing=missing)
 
 
 def write_npy(path: str | os.PathLike[str], array: Array) -> None:
@@ -287,9 +367,14 @@ class _Encoded:
 # ---------------------------------------------------------------- any file
 
 
-def _require_file(path: Path) -> None:
-    """Refuse what is missing, a folder, empty, or not what its name says."""
+def _require_file(source: Source) -> None:
+    """Refuse what is missing, a folder, a pipe, empty, or not what its name says."""
+    path = source.path
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            what = "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
+            raise ValueError(f"{path} is {what}, no file that can be read twice; save what it gives to a file")
         with path.open("rb") as file:
             beginning = file.read(8)
     except OSError as error:
@@ -297,8 +382,15 @@ def _require_file(path: Path) -> None:
     if not beginning:
         raise ValueError(f"{path} is empty")
     found = next((what for magic, what in _BEGINNINGS.items() if beginning.startswith(magic)), None)
-    suffix = path.suffix.lower()
-    wanted = {".npy": "a .npy file", ".npz": "a .npz (zip) archive"}.get(suffix)
+    wanted = {
+        ".npy": "a .npy file",
+        ".npz": "a .npz (zip) archive",
+        ".parquet": "a Parquet file",
+        ".arrow": "an Arrow file",
+        ".feather": "an Arrow file",
+        ".csv.gz": "a gzip archive",
+        ".tsv.gz": "a gzip archive",
+    }.get(source.suffix)
     if found != wanted:
         raise ValueError(f"{path} is not what its name says: it begins as {found or 'text, or something unknown'}")
 
@@ -311,18 +403,13 @@ def _require_finite(array: Array, source: Source) -> None:
         )
 
 
-def _names(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:12]) + (f", ... ({len(names)} in all)" if len(names) > 12 else "")
-
-
 # ---------------------------------------------------------------- arrays
 
 
 def _read_array(source: Source) -> Array:
     path = source.path
     size = path.stat().st_size
-    if path.suffix.lower() == ".npy":
+    if source.suffix == ".npy":
         with path.open("rb") as file:
             shape, fortran, dtype = _header(file, source, size)
             offset = file.tell()
@@ -358,14 +445,14 @@ def _member(source: Source, archive: zipfile.ZipFile, members: list[zipfile.ZipI
     by_name = {info.filename[:-4]: info for info in members}
     if source.choice is not None:
         if source.choice not in by_name:
-            raise ValueError(f"{source.path} has no array {source.choice!r}; it has: {_names(by_name)}")
+            raise ValueError(f"{source.path} has no array {source.choice!r}; it has: {listed(by_name)}")
         return by_name[source.choice]
     if len(members) == 1:
         return members[0]
     if not members:
         raise ValueError(f"{source.path} holds no arrays")
     raise ValueError(
-        f"{source.path} holds {len(members)} arrays: {_names(by_name)}; choose one, as {source.path}:{min(by_name)}"
+        f"{source.path} holds {len(members)} arrays: {listed(by_name)}; choose one, as {source.path}:{min(by_name)}"
     )
 
 
@@ -395,189 +482,3 @@ def _header(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...]
             f"{source} is cut short: shape {shape} of {dtype} takes {needed} bytes, it has {max(there, 0)}"
         )
     return shape, fortran, dtype
-
-
-# ---------------------------------------------------------------- text
-
-
-class _Quoted(Exception):
-    """The file has quoted cells: only a reader of csv can tell its rows."""
-
-
-@dataclass(frozen=True)
-class _Sheet:
-    """A text table: how it is written, not its contents."""
-
-    path: Path
-    delimiter: str
-    has_header: bool
-    columns: tuple[str, ...]
-
-    @classmethod
-    def open(cls, path: Path) -> _Sheet:
-        first = next(_lines(path), None)
-        if first is None:
-            raise ValueError(f"{path} holds only blank lines")
-        unquoted = re.sub('"[^"]*"', "", first)
-        delimiter = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=unquoted.count)
-        probe = cls(path, delimiter, False, ())
-        _, cells = next(probe._rows())
-        cells = [cell.strip() for cell in cells]
-        has_header = not any(_is_number(cell) for cell in cells)
-        if not has_header:
-            return cls(path, delimiter, False, tuple(str(i + 1) for i in range(len(cells))))
-        names = tuple(cell or f"column {i + 1}" for i, cell in enumerate(cells))
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"{path} has two columns named {twice[0]!r} in its header; rename one")
-        return cls(path, delimiter, True, names)
-
-    def choose(self, choice: str | None, drop: Sequence[str]) -> list[int]:
-        """Positions of the chosen columns, without the dropped ones."""
-        wanted = [choice] if choice in self.columns else choice.split(",") if choice else list(self.columns)
-        for name in (*wanted, *drop):
-            if name not in self.columns:
-                header = "" if self.has_header else ", which has no header"
-                raise ValueError(f"there is no column {name!r} in {self.path}{header}; columns: {_names(self.columns)}")
-        left = [name for name in wanted if name not in drop]
-        if not left:
-            raise ValueError(f"no columns of {self.path} are left after dropping {', '.join(drop)}")
-        return [self.columns.index(name) for name in left]
-
-    def find(self, like: Table) -> list[int]:
-        """Positions of the columns of another table."""
-        assert like.columns is not None
-        for name in like.columns:
-            if name not in self.columns:
-                raise ValueError(
-                    f"{self.path} has no column {name!r}, which {like.source} has; columns: {_names(self.columns)}"
-                )
-        return [self.columns.index(name) for name in like.columns]
-
-    def numbers(self, chosen: list[int]) -> Array:
-        """The chosen columns (n, d), finite."""
-        try:
-            lines = self._plain_lines()
-            first = next(lines, None)
-            if first is None:
-                raise ValueError(f"{self.path} has a header and no rows")
-            values = np.loadtxt(
-                itertools.chain([first], lines),
-                delimiter=self.delimiter,
-                usecols=chosen,
-                comments=None,
-                ndmin=2,
-                encoding=None,
-            )
-        except (_Quoted, ValueError):
-            values = self._slow_numbers(chosen)  # which knows what is wrong
-        if not np.isfinite(values).all():
-            row, place = np.argwhere(~np.isfinite(values))[0]
-            self._refuse(int(row), chosen[place], f"is {values[row, place]}; remove or impute it")
-        return values
-
-    def labels(self, column: int) -> Array:
-        """One column (n,)."""
-        cells = []
-        for row, line in enumerate(self._data()):
-            cells.append(line[column].strip())
-            if not cells[-1]:
-                self._refuse(row, column, "is empty; every sample needs a label")
-        if not cells:
-            raise ValueError(f"{self.path} has a header and no rows")
-        if all(_is_integer(cell) for cell in cells):
-            return np.array([int(cell) for cell in cells])
-        if all(_is_number(cell) for cell in cells) and not all(cell.isdigit() for cell in cells):
-            values = np.array([_number(cell) for cell in cells])
-            if not np.isfinite(values).all():
-                row = int(np.argmin(np.isfinite(values)))
-                self._refuse(row, column, f"is {values[row]}; every sample needs a label")
-            return values
-        return np.array(cells)
-
-    def _plain_lines(self) -> Iterator[str]:
-        """Lines of data without quotes, as many cells in each."""
-        width, skip = len(self.columns) - 1, self.has_header
-        for line in _lines(self.path):
-            if '"' in line or line.count(self.delimiter) != width:
-                raise _Quoted
-            if skip:
-                skip = False
-            else:
-                yield line
-
-    def _slow_numbers(self, chosen: list[int]) -> Array:
-        rows = []
-        for row, cells in enumerate(self._data()):
-            try:
-                rows.append([_number(cells[i]) for i in chosen])
-            except ValueError:
-                bad = next(i for i in chosen if not _is_number(cells[i]))
-                found = f"is {cells[bad].strip()!r}, not a number" if cells[bad].strip() else "is empty"
-                self._refuse(row, bad, f"{found}; correct it, or leave the column out with --drop {self.columns[bad]}")
-        if not rows:
-            raise ValueError(f"{self.path} has a header and no rows")
-        return np.array(rows)
-
-    def _data(self) -> Iterator[list[str]]:
-        """Rows of data, each as long as the first."""
-        for row, (line, cells) in enumerate(self._rows()):
-            if len(cells) != len(self.columns):
-                raise ValueError(
-                    f"{self.path}: row {row + 1 - self.has_header} (line {line}) has {len(cells)} cells, the "
-                    f"{'header' if self.has_header else 'first row'} has {len(self.columns)}"
-                )
-            if row or not self.has_header:
-                yield cells
-
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """All rows that are not blank, the header too, with the line on which each ends."""
-        reader = csv.reader(_lines(self.path, blank=True), delimiter=self.delimiter)
-        try:
-            for cells in reader:
-                if len(cells) > 1 or (cells and cells[0].strip()):
-                    yield reader.line_num, cells
-        except csv.Error as error:
-            raise ValueError(f"{self.path}: line {reader.line_num}: {error}") from None
-
-    def _refuse(self, row: int, column: int, reason: str) -> NoReturn:
-        line = next(line for i, (line, _) in enumerate(self._rows()) if i == row + self.has_header)
-        raise ValueError(f"{self.path}: row {row + 1} (line {line}), column {self.columns[column]!r} {reason}")
-
-
-def _lines(path: Path, *, blank: bool = False) -> Iterator[str]:
-    """Lines of a text file, without the blank ones unless asked for; a byte order mark is taken off."""
-    number = 0
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            for number, line in enumerate(file, 1):
-                if "\0" in line:
-                    raise ValueError(f"{path} is not text: line {number} has a zero byte")
-                if blank or not line.isspace():
-                    yield line
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not text in UTF-8: after line {number}, {error.reason}; save it in UTF-8"
-        ) from None
-
-
-def _number(cell: str) -> float:
-    if "_" in cell:  # Python's digits may be grouped, a file's may not
-        raise ValueError(cell)
-    return float(cell)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        _number(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_integer(cell: str) -> bool:
-    """Whether ``cell`` is an int64 that would be written back as it is ("007" is not)."""
-    try:
-        return str(int(cell)) == cell and -(2**63) <= int(cell) < 2**63
-    except ValueError:
-        return False

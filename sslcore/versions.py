@@ -16,7 +16,7 @@ def versions() -> dict[str, str]:
     """Versions of Python, of the libraries in use and of the machine; ``"absent"`` for what is not installed."""
     found = {"sslcore": __version__, "python": sys.version.split()[0], "machine": platform.platform()}
     found["processors"] = str(os.cpu_count())
-    optional = ("scikit-learn", "matplotlib", "tqdm", "torch", "cupy-cuda12x", "cupy-cuda13x")
+    optional = ("scikit-learn", "matplotlib", "polars", "rich", "torch", "cupy-cuda12x", "cupy-cuda13x")
     for name in ("numpy", "scipy", "numba", *optional):
         try:
             found[name] = importlib.metadata.version(name)

@@ -1,5 +1,6 @@
 """The command line and its main job: results, files, errors, exit codes."""
 
+import io
 import json
 import re
 import signal
@@ -139,10 +140,13 @@ def test_progress_bar(small, tmp_path, capsys):
         assert step in err
 
 
-def test_progress_bar_without_tqdm(small, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "tqdm", None)
+def test_a_bar_without_rich(small, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", terminal)
     assert cli.main(["digits", "--progress", "-o", str(tmp_path / "a.png")]) == 2
-    assert "pip install 'sslcore[cli]'" in error_line(capsys)
+    assert "pip install 'sslcore[cli]'" in terminal.getvalue()
 
 
 def test_without_matplotlib(tmp_path, monkeypatch, capsys, untouchable):
@@ -376,4 +380,4 @@ def test_importing_the_command_line_is_light():
     code = "import sys, sslcore.cli; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "sslcore.cli" in loaded
-    assert not {"numpy", "numba", "scipy", "sklearn", "matplotlib", "tqdm"} & set(loaded)
+    assert not {"numpy", "numba", "scipy", "sklearn", "matplotlib", "polars", "rich"} & set(loaded)

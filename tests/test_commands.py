@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sslcore.commands import common
+from sslcore.commands import common, progress
 
 
 class Terminal(io.StringIO):
@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 @pytest.fixture
 def open_terminal(monkeypatch):
     """Call it in the test: pytest itself replaces stderr between a fixture and its test."""
-    pytest.importorskip("tqdm")
+    pytest.importorskip("rich")
 
     def start():
         terminal = Terminal()
@@ -63,7 +63,7 @@ def percentages(text):
 
 def test_progress_follows_what_it_is_told(open_terminal):
     terminal = open_terminal()
-    with common.progress(True, {"read": 1.0, "solve": 3.0}) as begin:
+    with progress.progress(True, {"read": 1.0, "solve": 3.0}) as begin:
         begin("read")
         begin("solve")
         for done in (0.5, 0.25, 7.0):  # neither back nor beyond
@@ -79,7 +79,7 @@ def test_progress_follows_what_it_is_told(open_terminal):
 def test_progress_follows_the_clock(monkeypatch):
     now = 100.0
     monkeypatch.setattr(time, "perf_counter", lambda: now)
-    state = common.Progress({"read": 1.0, "solve": 3.0})
+    state = progress.Progress({"read": 1.0, "solve": 3.0})
     assert state.fraction() == 0.0
     state("read")
     now += 0.5
@@ -98,7 +98,7 @@ def test_progress_follows_the_clock(monkeypatch):
 
 def test_quick_work_shows_nothing(open_terminal):
     terminal = open_terminal()
-    with common.progress(None, {"read": 1.0}) as begin:
+    with progress.progress(None, {"read": 1.0}) as begin:
         begin("read")
     assert terminal.getvalue() == ""
 
@@ -106,24 +106,24 @@ def test_quick_work_shows_nothing(open_terminal):
 def test_long_work_shows_the_time_left_by_itself(open_terminal, monkeypatch):
     """From another thread, while the work is busy; the bar is gone at the end."""
     terminal = open_terminal()
-    monkeypatch.setattr(common, "PATIENCE", 0.1)
-    with common.progress(None, {"read": 1.0, "rest": 1.0}) as begin:
+    monkeypatch.setattr(progress, "PATIENCE", 0.1)
+    with progress.progress(None, {"read": 1.0, "rest": 1.0}) as begin:
         begin("read")
         until = time.monotonic() + 10
         while "read 1/2" not in terminal.getvalue() and time.monotonic() < until:
             time.sleep(0.01)
     shown = terminal.getvalue()
-    assert re.search(r"read 1/2 +\|.*\d+% \[00:0\d, \S+ left\]", shown)
-    assert shown.rsplit("\r", 1)[1] == ""
+    assert re.search(r"read 1/2 .*\d+% \[00:0\d, \S+ left\]", shown)
+    assert shown.endswith("\x1b[2K")  # the line is erased
 
 
 def test_no_progress(open_terminal, monkeypatch):
     terminal = open_terminal()
-    monkeypatch.setattr(common, "PATIENCE", 0.0)
-    with common.progress(False, {"read": 1.0}) as begin:
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    with progress.progress(False, {"read": 1.0}) as begin:
         begin("read")
     monkeypatch.setattr(sys, "stderr", io.StringIO())  # no terminal
-    with common.progress(None, {"read": 1.0}) as begin:
+    with progress.progress(None, {"read": 1.0}) as begin:
         begin("read")
         assert sys.stderr.getvalue() == ""
     assert terminal.getvalue() == ""
@@ -133,7 +133,7 @@ def test_interrupted_progress(open_terminal):
     terminal = open_terminal()
 
     def work():
-        with common.progress(True, {"read": 1.0}) as begin:
+        with progress.progress(True, {"read": 1.0}) as begin:
             begin("read")
             raise KeyboardInterrupt
 

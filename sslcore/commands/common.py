@@ -1,48 +1,50 @@
-"""What commands share: reports, outputs that are checked first, progress with the time left."""
+"""What commands share: reports, streams, outputs that are checked first, data and models."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import math
 import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from ..representation import Representation
-    from ..tables import Table
+    from ..tables import Source, Table, Wanted
 
 __all__ = [
+    "DATA",
     "Declare",
-    "Progress",
     "Report",
     "UsageError",
-    "add_drop",
-    "add_progress",
-    "check_interrupt",
+    "add_columns",
     "check_outputs",
-    "check_width",
     "columns_of",
-    "interrupts_kept",
+    "draw",
+    "drawn",
+    "fitting",
+    "is_terminal",
+    "noted",
+    "one_line",
     "open_model",
-    "progress",
+    "refuse_outputs",
+    "render",
+    "require_matplotlib",
+    "say",
+    "wanted_by",
+    "write_line",
 ]
-
-PATIENCE = 2.0
-"""Seconds after which work is worth a progress bar."""
 
 
 class Report(NamedTuple):
-    """What a command found: for machines (``--json``), and for people."""
+    """What a command found: for machines (``--json``), and for people; ``failed``: what of it could not be made."""
 
     document: dict[str, Any]
     text: str
+    failed: tuple[str, ...] = ()
 
 
 class UsageError(ValueError):
@@ -50,6 +52,36 @@ class UsageError(ValueError):
 
 
 Declare = Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], Report]]
+
+
+# ---------------------------------------------------------------- streams
+
+
+def say(text: str, stream: IO[str] | None) -> None:
+    """Print a line on stderr, say; a stream that is closed, full or gone is no reason to lose the work."""
+    with suppress(OSError, ValueError):
+        write_line(text, stream)
+
+
+def write_line(text: str, stream: IO[str] | None) -> None:
+    """Print a line, escaping what the stream's encoding lacks; nothing where there is no open stream."""
+    if stream is None or stream.closed:
+        return
+    try:
+        print(text, file=stream, flush=True)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Whether somebody watches, on a terminal that can move its cursor."""
+    if stream is None or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
+        return False
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
 
 
 # ---------------------------------------------------------------- outputs
@@ -87,18 +119,85 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> N
             raise ValueError(f"{name} would replace the input {path}; choose another name")
 
 
+def refuse_outputs(source: Source) -> None:
+    """Refuse, as data, what the commands themselves have written beside them, which ``shard*.npy`` finds too."""
+    from ..tables import SUFFIXES
+
+    made = re.fullmatch(r"(.+)-(?:embedding\.npy|model\.npz|predictions\.csv|report\.txt)", source.path.name)
+    if made is None:
+        return
+    for name in (f"{made[1]}-model.npz", *(made[1] + suffix for suffix in SUFFIXES)):
+        beside = source.path.with_name(name)
+        if beside.exists() and beside != source.path:
+            raise ValueError(
+                f"{source.path} is named as what sslcore writes, beside {beside}: it is an output, not data; give it "
+                f"another name if it is meant"
+            )
+
+
+def require_matplotlib() -> None:
+    """Say before the work that it is missing; any other trouble with figures is no reason not to begin."""
+    try:
+        from .. import plotting  # noqa: F401
+    except ImportError:
+        raise
+    except Exception:  # a file of settings that cannot be read, say: `render` will tell
+        pass
+
+
+def draw(path: Path, figure: str, *values: Any) -> tuple[str, ...]:
+    """Draw a figure of `sslcore.plotting` and write it; say what went wrong (`Report.failed`)."""
+    from ..files import replacing
+
+    content, failed = render(figure, *values)
+    if content is not None:
+        try:
+            with replacing(path) as file:
+                file.write(content)
+        except OSError as error:
+            failed = (f"the figure: {one_line(error)}",)
+    return failed
+
+
+def render(figure: str, *values: Any) -> tuple[bytes | None, tuple[str, ...]]:
+    """A figure of `sslcore.plotting` as the bytes of a PNG, or None and the reason why there is none."""
+    try:
+        from .. import plotting
+
+        return plotting.png(getattr(plotting, figure)(*values)), ()
+    except Exception as error:  # of matplotlib, its fonts and its settings: many kinds
+        return None, (f"the figure could not be drawn: {type(error).__name__}: {one_line(error)}",)
+
+
+def drawn(path: Path, failed: tuple[str, ...]) -> str:
+    """Words for the end of a report: where the figure is, if it is."""
+    return "no figure" if failed else f"figure: {path}"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error, in one line of reasonable length."""
+    return " ".join(str(error).split())[:500]
+
+
 # ---------------------------------------------------------------- data and models
 
+DATA = "data; FILE:NAME,NAME chooses columns of a table, FILE:NAME an array of an .npz"
 
-def add_drop(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--drop``."""
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--drop`` and ``--header``."""
     parser.add_argument(
         "--drop",
-        action="extend",
-        type=lambda text: text.split(","),
+        action="append",
         default=[],
         metavar="COL,...",
-        help="columns of a .csv to leave out, by name, or by number if it has no header",
+        help="columns of a table to leave out, by name, or by number if it has no header",
+    )
+    parser.add_argument(
+        "--header",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether text files begin with a row of names (default: auto: if none of its cells is a number)",
     )
 
 
@@ -107,6 +206,11 @@ def columns_of(columns: tuple[str, ...] | None) -> str:
     if columns is None:
         return ""
     return f" ({', '.join(columns[:8])}{', ...' if len(columns) > 8 else ''})"
+
+
+def noted(notes: Iterable[str]) -> list[str]:
+    """Lines of what a user should know of how the data were read."""
+    return [f"note        {note}" for note in notes]
 
 
 def open_model(path: Path) -> Representation:
@@ -123,212 +227,32 @@ def open_model(path: Path) -> Representation:
     return model
 
 
-def check_width(rep: Representation, table: Table, path: Path) -> None:
-    """Refuse data with other coordinates than those of the model's training views."""
-    wanted = rep.n_coordinates if rep.centres is None else rep.centres.shape[1]
-    found = table.values.shape[-1]
-    if wanted is not None and found != wanted:
+def width_of(rep: Representation) -> int | None:
+    """Coordinates of the points that a model takes; None if it takes kernel values."""
+    return rep.n_coordinates if rep.centres is None else rep.centres.shape[1]
+
+
+def wanted_by(rep: Representation, path: Path) -> Wanted | None:
+    """The columns that a model was fitted to, in its order; None if they had no names, or nobody wrote them down."""
+    from ..tables import Wanted
+
+    names = rep.notes.get("columns")
+    if not isinstance(names, list) or len(names) != width_of(rep) or not all(isinstance(name, str) for name in names):
+        return None
+    return Wanted(tuple(names), f"the model {path}")
+
+
+def fitting(rep: Representation, table: Table, path: Path) -> Table:
+    """The table as points of the model's coordinates, images flattened; refused if it has others."""
+    wanted, shape = width_of(rep), table.values.shape
+    if wanted is not None and shape[-1] != wanted and math.prod(shape[1:]) == wanted:
+        return table.as_images(shape[1:])
+    if wanted is not None and (shape[-1] != wanted or len(shape) > 3):
         advice = (
             "choose columns with FILE:NAME,NAME or leave some out with --drop" if table.columns else "choose others"
         )
         raise ValueError(
-            f"{table.source} has {found} coordinates{columns_of(table.columns)}, the model {path} was fitted to "
+            f"{table.source} has {shape[-1]} coordinates{columns_of(table.columns)}, the model {path} was fitted to "
             f"{wanted}; {advice}"
         )
-
-
-# ---------------------------------------------------------------- interrupts
-
-_interrupted = False
-
-
-@contextmanager
-def interrupts_kept() -> Iterator[None]:
-    """In the body a Ctrl-C is not lost: where Python has dropped one, `check_interrupt` raises it.
-
-    Python drops what is raised inside a callback of C code, such as those of Numba's compiler; the work would go on.
-    """
-    global _interrupted
-    _interrupted = False
-    ours = threading.current_thread() is threading.main_thread()
-    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield  # whoever has the signal will know what to do
-        return
-
-    def note(number: int, frame: Any) -> None:
-        global _interrupted
-        _interrupted = True
-        raise KeyboardInterrupt
-
-    def hear(dropped: Any) -> None:
-        if not issubclass(dropped.exc_type, KeyboardInterrupt):
-            hook(dropped)
-
-    hook = sys.unraisablehook
-    sys.unraisablehook = hear
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.unraisablehook = hook
-
-
-def check_interrupt() -> None:
-    """Raise the ``KeyboardInterrupt`` that was dropped, if one was."""
-    if _interrupted:
-        raise KeyboardInterrupt
-
-
-# ---------------------------------------------------------------- progress
-
-
-def add_progress(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--progress`` and ``--no-progress``."""
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="show progress on stderr (default: if that is a terminal and it takes over 2 seconds)",
-    )
-
-
-@contextmanager
-def progress(wanted: bool | None, steps: Mapping[str, float]) -> Iterator[Progress]:
-    """Show the progress of the work in the body, and the time left, on stderr.
-
-    Parameters
-    ----------
-    wanted : bool or None
-        None: if stderr is a terminal, tqdm is there, and the work takes more than `PATIENCE`.
-    steps : mapping
-        Of each step, in order, the seconds that it is expected to take; only their ratios count.
-
-    Yields
-    ------
-    Progress
-        To be called with the name of each step as it begins.
-    """
-    if wanted is None and not (sys.stderr.isatty() and importlib.util.find_spec("tqdm") is not None):
-        wanted = False
-    if wanted is False:
-        yield Progress(steps)
-        return
-    try:
-        from tqdm import tqdm
-    except ImportError as error:
-        raise ImportError("a progress bar needs tqdm: pip install 'sslcore[cli]'") from error
-    shape = "{desc:<22} |{bar:30}| {percentage:3.0f}% [{elapsed}, {remaining} left]"
-
-    def make(initial: float) -> Any:
-        bar = tqdm(total=1.0, bar_format=shape, file=sys.stderr, smoothing=0, leave=bool(wanted), delay=1e-9)
-        bar.delay = 0  # it was to keep the bar from being drawn before it has its words
-        bar.start_t -= initial
-        return bar
-
-    state, stop = Progress(steps, make, 0.0 if wanted else PATIENCE), threading.Event()
-
-    def tick() -> None:
-        while not stop.wait(0.25):
-            state.show()
-
-    ticker = threading.Thread(target=tick, daemon=True)
-    ticker.start()
-    done = False
-    try:
-        yield state
-        done = True
-    finally:
-        stop.set()
-        ticker.join()
-        state.close(done)
-
-
-class Progress:
-    """How far the work is; moves a bar, or nothing.
-
-    Within a step the bar follows `advance`, else the clock: the step is taken to last as long, compared with those
-    done, as was expected.
-
-    Parameters
-    ----------
-    steps : mapping
-        Expected seconds of each step, in order.
-    make : callable, optional
-        Makes the bar, a tqdm, of work that began so many seconds ago.
-    patience : float
-        Seconds after which it appears.
-    """
-
-    def __init__(
-        self, steps: Mapping[str, float], make: Callable[[float], Any] | None = None, patience: float = 0.0
-    ) -> None:
-        self._steps, self._make, self._patience = dict(steps), make, patience
-        self._total = sum(self._steps.values())
-        self._bar: Any = None
-        self._step: str | None = None
-        self._done = 0.0  # expected seconds of the steps that are done
-        self._spent = 0.0  # and those that they took
-        self._start = self._began = time.perf_counter()
-        self._within: float | None = None
-        self._lock = threading.RLock()
-
-    def __call__(self, step: str) -> None:
-        """Say that a step begins (and the one before it is done)."""
-        if step not in self._steps:
-            raise KeyError(f"{step!r} is none of the steps {list(self._steps)}")
-        check_interrupt()
-        with self._lock:
-            now = time.perf_counter()
-            if self._step is not None:
-                self._done += self._steps[self._step]
-                self._spent += now - self._began
-            self._step, self._began, self._within = step, now, None
-        self.show()
-
-    def expect(self, step: str, seconds: float) -> None:
-        """Correct what a step that has not begun is expected to take."""
-        with self._lock:
-            self._total += seconds - self._steps[step]
-            self._steps[step] = seconds
-
-    def advance(self, fraction: float) -> None:
-        """Say how much of the step is done, from 0 to 1."""
-        check_interrupt()
-        self._within = min(max(fraction, 0.0), 1.0)
-
-    def fraction(self) -> float:
-        """The part of the whole that is done, as far as one can tell."""
-        with self._lock:
-            if self._step is None:
-                return 0.0
-            expected = self._steps[self._step]
-            within = self._within
-            if within is None:
-                likely = expected * (self._spent / self._done if self._done else 1.0)
-                # it is not done before it says so
-                within = min((time.perf_counter() - self._began) / likely, 0.95) if likely > 0 else 0.0
-            return (self._done + expected * within) / self._total
-
-    def show(self) -> None:
-        """Draw the bar, if its time has come."""
-        with self._lock:
-            elapsed = time.perf_counter() - self._start
-            if self._make is None or self._step is None or elapsed < self._patience:
-                return
-            if self._bar is None:
-                self._bar = self._make(elapsed)
-            place = list(self._steps).index(self._step) + 1
-            self._draw(f"{self._step} {place}/{len(self._steps)}", self.fraction())
-
-    def close(self, done: bool) -> None:
-        """Leave the bar, full if the work is done."""
-        with self._lock:
-            if self._bar is not None:
-                if done:
-                    self._draw("done", 1.0)
-                self._bar.close()
-
-    def _draw(self, words: str, fraction: float) -> None:
-        self._bar.set_description_str(words, refresh=False)
-        self._bar.n = max(self._bar.n, fraction)  # it never goes back
-        self._bar.refresh()
+    return table

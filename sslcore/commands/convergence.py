@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .common import Report, add_progress, check_outputs, progress
+from .common import Report, check_outputs, draw, drawn, require_matplotlib
+from .progress import add_progress, progress
 
 SECONDS = {"cube": 5.0, "sphere": 6.0, "torus": 7.0, "Gaussian": 6.0, "figure": 1.5}
 """What the steps take on two cores; their ratios move the progress bar."""
@@ -42,7 +43,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         check_outputs({"--output (.png)": args.output})
-        from .. import plotting
+        require_matplotlib()
         from ..convergence import SETTINGS, settings, study
 
         chosen = SETTINGS if args.domains is None else tuple(dict.fromkeys(settings(name) for name in args.domains))
@@ -56,9 +57,9 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
                 **numbers,
             )
             begin("figure")
-            plotting.save_png(plotting.convergence_figure(found), args.output)
+            failed = draw(args.output, "convergence_figure", found)
         seconds = time.perf_counter() - started
-        document = found.document() | {"seconds": seconds, "figure": str(args.output)}
-        return Report(document, f"{found.table()}\n\n{seconds:.1f} s in all; figure: {args.output}")
+        document = found.document() | {"seconds": seconds, "figure": None if failed else str(args.output)}
+        return Report(document, f"{found.table()}\n\n{seconds:.1f} s in all; {drawn(args.output, failed)}", failed)
 
     return run

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .common import Report, add_progress, check_outputs, progress
+from .common import Report, check_outputs, draw, drawn, require_matplotlib
+from .progress import add_progress, progress
 
 SECONDS = {"choosing reg": 2.5, "pretraining": 3.5, "kernel PCA": 0.3, "probes": 0.3, "map": 2.7, "figure": 1.0}
 """What the steps take on two cores; their ratios move the progress bar."""
@@ -39,17 +40,18 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         check_outputs({"--output (.png)": args.output})
-        from .. import datasets, plotting
+        require_matplotlib()
+        from .. import datasets
         from ..digits import study
 
         with progress(args.progress, SECONDS) as begin:
             images, labels = datasets.digits()
             found = study(images, labels, args.seed, begin=begin)
             begin("figure")
-            plotting.save_png(plotting.digits_figure(found), args.output)
+            failed = draw(args.output, "digits_figure", found)
         seconds = time.perf_counter() - started
-        document = found.document() | {"seconds": seconds, "figure": str(args.output)}
-        text = f"{found.table()}\n\n{seconds:.1f} s in all; figure: {args.output}"
-        return Report(document, text)
+        document = found.document() | {"seconds": seconds, "figure": None if failed else str(args.output)}
+        text = f"{found.table()}\n\n{seconds:.1f} s in all; {drawn(args.output, failed)}"
+        return Report(document, text, failed)
 
     return run

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import Report, add_progress, check_outputs, progress
+from .common import Report, check_outputs, refuse_outputs, render, require_matplotlib
 from .problem import Problem, add_problem
+from .progress import add_progress, progress
 
 if TYPE_CHECKING:
     from ..representation import Representation
@@ -28,7 +30,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     (samples, views, coordinates).  The exact minimiser of the regularised VICReg risk over the functions of a kernel,
     or of features, is written to PREFIX-model.npz (for `sslcore transform` and `sslcore probe`, or sslcore.load in
     Python), its values at the data to PREFIX-embedding.npy, what was found to PREFIX-report.txt and a picture to
-    PREFIX-figure.png: all four, or none.
+    PREFIX-figure.png: all four, or none (a picture that cannot be drawn is said, and keeps nothing from being written).
     """
     add_problem(parser)
     parser.add_argument(
@@ -36,28 +38,35 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
         type=_reg,
         default="auto",
         metavar="LAMBDA",
-        help="weight of the norm; auto: that of least risk on held-out samples (default: %(default)s)",
+        help="weight of the norm; auto: that of least risk on held-out samples, where that is flat the largest "
+        "(default: %(default)s)",
     )
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the invariance (default: %(default)s)")
     parser.add_argument("--out", metavar="PREFIX", help="of the four files (default: the name of FILE, in this folder)")
     parser.add_argument("--figure", action=argparse.BooleanOptionalAction, default=True, help="draw it (default: yes)")
+    parser.add_argument("--overwrite", action="store_true", help="replace the four files of an earlier fit")
     add_progress(parser)
 
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         problem = Problem(args)
-        prefix = problem.source.path.stem if args.out is None else args.out
+        prefix = problem.source.stem if args.out is None else args.out
         outputs = {what: Path(f"{prefix}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
-        if args.figure:
-            from .. import plotting  # noqa: F401  (or it says what is missing, before the work)
-        else:
-            del outputs["figure"]
         check_outputs(outputs, [problem.source.path])
+        refuse_outputs(problem.source)
+        earlier = [path for path in outputs.values() if os.path.lexists(path)]
+        if earlier and not args.overwrite:
+            raise FileExistsError(
+                f"{', '.join(map(str, earlier))} {'is' if len(earlier) == 1 else 'are'} there already: choose other "
+                f"names with --out PREFIX, or replace all that belongs to the earlier fit with --overwrite"
+            )
+        if args.figure:
+            require_matplotlib()
 
         steps = {"reading": problem.reading(), "fit": 3.0, "embedding": 0.5, "writing": 1.5}
         with progress(args.progress, steps) as begin:
             begin("reading")
-            problem.read(begin, "fit", SEARCHED if args.reg == "auto" else 1)
+            problem.read(begin, "fit", n_fits=SEARCHED if args.reg == "auto" else 1)
             from ..diagnostics import collapse_report  # before the fit: an interrupted import may lose the interrupt
             from ..errors import SelectionWarning
             from ..pretraining import pretrain
@@ -80,27 +89,30 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             z = rep.transform(x, backend=args.backend)
             collapse = collapse_report(rep)
             begin("writing")
-            document = problem.as_dict() | {
-                "reg": rep.reg,
-                "beta": rep.beta,
-                "unbiased": rep.unbiased,
-                "eigenvalues": rep.eigenvalues,
-                "invariance": rep.invariance,
-                "norms": rep.norms,
-                "n_active": rep.n_active,
-                "risk": rep.risk,
-                "selection": rep.selection.as_dict() if rep.selection else None,
-                "diagnostics": collapse.as_dict(),
-                "warnings": [str(warning.message) for warning in caught],
-                "certificate": rep.certificate.as_dict(),
-                "outputs": {what: str(path) for what, path in outputs.items()},
-            }
             warned = [f"warning     {warning.message}" for warning in caught]
             text = "\n".join([*problem.lines(), *_lines(rep, problem.model), *warned, "", str(collapse)])
-            _write(outputs, rep, z, x, text)
-        document["seconds"] = time.perf_counter() - started
-        files = ", ".join(map(str, outputs.values()))
-        return Report(document, f"{text}\n\n{document['seconds']:.1f} s in all; written: {files}")
+            if problem.table.named:
+                rep.notes["columns"] = list(problem.table.columns or ())
+            figure, failed = render("fit_figure", rep, x, z) if args.figure else (None, ())
+            written = _write(outputs, rep, z, text, figure)
+        document = problem.as_dict() | {
+            "reg": rep.reg,
+            "beta": rep.beta,
+            "unbiased": rep.unbiased,
+            "eigenvalues": rep.eigenvalues,
+            "invariance": rep.invariance,
+            "norms": rep.norms,
+            "n_active": rep.n_active,
+            "risk": rep.risk,
+            "selection": rep.selection.as_dict() if rep.selection else None,
+            "diagnostics": collapse.as_dict(),
+            "warnings": [str(warning.message) for warning in caught],
+            "certificate": rep.certificate.as_dict(),
+            "outputs": {what: str(path) for what, path in written.items()},
+            "seconds": time.perf_counter() - started,
+        }
+        files = ", ".join(map(str, written.values()))
+        return Report(document, f"{text}\n\n{document['seconds']:.1f} s in all; written: {files}", failed)
 
     return run
 
@@ -112,19 +124,23 @@ def _reg(text: str) -> float | str:
 _reg.__name__ = "number"  # what argparse says was expected
 
 
-def _write(outputs: dict[str, Path], rep: Representation, z: Any, x: Any, text: str) -> None:
+def _write(outputs: dict[str, Path], rep: Representation, z: Any, text: str, figure: bytes | None) -> dict[str, Path]:
+    """Write all that there is, or nothing; what an earlier fit has left of the rest goes, not to be taken for ours."""
     from ..files import replacing_all
     from ..tables import write_npy
 
-    with replacing_all(*outputs.values()) as names:
-        parts = dict(zip(outputs, names, strict=True))
+    written = {what: path for what, path in outputs.items() if what != "figure" or figure is not None}
+    if figure is None:
+        outputs["figure"].unlink(missing_ok=True)
+    with replacing_all(*written.values()) as names:
+        parts = dict(zip(written, names, strict=True))
         rep.save(parts["model"])
         write_npy(parts["embedding"], z)
-        parts["report"].write_text(text + "\n", encoding="utf-8")
-        if "figure" in parts:
-            from .. import plotting
-
-            plotting.save_png(plotting.fit_figure(rep, x, z), parts["figure"])
+        # a name that no encoding has may be in it
+        parts["report"].write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+        if figure is not None:
+            parts["figure"].write_bytes(figure)
+    return written
 
 
 def _lines(rep: Representation, model: Any) -> list[str]:

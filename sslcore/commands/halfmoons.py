@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .common import Report, add_progress, check_outputs, progress
+from .common import Report, check_outputs, draw, drawn, require_matplotlib
+from .problem import OVER_PLAN
+from .progress import add_progress, progress
 
 
 def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
@@ -43,20 +45,24 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         check_outputs({"--output (.png)": args.output})
-        from .. import datasets, plotting
+        require_matplotlib()
+        from .. import datasets
         from ..augmentations import Views
+        from ..budget import plan
         from ..grammar import parse_augmentation, parse_kernel
         from ..pretraining import pretrain
 
         augmentation, kernel = parse_augmentation(args.augment), parse_kernel(args.kernel)
-        seconds = 0.5 + (args.samples * args.views / 4000) ** 3 * 0.5
-        with progress(args.progress, {"fit": seconds, "figure": 2.0}) as begin:
-            begin("fit")
+        with progress(args.progress, {"samples": 0.1, "fit": 3.0, "figure": 2.0}) as begin:
+            begin("samples")
             x = datasets.half_moons(args.samples, seed=args.seed)
             views = Views(x, augmentation, args.views, args.seed)
+            planned = plan(*views.shape, kernel, 5)
+            begin.expect("fit", lambda: 0.5 + OVER_PLAN * planned.seconds)
+            begin("fit")
             rep = pretrain(views, kernel, 5, reg=args.reg, beta=args.beta, center=args.center)
             begin("figure")
-            plotting.save_png(plotting.half_moons_figure(rep, views), args.output)
+            failed = draw(args.output, "half_moons_figure", rep, views)
         document = {
             "n": args.samples,
             "n_views": args.views,
@@ -72,7 +78,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             "n_active": rep.n_active,
             "risk": rep.risk,
             "certificate": rep.certificate.as_dict(),
-            "figure": str(args.output),
+            "figure": None if failed else str(args.output),
             "seconds": time.perf_counter() - started,
         }
         mu = "  ".join(f"{value:.4f}" for value in rep.eigenvalues)
@@ -86,9 +92,9 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
                 f"risk        {rep.risk:.6f} at the minimum, reg term included",
                 f"certificate {rep.certificate.algorithm}; worst residual {rep.certificate.worst:.0e}",
                 "",
-                f"{document['seconds']:.1f} s in all; figure: {args.output}",
+                f"{document['seconds']:.1f} s in all; {drawn(args.output, failed)}",
             ]
         )
-        return Report(document, text)
+        return Report(document, text, failed)
 
     return run

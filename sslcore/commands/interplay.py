@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .common import Report, check_outputs
+from .common import Report, check_outputs, draw, drawn, require_matplotlib
 
 KERNELS = ("nngp", "ntk", "gaussian", "exponential", "l1")
 
@@ -52,16 +52,16 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         check_outputs({"--output (.png)": args.output})
-        from .. import plotting
+        require_matplotlib()
         from ..interplay import SETS, study
 
         found = study(
             args.dimension, _augmentation(args.crop, args.flip), _kernel(args), args.sets or SETS, beta=args.beta
         )
-        plotting.save_png(plotting.interplay_figure(found), args.output)
+        failed = draw(args.output, "interplay_figure", found)
         seconds = time.perf_counter() - started
-        document = found.document() | {"seconds": seconds, "figure": str(args.output)}
-        return Report(document, f"{found.table()}\n\n{seconds:.1f} s in all; figure: {args.output}")
+        document = found.document() | {"seconds": seconds, "figure": None if failed else str(args.output)}
+        return Report(document, f"{found.table()}\n\n{seconds:.1f} s in all; {drawn(args.output, failed)}", failed)
 
     return run
 

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import Report, add_progress, check_outputs, progress
+from .common import Report, check_outputs, draw, drawn, refuse_outputs, require_matplotlib
 from .problem import Problem, add_problem
+from .progress import add_progress, progress
 
 if TYPE_CHECKING:
     from ..path import Path as Found
@@ -41,13 +42,14 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         problem = Problem(args)
-        out = Path(f"{problem.source.path.stem}-path.png") if args.out is None else args.out
+        out = Path(f"{problem.source.stem}-path.png") if args.out is None else args.out
         check_outputs({"--out (.png)": out}, [problem.source.path])
-        from .. import plotting
+        refuse_outputs(problem.source)
+        require_matplotlib()
 
         with progress(args.progress, {"reading": problem.reading(), "path": 5.0, "writing": 1.0}) as begin:
             begin("reading")
-            problem.read(begin, "path", len(args.regs) * len(args.betas))
+            problem.read(begin, "path", n_points=len(args.regs) * len(args.betas))
             begin("path")
             from ..path import pretrain_path
 
@@ -63,7 +65,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
                 progress=lambda done, total: begin.advance(done / total),
             )
             begin("writing")
-            plotting.save_png(plotting.path_figure(path), out)
+            failed = draw(out, "path_figure", path)
         document = problem.as_dict() | {
             "regs": path.regs,
             "betas": path.betas,
@@ -75,11 +77,13 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             "position": path.position,
             "regimes": path.regimes,
             "avoided_crossings": [vars(crossing) for crossing in path.avoided_crossings],
-            "figure": str(out),
+            "figure": None if failed else str(out),
             "seconds": time.perf_counter() - started,
         }
         lines = [*problem.lines(), f"model       {problem.model}, {args.components} components", *_table(path)]
-        return Report(document, "\n".join([*lines, "", f"{document['seconds']:.1f} s in all; figure: {out}"]))
+        return Report(
+            document, "\n".join([*lines, "", f"{document['seconds']:.1f} s in all; {drawn(out, failed)}"]), failed
+        )
 
     return run
 

@@ -7,10 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import Report, UsageError, add_drop, add_progress, check_outputs, check_width, open_model, progress
+from .common import (
+    DATA,
+    Report,
+    UsageError,
+    add_columns,
+    check_outputs,
+    fitting,
+    noted,
+    open_model,
+    refuse_outputs,
+    wanted_by,
+)
+from .progress import add_progress, progress
 
 if TYPE_CHECKING:
     from ..probing import RidgeProbe
+    from ..tables import Table
 
 REGS = tuple(10.0 ** (i / 2) for i in range(-16, 5))
 """Penalties from which a probe takes that of least leave-one-out error."""
@@ -21,14 +34,13 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
 
     A ridge probe is fitted to the embedding of FILE and its LABELS, and judged by exact leave-one-out errors; the same
     probe on the raw coordinates shows what the representation adds.  Integers and words are classes, numbers with a
-    decimal point are regressed on.  --predict NEW writes the predictions for other data.
+    decimal point are regressed on.  Samples without a label (an empty cell, NA, NaN, None and their kin; of classes
+    also -1) are left out, and counted.  --predict NEW writes the predictions for other data.
     """
     parser.add_argument("model", metavar="MODEL", type=Path, help="a saved model")
-    parser.add_argument(
-        "file", metavar="FILE", help="data; FILE:NAME chooses columns of a .csv, or an array of an .npz"
-    )
+    parser.add_argument("file", metavar="FILE", help=DATA)
     parser.add_argument("labels", metavar="LABELS", help="a label for each sample, such as moons.csv:class or y.npy")
-    add_drop(parser)
+    add_columns(parser)
     parser.add_argument(
         "--task",
         choices=("auto", "classification", "regression"),
@@ -44,37 +56,52 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
 
         from ..files import replacing
         from ..probing import ridge_probe
-        from ..tables import parse_source, read_labels, read_points, write_csv
+        from ..tables import Wanted, parse_source, read_labels, read_points, write_csv
 
         source, label_source = parse_source(args.file), parse_source(args.labels)
         new = None if args.predict is None else parse_source(args.predict)
         if new is None and args.out is not None:
             raise UsageError("--out is for predictions: add --predict NEW")
         if new is not None:
-            out = Path(f"{new.path.stem}-predictions.csv") if args.out is None else args.out
+            out = Path(f"{new.stem}-predictions.csv") if args.out is None else args.out
             inputs = [source.path, label_source.path, new.path, args.model]
             check_outputs({"--out (.csv)": out}, inputs)
+        refuse_outputs(source)
         size = sum(each.size() for each in (source, label_source, new) if each is not None)
         with progress(args.progress, {"reading": 0.2 + size / 20e6, "embedding": 1.0, "probe": 0.5}) as begin:
             begin("reading")
             rep = open_model(args.model)
-            table = read_points(source, args.drop)
-            check_width(rep, table, args.model)
-            labels = read_labels(label_source).values
+            wanted = wanted_by(rep, args.model)
+            table = fitting(rep, read_points(source, args.drop, header=args.header, wanted=wanted), args.model)
+            read = read_labels(label_source, header=args.header)
             n = len(table.values)
-            if len(labels) != n:
-                raise ValueError(f"{source} has {n} samples, {label_source} has {len(labels)} labels")
-            fresh = None if new is None else read_points(new, args.drop, like=table)
-            if fresh is not None:
-                check_width(rep, fresh, args.model)
+            if len(read.values) != n:
+                raise ValueError(
+                    f"{source} has {n} samples, {label_source} has {len(read.values)} labels"
+                    + (
+                        ""
+                        if source.suffix == label_source.suffix == ".npy"
+                        else " (--header says whether there is one)"
+                    )
+                )
+            there = _labelled(read, args.task)
+            labels, n_missing = read.values[there], n - int(there.sum())
+            fresh = None
+            if new is not None:
+                if wanted is None and table.named and table.columns is not None:
+                    wanted = Wanted(table.columns, str(source.path))
+                fresh = read_points(new, args.drop, header=args.header, wanted=wanted, lenient=True)
+                fresh = fitting(rep, fresh, args.model)
             begin("embedding")
             z, raw = _flat(rep.transform(table.values)), _flat(np.asarray(table.values, dtype=float))
             begin("probe")
-            probe = ridge_probe(z, labels, REGS, task=args.task)
+            probe = ridge_probe(z[there], labels, REGS, task=args.task)
             found = _judged(probe, labels)
-            beside = _judged(ridge_probe(raw, labels, REGS, task=args.task), labels)
+            beside = _judged(ridge_probe(raw[there], labels, REGS, task=args.task), labels)
+            notes = [*table.notes, *(note for note in read.notes if note not in table.notes)]
             document: dict[str, Any] = {"model": str(args.model), "file": str(source), "labels": str(label_source)}
-            document |= {"n": n, "n_components": rep.n_components} | found | {"raw": beside}
+            document |= {"n": n, "n_missing": n_missing, "n_components": rep.n_components} | found
+            document |= {"raw": beside, "notes": notes}
             if fresh is not None:
                 z_new = _flat(rep.transform(fresh.values))
                 with replacing(out) as file:
@@ -83,6 +110,21 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
         return Report(document, _text(document))
 
     return run
+
+
+def _labelled(labels: Table, task: str) -> Any:
+    """Which samples have a label: not missing, and not the class -1, which means that there is none."""
+    assert labels.missing is not None
+    there = ~labels.missing
+    if task == "regression" or labels.values.dtype.kind != "i":
+        return there
+    labelled = there & (labels.values != -1)
+    if labelled.any() and (labels.values[labelled] == 1).all() and not (labelled == there).all():
+        raise ValueError(
+            f"{labels.source} has the labels -1 and 1, but -1 means that there is none: name the two classes "
+            f"otherwise, such as 0 and 1"
+        )
+    return labelled
 
 
 def _flat(z: Any) -> Any:
@@ -136,9 +178,12 @@ def _predictions(probe: RidgeProbe, z: Any) -> tuple[list[str], list[list[Any]]]
 def _text(document: dict[str, Any]) -> str:
     k, raw = document["n_components"], document["raw"]
     lines = [f"data        {document['file']}: {document['n']:,} samples; labels {document['labels']}"]
+    if document["n_missing"]:
+        lines[0] += f", {document['n_missing']:,} missing: these samples are left out of the probe"
+    lines += noted(document["notes"])
     if document["task"] == "classification":
         lines += [
-            f"classes     {len(document['classes'])}; the largest has {document['largest_class']:.1%} of the samples",
+            f"target      {len(document['classes'])} classes; the largest has {document['largest_class']:.1%} of the samples",
             "",
             "leave-one-out accuracy of a ridge probe (standard error):",
             f"  {f'{k} components of the model':<28} {document['accuracy']:.3f} ({document['standard_error']:.3f})",

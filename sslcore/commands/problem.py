@@ -6,7 +6,8 @@ import argparse
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from .common import Progress, UsageError, add_drop, columns_of
+from .common import DATA, UsageError, add_columns, columns_of, noted
+from .progress import Progress
 
 if TYPE_CHECKING:
     from ..tables import Table
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 EXACT_UP_TO = 6000
 """Views up to which the model by default is a kernel's exact solution; beyond, Nystrom features of it."""
 
+OVER_PLAN = 3.0
+"""Fits take 2 to 4 times as long as `sslcore.plan` says, which counts the leading terms at their full rates."""
+
 
 def add_problem(parser: argparse.ArgumentParser) -> None:
     """Declare the options that `Problem` reads."""
-    parser.add_argument(
-        "file", metavar="FILE", help="data; FILE:NAME chooses columns of a .csv, or an array of an .npz"
-    )
+    parser.add_argument("file", metavar="FILE", help=DATA)
     parser.add_argument(
         "--augment",
         action="append",
@@ -48,7 +50,7 @@ def add_problem(parser: argparse.ArgumentParser) -> None:
         help="covariance in place of second moments (default: yes)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of views and landmarks (default: %(default)s)")
-    add_drop(parser)
+    add_columns(parser)
     parser.add_argument("--memory", metavar="SIZE", help="refuse what needs more, such as 8GB (default: what is free)")
     parser.add_argument("--backend", choices=("numba", "cupy"), help="where to compute (default: numba, the CPU)")
     parser.set_defaults(forms=_forms)
@@ -85,13 +87,19 @@ class Problem:
         """Seconds that `read` is likely to take."""
         return 0.2 + self.source.size() / 20e6
 
-    def read(self, begin: Progress, step: str, n_points: int = 1) -> None:
-        """Read the data, make views and model, refuse what is too large; ``step`` is told what it will take."""
+    def read(self, begin: Progress, step: str, n_points: int = 1, n_fits: int = 1) -> None:
+        """Read the data, make views and model, refuse what is too large; ``step`` is told what it will take.
+
+        That is ``n_fits`` fits of a path of ``n_points``.
+        """
+        from ..budget import plan
         from ..grammar import parse_features
         from ..tables import read_points
 
         args = self.args
-        self.table = read_points(self.source, args.drop)
+        self.table = read_points(self.source, args.drop, header=args.header)
+        if _are_images(self.table, self.augmentation):
+            self.table = self.table.as_images(self.table.values.shape[1:])
         self.views = _views(self.table, self.augmentation, args)
         kernel = self.kernel
         if kernel is None and self.needs_kernel:
@@ -102,7 +110,9 @@ class Problem:
             self.model = kernel
             if args.kernel is None and self.views.shape[0] * self.views.shape[1] > EXACT_UP_TO:
                 self.model = parse_features("nystrom:1024", kernel, args.seed)
-        begin.expect(step, n_points * _expected(self.views, self.model, args))
+        sizes = (*self.views.shape, self.model, args.components, self.views.dtype, args.memory)
+        planned = plan(*sizes, n_points=n_points, backend=args.backend)
+        begin.expect(step, lambda: 0.5 + OVER_PLAN * n_fits * planned.seconds)
 
     def as_dict(self) -> dict[str, Any]:
         """What was asked for, for machines."""
@@ -118,16 +128,21 @@ class Problem:
             "n_components": self.args.components,
             "center": self.args.center,
             "seed": self.args.seed,
+            "notes": self.table.notes,
         }
 
     def lines(self) -> list[str]:
         """The same, for people."""
         n, m, d = self.views.shape
         made = self.augmentation
+        if made is None:
+            how = f"made elsewhere: the array {self.views.shape} holds (samples, views, coordinates)"
+        else:
+            how = f"{made}, seed {self.args.seed}"
         return [
             f"data        {self.source}: {n:,} samples of {d} coordinates{columns_of(self.table.columns)}; no labels",
-            f"views       {m} of each = {n * m:,}, "
-            + ("made elsewhere" if made is None else f"{made}, seed {self.args.seed}"),
+            f"views       {m} of each = {n * m:,}, {how}",
+            *noted(self.table.notes),
         ]
 
 
@@ -160,16 +175,32 @@ def _features_need_kernel(args: argparse.Namespace) -> bool:
     return needed
 
 
+def _image_shape(augmentation: Any) -> tuple[int, ...] | None:
+    """The shape of the images that an augmentation, or a part of it, is for."""
+    shapes = [getattr(augmentation, "image_shape", None), *map(_image_shape, getattr(augmentation, "parts", ()))]
+    return next((shape for shape in shapes if shape is not None), None)
+
+
+def _are_images(table: Table, augmentation: Any) -> bool:
+    """Whether the data are images of the shape that the augmentation is for, one a sample."""
+    shape, found = _image_shape(augmentation), table.values.shape[1:]
+    return shape is not None and len(found) > 1 and (*shape, 1)[:3] == (*found, 1)[:3]
+
+
 def _views(table: Table, augmentation: Any, args: argparse.Namespace) -> Any:
     """Views to be made of samples, or those that the file has."""
     from ..augmentations import Views
 
     x = table.values
+    size = "x".join(map(str, x.shape[1:]))
+    images = f"if these are images, choose a law of images of their shape, such as --augment affine:{size}"
+    if x.ndim == 4:
+        raise UsageError(f"{table.source} has the shape {x.shape}; {images}")
     if x.ndim == 3:
         if augmentation is not None or args.views is not None:
             raise UsageError(
-                f"{table.source} holds {x.shape[1]} views of each sample already (shape {x.shape}): leave out "
-                f"--augment and --views"
+                f"{table.source}, of shape {x.shape}, was taken for {x.shape[1]} views of {x.shape[2]} coordinates of "
+                f"each sample: for views leave out --augment and --views; {images}, or flatten them"
             )
         return x
     if augmentation is None:
@@ -194,12 +225,3 @@ def _default_kernel(x: Any) -> Any:
     if not 0 < distance < np.inf:
         raise ValueError("the data are constant, or not finite: there is nothing to represent")
     return Exponential(float(f"{distance / 2:.3g}"))
-
-
-def _expected(views: Any, model: Any, args: argparse.Namespace) -> float:
-    """Seconds that the fit is likely to take; refuses what is too large or makes no sense before it begins."""
-    from ..budget import plan
-
-    n, m, d = views.shape
-    planned = plan(n, m, d, model, args.components, views.dtype, args.memory)
-    return 0.5 + planned.flops / 3e10
