@@ -77,10 +77,10 @@ class Sheet:
         """
         every = [name for name in self.columns if name not in self.index]
         wanted = self.resolve(choice) if choice else every
-        dropped = {name for text in drop for name in self.resolve(text, lenient=lenient)}
+        dropped = [name for text in drop for name in self.resolve(text, lenient=lenient)]
         left = [name for name in wanted if name not in dropped]
         if not left:
-            raise ValueError(f"no columns of {self.path} are left after dropping {', '.join(sorted(dropped))}")
+            raise ValueError(f"no columns of {self.path} are left after dropping {listed(dropped)}")
         return [self.columns.index(name) for name in left]
 
     def resolve(self, text: str, *, lenient: bool = False) -> list[str]:

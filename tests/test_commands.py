@@ -140,4 +140,4 @@ def test_interrupted_progress(open_terminal):
     with pytest.raises(KeyboardInterrupt):
         work()
     assert "100%" not in terminal.getvalue()
-    assert terminal.getvalue().endswith("\n")
+    assert terminal.getvalue().endswith("\n\x1b[?25h")  # and the cursor is there again

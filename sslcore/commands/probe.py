@@ -183,7 +183,7 @@ def _text(document: dict[str, Any]) -> str:
     lines += noted(document["notes"])
     if document["task"] == "classification":
         lines += [
-            f"target      {len(document['classes'])} classes; the largest has {document['largest_class']:.1%} of the samples",
+            f"target      {len(document['classes'])} classes; the largest has {document['largest_class']:.1%} of them",
             "",
             "leave-one-out accuracy of a ridge probe (standard error):",
             f"  {f'{k} components of the model':<28} {document['accuracy']:.3f} ({document['standard_error']:.3f})",

@@ -162,7 +162,7 @@ class TerminalBar:
         self._bar.start()
 
     def draw(self, words: str, fraction: float, seconds: float) -> None:
-        left = _clock(seconds / fraction - seconds) if fraction > 0 else "?"
+        left = _clock(seconds / fraction - seconds) if fraction > 0.01 else "?"
         time = f"{fraction:4.0%} [{_clock(seconds)}, {left} left]"
         self._bar.update(self._task, completed=fraction, description=words, time=time, refresh=True)
 
