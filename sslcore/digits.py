@@ -163,6 +163,8 @@ class Study:
         mu = [f"{value:6.3f}" for value in rep.eigenvalues]
         rows = ["            " + " ".join(mu[i : i + 8]) for i in range(0, len(mu), 8)]
         mean, error, chosen = self.mean_accuracy(), self.standard_error(), self.selection
+        more = chosen.risk - float(np.nanmin(chosen.risks))
+        slack = f" (to {more:.1g}; of such the largest)" if more > 0 else ""
 
         def accuracies(name: str) -> str:
             return "".join(f"{a:8.3f} ({e:.3f})" for a, e in zip(mean[name], error[name], strict=True))
@@ -174,7 +176,7 @@ class Study:
                 f"model       {settings.kernel}, {settings.n_components} components, beta {settings.beta:g}, "
                 "unbiased, centred",
                 "            (chosen among about 90 settings, by probes within the first 899 images)",
-                f"reg         {rep.reg:g}: without labels, of least risk on {chosen.n_held_out} images held out from "
+                f"reg         {rep.reg:g}: without labels, of least risk{slack} on {chosen.n_held_out} images held out from "
                 f"{min(settings.search_features, n)} features:",
                 "     reg    " + "".join(f"{reg:>8.0e}" for reg in chosen.regs),
                 "    risk    " + "".join(f"{risk:>8.2f}" for risk in chosen.risks),

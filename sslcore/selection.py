@@ -164,6 +164,17 @@ class Selection:
         return float(self.risks[self.chosen])
 
     @property
+    def how(self) -> str:
+        """Why it was chosen, in words: it has the least risk, or is the largest of those that count as equal to it."""
+        least = float(np.nanmin(self.risks))
+        if self.risk <= least:
+            return f"reg {self.reg:g} has the least risk on held-out samples"
+        return (
+            f"reg {self.reg:g} is the largest that comes as close to the least risk on held-out samples as counts as "
+            f"equal ({self.risk - least:.1g} more)"
+        )
+
+    @property
     def gap(self) -> float:
         """Generalisation gap: held-out less training risk at the chosen reg."""
         return self.risk - float(self.training_risks[self.chosen])
@@ -190,10 +201,13 @@ class Selection:
         plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in values.items()}
         return plain | {"risk": self.risk, "gap": self.gap}
 
+    def __repr__(self) -> str:
+        return f"Selection(reg {self.reg:g} of {len(self.regs)}, risk {self.risk:.6g}, {self.n_folds} folds)"
+
     def __str__(self) -> str:
         """A table, for people."""
         how = f"{self.n_folds} folds" if self.n_folds > 1 else f"one split, {self.n_held_out} held out"
-        rows = [f"reg {self.reg:g} has the least risk on held-out samples ({self.n_samples} samples, {how})"]
+        rows = [f"{self.how} ({self.n_samples} samples, {how})"]
         rows += ["      reg   held out (std. error)   training"]
         for i, reg in enumerate(self.regs):
             mark = "  <-" if i == self.chosen else ""
