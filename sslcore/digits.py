@@ -176,8 +176,8 @@ class Study:
                 f"model       {settings.kernel}, {settings.n_components} components, beta {settings.beta:g}, "
                 "unbiased, centred",
                 "            (chosen among about 90 settings, by probes within the first 899 images)",
-                f"reg         {rep.reg:g}: without labels, of least risk{slack} on {chosen.n_held_out} images held out from "
-                f"{min(settings.search_features, n)} features:",
+                f"reg         {rep.reg:g}: without labels, of least risk{slack} on {chosen.n_held_out} images held out "
+                f"from {min(settings.search_features, n)} features:",
                 "     reg    " + "".join(f"{reg:>8.0e}" for reg in chosen.regs),
                 "    risk    " + "".join(f"{risk:>8.2f}" for risk in chosen.risks),
                 f"            (on the images not held out {chosen.risk - chosen.gap:.2f}: a generalisation gap of "
