@@ -128,8 +128,18 @@ class Representation:
         more = ", ..." if self.n_components > 4 else ""
         return (
             f"Representation({self.n_components} components, {self.n_active} active, eigenvalues [{top}{more}], "
-            f"risk {self.risk:.6g}, {self.certificate.algorithm})"
+            f"risk {self.risk:.6g}, {self.certificate.algorithm}{self._fitted_to()})"
         )
+
+    def _fitted_to(self) -> str:
+        """What the axes of the training views were taken for, where they are known."""
+        known = self.values if self.values is not None else self.training
+        if known is None:
+            return ""
+        n, *m = known.shape[:-1]
+        d = self.n_coordinates if self.centres is None else self.centres.shape[1]
+        views = f"{n} samples with {m[0]} views" if m else f"{n} views"
+        return f", of {views}" + (f" of {d} coordinates" if d else "")
 
     @property
     def n_components(self) -> int:
