@@ -4,8 +4,8 @@ What a cell means is decided here and not by guesses of a reader: every cell of 
 is then cast.  Where that fails, or where a row is too short, a second pass in plain Python finds the row, the line and
 the column that are to blame; it costs time only then.
 
-* Commas, semicolons or tabs separate, whichever the first row has most of; where it has none, spaces do, if the first two
-  rows have as many words.  Cells may be quoted; a byte order mark and blank lines do not count.
+* Commas, semicolons or tabs separate, whichever the first row has most of; where it has none, spaces do, if the first
+  two rows have as many words.  Cells may be quoted; a byte order mark and blank lines do not count.
 * The first row is a header if none of its cells is a number, or if it is what pandas makes of a table without names
   (0, 1, ...); ``header`` says otherwise.  Without one, columns are named by their number, from 1.
 * A first column without a name (or "Unnamed: 0") is the index that `DataFrame.to_csv` has written: left out, and said.

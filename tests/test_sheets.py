@@ -153,11 +153,11 @@ def test_the_advice_leads_to_what_is_right(tmp_path):
         points(path)
     assert points(path, header="yes").values.tolist() == [[1, 2]]
     path = write(tmp_path, "x,my class\n1,a\n")
-    with pytest.raises(ValueError, match="leave the column out with --drop 'my class'$"):
+    with pytest.raises(ValueError, match=r"leave the column out with --drop 'my class'$"):
         points(path)
     assert points(path, "my class").values.tolist() == [[1]]
     path = write(tmp_path, "x,2020\n1,2\nNA,4\n")
-    with pytest.raises(ValueError, match="row 2 .line 3., column 'x' is 'NA', not a number; correct it, or leave the"):
+    with pytest.raises(ValueError, match=r"row 2 .line 3., column 'x' is 'NA', not a number; correct it, or leave"):
         points(path, header="yes")
 
 
