@@ -393,9 +393,11 @@ class _Text:
         """All rows that are not blank, the header too, with the line on which each ends."""
         lines = io.TextIOWrapper(io.BytesIO(self.content), "utf-8", newline="")
         reader = csv.reader(lines, delimiter=self.separator, strict=True)
+        quoted_column = False  # a cell of spaces in quotes is a row of it, a line of spaces is none of any table
         try:
             for cells in reader:
-                if cells and not (len(cells) == 1 and cells[0].isspace()):
+                if cells and (quoted_column or len(cells) > 1 or not cells[0].isspace()):
+                    quoted_column = quoted_column or (len(cells) == 1 and b'"' in self.content)
                     yield reader.line_num, cells
         except csv.Error as error:
             reason = "a quote is not closed" if "unexpected end" in str(error) else str(error)

