@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -313,7 +313,7 @@ class Representation:
         scale = self._scale_where(self.coefficients)
         return (self.coefficients * scale).T.copy(), self.intercept * scale
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write it to one file, in a documented format without pickle; the file appears whole or not at all.
 
         Everything is in it but the training views of a feature model (so that `embedding` is not known after
@@ -321,8 +321,9 @@ class Representation:
 
         Parameters
         ----------
-        path : str or path
-            The name is taken as it is; a file that is there is replaced.
+        path : str or path, or a binary file that is open for writing
+            The name is taken as it is. A file that is there is replaced, and its permissions stay; through a symbolic
+            link the file behind it is. What is no regular file (a folder, a pipe, a device) is refused.
 
         Raises
         ------
