@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, check_scalar, on_host, rank_of, require_finite
+from .arrays import Array, as_array, check_integer, check_scalar, on_host, rank_of
 from .backends import get_backend
 from .interchange import as_native, gives_memory_back
 from .representation import Representation
+from .scaling import exponent_of, rescaled
 
 __all__ = ["CollapseReport", "alpha_req", "collapse_report", "effective_dimension", "invariance", "rankme"]
 
@@ -36,11 +37,16 @@ COPIES = 0.99
 
 @dataclass(frozen=True)
 class _Moments:
-    """Mean (k,), covariance (k, k), and within-sample variance (k,) or None, on the host."""
+    """Mean (k,), covariance (k, k), and within-sample variance (k,) or None, on the host.
+
+    Each component j is in a unit of its own, 2^exponents[j], about its largest value: squares of very large or small
+    values would overflow or vanish.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
     within: np.ndarray | None
+    exponents: np.ndarray
     epsilon: float  # rounding of the values
 
     @property
@@ -48,11 +54,18 @@ class _Moments:
         return self.covariance.diagonal()
 
     @property
+    def unit(self) -> int:
+        """The spectrum is in units of 4^unit."""
+        return int(self.exponents.max())
+
+    @property
     def spectrum(self) -> np.ndarray:
         """Eigenvalues of the covariance, decreasing; what is below rounding is 0."""
-        values = np.linalg.eigvalsh(self.covariance)[::-1]
+        shift = self.exponents - self.unit
+        values = np.linalg.eigvalsh(rescaled(self.covariance, shift[:, None] + shift))[::-1]
+        mean = rescaled(self.mean, shift)
         # of the sums, and of the values from which the mean is subtracted
-        floor = np.finfo(float).eps * values[0] * len(values) + (4 * self.epsilon) ** 2 * float(self.mean @ self.mean)
+        floor = np.finfo(float).eps * values[0] * len(values) + (4 * self.epsilon) ** 2 * float(mean @ mean)
         return np.where(values > floor, values, 0.0)
 
 
@@ -110,28 +123,40 @@ def _rankme(spectrum: np.ndarray) -> float:
 
 
 @gives_memory_back
-def alpha_req(eigenvalues: Any) -> float:
-    """alpha-ReQ: the exponent of the power law i^-alpha that the eigenvalues follow.
+def alpha_req(eigenvalues: Any, *, ranks: tuple[int, int] | None = None) -> float:
+    """alpha-ReQ: the exponent of the power law i^-alpha that a middle range of the eigenvalues follows.
 
-    Minus the slope of the least-squares line through (log i, log lambda_i), i = 1, ... over the positive eigenvalues.
-    **Normal** is around 1 (natural images and good representations of them); 0 is a white spectrum, far above 1 a few
-    directions hold all the variance.
+    Minus the slope of the weighted least-squares line through (log i, log lambda_i) for ranks first <= i <= last, with
+    weights 1/i, which make each octave of ranks count alike:
+
+        alpha = -sum_i (1/i) (x_i - xbar) (y_i - ybar) / sum_i (1/i) (x_i - xbar)^2,   x_i = log i, y_i = log lambda_i,
+
+    xbar and ybar the means with these weights.  The first eigenvalues are left out because they often stand apart, the
+    last ones because they are those that few samples estimate too small.  **Normal** is around 1 (natural images and
+    good representations of them); 0 is a white spectrum, far above 1 a few directions hold all the variance.
 
     Parameters
     ----------
     eigenvalues : array (k,), or a `Representation` or an embedding (n, k) or (n, m, k)
         Of the latter, the eigenvalues of the covariance are taken.  Values <= 0 are left out (components that are
         collapsed).
+    ranks : (int, int), optional
+        first and last, counted from 1, last included; ranks beyond the positive eigenvalues are left out.  By default
+        11 and 500, the range of Stringer et al., where there are 2,000 positive eigenvalues or more.  Of K fewer it is
+        in proportion: from K/20 (at most 11, at least 1) to K/4, and to 10 at least (or K); eigenvalues that are
+        rounding errors of the first do not count in K.
 
     Returns
     -------
     float
-        NaN if fewer than two are positive.
+        NaN if fewer than two positive eigenvalues are in the range.
 
     References
     ----------
     Agrawal, Mondal, Ghosh, Richards, *alpha-ReQ: Assessing representation quality in self-supervised learning by
-    measuring eigenspectrum decay*, NeurIPS 2022.
+    measuring eigenspectrum decay*, NeurIPS 2022, whose program fits as Stringer, Pachitariu, Steinmetz, Carandini,
+    Harris, *High-dimensional geometry of population responses in visual cortex*, Nature 2019, do: weights 1/i, and a
+    range of ranks that is chosen (11 to 500 there).
 
     Examples
     --------
@@ -139,14 +164,33 @@ def alpha_req(eigenvalues: Any) -> float:
     >>> from sslcore.diagnostics import alpha_req
     >>> round(alpha_req(3.0 / np.arange(1, 9) ** 1.5), 6)
     1.5
+    >>> bent = np.concatenate([np.full(10, 2.0), 20.0 / np.arange(11, 41)])  # flat up to rank 10, then 1/i
+    >>> round(alpha_req(bent, ranks=(11, 40)), 6)
+    1.0
     """
-    values = _eigenvalues(eigenvalues)
+    if ranks is not None:
+        ranks = _ranks(ranks)
+    values = _eigenvalues(eigenvalues)[0]
     values = np.sort(values[values > 0])[::-1]
-    if len(values) < 2:
+    number = len(values)
+    if ranks is None:
+        number = int((values > np.finfo(float).eps * number * values[:1]).sum())
+        ranks = max(1, min(11, number // 20)), max(10, min(500, number // 4))
+    rank = np.arange(ranks[0], min(ranks[1], number) + 1)
+    if len(rank) < 2:
         return math.nan
-    x, y = np.log(np.arange(1, len(values) + 1)), np.log(values)
-    x, y = x - x.mean(), y - y.mean()
-    return float(-(x @ y) / (x @ x))
+    weight = 1.0 / rank
+    weight /= weight.sum()
+    x, y = np.log(rank), np.log(values[rank - 1])
+    x, y = x - weight @ x, y - weight @ y
+    return float(-(weight * x @ y) / (weight * x @ x))
+
+
+def _ranks(ranks: Any) -> tuple[int, int]:
+    if not isinstance(ranks, tuple | list) or len(ranks) != 2:
+        raise TypeError(f"ranks must be two integers (first, last), found {ranks!r}")
+    first = check_integer(ranks[0], "the first of ranks", minimum=1)
+    return first, check_integer(ranks[1], "the last of ranks", minimum=first + 1)
 
 
 @gives_memory_back
@@ -178,9 +222,10 @@ def effective_dimension(eigenvalues: Any, g: float) -> float:
     1.0
     """
     g = check_scalar(g, "g", minimum=0.0, strict=True)
-    values = np.maximum(_eigenvalues(eigenvalues), 0.0)
-    largest = max(float(values.max()), g)  # the ratio is free of units, and squares of units may overflow
-    return float(((values / largest) / (values / largest + g / largest)).sum())
+    values, unit = _eigenvalues(eigenvalues)
+    active = values[values > 0]
+    with np.errstate(over="ignore", under="ignore"):
+        return float((1.0 / (1.0 + rescaled(np.float64(g), -2 * unit) / active)).sum())
 
 
 @gives_memory_back
@@ -248,7 +293,8 @@ class CollapseReport:
         Pairs of components with a correlation above 0.99.
     variances : (k,)
     spectrum : (k,)
-        Eigenvalues of the covariance, decreasing.
+        Eigenvalues of the covariance, decreasing.  Squares that float64 cannot hold are 0 or infinite here; everything
+        else was found without them.
     invariance : (k,) or None
         See :func:`invariance`; None without views.
     rankme, alpha : float
@@ -363,7 +409,17 @@ def collapse_report(z: Any) -> CollapseReport:
     partial = active < k or len(constant) > 0 or len(copies) > 0 or rank < 0.5 * k
     verdict = "total collapse" if not alive or not active else "partial collapse" if partial else "no collapse"
     return CollapseReport(
-        verdict, k, active, tuple(map(int, constant)), copies, variances, spectrum, ratios, rank, alpha, tuple(said)
+        verdict=verdict,
+        n_components=k,
+        n_active=active,
+        constant=tuple(map(int, constant)),
+        copies=copies,
+        variances=rescaled(variances, 2 * moments.exponents),
+        spectrum=rescaled(spectrum, 2 * moments.unit),
+        invariance=ratios,
+        rankme=rank,
+        alpha=alpha,
+        sentences=tuple(said),
     )
 
 
@@ -421,10 +477,12 @@ def _copies(covariance: np.ndarray) -> tuple[tuple[int, int], ...]:
 # ---------------------------------------------------------------- sums
 
 
-def _eigenvalues(values: Any) -> np.ndarray:
+def _eigenvalues(values: Any) -> tuple[np.ndarray, int]:
+    """Eigenvalues in units of 4^e, and e."""
     if isinstance(values, Representation) or rank_of(values) > 1:
-        return _moments(values).spectrum
-    return on_host(as_array(as_native(values, "eigenvalues"), "eigenvalues", ndim=1)).astype(float)
+        moments = _moments(values)
+        return moments.spectrum, moments.unit
+    return on_host(as_array(as_native(values, "eigenvalues"), "eigenvalues", ndim=1)).astype(float), 0
 
 
 def _has_views(rep: Representation) -> bool:
@@ -453,14 +511,19 @@ def _moments(z: Any) -> _Moments:
     xp, m, k = engine.xp, 1 if z.ndim == 2 else z.shape[1], z.shape[-1]
     height = max(1, BLOCK_ENTRIES // (m * k))
     blocks = [slice(s, s + height) for s in range(0, len(z), height)]
+    largest = xp.zeros(k)
+    for part in blocks:
+        exponent_of(z[part], "z", part.start)  # refuses what is not finite
+        largest = xp.maximum(largest, xp.abs(z[part]).reshape(-1, k).max(axis=0))
+    exponents = np.frexp(engine.to_host(largest))[1]
+    shift = xp.asarray(-exponents)
     mean = xp.zeros(k)
     for part in blocks:
-        block = require_finite(z[part], "z", offset=part.start)
-        mean += block.reshape(-1, k).astype(float).sum(axis=0)
+        mean += rescaled(z[part], shift).reshape(-1, k).sum(axis=0)
     mean /= len(z) * m
     covariance, within, rest = xp.zeros((k, k)), xp.zeros(k), xp.zeros(k)
     for part in blocks:
-        x = z[part].astype(float) - mean
+        x = rescaled(z[part], shift) - mean
         if m > 1:
             within += ((x - x.mean(axis=1, keepdims=True)) ** 2).sum(axis=(0, 1))
         x = x.reshape(-1, k)
@@ -472,4 +535,4 @@ def _moments(z: Any) -> _Moments:
     covariance = covariance / total - rest[:, None] * rest
     within = engine.to_host(within / total * (m / (m - 1))) if m > 1 else None
     epsilon = float(np.finfo(z.dtype).eps)
-    return _Moments(engine.to_host(mean + rest), engine.to_host(covariance), within, epsilon)
+    return _Moments(engine.to_host(mean + rest), engine.to_host(covariance), within, exponents, epsilon)

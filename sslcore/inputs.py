@@ -25,6 +25,7 @@ from .arrays import (
 from .augmentations import Views
 from .backends import device_of
 from .interchange import as_native
+from .labels import read_groups
 from .samples import Samples
 
 __all__ = ["Data", "FitNumbers", "as_data", "as_readable", "check_fit_numbers", "refuse_auto"]
@@ -173,15 +174,8 @@ def as_data(
     else:
         if views.ndim != 2:
             raise ValueError(f"with groups, views must have 2 dimensions (N, d), found shape {views.shape}")
-        labels = on_host(groups)
-        if labels.shape != (len(views),):
-            raise ValueError(
-                f"groups must name the sample of each of the {len(views)} views, found shape {labels.shape}"
-            )
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            raise ValueError("groups must not contain NaN or infinities")
-        names, index = np.unique(labels, return_inverse=True)
-        n, d = len(names), views.shape[1]
+        index, n = read_groups(groups, len(views))
+        d = views.shape[1]
         if n == len(views) and not single_views:
             raise _one_view(views.shape)
     n_views = int(np.prod(views.shape[:-1]))
@@ -212,9 +206,7 @@ def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int, absolute:
             f"found {weight.shape}"
         )
     if float(weight.min()) <= 0:
-        raise ValueError(
-            f"sample_weight must be positive, found {float(weight.min())!r}; leave such samples out (zero is no weight)"
-        )
+        raise ValueError(f"sample_weight must be positive, found {float(weight.min())!r}; leave such samples out")
     if weight.ndim < len(shape):
         weight = np.broadcast_to(weight[:, None], shape)
     largest = float(weight.max())

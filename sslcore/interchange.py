@@ -54,6 +54,8 @@ def is_foreign(value: Any) -> bool:
         return False
     if isinstance(value, np.ndarray | np.generic) or device_of(value) == "cupy":
         return False
+    if hasattr(kind, "to_pylist"):
+        return False  # Arrow's columns, whose nulls and words DLPack cannot say
     return hasattr(kind, "__dlpack__") or hasattr(kind, "__cuda_array_interface__")
 
 

@@ -766,10 +766,12 @@ def rankme(z):
     return math.exp(-sum(p * math.log(p) for p in shares))
 
 
-def alpha_req(eigenvalues):
-    """Minus the slope of log(eigenvalue) over log(rank)."""
+def alpha_req(eigenvalues, first, last):
+    """Minus the slope of log(eigenvalue) over log(rank), ranks first to last, squared residuals weighted by 1/rank."""
     positive = sorted((v for v in eigenvalues if v > 0), reverse=True)
-    return -np.polyfit([math.log(i + 1) for i in range(len(positive))], [math.log(v) for v in positive], 1)[0]
+    ranks = range(first, min(last, len(positive)) + 1)
+    x, y = [math.log(i) for i in ranks], [math.log(positive[i - 1]) for i in ranks]
+    return -np.polyfit(x, y, 1, w=[i**-0.5 for i in ranks])[0]
 
 
 def view_share(z):

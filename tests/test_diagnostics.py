@@ -44,7 +44,7 @@ def test_against_loops_property(z, shift, block, backend):
         report = collapse_report(there)
         assert_close(report.spectrum, spectrum, tol=1e-9)
         if len(spectrum) > 1 and spectrum[-1] > 1e-6 * spectrum[0]:
-            assert_close(alpha_req(there), naive.alpha_req(spectrum), tol=1e-6)
+            assert_close(alpha_req(there), naive.alpha_req(spectrum, 1, 10), tol=1e-6)
         assert_close(effective_dimension(there, 0.3), sum(v / (v + 0.3) for v in spectrum), tol=1e-9)
     finally:
         diagnostics.BLOCK_ENTRIES = before
@@ -56,6 +56,104 @@ def test_a_power_law_is_found(k, alpha, scale):
     assert_close(alpha_req(values), alpha, tol=1e-9, scale=1.0)
     assert_close(alpha_req([*values[::-1], 0.0, -1.0]), alpha, tol=1e-9, scale=1.0)  # in any order, without the dead
     assert_close(effective_dimension(values, scale), sum(v / (v + 1) for v in values / scale), tol=1e-12)
+
+
+@given(
+    z=arrays(st.tuples(st.integers(3, 9), st.integers(2, 3), st.integers(2, 4)), dtype=np.dtype(np.float64)),
+    exponents=st.lists(st.sampled_from([-960, -549, -100, 0, 200, 513, 1000]), min_size=4, max_size=4),
+)
+def test_the_scale_does_not_matter_property(z, exponents, backend):
+    """By a power of two nothing changes; components may differ in theirs."""
+    for exponent in exponents[:2]:
+        scaled, plain = backend.asarray(np.ldexp(z, exponent)), backend.asarray(z)
+        assert rankme(scaled) == rankme(plain)
+        assert alpha_req(scaled) == alpha_req(plain)
+        assert (invariance(scaled) == invariance(plain)).all()
+        a, b = collapse_report(scaled), collapse_report(plain)
+        assert (a.verdict, a.n_active, a.constant, a.copies, a.sentences) == (
+            b.verdict,
+            b.n_active,
+            b.constant,
+            b.copies,
+            b.sentences,
+        )
+        with np.errstate(over="ignore"):
+            assert (a.spectrum == np.ldexp(b.spectrum, 2 * exponent)).all()
+            assert (a.variances == np.ldexp(b.variances, 2 * exponent)).all()
+    several = np.ldexp(z, np.array(exponents[: z.shape[2]]))
+    assert (invariance(backend.asarray(several)) == invariance(backend.asarray(z))).all()
+    assert collapse_report(backend.asarray(several)).constant == collapse_report(backend.asarray(z)).constant
+    assert collapse_report(backend.asarray(several)).copies == collapse_report(backend.asarray(z)).copies
+
+
+def test_the_effective_dimension_at_any_scale():
+    z = np.random.default_rng(0).normal(size=(50, 4))
+    for exponent in (-400, -100, 100, 400):
+        scaled = np.ldexp(z, exponent)
+        assert effective_dimension(scaled, math.ldexp(0.3, 2 * exponent)) == effective_dimension(z, 0.3)
+    assert effective_dimension(1e-200 * z, 1.0) == effective_dimension(0 * z, 1e-300) == 0.0
+    assert effective_dimension(1e200 * z, 1.0) == 4.0
+    assert effective_dimension([1e308, 1e308, 1e-320, 0.0, -1.0], 1e-300) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("function", [rankme, collapse_report, invariance])
+def test_the_largest_numbers(function):
+    """Nothing inside is larger than they are."""
+    z = np.random.default_rng(0).uniform(-1, 1, size=(30, 2, 3))
+    function(z * 1.7e308)
+    function((z * 3e38).astype(np.float32))
+    function(z * 5e-324)
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "alpha"), [(500, 400, 1.0), (500, 400, 0.5), (1000, 300, 2.0), (200, 400, 1.0), (300, 200, 1.5)]
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_exponent_is_found_in_samples(n, k, alpha, seed):
+    """Where the last eigenvalues are far too small: few samples."""
+    x = np.random.default_rng(seed).normal(size=(n, k)) * np.arange(1, k + 1) ** (-alpha / 2)
+    assert abs(alpha_req(x) - alpha) < 0.15
+    assert alpha_req(np.linalg.eigvalsh(np.cov(x.T))) == pytest.approx(alpha_req(x), abs=1e-9)
+
+
+@given(seed=st.integers(0, 99), k=st.integers(3, 60), first=st.integers(1, 9), more=st.integers(1, 40))
+def test_ranks_property(seed, k, first, more):
+    values = np.random.default_rng(seed).exponential(size=k)
+    found = alpha_req(values, ranks=(first, first + more))
+    if first >= k:
+        assert math.isnan(found)
+    else:
+        assert_close(found, naive.alpha_req(values, first, first + more), tol=1e-9, scale=1.0)
+
+
+def test_default_ranks():
+    for k, first, last in (
+        (2, 1, 10),
+        (12, 1, 10),
+        (50, 2, 12),
+        (100, 5, 25),
+        (400, 11, 100),
+        (2000, 11, 500),
+        (3000, 11, 500),
+    ):
+        values = np.random.default_rng(k).exponential(size=k)
+        assert alpha_req(values) == alpha_req(values, ranks=(first, last))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "error"),
+    [
+        ((0, 5), ValueError),
+        ((3, 3), ValueError),
+        ((1.5, 3), TypeError),
+        (7, TypeError),
+        ((1, 2, 3), TypeError),
+        ("ab", TypeError),
+    ],
+)
+def test_bad_ranks(ranks, error):
+    with pytest.raises(error, match="ranks"):
+        alpha_req([2.0, 1.0], ranks=ranks)
 
 
 def test_closed_forms():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore import probing
+from sslcore import nearest
 from sslcore.probing import knn_probe
 
 from . import naive
@@ -17,7 +17,7 @@ from .strategies import arrays, dtypes, layouts, seeds, with_layout
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(probing, "KNN_BLOCK", 16)
+    monkeypatch.setattr(nearest, "BLOCK", 16)
 
 
 def normal(shape, seed=0):
@@ -94,7 +94,7 @@ def test_against_scikit_learn():
 
 @pytest.mark.parametrize("block", [1, 7, 16, 100, 1 << 20])
 def test_ties_do_not_depend_on_the_blocks(block, monkeypatch, backend):
-    monkeypatch.setattr(probing, "KNN_BLOCK", block)
+    monkeypatch.setattr(nearest, "BLOCK", block)
     z = np.tile(np.array([[0.1, 0.7], [0.3, 0.2]]), (20, 1))  # twenty copies of each of two points
     y = np.arange(40) % 3
     probe = knn_probe(backend.asarray(z), backend.asarray(y), 5)
@@ -128,7 +128,7 @@ def test_points_without_a_label_are_nobodys_neighbours(backend):
 
 
 def test_memory_is_that_of_a_block(monkeypatch):
-    monkeypatch.setattr(probing, "KNN_BLOCK", 1 << 14)
+    monkeypatch.setattr(nearest, "BLOCK", 1 << 14)
     z, fresh = normal((4000, 3)), normal((3000, 3), 1)
     probe = knn_probe(z, normal(4000, 2), 3)
     probe.predict(fresh[:10])
@@ -148,14 +148,14 @@ def test_all_points_may_tie():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"y": [0, 1, 1]}, ValueError, "z and y must have the same length, found 4 and shape"),
+        ({"y": [0, 1, 1]}, ValueError, "z and y must have the same length, found 4 and 3"),
         ({"y": [1, 1, 1, 1]}, ValueError, "at least 2 classes, found only"),
         ({"y": [-1, -1, 1, 1]}, ValueError, "label -1 or NaN count as not labelled; give labelled="),
         ({"y": [-1, -1, -1, -1]}, ValueError, "no point has a label"),
         ({"y": [0.5, np.nan, np.nan, np.nan]}, ValueError, "number of labelled points, 1, found 2"),
         ({"y": [0.5, np.inf, 1.0, 1.0]}, ValueError, "y must be finite, found inf"),
         ({"y": [[0.5, np.nan], [1, 1], [1, 1], [1, 1]]}, ValueError, "y must be finite, found nan"),
-        ({"y": np.array([0, 1, 2, 3], object)}, TypeError, "integer, boolean or string labels"),
+        ({"y": np.array([0, 1, 2, {}], object)}, TypeError, "names of one kind, found dict and integers"),
         ({"y": [[0, 1], [1, 0], [0, 1], [1, 0]]}, ValueError, "one dimension"),
         ({"z": [[0.0], [np.nan], [1.0], [2.0]]}, ValueError, "z must be finite"),
         ({"z": [0.0, 1.0, 2.0, 3.0]}, ValueError, "z must have 2 dimensions"),
@@ -183,5 +183,26 @@ def test_refusals_of_fresh_points():
         probe.score(normal((3, 2)), [1.0, 2.0])
     with pytest.raises(ValueError, match="must have 1 targets"):
         probe.score(normal((3, 2)), normal((3, 2)))
-    with pytest.raises(OverflowError, match="rescale z"), np.errstate(all="ignore"):
-        probe.predict([[1e200, 0.0]])
+    with pytest.raises(OverflowError, match="rescale z"):
+        knn_probe([[1.7e308], [-1.7e308]], [0, 1], 2).neighbors([[1.7e308]])
+
+
+@given(
+    z=arrays(st.tuples(st.integers(3, 12), st.integers(1, 3)), dtype=np.dtype(np.float64)),
+    exponent=st.sampled_from([-1020, -600, -549, 0, 500, 513, 900, 1020]),
+)
+def test_the_scale_does_not_matter_property(z, exponent, backend):
+    """Squares would vanish or overflow; by a power of two nothing else changes, not even the ties."""
+    z = np.round(z * 2) / 2
+    there, scaled = backend.asarray(z), backend.asarray(np.ldexp(z, exponent))
+    probe, other = (knn_probe(a, backend.asarray(np.arange(len(z)) % 2), 2) for a in (there, scaled))
+    (distances, index), (far, found) = probe.neighbors(there), other.neighbors(scaled)
+    assert (backend.asnumpy(found) == backend.asnumpy(index)).all()
+    assert (backend.asnumpy(far) == np.ldexp(backend.asnumpy(distances), exponent)).all()
+    assert (backend.asnumpy(other.predict(scaled)) == backend.asnumpy(probe.predict(there))).all()
+
+
+def test_points_of_very_different_sizes():
+    probe = knn_probe([[1e-150, 0.0], [3e-150, 0.0], [1e150, 0.0]], [0.0, 1.0, 2.0], 1)
+    assert probe.predict([[2.5e-150, 0.0], [1.2e-150, 0.0], [9e149, 1.0]]).tolist() == [1.0, 0.0, 2.0]
+    assert probe.predict([[1e200, 0.0]]).shape == (1,)  # as far from all of them as float64 can tell

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .common import Report, check_outputs, draw, drawn, require_matplotlib
-from .problem import expect_fits
+from .problem import OVER_PLAN
 from .progress import add_progress, progress
 
 
@@ -57,7 +57,8 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             begin("samples")
             x = datasets.half_moons(args.samples, seed=args.seed)
             views = Views(x, augmentation, args.views, args.seed)
-            expect_fits(begin, "fit", plan(*views.shape, kernel, 5))
+            planned = plan(*views.shape, kernel, 5)
+            begin.expect("fit", lambda: 0.5 + OVER_PLAN * planned.seconds)
             begin("fit")
             rep = pretrain(views, kernel, 5, reg=args.reg, beta=args.beta, center=args.center)
             begin("figure")
