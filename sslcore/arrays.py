@@ -19,6 +19,7 @@ from .interchange import as_native, unmasked
 
 __all__ = [
     "as_array",
+    "as_entries",
     "as_float_dtype",
     "as_seed",
     "as_views",
@@ -94,13 +95,7 @@ def as_array(
     Arrays stay on their device.  Strides are kept; nothing is copied unless the dtype changes.  ``shape_hint`` names
     the axes in the error message, for example ``"(n, m, d)"``.
     """
-    value = as_native(value, name)
-    if device_of(value) == "cupy" and hasattr(value, "dtype"):
-        array = value
-    elif hasattr(type(value), "iloc"):
-        array = _table_entries(value, name)
-    else:
-        array = _entries(value, name)
+    array = as_entries(value, name)
     dtype = as_float_dtype(array.dtype, name)
     ranks = (ndim,) if isinstance(ndim, int) else ndim
     if array.ndim not in ranks:
@@ -115,6 +110,14 @@ def as_array(
     if isinstance(array, np.ndarray) and type(array) is not np.ndarray and not isinstance(array, np.memmap):
         array = np.asarray(array)
     return require_finite(array, name) if finite else array
+
+
+def as_entries(value: Any, name: str) -> Array:
+    """``value`` as an array of the dtype it has: masks, sparse matrices and missing numbers of tables are heeded."""
+    value = as_native(value, name)
+    if device_of(value) == "cupy" and hasattr(value, "dtype"):
+        return value
+    return _table_entries(value, name) if hasattr(type(value), "iloc") else _entries(value, name)
 
 
 def _entries(value: Any, name: str) -> np.ndarray:

@@ -23,6 +23,7 @@ import numpy as np
 from .arrays import (
     Array,
     as_array,
+    as_entries,
     as_float_dtype,
     as_seed,
     brought,
@@ -33,7 +34,7 @@ from .arrays import (
 )
 from .backends import get_backend
 from .backends.stages import PRIMITIVES, n_places
-from .interchange import as_native, home_of, same_kind
+from .interchange import home_of, same_kind
 from .registries import register
 
 __all__ = [
@@ -129,7 +130,8 @@ class Augmentation(ABC):
         Parameters
         ----------
         x : array of shape (n, d)
-            Samples.  float32 and float64 are kept, float16 becomes float32, integers float64.
+            Samples; for a law of images also (n, height, width) or (n, height, width, channels), its ``image_shape``.
+            float32 and float64 are kept, float16 becomes float32, integers float64.
         n_views : int
             Number m >= 1 of views of each sample.
         seed : int
@@ -145,7 +147,7 @@ class Augmentation(ABC):
             ``views(x, m, seed=s)[a:b]`` and ``views(x[a:b], m, seed=s, first=a)`` are equal to the bit,
             and so are view j of 3 and view j of 5.
         """
-        x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
+        x = as_array(flattened(as_entries(x, "x"), self), "x", ndim=2, shape_hint="(n, d)")
         self._check_coordinates(x.shape[1])
         n_views = _check_n_views(n_views)
         seed = as_seed(seed)
@@ -191,6 +193,18 @@ def _check_stages(augmentation: Augmentation, stages: Any = None) -> None:
         if len(types) != len(stage.arguments) or not all(map(isinstance, stage.arguments, types)):
             names = ", ".join(t.__name__.lower() for t in types)
             raise TypeError(f"the numbers of the stage {stage.primitive!r} are ({names}), found {stage!r}")
+
+
+def flattened(x: Array, augmentation: Augmentation) -> Array:
+    """Images (n, *image_shape) of a law of such images as samples (n, d); what else there is stays as it is."""
+    return x.reshape(len(x), -1) if x.ndim > 2 and x.shape[1:] in image_shapes(augmentation) else x
+
+
+def image_shapes(augmentation: Augmentation) -> set[tuple[int, ...]]:
+    """The shapes of the images that a law, or a part of it, is declared on."""
+    parts = (image_shapes(part) for part in getattr(augmentation, "parts", ()))
+    own = getattr(augmentation, "image_shape", None)
+    return set().union(*parts) if own is None else {own}
 
 
 def _check_n_views(n_views: Any) -> int:
@@ -908,7 +922,7 @@ class Views:
         if not isinstance(augmentation, Augmentation):
             raise TypeError(f"augmentation must be an augmentation of sslcore, found {augmentation!r}")
         self.home = home_of(x)
-        x = as_native(x, "x")
+        x = flattened(as_entries(x, "x"), augmentation)
         on_disk = isinstance(x, np.memmap) and x.ndim == 2 and x.size > 0
         self.x = x if on_disk else as_array(x, "x", ndim=2, shape_hint="(n, d)")
         self.dtype = as_float_dtype(self.x.dtype, "x")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 try:
+    import sklearn
     import sklearn.utils.validation as validation
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
     from sklearn.utils import check_random_state
@@ -15,14 +16,25 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise ImportError("SSLEmbedding needs scikit-learn: pip install 'sslcore[sklearn]'") from error
 
-from .arrays import Array, as_array, as_seed, check_choice, check_integer
-from .augmentations import Augmentation, GaussianNoise, Views
+from .arrays import (
+    Array,
+    as_array,
+    as_entries,
+    as_float_dtype,
+    as_seed,
+    check_boolean,
+    check_choice,
+    check_integer,
+    namespace,
+)
+from .augmentations import Augmentation, GaussianNoise, Views, flattened, image_shapes
 from .backends import device_of, get_backend
 from .features import Features, Nystrom
-from .inputs import as_data
-from .interchange import as_native
-from .kernels import Gaussian
+from .inputs import Data, as_data
+from .interchange import home_of
+from .kernels import Gaussian, Precomputed
 from .moments import Moments
+from .parameters import nested_parameters, with_parameters
 from .pretraining import pretrain
 from .representation import Representation
 from .risk import vicreg
@@ -33,6 +45,12 @@ __all__ = ["SSLEmbedding"]
 FRESH = 0x9E3779B97F4A7C15
 """Added to the seed (modulo 2^64) for the views that `score` draws: not those of the fit."""
 
+EXPECTED_FAILURES = {
+    "check_sample_weight_equivalence_on_dense_data": "a sample that is repeated has other views each time",
+    "check_sample_weights_invariance": "samples of weight zero are refused, and repeated ones have other views",
+}
+"""Checks of scikit-learn that no estimator which draws views can pass, with the reason."""
+
 
 class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Self-supervised embedding in closed form, as a transformer of scikit-learn.
@@ -40,14 +58,17 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     ``fit`` makes views of the samples and finds the minimiser of the regularised VICReg risk (`sslcore.pretrain`);
     labels are ignored.  ``transform`` evaluates it at any points.  ``score`` is minus its unbiased risk on fresh views,
     so that ``GridSearchCV`` chooses kernels and reg by cross-validation without labels.  (Not beta nor n_components:
-    risks at different ones do not compare.)
+    risks at different ones do not compare.)  Parameters of kernels, laws and features have names too, such as
+    ``kernel__scale``, ``kernel__first__scale`` of a sum or ``augmentation__parts__0__p`` of a composition.
 
     Parameters
     ----------
     kernel : Kernel or callable, optional
-        By default a `Gaussian` whose scale is the root of the total variance of the samples.
+        By default a `Gaussian` whose scale is the root of the total variance of the samples.  `Precomputed`: X holds
+        the Gram matrix of views, for input="views"; cross-validation then takes rows and columns together.
     augmentation : Augmentation, optional
         The law of the views; by default `GaussianNoise` with a tenth of the root mean variance of the coordinates.
+        With a law of images, X may hold images (n, *image_shape).
     n_views : int
         m, views of each sample.
     n_components : int
@@ -126,7 +147,31 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.backend = backend
         self.memory = memory
 
-    def fit(self, X: Any, y: Any = None, *, groups: Any = None) -> SSLEmbedding:
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name; with ``deep`` also those of kernels, laws and features, as in the class."""
+        deep = check_boolean(deep, "deep")
+        params: dict[str, Any] = super().get_params(deep=deep)
+        for name in self._get_param_names() if deep else ():
+            params |= nested_parameters(params[name], name)
+        return params
+
+    def set_params(self, **params: Any) -> SSLEmbedding:
+        """Set parameters by name.  Kernels, laws and features are values: another one is made, nothing is shared."""
+        whole = {name: value for name, value in params.items() if "__" not in name}
+        super().set_params(**whole)
+        deeper: dict[str, dict[str, Any]] = {}
+        for key in params.keys() - whole.keys():
+            name, _, rest = key.partition("__")
+            deeper.setdefault(name, {})[rest] = params[key]
+        for name, changes in deeper.items():
+            value = getattr(self, name) if name in self._get_param_names() else None
+            if hasattr(value, "set_params") or name not in self._get_param_names():
+                super().set_params(**{f"{name}__{rest}": new for rest, new in changes.items()})
+            else:
+                setattr(self, name, with_parameters(value, changes, name))
+        return self
+
+    def fit(self, X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> SSLEmbedding:
         """Fit to samples (n, d), or to views; ``y`` is ignored.
 
         Parameters
@@ -135,13 +180,15 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         y : ignored
         groups : array (N,), optional
             The sample of each row of X, for input="views".
+        sample_weight : array (n,), optional
+            Positive weights of the samples; for input="views" also of the views, as for `sslcore.pretrain`.
 
         Returns
         -------
         self
         """
         X = self._checked(X, reset=True)
-        views = self._begin(X, groups)
+        views = self._begin(X, groups, sample_weight)
         self._moments, self._stale = None, False
         self._representation = pretrain(
             views,
@@ -151,6 +198,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             beta=self.beta,
             unbiased=self.unbiased,
             center=self.center,
+            sample_weight=sample_weight,
             groups=groups,
             backend=self.backend,
             memory=self.memory,
@@ -161,14 +209,18 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _can_update(self) -> bool:
         if self.features is None:
             raise AttributeError("partial_fit needs a feature model: give features=, or use fit")
+        if isinstance(self.reg, str | AutoReg):
+            raise AttributeError(
+                f"partial_fit holds no samples out, so reg must be a number, found {self.reg!r}; give reg=, or use fit"
+            )
         return True
 
     @available_if(_can_update)
-    def partial_fit(self, X: Any, y: Any = None, *, groups: Any = None) -> SSLEmbedding:
+    def partial_fit(self, X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> SSLEmbedding:
         """Add more samples to what has been seen: for feature models, whose moments take memory O(r^2).
 
         Samples in parts give what ``fit`` gives on all of them (landmarks to be chosen are chosen from the first
-        part).  reg must be a number: no sample is held out here.
+        part).  It is there if ``features`` is given and reg is a number: no sample is held out here.
 
         Parameters
         ----------
@@ -176,54 +228,74 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         y : ignored
         groups : array (N,), optional
             As for `fit`; all views of a sample must come in one part.
+        sample_weight : array (n,), optional
+            As for `fit`; weights of all parts are in one unit.
 
         Returns
         -------
         self
         """
-        if isinstance(self.reg, str | AutoReg):
-            raise ValueError(f"partial_fit holds no samples out, so reg must be a number, found {self.reg!r}")
         first = getattr(self, "_moments", None) is None
         X = self._checked(X, reset=first)
         if first:
-            views = self._begin(X, groups)
+            views = self._begin(X, groups, sample_weight)
             self._moments = Moments(self._model().fit(views), backend=self.backend)
-        elif self.input == "samples":
-            views = self.augmentation_.views(X, self.n_views, seed=self._seed, first=self._moments.n)
         else:
+            self._check_data(X, groups, sample_weight)
             views = X
-        self._moments.update(views, groups=groups)
+            if self.input == "samples":
+                views = self.augmentation_.views(X, self.n_views, seed=self._seed, first=self._moments.n)
+        self._moments.update(views, groups=groups, sample_weight=sample_weight)
         self._stale, self._n_features_out = True, check_integer(self.n_components, "n_components", minimum=1)
         return self
 
     def transform(self, X: Any) -> Array:
         """The embedding psi(x): (n, k) of points (n, d), (n, m, k) of views (n, m, d)."""
         validation.check_is_fitted(self)
-        return self.representation_.transform(self._checked(X, reset=False), backend=self.backend)
+        checked = self._checked(X, reset=False)
+        container = getattr(self, "_sklearn_output_config", {}).get("transform") or sklearn.get_config().get(
+            "transform_output", "default"
+        )
+        if checked.ndim > 2 and container != "default":
+            raise ValueError(
+                f"views (n, m, d) have embeddings (n, m, k), which make no table of {container}, found X of shape "
+                f"{checked.shape}; transform X.reshape(-1, {checked.shape[-1]}), or set_output(transform='default')"
+            )
+        return home_of(X).bring(self.representation_.transform(checked, backend=self.backend))
 
-    def score(self, X: Any, y: Any = None, *, groups: Any = None) -> float:
+    def score(self, X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> float:
         """Minus the unbiased risk on fresh views of the samples X: the larger, the better; ``y`` is ignored.
 
         An estimate of minus the population's risk if X was not in the fit, as in cross-validation.  With input="views"
-        the views X themselves are taken.
+        the views X themselves are taken.  ``groups`` and ``sample_weight`` are as for `fit`.
+
+        Raises
+        ------
+        ValueError
+            If there are fewer than 2 samples: the risk has pairs of them.
         """
         validation.check_is_fitted(self)
         X = self._checked(X, reset=False)
         rep = self.representation_
+        views = X
         if self.input == "samples":
             views = Views(X, self.augmentation_, self.n_views, (self._seed + FRESH) % 2**64)
-        else:
-            views = as_data(X, groups, None).views  # checks the shapes
+        data = self._check_data(views, groups, sample_weight, single_views=False)
+        if data.n < 2:
+            raise ValueError(
+                f"score estimates the risk from pairs of samples, so X must hold at least 2, found {data.n}; take "
+                f"larger folds (no leave-one-out), or groups that name more samples"
+            )
         z = rep.transform(views, backend=self.backend)
-        if groups is None:
+        if data.groups is None and data.weight is None:
             m = z.shape[1]
             # a biased fit solves the problem at a smaller beta
             return -float(vicreg(z, rep.beta if rep.unbiased else rep.beta * (m - 1) / m, unbiased=True))  # type: ignore[arg-type]
-        data = as_data(X, groups, None)
         engine = get_backend(z)
         samples = data.samples(engine)
         risk = HeldOutRisk(rep.n_components, rep.beta, rep.unbiased, engine)
-        risk.add(z[samples.order], samples, float(data.n_views), np.arange(data.n) % 20)
+        total = float(data.n_views if data.weight is None else data.weight.sum())
+        risk.add(z.reshape(-1, rep.n_components)[samples.order], samples, total, np.arange(data.n) % 20)
         return -risk.value()[0]
 
     @property
@@ -249,46 +321,93 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.pairwise = isinstance(self.kernel, Precomputed)
+        tags.input_tags.three_d_array = self.input == "views"
         return tags
 
     def _more_tags(self) -> dict[str, Any]:  # scikit-learn before 1.6
-        return {"preserves_dtype": [np.float64, np.float32]}
+        return {
+            "preserves_dtype": [np.float64, np.float32],
+            "pairwise": isinstance(self.kernel, Precomputed),
+            "_xfail_checks": EXPECTED_FAILURES,
+        }
 
     def _checked(self, X: Any, *, reset: bool) -> Array:
-        """X as an array; NumPy's by scikit-learn's own checks, others by ours."""
+        """X as an array, by our checks and, if it is NumPy's, scikit-learn's; its names and width are remembered."""
         check_choice(self.input, "input", ("samples", "views"))
-        ndim = (2,) if self.input == "samples" else (2, 3)
-        native = as_native(X, "X")
-        if native is not X or device_of(X) == "cupy":
-            X = as_array(native, "X", ndim=ndim)
-            return self._of_known_width(X, reset)
-        several = self.input == "views" and np.ndim(X) == 3
-        options = {"dtype": [np.float64, np.float32], "ensure_min_samples": 2 if reset else 1}
-        if several:
-            X = validation.check_array(X, allow_nd=True, ensure_2d=False, **options)
-            return self._of_known_width(X, reset)
-        if hasattr(validation, "validate_data"):
-            return validation.validate_data(self, X, reset=reset, **options)
-        return self._validate_data(X, reset=reset, **options)
+        found = as_entries(X, "X")
+        array = found
+        if self.input == "samples" and found.ndim > 2:
+            array = self._of_images(found, self.augmentation if reset else self.augmentation_)
+        several = self.input == "views" and array.ndim == 3
+        if array.dtype.kind == "c":
+            raise ValueError("Complex data not supported; real and imaginary parts are coordinates too: X.real, X.imag")
+        if array.dtype.kind != "O":  # scikit-learn takes objects that are numbers, and knows what to say of others
+            array = array.astype(as_float_dtype(array.dtype, "X"), copy=False)
+        if device_of(array) == "cupy":
+            array = as_array(array, "X", ndim=3 if several else 2)
+        else:
+            options = {"allow_nd": several, "ensure_2d": not several, "ensure_min_samples": 2 if reset else 1}
+            try:
+                array = validation.check_array(
+                    array, dtype=[np.float64, np.float32], input_name="X", estimator=self, **options
+                )
+            except OverflowError:
+                raise ValueError("X must hold real numbers, found an integer beyond the range of float64") from None
+        self._remember(X if array is not found or found.ndim == 2 else array, int(array.shape[-1]), found.ndim, reset)
+        return array
 
-    def _of_known_width(self, X: Array, reset: bool) -> Array:
-        width = int(X.shape[-1])
-        if reset:
+    def _of_images(self, x: Array, law: Any) -> Array:
+        """Images as samples, if the law is of such images."""
+        array = flattened(x, law) if law is not None else x
+        if array.ndim == 2:
+            return array
+        shapes = sorted(image_shapes(law)) if law is not None else []
+        wanted = f" or images (n, {str(shapes[0])[1:-1]}) of the law" if shapes else ""
+        raise ValueError(
+            f"with input='samples', X must hold samples (n, d){wanted}, found shape {x.shape}; for images give a law "
+            f"of images of that shape, such as augmentation=Affine({x.shape[1:]}), or flatten them with "
+            f"X.reshape(len(X), -1); input='views' would take X for {x.shape[1]} views of each sample, of "
+            f"{x.shape[-1]} coordinates"
+        )
+
+    def _remember(self, X: Any, width: int, rank: int, reset: bool) -> None:
+        """Set, or compare, the names and the number of the columns."""
+        if rank == 2 and hasattr(validation, "validate_data"):
+            validation.validate_data(self, X, reset=reset, skip_check_array=True)
+        elif rank == 2:  # scikit-learn before 1.6
+            self._check_feature_names(X, reset=reset)
+            self._check_n_features(X, reset=reset)
+        elif reset:
             self.n_features_in_ = width
+            self.__dict__.pop("feature_names_in_", None)  # of another fit
         elif width != self.n_features_in_:
             raise ValueError(
                 f"X has {width} features, but SSLEmbedding is expecting {self.n_features_in_} features as input"
             )
-        return X
 
-    def _begin(self, X: Array, groups: Any) -> Any:
+    def _check_data(self, views: Any, groups: Any, sample_weight: Any, *, single_views: bool = True) -> Data:
+        """What `as_data` makes of checked views; groups and weights of views are for views that are given."""
+        if self.input == "samples":
+            if groups is not None:
+                raise ValueError("groups name the sample of each view: use input='views'")
+            if isinstance(self.kernel, Precomputed):
+                raise ValueError("Precomputed takes the Gram matrix of views made elsewhere: use input='views'")
+            if sample_weight is not None:
+                sample_weight = as_array(sample_weight, "sample_weight", ndim=1, shape_hint="(n,)")
+                if len(sample_weight) != len(views):
+                    raise ValueError(
+                        f"sample_weight must have shape ({len(views)},), one a sample, found {sample_weight.shape}"
+                    )
+            if not isinstance(views, Views):
+                views = views[:, None]
+        return as_data(views, groups, sample_weight, single_views=single_views)
+
+    def _begin(self, X: Array, groups: Any, sample_weight: Any) -> Any:
         """Settle what has a default, and give the views."""
-        if self.input == "samples" and groups is not None:
-            raise ValueError("groups name the sample of each view: use input='views'")
+        weight = self._check_data(X, groups, sample_weight).weight
         self._representation = None
-        points = X.reshape(-1, X.shape[-1])
-        variances = points.var(axis=0, dtype=float)
-        total = math.sqrt(float(variances.sum())) or 1.0
+        total = math.sqrt(_total_variance(X.reshape(-1, X.shape[-1]), weight)) or 1.0
         needs_kernel = not isinstance(self.features, Features)
         if not needs_kernel and self.kernel is not None:
             raise ValueError(
@@ -312,3 +431,13 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if isinstance(self.features, Features):
             return self.features
         return Nystrom(self.kernel_, check_integer(self.features, "features", minimum=1), seed=self._seed)
+
+
+def _total_variance(points: Array, weight: np.ndarray | None) -> float:
+    """The trace of the covariance of points (N, d) of these weights."""
+    if weight is None:
+        return float(points.var(axis=0, dtype=float).sum())
+    xp = namespace(points)
+    p = xp.asarray(weight / weight.max())
+    p /= p.sum()
+    return float((p @ (points - p @ points) ** 2).sum())

@@ -206,7 +206,9 @@ def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int, absolute:
             f"found {weight.shape}"
         )
     if float(weight.min()) <= 0:
-        raise ValueError(f"sample_weight must be positive, found {float(weight.min())!r}; leave such samples out")
+        raise ValueError(
+            f"sample_weight must be positive, found {float(weight.min())!r}; leave such samples out (zero is no weight)"
+        )
     if weight.ndim < len(shape):
         weight = np.broadcast_to(weight[:, None], shape)
     largest = float(weight.max())

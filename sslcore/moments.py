@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -247,8 +247,8 @@ class Moments:
         assert self._d is not None
         return Pencil(self._sums.on(engine), self._d, engine, unbiased=unbiased, center=center)
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the moments and their features to one file (npz without pickle), atomically."""
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write the moments and their features to one file, as `Representation.save` does."""
         if self._sums is None:
             raise ValueError("the moments are empty; there is nothing to save")
         content = {"features": self.features, "d": self._d} | vars(self._sums)

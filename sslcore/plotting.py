@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -452,8 +452,8 @@ def png(figure: Figure, dpi: int = 110) -> bytes:
     return file.getvalue()
 
 
-def save_png(figure: Figure, path: str | os.PathLike[str], dpi: int = 110) -> None:
-    """Write the figure; the file appears whole or not at all."""
+def save_png(figure: Figure, path: str | os.PathLike[str] | BinaryIO, dpi: int = 110) -> None:
+    """Write the figure to a file, which appears whole or not at all, or to one that is open."""
     content = png(figure, dpi)
     with replacing(path) as file:
         file.write(content)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -128,8 +128,18 @@ class Representation:
         more = ", ..." if self.n_components > 4 else ""
         return (
             f"Representation({self.n_components} components, {self.n_active} active, eigenvalues [{top}{more}], "
-            f"risk {self.risk:.6g}, {self.certificate.algorithm})"
+            f"risk {self.risk:.6g}, {self.certificate.algorithm}{self._fitted_to()})"
         )
+
+    def _fitted_to(self) -> str:
+        """What the axes of the training views were taken for, where they are known."""
+        known = self.values if self.values is not None else self.training
+        if known is None:
+            return ""
+        n, *m = known.shape[:-1]
+        d = self.n_coordinates if self.centres is None else self.centres.shape[1]
+        views = f"{n} samples with {m[0]} views" if m else f"{n} views"
+        return f", of {views}" + (f" of {d} coordinates" if d else "")
 
     @property
     def n_components(self) -> int:
@@ -303,7 +313,7 @@ class Representation:
         scale = self._scale_where(self.coefficients)
         return (self.coefficients * scale).T.copy(), self.intercept * scale
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write it to one file, in a documented format without pickle; the file appears whole or not at all.
 
         Everything is in it but the training views of a feature model (so that `embedding` is not known after
@@ -311,8 +321,9 @@ class Representation:
 
         Parameters
         ----------
-        path : str or path
-            The name is taken as it is; a file that is there is replaced.
+        path : str or path, or a binary file that is open for writing
+            The name is taken as it is. A file that is there is replaced, and its permissions stay; through a symbolic
+            link the file behind it is. What is no regular file (a folder, a pipe, a device) is refused.
 
         Raises
         ------

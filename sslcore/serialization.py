@@ -227,8 +227,8 @@ def same_features(first: Features, second: Features) -> bool:
 # ---------------------------------------------------------------- the container
 
 
-def write_archive(path: str | os.PathLike[str], kind: str, content: dict[str, Any]) -> None:
-    """Write ``content``, by name, to ``path``; the file appears whole or not at all."""
+def write_archive(target: str | os.PathLike[str] | BinaryIO, kind: str, content: dict[str, Any]) -> None:
+    """Write ``content``, by name, to a file, which appears whole or not at all, or to one that is open."""
     arrays: dict[str, np.ndarray] = {}
     encoded = {name: encode(value, name, arrays) for name, value in content.items()}
     listed = {
@@ -239,7 +239,7 @@ def write_archive(path: str | os.PathLike[str], kind: str, content: dict[str, An
     text = json.dumps(origin | {"arrays": listed, "content": encoded}, allow_nan=False).encode()
     if len(text) > _MOST_HEADER or len(arrays) >= _MOST_MEMBERS:
         raise ValueError(f"the description is too large to be saved ({len(text)} bytes, {len(arrays)} arrays)")
-    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with replacing(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(_HEADER), text)
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:

@@ -4,8 +4,8 @@ What a cell means is decided here and not by guesses of a reader: every cell of 
 is then cast.  Where that fails, or where a row is too short, a second pass in plain Python finds the row, the line and
 the column that are to blame; it costs time only then.
 
-* Commas, semicolons or tabs separate, whichever the first row has most of; where it has none, spaces do, if every row
-  has as many words.  Cells may be quoted; a byte order mark and blank lines do not count.
+* Commas, semicolons or tabs separate, whichever the first row has most of; where it has none, spaces do, if the first
+  two rows have as many words.  Cells may be quoted; a byte order mark and blank lines do not count.
 * The first row is a header if none of its cells is a number, or if it is what pandas makes of a table without names
   (0, 1, ...); ``header`` says otherwise.  Without one, columns are named by their number, from 1.
 * A first column without a name (or "Unnamed: 0") is the index that `DataFrame.to_csv` has written: left out, and said.
@@ -271,7 +271,7 @@ def _open_columnar(path: Path, suffix: str) -> Sheet:
                 frame = pl.read_parquet(file)
             else:
                 frame = pl.read_ipc(file)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise ValueError(
             f"{path} is damaged, or not what its name says: {' '.join(str(error).split())[:300]}"
         ) from None
@@ -362,7 +362,7 @@ class _Text:
                 separator=self.separator,
                 quote_char='"' if quoted else None,
             )
-        except (pl.exceptions.PolarsError, OSError):
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
             return self._slow_frame(named)
         if frame.width == 1:
             return frame.drop_nulls()  # blank lines; an empty cell has quotes there
@@ -393,9 +393,11 @@ class _Text:
         """All rows that are not blank, the header too, with the line on which each ends."""
         lines = io.TextIOWrapper(io.BytesIO(self.content), "utf-8", newline="")
         reader = csv.reader(lines, delimiter=self.separator, strict=True)
+        quoted_column = False  # a cell of spaces in quotes is a row of it, a line of spaces is none of any table
         try:
             for cells in reader:
-                if cells and not (len(cells) == 1 and cells[0].isspace()):
+                if cells and (quoted_column or len(cells) > 1 or not cells[0].isspace()):
+                    quoted_column = quoted_column or (len(cells) == 1 and b'"' in self.content)
                     yield reader.line_num, cells
         except csv.Error as error:
             reason = "a quote is not closed" if "unexpected end" in str(error) else str(error)
@@ -414,8 +416,8 @@ def _in_words(content: bytes) -> bytes:
 
 
 def _as_many_words(content: bytes) -> bool:
-    """Whether the first rows have as many words, more than one, and numbers among them."""
-    lines = [line.decode() for line in content.split(b"\n", 20)[:20] if line.strip()]
+    """Whether the first two rows have as many words, more than one, and numbers among the last ones."""
+    lines = [line.decode() for line in content.split(b"\n", 20)[:20] if line.strip()][:2]
     rows = list(csv.reader(lines, delimiter=" "))
     return len(rows[0]) > 1 and len({len(row) for row in rows}) == 1 and any(map(is_number, rows[-1]))
 

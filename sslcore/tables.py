@@ -21,7 +21,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -312,8 +312,8 @@ def read_labels(source: Source, *, header: str = "auto") -> Table:
     return Table(array, None, source, missing=missing)
 
 
-def write_npy(path: str | os.PathLike[str], array: Array) -> None:
-    """Write an array to an ``.npy`` file; it appears whole or not at all.
+def write_npy(path: str | os.PathLike[str] | BinaryIO, array: Array) -> None:
+    """Write an array to an ``.npy`` file, which appears whole or not at all, or to one that is open.
 
     Examples
     --------

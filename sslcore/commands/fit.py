@@ -130,16 +130,16 @@ def _write(outputs: dict[str, Path], rep: Representation, z: Any, text: str, fig
     from ..tables import write_npy
 
     written = {what: path for what, path in outputs.items() if what != "figure" or figure is not None}
+    with replacing_all(*written.values()) as opened:
+        files = dict(zip(written, opened, strict=True))
+        rep.save(files["model"])
+        write_npy(files["embedding"], z)
+        # a name that no encoding has may be in it
+        files["report"].write((text + "\n").encode(errors="backslashreplace"))
+        if figure is not None:
+            files["figure"].write(figure)
     if figure is None:
         outputs["figure"].unlink(missing_ok=True)
-    with replacing_all(*written.values()) as names:
-        parts = dict(zip(written, names, strict=True))
-        rep.save(parts["model"])
-        write_npy(parts["embedding"], z)
-        # a name that no encoding has may be in it
-        parts["report"].write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
-        if figure is not None:
-            parts["figure"].write_bytes(figure)
     return written
 
 

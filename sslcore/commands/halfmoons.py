@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .common import Report, check_outputs, draw, drawn, require_matplotlib
-from .problem import OVER_PLAN
+from .problem import expect_fits
 from .progress import add_progress, progress
 
 
@@ -57,8 +57,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             begin("samples")
             x = datasets.half_moons(args.samples, seed=args.seed)
             views = Views(x, augmentation, args.views, args.seed)
-            planned = plan(*views.shape, kernel, 5)
-            begin.expect("fit", lambda: 0.5 + OVER_PLAN * planned.seconds)
+            expect_fits(begin, "fit", plan(*views.shape, kernel, 5))
             begin("fit")
             rep = pretrain(views, kernel, 5, reg=args.reg, beta=args.beta, center=args.center)
             begin("figure")

@@ -10,10 +10,14 @@ from .common import DATA, UsageError, add_columns, columns_of, noted
 from .progress import Progress
 
 if TYPE_CHECKING:
+    from ..budget import Plan
     from ..tables import Table
 
 EXACT_UP_TO = 6000
 """Views up to which the model by default is a kernel's exact solution; beyond, Nystrom features of it."""
+
+QUICK = 1e10
+"""Flops that no machine notices: its rates (`Plan.seconds`) are not measured for them."""
 
 OVER_PLAN = 3.0
 """Fits take 2 to 4 times as long as `sslcore.plan` says, which counts the leading terms at their full rates."""
@@ -112,7 +116,7 @@ class Problem:
                 self.model = parse_features("nystrom:1024", kernel, args.seed)
         sizes = (*self.views.shape, self.model, args.components, self.views.dtype, args.memory)
         planned = plan(*sizes, n_points=n_points, backend=args.backend)
-        begin.expect(step, lambda: 0.5 + OVER_PLAN * n_fits * planned.seconds)
+        expect_fits(begin, step, planned, n_fits)
 
     def as_dict(self) -> dict[str, Any]:
         """What was asked for, for machines."""
@@ -144,6 +148,12 @@ class Problem:
             f"views       {m} of each = {n * m:,}, {how}",
             *noted(self.table.notes),
         ]
+
+
+def expect_fits(begin: Progress, step: str, planned: Plan, n_fits: int = 1) -> None:
+    """Tell the progress how long fits will take, unless that takes longer to find out than they do."""
+    if n_fits * planned.flops > QUICK:
+        begin.expect(step, lambda: 0.5 + OVER_PLAN * n_fits * planned.seconds)
 
 
 def _forms() -> str:

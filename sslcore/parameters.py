@@ -1,0 +1,65 @@
+"""Parameters of kernels, laws and features by name, as scikit-learn's searches give them: ``kernel__first__scale``.
+
+Declarations are frozen dataclasses: to set a parameter is to make another one, with its checks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["nested_parameters", "with_parameters"]
+
+
+def nested_parameters(value: Any, prefix: str) -> dict[str, Any]:
+    """Name all parameters of a declaration, and of those inside it, as ``prefix__name``; empty for other values."""
+    found = {}
+    for name, member in _members(value).items():
+        found[f"{prefix}__{name}"] = member
+        found |= nested_parameters(member, f"{prefix}__{name}")
+    return found
+
+
+def with_parameters(value: Any, changes: Mapping[str, Any], prefix: str) -> Any:
+    """Make a declaration like ``value`` with other parameters, ``name`` or ``name__name``, all at once.
+
+    Raises
+    ------
+    ValueError
+        If it has no such parameter; and what the declaration says of a value out of range.
+    """
+    members = _members(value)
+    deeper: dict[str, dict[str, Any]] = {}
+    for key, new in changes.items():
+        name, _, rest = key.partition("__")
+        if name not in members:
+            known = f"its parameters are {', '.join(members)}" if members else "it has none"
+            raise ValueError(f"invalid parameter {prefix}__{key}: {prefix} is {value!r:.80}, and {known}")
+        if rest:
+            deeper.setdefault(name, {})[rest] = new
+        else:
+            members[name] = new
+    for name, inner in deeper.items():
+        members[name] = with_parameters(members[name], inner, f"{prefix}__{name}")
+    if isinstance(value, tuple):
+        return tuple(members.values())
+    kind = type(value)
+    parameters = inspect.signature(kind).parameters.values()
+    variadic = [p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL]
+    parts = [part for name in variadic for part in members.pop(name)]
+    return kind(*parts, **members)
+
+
+def _members(value: Any) -> dict[str, Any]:
+    """The parameters of a declaration, or the places of a tuple of declarations."""
+    if isinstance(value, tuple) and any(map(_is_declaration, value)):
+        return {str(i): member for i, member in enumerate(value)}
+    return (
+        {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init} if _is_declaration(value) else {}
+    )
+
+
+def _is_declaration(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
