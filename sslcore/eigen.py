@@ -53,8 +53,9 @@ def top_eigenpairs(
 ) -> Eigenpairs:
     """Top k eigenpairs of the symmetric operator ``apply`` from the block ``start`` (n, b), b >= k.
 
-    Stops when every wanted residual is below min(relative_tolerance theta, absolute_tolerance) or at rounding, when
-    the Krylov space is invariant (then it holds all there is), or after ``max_steps``; callers check residuals.
+    Stops when every wanted residual is below min(relative_tolerance theta, absolute_tolerance) or at rounding, and the
+    next eigenvalue is good to 10 relative_tolerance, too; when the Krylov space is invariant (then it holds all there
+    is); or after ``max_steps``: callers check residuals.
     """
     xp = engine.xp
     n, width = start.shape
@@ -88,11 +89,13 @@ def top_eigenpairs(
         full = size + block.shape[1] > capacity
         if last or full or steps >= next_check:
             kept = min(size, width + k // 2, capacity - block.shape[1]) if full else 0
-            theta, y = top_eigh(projected, min(size, max(k + 1, kept)))
+            theta, y = top_eigh(projected, min(size, max(k + 2, kept)))
             residuals = np.sqrt(((coupling @ y[old:]) ** 2).sum(axis=0))
             target = np.maximum(np.minimum(relative_tolerance * np.abs(theta), absolute_tolerance), floor)
-            if size > k:  # the next one only tells the gap; an eigenvalue's error is its residual squared
-                target[k] = max(1e-3 * abs(float(theta[k])), floor)
+            if size > k:  # the next one tells the gap; an eigenvalue's error is its residual squared over its own gap
+                allowed = 10 * relative_tolerance * abs(float(theta[k]))
+                beyond = float(theta[k] - theta[k + 1]) if size > k + 1 else abs(float(theta[k]))
+                target[k] = max(allowed, math.sqrt(allowed * beyond), floor)
             excess = float((residuals / target)[: k + 1].max())
             if last or (size >= k and excess <= 1):
                 vectors = engine.matmul(space, _columns(y[:, :k], space, xp))
@@ -140,12 +143,20 @@ def _bordered(h: np.ndarray, column: np.ndarray) -> np.ndarray:
 
 
 def clusters(values: np.ndarray, relative_gap: float) -> list[tuple[int, int]]:
-    """Runs (start, stop) of decreasing values whose neighbours differ by at most relative_gap times their size."""
-    edges = [0]
-    for i in range(1, len(values)):
-        if values[i - 1] - values[i] > relative_gap * abs(values[i - 1]):
-            edges.append(i)
-    return list(zip(edges, [*edges[1:], len(values)], strict=True))
+    """Runs (start, stop) of decreasing values that differ by at most relative_gap times the largest of the run.
+
+    A chain of close neighbours whose ends are further apart is cut where its gaps are largest.
+    """
+    runs = [(0, len(values))] if len(values) else []
+    found = []
+    while runs:
+        start, stop = runs.pop()
+        if values[start] - values[stop - 1] > relative_gap * abs(values[start]):
+            cut = start + 1 + int(np.argmax(values[start : stop - 1] - values[start + 1 : stop]))
+            runs += [(cut, stop), (start, cut)]
+        else:
+            found.append((start, stop))
+    return found
 
 
 def canonical_basis(pairs: Eigenpairs, reference: Array, engine: ModuleType, relative_gap: float = 1e-8) -> Array:

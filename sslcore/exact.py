@@ -37,13 +37,13 @@ from .spectrum import Spectrum, settle
 __all__ = ["ConditionedKernel", "Solution", "solve_exact"]
 
 
-ROUNDING = 0.2
-"""The rounding E of Khat of N views has the norm 0.2 eps tr Khat / sqrt(N) or less.
+ROUNDING = 0.3
+"""The rounding E of Khat, over N views, has a norm of at most 0.3 eps |Khat|_F / sqrt(N), as that of random entries.
 
 By first-order perturbation dG = W^T E W / lambda with W = I - Q S^-1 Q^T Khat, and W v_i = (lambda / gamma_i) a_i with
 a = P^(-1/2) alpha.  So gamma_i, and v_i along v_j, are off by |W v_j| |E| |a_i| relative to the gap, and the norm
-a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 30) and, in float32, with float64 (N = 100 to
-800): errors were up to the estimate, and a tenth or a hundredth of it mostly.
+a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, in float32, with float64 (N = 100 to
+800): errors were up to the estimate, and a tenth of it mostly.
 """
 
 
@@ -84,6 +84,7 @@ class ConditionedKernel:
         self.contrast_factor = samples.contrast_factor(unbiased)
         self.contrast_beta = self.contrast_factor
         self.kept_diagonal = self.c.diagonal().copy()
+        self.rounding = ROUNDING * float(xp.finfo(dtype).eps) * self._size(diagonal) / math.sqrt(samples.n_views)
         self.noise: Array = None
         self.jitter, self.condition_number = 0.0, 1.0
         self._ratio: float | None = None
@@ -94,6 +95,14 @@ class ConditionedKernel:
         if self.constant is None:
             return self.unit
         return self.unit - float((self.constant * (self.a @ self.constant)).sum())
+
+    def _size(self, diagonal: Array) -> float:
+        """The Frobenius norm of Khat / unit: of some rows of A and B, or of the diagonal if that has more."""
+        step = max(1, self.n // 64)
+        rows = sum(f * float((m[::step].astype(float) ** 2).sum()) for f, m in ((1.0, self.a), (2.0, self.b)))
+        contrasts = float(self.kept_diagonal.sum(dtype=float)) ** 2  # no less than the squares of C
+        square = max(rows * self.n / len(self.a[::step]) + contrasts, float((diagonal.astype(float) ** 2).sum()))
+        return min(1.0, math.sqrt(square) / self.unit)
 
     def condition(self, reg: float, beta: float) -> ConditionedKernel:
         """Factorise for this reg and beta; nothing to do if reg / beta is that of the factor at hand.  Returns self.
@@ -262,8 +271,7 @@ def solve_exact(
         k,
         engine,
         relative_tolerance=1e-4 * tolerance,
-        # the stationarity residual is that of G times beta / gamma, and gamma may be tiny
-        absolute_tolerance=0.2 * tolerance * numbers.reg / (operator.unit * max(numbers.beta, 1.0)),
+        absolute_tolerance=math.inf,
         max_basis=krylov_capacity(width, total),
     )
     reference = xp.concatenate(samples.rotate(engine.reference_normals(total, k, 1)[samples.order]))
@@ -306,10 +314,11 @@ def solve_exact(
     )
     invariance, norms, slack, residuals, coefficient_residuals, stationarity_residuals, turns = measured[:7]
     lengths = turns / theta
-    rounding = ROUNDING * epsilon / math.sqrt(total) * lengths * np.maximum.accumulate(np.maximum(turns, 1.0))
+    rounding = (operator.rounding + operator.jitter) * lengths
     with np.errstate(divide="ignore", invalid="ignore"):
-        doubts = np.abs(slack) + ROUNDING * epsilon / math.sqrt(total) * lengths**2 / operator.unit
+        doubts = np.abs(slack) + rounding * lengths / operator.unit
         norm_errors = doubts / np.abs(norms)
+    rounding *= np.maximum.accumulate(np.maximum(turns, 1.0))
     doubtful = (residuals <= tolerance) & (coefficient_residuals <= tolerance) & ~(norm_errors <= math.sqrt(tolerance))
     if bool(doubtful.any()):
         better = norms_on_the_range(operator, xp.concatenate([u, c]), coefficient_residuals + rounding)

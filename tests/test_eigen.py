@@ -268,3 +268,33 @@ def test_canonical_basis_separates_values_that_differ():
     reference = np.random.default_rng(0).standard_normal((4, 2))
     found = canonical_basis(Eigenpairs(values, np.asfortranarray(vectors), 0.0, values, 1), reference, engine)
     assert np.array_equal(np.abs(found), vectors)
+
+
+def test_a_chain_of_close_values_is_no_cluster():
+    """Each is close to the next, and the ends are far apart: cut at the largest gaps, pieces are as close as asked."""
+    values = 1.0 - np.concatenate([0.9e-8 * np.arange(5), 1e-6 + 0.5e-8 * np.arange(9)])
+    runs = clusters(values, 1e-8)
+    assert [a for a, _ in runs] == [0, *(b for _, b in runs[:-1])]
+    assert runs[-1][1] == len(values)
+    assert all(values[a] - values[b - 1] <= 1e-8 for a, b in runs)
+    assert (0, 5) not in runs
+    assert any(b == 5 for _, b in runs)
+    assert clusters(np.array([]), 1e-8) == []
+    assert clusters(np.array([np.nan, np.nan]), 1e-8) == [(0, 2)]
+
+
+@given(seed=seeds, k=st.integers(2, 12), spread=st.sampled_from([1e-9, 1e-8, 1e-7]))
+def test_canonical_bases_stay_eigenvectors(seed, k, spread):
+    """Whatever the values, no vector leaves its eigenspace by more than the gap that counts as none."""
+    values = 1.0 - spread * np.random.default_rng(seed).uniform(0, 1, k).cumsum()
+    reference = np.random.default_rng(seed + 1).standard_normal((k, k))
+    found = canonical_basis(Eigenpairs(values, np.eye(k, order="F"), 0.0, values, 1), reference, engine, 3e-8)
+    assert np.linalg.norm(values[:, None] * found - found * values, axis=0).max() <= 3e-8
+
+
+@pytest.mark.parametrize("width", [1e-1, 1e-2, 1e-4])
+def test_the_following_eigenvalue_is_good(width):
+    """The gap at k, and whether k cuts a block, come from it: also where it converges long after the wanted ones."""
+    matrix, values, _ = operator(np.concatenate([[100.0, 50.0, 20.0], 1.0 - np.linspace(0, width, 150)]))
+    pairs = top(matrix, 3)
+    assert abs(pairs.following - values[3]) <= 1e-9

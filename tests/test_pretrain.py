@@ -563,6 +563,16 @@ def test_cut_blocks_are_reported_in_either_precision(dtype, reg):
     assert cuts == [False, True, True, False, False, True, True, False]
 
 
+@pytest.mark.parametrize(("dtype", "step"), [(np.float64, 2.9e-8), (np.float64, 1e-6), (np.float32, 9e-5)])
+def test_a_chain_of_close_eigenvalues_is_fitted(dtype, step):
+    """200 samples with eigenvalues each of which is nearly the next: the ends of the chain are far apart."""
+    heights = 1 + step * np.random.default_rng(0).uniform(0.8, 1.0, 200).cumsum()
+    matrix = np.kron(np.diag(heights), np.ones((2, 2))) + 1e-3 * np.eye(400)
+    rep = pretrain(matrix.astype(dtype), Precomputed(), 180, reg=1e-3, groups=np.repeat(np.arange(200), 2))
+    expected = 1e-3 * 400 / (2 * np.sort(heights)[::-1][:180] + 1e-3)
+    assert_close(rep.gamma, expected, tol=1e-8 if dtype == np.float64 else 1e-5)
+
+
 def test_order_of_features_and_of_samples():
     """Reordered coordinates give the same functions, signs included; reordered samples the same spaces."""
     views = noisy(12, 2, 3)
