@@ -15,7 +15,7 @@ Layers, each importing only those below it::
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu
-    arrays  errors  files  tables  formulas  registries
+    arrays  errors  files  tables  formulas  registries  declarations
 """
 
 from __future__ import annotations

@@ -27,13 +27,14 @@ from .arrays import (
     as_float_dtype,
     as_seed,
     brought,
-    check_boolean,
     check_integer,
     check_scalar,
     require_finite,
+    shown,
 )
 from .backends import get_backend
 from .backends.stages import PRIMITIVES, n_places
+from .declarations import Declared, boolean, converted, integer, nonnegative, probability, real
 from .interchange import home_of, same_kind
 from .registries import register
 
@@ -95,7 +96,7 @@ class Choice(NamedTuple):
     branches: tuple[tuple[Stage | Choice, ...], ...]
 
 
-class Augmentation(ABC):
+class Augmentation(Declared, ABC):
     """The law of a view given its sample; views of one sample are conditionally independent.
 
     Subclasses are frozen dataclasses that implement :meth:`stages` with stages that the backends have.  One that makes
@@ -211,6 +212,37 @@ def _check_n_views(n_views: Any) -> int:
     return check_integer(n_views, "n_views", minimum=1, maximum=_MAX_VIEWS)
 
 
+def _check_law(law: Any, name: str) -> tuple[float, ...]:
+    if not isinstance(law, Iterable) or isinstance(law, (str, bytes)) or getattr(law, "ndim", 1) != 1:
+        raise TypeError(f"{name} must be a sequence of probabilities, found {shown(law)}")
+    values = [check_scalar(p, f"{name}[{i}]", minimum=0.0, maximum=1.0) for i, p in enumerate(law)]
+    total = math.fsum(values)
+    if abs(total - 1.0) > 1e-6:
+        raise ValueError(f"{name} must sum to 1, found {len(values)} probabilities that sum to {total:g}")
+    return tuple(values) if total == 1.0 else tuple(p / total for p in values)
+
+
+def _check_parts(parts: Any, name: str) -> tuple[Augmentation, ...]:
+    if not isinstance(parts, Iterable):
+        raise TypeError(f"parts of {name} must be a sequence of augmentations, found {shown(parts)}")
+    parts = tuple(parts)
+    if not parts:
+        raise ValueError(f"{name} needs at least one augmentation, found none")
+    for part in parts:
+        if not isinstance(part, Augmentation):
+            how = "one argument each" if name == "Compose" else "in one sequence"
+            raise TypeError(f"{name} takes augmentations, {how}, found {shown(part)}")
+        if part._makes_its_views:
+            raise TypeError(
+                f"{part!r} makes its views by a method of its own, so it cannot be a part of {name}, whose parts give "
+                f"stages to the backends; apply one after the other to the arrays"
+            )
+        _check_stages(part)
+    if len({part.n_coordinates for part in parts} - {None}) > 1:
+        raise ValueError(f"the parts of {name} take samples of different numbers of coordinates, found {parts!r}")
+    return parts
+
+
 # ---------------------------------------------------------------- vectors
 
 
@@ -225,7 +257,7 @@ class GaussianNoise(Augmentation):
     Parameters
     ----------
     scale : float
-        Standard deviation, >= 0.
+        Standard deviation; >= 0.
 
     References
     ----------
@@ -241,10 +273,7 @@ class GaussianNoise(Augmentation):
     ((1000, 3, 2), True)
     """
 
-    scale: float
-
-    def __post_init__(self) -> None:
-        _set(self, scale=check_scalar(self.scale, "scale", minimum=0.0))
+    scale: float = nonnegative("standard deviation")
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("add_normals", (self.scale,)),)
@@ -259,7 +288,7 @@ class BitFlip(Augmentation):
     Parameters
     ----------
     p : float
-        Probability in [0, 1], used to 2^-33.
+        Probability of each flip, used to 2^-33; in [0, 1].
 
     References
     ----------
@@ -274,10 +303,7 @@ class BitFlip(Augmentation):
     True
     """
 
-    p: float
-
-    def __post_init__(self) -> None:
-        _set(self, p=_check_probability(self.p))
+    p: float = probability("probability of each flip, used to 2^-33")
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("flip_signs", (round(self.p * 2**32),)),)
@@ -294,7 +320,7 @@ class Resample(Augmentation):
     Parameters
     ----------
     p : float
-        Probability in [0, 1], used to 2^-32.
+        Probability for each coordinate, used to 2^-32; in [0, 1].
 
     References
     ----------
@@ -309,10 +335,7 @@ class Resample(Augmentation):
     True
     """
 
-    p: float
-
-    def __post_init__(self) -> None:
-        _set(self, p=_check_probability(self.p))
+    p: float = probability("probability for each coordinate, used to 2^-32")
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("resample_signs", (round(self.p * 2**31),)),)
@@ -335,7 +358,7 @@ class Crop(Augmentation):
     Parameters
     ----------
     width : int
-        Number of coordinates that are kept, in [1, d].
+        Number of coordinates that are kept; >= 1.  At most d.
     cyclic : bool, default True
         Whether windows wrap around.
 
@@ -353,11 +376,8 @@ class Crop(Augmentation):
     (array([3]), True)
     """
 
-    width: int
-    cyclic: bool = True
-
-    def __post_init__(self) -> None:
-        _set(self, width=check_integer(self.width, "width", minimum=1), cyclic=check_boolean(self.cyclic, "cyclic"))
+    width: int = integer("number of coordinates that are kept", minimum=1)
+    cyclic: bool = boolean("whether windows wrap around", default=True)
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("keep_window", (self.width, int(self.cyclic))),)
@@ -378,7 +398,7 @@ class Shift(Augmentation):
     Parameters
     ----------
     law : sequence of float
-        The probabilities of the shifts 0, 1, ..., to be used to 2^-32; at most d, later ones are 0.  A shift by -1 is
+        The probabilities of the shifts 0, 1, ..., used to 2^-32.  At most d, later ones are 0.  A shift by -1 is
         one by d - 1.  They must sum to 1 within 1e-6, and are divided by their sum.
 
     References
@@ -396,10 +416,7 @@ class Shift(Augmentation):
     array([1, 2, 3])
     """
 
-    law: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        _set(self, law=_check_law(self.law, "law"))
+    law: tuple[float, ...] = converted("the probabilities of the shifts 0, 1, ..., used to 2^-32", _check_law)
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("roll", (_thresholds(self.law),)),)
@@ -422,7 +439,7 @@ class Reversal(Augmentation):
     Parameters
     ----------
     p : float
-        Probability in [0, 1], used to 2^-33.
+        Probability of the reversal, used to 2^-33; in [0, 1].
 
     References
     ----------
@@ -435,10 +452,7 @@ class Reversal(Augmentation):
     array([[[3., 2., 1.]]])
     """
 
-    p: float
-
-    def __post_init__(self) -> None:
-        _set(self, p=_check_probability(self.p))
+    p: float = probability("probability of the reversal, used to 2^-33")
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("reverse", (round(self.p * 2**32),)),)
@@ -453,7 +467,7 @@ class SignFlip(Augmentation):
     Parameters
     ----------
     p : float
-        Probability in [0, 1], used to 2^-33.
+        Probability of the flip, used to 2^-33; in [0, 1].
 
     References
     ----------
@@ -466,10 +480,7 @@ class SignFlip(Augmentation):
     array([[[-1.,  2.]]])
     """
 
-    p: float
-
-    def __post_init__(self) -> None:
-        _set(self, p=_check_probability(self.p))
+    p: float = probability("probability of the flip, used to 2^-33")
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("flip_all_signs", (round(self.p * 2**32),)),)
@@ -482,11 +493,8 @@ class SignFlip(Augmentation):
 class _OnSphere(Augmentation):
     """The view is as long as the sample, at an angle to it; its direction is uniform given that angle."""
 
-    angle: float
+    angle: float = real("in radians", minimum=0.0, maximum=math.pi)
     _of_plane: ClassVar[int]
-
-    def __post_init__(self) -> None:
-        _set(self, angle=check_scalar(self.angle, "angle", minimum=0.0, maximum=math.pi))
 
     def stages(self) -> tuple[Stage, ...]:
         return (Stage("step_on_sphere", (2.0 * math.sin(0.5 * self.angle) ** 2, self._of_plane)),)
@@ -513,7 +521,7 @@ class TangentStep(_OnSphere):
     Parameters
     ----------
     angle : float
-        In radians, in [0, pi].
+        In radians; in [0, pi].
 
     References
     ----------
@@ -552,7 +560,7 @@ class RandomRotation(_OnSphere):
     Parameters
     ----------
     angle : float
-        In radians, in [0, pi].
+        In radians; in [0, pi].
 
     References
     ----------
@@ -575,21 +583,24 @@ class RandomRotation(_OnSphere):
 # ---------------------------------------------------------------- images
 
 
+def _as_image_shape(value: Any, name: str) -> tuple[int, ...]:
+    named = "(height, width) or (height, width, channels)"
+    try:
+        shape = tuple(operator.index(s) for s in value)
+    except TypeError:
+        raise TypeError(f"{name} must be integers {named}, found {shown(value)}") from None
+    if any(isinstance(s, bool | np.bool_) for s in value):
+        raise TypeError(f"{name} must be integers {named}, found {shown(value)}")
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ValueError(f"{name} must be positive integers {named}, found {shown(value)}")
+    return shape
+
+
 @dataclass(frozen=True)
 class _OnImages(Augmentation):
     """Samples are images (height, width) or (height, width, channels), flattened in C order."""
 
-    image_shape: tuple[int, ...]
-    _named: ClassVar[str] = "(height, width) or (height, width, channels)"
-
-    def __post_init__(self) -> None:
-        try:
-            shape = tuple(operator.index(s) for s in self.image_shape)
-        except TypeError:
-            raise TypeError(f"image_shape must be integers {self._named}, found {self.image_shape!r}") from None
-        if len(shape) not in (2, 3) or min(shape) < 1:
-            raise ValueError(f"image_shape must be positive integers {self._named}, found {self.image_shape!r}")
-        _set(self, image_shape=shape)
+    image_shape: tuple[int, ...] = converted("(height, width) or (height, width, channels)", _as_image_shape)
 
     @property
     def n_coordinates(self) -> int:
@@ -619,11 +630,11 @@ class Affine(_OnImages):
     image_shape : tuple
         (height, width) or (height, width, channels); d is the product.
     rotation : float
-        Largest angle in degrees, in [0, 180].
+        Largest angle in degrees; in [0, 180].
     zoom : float
-        Largest magnification, in [1, 1024].
+        Largest magnification; in [1, 1024].
     shift : float
-        Largest shift in pixels along each axis, >= 0.
+        Largest shift in pixels along each axis; >= 0.
 
     References
     ----------
@@ -642,18 +653,9 @@ class Affine(_OnImages):
     True
     """
 
-    rotation: float = 10.0
-    zoom: float = 1.1
-    shift: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _set(
-            self,
-            rotation=check_scalar(self.rotation, "rotation", minimum=0.0, maximum=180.0),
-            zoom=check_scalar(self.zoom, "zoom", minimum=1.0, maximum=1024.0),
-            shift=check_scalar(self.shift, "shift", minimum=0.0),
-        )
+    rotation: float = real("largest angle in degrees", minimum=0.0, maximum=180.0, default=10.0)
+    zoom: float = real("largest magnification", minimum=1.0, maximum=1024.0, default=1.1)
+    shift: float = nonnegative("largest shift in pixels along each axis", default=1.0)
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         law = (self.rotation / 360.0, math.log2(self.zoom), self.shift)
@@ -671,7 +673,7 @@ class HorizontalFlip(_OnImages):
     image_shape : tuple
         (height, width) or (height, width, channels); d is the product.
     p : float
-        Probability in [0, 1], used to 2^-33.
+        Probability of the mirror image, used to 2^-33; in [0, 1].
 
     References
     ----------
@@ -685,11 +687,7 @@ class HorizontalFlip(_OnImages):
     array([[[2., 1., 0., 5., 4., 3.]]])
     """
 
-    p: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _set(self, p=_check_probability(self.p))
+    p: float = probability("probability of the mirror image, used to 2^-33", default=0.5)
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("flip_columns", (*self._height_width_channels, round(self.p * 2**32))),)
@@ -707,7 +705,7 @@ class Cutout(_OnImages):
     image_shape : tuple
         (height, width) or (height, width, channels); d is the product.
     size : int
-        Side of the square, in [1, min(height, width)].
+        Side of the square, in pixels; >= 1.  At most min(height, width).
 
     References
     ----------
@@ -723,11 +721,10 @@ class Cutout(_OnImages):
     array([55.])
     """
 
-    size: int
+    size: int = integer("side of the square, in pixels", minimum=1)
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        _set(self, size=check_integer(self.size, "size", minimum=1, maximum=min(self.image_shape[:2])))
+    def _complete(self) -> None:
+        check_integer(self.size, "size", minimum=1, maximum=min(self.image_shape[:2]))
 
     def stages(self) -> tuple[Stage, ...]:  # noqa: D102
         return (Stage("erase_square", (*self._height_width_channels, self.size)),)
@@ -758,10 +755,15 @@ class Compose(Augmentation):
     (5, 2, 64)
     """
 
-    parts: tuple[Augmentation, ...]
+    parts: tuple[Augmentation, ...] = converted(
+        "the parts, first to last", lambda parts, _: _check_parts(parts, "Compose")
+    )
 
     def __init__(self, *parts: Augmentation) -> None:
-        _set(self, parts=_check_parts(parts, "Compose"))
+        object.__setattr__(self, "parts", parts)
+        self.__post_init__()
+
+    def _complete(self) -> None:
         _check_places(self)
 
     def __repr__(self) -> str:
@@ -808,13 +810,10 @@ class Mixture(Augmentation):
     >>> at_times = Mixture([0.5, 0.5], [Compose(BitFlip(0.1), Resample(0.1)), BitFlip(0)])
     """
 
-    weights: tuple[float, ...]
-    parts: tuple[Augmentation, ...]
+    weights: tuple[float, ...] = converted("the probability of each part, used to 2^-32", _check_law)
+    parts: tuple[Augmentation, ...] = converted("as many", lambda parts, _: _check_parts(parts, "Mixture"))
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.parts, Iterable):
-            raise TypeError(f"parts of Mixture must be a sequence of augmentations, found {self.parts!r}")
-        _set(self, weights=_check_law(self.weights, "weights"), parts=_check_parts(tuple(self.parts), "Mixture"))
+    def _complete(self) -> None:
         if len(self.weights) != len(self.parts):
             raise ValueError(
                 f"Mixture takes one weight for each part, found {len(self.weights)} weights and {len(self.parts)} parts"
@@ -833,24 +832,6 @@ class Mixture(Augmentation):
             part._check_coordinates(d)
 
 
-def _check_parts(parts: tuple[Any, ...], name: str) -> tuple[Augmentation, ...]:
-    if not parts:
-        raise ValueError(f"{name} needs at least one augmentation, found none")
-    for part in parts:
-        if not isinstance(part, Augmentation):
-            how = "one argument each" if name == "Compose" else "in one sequence"
-            raise TypeError(f"{name} takes augmentations, {how}, found {part!r}")
-        if part._makes_its_views:
-            raise TypeError(
-                f"{part!r} makes its views by a method of its own, so it cannot be a part of {name}, whose parts give "
-                f"stages to the backends; apply one after the other to the arrays"
-            )
-        _check_stages(part)
-    if len({part.n_coordinates for part in parts} - {None}) > 1:
-        raise ValueError(f"the parts of {name} take samples of different numbers of coordinates, found {parts!r}")
-    return parts
-
-
 def _check_places(augmentation: Compose | Mixture) -> None:
     places = n_places(augmentation.stages())
     if places > _MAX_STAGES:
@@ -860,26 +841,6 @@ def _check_places(augmentation: Compose | Mixture) -> None:
 
 def _common_width(parts: tuple[Augmentation, ...]) -> int | None:
     return next((part.n_coordinates for part in parts if part.n_coordinates is not None), None)
-
-
-def _set(instance: Any, **fields: Any) -> None:
-    """Store checked values in a frozen dataclass that is being made."""
-    for name, value in fields.items():
-        object.__setattr__(instance, name, value)
-
-
-def _check_probability(p: Any) -> float:
-    return check_scalar(p, "p", minimum=0.0, maximum=1.0)
-
-
-def _check_law(law: Any, name: str) -> tuple[float, ...]:
-    if not isinstance(law, Iterable) or isinstance(law, (str, bytes)) or getattr(law, "ndim", 1) != 1:
-        raise TypeError(f"{name} must be a sequence of probabilities, found {law!r}")
-    values = [check_scalar(p, f"{name}[{i}]", minimum=0.0, maximum=1.0) for i, p in enumerate(law)]
-    total = math.fsum(values)
-    if abs(total - 1.0) > 1e-6:
-        raise ValueError(f"{name} must sum to 1, found {len(values)} probabilities that sum to {total:g}")
-    return tuple(values) if total == 1.0 else tuple(p / total for p in values)
 
 
 def _thresholds(law: Sequence[float]) -> tuple[int, ...]:

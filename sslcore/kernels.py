@@ -27,7 +27,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arrays import Array, check_integer, check_scalar, namespace, quiet
+from .arrays import Array, check_scalar, namespace, quiet, shown
+from .declarations import Declared, converted, integer, nonnegative, one_of, positive, real
 from .formulas import check_formula, evaluate_formula
 from .registries import register
 
@@ -58,7 +59,7 @@ __all__ = [
 ]
 
 
-class Kernel:
+class Kernel(Declared):
     """Base class of all kernels.
 
     Examples
@@ -232,12 +233,9 @@ class Gaussian(Profile):
            [0.6065, 1.    ]])
     """
 
-    scale: float
+    scale: float = positive("standard deviation, in the unit of the data")
     pair: ClassVar[str] = "sqdist"
     reach: ClassVar[float] = 40.0  # exp(-40) = 4e-18
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
 
     formula = "exp(c0 * t)"
 
@@ -268,12 +266,9 @@ class Exponential(Profile):
            [0.3679, 1.    ]])
     """
 
-    scale: float
+    scale: float = positive("decay length, in the unit of the data")
     pair: ClassVar[str] = "sqdist"
     reach: ClassVar[float] = 40.0  # exp(-40) = 4e-18
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
 
     formula = "exp(c0 * sqrt(t))"
 
@@ -304,11 +299,8 @@ class L1Exponential(Profile):
            [0.3679, 1.    ]])
     """
 
-    scale: float
+    scale: float = positive("decay length, in the unit of the data")
     pair: ClassVar[str] = "l1"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
 
     formula = "exp(c0 * t)"
 
@@ -332,7 +324,7 @@ class Matern(Profile):
     Parameters
     ----------
     nu : float
-        Smoothness: 0.5, 1.5 or 2.5 (the limit of large nu is `Gaussian`).
+        Smoothness; 0.5, 1.5 or 2.5.  The limit of large nu is `Gaussian`.
     scale : float
         Length, in the unit of the data; > 0.
 
@@ -344,8 +336,8 @@ class Matern(Profile):
            [0.4834, 1.    ]])
     """
 
-    nu: float
-    scale: float
+    nu: float = one_of("smoothness", (0.5, 1.5, 2.5), hint="; for large nu use Gaussian(scale)")
+    scale: float = positive("length, in the unit of the data")
     pair: ClassVar[str] = "sqdist"
     reach: ClassVar[float] = 40.0  # exp(-40) = 4e-18
     _formulas: ClassVar[dict[float, str]] = {
@@ -353,13 +345,6 @@ class Matern(Profile):
         1.5: "(real(1) - c0 * sqrt(t)) * exp(c0 * sqrt(t))",
         2.5: "(real(1) - c0 * sqrt(t) + c1 * t) * exp(c0 * sqrt(t))",
     }
-
-    def __post_init__(self) -> None:
-        nu = check_scalar(self.nu, "nu", minimum=0.0, strict=True)
-        if nu not in self._formulas:
-            raise ValueError(f"nu must be 0.5, 1.5 or 2.5, found {self.nu!r}; for large nu use Gaussian(scale)")
-        object.__setattr__(self, "nu", nu)
-        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
 
     @property
     def formula(self) -> str:
@@ -383,9 +368,9 @@ class Polynomial(Profile):
     Parameters
     ----------
     degree : int
-        From 1 to 64.
+        Exponent; from 1 to 64.
     offset : float
-        >= 0 (negative offsets are not positive semi-definite).
+        What is added to the inner product; >= 0.  Kernels with negative offsets are not positive semi-definite.
 
     Examples
     --------
@@ -395,13 +380,9 @@ class Polynomial(Profile):
            [ 9., 25.]])
     """
 
-    degree: int
-    offset: float = 1.0
+    degree: int = integer("exponent", minimum=1, maximum=64)
+    offset: float = nonnegative("what is added to the inner product", default=1.0)
     pair: ClassVar[str] = "dot"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "degree", check_integer(self.degree, "degree", minimum=1, maximum=64))
-        object.__setattr__(self, "offset", check_scalar(self.offset, "offset", minimum=0.0))
 
     @property
     def formula(self) -> str:
@@ -445,7 +426,7 @@ class PeriodicGaussian(Profile):
     Parameters
     ----------
     scale : float
-        Standard deviation; at least 1e-12, the circle has length 1.
+        Standard deviation, on circles of length 1; >= 1e-12.
 
     Notes
     -----
@@ -463,7 +444,7 @@ class PeriodicGaussian(Profile):
            [0.6065, 1.    ]])
     """
 
-    scale: float
+    scale: float = real("standard deviation, on circles of length 1", minimum=1e-12)
     pair: ClassVar[str] = "torus"
     _formulas: ClassVar[dict[str, str]] = {
         # terms n = 0 and the next, whose difference of exponents is (1 - 2 t) / (2 scale^2)
@@ -484,9 +465,6 @@ class PeriodicGaussian(Profile):
         ),
     }
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=1e-12))
-
     @property
     def _regime(self) -> str:
         return "narrow" if self.scale <= 0.11 else "middle" if self.scale < 0.23 else "wide"
@@ -498,7 +476,7 @@ class PeriodicGaussian(Profile):
 
     @property
     def length(self) -> float:
-        """The scale, of which the coordinates are not measured in units."""
+        """The scale.  Coordinates stay as they are: the circle already has length 1."""
         return self.scale
 
     def constants(self, length: float) -> tuple[float, ...]:
@@ -520,7 +498,8 @@ class VonMises(Profile):
     Parameters
     ----------
     scale : float
-        > 0; for small scales the kernel is a Gaussian of standard deviation scale / (2 pi) in x.
+        Of the Gaussian between points of unit circles; > 0.  For small scales the kernel is a Gaussian of standard
+        deviation scale / (2 pi) in x.
 
     Notes
     -----
@@ -535,13 +514,10 @@ class VonMises(Profile):
            [1.    , 0.3679, 1.    ]])
     """
 
-    scale: float
+    scale: float = positive("of the Gaussian between points of unit circles")
     pair: ClassVar[str] = "sqdist"
     reach: ClassVar[float] = 40.0
     formula = "exp(c0 * t)"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
 
     @property
     def length(self) -> float:
@@ -651,7 +627,7 @@ class ArcCosine(_Angular):
     Parameters
     ----------
     order : int
-        0, 1 or 2.
+        Power of the inner products; from 0 to 2.
 
     Notes
     -----
@@ -666,10 +642,7 @@ class ArcCosine(_Angular):
            [0.6366, 4.    ]])
     """
 
-    order: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "order", check_integer(self.order, "order", minimum=0, maximum=2))
+    order: int = integer("power of the inner products", minimum=0, maximum=2)
 
     @property
     def recursion(self) -> str:  # type: ignore[override]
@@ -686,18 +659,10 @@ class ArcCosine(_Angular):
 class _Network(_Angular):
     """What `NNGP` and `NTK` share: their parameters."""
 
-    depth: int
-    weight_variance: float = 2.0
-    bias_variance: float = 0.0
-    fan_in: float | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "depth", check_integer(self.depth, "depth", minimum=1, maximum=1000))
-        variance = check_scalar(self.weight_variance, "weight_variance", minimum=0.0, strict=True)
-        object.__setattr__(self, "weight_variance", variance)
-        object.__setattr__(self, "bias_variance", check_scalar(self.bias_variance, "bias_variance", minimum=0.0))
-        if self.fan_in is not None:
-            object.__setattr__(self, "fan_in", check_scalar(self.fan_in, "fan_in", minimum=0.0, strict=True))
+    depth: int = integer("number of hidden layers", minimum=1, maximum=1000)
+    weight_variance: float = positive("variance of the weights times the number of inputs", default=2.0)
+    bias_variance: float = nonnegative("variance of the biases", default=0.0)
+    fan_in: float | None = positive("what <x, y> is divided by", default=None)
 
     @property
     def bias(self) -> float:
@@ -731,15 +696,15 @@ class NNGP(_Network):
     Parameters
     ----------
     depth : int
-        Number of hidden layers, 1 to 1000.
+        Number of hidden layers; from 1 to 1000.
     weight_variance : float
-        Variance of the weights times the number of inputs, > 0; 2 keeps lengths through the layers (He et al. 2015).
+        Variance of the weights times the number of inputs; > 0.  2 keeps lengths through the layers (He et al. 2015).
         That of the first layer, whose inputs are not rectified, is half of it.
     bias_variance : float
-        >= 0.
+        Variance of the biases; >= 0.
     fan_in : float, optional
-        What <x, y> is divided by; default: the number of coordinates, so that u = 1 for a point of the hypercube and
-        itself.  1 is for unit vectors.
+        What <x, y> is divided by; > 0.  By default the number of coordinates, so that u = 1 for a point of the
+        hypercube and itself.  1 is for unit vectors.
 
     Notes
     -----
@@ -773,9 +738,13 @@ class NTK(_Network):
     Parameters
     ----------
     depth : int
-        Number of hidden layers, 1 to 1000.
-    weight_variance, bias_variance, fan_in : float
-        As in `NNGP`.
+        Number of hidden layers; from 1 to 1000.
+    weight_variance : float
+        Variance of the weights times the number of inputs; > 0.  As in `NNGP`.
+    bias_variance : float
+        Variance of the biases; >= 0.
+    fan_in : float, optional
+        What <x, y> is divided by; > 0.  As in `NNGP`.
 
     Examples
     --------
@@ -793,6 +762,31 @@ class NTK(_Network):
         return min(1.0, 3.0 / self.depth)
 
 
+def _as_part(value: Any, name: str) -> Kernel:
+    if not isinstance(value, Kernel):
+        raise TypeError(f"a kernel was expected, found {type(value).__name__}; wrap a callable in Function")
+    if isinstance(value, Precomputed):
+        raise TypeError("Precomputed() cannot be a part of another kernel; combine the matrices themselves")
+    return value
+
+
+def _as_filter(value: Any, name: str) -> str | tuple[float, ...] | None:
+    if value is None or (isinstance(value, str) and value == "global"):
+        return value
+    if isinstance(value, str) or np.ndim(value) != 1 or not len(value):
+        raise ValueError(f"{name} must be None, 'global' or the values of a filter, found {shown(value)}")
+    values = tuple(check_scalar(entry, f"a value of the {name} filter") for entry in value)
+    if not any(values):
+        raise ValueError(f"the {name} filter must not be 0 everywhere")
+    return values
+
+
+def _as_function(value: Any, name: str) -> Callable[..., Any]:
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, found {type(value).__name__}")
+    return value
+
+
 @dataclass(frozen=True)
 class Sum(Kernel):
     """k(x, y) = first(x, y) + second(x, y); written ``first + second``.
@@ -804,11 +798,8 @@ class Sum(Kernel):
     array([[18.]])
     """
 
-    first: Kernel
-    second: Kernel
-
-    def __post_init__(self) -> None:
-        _refuse_precomputed(self.first, self.second)
+    first: Kernel = converted("a kernel", _as_part)
+    second: Kernel = converted("a kernel", _as_part)
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """As in `Kernel.profile`, if both parts have one."""
@@ -832,11 +823,8 @@ class Product(Kernel):
     array([[81.]])
     """
 
-    first: Kernel
-    second: Kernel
-
-    def __post_init__(self) -> None:
-        _refuse_precomputed(self.first, self.second)
+    first: Kernel = converted("a kernel", _as_part)
+    second: Kernel = converted("a kernel", _as_part)
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """As in `Kernel.profile`, if both parts have one."""
@@ -860,13 +848,8 @@ class Scaled(Kernel):
     array([[4.5]])
     """
 
-    base: Kernel
-    factor: float
-
-    def __post_init__(self) -> None:
-        _refuse_precomputed(self.base)
-        factor = check_scalar(self.factor, "the factor of a kernel", minimum=0.0, strict=True)
-        object.__setattr__(self, "factor", factor)
+    base: Kernel = converted("a kernel", _as_part)
+    factor: float = positive("what the values are multiplied by", label="the factor of a kernel")
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """As in `Kernel.profile`, if the base has one."""
@@ -893,7 +876,7 @@ class Convolutional(Kernel):
     base : Kernel or callable
         With its own conventions: `NNGP` and `NTK` divide <P x, P y> by q unless told otherwise.
     patch : int
-        q; the points must have at least as many coordinates.
+        Number of coordinates of a patch; >= 1.  q above; the points must have at least as many coordinates.
     pooling : None, "global" or array (at most d,)
         The filter f: none (f(0) = 1), the mean over all d positions, or f(0), f(1), ... as they are.
 
@@ -914,22 +897,9 @@ class Convolutional(Kernel):
            [0.5342, 0.5342]])
     """
 
-    base: Kernel
-    patch: int
-    pooling: str | tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "base", as_kernel(self.base))
-        _refuse_precomputed(self.base)
-        object.__setattr__(self, "patch", check_integer(self.patch, "patch", minimum=1))
-        if self.pooling is None or (isinstance(self.pooling, str) and self.pooling == "global"):
-            return
-        if isinstance(self.pooling, str) or np.ndim(self.pooling) != 1 or not len(self.pooling):
-            raise ValueError(f"pooling must be None, 'global' or the values of a filter, found {self.pooling!r}")
-        values = tuple(check_scalar(value, "a value of the pooling filter") for value in self.pooling)
-        if not any(values):
-            raise ValueError("the pooling filter must not be 0 everywhere")
-        object.__setattr__(self, "pooling", values)
+    base: Kernel = converted("a kernel of patches", lambda value, name: _as_part(as_kernel(value), name))
+    patch: int = integer("number of coordinates of a patch", minimum=1)
+    pooling: str | tuple[float, ...] | None = converted("the filter f", _as_filter, default=None)
 
     @property
     def trusted(self) -> bool:  # type: ignore[override]
@@ -978,12 +948,8 @@ class Function(Kernel):
            [0.5, 1. ]])
     """
 
-    function: Callable[[Array, Array], Array]
+    function: Callable[[Array, Array], Array] = converted("values of a kernel", _as_function)
     trusted: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        if not callable(self.function):
-            raise TypeError(f"function must be callable, found {type(self.function).__name__}")
 
 
 @dataclass(frozen=True)
@@ -1013,14 +979,6 @@ class _Numpy:
 def _functions(u: Any) -> Any:
     """What computes with numbers like ``u``: mpmath, which is then there, or NumPy."""
     return sys.modules["mpmath"].mp if type(u).__module__.startswith("mpmath") else _Numpy
-
-
-def _refuse_precomputed(*kernels: Any) -> None:
-    for kernel in kernels:
-        if not isinstance(kernel, Kernel):
-            raise TypeError(f"a kernel was expected, found {type(kernel).__name__}; wrap a callable in Function")
-        if isinstance(kernel, Precomputed):
-            raise TypeError("Precomputed() cannot be a part of another kernel; combine the matrices themselves")
 
 
 def as_kernel(value: Any) -> Kernel:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Array, check_integer, check_scalar
+from ..declarations import Declared
 
 __all__ = ["Crossing", "CutBlockWarning", "Domain", "Lines", "PopulationSpectrum", "Regime", "risk_of_moments"]
 
@@ -335,7 +336,7 @@ class Regime(NamedTuple):
     labels: tuple[Label, ...]
 
 
-class Domain(ABC):
+class Domain(Declared, ABC):
     """A domain with its distribution; subclasses are frozen dataclasses that implement `lines`.
 
     Beside it they offer ``augmentation_eigenvalues(augmentation)`` and ``kernel_eigenvalues(kernel)``, in a shape and

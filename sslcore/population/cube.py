@@ -11,6 +11,7 @@ import numpy as np
 
 from ..arrays import check_integer
 from ..augmentations import Augmentation
+from ..declarations import integer
 from ..kernels import Gaussian, Kernel, as_kernel
 from . import cube_augmentations as laws
 from .base import Domain, Lines
@@ -63,7 +64,7 @@ class Hypercube(Domain):
     Parameters
     ----------
     d : int
-        Dimension, in [1, 10000].
+        Dimension; from 1 to 10000.
 
     References
     ----------
@@ -82,10 +83,7 @@ class Hypercube(Domain):
     SubsetClass(size=1, windows=None, frequency=None)
     """
 
-    d: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "d", check_integer(self.d, "d", minimum=1, maximum=10_000))
+    d: int = integer("dimension", minimum=1, maximum=10_000)
 
     # ------------------------------------------------------------ eigenvalues
 

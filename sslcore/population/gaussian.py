@@ -13,6 +13,7 @@ import numpy as np
 from .. import kernels
 from ..arrays import Array, as_array, check_integer, check_scalar
 from ..augmentations import Compose, GaussianNoise
+from ..declarations import integer, positive
 from ..kernels import Kernel, Product, Scaled, Sum, as_kernel
 from ..registries import has_law
 from .base import TIE, Label, Lines
@@ -40,9 +41,9 @@ class Gaussian(FittedDomain):
     Parameters
     ----------
     d : int
-        Number of coordinates, >= 1.
+        Number of coordinates; >= 1.
     scale : float
-        Standard deviation s > 0 of the samples along each coordinate.
+        Standard deviation s of the samples along each coordinate; > 0.
 
     Notes
     -----
@@ -68,12 +69,8 @@ class Gaussian(FittedDomain):
     (array([0.99673237, 0.78541932, 0.59542267]), ((0, 0), (1, 0), (0, 1)))
     """
 
-    d: int
-    scale: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "d", check_integer(self.d, "d", minimum=1))
-        object.__setattr__(self, "scale", check_scalar(self.scale, "scale", minimum=0.0, strict=True))
+    d: int = integer("number of coordinates", minimum=1)
+    scale: float = positive("standard deviation s of the samples along each coordinate")
 
     def multiplicities(self, degree: int) -> list[int]:
         """C(l+d-1, d-1), the number of Hermite functions of degree l = 0..degree.

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..arrays import check_scalar
+from ..declarations import Declared, nonnegative
 
 __all__ = ["HeatKernel", "OrnsteinUhlenbeck"]
 
 
 @dataclass(frozen=True)
-class HeatKernel:
+class HeatKernel(Declared):
     """Brownian motion on the sphere for a time t: A = exp(t Laplacian), exp(-t l (l + d - 2)) on degree l.
 
     Parameters
     ----------
     time : float
-        >= 0.
+        Time; >= 0.
 
     Examples
     --------
@@ -25,14 +25,11 @@ class HeatKernel:
     array([1.    , 0.6703, 0.3012])
     """
 
-    time: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "time", check_scalar(self.time, "time", minimum=0.0))
+    time: float = nonnegative("time")
 
 
 @dataclass(frozen=True)
-class OrnsteinUhlenbeck:
+class OrnsteinUhlenbeck(Declared):
     """Under x ~ N(0, s^2 I): xi = exp(-t) x + sqrt(1 - exp(-2t)) s z, z ~ N(0, I), of the same law as x.
 
     A = exp(-t l) on the Hermite functions of degree l of x / s (Mehler).
@@ -40,7 +37,7 @@ class OrnsteinUhlenbeck:
     Parameters
     ----------
     time : float
-        >= 0.
+        Time; >= 0.
 
     Examples
     --------
@@ -49,7 +46,4 @@ class OrnsteinUhlenbeck:
     array([1.    , 0.3679, 0.1353])
     """
 
-    time: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "time", check_scalar(self.time, "time", minimum=0.0))
+    time: float = nonnegative("time")

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..arrays import Array, as_array, check_integer
 from ..augmentations import Compose, Mixture, RandomRotation, Shift, SignFlip, TangentStep
+from ..declarations import integer
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Polynomial, Precomputed, Scaled, Sum, as_kernel
 from ..registries import has_law
@@ -57,10 +58,10 @@ class Sphere(FittedDomain):
     Parameters
     ----------
     d : int
-        Number of coordinates, >= 2.
+        Number of coordinates; >= 2.
     max_degree : int, optional
-        Look at harmonics up to this degree only.  By default as many as are needed for the answer to be that of the
-        whole sphere, which bounds of all further degrees certify.
+        The largest degree that is looked at; from 0 to 1024.  By default as many as are needed for the answer to be
+        that of the whole sphere, which bounds of all further degrees certify.
 
     Notes
     -----
@@ -87,14 +88,10 @@ class Sphere(FittedDomain):
     ((0, 1, 1, 1), (1, 4), array([0.9977, 0.6629, 0.6629, 0.6629]))
     """
 
-    d: int
-    max_degree: int | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "d", check_integer(self.d, "d", minimum=2))
-        if self.max_degree is not None:
-            degree = check_integer(self.max_degree, "max_degree", minimum=0, maximum=_LARGEST_DEGREE)
-            object.__setattr__(self, "max_degree", degree)
+    d: int = integer("number of coordinates", minimum=2)
+    max_degree: int | None = integer(
+        "the largest degree that is looked at", minimum=0, maximum=_LARGEST_DEGREE, default=None
+    )
 
     # ------------------------------------------------------------ eigenvalues
 

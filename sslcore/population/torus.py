@@ -13,6 +13,7 @@ import numpy as np
 
 from ..arrays import Array, as_array, check_integer
 from ..augmentations import Compose, GaussianNoise, Mixture
+from ..declarations import integer
 from ..kernels import Kernel, PeriodicGaussian, Product, Scaled, Sum, VonMises, as_kernel
 from ..registries import has_law
 from .base import TIE, Label, Lines, functions_of_classes
@@ -41,7 +42,7 @@ class Torus(FittedDomain):
     Parameters
     ----------
     d : int
-        Number of coordinates, >= 1.
+        Number of coordinates; >= 1.
 
     Notes
     -----
@@ -63,10 +64,7 @@ class Torus(FittedDomain):
     (((), (1,), (1,), (2,), (2,)), array([0.996011, 0.668965, 0.668965, 0.197367, 0.197367]))
     """
 
-    d: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "d", check_integer(self.d, "d", minimum=1))
+    d: int = integer("number of coordinates", minimum=1)
 
     # ------------------------------------------------------------ eigenvalues
 
