@@ -101,9 +101,11 @@ def test_streams_that_take_nothing(monkeypatch, stream, which, more):
 
 @pytest.mark.parametrize("stream", STREAMS)
 def test_errors_without_a_stderr(monkeypatch, stream):
+    monkeypatch.setattr(sys, "stdout", out := io.StringIO())
     monkeypatch.setattr(sys, "stderr", STREAMS[stream]())
     assert cli.main(["fit", "missing.csv"]) == 2
     assert cli.main(["fit", "--frobnicate"]) == 2
+    assert out.getvalue() == ""
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "koi8-r", "shift_jis", "utf-16", "utf-8"])

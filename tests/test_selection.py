@@ -489,3 +489,33 @@ def test_held_out_samples_are_not_seen(seed):
         one, two = (quietly(v, model, 2, reg=search).selection for v in (views, other))
         assert_close(one.training_risks, two.training_risks, tol=1e-10)
         assert (one.risks != two.risks).any()
+
+
+# ---------------------------------------------------------------- words
+
+
+@given(st.lists(st.sampled_from([1.0, 1.0 + 1e-9, 1.00005, 1.0001, 2.0, np.nan]), min_size=2, max_size=6))
+def test_the_words_of_the_choice_are_true(risks):
+    """Only the reg of least risk is said to have it; of others, by how much they miss it."""
+    risks = np.array(risks)
+    if np.isnan(risks).all():
+        return
+    regs = np.logspace(0, -3, len(risks))
+    found = selection.Selection(
+        float(regs[selection._least(risks, 1)]),
+        regs,
+        risks,
+        risks,
+        risks,
+        n_samples=8,
+        n_held_out=2,
+        n_folds=1,
+        seconds=0.1,
+    )
+    least = np.nanmin(risks)
+    assert ("has the least risk" in str(found)) == (found.risk == least)
+    if found.risk > least:
+        assert f"{found.risk - least:.1g} more" in str(found)
+        assert not (risks[regs > found.reg] <= least + 1e-4).any()
+    assert "\n" not in repr(found)
+    assert len(repr(found)) < 200
