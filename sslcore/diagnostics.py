@@ -18,6 +18,7 @@ from .arrays import Array, as_array, check_integer, check_scalar, on_host, rank_
 from .backends import get_backend
 from .interchange import as_native, gives_memory_back
 from .representation import Representation
+from .reprs import brief
 from .scaling import exponent_of, rescaled
 
 __all__ = ["CollapseReport", "alpha_req", "collapse_report", "effective_dimension", "invariance", "rankme"]
@@ -321,6 +322,8 @@ class CollapseReport:
     rankme: float
     alpha: float
     sentences: tuple[str, ...]
+
+    __repr__ = brief
 
     def as_dict(self) -> dict[str, Any]:
         """Plain numbers and lists, for JSON."""

@@ -33,6 +33,7 @@ from .inputs import as_readable
 from .interchange import as_native, same_kind
 from .kernels import Exponential, Gaussian, Kernel, L1Exponential, Matern, Precomputed, as_kernel
 from .registries import has_law, register
+from .reprs import brief
 
 __all__ = ["Features", "Identity", "Nystrom", "RandomFourier", "registry"]
 
@@ -134,6 +135,8 @@ class Nystrom(Features):
     landmarks: Any
     selection: str = "uniform"
     seed: int = 0
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         kernel = as_kernel(self.kernel)

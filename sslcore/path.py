@@ -33,6 +33,7 @@ from .kernels import Kernel, as_kernel
 from .moments import Moments
 from .pretraining import ExactProblem
 from .representation import Representation
+from .reprs import brief
 
 __all__ = ["AvoidedCrossing", "Path", "pretrain_path"]
 
@@ -108,6 +109,8 @@ class Path:
     representations: tuple[tuple[Representation, ...], ...] = field(repr=False)
     reg_overlaps: np.ndarray = field(repr=False)  # (L - 1, B, k, k): <f_i, f_j'>^2 of neighbours
     beta_overlaps: np.ndarray = field(repr=False)  # (L, B - 1, k, k)
+
+    __repr__ = brief
 
     def at(self, i: int, j: int = 0) -> Representation:
         """The representation at ``regs[i]`` and ``betas[j]``."""

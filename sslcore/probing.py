@@ -24,6 +24,7 @@ from .interchange import same_kind
 from .labels import TASKS, read_labels, read_target, read_targets
 from .leave_one_out import RidgePath
 from .nearest import nearest
+from .reprs import brief
 from .scaling import exponent_of, rescaled
 
 __all__ = ["KNNProbe", "RidgeProbe", "knn_probe", "ridge_probe"]
@@ -70,6 +71,8 @@ class RidgeProbe:
     loo_decisions: Array
     classes: np.ndarray | None
     _flat_target: bool = field(repr=False)
+
+    __repr__ = brief
 
     @same_kind("z")
     def decision_function(self, z: Array) -> Array:
@@ -281,6 +284,8 @@ class KNNProbe:
     n_neighbors: int
     classes: np.ndarray | None
     _flat_target: bool = field(repr=False)
+
+    __repr__ = brief
 
     @same_kind("z")
     def neighbors(self, z: Array) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .arrays import Array
 from .errors import CertificateError
+from .reprs import brief
 
 __all__ = ["TOLERANCE", "Certificate", "Spectrum", "settle"]
 
@@ -91,6 +92,8 @@ class Certificate:
     # files that were written before these were measured have none
     rounding_errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
     norm_errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         for name in ("rounding_errors", "norm_errors"):

@@ -501,8 +501,8 @@ def test_the_words_of_the_choice_are_true(risks):
     if np.isnan(risks).all():
         return
     regs = np.logspace(0, -3, len(risks))
-    found = selection.Selection(
-        float(regs[selection._least(risks, 1)]),
+    found = sslcore.selection.Selection(
+        float(regs[sslcore.selection._least(risks, 1)]),
         regs,
         risks,
         risks,

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..arrays import Array, check_integer, check_scalar
 from ..declarations import Declared
+from ..reprs import brief
 
 __all__ = ["Crossing", "CutBlockWarning", "Domain", "Lines", "PopulationSpectrum", "Regime", "risk_of_moments"]
 
@@ -167,6 +168,8 @@ class PopulationSpectrum:
     reg: float
     beta: float
     spelling: Callable[[Label], Label] | None = field(default=None, repr=False, compare=False)
+
+    __repr__ = brief
 
     @classmethod
     def of(cls, lines: Lines, n_components: int, *, reg: float, beta: float) -> PopulationSpectrum:
