@@ -11,7 +11,7 @@ Layers, each importing only those below it::
     cli  commands  plotting  digits  estimator
     path  probing  risk  pretraining  loading  population  diagnostics
     selection
-    moments  representation  serialization  budget  rates
+    moments  pencil  sums  representation  serialization  budget  rates
     exact  eigen  features  gram  samples  inputs  datasets
     kernels  augmentations
     backends/numba_cpu

@@ -373,7 +373,7 @@ class _FeaturePoints(_Points):
         spectrum = self.pencil.solve(numbers, near=self.last)
         rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self.data.d)
         self.last = c = self.engine.xp.asfortranarray(spectrum.coefficients[:, : spectrum.certificate.rank])
-        frame = _Frame(c, self.engine.matmul(self.pencil.sigma, c) * self.pencil.unit)
+        frame = _Frame(c, self.pencil.times_sigma(c))
         return replace(rep.to(self.home), training=self.data.views), frame
 
 

@@ -41,9 +41,11 @@ from .exact import ConditionedKernel, solve_exact
 from .gram import RowSource, block_rows, rotated_gram
 from .inputs import Data, FitNumbers
 from .kernels import Kernel, Precomputed
-from .moments import Moments, Pencil, Sums, add_block
+from .moments import Moments
+from .pencil import Pencil
 from .samples import Samples
 from .spectrum import TOLERANCE, Spectrum
+from .sums import Sums, add_block
 
 __all__ = ["AutoReg", "Selection"]
 

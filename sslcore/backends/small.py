@@ -16,7 +16,7 @@ from scipy.linalg import blas, lapack
 
 from . import namespace
 
-__all__ = ["eigh", "orthonormalize", "top_eigh"]
+__all__ = ["eigh", "graded_pairs", "orthonormalize", "top_eigh"]
 
 _ROUNDING = 1e-14  # what the driver for all eigenpairs leaves, of a matrix of norm 1
 
@@ -50,6 +50,29 @@ def top_eigh(a: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
                 return values[::-1], vectors[:, ::-1]
     values, vectors = eigh(a)
     return values[: -count - 1 : -1], vectors[:, : -count - 1 : -1]
+
+
+def graded_pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Increasing gamma and x with x^T a x = I, x^T b x = diag(gamma): each gamma to its own last digits.
+
+    For ``a`` near I and ``b`` = D s D with a well-conditioned s and any scales D: with s = u^T u the gamma are the
+    squared singular values of u D, which Jacobi's method finds to relative accuracy.  None if a or b is not positive
+    definite to rounding.
+    """
+    upper, info = lapack.dpotrf(a, lower=0, clean=1)
+    if info or not (b.diagonal() > 0).all():
+        return None
+    inverse, _ = lapack.dtrtri(upper)
+    b = inverse.T @ b @ inverse
+    scale = np.sqrt(b.diagonal())
+    factor, info = lapack.dpotrf(b / scale[:, None] / scale, lower=0, clean=1)
+    if info:
+        return None
+    singular, _, vectors, work, _, info = lapack.dgejsv(np.asfortranarray(factor * scale), joba=0, jobp=0)
+    if info:
+        return None
+    values = (singular * (work[0] / work[1])) ** 2
+    return values[::-1], inverse @ vectors[:, ::-1]
 
 
 def orthonormalize(
