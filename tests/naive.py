@@ -493,6 +493,39 @@ def pretrain(matrix, groups, weight, **numbers):
     return values[::-1], vectors[:, ::-1]
 
 
+def pretrain_exactly(pair, points, groups, new, k, *, reg, beta, unbiased, center):
+    """gamma, invariance, norms, and values at ``new`` of the first k + 1 minimisers for a kernel of numbers of mpmath.
+
+    In 70 digits, from v = gamma H G H v with G = (beta (I - T) + reg Khat^-1)^-1 = Khat X and
+    X = (reg I + beta (I - T) Khat)^-1: the coefficients are gamma X v.  (k + 1 eigenvalues must not be zero.)
+    """
+    with mpmath.workdps(70):
+        n = len(points)
+        points, new = ([[mpmath.mpf(float(t)) for t in x] for x in rows] for rows in (points, new))
+        khat = mpmath.matrix([[pair(x, y) / n for y in points] for x in points])
+        reg, beta = mpmath.mpf(reg), mpmath.mpf(beta)
+        difference = mpmath.eye(n)
+        for a, i in enumerate(groups):
+            others = [b for b, j in enumerate(groups) if i == j and not (unbiased and a == b)]
+            for b in others:
+                difference[a, b] -= mpmath.mpf(1) / len(others)
+        x = (reg * mpmath.eye(n) + beta * difference * khat) ** -1
+        project = mpmath.eye(n) - mpmath.ones(n) * (mpmath.mpf(1) / n if center else 0)
+        operator = project * khat * x * project
+        values, vectors = mpmath.eigsy((operator + operator.T) / 2)
+        found = []
+        for i in sorted(range(n), key=lambda i: -values[i])[: k + 1]:
+            gamma, v = 1 / values[i], vectors[:, i]
+            a = gamma * x * v
+            fitted = khat * a
+            shift = -mpmath.fsum(fitted) / n if center else 0
+            weights = a / mpmath.sqrt(n)
+            at = [mpmath.fsum(w * pair(z, y) for w, y in zip(weights, points, strict=True)) for z in new]
+            inv, norm = (v.T * difference * v)[0], (a.T * fitted)[0]
+            found.append((float(gamma), float(inv), float(norm), [float(t + shift * mpmath.sqrt(n)) for t in at]))
+    return [np.array(column) for column in zip(*found, strict=True)]
+
+
 def pretrain_features(phi, groups, weight, *, reg, beta, unbiased, center):
     """All 1/gamma, decreasing, and c with c^T Sigma c = 1: moments by loops, then the generalised eigenproblem."""
     weight = weight / np.sum(weight)
