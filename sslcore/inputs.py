@@ -159,7 +159,7 @@ def as_data(
     ``single_views`` allows data in which no sample has two views.  Only ratios of weights matter, so that they come in
     units near their largest, unless they are ``absolute_weights``, to be compared with those of other data.
     """
-    views, groups, sample_weight = as_readable(views), as_native(groups, "groups"), as_native(sample_weight)
+    views, sample_weight = as_readable(views), as_native(sample_weight)
     dtype = as_float_dtype(views.dtype, "views")
     if groups is None:
         if views.ndim != 3:

@@ -36,12 +36,13 @@ class Home:
         self.library, self._convert = library, convert
 
     def bring(self, result: Any) -> Any:
-        """``result`` with every array in it as one of the library's own."""
+        """``result`` with every array in it as one of the library's own; words, which only NumPy knows, stay its."""
         if self._convert is None:
             return result
         if isinstance(result, tuple):
             return tuple(map(self.bring, result))
-        return self._convert(result) if isinstance(result, np.ndarray) or device_of(result) == "cupy" else result
+        numbers = isinstance(result, np.ndarray) and result.dtype.kind in "biufc"
+        return self._convert(result) if numbers or device_of(result) == "cupy" else result
 
 
 _NATIVE = Home("native", None)

@@ -18,6 +18,7 @@ import numpy as np
 
 from .arrays import Array, as_array, namespace, on_host, rank_of
 from .backends import device_of
+from .interchange import as_native
 
 __all__ = ["Target", "read_groups", "read_labels", "read_target"]
 
@@ -30,30 +31,32 @@ FLOAT_AS_WORD = 32
 # ---------------------------------------------------------------- names and what is missing
 
 
-def read_names(value: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return names as an array of integers, booleans, floats, strings, bytes or dates, and which entries are missing.
+def read_names(value: Any, name: str, *, dates: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return names as an array of integers, booleans, floats, strings or bytes, and which entries are missing.
 
-    Entries that are missing hold anything.  Numbers with missing ones among them stay what the others are: integers in
-    a list with None, or in a nullable column, are integers.
+    Dates are names where ``dates`` allows them.  Entries that are missing hold anything.  Numbers with missing ones
+    among them stay what the others are: integers in a list with None, or in a nullable column, are integers.
 
     Raises
     ------
     TypeError
         Entries of several kinds, or of another kind.
     """
-    value = _column(value)
+    value = _column(_native(value, name))
     if isinstance(value, np.ma.MaskedArray):
-        names, missing = read_names(value.data, name)
+        names, missing = read_names(value.data, name, dates=dates)
         return names, missing | np.ma.getmaskarray(value)
     items = _items(value)
     if items is not None:
-        return _from_items(items, name)
+        return _from_items(items, name, dates)
     names = on_host(value)
     if names.dtype.kind == "O":
         if names.ndim != 1:
             raise TypeError(f"{name} must have one dimension where its entries are Python objects, found {names.shape}")
-        return _from_items(names.tolist(), name)
+        return _from_items(names.tolist(), name, dates)
     if names.dtype.kind in "mM":
+        if not dates:
+            raise _no_dates(name)
         return names, np.isnat(names)
     if names.dtype.kind in "US":
         width = names.dtype.itemsize // np.dtype(names.dtype.kind + "1").itemsize
@@ -64,11 +67,16 @@ def read_names(value: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     return names, np.isnan(names) if names.dtype.kind == "f" else np.zeros(names.shape, bool)
 
 
+def _native(value: Any, name: str) -> Any:
+    """An array of another library as one of NumPy or CuPy; masks, lists and columns stay what they are."""
+    return value if isinstance(value, np.ma.MaskedArray | list | tuple) else as_native(value, name)
+
+
 def _items(value: Any) -> list[Any] | None:
     """The entries as Python objects, of a list or a column that NumPy alone would misread; else None."""
     if isinstance(value, list | tuple):
         kinds = set(map(type, value))
-        plain = len(kinds) == 1 and kinds <= {int, float, bool}
+        plain = len(kinds) == 1 and kinds <= {float, bool}
         return None if plain or any(rank_of(item) > 0 for item in value[:1]) else list(value)
     dtype = getattr(value, "dtype", None)
     if isinstance(value, np.ndarray) or device_of(value) == "cupy" or isinstance(dtype, np.dtype):
@@ -118,7 +126,11 @@ def _kind(item: Any) -> str:
 _WORDS = {"b": "booleans", "i": "integers", "f": "real numbers", "U": "words", "S": "bytes", "M": "dates"}
 
 
-def _from_items(items: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _no_dates(name: str) -> TypeError:
+    return TypeError(f"{name} must hold integers, booleans or words, found dates; convert them, for example with str")
+
+
+def _from_items(items: Sequence[Any], name: str, dates: bool) -> tuple[np.ndarray, np.ndarray]:
     items = [item.item() if _is_scalar_array(item) else item for item in items]
     missing = np.array([_is_missing(item) for item in items], bool)
     present = [item for item, lost in zip(items, missing, strict=True) if not lost]
@@ -133,14 +145,17 @@ def _from_items(items: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray
         raise TypeError(
             f"{name} must hold integers, booleans or words, found {kind}; convert them, for example with str"
         )
-    try:
-        read = np.array(present, {"f": "f8", "M": "M8[us]"}.get(kind))
-    except (ValueError, TypeError, OverflowError) as error:
-        raise TypeError(
-            f"{name} cannot be read as {_WORDS[kind]}: {error}; convert them, for example with str"
-        ) from None
-    if read.dtype.kind == "O":
-        raise TypeError(f"{name} holds integers beyond 64 bits; convert them, for example with str")
+    if kind == "M":
+        if not dates:
+            raise _no_dates(name)
+        present = [str(item) for item in present]  # with their time zone and all digits
+    if kind == "i":
+        least, most = min(present), max(present)
+        if least < -(2**63) or most >= (2**64 if least >= 0 else 2**63):
+            raise TypeError(f"{name} holds integers beyond 64 bits; convert them, for example with str")
+        read = np.array(present, np.int64 if most < 2**63 else np.uint64)
+    else:
+        read = np.array(present, float if kind == "f" else None)
     names = np.zeros(len(items), read.dtype)
     names[~missing] = read
     return names, missing
@@ -157,7 +172,7 @@ def read_groups(groups: Any, n: int) -> tuple[np.ndarray, int]:
     ValueError, TypeError
         Another number of groups, a missing or infinite one, or names of several kinds.
     """
-    names, missing = read_names(groups, "groups")
+    names, missing = read_names(groups, "groups", dates=True)
     if names.shape != (n,):
         raise ValueError(f"groups must name the sample of each of the {n} views, found shape {names.shape}")
     if missing.any():
@@ -258,7 +273,7 @@ def read_targets(y: Any, n: int) -> tuple[Array, np.ndarray]:
 
 def _task_of(y: Any) -> str:
     """Real numbers are regressed on, anything else is a label."""
-    y = _column(y)
+    y = _column(_native(y, "y"))
     if device_of(y) != "cupy" and (_items(y) is not None or on_host(y).dtype.kind == "O"):
         names, missing = read_names(y, "y")
         return "regression" if names.dtype.kind == "f" and not missing.all() else "classification"
@@ -267,10 +282,6 @@ def _task_of(y: Any) -> str:
 
 def _names_of(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     names, missing = read_names(y, "labels y")
-    if names.dtype.kind in "mM":
-        raise TypeError(
-            "labels y must hold integers, booleans or words, found dates; convert them, for example with str"
-        )
     if names.ndim != 1:
         raise ValueError(f"labels y must have one dimension (n,), found shape {names.shape}; or task='regression'")
     if len(names) != n:
@@ -303,6 +314,7 @@ def _read_numbers(y: Any, n: int, chosen: np.ndarray | None) -> Target:
 
 def _as_numbers(y: Any) -> Array:
     """Targets (n,) or (n, t) in float64, NaN where they are missing."""
+    y = _native(y, "y")
     if _is_table(y):
         return np.stack([_as_numbers(y[column]) for column in y.columns], axis=1)
     if isinstance(y, np.ma.MaskedArray):
@@ -319,7 +331,7 @@ def _as_numbers(y: Any) -> Array:
 
 
 def _read_labelled(labelled: Any, n: int) -> np.ndarray:
-    chosen = on_host(labelled)
+    chosen = on_host(as_native(labelled, "labelled"))
     if chosen.dtype != bool or chosen.shape != (n,):
         raise ValueError(
             f"labelled must be a boolean array of shape ({n},), found {chosen.dtype} of shape {chosen.shape}"

@@ -99,7 +99,7 @@ class RidgeProbe:
         chosen = decision.argmax(axis=1)
         return _named(self.classes, chosen, namespace(chosen))
 
-    @same_kind("z", "y")
+    @same_kind("z")
     def score(self, z: Array, y: Array) -> float:
         """Accuracy, or coefficient of determination R^2 averaged over the targets, on the points that have a label.
 
@@ -110,7 +110,7 @@ class RidgeProbe:
         return _score(self, z, y)
 
 
-@same_kind("z", "y", "labelled")
+@same_kind("z")
 def ridge_probe(
     z: Array,
     y: Array,
@@ -322,7 +322,7 @@ class KNNProbe:
         chosen = votes[rows, np.argmax(scores[rows[:, None], votes] == best[:, None], axis=1)]
         return _named(self.classes, chosen, xp)
 
-    @same_kind("z", "y")
+    @same_kind("z")
     def score(self, z: Array, y: Array) -> float:
         """Accuracy, or coefficient of determination R^2 averaged over the targets (see :meth:`RidgeProbe.score`)."""
         return _score(self, z, y)
@@ -334,7 +334,7 @@ class KNNProbe:
         return nearest(z, self.z, self.n_neighbors)
 
 
-@same_kind("z", "y", "labelled")
+@same_kind("z")
 def knn_probe(
     z: Array,
     y: Array,

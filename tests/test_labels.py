@@ -232,6 +232,11 @@ def test_groups_may_be_dates_numbers_and_minus_one():
         ["nan", "a", "nan"],  # words all
         np.array(["nan", "a", "nan"]),
         [2**63, 1, 2**63],
+        [2**53 + 1, 2**53, 2**53 + 1],
+        pandas().Series(pandas().to_datetime(["2020-01-02", "2020-01-01", "2020-01-02"])),
+        pandas().Series(pandas().to_datetime(["2020-01-02", "2020-01-01", "2020-01-02"])).dt.tz_localize("UTC"),
+        [pandas().Timestamp(1_000_001), pandas().Timestamp(1_000_000), pandas().Timestamp(1_000_001)],  # nanoseconds
+        polars().Series([datetime.date(2020, 1, 2), datetime.date(2020, 1, 1), datetime.date(2020, 1, 2)]),
     ):
         assert read_groups(groups, 3)[0].tolist() == [1, 0, 1]
 
@@ -246,6 +251,7 @@ def test_groups_may_be_dates_numbers_and_minus_one():
         ([(1, 2)] * 3 + [[1]] * 9, "rectangular|inhomogeneous|one dimension"),
         (np.array([{}] * N, object), "found dict"),
         ([2**70] * 6 + [1] * 6, "64 bits"),
+        ([2**63] * 6 + [-2] * 6, "64 bits"),
         ([datetime.date(2020, 1, i) for i in range(1, N + 1)], "found dates"),
         (np.zeros(N, "M8[D]"), "found dates"),
         (np.zeros(N, [("a", int)]), "integers, booleans or words"),
@@ -367,6 +373,28 @@ def test_what_is_missing_property(items):
     assert names[~missing].tolist() == [item for item in items if isinstance(item, int)]
     if not missing.all():
         assert names.dtype.kind == "i"
+
+
+@pytest.mark.parametrize("door", PROBES)
+def test_labels_beside_arrays_of_another_library(door):
+    """The kind of z does not change how y is read."""
+    torch = pytest.importorskip("torch")
+    z = torch.from_numpy(Z)
+    right = PROBES[door](Z[KEPT], np.array(NUMBERS)[KEPT])
+    for kind in ("mask on words", "None among words", "pandas Int64", "polars words", "-1", "arrow"):
+        probe = PROBES[door](z, made(MISSING[kind]))
+        assert [probe.classes.tolist().index(c) for c in np.asarray(probe.predict(z))] == right.predict(Z).tolist()
+        assert probe.score(z, made(MISSING[kind])) == right.score(Z[KEPT], np.array(NUMBERS)[KEPT])
+    for labels in (torch.tensor(without(NUMBERS, -1)), [torch.tensor(i) for i in without(NUMBERS, -1)]):
+        for points in (z, Z):
+            probe = PROBES[door](points, labels)
+            assert probe.classes.tolist() == [0, 1]
+            assert probe.score(points, labels) == right.score(Z[KEPT], np.array(NUMBERS)[KEPT])
+    targets = torch.tensor(without(TARGETS.tolist(), nan))
+    assert PROBES[door](Z, targets).predict(Z) == pytest.approx(PROBES[door](Z[KEPT], TARGETS[KEPT]).predict(Z))
+    assert pretrain(z, Identity(), 2, reg=1e-2, groups=torch.tensor(NUMBERS)).n_components == 2
+    with pytest.raises(TypeError, match="toarray"):
+        PROBES[door](Z, pytest.importorskip("scipy.sparse").csr_array(np.array([NUMBERS])))
 
 
 def test_labels_on_a_device(backend):
