@@ -158,7 +158,7 @@ class Nystrom(Features):
 
     def n_kept(self, d: int) -> int:
         """`rank`, if d is the landmarks' number of coordinates."""
-        check_same_width(np.empty((1, d)), self.landmarks, "x", "landmarks")
+        check_same_width(np.broadcast_to(0.0, (1, d)), self.landmarks, "x", "landmarks")  # d may come from a file
         return self.rank
 
     @property

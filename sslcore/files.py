@@ -12,12 +12,14 @@ import secrets
 import shutil
 import signal
 import stat
+import sys
 import threading
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any, BinaryIO, cast
 
-__all__ = ["as_path", "check_writable", "open_regular", "replacing", "replacing_all"]
+__all__ = ["as_path", "check_writable", "open_regular", "open_zip", "replacing", "replacing_all"]
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -27,6 +29,7 @@ _KINDS = {
 }
 _EXCLUSIVE = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _DESCRIPTORS = "/proc/self/fd"
+_MOST_DIRECTORY = 4 << 20
 
 
 def as_path(path: Any) -> str:
@@ -65,6 +68,31 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
             file.close()
             raise
     return file
+
+
+def open_zip(file: BinaryIO) -> zipfile.ZipFile:
+    """Open a zip archive, of which `zipfile` reads the whole directory and keeps ten times as much: at most 4 MiB."""
+    bounded = _Bounded(file)
+    archive = zipfile.ZipFile(bounded)
+    bounded.most = sys.maxsize
+    return archive
+
+
+class _Bounded:
+    """A file that gives at most so many bytes at once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.most = file, _MOST_DIRECTORY
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self.most:
+            raise ValueError(f"its directory takes {size} bytes, more than the {self.most} of any that is meant")
+        if size < 0:  # all that is left, and no buffer for more than that
+            place = self.tell()
+            size = min(self.seek(0, os.SEEK_END) - place, self.most)
+            self.seek(place)
+        return self._file.read(size)
 
 
 def check_writable(*paths: str | os.PathLike[str], overwrite: bool = True) -> None:

@@ -27,7 +27,7 @@ from .inputs import Data, as_data, check_fit_numbers
 from .interchange import gives_memory_back
 from .pencil import Pencil
 from .representation import Representation
-from .serialization import read_archive, refusal, same_features, write_archive
+from .serialization import MALFORMED, read_archive, refusal, same_features, write_archive
 from .sums import Sums, add_block
 
 __all__ = ["Moments"]
@@ -203,7 +203,7 @@ class Moments:
             if len(sums.mean) != moments.features.n_kept(moments._d):
                 raise ValueError(f"moments of {len(sums.mean)} features do not fit {moments.features!r}")
             moments._sums = sums.in_fortran_order()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except MALFORMED as error:
             raise refusal(path, ("moments",), error) from None
         return moments
 

@@ -18,7 +18,7 @@ from .gram import kernel_product
 from .inputs import FitNumbers
 from .interchange import as_native, gives_memory_back, home_of
 from .kernels import Kernel, Precomputed
-from .serialization import read_archive, refusal, write_archive
+from .serialization import MALFORMED, read_archive, refusal, write_archive
 from .spectrum import Certificate, Spectrum
 
 __all__ = ["Representation"]
@@ -359,7 +359,7 @@ class Representation:
             _check_names(content, [f for f in fields(cls) if f.name != "training"])
             loaded = cls(**content)
             _check_content(loaded)
-        except (TypeError, ValueError, AttributeError) as error:
+        except MALFORMED as error:
             raise refusal(path, ("representation",), error) from None
         return loaded
 

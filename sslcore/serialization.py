@@ -15,6 +15,7 @@ import importlib
 import json
 import math
 import os
+import re
 import struct
 import zipfile
 from collections.abc import Callable
@@ -28,11 +29,13 @@ from ._version import __version__
 from .arrays import on_host
 from .augmentations import Augmentation, Compose
 from .backends import device_of
+from .backends.machine import free_memory
+from .errors import MemoryBudgetError
 from .features import Features, Nystrom, RandomFourier
-from .files import replacing
+from .files import open_regular, open_zip, replacing
 from .kernels import Function, Kernel, Precomputed, Product, Scaled, Sum
 
-__all__ = ["FORMAT", "RECORDS", "decode", "encode", "read_archive", "same_features", "write_archive"]
+__all__ = ["FORMAT", "MALFORMED", "RECORDS", "decode", "encode", "read_archive", "same_features", "write_archive"]
 
 FORMAT = 2
 """Of the files that this version writes and reads; it changes with every change that an older reader cannot know."""
@@ -43,8 +46,12 @@ RECORDS = {"Certificate": "spectrum", "Selection": "selection"}
 _DTYPES = ("<f8", "<f4", "<i8", "|b1")
 _HEADER = "header.json"
 _MOST_HEADER, _MOST_MEMBERS, _MOST_AXES = 1 << 24, 1024, 8
+_MOST_LISTS, _MOST_VALUES = 1 << 17, 1 << 20  # lists and dictionaries of the header, and values in them
+_MOST_DIGITS = 4300
 _CHUNK = 1 << 22
-_MALFORMED = (
+_TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{,:]', re.DOTALL)
+_READABLE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+MALFORMED = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -67,11 +74,15 @@ _MALFORMED = (
 def encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
     """``value`` as JSON; arrays in it go to ``arrays``, named after their place.  ``TypeError`` if it has no such form.
 
+    Where the place makes no name of a file, or one that is taken, the array gets a number.
+
     Every JSON object is ``{tag: ..., "parameters": {...}}`` with one of the tags kernel, augmentation, features and
     record, or ``{"array": name}``, ``{"float": "inf"}``, ``{"map": {...}}``.
     """
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, int) and value.bit_length() > 14_000:  # of 4,215 digits
+        raise ValueError(f"{name} is an integer of {value.bit_length()} bits, too long to be saved")
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
@@ -81,6 +92,8 @@ def encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
         plain = array.astype(array.dtype.newbyteorder("<"), copy=False)
         if plain.dtype.str not in _DTYPES:
             raise TypeError(f"{name} is an array of {array.dtype}, which cannot be saved; use one of {_DTYPES}")
+        if name in arrays or not _READABLE.fullmatch(name):
+            name = f"array-{len(arrays)}"  # which no place is called
         arrays[name] = plain
         return {"array": name}
     if isinstance(value, list | tuple):
@@ -95,14 +108,20 @@ def encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def decode(document: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """The inverse of `encode`; ``ValueError`` or ``TypeError`` for what it cannot have written."""
+    """The inverse of `encode`; ``ValueError`` or ``TypeError`` for what it cannot have written.
+
+    Each array is taken out of ``arrays``: of one that had many places, constructors could make as many copies.
+    """
     if document is None or isinstance(document, bool | int | float | str):
         return document
     if isinstance(document, list):
         return [decode(part, arrays) for part in document]
     tag = next(iter(document), None)
     if set(document) == {"array"}:
-        return arrays[document["array"]]
+        name = document["array"]
+        if name not in arrays:
+            raise ValueError(f"array {name!r} is missing, or has two places")
+        return arrays.pop(name)
     if set(document) == {"float"}:
         return {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}[document["float"]]
     if set(document) == {"map"}:
@@ -239,6 +258,10 @@ def write_archive(target: str | os.PathLike[str] | BinaryIO, kind: str, content:
     text = json.dumps(origin | {"arrays": listed, "content": encoded}, allow_nan=False).encode()
     if len(text) > _MOST_HEADER or len(arrays) >= _MOST_MEMBERS:
         raise ValueError(f"the description is too large to be saved ({len(text)} bytes, {len(arrays)} arrays)")
+    try:
+        _check_counts(text)
+    except ValueError as error:
+        raise ValueError(f"the description is too large to be saved ({error}); make long lists arrays") from None
     with replacing(target) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr(zipfile.ZipInfo(_HEADER), text)
         for name, array in arrays.items():
@@ -249,11 +272,11 @@ def write_archive(target: str | os.PathLike[str] | BinaryIO, kind: str, content:
 
 def read_archive(path: str | os.PathLike[str], *kinds: str) -> tuple[str, dict[str, Any]]:
     """Kind and content of a file of one of these kinds; ``ValueError`` with the reason if it is not one."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         try:
-            header, arrays = _unpack(file, kinds)
+            header, arrays = _unpack(file, path, kinds)
             content = {name: decode(value, arrays) for name, value in header["content"].items()}
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise refusal(path, kinds, error) from None
     return header["kind"], content
 
@@ -264,11 +287,13 @@ def refusal(path: str | os.PathLike[str], kinds: tuple[str, ...], error: Excepti
     return ValueError(f"{os.fspath(path)} holds no {' or '.join(kinds)} that sslcore {__version__} can read: {reason}")
 
 
-def _unpack(file: BinaryIO, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def _unpack(
+    file: BinaryIO, path: str | os.PathLike[str], kinds: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     size = os.fstat(file.fileno()).st_size
     try:
-        archive = zipfile.ZipFile(file)
-    except _MALFORMED:
+        archive = open_zip(file)
+    except MALFORMED:
         raise ValueError("it is no zip archive, or its end is missing or damaged") from None
     with archive:
         members = {info.filename: info for info in archive.infolist()}
@@ -281,6 +306,11 @@ def _unpack(file: BinaryIO, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dic
                 raise ValueError(f"its member {info.filename!r} is compressed or encrypted, which sslcore never does")
         if sum(info.file_size for info in members.values()) > size:  # before any of them is read
             raise ValueError("it is damaged: its members are larger than the file")
+        free = free_memory()
+        if size > free:
+            raise MemoryBudgetError(
+                f"{os.fspath(path)} takes {size / 1e9:.3g} GB of memory, of which {free / 1e9:.3g} GB are free"
+            )
         if members[_HEADER].file_size > _MOST_HEADER:
             raise ValueError("its header is too large")
         header = _header(_contents(archive, _HEADER), kinds)
@@ -293,7 +323,10 @@ def _unpack(file: BinaryIO, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dic
 
 
 def _header(text: bytes, kinds: tuple[str, ...]) -> dict[str, Any]:
-    header = json.loads(text.decode(), parse_constant=_no_constant)
+    _check_counts(text)
+    header = json.loads(
+        text.decode(), parse_constant=_no_constant, parse_int=_integer, parse_float=_real, object_pairs_hook=_object
+    )
     if not isinstance(header, dict) or header.get("library") != "sslcore":
         raise ValueError("it was not written by sslcore")
     if header["format"] != FORMAT:
@@ -311,10 +344,43 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"its header holds {name}, which is not JSON")
 
 
+def _check_counts(text: bytes) -> None:
+    """Refuse JSON that takes far more memory than its text: an empty list takes 60 times its two bytes."""
+    if text.count(b"[") + text.count(b"{") <= _MOST_LISTS and text.count(b",") + text.count(b":") <= _MOST_VALUES:
+        return  # with those in strings, which do not count
+    lists = values = 0
+    for token in _TOKENS.finditer(text):
+        mark = text[token.start()]
+        lists += mark in b"[{"
+        values += mark in b",:"
+        if lists > _MOST_LISTS or values > _MOST_VALUES:
+            raise ValueError(f"its header holds more than {_MOST_LISTS} lists or {_MOST_VALUES} values")
+
+
+def _integer(text: str) -> int:
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"its header holds an integer of {len(text)} digits")
+    return int(text)
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"its header holds {text:.60}, which is out of range")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"its header says one of {sorted(found)} twice")
+    return found
+
+
 def _contents(archive: zipfile.ZipFile, name: str) -> bytes:
     try:
         return archive.read(name)
-    except _MALFORMED:
+    except MALFORMED:
         raise ValueError(f"it is damaged: {name} cannot be read") from None
 
 
@@ -341,7 +407,7 @@ def _read_array(
                 digest.update(piece)
         if digest.hexdigest() != sha256:
             raise ValueError
-    except _MALFORMED:
+    except MALFORMED:
         raise ValueError(f"it is damaged: array {name!r} does not have its checksum") from None
     return out.astype(out.dtype.newbyteorder("="), copy=False)
 

@@ -12,6 +12,7 @@ table (``moons.csv:class``, ``moons.csv:x,y``).
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 import shlex
@@ -19,6 +20,7 @@ import stat
 import warnings
 import zipfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -26,7 +28,9 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from .arrays import Array, as_float_dtype, check_finite
-from .files import replacing
+from .backends.machine import free_memory
+from .errors import MemoryBudgetError
+from .files import open_regular, open_zip, replacing
 from .sheets import COLUMNAR, MISSING, TEXT, listed, open_sheet
 
 __all__ = ["Source", "Table", "parse_source", "read_labels", "read_points", "write_csv", "write_npy"]
@@ -34,6 +38,10 @@ __all__ = ["Source", "Table", "parse_source", "read_labels", "read_points", "wri
 SUFFIXES = (".npy", ".npz", *TEXT, *COLUMNAR)
 MAPPED_FROM = 64 << 20
 """Bytes from which an ``.npy`` file is mapped."""
+MOST_HEADER = 10_000
+"""Bytes of the longest header of an array that NumPy takes."""
+MOST_UNPACKED, MOST_RATIO = 64 << 20, 100
+"""Bytes that a compressed array may always have, and, beyond, how many for each of its compressed ones."""
 _BEGINNINGS = {
     b"\x93NUMPY": "a .npy file",
     b"PK\x03\x04": "a .npz (zip) archive",
@@ -370,15 +378,13 @@ class _Encoded:
 def _require_file(source: Source) -> None:
     """Refuse what is missing, a folder, a pipe, empty, or not what its name says."""
     path = source.path
-    try:
+    with suppress(OSError):  # which `open_regular` says
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
             what = "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
-            raise ValueError(f"{path} is {what}, no file that can be read twice; save what it gives to a file")
-        with path.open("rb") as file:
-            beginning = file.read(8)
-    except OSError as error:
-        raise type(error)(f"cannot read {path}: {error.strerror}") from None
+            raise ValueError(f"{path} is {what}, no regular file that can be read twice; save what it gives to a file")
+    with open_regular(path) as file:
+        beginning = file.read(8)
     if not beginning:
         raise ValueError(f"{path} is empty")
     found = next((what for magic, what in _BEGINNINGS.items() if beginning.startswith(magic)), None)
@@ -407,37 +413,54 @@ def _require_finite(array: Array, source: Source) -> None:
 
 
 def _read_array(source: Source) -> Array:
-    path = source.path
-    size = path.stat().st_size
-    if source.suffix == ".npy":
-        with path.open("rb") as file:
-            shape, fortran, dtype = _header(file, source, size)
-            offset = file.tell()
-            if 0 in shape or math.prod(shape) * dtype.itemsize < MAPPED_FROM:
-                return _values(file, source, shape, fortran, dtype)
-        return np.memmap(path, dtype, "r", offset, shape, order="F" if fortran else "C")
+    with open_regular(source.path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if source.suffix == ".npy":
+            shape, dtype = _promise(file, source, size)
+            if 0 not in shape and math.prod(shape) * dtype.itemsize >= MAPPED_FROM:
+                return np.load(source.path, mmap_mode="r", allow_pickle=False)
+            file.seek(0)
+            return _values(file, source)
+        try:
+            with open_zip(file) as archive:
+                members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+                info = _member(source, archive, members)
+                _check_compression(source, info, size)
+                with archive.open(info) as member:
+                    shape, dtype = _promise(member, source, info.file_size)
+                needed, free = math.prod(shape) * dtype.itemsize, free_memory()
+                if needed > free:
+                    raise MemoryBudgetError(
+                        f"{source} takes {needed / 1e9:.3g} GB of memory, of which {free / 1e9:.3g} GB are free; "
+                        f"save it as .npy, which need not be in memory"
+                    )
+                with archive.open(info) as member:
+                    return _values(member, source)
+        except (ValueError, MemoryError):
+            raise
+        except Exception as error:  # of zipfile and the decompressors, many kinds
+            raise ValueError(f"{source.path} is damaged or cut short: {error}") from None
+
+
+def _values(file: IO[bytes], source: Source) -> Array:
+    """The array of a .npy whose promise was checked."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-            info = _member(source, archive, members)
-            with archive.open(info) as file:
-                shape, fortran, dtype = _header(file, source, info.file_size)
-                return _values(file, source, shape, fortran, dtype)
-    except (ValueError, MemoryError):
-        raise
-    except Exception as error:  # of zipfile and the decompressors, many kinds
-        raise ValueError(f"{path} is damaged or cut short: {error}") from None
+        return np.lib.format.read_array(file, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{source} is damaged or cut short: {' '.join(str(error).split())[:200]}") from None
 
 
-def _values(file: IO[bytes], source: Source, shape: tuple[int, ...], fortran: bool, dtype: np.dtype) -> Array:
-    values = np.empty(math.prod(shape), dtype)
-    into, done = memoryview(values.view(np.uint8).data), 0
-    while done < len(into) and (part := file.read(min(len(into) - done, 16 << 20))):
-        into[done : done + len(part)] = part
-        done += len(part)
-    if done < len(into):
-        raise ValueError(f"{source} is cut short: {done} of {len(into)} bytes")
-    return values.reshape(shape[::-1]).T if fortran else values.reshape(shape)
+def _check_compression(source: Source, info: zipfile.ZipInfo, size: int) -> None:
+    """Refuse a member that promises more than its bytes are likely to hold, before any is made of them."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{source} is compressed in another way than NumPy does; save it with np.savez_compressed")
+    if info.compress_size > size or (info.compress_type == zipfile.ZIP_STORED and info.file_size > info.compress_size):
+        raise ValueError(f"{source.path} is damaged or cut short: {info.filename} is larger than the file")
+    if info.file_size > max(MOST_UNPACKED, MOST_RATIO * info.compress_size):
+        raise ValueError(
+            f"{source} promises {info.file_size} bytes in {info.compress_size} compressed ones, more than "
+            f"{MOST_RATIO} times as many; if that is meant, save it as .npy"
+        )
 
 
 def _member(source: Source, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
@@ -456,15 +479,21 @@ def _member(source: Source, archive: zipfile.ZipFile, members: list[zipfile.ZipI
     )
 
 
-def _header(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Shape, order and dtype that an array's header promises, if ``size`` bytes can hold it."""
+def _promise(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and dtype that an array's header promises, if ``size`` bytes can hold it."""
     try:
-        version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
+        beginning = file.read(8)
+        version = np.lib.format.read_magic(io.BytesIO(beginning))
         if version not in ((1, 0), (2, 0), (3, 0)):
             raise ValueError(f"version {version} of the format is not known")
+        length = file.read(2 if version == (1, 0) else 4)
+        count = int.from_bytes(length, "little")
+        if count > MOST_HEADER:  # which NumPy would read, and refuse then
+            raise ValueError(f"it promises {count} bytes, more than {MOST_HEADER}")
+        whole = io.BytesIO(length + file.read(count))
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         with warnings.catch_warnings(action="ignore"):
-            shape, fortran, dtype = read(file)
+            shape, _, dtype = read(whole)
     except Exception as error:  # NumPy reads a literal of Python: errors of its tokenizer, parser and more
         raise ValueError(f"the header of {source} is damaged: {' '.join(str(error).split())[:200]}") from None
     if dtype.hasobject:
@@ -474,11 +503,11 @@ def _header(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...]
         )
     if dtype.names is not None or dtype.subdtype is not None:
         raise ValueError(f"{source} holds records ({dtype}); save its numbers as a plain array (n, d)")
-    if any(length < 0 for length in shape) or not dtype.itemsize:
+    if any(isinstance(side, bool) or side < 0 for side in shape) or not dtype.itemsize:
         raise ValueError(f"the header of {source} is damaged: shape {shape} of {dtype}")
-    needed, there = math.prod(shape) * dtype.itemsize, size - file.tell()
+    needed, there = math.prod(shape) * dtype.itemsize, size - (8 + len(length) + count)
     if needed > there:
         raise ValueError(
             f"{source} is cut short: shape {shape} of {dtype} takes {needed} bytes, it has {max(there, 0)}"
         )
-    return shape, fortran, dtype
+    return shape, dtype

@@ -218,10 +218,7 @@ def open_model(path: Path) -> Representation:
     from ..loading import load
     from ..representation import Representation
 
-    try:
-        model = load(path)
-    except OSError as error:
-        raise type(error)(f"cannot read {path}: {error.strerror or error}") from None
+    model = load(path)
     if not isinstance(model, Representation):
         raise ValueError(f"{path} holds {type(model).__name__}, not a representation")
     return model
