@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, check_integer, check_scalar
+from ..arrays import Array, check_integer, check_scalar, shown
 from ..declarations import Declared
 from ..reprs import brief
 
@@ -25,6 +25,11 @@ __all__ = ["Crossing", "CutBlockWarning", "Domain", "Lines", "PopulationSpectrum
 
 TIE = 1e-12
 """Lines closer than this, relative to the terms of mu, are one degenerate block: their difference is rounding."""
+
+MOST_COMPONENTS = 1_000_000
+"""Most components of a spectrum: each of them has an eigenvalue and a label in memory."""
+MOST_DEGREE = 10_000
+"""Largest degree of which multiplicities are listed, exact integers of thousands of digits."""
 
 Label = Any
 """The name of an eigenfunction or of a class of them: hashable; each domain says what its labels mean."""
@@ -87,13 +92,7 @@ class Lines:
             )
         if not (np.isfinite(t).all() and np.isfinite(kappa).all() and (kappa >= 0).all()):
             raise ValueError("lines need finite eigenvalues, and those of K must be >= 0")
-        try:
-            multiplicity = np.asarray(self.multiplicity, dtype=np.int64)
-            small = int(multiplicity.sum(dtype=np.float64)) < 2**62
-        except OverflowError:
-            small = False
-        if not small:  # Python's integers: cubes of dimension 1,000 have classes of 10^300 sets
-            multiplicity = np.array([int(m) for m in self.multiplicity], dtype=object)
+        multiplicity = _multiplicities(self.multiplicity)
         for name, value in (("augmentation", t), ("kernel", kappa), ("multiplicity", multiplicity)):
             object.__setattr__(self, name, value)
 
@@ -181,10 +180,9 @@ class PopulationSpectrum:
             If they end inside a degenerate block; the message names it.
         """
         reg, beta = _check_numbers(reg, beta)
-        k = check_integer(n_components, "n_components", minimum=1)
+        k = check_components(n_components)
         order, ends = _ordered(lines, k, reg, beta)
-        counts = [int(m) for m in lines.multiplicity[order]]
-        chosen = np.repeat(order, [min(c, k) for c in counts])[:k]
+        chosen = _first(order, lines.multiplicity, k)
         labels = tuple(lines.labels[int(i)] for i in chosen)
         found = cls(
             lines.values(reg, beta)[chosen],
@@ -198,10 +196,12 @@ class PopulationSpectrum:
         )
         if found.cuts_block:
             start, stop = (0, *ends)[-2:]
+            last = shown(stop)  # of thousands of digits, perhaps
+            whole = f"{start} or {last}" if start else last
             warnings.warn(
-                f"n_components={k} ends inside the degenerate block of components {start + 1} to {stop} "
-                f"(mu = {found.eigenvalues[-1]:.6g}, {labels[-1]!r} and {stop - start - 1} more): only the risk and "
-                f"the span of complete blocks are defined; take n_components={f'{start} or {stop}' if start else stop}",
+                f"n_components={k} ends inside the degenerate block of components {start + 1} to {last} "
+                f"(mu = {found.eigenvalues[-1]:.6g}, {labels[-1]!r} and {shown(stop - start - 1)} more): only the risk "
+                f"and the span of complete blocks are defined; take n_components={whole}",
                 CutBlockWarning,
                 stacklevel=3,
             )
@@ -396,7 +396,7 @@ class Domain(Declared, ABC):
             If ``n_components`` ends inside a degenerate block, which the message names.
         """
         reg, beta = _check_numbers(reg, beta)
-        k = check_integer(n_components, "n_components", minimum=1)
+        k = check_components(n_components)
         found = PopulationSpectrum.of(self.lines(augmentation, kernel, k, reg=reg, beta=beta), k, reg=reg, beta=beta)
         return found if found.spelling is not None else replace(found, spelling=self.canonical)
 
@@ -447,7 +447,7 @@ class Domain(Declared, ABC):
         beta : float
         """
         beta = _check_numbers(0.0, beta)[1]
-        k = check_integer(n_components, "n_components", minimum=1)
+        k = check_components(n_components)
         return _crossings(self._candidates(augmentation, kernel, k, labels), k, beta)
 
     def regimes(
@@ -464,7 +464,7 @@ class Domain(Declared, ABC):
         Arguments as for `crossings`.
         """
         beta = _check_numbers(0.0, beta)[1]
-        k = check_integer(n_components, "n_components", minimum=1)
+        k = check_components(n_components)
         lines = self._candidates(augmentation, kernel, k, labels)
         k = min(k, lines.total)
         cuts = [0.0, *sorted({c.reg for c in _crossings(lines, k, beta)}), math.inf]
@@ -474,8 +474,7 @@ class Domain(Declared, ABC):
             name = "both" if first and last else "augmentation" if first else "architecture" if last else "interplay"
             middle = (start + stop) / 2 if not last else 2 * start or 1.0
             order, _ = _ordered(lines, k, middle, beta)
-            counts = [min(int(m), k) for m in lines.multiplicity[order]]
-            chosen = np.repeat(order, counts)[:k]
+            chosen = _first(order, lines.multiplicity, k)
             found.append(Regime(name, start, stop, tuple(lines.labels[int(i)] for i in chosen)))
         return found
 
@@ -504,6 +503,34 @@ def risk_of_moments(second: np.ndarray, smooth: np.ndarray, beta: float) -> floa
 
 
 # ---------------------------------------------------------------- order
+
+
+def _multiplicities(given: Any) -> np.ndarray:
+    """Integers >= 1, of int64 if their sum is one, else Python's: cubes have classes of 10^300 sets."""
+    if not (isinstance(given, np.ndarray) and given.dtype.kind in "iu"):
+        given = np.array([check_integer(m, "a multiplicity", minimum=1) for m in given], dtype=object)
+    if len(given) and given.min() < 1:
+        raise ValueError(f"multiplicities must be at least 1, found {given.min()}")
+    small = len(given) == 0 or float(min(given.max(), 2**62)) * len(given) < 2**62 or sum(map(int, given)) < 2**62
+    return given.astype(np.int64, copy=False) if small else given.astype(object)
+
+
+def check_components(n_components: Any) -> int:
+    """The number k of components that are asked for."""
+    return check_integer(n_components, "n_components", minimum=1, maximum=MOST_COMPONENTS)
+
+
+def _first(order: np.ndarray, multiplicity: np.ndarray, k: int) -> np.ndarray:
+    """The lines of the first k components: ``order``, each as often as it has functions."""
+    found: list[np.ndarray] = []
+    left = k
+    for i in order.tolist():
+        count = min(int(multiplicity[i]), left)
+        found.append(np.full(count, i, np.intp))
+        left -= count
+        if not left:
+            break
+    return np.concatenate(found)
 
 
 def _check_numbers(reg: Any, beta: Any) -> tuple[float, float]:
@@ -561,24 +588,20 @@ def _undominated(lines: Lines, k: int) -> Lines:
             i -= i & -i
         return total
 
-    keep: list[int] = []
-    position = 0
-    while position < len(order):
-        group = [int(order[position])]
-        for other in order[position + 1 :]:
-            same = lines.augmentation[other] == lines.augmentation[group[0]]
-            if not (same and lines.kernel[other] == lines.kernel[group[0]]):
-                break
-            group.append(int(other))
-        position += len(group)
+    t, kappa = lines.augmentation[order], lines.kernel[order]
+    starts = np.flatnonzero(np.r_[True, (np.diff(t) != 0) | (np.diff(kappa) != 0)][: len(order)])
+    keep: list[np.ndarray] = []
+    for start, stop in itertools.pairwise([*starts.tolist(), len(order)]):
+        group = order[start:stop]
         rank = int(ranks[group[0]])
         if above(rank) < k:
-            keep += group
-            i, added = rank + 1, min(k, sum(int(lines.multiplicity[g]) for g in group))
+            keep.append(group)
+            i, added = rank + 1, min(k, int(lines.multiplicity[group].sum()))
             while i < len(tree):
                 tree[i] += added
                 i += i & -i
-    return lines.at(sorted(keep))
+    kept = np.sort(np.concatenate(keep)) if keep else order
+    return lines.at(kept)
 
 
 def _crossings(lines: Lines, k: int, beta: float) -> list[Crossing]:

@@ -72,7 +72,26 @@ class VonMisesSeries(Coefficients):
     scale: float
 
     def __getitem__(self, w: int) -> float:
+        if math.hypot(w, 1.0 / self.scale**2) > _LARGE:
+            return _debye(w, 1.0 / self.scale**2)
         return float(_von_mises(self.scale, max(64, 1 << w.bit_length()))[w])
+
+
+_LARGE = 2.0**16
+"""sqrt(w^2 + z^2) from which Debye's expansion has all digits but one or two."""
+
+
+def _debye(w: int, z: float) -> float:
+    """exp(-z) I_w(z) for large p = sqrt(w^2 + z^2), uniformly in w and z.
+
+    exp(p - z - w asinh(w / z)) / sqrt(2 pi p) (1 + u_1 + u_2 + O(p^-3)), with t = w / p, u_1 = (3 - 5 t^2) / (24 p) and
+    u_2 = (81 - 462 t^2 + 385 t^4) / (1152 p^2) (DLMF 10.41.3).
+    """
+    p = math.hypot(w, z)
+    square = (w / p) ** 2
+    exponent = w * (w / (p + z) - math.asinh(w / z))
+    series = 1.0 + (3 - 5 * square) / (24 * p) + (81 - 462 * square + 385 * square**2) / (1152 * p**2)
+    return math.exp(exponent) / math.sqrt(2 * math.pi * p) * series
 
 
 @lru_cache(maxsize=64)
@@ -124,10 +143,15 @@ class Convolved(Coefficients):
     b: Coefficients
 
     def __getitem__(self, w: int) -> float:
+        if w > _WIDEST:
+            raise ValueError(f"products of kernels have closed forms up to the frequency {_WIDEST}, found {w}")
         return float(_convolved(self.a, self.b, max(64, 1 << w.bit_length()))[w])
 
     def bound(self, w: int) -> float:
         return max(self[v] for v in range(w, w + 2))
+
+
+_WIDEST = 2**13
 
 
 @lru_cache(maxsize=64)

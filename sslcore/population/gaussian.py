@@ -16,11 +16,11 @@ from ..augmentations import Compose, GaussianNoise
 from ..declarations import integer, positive
 from ..kernels import Kernel, Product, Scaled, Sum, as_kernel
 from ..registries import has_law
-from .base import TIE, Label, Lines
+from .base import MOST_DEGREE, TIE, Label, Lines, check_components
 from .fitted import FittedDomain
 from .laws import OrnsteinUhlenbeck
-from .mehler import Sector, gaussian_kernel_eigenvalues, hermite, sector
-from .zonal import multiplicities
+from .mehler import LARGEST, Sector, gaussian_kernel_eigenvalues, hermite, sector
+from .zonal import hermite_multiplicities, multiplicities
 
 __all__ = ["Gaussian"]
 
@@ -81,8 +81,8 @@ class Gaussian(FittedDomain):
         >>> Gaussian(5, 1.0).multiplicities(3)
         [1, 5, 15, 35]
         """
-        degree = check_integer(degree, "degree", minimum=0)
-        return [math.comb(n + self.d - 1, self.d - 1) for n in range(degree + 1)]
+        degree = check_integer(degree, "degree", minimum=0, maximum=MOST_DEGREE)
+        return hermite_multiplicities(self.d, degree)
 
     def views(self, augmentation: Any) -> tuple[float, float]:
         """The standard deviation sigma of a view, and the correlation rho of two views of one sample.
@@ -118,7 +118,7 @@ class Gaussian(FittedDomain):
 
     def augmentation_eigenvalues(self, augmentation: Any, degree: int = 8) -> np.ndarray:
         """T by degree 0..degree of the Hermite functions, (degree + 1,)."""
-        degree = check_integer(degree, "degree", minimum=0)
+        degree = check_integer(degree, "degree", minimum=0, maximum=MOST_DEGREE)
         return self.views(augmentation)[1] ** np.arange(degree + 1.0)
 
     def kernel_eigenvalues(self, kernel: Any, augmentation: Any, degree: int = 8) -> np.ndarray:
@@ -134,7 +134,7 @@ class Gaussian(FittedDomain):
         >>> Gaussian(1, 1.0).kernel_eigenvalues(kernel, noise, 2).round(6)
         array([0.579796, 0.243633, 0.102375])
         """
-        degree = check_integer(degree, "degree", minimum=0)
+        degree = check_integer(degree, "degree", minimum=0, maximum=MOST_DEGREE)
         factor, width = _one_gaussian(as_kernel(kernel))
         return factor * gaussian_kernel_eigenvalues(width, self.views(augmentation)[0], self.d, degree)
 
@@ -183,6 +183,8 @@ class Gaussian(FittedDomain):
             )
             if above >= n:
                 break
+            if -(-n // size) > LARGEST:
+                raise _too_many(n)
             part = sector(width, sigma, rho, self.d, j, -(-n // size), reg=reg / factor, beta=beta)
             found[j] = part._replace(norms=part.norms / factor), sigma
         return found
@@ -197,6 +199,8 @@ class Gaussian(FittedDomain):
         found = {}
         for j in range(min(degree, 1 if self.d == 1 else degree) + 1):
             count = (degree - j) // 2 + 1
+            if count > _MOST_RADIAL:
+                raise _too_many(n)
             loss = 1.0 - rho ** (j + 2.0 * np.arange(count))
             found[j] = Sector(beta * loss, loss, np.full(count, math.inf), np.eye(count), 0.0), sigma
         return found
@@ -220,7 +224,7 @@ class Gaussian(FittedDomain):
         """
         if self.d != 1:
             raise ValueError(f"eigenfunctions are offered on the line, d = 1, found d = {self.d}")
-        k = check_integer(n_components, "n_components", minimum=1)
+        k = check_components(n_components)
         reg, beta = check_scalar(reg, "reg", minimum=0.0), check_scalar(beta, "beta", minimum=0.0)
         labels = self.spectrum(augmentation, kernel, reg=reg, beta=beta, n_components=k).labels
         sectors = self._sectors(augmentation, kernel, k, reg, beta)
@@ -261,6 +265,16 @@ class Gaussian(FittedDomain):
         determinant = (u + s) * (v + s) - (rho * s) ** 2
         exponent = (v + s) * squares[:, None] + (u + s) * squares - 2 * rho * s * inner
         return (u * v / determinant) ** (self.d / 2) * np.exp(-0.5 * exponent / determinant)
+
+
+_MOST_RADIAL = 4096
+
+
+def _too_many(n: int) -> ValueError:
+    return ValueError(
+        f"the first {n} components on Gaussian space need more radial functions of one angular degree than are "
+        f"computed ({LARGEST} with a penalty, {_MOST_RADIAL} without); take fewer components"
+    )
 
 
 def _gaussians(kernel: Kernel) -> list[tuple[float, float]]:

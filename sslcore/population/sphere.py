@@ -16,7 +16,7 @@ from ..declarations import integer
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Polynomial, Precomputed, Scaled, Sum, as_kernel
 from ..registries import has_law
-from .base import TIE, Label, Lines, functions_of_classes
+from .base import MOST_DEGREE, TIE, Label, Lines, functions_of_classes
 from .fitted import FittedDomain
 from .laws import HeatKernel
 from .zonal import (
@@ -33,6 +33,7 @@ from .zonal import (
 __all__ = ["Sphere"]
 
 _LARGEST_DEGREE = 1024
+_MOST_CHARACTERS = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Sphere(FittedDomain):
         >>> Sphere(8).multiplicities(3)
         [1, 8, 35, 112]
         """
-        return multiplicities(self.d, check_integer(degree, "degree", minimum=0))
+        return multiplicities(self.d, check_integer(degree, "degree", minimum=0, maximum=MOST_DEGREE))
 
     def augmentation_eigenvalues(self, augmentation: Any, degree: int = 8) -> np.ndarray:
         """T by degree 0..degree, (degree + 1,); with shifts by degree and character w, (degree + 1, d).
@@ -200,6 +201,11 @@ class Sphere(FittedDomain):
         return check_integer(value, "the degree", minimum=0, maximum=_LARGEST_DEGREE)
 
     def _up_to(self, operator: _Operator, kernel: Kernel, degree: int) -> Lines:
+        if operator.by_character and self.d * (degree + 1) > _MOST_CHARACTERS:
+            raise ValueError(
+                f"the characters of the shifts of {self.d} coordinates in the degrees up to {degree} are more than "
+                f"{_MOST_CHARACTERS}; take fewer coordinates, a larger reg, or a smaller max_degree"
+            )
         t = np.abs(operator.values(degree)) ** 2
         kappa = _coefficients(kernel, self.d, degree)
         spelling = functools.partial(self._spelled, operator.by_character)
@@ -373,9 +379,14 @@ def _profile(kernel: Kernel, d: int) -> Callable[[np.ndarray], np.ndarray]:
     """kappa as a function of the angle: the kernel's own values along a great circle."""
 
     def profile(theta: np.ndarray) -> np.ndarray:
-        points = np.zeros((len(theta), d))
-        points[:, 0], points[:, 1] = np.cos(theta), np.sin(theta)
-        return kernel(np.eye(1, d), points)[0]
+        found = np.empty(len(theta))
+        step = max(1, (1 << 22) // d)
+        for start in range(0, len(theta), step):
+            angle = theta[start : start + step]
+            points = np.zeros((len(angle), d))
+            points[:, 0], points[:, 1] = np.cos(angle), np.sin(angle)
+            found[start : start + step] = kernel(np.eye(1, d), points)[0]
+        return found
 
     return profile
 

@@ -23,6 +23,7 @@ from .fourier import Coefficients, Convolved, ProductKernel, VonMisesSeries, Wra
 __all__ = ["Torus"]
 
 _MOST_CLASSES = 200_000
+_MOST_UNORDERED = 20_000
 
 
 @dataclass(frozen=True)
@@ -131,20 +132,27 @@ class Torus(FittedDomain):
                 return t
             return (1.0 - beta) + beta * t - (reg / kappa if kappa > 0 else math.inf)
 
+        largest = math.factorial(min(self.d, 20)) << min(self.d, 64)  # functions of one class
+        if n > _MOST_CLASSES * largest:
+            raise self._too_many(n)
         margin = 4 * TIE * (abs(1.0 - beta) + beta) if reg > 0 else 0.0
         found: list[tuple[int, ...]] = []
         waiting: list[tuple[float, int]] = []
-        settled = 0
+        settled = met = unordered = 0
         for bound, label, expand in walk(self.d, lambda c: value(_smoothing(noises, c), product.bound(c))):
             while waiting and -waiting[0][0] > bound + margin:
                 settled += heapq.heappop(waiting)[1]
-            if settled >= n or (bound == -math.inf and settled + sum(size for _, size in waiting) >= n):
+            if settled >= n or (bound == -math.inf and met >= n):
                 break
-            if len(found) == _MOST_CLASSES:
+            # classes that are outside of the RKHS, or all equal to rounding, have no order
+            unordered += bound == -math.inf or (reg == 0 and bound == 0.0)
+            if len(found) == _MOST_CLASSES or unordered > _MOST_UNORDERED:
                 raise self._too_many(n)
             found.append(label)
             mu = value(_smoothing(noises, label), product.eigenvalue(label))
-            heapq.heappush(waiting, (-mu, class_size(self.d, label)))
+            size = class_size(self.d, label)
+            met += size
+            heapq.heappush(waiting, (-mu, size))
             expand()
         return found
 
@@ -164,15 +172,19 @@ class Torus(FittedDomain):
             if count == _MOST_CLASSES // 10:
                 raise self._too_many(n)
             found.append(label)
-            smoothing[count], kernel[count], sizes[count] = t, product.eigenvalue(label), class_size(self.d, label)
+            smoothing[count], kernel[count], sizes[count] = (
+                t,
+                product.eigenvalue(label),
+                min(n, class_size(self.d, label)),
+            )
             expand()
         return found
 
     def _too_many(self, n: int) -> ValueError:
         return ValueError(
             f"the first {n} components on the torus of dimension {self.d} are not among the first {_MOST_CLASSES} "
-            f"classes of frequencies: too many are equal up to rounding; take a larger reg, fewer components, or name "
-            f"the labels"
+            f"classes of frequencies, or there is no order among them: too many are outside of the RKHS, or equal, up "
+            f"to rounding; take a larger reg, fewer components, or name the labels"
         )
 
     def _lines_of(self, noises: Noises, product: ProductKernel, classes: list[tuple[int, ...]]) -> Lines:

@@ -21,6 +21,7 @@ __all__ = [
     "cyclic_multiplicities",
     "funk_hecke",
     "gaussian_coefficients",
+    "hermite_multiplicities",
     "legendre",
     "multiplicities",
     "power_coefficients",
@@ -42,7 +43,23 @@ def multiplicities(d: int, degree: int) -> list[int]:
     >>> multiplicities(3, 4), multiplicities(2, 3)
     ([1, 3, 5, 7, 9], [1, 2, 2, 2])
     """
-    return [math.comb(n + d - 1, d - 1) - (math.comb(n + d - 3, d - 1) if n >= 2 else 0) for n in range(degree + 1)]
+    monomials = hermite_multiplicities(d, degree)
+    return [count - (monomials[n - 2] if n >= 2 else 0) for n, count in enumerate(monomials)]
+
+
+def hermite_multiplicities(d: int, degree: int) -> list[int]:
+    """C(l+d-1, d-1), the number of monomials of degree l = 0..degree; exact integers, each from the one before.
+
+    Examples
+    --------
+    >>> from sslcore.population.zonal import hermite_multiplicities
+    >>> hermite_multiplicities(3, 4)
+    [1, 3, 6, 10, 15]
+    """
+    counts = [1]
+    for n in range(degree):
+        counts.append(counts[-1] * (n + d) // (n + 1))
+    return counts
 
 
 def legendre(d: int, degree: int, t: np.ndarray) -> np.ndarray:
