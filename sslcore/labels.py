@@ -109,7 +109,7 @@ def _is_missing(item: Any) -> bool:
         return type(item).__name__ == "NAType"  # pandas.NA is neither equal nor unequal to itself
 
 
-def _kind(item: Any) -> str:
+def _kind(item: Any, name: str) -> str:
     if isinstance(item, np.datetime64 | datetime.date):
         return "M"
     if isinstance(item, bool | np.bool_):
@@ -120,7 +120,7 @@ def _kind(item: Any) -> str:
         return "f"
     if isinstance(item, str):
         return "U"
-    return "S" if isinstance(item, bytes) else type(item).__name__
+    return "S" if isinstance(item, bytes) else type(as_native(item, name)).__name__  # which refuses sparse matrices
 
 
 _WORDS = {"b": "booleans", "i": "integers", "f": "real numbers", "U": "words", "S": "bytes", "M": "dates"}
@@ -134,7 +134,7 @@ def _from_items(items: Sequence[Any], name: str, dates: bool) -> tuple[np.ndarra
     items = [item.item() if _is_scalar_array(item) else item for item in items]
     missing = np.array([_is_missing(item) for item in items], bool)
     present = [item for item, lost in zip(items, missing, strict=True) if not lost]
-    kinds = {_kind(item) for item in present}
+    kinds = {_kind(item, name) for item in present}
     if not present:
         return np.full(len(items), np.nan), missing
     kind = kinds.pop() if len(kinds) == 1 else "f" if "f" in kinds and kinds <= {"i", "f"} else "several"

@@ -174,6 +174,7 @@ DOORS = {
 }
 each_door = pytest.mark.parametrize("door", DOORS)
 OPTIONAL = ("gram y", "kernel y", "sample_weight", "sample_weight of views")
+LEFT_OUT = ("ridge_probe targets",)  # where points with a missing entry are left out: tests/test_labels.py
 SKLEARN = tuple(door for door in DOORS if door.startswith("SSLEmbedding"))  # which converts objects that are numbers
 
 
@@ -189,7 +190,8 @@ def test_masked_entries_have_no_value(door):
     right, call = DOORS[door]
     masked = masked_entry(right)
     whole = np.ma.array(right, mask=np.ma.nomask)
-    for bad in (masked, list(masked), np.ma.masked_invalid(np.where(masked.mask, np.nan, right))):
+    forms = (masked, list(masked), np.ma.masked_invalid(np.where(masked.mask, np.nan, right)))
+    for bad in () if door in LEFT_OUT else forms:
         with pytest.raises((ValueError, TypeError), match="masked entries"):
             call(bad)
     for good in (whole, np.ma.array(right, mask=np.zeros(right.shape, bool))):
@@ -299,6 +301,8 @@ def test_what_is_no_array_of_real_numbers(door, strange):
     right, call = DOORS[door]
     if (strange == "objects" and door in SKLEARN) or (strange == "none" and door in OPTIONAL):
         return
+    if door in LEFT_OUT and strange in ("objects", "an object of missing entries", "NaN"):
+        return
     with pytest.raises((TypeError, ValueError)) as caught:
         call(STRANGE[strange](right))
     assert 20 < len(str(caught.value)) < 700
@@ -319,7 +323,7 @@ def test_lists_and_tables_are_arrays(door):
         frame.index = pd.date_range("2020-01-01", periods=len(frame))
         missing = frame.astype("Float64")
         missing.iloc[3] = pd.NA
-        for bad in (missing, frame.astype(str), frame.astype(str).astype("category")):
+        for bad in (missing, frame.astype(str), frame.astype(str).astype("category"))[door in LEFT_OUT :]:
             with pytest.raises((TypeError, ValueError), match=r"(?i)nan|missing|numbers|convert"):
                 call(bad)
         forms += [frame, frame.astype("Float64"), frame.astype("Sparse[float64]")]
