@@ -125,12 +125,17 @@ def _natives(items: Any, name: str, depth: int = 1) -> Any:
     return found
 
 
-def _tensor(value: Any, name: str) -> Any:
+def within_torch_func(tensor: Any) -> bool:
+    """Whether a tensor stands for another one, inside ``torch.func.grad``, ``vmap`` and the like."""
+    functorch = getattr(sys.modules["torch"]._C, "_functorch", None)
+    return functorch is not None and bool(functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def with_values(value: Any, name: str) -> Any:
     """A tensor of PyTorch whose memory holds its values: negation and conjugation done, or refused."""
     torch = sys.modules["torch"]
-    wrapped = getattr(getattr(torch._C, "_functorch", None), "is_functorch_wrapped_tensor", lambda _: False)
     reason, remedy = "", "hand over a dense tensor"
-    if wrapped(value):
+    if within_torch_func(value):
         reason = "is being transformed by torch.func or vmap, which do not see into NumPy"
         remedy = "use the losses of sslcore.torch there"
     elif value.is_nested:
@@ -151,7 +156,7 @@ def _tensor(value: Any, name: str) -> Any:
 def _view(value: Any, name: str) -> Any:
     kind = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
     if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
-        value = _tensor(value, name)
+        value = with_values(value, name)
     try:
         if not hasattr(value, "__dlpack_device__") or int(value.__dlpack_device__()[0]) in _CUDA:
             xp = get_backend(backend="cupy").xp

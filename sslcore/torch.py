@@ -8,19 +8,22 @@
 torch.Size([20, 2, 5])
 
 Values and gradients are those of `sslcore.risk`: sums in float64 also for float32, linear in the number of views, and
-no graph is recorded inside, so that the memory is that of one gradient.  A tensor on a CUDA device is worked on there,
-through CuPy (``pip install 'sslcore[cuda12]'``); nothing is copied.
+no graph is recorded inside, so that the memory is that of one gradient.  To ``torch.compile`` and ``torch.export`` a
+loss is one operator; ``torch.func.grad``, ``jvp`` and ``vmap`` take it (outside of compiled code); second derivatives
+are refused.  A tensor on a CUDA device is worked on there, through CuPy (``pip install 'sslcore[cuda12]'``); nothing is
+copied.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 
 from . import risk
-from .arrays import on_host
+from .arrays import check_boolean, check_scalar, on_host
+from .interchange import with_values, within_torch_func
 from .representation import Representation
 
 __all__ = ["barlow_twins", "linear_layer", "spectral_contrastive", "vicreg", "vicreg_hinge"]
@@ -60,7 +63,7 @@ def vicreg(z: torch.Tensor, beta: float = 1.0, unbiased: bool = False) -> torch.
     >>> loss.item(), z.grad.flatten().tolist()
     (9.0, [6.0, 6.0, -6.0, -6.0])
     """
-    return _loss(z, risk.vicreg, beta=beta, unbiased=unbiased)
+    return _loss(z, "vicreg", beta=beta, unbiased=unbiased)
 
 
 def spectral_contrastive(z: torch.Tensor, unbiased: bool = False) -> torch.Tensor:
@@ -74,7 +77,7 @@ def spectral_contrastive(z: torch.Tensor, unbiased: bool = False) -> torch.Tenso
     >>> sslcore.torch.spectral_contrastive(torch.tensor([[[1.0], [1.0]], [[-1.0], [-1.0]]])).item()
     -1.0
     """
-    return _loss(z, risk.spectral_contrastive, unbiased=unbiased)
+    return _loss(z, "spectral_contrastive", unbiased=unbiased)
 
 
 def vicreg_hinge(
@@ -96,7 +99,7 @@ def vicreg_hinge(
     49.5
     """
     options = {"similarity": similarity, "variance": variance, "covariance": covariance}
-    return _loss(z, risk.vicreg_hinge, **options, target_std=target_std, eps=eps)
+    return _loss(z, "vicreg_hinge", **options, target_std=target_std, eps=eps)
 
 
 def barlow_twins(z: torch.Tensor, redundancy: float = 5e-3, eps: float = 1e-5) -> torch.Tensor:
@@ -110,7 +113,7 @@ def barlow_twins(z: torch.Tensor, redundancy: float = 5e-3, eps: float = 1e-5) -
     >>> round(sslcore.torch.barlow_twins(torch.tensor([[[1.0], [1.0]], [[-1.0], [-1.0]]])).item(), 6)
     0.0
     """
-    return _loss(z, risk.barlow_twins, redundancy=redundancy, eps=eps)
+    return _loss(z, "barlow_twins", redundancy=redundancy, eps=eps)
 
 
 def linear_layer(
@@ -165,41 +168,126 @@ _ONCE = (
 )
 
 
-def _loss(z: torch.Tensor, function: Callable[..., Any], **options: Any) -> torch.Tensor:
+def _loss(z: torch.Tensor, name: str, **options: Any) -> torch.Tensor:
+    """The risk of this name; ``options`` are its parameters in order, the boolean one last."""
     if not isinstance(z, torch.Tensor):
         raise TypeError(f"z must be a torch.Tensor, found {type(z).__name__}; for arrays use sslcore.risk")
     if z.dtype not in (torch.float32, torch.float64):
         raise TypeError(f"z must be of float32 or float64, found {z.dtype}; convert it first, with z.float()")
-    if not (torch.is_grad_enabled() and z.requires_grad):
-        return z.new_tensor(function(z.detach(), **options))
-    loss: torch.Tensor = _Risk.apply(z, function, options)
+    if torch.compiler.is_compiling():  # checks are made when the program runs
+        values, flags = _sorted(options)
+        loss: torch.Tensor = torch.ops.sslcore.risk(z, name, values, flags, True)[0]
+        return loss
+    values, flags = _sorted({key: _checked(key, value) for key, value in options.items()})
+    if within_torch_func(z):
+        wanted = True
+    else:
+        with_values(z.detach(), "z")
+        dual = torch.autograd.forward_ad.unpack_dual(z).tangent is not None
+        wanted = dual or (torch.is_grad_enabled() and z.requires_grad)
+    loss = _Risk.apply(z, name, values, flags, wanted)[0]
     return loss
 
 
+def _checked(name: str, value: Any) -> float | bool:
+    """A parameter of a risk, before PyTorch's operator would say of it what nobody understands."""
+    return check_boolean(value, name) if name == "unbiased" else check_scalar(value, name, minimum=0.0)
+
+
+def _sorted(options: dict[str, Any]) -> tuple[list[float], list[bool]]:
+    """Numbers and booleans, as the operator takes them."""
+    numbers = [value for name, value in options.items() if name != "unbiased"]
+    return numbers, [options["unbiased"]] if "unbiased" in options else []
+
+
+# ---------------------------------------------------------------- what PyTorch's compiler sees: one operator
+
+
+def _risk(
+    z: torch.Tensor, name: str, values: Sequence[float], flags: Sequence[bool], slope: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The risk, and its gradient or an empty tensor."""
+    function = getattr(risk, name)
+    found = function(z.detach(), *values, *flags, return_grad=slope)
+    value, gradient = found if slope else (found, z.new_empty(0))
+    return z.new_tensor(value), gradient
+
+
+def _shapes(
+    z: torch.Tensor, name: str, values: Sequence[float], flags: Sequence[bool], slope: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tensors like those of `_risk`, without values."""
+    return z.new_empty(()), z.new_empty(z.shape if slope else 0)
+
+
+def _keep(ctx: Any, inputs: Any, output: Any) -> None:
+    """What the derivatives need of a call."""
+    gradient = output[1]
+    ctx.mark_non_differentiable(gradient)
+    ctx.save_for_backward(inputs[0], gradient)
+
+
+def _differentiate(ctx: Any, *slopes: torch.Tensor) -> Any:
+    z, gradient = ctx.saved_tensors
+    # z must be in the graph that may be made of this very computation, so that nobody takes its part for zero
+    return _Once.apply(slopes[0] * gradient, z), None, None, None, None
+
+
+if not hasattr(torch.ops.sslcore, "risk"):  # an operator is registered once in a process
+    _LIBRARY = torch.library.Library("sslcore", "FRAGMENT")
+    _LIBRARY.define("risk(Tensor z, str name, float[] values, bool[] flags, bool slope) -> (Tensor, Tensor)")
+    for _key in ("CPU", "CUDA"):
+        _LIBRARY.impl("risk", torch.compiler.disable(_risk), _key)
+    torch.library.register_fake("sslcore::risk", lib=_LIBRARY)(_shapes)
+    # always, and not only where a gradient is wanted: tangents would be dropped
+    _LIBRARY.impl("risk", lambda *arguments: _Risk.apply(*arguments), "Autograd")
+
+
 class _Risk(torch.autograd.Function):
-    """A risk, with the gradient that comes with its value."""
+    """The operator with tangents and batches, which PyTorch's operators have no rules for."""
 
     @staticmethod
-    def forward(ctx: Any, z: torch.Tensor, function: Callable[..., Any], options: dict[str, Any]) -> torch.Tensor:
-        value, gradient = function(z.detach(), return_grad=True, **options)
-        ctx.save_for_backward(z, gradient)
-        return z.new_tensor(value)
+    def forward(z: torch.Tensor, name: str, values: Any, flags: Any, slope: bool) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return torch.ops.sslcore.risk(z, name, values, flags, slope)
 
     @staticmethod
-    def backward(ctx: Any, *slopes: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        z, gradient = ctx.saved_tensors
-        product = slopes[0] * gradient
-        # a graph is being made of this very computation: z must be in it, so that nobody takes its part for zero
-        return (_Once.apply(product, z) if torch.is_grad_enabled() else product), None, None
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _keep(ctx, inputs, output)
+        ctx.save_for_forward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> Any:
+        return _differentiate(ctx, *slopes)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: torch.Tensor, *rest: Any) -> Any:
+        (gradient,) = ctx.saved_tensors
+        return (gradient.double() * tangent.double()).sum().to(gradient.dtype), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, z: torch.Tensor, *rest: Any) -> Any:
+        value, gradient = zip(*(_Risk.apply(one, *rest) for one in z.movedim(in_dims[0], 0)), strict=True)
+        return (torch.stack(value), torch.stack(gradient)), (0, 0)
 
 
 class _Once(torch.autograd.Function):
     """The first argument, of which no derivative is known."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: Any, product: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    def forward(product: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         return product.clone()
 
     @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
     def backward(ctx: Any, *slopes: torch.Tensor) -> Any:
+        raise NotImplementedError(_ONCE)
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: torch.Tensor) -> Any:
         raise NotImplementedError(_ONCE)
