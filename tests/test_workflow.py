@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -301,12 +302,18 @@ def test_all_four_files_or_none(capsys, monkeypatch, what, error):
     elif what == "embedding":
         monkeypatch.setattr(np.lib.format, "write_array", fail)
     elif what == "report":
-        monkeypatch.setattr(Path, "write_text", fail)
+        whole = sslcore.files.replacing_all
+
+        @contextmanager
+        def broken(*paths):
+            with whole(*paths) as opened:
+                yield [*opened[:2], type("Broken", (), {"write": fail})(), *opened[3:]]
+
+        monkeypatch.setattr(sslcore.files, "replacing_all", broken)
     else:
         monkeypatch.setattr(plotting, "fit_figure", lambda *args: type("Broken", (), {"savefig": fail})())
     assert tables  # imported before write_array is replaced
-    with open("moons-report.txt", "w") as file:  # not by Path, whose write_text may be broken now
-        file.write("old")
+    Path("moons-report.txt").write_text("old")
     status = cli.main([*FIT, *FIXED, "--components", "3", "--overwrite"])
     out, err = capsys.readouterr()
     if what == "figure" and not isinstance(error, KeyboardInterrupt):
