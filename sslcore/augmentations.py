@@ -387,7 +387,7 @@ class Crop(Augmentation):
             raise ValueError(f"{self!r} keeps {self.width} coordinates, found samples of {d}; take a width <= {d}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Shift(Augmentation):
     """Cyclic shift of the coordinates: ``xi_j = x_(j - a mod d)``, a random with ``P(a) = law[a]``.
 
@@ -781,7 +781,7 @@ class Compose(Augmentation):
             part._check_coordinates(d)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Mixture(Augmentation):
     """One of several augmentations, chosen at random for each view.
 

@@ -24,6 +24,7 @@ from dataclasses import MISSING, dataclass
 from typing import Any
 
 from .arrays import check_boolean, check_integer, check_scalar, shown
+from .reprs import brief
 
 __all__ = [
     "Declared",
@@ -92,6 +93,8 @@ class Declared:
         for name, parameter in parameters_of(type(self)).items():
             object.__setattr__(self, name, parameter.check(getattr(self, name), name))
         self._complete()
+
+    __repr__ = brief  # of classes that ask dataclass for none
 
     def _complete(self) -> None:
         """Check what concerns several parameters; here nothing."""

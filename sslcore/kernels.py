@@ -861,7 +861,7 @@ class Scaled(Kernel):
         return self.base.trusted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Convolutional(Kernel):
     r"""Kernel of a convolutional layer, k(x, y) = (1/d) sum_i <Phi_i(x), Phi_i(y)>, Phi_i = sum_a f(a) phi(P_{i+a}).
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sslcore import augmentations, kernels, population
+from sslcore import augmentations, features, kernels, population
 from sslcore.declarations import Declared, boolean, choice, integer, one_of, parameters_of, positive, probability, real
 from sslcore.population import Domain, HeatKernel, OrnsteinUhlenbeck
 
@@ -166,3 +166,32 @@ def test_declarations():
         Own("1")
     with pytest.raises(TypeError, match="width"):
         Own()
+
+
+LONG = [1.0 / 784] * 784
+REPRS = [
+    augmentations.Shift(LONG),
+    augmentations.Compose(augmentations.Shift(LONG), augmentations.BitFlip(0.1)),
+    augmentations.Mixture([*LONG[:100], 1 - 100 / 784], [augmentations.BitFlip(0.5)] * 101),
+    kernels.Convolutional(kernels.Gaussian(1.0), 2, pooling=LONG),
+    2.0 * kernels.Convolutional(kernels.Gaussian(1.0), 2, pooling=LONG) + kernels.Linear(),
+    features.Nystrom(kernels.Gaussian(1.0), np.random.default_rng(0).standard_normal((512, 30))),
+    population.Lines(np.ones(5000), np.ones(5000), np.ones(5000, int), [(i, i) for i in range(5000)]),
+]
+
+
+@pytest.mark.parametrize("value", REPRS, ids=lambda v: type(v).__name__)
+def test_reprs_are_no_pages(value):
+    assert len(repr(value)) < 320
+    assert "\n" not in repr(value)
+    assert re.search(r"(784|101) |\((512, 30|5000,|784,|101,)\)", repr(value))
+
+
+def test_short_reprs_are_whole():
+    assert repr(augmentations.Shift([0.5, 0.25, 0.25])) == "Shift(law=(0.5, 0.25, 0.25))"
+    assert (
+        repr(kernels.Convolutional(kernels.Linear(), 2, [1.0]))
+        == "Convolutional(base=Linear(), patch=2, pooling=(1.0,))"
+    )
+    chosen = repr(features.Nystrom(kernels.Linear(), 5))
+    assert chosen == "Nystrom(kernel=Linear(), landmarks=5, selection='uniform', seed=0)"

@@ -50,7 +50,7 @@ class CutBlockWarning(UserWarning):
     """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lines:
     """Eigenvalues of T and K on common eigenspaces: line i is mu = 1 - beta + beta t_i - lambda / kappa_i.
 
@@ -81,6 +81,8 @@ class Lines:
     multiplicity: np.ndarray
     labels: Sequence[Label]
     spelling: Callable[[Label], Label] | None = field(default=None, repr=False)
+
+    __repr__ = brief
 
     def __post_init__(self) -> None:
         t = np.ascontiguousarray(self.augmentation, np.float64)
