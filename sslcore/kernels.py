@@ -27,7 +27,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .arrays import Array, check_scalar, namespace, quiet, shown
+from .arrays import Array, check_integer, check_scalar, namespace, quiet, shown
 from .declarations import Declared, converted, integer, nonnegative, one_of, positive, real
 from .formulas import check_formula, evaluate_formula
 from .registries import register
@@ -198,6 +198,7 @@ class Profile(Kernel):
         """As in `Kernel.profile`: f at |x - y|^2 = 2 |x|^2 (1 - u), or at <x, y> = |x|^2 u."""
         if self.pair not in ("sqdist", "dot") or type(self).coordinates is not Profile.coordinates:
             return super().profile(u, width=width, squared_norm=squared_norm)
+        _check_profile(u, width, squared_norm)
         functions = _functions(u)
         number = functions.mpf if hasattr(functions, "mpf") else float
         squared_norm = number(width if squared_norm is None else squared_norm)
@@ -592,6 +593,7 @@ class _Angular(Profile):
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """As in `Kernel.profile`; near u = 1 and u = -1 to rounding of 1 - u and 1 + u."""
+        _check_profile(u, width, squared_norm)
         f = _functions(u)
         squared = self.gain / self.divisor(width) * (width if squared_norm is None else squared_norm)
         norm = self.bias + squared  # the squared norm in this layer
@@ -968,6 +970,22 @@ class Precomputed(Kernel):
     """
 
     trusted: ClassVar[bool] = False
+
+
+def _check_profile(u: Any, width: Any, squared_norm: Any) -> None:
+    """Refuse what is no cosine, no number of coordinates or no squared norm; numbers of mpmath are numbers."""
+    check_integer(width, "width", minimum=1)
+    if squared_norm is not None:
+        check_scalar(_plain(squared_norm), "squared_norm", minimum=0.0)
+    values = np.asarray(_plain(u))
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"u must be the cosine of an angle, a real number or an array, found {shown(u)}")
+    if not (np.abs(values) <= 1.0 + 1e-9).all():  # beyond by rounding at most; NaN is no cosine
+        raise ValueError(f"u must be the cosine of an angle, from -1 to 1, found {shown(u)}")
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if type(value).__module__.startswith("mpmath") else value
 
 
 class _Numpy:

@@ -751,3 +751,23 @@ def test_kernel_product_says_where_the_first_bad_entry_is(small_blocks):
     x[33, 1] = np.nan
     with pytest.raises(ValueError, match=r"x must be finite, found nan at index \(33, 1\)"):
         kernel_product(Gaussian(1.0), x, np.ones((3, 2)), np.ones(3))
+
+
+@pytest.mark.parametrize("k", [Gaussian(1.0), Polynomial(2), kernels.NTK(2), 2.0 * Linear() + Gaussian(1.0) * Linear()])
+def test_arguments_of_profiles(k):
+    for u in (1.5, -2, np.array([0.0, np.nan]), np.inf, mpmath.mpf(2)):
+        with pytest.raises(ValueError, match="u must be the cosine of an angle, from -1 to 1"):
+            k.profile(u, width=3)
+    for u in ("0.5", None, True, 0.5j, [None]):
+        with pytest.raises(TypeError, match="u must be the cosine of an angle"):
+            k.profile(u, width=3)
+    for width in (0, -1, 2.5, "3", True, None):
+        with pytest.raises((TypeError, ValueError), match="width must be"):
+            k.profile(0.5, width=width)
+    for squared_norm in (-1.0, np.nan, np.inf, "1", True, 1j):
+        with pytest.raises((TypeError, ValueError), match="squared_norm must be"):
+            k.profile(0.5, width=3, squared_norm=squared_norm)
+    with mpmath.workdps(30):
+        exact = k.profile(mpmath.mpf("0.5"), width=3, squared_norm=mpmath.mpf(2))
+    assert float(k.profile(0.5, width=3, squared_norm=2)) == pytest.approx(float(exact), rel=1e-14)
+    np.testing.assert_allclose(k.profile(np.array([0.5, 0.5]), width=3, squared_norm=2), float(exact), rtol=1e-14)
