@@ -33,6 +33,9 @@ __all__ = [
 BLOCK_ENTRIES = 1 << 17
 """Entries of z in one block of the centred risks: 1 MiB in float64."""
 
+SMALLEST_VARIANCE = 1e-290
+"""Least variance plus eps: below, the squares that it is a sum of may be denormal."""
+
 
 @same_kind("z")
 def vicreg(
@@ -241,7 +244,7 @@ def vicreg_hinge(
             invariance += float(xp.sum(_contrasts(z[part]) ** 2))
         cov /= n - 1
         invariance *= 2.0 / (n * (m - 1))
-        std = xp.sqrt(cov[:, diagonal, diagonal] + eps)  # (m, k)
+        std = _roots(cov[:, diagonal, diagonal] + eps, xp)  # (m, k)
         cov[:, diagonal, diagonal] = 0.0
         hinge = xp.maximum(target_std - std, 0.0)
         value = similarity * invariance + 2.0 / (m * k) * float(variance * xp.sum(hinge) + covariance * xp.sum(cov**2))
@@ -331,7 +334,7 @@ def barlow_twins(
             flat = x.reshape(-1, width)
             cov += flat.T @ flat
         cov /= n
-        std = xp.sqrt(xp.diagonal(cov) + eps)
+        std = _roots(xp.diagonal(cov) + eps, xp)
         # axes: view, component, view, component
         correlation = (cov / std[:, None] / std).reshape(m, k, m, k)
         pairs = 1.0 - xp.eye(m)[:, None, :, None]  # a view is no pair with itself
@@ -507,6 +510,14 @@ def _centred_blocks(z: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
 def _contrasts(block: Array) -> Array:
     """z_ia - zbar_i in float64."""
     return block - block.mean(axis=1, keepdims=True, dtype=np.float64)
+
+
+def _roots(variances: Array, xp: Any) -> Array:
+    """Standard deviations; variances so small that squares of the values have lost digits are refused."""
+    if not float(variances.min()) >= SMALLEST_VARIANCE:
+        _require_representable(float(variances.sum()))
+        raise OverflowError("the variances of z, with eps, are too small to be represented; rescale z, or raise eps")
+    return xp.sqrt(variances)
 
 
 def _require_representable(value: float, gradient: Any = None) -> None:

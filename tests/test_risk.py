@@ -5,11 +5,12 @@ import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sslcore import risk
@@ -18,7 +19,7 @@ from sslcore.risk import equivalent_parameters
 
 from . import naive
 from .comparators import TOLERANCE, assert_close
-from .strategies import LAYOUTS, arrays, shapes, with_layout
+from .strategies import LAYOUTS, arrays, seeds, shapes, with_layout
 
 RISKS = {
     "vicreg": (risk.vicreg, naive.vicreg),
@@ -412,3 +413,57 @@ def test_bad_coefficients(change, error, message):
     arguments = {"similarity": 1.0, "variance": 1.0, "covariance": 1.0, "weight_decay": 0.0, "n_components": 3} | change
     with pytest.raises(error, match=message):
         equivalent_parameters(**arguments)
+
+
+@given(
+    exponent=st.integers(-1000, 1000),
+    name=st.sampled_from(["vicreg", "spectral_contrastive", "barlow_twins", "vicreg_hinge"]),
+    seed=seeds,
+)
+@example(-530, "barlow_twins", 0)
+@example(-530, "vicreg_hinge", 0)
+@example(-540, "vicreg", 0)
+@example(511, "vicreg", 0)
+@example(512, "barlow_twins", 0)
+def test_extreme_scales_are_right_or_refused(exponent, name, seed):
+    """By the laws of scaling, which powers of two keep to the bit: no infinity, NaN, or lost digits in silence."""
+    z = np.random.default_rng(seed).standard_normal((6, 2, 3))
+    s = math.ldexp(1.0, exponent)
+    function = getattr(risk, name)
+    options, scaled = {}, {}
+    if name == "barlow_twins":  # invariant
+        options, scaled = {"eps": 0.5}, {"eps": math.ldexp(0.5, 2 * exponent) if exponent < 500 else 1e300}
+    elif name == "vicreg_hinge":  # the hinge alone is of degree 1
+        only = {"similarity": 0.0, "covariance": 0.0}
+        options = {"eps": 0.5, "target_std": 2.0, **only}
+        scaled = {"eps": math.ldexp(0.5, 2 * exponent) if exponent < 500 else 1e300, "target_std": 2.0 * s, **only}
+    if scaled.get("eps") == 0.0:
+        return
+    try:
+        value, gradient = function(s * z, return_grad=True, **scaled)
+    except OverflowError:
+        assert not -400 < exponent < 200
+        return
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    if scaled and exponent < 500:
+        right, slope = function(z, return_grad=True, **options)
+        degree = 0 if name == "barlow_twins" else 1
+        assert value == pytest.approx(right * s**degree, rel=1e-10)
+        assert_close(gradient * s ** (1 - degree), slope, tol=1e-9)
+    elif exponent < -60:  # L(0), and its slope -(4/N) z (I - C) + ...
+        assert value == pytest.approx(function(0 * z), rel=1e-12)
+    elif not scaled:
+        assert value == pytest.approx(
+            float(naive_vicreg(z, s)) - (3 if name == "spectral_contrastive" else 0), rel=1e-9
+        )
+
+
+def naive_vicreg(z, s):
+    """The biased risk at beta = 1, in integers and fractions of Python."""
+    z = [[[Fraction(v) * Fraction(s) for v in view] for view in sample] for sample in z.tolist()]
+    n, m, k = len(z), len(z[0]), len(z[0][0])
+    views = [view for sample in z for view in sample]
+    second = [[sum(v[i] * v[j] for v in views) / (n * m) - (i == j) for j in range(k)] for i in range(k)]
+    spread = sum((view[j] - sum(v[j] for v in sample) / m) ** 2 for sample in z for view in sample for j in range(k))
+    return 2 * spread / (n * m) + sum(entry**2 for row in second for entry in row)
