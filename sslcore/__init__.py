@@ -13,7 +13,7 @@ Layers, each importing only those below it::
     selection
     moments  pencil  sums  representation  serialization  budget  rates
     exact  eigen  features  gram  samples  inputs  datasets
-    kernels  augmentations
+    kernels  augmentations  labels  leave_one_out  nearest  scaling
     backends/numba_cpu
     arrays  errors  files  tables  formulas  registries  declarations
 """
