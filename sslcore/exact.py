@@ -81,6 +81,11 @@ class ConditionedKernel:
         if center:
             constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
             self.constant = constant[:, 0].astype(dtype)
+            if not self.trace > 16 * float(xp.finfo(dtype).eps) * self.unit:
+                raise ValueError(
+                    f"centred, the kernel matrix has the trace {self.trace:.3g}, of {self.unit:.3g}: less than its "
+                    f"rounding; the kernel is constant at the views, or they lie far from the origin: subtract their mean"
+                )
         self.contrast_factor = samples.contrast_factor(unbiased)
         self.contrast_beta = self.contrast_factor
         self.kept_diagonal = self.c.diagonal().copy()

@@ -41,6 +41,9 @@ def outcome(kernel, reg, dtype, *, n=7, m=2, seed=0, k=3, beta=1.0, unbiased=Tru
         rep = pretrain(views, kernel, k, **numbers)
     except (CertificateError, NotPositiveSemidefiniteError):
         return "refused"
+    except ValueError as error:
+        assert "far from the origin: subtract their mean" in str(error)
+        return "refused"
     groups = np.repeat(np.arange(n), m)
     new = (NEW + offset).astype(dtype)
     expected = naive.pretrain_exactly(PAIRS[type(kernel)](kernel), views.reshape(-1, 3), groups, new, k, **numbers)
@@ -95,6 +98,18 @@ def test_no_component_is_lost_far_from_the_origin(kernel, dtype, offset, reg):
         assert outcome(kernel, reg, dtype, offset=offset, center=center) in ("right", "refused")
     if kernel == Gaussian(1.0) and dtype == np.float64:
         assert outcome(kernel, reg, dtype, offset=offset) == "right"
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_nothing_but_rounding_is_left_by_centring(dtype):
+    views = samples(9, 2, 0, dtype)
+    for kernel in (Linear(), 2.0 * Linear()):
+        with pytest.raises(ValueError, match="far from the origin: subtract their mean"):
+            pretrain(views + dtype(1e5 if dtype == np.float32 else 1e10), kernel, 2, reg=1e-2, center=True)
+    with pytest.raises(ValueError, match="the kernel is constant at the views"):
+        pretrain(views, Gaussian(1e12), 2, reg=1e-2, center=True)
+    right = pretrain(views.astype(float), Linear(), 2, reg=1e-2, center=True)
+    assert_close(pretrain(views, Linear(), 2, reg=1e-2, center=True).gamma, right.gamma, tol=1e-4)
 
 
 @pytest.mark.parametrize("lambda_ref", [1e-10, 1e-20])
