@@ -83,8 +83,9 @@ class ConditionedKernel:
             self.constant = constant[:, 0].astype(dtype)
             if not self.trace > 16 * float(xp.finfo(dtype).eps) * self.unit:
                 raise ValueError(
-                    f"centred, the kernel matrix has the trace {self.trace:.3g}, of {self.unit:.3g}: less than its "
-                    f"rounding; the kernel is constant at the views, or they lie far from the origin: subtract their mean"
+                    f"centred, the kernel matrix has the trace {self.trace:.3g}, of {self.unit:.3g}, which is less "
+                    "than its rounding: the kernel is constant at the views, or they lie far from the origin: subtract "
+                    "their mean"
                 )
         self.contrast_factor = samples.contrast_factor(unbiased)
         self.contrast_beta = self.contrast_factor
