@@ -37,6 +37,8 @@ from .reprs import brief
 
 __all__ = ["Features", "Identity", "Nystrom", "RandomFourier", "registry"]
 
+_EPSILON = float(np.finfo(float).eps)
+
 registry: dict[str, type[Features]] = {}
 """Every feature map by its name; tests iterate over it."""
 
@@ -75,6 +77,11 @@ class Features(ABC):
     def n_kept(self, d: int) -> int:
         """`n_features`, less those that were dropped."""
         return self.n_features(d)
+
+    @property
+    def finest(self) -> float:
+        """The second moment below which nothing is known of a direction of the features: 0 if they are exact."""
+        return 0.0
 
     @abstractmethod
     def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
@@ -210,33 +217,47 @@ class Nystrom(Features):
             object.__setattr__(self, f"_factor_{engine.NAME}", cached)
         elif cached is None:
             landmarks = brought(self.landmarks, engine)
-            gram = self.kernel(landmarks)
-            # for float32 points the kernel's values are only good to float32, whatever the factor's type
-            epsilon = float(engine.xp.finfo(gram.dtype).eps)
-            gram = gram.astype(float)
-            largest = float(gram.diagonal().max())
-            factor, pivots, rank = engine.pivoted_cholesky(gram, 10 * len(gram) * epsilon * largest)
-            if rank < len(gram):
-                _require_semidefinite(self.kernel, gram, largest, epsilon, engine)
-            cached = (landmarks[pivots[:rank]], factor)
+            gram = self.kernel(landmarks.astype(float))
+            largest, n = float(gram.diagonal().max()), len(gram)
+            lost = max(10.0, math.sqrt(n)) * _EPSILON * largest  # what is left of the others, at most, at these points
+            factor, pivots, rank = engine.pivoted_cholesky(gram, lost)
+            if rank < n:
+                _require_semidefinite(self.kernel, gram, largest, _EPSILON, engine)
+            # float32 points have kernel values that are good to float32: what is smaller would be their rounding
+            squares = engine.to_host(factor.diagonal()) ** 2
+            kept_rank = max(1, int((squares > _coarsest(self.landmarks.dtype, largest)).sum()))
+            if kept_rank < rank:
+                lost, rank = float(squares[kept_rank]), kept_rank
+            cached = (landmarks[pivots[:rank]], engine.xp.asfortranarray(factor[:rank, :rank]))
+            object.__setattr__(self, "_lost", lost if rank < n else 0.0)
             object.__setattr__(self, f"_factor_{engine.NAME}", cached)
         return cached
+
+    @property
+    def finest(self) -> float:
+        """Rounding of the kernel's values at the landmarks, and what is left of landmarks that were dropped."""
+        _, factor = self.factor()
+        largest = float((factor**2).sum(axis=0).max())
+        return max(float(np.finfo(self.landmarks.dtype).eps) * largest, self.__dict__.get("_lost", 0.0))
 
     def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
         """Blocks of kernel values, whitened in place."""
         landmarks, factor = self.factor(engine)
         check_same_width(np.empty((1, d)), landmarks, "x", "landmarks")
-        source = RowSource(self.kernel, landmarks.astype(dtype, copy=False), engine)
-        whitener = engine.whitener(factor, dtype)
-        buffer = engine.xp.empty((0, len(landmarks)), dtype)
+        squares = engine.to_host(factor.diagonal()) ** 2
+        # float32 points between landmarks that only float64 tells apart
+        fine = np.dtype(float) if float(squares.min()) <= _coarsest(dtype, float(squares.max())) else dtype
+        source = RowSource(self.kernel, landmarks.astype(fine, copy=False), engine)
+        whitener = engine.whitener(factor, fine)
+        buffer = engine.xp.empty((0, len(landmarks)), fine)
 
         def features(x: Array) -> Array:
             nonlocal buffer
             if len(buffer) < len(x):
-                buffer = engine.xp.empty((len(x), len(landmarks)), dtype)
+                buffer = engine.xp.empty((len(x), len(landmarks)), fine)
             values = buffer[: len(x)]
-            source.fill(x, 0, values)
-            return engine.whiten(whitener, values)
+            source.fill(x.astype(fine, copy=False), 0, values)
+            return engine.whiten(whitener, values).astype(dtype, copy=False)
 
         return features
 
@@ -316,6 +337,11 @@ class RandomFourier(Features):
             return out
 
         return features
+
+
+def _coarsest(dtype: np.dtype, largest: float) -> float:
+    """The least square of a pivot that is more than the rounding of kernel values of this size in ``dtype``."""
+    return 4 * float(np.finfo(dtype).eps) * largest
 
 
 def _gather(views: Any, index: np.ndarray) -> Array:

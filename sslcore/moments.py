@@ -177,7 +177,7 @@ class Moments:
         """The eigenproblem of what was seen so far, for checked arguments."""
         assert self._sums is not None
         assert self._d is not None
-        return Pencil(self._sums.on(engine), self._d, engine, unbiased=unbiased, center=center)
+        return Pencil(self._sums.on(engine), self.features, self._d, engine, unbiased=unbiased, center=center)
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write the moments and their features to one file, as `Representation.save` does."""

@@ -27,6 +27,7 @@ from .backends import small
 from .budget import block_width, features_plan, krylov_capacity
 from .eigen import Eigenpairs, canonical_basis, top_eigenpairs
 from .errors import NotPositiveSemidefiniteError
+from .features import Features
 from .inputs import FitNumbers
 from .spectrum import TOLERANCE, Spectrum, settle
 from .sums import Sums
@@ -51,8 +52,11 @@ class Pencil:
     Sigma and Delta are kept in units of the trace of Sigma, so that any scale of the features is served.
     """
 
-    def __init__(self, sums: Sums, d: int, engine: ModuleType, *, unbiased: bool, center: bool) -> None:
+    def __init__(
+        self, sums: Sums, features: Features, d: int, engine: ModuleType, *, unbiased: bool, center: bool
+    ) -> None:
         xp, self.engine = engine.xp, engine
+        self._finest = features.finest
         sums.require_finite()
         self.mean, self.center = sums.mean, center
         within = _symmetric(sums.within, xp) / sums.weight
@@ -164,7 +168,7 @@ class Pencil:
         )
         # moments are known to rounding of their diagonals: what that does to gamma, beside 1 + gamma
         uncertain = _EPSILON * (measured[3] + reg * measured[2] + reached * measured[4]) / (1 + reached)
-        rounding = self._rounding(found, reg) if reg > 0 else 0.0
+        rounding = max(self._rounding(found, reg), self._finest / numbers.reg) if reg > 0 else 0.0
         if rounding > 0.5:  # an active component may be hidden by it
             uncertain = np.maximum(uncertain, rounding * reached)
         coefficients = (c if self._frame is None else self._frame.coefficients(c)) / math.sqrt(unit)

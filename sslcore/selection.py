@@ -588,7 +588,9 @@ def select_features(
         found = np.full((len(regs), folds.count, 3), math.nan)
         solved: dict[tuple[int, int], Spectrum] = {}
         for f in range(folds.count):
-            pencil = Pencil(training(f), data.d, engine, unbiased=numbers.unbiased, center=numbers.center)
+            pencil = Pencil(
+                training(f), moments.features, data.d, engine, unbiased=numbers.unbiased, center=numbers.center
+            )
             for i, reg in enumerate(regs):
                 try:
                     solved[i, f] = pencil.solve(dataclasses.replace(numbers, reg=float(reg)))
@@ -610,7 +612,7 @@ def select_features(
             found[i, f] = *risk.value(), training_risk(solved[i, f], numbers.beta)
         return _require_some(found, errors)
 
-    scale = Pencil(training(0), data.d, engine, unbiased=numbers.unbiased, center=numbers.center).unit
+    scale = Pencil(training(0), moments.features, data.d, engine, unbiased=numbers.unbiased, center=numbers.center).unit
     return _search(search, folds, scale, np.dtype(float), evaluate, numbers.k)
 
 

@@ -14,7 +14,7 @@ from sslcore import Moments, Views, features, pretrain
 from sslcore import inputs as data_inputs
 from sslcore import moments as moments_module
 from sslcore.augmentations import GaussianNoise
-from sslcore.errors import NotPositiveSemidefiniteError
+from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
 from sslcore.features import Features, Identity, Nystrom, RandomFourier
 from sslcore.kernels import Exponential, Gaussian, L1Exponential, Linear, Matern, Polynomial, Precomputed
 
@@ -655,14 +655,14 @@ def test_memory_does_not_grow_with_the_views():
 def test_nystrom_of_float32_landmarks():
     """Dropped where float32 cannot tell them apart; the projection on the rest is good to float32."""
     z = normal((40, 3), 1, np.float32)
-    phi = Nystrom(Gaussian(2.0), z)
+    phi = Nystrom(Gaussian(6.0), z)
     x = normal((10, 3), 2, np.float32)
     values = phi(x)
     assert values.dtype == np.float32
     assert np.isfinite(values).all()
     assert 15 < phi.rank < 40
     kept, _ = phi.factor()
-    exact = Nystrom(Gaussian(2.0), kept.astype(float))(x.astype(float))
+    exact = Nystrom(Gaussian(6.0), kept.astype(float))(x.astype(float))
     assert exact.shape[1] == phi.rank
     assert_close((values @ values.T).astype(float), exact @ exact.T, tol=1e-3)
 
@@ -728,3 +728,35 @@ def test_moments_of_very_unequal_weights(backend, logs, seed):
         moments = Moments(Identity()).update(there, groups=groups, sample_weight=weight)
         found = sums(moments, backend.asnumpy)[2]
         assert_close(found, expected, tol=1e-12 if dtype == np.float64 else 1e-5, scale=np.abs(expected).max())
+
+
+def test_float32_views_between_landmarks_in_float64():
+    """What only float64 tells apart is evaluated in it: float32 values, whitened, would be noise of any size."""
+    z, x = normal((60, 3), 1), normal((10, 3), 2, np.float32)
+    phi = Nystrom(Gaussian(6.0), z)
+    assert phi(x).dtype == np.float32
+    assert_close(phi(x).astype(float), phi(x.astype(float)), tol=1e-6, scale=1.0)
+
+
+def test_nystrom_of_all_points_is_the_exact_fit():
+    """The rank is cut at rounding, not at n times rounding: functions are those of the kernel to eight digits."""
+    views = noisy(100, 2, 2)
+    for reg in (1e-3, 1e-5):
+        exact = pretrain(views, Gaussian(0.7), 4, reg=reg)
+        rep = pretrain(views, Nystrom(Gaussian(0.7), views.reshape(-1, 2)), 4, reg=reg)
+        assert_close(rep.gamma / exact.gamma, np.ones(4), tol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("offset", "dtype"), [(1e8, np.float64), (1e7, np.float64), (3000.0, np.float32), (300.0, np.float32)]
+)
+@pytest.mark.parametrize("count", [3, 20])
+def test_nystrom_refuses_what_its_kernel_values_have_lost(offset, dtype, count):
+    """Values of the size offset^2 are rounded to more than reg: refused, however many landmarks are kept."""
+    far = (noisy(60, 2, 3) + offset).astype(dtype)
+    with pytest.raises(CertificateError, match="rounding of the kernel matrix allows"):
+        pretrain(far, Nystrom(Linear(), count), 3, reg=1e-2 * min(1.0, (offset / 3000) ** 2), center=True)
+    near = noisy(60, 2, 3).astype(dtype)
+    found = pretrain(near, Nystrom(Linear(), count), 3, reg=1e-2, center=True)
+    exact = pretrain(near.astype(float), Identity(), 3, reg=1e-2, center=True)
+    assert_close(found.gamma, exact.gamma, tol=1e-9 if dtype == np.float64 else 1e-4)
