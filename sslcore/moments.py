@@ -210,8 +210,8 @@ class Moments:
 
 def _check_sums(sums: Sums) -> None:
     """Types, shapes and ranges of what came from a file."""
-    check_integer(sums.n, "n", minimum=1)
-    check_integer(sums.n_views, "n_views", minimum=sums.n)
+    check_integer(sums.n, "n", minimum=1, maximum=2**62)
+    check_integer(sums.n_views, "n_views", minimum=sums.n, maximum=2**62)
     check_scalar(sums.weight, "weight", minimum=0.0, strict=True)
     if sums.factor is not None:
         check_scalar(sums.factor, "factor", minimum=1.0)

@@ -401,6 +401,15 @@ def _check_content(rep: Representation) -> None:
     require(isinstance(rep.notes, dict), "the notes are no dict")
     require(isinstance(rep.certificate, Certificate), "it has no certificate")
     rep.certificate.check(k)
+    slack = rep.certificate.tolerance
+    for name in ("gamma", "invariance", "norms"):
+        value = getattr(rep, name)
+        require(bool((value > -np.inf).all()), f"{name} has the value -inf")
+    with np.errstate(invalid="ignore"):
+        before, after = rep.gamma[:-1], rep.gamma[1:]
+        ordered = (after >= before - slack * (1 + abs(before))) | (after == np.inf)
+    require(bool(ordered.all()), "gamma must not decrease")
+    require(bool((rep.gamma >= -slack).all()), "gamma must not be negative")
     if rep.selection is not None:
         require(type(rep.selection).__name__ == "Selection", f"the selection is {rep.selection!r:.60}")
         rep.selection.check()

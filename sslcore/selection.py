@@ -194,6 +194,10 @@ class Selection:
                 good = type(value).__name__ == kind or (kind == "float" and type(value) is int)
             if not good:
                 raise ValueError(f"it is damaged: {name} of the selection is {value!r:.60}")
+            if kind in ("int", "float") and not 0 <= value < math.inf:
+                raise ValueError(f"it is damaged: {name} of the selection is {value!r:.60}")
+        if not (np.isfinite(self.regs) & (self.regs >= 0)).all():
+            raise ValueError("it is damaged: the regs of the selection must be finite and not negative")
         if not (self.regs == self.reg).any():
             raise ValueError(f"it is damaged: reg {self.reg} is not on the grid of the selection")
 

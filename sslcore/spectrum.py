@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .arrays import Array
+from .arrays import Array, shown
 from .errors import CertificateError
 from .reprs import brief
 
@@ -120,9 +121,17 @@ class Certificate:
             else:
                 good = type(value).__name__ == kind or (kind == "float" and type(value) is int)
             if not good:
-                raise ValueError(f"it is damaged: {name} of the certificate is {value!r}")
+                raise ValueError(f"it is damaged: {name} of the certificate is {shown(value)}")
+            unknown = name == "condition" and value != value  # NaN
+            if kind in ("int", "float") and not (0 <= value <= sys.float_info.max or value == math.inf or unknown):
+                raise ValueError(f"it is damaged: {name} of the certificate is {shown(value)}")
+            if kind == "np.ndarray" and (value < 0).any():
+                raise ValueError(f"it is damaged: {name} of the certificate has the negative value {value.min()!r}")
         if not 0 <= self.rank <= k:
             raise ValueError(f"it is damaged: rank {self.rank} of {k} components")
+        for name in ("residuals", "coefficient_residuals", "stationarity_residuals"):
+            if np.isnan(getattr(self, name)[: self.rank]).any():
+                raise ValueError(f"it is damaged: {name} of the certificate are NaN")
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def test_a_representation_comes_back(model, options, backend, tmp_path):
     there = loaded.to(backend.name)
     assert np.array_equal(backend.asnumpy(there(backend.asarray(x))), backend.asnumpy(rep(backend.asarray(x))))
     assert_close(loaded(x), backend.asnumpy(rep(backend.asarray(x))), tol=1e-9)
-    assert (loaded.risk, loaded.n_active, repr(loaded)) == (rep.risk, rep.n_active, repr(rep))
+    assert (loaded.risk, loaded.n_active) == (rep.risk, rep.n_active)
+    assert repr(rep).startswith(repr(loaded)[:-1])  # which may not know how many views there were
     if isinstance(model, Features):
         assert np.array_equal(loaded.linear_head()[0], rep.to("numba").linear_head()[0])
         with pytest.raises(ValueError, match="or loaded"):
@@ -435,6 +436,20 @@ CHANGES = [
     ({"array intercept": np.full(3, np.inf)}, "intercept must be finite"),
     ({"array centres": np.full((30, 3), np.inf)}, "centres must be finite"),
     ({"array centres": None}, "'centres' is missing"),
+    ({"array gamma": np.array([-np.inf, 0.5, 0.6])}, "gamma has the value -inf"),
+    ({"array norms": np.array([1.0, -np.inf, 0.6])}, "norms has the value -inf"),
+    ({"array gamma": np.array([0.5, 0.4, 0.6])}, "gamma must not decrease"),
+    ({"array gamma": np.array([0.5, np.inf, 0.6])}, "gamma must not decrease"),
+    ({"array gamma": np.array([-0.5, 0.4, 0.6])}, "gamma must not be negative"),
+    ({"content.certificate.parameters.rank": -1}, "rank of the certificate is -1"),
+    ({"content.certificate.parameters.seconds": -1.0}, "seconds of the certificate is -1.0"),
+    ({"content.certificate.parameters.seconds": 10**400}, "seconds of the certificate is 1000"),
+    ({"content.certificate.parameters.tolerance": {"float": "nan"}}, "tolerance of the certificate is nan"),
+    ({"content.certificate.parameters.eigengap": {"float": "-inf"}}, "eigengap of the certificate is -inf"),
+    ({"content.certificate.parameters.bytes": -(10**400)}, "bytes of the certificate is -1000"),
+    ({"array certificate.residuals": np.array([0.0, np.nan, 0.0])}, "residuals of the certificate are NaN"),
+    ({"array certificate.residuals": np.array([0.0, -1.0, 0.0])}, "the negative value"),
+    ({"content.reg": 10**400}, "reg is 1000"),
 ]
 MOMENTS_CHANGES = [
     ({"content.d": None}, "d must be an integer"),
@@ -443,6 +458,10 @@ MOMENTS_CHANGES = [
     ({"content.n_views": 3}, "n_views must be at least 20"),
     ({"content.weight": -1.0}, "weight must be a finite number > 0"),
     ({"content.weight": {"float": "nan"}}, "weight must be a finite number > 0"),
+    ({"content.weight": 10**400}, "weight must be a finite number > 0"),
+    ({"content.factor": 10**400}, "factor must be a finite number >= 1"),
+    ({"content.n": 10**400}, "n must be at least 1 and at most"),
+    ({"content.d": 10**12}, "x and landmarks must have the same number of coordinates"),
     ({"content.factor": 0.5}, "factor must be a finite number >= 1"),
     ({"content.features": {"features": "Unknown", "parameters": {}}}, "the features 'Unknown', which is not known"),
     ({"content.features": {"kernel": "Linear", "parameters": {}}}, "features of sslcore.features were expected"),
