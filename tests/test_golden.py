@@ -92,7 +92,9 @@ def test_golden_files_load_and_answer_as_when_they_were_made(name):
     found = answers(thing)
     assert found.keys() >= expected.keys()
     for key, value in expected.items():
-        if key == "values":  # which another library of linear algebra may round otherwise
+        if key in ("kernels", "augmentations"):  # whose words may change; test_golden_notes compares them
+            assert len(found[key]) == len(value)
+        elif key == "values":  # which another library of linear algebra may round otherwise
             single = isinstance(thing, sslcore.Representation) and thing.coefficients.dtype == np.float32
             assert_close(np.array(found[key]), np.array(value), tol=1e-4 if single else 1e-9)
         elif key in ("gamma", "risk") and isinstance(thing, Moments):
