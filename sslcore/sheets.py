@@ -335,7 +335,7 @@ class _Text:
     @classmethod
     def of(cls, path: Path, content: bytes, tabs: bool) -> _Text:
         """Look at what separates the cells; where spaces do, leave one between any two."""
-        first = next((line for line in content.splitlines() if line.strip()), b"").decode()
+        first = next((line for line in io.BytesIO(content) if line.strip()), b"").decode()
         unquoted = re.sub('"[^"]*"', "", first)
         separator = "\t" if tabs else max(",;\t", key=unquoted.count)
         if not tabs and separator not in unquoted and " " in first.strip():
@@ -352,7 +352,7 @@ class _Text:
         content = re.sub(rb"\A(" + gap + rb"\r?\n)+", b"", self.content)
         if not quoted:
             content = content.replace(b"\r\n", b"\n")
-            if re.search(rb"\n" + gap + rb"(\n|\Z)", content):
+            if any(sign in content for sign in (b"\n\n", b"\n ", b"\n\t")):  # before a slow look
                 content = re.sub(rb"(?m)^" + gap + rb"(\n|\Z)", b"", content)
         try:
             frame = pl.read_csv(
