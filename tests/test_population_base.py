@@ -212,3 +212,13 @@ def test_lines_of_the_population_page():
     target = {0: 0.3, 1: 1.0, 2: math.sqrt(0.3125)}
     assert spectrum.projection_error(target) == pytest.approx(oracle["proj_err_sq"], abs=1e-12)
     assert spectrum.ridge_risk(target, 0.01) == pytest.approx(oracle["pop_ridge_risk_gamma0.01"], abs=1e-12)
+
+
+@pytest.mark.parametrize("bad", ["x", None, 10**400, 1j, [1.0], np.ones((2, 3)), np.full((2, 2), np.nan)])
+def test_moments_and_beta_are_checked(bad):
+    for arguments in ((bad, np.eye(2), 1.0), (np.eye(2), bad, 1.0), (np.eye(2), np.eye(2), bad)):
+        with pytest.raises((TypeError, ValueError), match=r"second|smooth|beta"):
+            risk_of_moments(*arguments)
+    for beta in (-1.0, np.nan, np.inf, True):
+        with pytest.raises((TypeError, ValueError), match="beta"):
+            risk_of_moments(np.eye(2), np.eye(2), beta)

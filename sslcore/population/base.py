@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arrays import Array, check_integer, check_scalar, shown
+from ..arrays import Array, as_array, check_integer, check_scalar, shown
 from ..declarations import Declared
 from ..reprs import brief
 
@@ -500,7 +500,11 @@ def risk_of_moments(second: np.ndarray, smooth: np.ndarray, beta: float) -> floa
     >>> round(risk_of_moments(np.diag(mu), np.diag(mu * mu), 1.0), 12), 2 - 0.9**2 - 0.5**2
     (0.94, 0.94)
     """
-    second, smooth = np.asarray(second, np.float64), np.asarray(smooth, np.float64)
+    beta = check_scalar(beta, "beta", minimum=0.0)
+    second = as_array(second, "second", ndim=2, shape_hint="(k, k)").astype(np.float64)
+    smooth = as_array(smooth, "smooth", ndim=2, shape_hint="(k, k)").astype(np.float64)
+    if not second.shape == smooth.shape == (len(second),) * 2:
+        raise ValueError(f"second and smooth must both have shape (k, k), found {second.shape} and {smooth.shape}")
     return float(2 * beta * np.trace(second - smooth) + ((second - np.eye(len(second))) ** 2).sum())
 
 

@@ -233,7 +233,7 @@ class Sphere(FittedDomain):
         array([1.3856])
         """
         degree = self._degree(degree)
-        pole = self._points(np.asarray(pole, float)[None], "pole")[0]
+        pole = self._points(as_array(pole, "pole", ndim=1, shape_hint="(d,)")[None], "pole")[0]
         size = math.sqrt(multiplicities(self.d, degree)[-1])
 
         def function(x: Array) -> Array:
