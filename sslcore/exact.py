@@ -87,6 +87,7 @@ class ConditionedKernel:
                     "than its rounding: the kernel is constant at the views, or they lie far from the origin: subtract "
                     "their mean"
                 )
+        self.rounding_scale = self._rounding_scale()
         self.contrast_factor = samples.contrast_factor(unbiased)
         self.contrast_beta = self.contrast_factor
         self.kept_diagonal = self.c.diagonal().copy()
@@ -101,6 +102,19 @@ class ConditionedKernel:
         if self.constant is None:
             return self.unit
         return self.unit - float((self.constant * (self.a @ self.constant)).sum())
+
+    def _rounding_scale(self) -> Array | None:
+        """Return by how much rows of E are smaller (or larger) than the mean: Khat has P^(1/2) at both sides."""
+        xp, weight, total = self.xp, self.samples.weight, self.samples.n_views
+        if float(weight.max()) <= (1 + 1e-6) * float(weight.min()):
+            return None
+        scale = xp.empty((total, 1))
+        for part in self.samples.classes:
+            shares = weight[part.rows()].reshape(part.count, part.m).T
+            squares = total * (part.rotation**2 * shares).sum(axis=1)
+            scale[part.samples(), 0] = squares[0]
+            scale[self.n :][part.contrasts(), 0] = squares[1:].T.reshape(-1)
+        return xp.sqrt(scale)
 
     def _size(self, diagonal: Array) -> float:
         """The Frobenius norm of Khat / unit: of some rows of A and B, or of the diagonal if that has more."""
@@ -311,7 +325,7 @@ def solve_exact(
                         column_norms(operator.centre(operator.combine(v, z, y)) / heights - v),
                         column_norms(off),
                         column_norms(operator.contrast_beta[:, None] * c / xp.asarray(gamma) + turned[n:] - c),
-                        column_norms(turned),
+                        column_norms(turned if operator.rounding_scale is None else operator.rounding_scale * turned),
                     ]
                 ),
                 (v.T @ v).astype(float),

@@ -134,3 +134,14 @@ def test_norms_of_kernels_of_low_rank(degree, reg, beta):
     by_features = pretrain(views * products[0, 0] / cube[0, 0], Identity(), 3, reg=reg, beta=beta, center=True)
     assert_close(rep.norms, by_features.norms, tol=1e-6)
     assert_close(rep.gamma, beta * rep.invariance + reg * rep.norms, tol=1e-6)
+
+
+@pytest.mark.parametrize("ratio", [1e-8, 1e-12, 1e-16])
+@pytest.mark.parametrize("kernel", [Gaussian(1.5), Exponential(1.0)], ids=repr)
+def test_rows_of_little_weight_have_little_rounding(kernel, ratio):
+    """Coefficients are huge where weights are tiny, and no more wrong for that."""
+    views = samples(30, 2, 5, np.float64)
+    weights = [np.tile([1.0, r], (30, 1)) for r in (1e-6, ratio)]
+    right, found = (pretrain(views, kernel, 3, reg=1e-3, sample_weight=w) for w in weights)
+    assert_close(found.gamma, right.gamma, tol=1e-4)
+    assert_close(found.norms, right.norms, tol=1e-3)
