@@ -18,15 +18,24 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import as_float_dtype, check_integer
+from .arrays import as_float_dtype, check_boolean, check_integer
 from .backends import get_backend
 from .backends.machine import free_memory
 from .errors import MemoryBudgetError
-from .features import Features, Identity
-from .kernels import as_kernel
+from .features import Features, Identity, RandomFourier
+from .kernels import Function, Kernel, Precomputed, Product, Profile, Scaled, Sum, VonMises, as_kernel
 from .rates import Work, measured_rates
 
 __all__ = ["Plan", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "plan"]
+
+_BLOCK = 16 << 20
+"""Bytes of a block of kernel values on its way to somewhere else (`sslcore.gram.block_rows`)."""
+
+_ROW_BYTES, _LEAST_ROWS = 4 << 20, 32
+"""Bytes, and the least number, of rows of the first argument that a backend prepares at a time."""
+
+_DIRECT = 48
+"""Coordinates from which on distances come from matrix products."""
 
 _LARGEST = 2**48
 """No size is larger: of any two of them there is a product in bytes, and of any four the floating-point operations."""
@@ -111,6 +120,7 @@ def plan(
     memory: int | str | None = None,
     *,
     n_points: int = 1,
+    made: bool = False,
     backend: str | None = None,
 ) -> Plan:
     """Predict the memory, the work and the time of `sslcore.pretrain`, and check the memory against a budget.
@@ -128,6 +138,9 @@ def plan(
         Budget in bytes, or as "8GB"; by default what the machine has left.
     n_points : int
         Points (reg, beta) of a `sslcore.pretrain_path`; 1: a single fit.
+    made : bool
+        Whether the views are made or gathered as they are needed (`sslcore.Views`, memory maps, ``groups``), so that
+        they take memory too: of a kernel all of them, of features a block.
     backend : {"numba", "cupy"}, optional
         Where the work is done; default: the CPU.
 
@@ -152,6 +165,7 @@ def plan(
     d = _size(d, "d")
     k = _size(n_components, "n_components")
     points = _size(n_points, "n_points")
+    check_boolean(made, "made")
     points += points > 1  # a path also looks at kernel PCA
     try:
         dtype = np.dtype(dtype)
@@ -162,12 +176,13 @@ def plan(
     budget = memory_budget(memory, engine)
     if isinstance(model, Features):
         r = _size(model.n_features(d), "the number of features")
-        result = features_plan(r, d, k, itemsize, n * m, n_points=points, values=not isinstance(model, Identity))
+        result = features_plan(r, d, k, itemsize, n * m, n_points=points, model=model, made=made)
     else:
         kernel = as_kernel(model)
         factor = 1 if engine is None else engine.BLOCK_FACTOR
-        checked = not kernel.trusted
-        result = exact_plan(n, n * (m - 1), d, k, itemsize, checked=checked, block_factor=factor, n_points=points)
+        result = exact_plan(
+            n, n * (m - 1), d, k, itemsize, kernel=kernel, block_factor=factor, n_points=points, made=made
+        )
     result = replace(result, backend=backend)
     result.require(budget)
     return result
@@ -191,40 +206,91 @@ def exact_plan(
     k: int,
     itemsize: int,
     *,
-    checked: bool,
+    kernel: Kernel,
     block_factor: int = 1,
     n_points: int = 1,
+    searched: bool = False,
+    made: bool = False,
 ) -> Plan:
-    """The plan of the exact solver: blocks A, B, C; the Krylov basis; copies of the views; one block of K.
+    """The plan of the exact solver: the largest of its phases, beside A, B, C, and the views if they are ``made``.
 
-    A path of ``n_points`` keeps coefficients, values and eigenvectors of each point.
+    * The Gram matrix: the points as the kernel prepares them, one block of K, and what sums and given matrices add.
+    * The check of a kernel that is not known to be positive semi-definite: all of Khat once more.
+    * The iteration: a copy of the views, which the result keeps; its basis, and blocks of vectors on their way through
+      the operator; the projected problem.
+    * The components: vectors, coefficients, values and residuals, some 16 of each.
+
+    A path of ``n_points`` keeps coefficients, values and eigenvectors of each point.  A search (``searched``) also has
+    the views of the training part, in the order of the caller and in that of the samples.
     """
+    kept, prepared, blocks, wide = _needs(kernel, d)
+    given = isinstance(kernel, Precomputed)
 
     def planned(samples: int) -> tuple[int, Work]:
         contrasts = samples * n_contrasts // n
         total = samples + contrasts
         width = block_width(k, total)
+        capacity = max(krylov_capacity(width, total), min(total, 3 * width))
         rotated = samples * samples + samples * contrasts + contrasts * contrasts
-        other = total * (krylov_capacity(width, total) + 6 * width + 3 * d)
-        other += min(total * total, block_factor * (8 << 20)) + 3 * total * k * (n_points - 1)
-        check = total * total if checked else 0
+        per_sample = -(-total // samples)
+        views = 0 if given else itemsize * total * d
+        fixed = itemsize * (rotated + 3 * total * k * (n_points - 1)) + views * made
+        fixed += 8 * (2 * per_sample * total + 6 * total) + 8 * n_points * k * k * (n_points > 1)
+        height = block_factor * max(64, _BLOCK // (total * itemsize))
+        rows = min(total, max(_LEAST_ROWS, _ROW_BYTES * block_factor // (d * itemsize)))
+        filling: float = itemsize * blocks * total * min(total, height)
+        if not given:
+            filling += views * (max(prepared, kept + wide * rows / total) + 2 * searched)
+        check = itemsize * total * total * (not kernel.trusted)
+        small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
+        iterating = itemsize * total * (capacity + 7 * width) + small
+        components = max(itemsize, 6) * total * 16 * min(k, total)
         # a step reads A, B twice and the triangle of the factor twice, and orthogonalises its block twice
         entries = n_points * _STEPS * (samples * samples + 2 * samples * contrasts + contrasts * contrasts)
         orthogonal = n_points * 4 * _STEPS**2 * total * width**2
         work = Work(
             values=total * total / 2,
             products=float(total) ** 2 * d,
-            factors=n_points * contrasts**3 / 3 + (total**3 / 3 if checked else 0),
+            factors=n_points * contrasts**3 / 3 + (0 if kernel.trusted else total**3 / 3),
             steps_flops=2.0 * width * entries + orthogonal,
             steps_bytes=float(itemsize * entries),
         )
-        return int((rotated + other + check) * itemsize), work
+        return int(fixed + max(filling, check, views * (not made) + max(iterating, components))), work
 
     size, work = planned(n)
     total = n + n_contrasts
     sizes = [r for r in (1024 >> i for i in range(8)) if k <= r <= total]
     alternatives = tuple((r, features_plan(r, d, k, itemsize, total, n_points=n_points).bytes) for r in sizes)
     return Plan("exact", size, work, "use fewer samples", alternatives, lambda samples: planned(samples)[0], n)
+
+
+def _needs(kernel: Any, d: int) -> tuple[float, float, int, float]:
+    """What rows of this kernel take, in copies of the points with their d coordinates, and in blocks of values.
+
+    Copies of the second argument that are kept, and that are there while they are made; blocks of values, the result
+    among them; copies of some rows of the first argument.
+    """
+    if isinstance(kernel, Sum | Product):
+        first, second = _needs(kernel.first, d), _needs(kernel.second, d)
+        kept = first[0] + second[0]
+        return kept, max(first[1], first[0] + second[1]), max(first[2], 1 + second[2]), max(first[3], second[3])
+    if isinstance(kernel, Scaled):
+        return _needs(kernel.base, d)
+    if isinstance(kernel, Precomputed):  # rows, then columns are taken
+        return 0, 0, 3, 0
+    if isinstance(kernel, Function):  # what a function of the user's takes inside nobody knows; a kernel's is known
+        inner = _needs(kernel.function, d) if isinstance(kernel.function, Kernel) else (0, 0, 1, 0)
+        return max(inner[:2]), max(inner[:2]), 1 + inner[2], inner[3]
+    if not isinstance(kernel, Profile):  # tiles of patches are small
+        return 0, 0, 1, 4
+    share = 2 if isinstance(kernel, VonMises) else 1  # cosines and sines
+    if kernel.pair == "dot":
+        return 0, 0, 1, 0
+    if kernel.pair == "angle":
+        return 1, 3, 1, 3
+    if kernel.pair == "sqdist" and share * d > _DIRECT:  # with and without the centre
+        return 2 * share, 2 * share, 1, 2 if share == 1 else 6
+    return share, 3 * share, 1, 3 * share
 
 
 def features_plan(
@@ -235,21 +301,32 @@ def features_plan(
     n_views: int,
     rows: int | None = None,
     n_points: int = 1,
-    values: bool = True,
+    model: Features | None = None,
+    made: bool = False,
 ) -> Plan:
     """The plan of the feature solver: two moments and their factors, blocks of ``rows`` views and features.
 
-    A path of ``n_points`` also takes the eigenbasis of Delta, and keeps the coefficients of each point.  ``values``:
-    features are kernel values, whitened (or cosines, which take about as long).
+    A path of ``n_points`` also takes the eigenbasis of Delta, and keeps the coefficients of each point.  By default
+    features are kernel values, whitened; cosines take about as long.
     """
+    values, cosines = not isinstance(model, Identity), isinstance(model, RandomFourier)
 
     def planned(r: int) -> tuple[int, Work]:
         height = min(n_views, rows or feature_rows(r, d))
-        moments = 8 * 8 * r * r
-        blocks = itemsize * height * (4 * r + 3 * d)
-        if n_points > 1:
-            moments += 8 * (2 * r * r + 3 * n_points * r * k)
         width = block_width(k, r)
+        capacity = max(krylov_capacity(width, r), min(r, 3 * width))
+        # features, phases or what sums of kernels add, and the rotated rows
+        blocks = 2.5 if cosines else 3 if values else 2
+        # frequencies while they are drawn; or landmarks, as they are and prepared, and their factor
+        own = 8 * r * d if cosines else 8 * (3 * r * r + 4 * r * d) if values else 0
+        own += 8 * 10 * height  # order, weights and rotations of the samples
+        adding = 8 * 3 * r * r + itemsize * height * (blocks * r + made * d)
+        adding += (
+            itemsize * 2 * d * min(height, max(_LEAST_ROWS, _ROW_BYTES // (d * itemsize))) * (values and not cosines)
+        )
+        solving = 8 * (8 * r * r + r * (capacity + 7 * width) + 2 * capacity**2 + 5 * capacity * (k + 2))
+        if n_points > 1:
+            own += 8 * (2 * r * r + 3 * n_points * r * k + n_points * k * k)
         entries = n_points * 2 * _STEPS * r * r
         work = Work(
             values=float(n_views) * r if values else 0.0,
@@ -259,7 +336,7 @@ def features_plan(
             steps_flops=2.0 * width * entries + n_points * 4.0 * _STEPS**2 * r * width**2,
             steps_bytes=8.0 * entries,
         )
-        return int(moments + blocks), work
+        return int(own + max(adding, solving)), work
 
     size, work = planned(r)
     return Plan("features", size, work, f"use fewer features than {r}", (), lambda r: planned(r)[0], r)
@@ -289,8 +366,8 @@ def block_width(k: int, total: int) -> int:
 
 
 def krylov_capacity(width: int, total: int) -> int:
-    """Columns of the Krylov basis before a restart."""
-    return min(total, max(128, 8 * width))
+    """Columns of the Krylov basis before a restart: 8 blocks, or 4 wide ones, whose projected problem is large."""
+    return min(total, max(128, min(8 * width, 512), 4 * width))
 
 
 def memory_budget(memory: int | str | None, engine: ModuleType | None = None) -> int:

@@ -62,7 +62,7 @@ def top_eigenpairs(
     capacity = min(n, max(max_basis, 3 * width))
     basis = xp.empty((n, capacity), start.dtype, order="F")
     block, _ = engine.orthonormalize(start, 0.0)
-    projected = np.zeros((0, 0))
+    projected = np.zeros((capacity, capacity))  # in place: copies of it would be as large as a basis of wide blocks
     size = steps = 0
     scale, epsilon = 0.0, float(xp.finfo(start.dtype).eps)
     checks: list[tuple[int, float]] = []
@@ -75,7 +75,7 @@ def top_eigenpairs(
         steps += 1
         column = engine.matmul(space.T, image)
         small = engine.to_host(column)
-        projected = _bordered(projected, small)
+        _border(projected, old, small)
         scale = max(scale, float(np.abs(small).max()))
         floor = max(4 * epsilon * scale, 1e-300)
 
@@ -89,7 +89,7 @@ def top_eigenpairs(
         full = size + block.shape[1] > capacity
         if last or full or steps >= next_check:
             kept = min(size, width + k // 2, capacity - block.shape[1]) if full else 0
-            theta, y = top_eigh(projected, min(size, max(k + 2, kept)))
+            theta, y = top_eigh(projected[:size, :size], min(size, max(k + 2, kept)))
             residuals = np.sqrt(((coupling @ y[old:]) ** 2).sum(axis=0))
             target = np.maximum(np.minimum(relative_tolerance * np.abs(theta), absolute_tolerance), floor)
             if size > k:  # the next one tells the gap; an eigenvalue's error is its residual squared over its own gap
@@ -108,7 +108,7 @@ def top_eigenpairs(
         block, _ = engine.orthonormalize(block, 0.0)
         if full:
             basis[:, :kept] = engine.matmul(space, _columns(y[:, :kept], space, xp))
-            projected = np.diag(theta[:kept])
+            projected[:kept, :kept] = np.diag(theta[:kept])
             size = kept
 
 
@@ -130,16 +130,13 @@ def _columns(y: np.ndarray, like: Array, xp: ModuleType) -> Array:
     return xp.asarray(np.asfortranarray(y, dtype=like.dtype))
 
 
-def _bordered(h: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """The symmetric matrix h with new last rows and columns, in float64."""
-    size, added = column.shape
-    grown = np.zeros((size, size))
-    grown[: size - added, : size - added] = h
-    grown[:, size - added :] = column
-    grown[size - added :] = column.T
-    corner = column[size - added :]
-    grown[size - added :, size - added :] = 0.5 * (corner + corner.T)
-    return grown
+def _border(h: np.ndarray, old: int, column: np.ndarray) -> None:
+    """Write the last columns of the symmetric matrix h from ``old`` on, and the rows that are their transposes."""
+    size = len(column)
+    h[:size, old:size] = column
+    h[old:size, :size] = column.T
+    corner = column[old:].astype(float)
+    h[old:size, old:size] = 0.5 * (corner + corner.T)
 
 
 def clusters(values: np.ndarray, relative_gap: float) -> list[tuple[int, int]]:

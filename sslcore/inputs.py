@@ -57,6 +57,11 @@ class Data:
         return self.n_views - self.n
 
     @property
+    def made(self) -> bool:
+        """Whether points are made or gathered as they are needed, and so take memory besides what was handed over."""
+        return self.groups is not None or isinstance(self.views, np.memmap | Views) or self.views.dtype != self.dtype
+
+    @property
     def source(self) -> Any:
         """The array that the points come from, or are made from."""
         return self.views.x if isinstance(self.views, Views) else self.views

@@ -532,8 +532,12 @@ class VonMises(Profile):
     def coordinates(self, x: Array) -> Array:
         """The circles' points, all cosines first, (n, 2 d); angles are reduced before they are rounded."""
         xp = namespace(x)
-        angle = 2.0 * math.pi * (x - xp.rint(x)).astype(xp.float64, copy=False)
-        return xp.concatenate([xp.cos(angle), xp.sin(angle)], axis=1).astype(x.dtype, copy=False)
+        angle = (x - xp.rint(x)).astype(xp.float64, copy=False)
+        angle *= 2.0 * math.pi
+        both = xp.empty((len(x), 2 * x.shape[1]), x.dtype)
+        both[:, : x.shape[1]] = xp.cos(angle)
+        both[:, x.shape[1] :] = xp.sin(angle)
+        return both
 
 
 @dataclass(frozen=True)

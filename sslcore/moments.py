@@ -107,6 +107,7 @@ class Moments:
             if buffer.size < phi.size:
                 buffer = engine.xp.empty(phi.size, phi.dtype)
             add_block(total, phi, samples, weight, buffer, engine)
+            del phi  # before the next block is made
         assert total is not None
         total = total if self._sums is None else self._sums.on(engine).merged(total)
         total.require_finite()

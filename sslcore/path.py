@@ -362,7 +362,9 @@ class _FeaturePoints(_Points):
     ) -> None:
         self.engine, self.data, self.home = engine, data, device_of(data.source)
         r, itemsize = model.n_features(data.d), data.dtype.itemsize
-        features_plan(r, data.d, numbers.k, itemsize, data.n_views, n_points=n_points + 1).require(budget)
+        features_plan(
+            r, data.d, numbers.k, itemsize, data.n_views, n_points=n_points + 1, model=model, made=data.made
+        ).require(budget)
         moments = Moments(model.fit(data.views), backend=backend)
         moments.add(data, engine, budget)
         self.features = moments.features

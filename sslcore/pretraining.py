@@ -127,7 +127,7 @@ def pretrain(
     if isinstance(model, Features):
         r = model.n_features(data.d)
         numbers = check_fit_numbers(n_components, r, "features", number, beta, unbiased, center, zero_reg=True)
-        plan = features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views)
+        plan = features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views, model=model, made=data.made)
         plan.require(budget)
         moments = Moments(model.fit(data.views), backend=backend)
         selection = None
@@ -202,9 +202,11 @@ class ExactProblem:
             data.d,
             numbers.k,
             data.dtype.itemsize,
-            checked=not kernel.trusted,
+            kernel=kernel,
             block_factor=engine.BLOCK_FACTOR,
             n_points=n_points,
+            searched=search is not None,
+            made=data.made,
         )
         plan.require(budget)
         points = data.materialize(engine)
@@ -213,6 +215,8 @@ class ExactProblem:
             _require_symmetric(kernel, points, engine)
         room = budget // plan.bytes  # a fold takes less than the fit to all
         selection = select_exact(search, kernel, points, data, numbers, engine, room) if search else None
+        if search:
+            engine.release()  # what was kept of the matrices of the folds counts as resident
         samples = data.samples(engine)
         solved = samples if contrasts else Samples.from_groups(np.arange(data.n_views), engine, data.weight)
         given = isinstance(kernel, Precomputed)
@@ -260,7 +264,7 @@ def _require_symmetric(kernel: Kernel, points: Array, engine: Any) -> None:
         values = kernel(some, some.copy())
         matrices = [(values, values.T)]
     else:
-        step = max(1, (8 << 20) // len(points))
+        step = max(1, (1 << 20) // len(points))
         matrices = [(points[s : s + step], points[:, s : s + step].T) for s in range(0, len(points), step)]
     for rows, columns in matrices:
         error = float(engine.xp.abs(rows - columns).max())

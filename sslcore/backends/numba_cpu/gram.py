@@ -18,6 +18,7 @@ from .vectors import ROWS, VECTOR
 __all__ = ["Points", "empty_matrix", "gram_contrasts", "gram_rows", "gram_symmetric", "mirror", "points"]
 
 _DIRECT = 48  # up to so many coordinates the differences are summed; above, a matrix product is faster
+_ROW_BYTES, _LEAST_ROWS = 4 << 20, 32  # of rows of the first argument that are prepared at a time
 _STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
 
 
@@ -66,6 +67,7 @@ def points(kernel: Any, y: np.ndarray) -> Points:
     if kernel.pair == "l1" or y.shape[1] <= _DIRECT:
         return Points(kernel, exponent, constants, address, None, _columns(_in_units(y, exponent)))
     uncentred = _in_units(y, exponent)
+    del y  # where the kernel has made it of the points
     centre = uncentred.mean(axis=0)
     scaled = uncentred - centre
     return Points(kernel, exponent, constants, address, centre, scaled, _squared_norms(scaled), uncentred)
@@ -73,6 +75,12 @@ def points(kernel: Any, y: np.ndarray) -> Points:
 
 def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
     """out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
+    high = max(_LEAST_ROWS, _ROW_BYTES // max(1, x.shape[1] * x.itemsize))  # of many coordinates copies would be large
+    for start in range(0, len(x), high):
+        _fill_rows(prepared, x[start : start + high], first, out[start : start + high])
+
+
+def _fill_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
     columns = slice(first, first + out.shape[1])
     x = prepared.kernel.coordinates(x)
     height = min(64, ROWS * -(-_STRIP // (ROWS * max(1, out.shape[1]))))
