@@ -88,10 +88,10 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         if size > self.most:
             raise ValueError(f"its directory takes {size} bytes, more than the {self.most} of any that is meant")
-        if size < 0:  # all that is left, and no buffer for more than that
-            place = self.tell()
-            size = min(self.seek(0, os.SEEK_END) - place, self.most)
-            self.seek(place)
+        place = self.tell()  # no buffer for more than is left
+        left = self.seek(0, os.SEEK_END) - place
+        self.seek(place)
+        size = min(left, self.most if size < 0 else size)
         return self._file.read(size)
 
 
