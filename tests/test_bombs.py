@@ -284,12 +284,19 @@ def test_mutated_golden_files(tmp_path):
     """Bits flipped, pieces cut out, moved or doubled: the file as it was, or one clear error, in bounded memory."""
     rng = np.random.default_rng(0)
     refused = 0
-    for path in sorted(FOLDER.glob("*.sslcore")):
-        whole = path.read_bytes()
+    for whole in golden():
         for _ in range(8):
             (tmp_path / "mutant").write_bytes(mutated(whole, rng))
             refused += mutant_is_refused(tmp_path / "mutant")
     assert refused > 80
+
+
+def golden():
+    """The content of each file; all were loaded once, since imports take memory too."""
+    paths = sorted(FOLDER.glob("*.sslcore"))
+    for path in paths:
+        sslcore.load(path)
+    return [path.read_bytes() for path in paths]
 
 
 def mutated(whole, rng):
@@ -328,9 +335,8 @@ if __name__ == "__main__":  # a long run: python -m tests.test_bombs COUNT FOLDE
     from pathlib import Path
 
     generator, counts = np.random.default_rng(), [0, 0]
-    originals = [path.read_bytes() for path in sorted(FOLDER.glob("*.sslcore"))]
+    originals = golden()
     mutant = Path(sys.argv[2]) / "mutant"
-    sslcore.load(FOLDER / "exact.sslcore")  # imports take memory too
     for number in range(int(sys.argv[1])):
         mutant.write_bytes(mutated(originals[number % len(originals)], generator))
         counts[mutant_is_refused(mutant)] += 1
