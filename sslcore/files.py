@@ -147,7 +147,8 @@ def replacing_all(*paths: str | os.PathLike[str], overwrite: bool = True) -> Ite
     """
     parts: list[_Part] = []
     try:
-        _begin(parts, paths, overwrite)
+        with _signals_held():  # between the making of a file and the note of its name
+            _begin(parts, paths, overwrite)
         with _removed_at_the_end(parts):
             yield [part.file for part in parts]
             for part in parts:
@@ -155,7 +156,8 @@ def replacing_all(*paths: str | os.PathLike[str], overwrite: bool = True) -> Ite
             with _signals_held():
                 _commit(parts, overwrite)
     finally:
-        _discard(parts)
+        with _signals_held():
+            _discard(parts)
 
 
 class _Part:
