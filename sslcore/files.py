@@ -16,7 +16,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, BinaryIO, cast
 
 __all__ = ["as_path", "check_writable", "open_regular", "open_zip", "replacing", "replacing_all"]
@@ -146,18 +146,18 @@ def replacing_all(*paths: str | os.PathLike[str], overwrite: bool = True) -> Ite
         file. The message names the path and the reason.
     """
     parts: list[_Part] = []
-    try:
-        with _signals_held():  # between the making of a file and the note of its name
-            _begin(parts, paths, overwrite)
-        with _removed_at_the_end(parts):
+    with _removed_at_the_end(parts):
+        try:
+            with _signals_held():  # between the making of a file and the note of its name
+                _begin(parts, paths, overwrite)
             yield [part.file for part in parts]
             for part in parts:
                 part.complete()
             with _signals_held():
                 _commit(parts, overwrite)
-    finally:
-        with _signals_held():
-            _discard(parts)
+        finally:
+            with _signals_held():
+                _discard(parts)
 
 
 class _Part:
@@ -420,8 +420,6 @@ def _same_error(error: OSError, message: str) -> OSError:
 
 def _removed_at_the_end(parts: list[_Part]) -> AbstractContextManager[None]:
     """In the body, a signal that ends the process removes the names of unfinished files first."""
-    if all(part.name is None for part in parts):
-        return nullcontext()
     process = os.getpid()
 
     def end(number: int, frame: Any) -> None:
