@@ -233,8 +233,10 @@ def test_bad_arguments(name, value):
 
 @pytest.mark.parametrize(
     ("memory", "expected"),
-    {1: 1, 10**400: 10**400, np.int64(5): 5, " 8 GB ": 8e9, "8gb": 8e9, "8GiB": 8 * 2**30, "1e3": 1000}.items()
-    | {"1.5k": 1500, "2.5e9 B": 25e8, "3TiB": 3 * 2**40, "12": 12, "7.": 7}.items(),
+    [
+        *{1: 1, 10**400: 10**400, np.int64(5): 5, " 8 GB ": 8e9, "8gb": 8e9, "8GiB": 8 * 2**30, "1e3": 1000}.items(),
+        *{"1.5k": 1500, "2.5e9 B": 25e8, "3TiB": 3 * 2**40, "12": 12, "7.": 7}.items(),
+    ],
 )
 def test_budgets(memory, expected):
     assert budget.memory_budget(memory) == expected
