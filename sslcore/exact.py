@@ -119,10 +119,11 @@ class ConditionedKernel:
     def _size(self, diagonal: Array) -> float:
         """The Frobenius norm of Khat / unit: of some rows of A and B, or of the diagonal if that has more."""
         step = max(1, self.n // 64)
-        rows = sum(f * float((m[::step].astype(float) ** 2).sum()) for f, m in ((1.0, self.a), (2.0, self.b)))
-        contrasts = float(self.kept_diagonal.sum(dtype=float)) ** 2  # no less than the squares of C
-        square = max(rows * self.n / len(self.a[::step]) + contrasts, float((diagonal.astype(float) ** 2).sum()))
-        return min(1.0, math.sqrt(square) / self.unit)
+        parts = ((1.0, self.a), (2.0, self.b))
+        rows = sum(f * float(((m[::step].astype(float) / self.unit) ** 2).sum()) for f, m in parts)
+        contrasts = (float(self.kept_diagonal.sum(dtype=float)) / self.unit) ** 2  # no less than the squares of C
+        alone = float(((diagonal.astype(float) / self.unit) ** 2).sum())
+        return math.sqrt(min(1.0, max(rows * self.n / len(self.a[::step]) + contrasts, alone)))
 
     def condition(self, reg: float, beta: float) -> ConditionedKernel:
         """Factorise for this reg and beta; nothing to do if reg / beta is that of the factor at hand.  Returns self.

@@ -300,8 +300,10 @@ def _read_numbers(y: Any, n: int, chosen: np.ndarray | None) -> Target:
         chosen = on_host(~xp.isnan(values).all(axis=1))
     places = np.flatnonzero(chosen)
     _require_some(places)
-    bad = ~on_host(xp.isfinite(values).all(axis=1))[places]
-    if bad.any():
+    used = values if len(places) == n else values[xp.asarray(places)]
+    finite = xp.isfinite(used).all(axis=1)
+    if not bool(finite.all()):
+        bad = ~on_host(finite)
         row = int(places[bad][0])
         column = int(xp.argmin(xp.isfinite(values[row])))
         index = (row,) if flat else (row, column)
@@ -309,7 +311,7 @@ def _read_numbers(y: Any, n: int, chosen: np.ndarray | None) -> Target:
             f"y must be finite, found {float(values[row, column])} at index {index} ({int(bad.sum())} such rows in "
             f"all); points all of whose targets are NaN are left out"
         )
-    return Target(values if len(places) == n else values[xp.asarray(places)], places, None, flat)
+    return Target(used, places, None, flat)
 
 
 def _as_numbers(y: Any) -> Array:

@@ -62,6 +62,7 @@ class RidgePath:
         self.y_exponents = np.frexp(self.engine.to_host(abs(y).max(axis=0)))[1]  # of each target
         self._z, self._y = z, rescaled(y, xp.asarray(-self.y_exponents))
         n = len(z)
+        self._trusted: dict[float, bool] = {}
         self._z_mean, self._u, self._s, self._v, self._lost = _decompose(rescaled(z, -self.z_exponent), fit_intercept)
         self._y_mean = self._y.mean(axis=0) if fit_intercept else xp.zeros(y.shape[1])
         self._projection = self._u.T @ (self._y - self._y_mean)
@@ -71,18 +72,36 @@ class RidgePath:
         else:
             self._rest = self._y - self._y_mean - self._u @ self._projection
             self._rest_leverage = xp.maximum(1.0 - fit_intercept / n - xp.sum(self._u**2, axis=1), 0.0)
+        self._ends = self.engine.to_host(self._s[:: max(1, len(self._s) - 1)])  # largest and smallest singular value
         self._graded: GradedRidge | None = None
+
+    def prepare(self, roots: np.ndarray) -> None:
+        """Decide for all of these at once which are solved by the one decomposition: a device is waited for once."""
+        places = [self._root(root) for root in roots]
+        complements = [self._complement(root)[1] for root in places]
+        ends = self.engine.to_host(self.engine.xp.stack([f() for c in complements for f in (c.min, c.max)]))
+        for root, (least, most) in zip(places, ends.reshape(-1, 2), strict=True):
+            condition = self._condition(root)
+            if self._interpolates:  # 1 - H_ii is an entry of (Z Z^T + root^2)^-1: it feels the square
+                condition = max(condition, condition**2 / 2**8)
+            self._trusted[root] = bool(condition * most <= TRUSTED * least)
 
     def leave_one_out(self, root: float) -> Array:
         """Return y minus the prediction without each point, (n, t), divided by 2^y_exponents."""
+        if self._root(root) not in self._trusted:
+            self.prepare(np.array([root]))
         root = self._root(root)
+        if not self._trusted[root]:
+            return self.engine.xp.asarray(self._by_itself().fit(root).residuals)
+        shrinkage, complement = self._complement(root)
+        return (self._rest + self._u @ (shrinkage[:, None] * self._projection)) / complement[:, None]
+
+    def _complement(self, root: float) -> tuple[Array, Array]:
+        """root^2 / (S^2 + root^2), and 1 - H_ii of each point; where the rest is zero both times a common factor."""
         scale = self.engine.xp.hypot(self._s, root)
         # where the rest is zero only ratios count, and a penalty that vanishes has a limit
         shrinkage = ((scale[-1:] if self._interpolates else root) / scale) ** 2
-        complement = self._rest_leverage + self._u**2 @ shrinkage
-        if not self._trusted(root, complement):
-            return self.engine.xp.asarray(self._by_itself().fit(root).residuals)
-        return (self._rest + self._u @ (shrinkage[:, None] * self._projection)) / complement[:, None]
+        return shrinkage, self._rest_leverage + self._u**2 @ shrinkage
 
     def solution(self, root: float) -> tuple[Array, Array]:
         """Return weights (k, t) and intercepts (t,), in the units of z and y."""
@@ -102,17 +121,10 @@ class RidgePath:
 
     def _condition(self, root: float) -> float:
         """How much larger an error may be than the rounding error that a decomposition makes."""
-        if not len(self._s) and not self._lost:
-            return 1.0
-        smallest = math.hypot(0.0 if self._lost else float(self._s[-1]), root)
-        return float(self._s[0]) / smallest if smallest > 0 else math.inf
-
-    def _trusted(self, root: float, complement: Array) -> bool:
-        least, most = float(complement.min()), float(complement.max())
-        condition = self._condition(root)
-        if self._interpolates:  # 1 - H_ii is an entry of (Z Z^T + root^2)^-1: it feels the square
-            condition = max(condition, condition**2 / 2**8)
-        return condition * most <= TRUSTED * least
+        if not len(self._ends):
+            return math.inf if self._lost else 1.0
+        smallest = math.hypot(0.0 if self._lost else float(self._ends[-1]), root)
+        return float(self._ends[0]) / smallest if smallest > 0 else math.inf
 
     def _by_itself(self) -> GradedRidge:
         if self._graded is None:
@@ -148,10 +160,11 @@ def _decompose(centred: Array, centre: bool) -> tuple[Array, Array, Array, Array
     else:
         with engine.convergent():
             u, s, vt = xp.linalg.svd(centred, full_matrices=False)
-    rank = int(xp.sum(s > max(n, k) * np.finfo(np.float64).eps * s[0]))
+    above = (s > max(n, k) * np.finfo(np.float64).eps * s[0]).sum()
+    rank, varying = map(int, engine.to_host(xp.stack([above, several.sum()])))
     s, v = s[:rank], vt[:rank].T
     u = centred @ v / s if u is None else u[:, :rank]
-    return mean, u, s, v, rank < min(n - centre, int(several.sum()))
+    return mean, u, s, v, rank < min(n - centre, varying)
 
 
 # ---------------------------------------------------------------- one penalty at a time, rows of any sizes

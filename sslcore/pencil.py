@@ -209,12 +209,15 @@ class Pencil:
             return bound
         column, w = self._deviations[:, None], found.whitened
         x = self.engine.reference_normals(len(column), 2, 2)
-        for _ in range(4):
-            x = x - self.engine.matmul(w, self.engine.matmul(w.T, x))
-            x /= self.engine.xp.sqrt((x**2).sum(axis=0))
-            image = column * found.primal(x)
-            x = found.dual(column * image)
-        return min(bound, 16 * _EPSILON * float((image**2).sum(axis=0).max()))
+        with quiet():
+            for _ in range(4):
+                x = x - self.engine.matmul(w, self.engine.matmul(w.T, x))
+                lengths = self.engine.xp.sqrt((x**2).sum(axis=0))
+                x = x / self.engine.xp.where(lengths > 0, lengths, 1.0)  # 0 where those found span all there is
+                image = column * found.primal(x)
+                x = found.dual(column * image)
+            hidden = 16 * _EPSILON * float((image**2).sum(axis=0).max())
+        return min(bound, hidden) if math.isfinite(hidden) else bound
 
 
 @dataclass(frozen=True)

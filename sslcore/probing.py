@@ -219,6 +219,7 @@ def ridge_probe(
         path = RidgePath(points, target, fit_intercept)
         roots = np.sqrt(len(points)) * np.sqrt(regs)
         largest = int(path.y_exponents.max())
+        path.prepare(roots)
         measured = []
         for root in roots:
             residual = path.leave_one_out(root)
@@ -249,7 +250,7 @@ def ridge_probe(
         _flat_target=found.flat,
     )
     results = (probe.coef, probe.intercept, probe.loo_squared_errors, probe.loo_decisions)
-    if not all(check_finite(result) for result in results):
+    if not bool(xp.stack([xp.isfinite(xp.asarray(result)).all() for result in results]).all()):
         raise OverflowError("the probe's solution or its errors are too large to be represented; rescale z and y")
     return probe
 

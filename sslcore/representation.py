@@ -411,7 +411,9 @@ def _check_content(rep: Representation) -> None:
     require(bool(ordered.all()), "gamma must not decrease")
     require(bool((rep.gamma >= -slack).all()), "gamma must not be negative")
     if rep.selection is not None:
-        require(type(rep.selection).__name__ == "Selection", f"the selection is {rep.selection!r:.60}")
+        require(
+            type(rep.selection).__name__ == "Selection", f"the selection is of class {type(rep.selection).__name__}"
+        )
         rep.selection.check()
     if rep.values is not None:
         shaped = isinstance(rep.values, np.ndarray) and rep.values.ndim in (2, 3) and rep.values.dtype.kind == "f"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, namespace, require_finite
+from .arrays import Array, namespace, on_host, require_finite
 
 __all__ = ["exponent_of", "rescaled"]
 
@@ -18,7 +18,8 @@ def exponent_of(array: Array, name: str, offset: int = 0) -> int:
     ``offset`` is that of `sslcore.arrays.require_finite`.
     """
     with np.errstate(invalid="ignore"):
-        largest = max(float(array.max()), -float(array.min()))
+        ends = on_host(namespace(array).stack([array.max(), -array.min()]))  # both at once: a device is waited for
+    largest = float(ends.max())
     if not math.isfinite(largest):
         require_finite(array, name, offset)
     return math.frexp(largest)[1]

@@ -187,7 +187,11 @@ def test_mismatched_coordinates():
         ({"unbiased": 1}, TypeError, "unbiased must be True or False, found 1"),
         ({"center": None}, TypeError, "center must be True or False, found None"),
         ({"memory": -1}, ValueError, "memory must be at least 1"),
-        ({"memory": "8 gallons"}, ValueError, "memory must be a number of bytes or a string such as '8GB' or '500MiB'"),
+        (
+            {"memory": "8 gallons"},
+            ValueError,
+            "memory must be a number of bytes, at least 1, or a string such as '8GB' or '500MiB'",
+        ),
         ({"memory": 2.5}, TypeError, "memory must be an integer"),
         ({"backend": "abacus"}, ValueError, "backend must be one of 'numba', 'cupy' or None, found 'abacus'"),
     ],
@@ -257,7 +261,7 @@ def test_parameters_out_of_range(make, message):
     [
         ({"groups": np.arange(5)}, r"groups must name the sample of each of the 6 views, found shape \(5,\)"),
         ({"groups": np.zeros((6, 1))}, r"groups must name the sample of each of the 6 views, found shape \(6, 1\)"),
-        ({"groups": [0, 0, 1, 1, np.nan, 2]}, "groups must not contain NaN or infinities"),
+        ({"groups": [0, 0, 1, 1, np.nan, 2]}, "the group of view 4 is missing"),
         ({"groups": np.arange(6)}, "at least one sample must have 2 or more views"),
         ({"sample_weight": np.ones(5)}, r"sample_weight must have shape \(6,\) .*found \(5,\)"),
         ({"sample_weight": np.ones((6, 1))}, r"sample_weight must have shape \(6,\)"),

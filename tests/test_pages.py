@@ -19,6 +19,7 @@ from sslcore import cli, datasets, pretrain, tables
 from sslcore.augmentations import Affine, GaussianNoise
 from sslcore.features import Identity
 from sslcore.kernels import Exponential, Gaussian
+from sslcore.probing import ridge_probe
 
 DOCS = Path(__file__).parents[1] / "docs"
 if not DOCS.exists():
@@ -131,6 +132,10 @@ WAYS = {
     "the model m.npz was fitted to": command("transform", "m.npz", "wide.npy"),
     "samples, y.npy has": command("probe", "m.npz", "x.npy", "y.npy"),
     "y must hold at least 2 classes": command("probe", "m.npz", "x.npy", "one.npy"),
+    "the group of view 2 is missing": lambda: pretrain(
+        np.zeros((4, 2)), Gaussian(1.0), 1, reg=0.1, groups=[0, 0, np.nan, 1]
+    ),
+    "labels of the kind of the fit": lambda: ridge_probe(np.eye(4), [0, 1, 0, 1], 0.1).score(np.eye(4), list("abab")),
     "cannot write": command("transform", "m.npz", "x.npy", "--out", "missing/z.npy"),
 }
 """What makes each message of the guide appear."""
@@ -151,7 +156,7 @@ def test_the_messages_of_the_guide_are_said(tmp_path, monkeypatch, message):
     np.save("y.npy", np.arange(29))
     np.save("one.npy", np.zeros(30, int))
     pretrain(views(), Exponential(1.0), 2, reg=0.1).save("m.npz")
-    with pytest.raises((ValueError, ArithmeticError, MemoryError, RuntimeError)) as caught:
+    with pytest.raises((ValueError, TypeError, ArithmeticError, MemoryError, RuntimeError)) as caught:
         WAYS[message]()
     assert message in " ".join(str(caught.value).split())
 
