@@ -352,12 +352,12 @@ def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> R
     Examples
     --------
     >>> import numpy as np, sslcore
-    >>> views = np.array([[[0.0], [1.0]], [[3.0], [3.0]]])
+    >>> views = np.array([[[0.0], [1.0]], [[3.0], [5.0]]])
     >>> g = sslcore.gram.contrast_gram(sslcore.kernels.Linear(), views)
     >>> g.mean.round(4), g.contrast.round(4)
-    (array([[0.125, 0.75 ],
-           [0.75 , 4.5  ]]), array([[0.125, 0.   ],
-           [0.   , 0.   ]]))
+    (array([[0.125, 1.   ],
+           [1.   , 8.   ]]), array([[0.125, 0.25 ],
+           [0.25 , 0.5  ]]))
     """
     kernel = as_kernel(kernel)
     views = as_native(views, "views", backend)

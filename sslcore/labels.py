@@ -297,7 +297,8 @@ def _read_numbers(y: Any, n: int, chosen: np.ndarray | None) -> Target:
     values = values.reshape(n, -1)
     xp = namespace(values)
     if chosen is None:
-        chosen = on_host(~xp.isnan(values).all(axis=1))
+        missing = xp.isnan(values).all(axis=1)
+        chosen = ~on_host(missing) if bool(missing.any()) else np.ones(n, bool)
     places = np.flatnonzero(chosen)
     _require_some(places)
     used = values if len(places) == n else values[xp.asarray(places)]
