@@ -309,9 +309,25 @@ def test_an_earlier_fit_is_not_replaced_in_silence(capsys, monkeypatch, there, f
     assert all(Path(name).read_bytes() != b"old" for name in written())
 
 
+def test_the_same_fit_is_made_again(capsys):
+    """Nothing of another fit is lost then; with other options, or of a file that has changed, it is another."""
+    run(*FIT)
+    before = sslcore.load("m-model.npz").eigenvalues
+    run(*FIT)
+    assert np.array_equal(sslcore.load("m-model.npz").eigenvalues, before)
+    run(*FIT, "--no-figure")
+    assert written() == THREE
+    refused(capsys, *FIT, "--beta", "2")
+    Path("m.csv").write_text(Path("m.csv").read_text() + "1.0,1.0\n")
+    refused(capsys, *FIT)
+    run(*FIT, "--overwrite")
+    Path("m-model.npz").write_bytes(Path("m-model.npz").read_bytes()[:100])
+    refused(capsys, *FIT)
+
+
 def test_all_that_is_there_is_named(capsys):
     run(*FIT)
-    err = refused(capsys, *FIT)
+    err = refused(capsys, *FIT, "--beta", "2")
     assert all(name in err for name in FOUR)
     assert "are there already" in err
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import time
 import warnings
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 SEARCHED = 12
 """Fits that the search for reg takes, about."""
+
+NOT_OF_THE_FIT = ("command", "debug", "figure", "forms", "json", "memory", "overwrite", "progress", "run")
+"""Options that change nothing in the model."""
 
 OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
 
@@ -44,7 +48,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     parser.add_argument("--beta", type=float, default=1.0, help="weight of the invariance (default: %(default)s)")
     parser.add_argument("--out", metavar="PREFIX", help="of the four files (default: the name of FILE, in this folder)")
     parser.add_argument("--figure", action=argparse.BooleanOptionalAction, default=True, help="draw it (default: yes)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the four files of an earlier fit")
+    parser.add_argument("--overwrite", action="store_true", help="replace the four files of another fit")
     add_progress(parser)
 
     def run(args: argparse.Namespace) -> Report:
@@ -55,10 +59,12 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
         check_outputs(outputs, [problem.source.path])
         refuse_outputs(problem.source)
         earlier = [path for path in outputs.values() if os.path.lexists(path)]
-        if earlier and not args.overwrite:
+        told = _told(args, problem.source.path)
+        if earlier and not args.overwrite and not _made_by(outputs["model"], told):
             raise FileExistsError(
                 f"{', '.join(map(str, earlier))} {'is' if len(earlier) == 1 else 'are'} there already: choose other "
-                f"names with --out PREFIX, or replace all that belongs to the earlier fit with --overwrite"
+                f"names with --out PREFIX, or replace all that belongs to another fit with --overwrite (the same fit "
+                f"of the same file is made again without)"
             )
         if args.figure:
             require_matplotlib()
@@ -91,6 +97,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             begin("writing")
             warned = [f"warning     {warning.message}" for warning in caught]
             text = "\n".join([*problem.lines(), *_lines(rep, problem.model), *warned, "", str(collapse)])
+            rep.notes["made_by"] = told
             if problem.table.named:
                 rep.notes["columns"] = list(problem.table.columns or ())
             figure, failed = render("fit_figure", rep, x, z) if args.figure else (None, ())
@@ -122,6 +129,23 @@ def _reg(text: str) -> float | str:
 
 
 _reg.__name__ = "number"  # what argparse says was expected
+
+
+def _told(args: argparse.Namespace, file: Path) -> str:
+    """What the model depends on, as one line of JSON: the options, and the file as it is now."""
+    options = {name: str(value) for name, value in sorted(vars(args).items()) if name not in NOT_OF_THE_FIT}
+    state = file.stat() if file.is_file() else None  # if it is none, reading says so
+    return json.dumps({"options": options, "file": state and [state.st_size, state.st_mtime_ns]})
+
+
+def _made_by(model: Path, told: str) -> bool:
+    """Whether this model is that of the same fit of the same file: then nothing is lost when it is made again."""
+    from ..loading import load
+
+    try:
+        return bool(getattr(load(model), "notes", {}).get("made_by") == told)
+    except (OSError, ValueError, TypeError, MemoryError, AttributeError):
+        return False
 
 
 def _write(outputs: dict[str, Path], rep: Representation, z: Any, text: str, figure: bytes | None) -> dict[str, Path]:
