@@ -43,9 +43,9 @@ def find_nvcc() -> str | None:
 
 def profiles() -> list[tuple[str, str]]:
     """What `sslcore.kernels.constant_profiles` gives, read from the source: a build has no NumPy to import it with."""
-    tree = ast.parse((ROOT / "sslcore" / "kernels.py").read_text(encoding="utf-8"))
+    trees = [ast.parse(file.read_text(encoding="utf-8")) for file in (ROOT / "sslcore" / "kernels").glob("*.py")]
     found: set[tuple[str, str]] = set()
-    for kernel in (node for node in tree.body if isinstance(node, ast.ClassDef)):
+    for kernel in (node for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)):
         values = {}
         for line in kernel.body:
             target = line.targets[0] if isinstance(line, ast.Assign) else getattr(line, "target", None)

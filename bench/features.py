@@ -14,7 +14,7 @@ import scipy.linalg as sl
 from scipy.linalg import blas
 
 import sslcore
-from sslcore.budget import feature_rows
+from sslcore.fitting.plan import feature_rows
 
 from . import rates
 from .memory import peak_rise

@@ -20,8 +20,9 @@ import numpy as np
 from sslcore import Views, features, pretrain, risk
 from sslcore.augmentations import GaussianNoise
 from sslcore.backends import get_backend
-from sslcore.gram import contrast_gram, gram
+from sslcore.gram import gram
 from sslcore.kernels import Exponential, Gaussian
+from sslcore.solvers.rotated_gram import contrast_gram
 
 from .problems import half_moon_views
 from .report import Row, require

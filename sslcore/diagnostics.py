@@ -14,12 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from .arrays import Array, as_array, check_integer, check_scalar, on_host, rank_of
+from .arrays import (
+    Array,
+    as_array,
+    as_native,
+    check_integer,
+    check_scalar,
+    exponent_of,
+    gives_memory_back,
+    on_host,
+    rank_of,
+    rescaled,
+)
 from .backends import get_backend
-from .interchange import as_native, gives_memory_back
-from .representation import Representation
-from .reprs import brief
-from .scaling import exponent_of, rescaled
+from .declarations.reprs import brief
+from .fitting.representation import Representation
 
 __all__ = ["CollapseReport", "alpha_req", "collapse_report", "effective_dimension", "invariance", "rankme"]
 

@@ -25,20 +25,22 @@ from .arrays import (
     check_boolean,
     check_choice,
     check_integer,
+    home_of,
     namespace,
 )
-from .augmentations import Augmentation, GaussianNoise, Views, flattened, image_shapes
+from .augmentations import Augmentation, GaussianNoise, Views
+from .augmentations._base import flattened, image_shapes
 from .backends import device_of, get_backend
+from .declarations.nested import nested_parameters, with_parameters
 from .features import Features, Nystrom
-from .inputs import Data, as_data
-from .interchange import home_of
+from .fitting.data import Data, as_data
+from .fitting.held_out import HeldOutRisk
+from .fitting.moments import Moments
+from .fitting.pretraining import pretrain
+from .fitting.representation import Representation
+from .fitting.search import AutoReg
 from .kernels import Gaussian, Precomputed
-from .moments import Moments
-from .parameters import nested_parameters, with_parameters
-from .pretraining import pretrain
-from .representation import Representation
 from .risk import vicreg
-from .selection import AutoReg, HeldOutRisk
 
 __all__ = ["SSLEmbedding"]
 

@@ -17,6 +17,7 @@ import numpy as np
 from .arrays import (
     Array,
     as_array,
+    as_native,
     as_seed,
     brought,
     check_choice,
@@ -25,15 +26,15 @@ from .arrays import (
     check_same_width,
     namespace,
     rank_of,
+    same_kind,
 )
 from .backends import get_backend
+from .declarations.registries import has_law, register
+from .declarations.reprs import brief
 from .errors import NotPositiveSemidefiniteError
-from .gram import RowSource
-from .inputs import as_readable
-from .interchange import as_native, same_kind
+from .fitting.data import as_readable
 from .kernels import Exponential, Gaussian, Kernel, L1Exponential, Matern, Precomputed, as_kernel
-from .registries import has_law, register
-from .reprs import brief
+from .kernels._rows import RowSource
 
 __all__ = ["Features", "Identity", "Nystrom", "RandomFourier", "registry"]
 
@@ -58,7 +59,7 @@ class Features(ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        register(registry, cls, home=__name__, names=__all__)
+        register(registry, cls, home=__name__)
 
     @same_kind("x")
     def __call__(self, x: Array, *, backend: str | None = None) -> Array:

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .arrays import Array, as_array, check_boolean, check_finite, check_integer, check_scalar, require_finite
+from .arrays import Array, as_array, check_boolean, check_finite, check_integer, check_scalar, require_finite, same_kind
 from .backends import get_backend
-from .interchange import same_kind
 
 __all__ = [
     "EquivalentParameters",

@@ -22,9 +22,8 @@ from typing import Any
 import torch
 
 from . import risk
-from .arrays import check_boolean, check_scalar, on_host
-from .interchange import with_values, within_torch_func
-from .representation import Representation
+from .arrays import check_boolean, check_scalar, on_host, with_values, within_torch_func
+from .fitting.representation import Representation
 
 __all__ = ["barlow_twins", "linear_layer", "spectral_contrastive", "vicreg", "vicreg_hinge"]
 

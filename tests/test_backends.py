@@ -29,9 +29,9 @@ from sslcore.augmentations import (
 )
 from sslcore.backends import get_backend
 from sslcore.backends.stages import PRIMITIVES
-from sslcore.budget import features_plan, fitting_rows
 from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
-from sslcore.gram import contrast_gram, gram, kernel_product, rotated_gram
+from sslcore.fitting.plan import features_plan, fitting_rows
+from sslcore.gram import gram, kernel_product
 from sslcore.kernels import (
     Exponential,
     Gaussian,
@@ -44,8 +44,9 @@ from sslcore.kernels import (
     Profile,
     registry,
 )
-from sslcore.leave_one_out import _decompose
-from sslcore.samples import Samples
+from sslcore.probing._leave_one_out import _decompose
+from sslcore.solvers.groups import Samples
+from sslcore.solvers.rotated_gram import contrast_gram, rotated_gram
 
 from .comparators import assert_close, assert_same_eigenspaces
 from .cuda_on_host import standin
@@ -785,7 +786,7 @@ def test_features_wait_for_no_block(hosted):
     with pytest.MonkeyPatch.context() as patch:
         counts = []
         for rows in (128, 8):
-            patch.setattr(sslcore.moments, "feature_rows", lambda r, d, rows=rows: rows)
+            patch.setattr(sslcore.fitting.moments, "feature_rows", lambda r, d, rows=rows: rows)
             patch.setattr(get_backend(backend="cupy"), "BLOCK_FACTOR", 1)
             there = hosted.asarray(views)
             counts.append(crossings(lambda there=there: Moments(model).update(there)).synchronizations)
@@ -829,7 +830,7 @@ def test_views_gram_and_products_do_not_cross(hosted):
 @pytest.mark.parametrize("model", [features.Identity(), features.Nystrom(Gaussian(2.0), np.eye(6))], ids=repr)
 def test_streaming_of_data_larger_than_the_device(hosted, tmp_path, monkeypatch, kind, model):
     """Blocks come through two pinned buffers; copies that the stand-in makes late show what is read too early."""
-    monkeypatch.setattr(sslcore.moments, "feature_rows", lambda r, d: 64)
+    monkeypatch.setattr(sslcore.fitting.moments, "feature_rows", lambda r, d: 64)
     monkeypatch.setattr(get_backend(backend="cupy"), "BLOCK_FACTOR", 1)
     views = noisy(1500, 2, 6, dtype=np.float32 if kind == "float32" else np.float64)
     options = {}

@@ -19,12 +19,7 @@ import pytest
 import sslcore
 from sslcore import Views, plan, pretrain
 from sslcore.augmentations import BitFlip, GaussianNoise
-from sslcore.errors import (
-    BackendError,
-    CertificateError,
-    MemoryBudgetError,
-    NotPositiveSemidefiniteError,
-)
+from sslcore.errors import BackendError, CertificateError, MemoryBudgetError, NotPositiveSemidefiniteError
 from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.kernels import Exponential, Function, Gaussian, Linear, Polynomial, Precomputed
 
@@ -544,7 +539,7 @@ def test_memory_budget_of_a_huge_problem_by_default():
     ],
 )
 def test_sizes_in_words(text, size):
-    from sslcore.budget import memory_budget
+    from sslcore.fitting.plan import memory_budget
 
     assert memory_budget(text) == int(size)
     assert memory_budget(int(size)) == int(size)

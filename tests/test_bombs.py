@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore import Moments, Representation, pretrain, serialization
+from sslcore import Moments, Representation, pretrain
+from sslcore.fitting import codec as serialization
+from sslcore.io.tables import parse_source, read_labels, read_points
 from sslcore.kernels import Gaussian
-from sslcore.tables import parse_source, read_labels, read_points
 
 from .test_golden import FOLDER
 
@@ -251,7 +252,7 @@ def test_a_file_larger_than_the_memory_is_refused(tmp_path, monkeypatch):
 LIMITED = """
 import resource, sys
 import sslcore
-from sslcore.tables import parse_source, read_points
+from sslcore.io.tables import parse_source, read_points
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 for load in (sslcore.load, sslcore.Moments.load, sslcore.Representation.load,
              lambda path: read_points(parse_source(path + ".npz"))):

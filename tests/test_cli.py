@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore import cli, datasets, digits
+from sslcore import datasets
+from sslcore.cli import main as cli
+from sslcore.studies import digits
 
 from .comparators import assert_close
 
@@ -23,7 +25,8 @@ pytest.importorskip("matplotlib")
 # The first 300 images in place of all: the same code in a fraction of a second.
 SMALL = """
 import sys
-from sslcore import cli, datasets
+from sslcore import datasets
+from sslcore.cli import main as cli
 images, labels = datasets.digits()
 datasets.digits = lambda: (images[:300], labels[:300])
 sys.exit(cli.main(sys.argv[1:]))
@@ -150,8 +153,10 @@ def test_a_bar_without_rich(small, tmp_path, monkeypatch):
 
 
 def test_without_matplotlib(tmp_path, monkeypatch, capsys, untouchable):
-    monkeypatch.delitem(sys.modules, "sslcore.plotting", raising=False)
-    monkeypatch.delattr(sslcore, "plotting", raising=False)
+    for module in ("sslcore.plotting.panels", "sslcore.studies.figures"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        package, _, name = module.rpartition(".")
+        monkeypatch.delattr(sys.modules.get(package, sslcore), name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert cli.main(["digits", "-o", str(tmp_path / "a.png")]) == 2
     assert "pip install 'sslcore[plot]'" in error_line(capsys)
@@ -367,7 +372,7 @@ def test_json_has_no_nan(monkeypatch, capsys):
 
 
 def test_a_reader_that_leaves():
-    code = "import sys; sys.stdin.read(); from sslcore.cli import main; sys.exit(main(['info']))"
+    code = "import sys; sys.stdin.read(); from sslcore.cli.main import main; sys.exit(main(['info']))"
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
         process.stdout.close()

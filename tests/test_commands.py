@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sslcore.commands import common, progress
+from sslcore.cli.commands import common, progress
 
 
 class Terminal(io.StringIO):

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore import convergence, population
-from sslcore.cli import main
+from sslcore import population
+from sslcore.cli.main import main
+from sslcore.studies import convergence
 
 BLOCKS = {"cube": (1, 7), "sphere": (1, 4, 9), "torus": (1, 5, 9), "gaussian": (1, 2, 3, 4)}
 

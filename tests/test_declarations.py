@@ -14,7 +14,17 @@ import numpy as np
 import pytest
 
 from sslcore import augmentations, features, kernels, population
-from sslcore.declarations import Declared, boolean, choice, integer, one_of, parameters_of, positive, probability, real
+from sslcore.declarations.parameters import (
+    Declared,
+    boolean,
+    choice,
+    integer,
+    one_of,
+    parameters_of,
+    positive,
+    probability,
+    real,
+)
 from sslcore.population import Domain, HeatKernel, OrnsteinUhlenbeck
 
 from .examples import augmentation_examples, kernel_examples

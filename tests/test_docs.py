@@ -18,7 +18,7 @@ MODULES = [
     "probing",
     "risk",
     "selection",
-    "tables",
+    "io.tables",
 ]
 NAMES = [("sslcore", name) for name in sslcore.__all__] + [
     (f"sslcore.{module}", name) for module in MODULES for name in importlib.import_module(f"sslcore.{module}").__all__

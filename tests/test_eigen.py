@@ -8,7 +8,7 @@ from scipy.linalg import lapack
 
 import sslcore.backends.numba_cpu as engine
 from sslcore.backends import small
-from sslcore.eigen import Eigenpairs, canonical_basis, clusters, top_eigenpairs
+from sslcore.solvers.krylov import Eigenpairs, canonical_basis, clusters, top_eigenpairs
 
 from .comparators import assert_close, assert_same_eigenspaces
 from .strategies import seeds

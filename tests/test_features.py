@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslcore import Moments, Views, features, pretrain
-from sslcore import inputs as data_inputs
-from sslcore import moments as moments_module
 from sslcore.augmentations import GaussianNoise
 from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
 from sslcore.features import Features, Identity, Nystrom, RandomFourier
+from sslcore.fitting import data as data_inputs
+from sslcore.fitting import moments as moments_module
 from sslcore.kernels import Exponential, Gaussian, L1Exponential, Linear, Matern, Polynomial, Precomputed
 
 from . import naive

@@ -13,8 +13,8 @@ import time
 import numpy as np
 import pytest
 
-from sslcore import files
-from sslcore.files import as_path, check_writable, open_regular, replacing, replacing_all
+from sslcore.io import atomic as files
+from sslcore.io.atomic import as_path, check_writable, open_regular, replacing, replacing_all
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and permissions of POSIX")
@@ -269,7 +269,7 @@ def test_a_file_that_the_system_refuses_to_let_grow(tmp_path, unfinished):
     code = f"""
 import os, resource, signal
 import numpy as np
-from sslcore.files import replacing
+from sslcore.io.atomic import replacing
 if {unfinished == "with a name"}:
     del os.O_TMPFILE
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -584,7 +584,7 @@ WRITER = """
 import os, signal, sys
 if sys.argv[2] == "with a name":
     del os.O_TMPFILE
-from sslcore.files import replacing_all
+from sslcore.io.atomic import replacing_all
 folder = sys.argv[1]
 paths = [os.path.join(folder, name) for name in "abcd"]
 print("ready", flush=True)

@@ -6,8 +6,7 @@ import pytest
 
 from sslcore import augmentations, features, kernels
 from sslcore.augmentations import Affine, Augmentation, Compose, Cutout, GaussianNoise
-from sslcore.features import Identity, Nystrom, RandomFourier
-from sslcore.grammar import (
+from sslcore.cli.spec import (
     augmentation_forms,
     feature_forms,
     kernel_forms,
@@ -15,6 +14,7 @@ from sslcore.grammar import (
     parse_features,
     parse_kernel,
 )
+from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.kernels import (
     Exponential,
     Gaussian,

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from sslcore.augmentations import BitFlip, Compose, Crop
-from sslcore.cli import main
-from sslcore.interplay import SETS, study
+from sslcore.cli.main import main
 from sslcore.kernels import NNGP, Gaussian
 from sslcore.population import Hypercube
+from sslcore.studies.interplay import SETS, study
 
 ORACLES = json.loads((Path(__file__).parent / "oracles.json").read_text())["I"]
 

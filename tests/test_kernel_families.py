@@ -20,7 +20,7 @@ import sslcore
 from sslcore import features, pretrain
 from sslcore import gram as grams
 from sslcore.backends.pairing import near_versine
-from sslcore.gram import contrast_gram, kernel_product
+from sslcore.gram import kernel_product
 from sslcore.kernels import (
     NNGP,
     NTK,
@@ -35,8 +35,10 @@ from sslcore.kernels import (
     Polynomial,
     Precomputed,
     VonMises,
+    _rows,
 )
 from sslcore.population import Hypercube, Torus
+from sslcore.solvers.rotated_gram import contrast_gram
 
 from . import naive
 from .comparators import assert_close
@@ -397,7 +399,7 @@ def test_convolutions(backend, k, dtype):
 
 @pytest.mark.parametrize("tile", [(1, 1), (3, 5)])
 def test_tiles_of_convolutions(backend, tile, monkeypatch):
-    monkeypatch.setattr(grams, "_PATCH_TILE", tile)
+    monkeypatch.setattr(_rows, "_PATCH_TILE", tile)
     monkeypatch.setattr(grams, "block_rows", lambda columns, itemsize: 4)
     x, y = np.random.default_rng(0).standard_normal((2, 13, 5))
     k = CONVOLUTIONS[2]

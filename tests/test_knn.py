@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore import nearest
+from sslcore.probing import _nearest as nearest
 from sslcore.probing import knn_probe
 
 from . import naive

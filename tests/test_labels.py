@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 import sslcore
 from sslcore import SSLEmbedding, pretrain, pretrain_path
+from sslcore.arrays import read_groups, read_names
 from sslcore.features import Identity
 from sslcore.kernels import Gaussian
-from sslcore.labels import read_groups, read_names
 from sslcore.probing import knn_probe, ridge_probe
 
 N = 12

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 import sslcore
 from sslcore import augmentations, features, kernels
 from sslcore.augmentations import Augmentation, BitFlip, Compose, Crop, GaussianNoise, Mixture, Reversal, Shift, Stage
+from sslcore.backends.formulas import check_formula, evaluate_formula
 from sslcore.backends.numba_cpu import pairs
-from sslcore.formulas import check_formula, evaluate_formula
+from sslcore.declarations.registries import has_law, law_of
 from sslcore.kernels import Gaussian, Kernel, Linear, PeriodicGaussian, Profile, Scaled, Sum
 from sslcore.population import CutBlockWarning, Hypercube, Sphere, SubsetClass, Torus
 from sslcore.population import Gaussian as GaussianSpace
-from sslcore.registries import has_law, law_of
 
 from . import naive
 from .examples import kernel_examples

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore.leave_one_out import TRUSTED, GradedRidge, RidgePath
 from sslcore.probing import ridge_probe
+from sslcore.probing._leave_one_out import TRUSTED, GradedRidge, RidgePath
 
 from . import naive
 from .comparators import assert_close

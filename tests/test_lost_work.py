@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore import cli, datasets
+from sslcore import datasets
 from sslcore.augmentations import Affine, GaussianNoise, Views
-from sslcore.commands import common, problem, progress
+from sslcore.cli import main as cli
+from sslcore.cli.commands import common, problem, progress
 from sslcore.kernels import Exponential, Gaussian
 
 from .comparators import assert_close
@@ -128,7 +129,7 @@ def test_names_that_an_encoding_lacks(monkeypatch, encoding, name):
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX")
 def test_descriptors_that_are_closed_are_not_given_to_files():
     """A process begun with ``1>&- 2>&-``: C code that prints must not print into the next file that is opened."""
-    code = "import os, sys; from sslcore import cli; cli._keep_standard_descriptors(); f = open('f', 'w'); "
+    code = "import os, sys; from sslcore.cli import main as cli; cli._keep_standard_descriptors(); f = open('f', 'w'); "
     code += "os.write(1, b'noise'); open('n', 'w').write(str(f.fileno()))"
     subprocess.run(["sh", "-c", 'exec "$0" -c "$1" 1>&- 2>&- 0<&-', sys.executable, code], check=True)
     assert (Path("f").read_text(), int(Path("n").read_text()) > 2) == ("", True)
@@ -177,7 +178,7 @@ def test_settings_of_other_tools(env):
 
 
 def test_mplbackend_is_still_heard_by_others():
-    code = "import sslcore.plotting, os, matplotlib; print(matplotlib.get_backend(), os.environ['MPLBACKEND'])"
+    code = "import sslcore.plotting.panels, os, matplotlib; print(matplotlib.get_backend(), os.environ['MPLBACKEND'])"
     done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"MPLBACKEND": "svg"}, capture_output=True)
     assert done.stdout.split() == [b"svg", b"svg"]
 
@@ -194,13 +195,13 @@ FAILURES = [
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 def test_a_figure_that_fails_costs_nothing_else(monkeypatch, capsys, error):
-    from sslcore import plotting
+    from sslcore.studies import figures
 
     def fail(*args):
         raise error
 
     run(*FIT)
-    monkeypatch.setattr(plotting, "fit_figure", fail)
+    monkeypatch.setattr(figures, "fit_figure", fail)
     for more in ([], ["--json"]):
         assert cli.main([*FIT, *more, "--overwrite"]) == 1
         out, err = capsys.readouterr()
@@ -224,9 +225,9 @@ def test_a_figure_that_fails_costs_nothing_else(monkeypatch, capsys, error):
     ],
 )
 def test_the_numbers_stand_without_the_figure(monkeypatch, capsys, name, argv):
-    from sslcore import plotting
+    from sslcore.studies import figures
 
-    monkeypatch.setattr(plotting, name, lambda *args: 1 / 0)
+    monkeypatch.setattr(figures, name, lambda *args: 1 / 0)
     assert cli.main(argv) == 1
     out, err = capsys.readouterr()
     assert "s in all; no figure" in out
@@ -240,11 +241,13 @@ def test_settings_that_cannot_be_read_are_a_failure_of_the_figure(monkeypatch, c
 
     class Broken:
         def find_spec(self, name, path=None, target=None):
-            if name == "sslcore.plotting":
+            if name == "sslcore.studies.figures":
                 raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
 
-    monkeypatch.delitem(sys.modules, "sslcore.plotting", raising=False)
-    monkeypatch.delattr(sslcore, "plotting", raising=False)
+    for module in ("sslcore.plotting.panels", "sslcore.studies.figures"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        package, _, name = module.rpartition(".")
+        monkeypatch.delattr(sys.modules.get(package, sslcore), name, raising=False)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
     assert cli.main(FIT) == 1
     assert written() == THREE
@@ -281,7 +284,7 @@ def test_a_terminal_that_cannot_move_gets_lines(monkeypatch, term):
 
 
 def test_rates_are_measured_where_they_are_seen(monkeypatch):
-    from sslcore import budget
+    from sslcore.fitting import plan as budget
 
     monkeypatch.setattr(problem, "QUICK", 0.0)
     monkeypatch.setattr(budget, "measured_rates", lambda engine: pytest.fail("nobody sees it"))
@@ -295,7 +298,7 @@ def test_rates_are_measured_where_they_are_seen(monkeypatch):
 @pytest.mark.parametrize("there", FOUR)
 @pytest.mark.parametrize("figure", [[], ["--no-figure"]])
 def test_an_earlier_fit_is_not_replaced_in_silence(capsys, monkeypatch, there, figure):
-    from sslcore import pretraining
+    from sslcore.fitting import pretraining
 
     Path(there).write_text("old")
     with monkeypatch.context() as patch:

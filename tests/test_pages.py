@@ -15,9 +15,11 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore import cli, datasets, pretrain, tables
+from sslcore import datasets, pretrain
 from sslcore.augmentations import Affine, GaussianNoise
+from sslcore.cli import main as cli
 from sslcore.features import Identity
+from sslcore.io import tables
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.probing import ridge_probe
 

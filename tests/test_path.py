@@ -10,15 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sslcore
-from sslcore import Views, pretrain, pretrain_path, pretraining
-from sslcore import path as paths
+from sslcore import Views, pretrain, pretrain_path
 from sslcore.augmentations import GaussianNoise
 from sslcore.errors import CertificateError, MemoryBudgetError, NotPositiveSemidefiniteError
-from sslcore.exact import ConditionedKernel, solve_exact
 from sslcore.features import Identity, Nystrom, RandomFourier
-from sslcore.gram import rotated_gram
+from sslcore.fitting import path as paths
+from sslcore.fitting import pretraining
 from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial, Precomputed
-from sslcore.samples import Samples
+from sslcore.solvers.exact import ConditionedKernel, solve_exact
+from sslcore.solvers.groups import Samples
+from sslcore.solvers.rotated_gram import rotated_gram
 
 from .comparators import assert_close, assert_same_subspace
 from .strategies import seeds
@@ -176,7 +177,7 @@ def test_near_vectors_do_not_hide_others():
         rotated_gram(Exponential(1.0), x, samples, engine), Exponential(1.0), engine, unbiased=True, center=False
     )
     values, vectors = np.linalg.eigh(Exponential(1.0)(x) / 40)
-    numbers = sslcore.inputs.FitNumbers(3, 1e-2, 0.0, True, False)
+    numbers = sslcore.solvers.objective.FitNumbers(3, 1e-2, 0.0, True, False)
     for near in (vectors[:, :3], vectors[:, -5:-2], vectors[:, -2:], vectors[:, -4:-1]):
         solution = solve_exact(operator, numbers, tolerance=1e-6, planned_bytes=0, near=np.asfortranarray(near))
         assert_close(1e-2 / solution.spectrum.gamma, values[:-4:-1], tol=1e-9)

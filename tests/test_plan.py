@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore import budget, plan, pretrain, pretrain_path, rates
+from sslcore import plan, pretrain, pretrain_path
 from sslcore.errors import MemoryBudgetError
 from sslcore.features import Identity, Nystrom, RandomFourier
+from sslcore.fitting import machine_rates as rates
+from sslcore.fitting import plan as budget
+from sslcore.fitting.machine_rates import Rates, Work
 from sslcore.kernels import Exponential, Function, Gaussian
-from sslcore.rates import Rates, Work
 
 from .test_features import noisy
 

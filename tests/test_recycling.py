@@ -21,10 +21,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from sslcore.arrays import gives_memory_back
 from sslcore.backends import machine
 from sslcore.backends.numba_cpu import recycling
 from sslcore.gram import gram, release_memory
-from sslcore.interchange import gives_memory_back
 from sslcore.kernels import Exponential
 
 pytestmark = pytest.mark.skipif(not recycling._limit(), reason="nothing is kept on this system")

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 import sslcore.backends.numba_cpu as engine
 from sslcore import gram as grams
 from sslcore.backends.numba_cpu import rotation
-from sslcore.gram import contrast_gram, rotated_gram
 from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial, Precomputed
-from sslcore.samples import Samples
+from sslcore.solvers.groups import Samples
+from sslcore.solvers.rotated_gram import contrast_gram, rotated_gram
 
 from . import naive
 from .comparators import assert_close

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore import sheets
-from sslcore.tables import Wanted, parse_source, read_labels, read_points
+from sslcore.io import sheets
+from sslcore.io.tables import Wanted, parse_source, read_labels, read_points
 
 pl = pytest.importorskip("polars")
 

@@ -14,8 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore import arrays, augmentations, backends, features, inputs, kernels, pretrain, sheets, tables
-from sslcore.tables import parse_source, read_labels, read_points, write_csv
+from sslcore import arrays, augmentations, backends, features, kernels, pretrain
+from sslcore.fitting import data as inputs
+from sslcore.io import sheets, tables
+from sslcore.io.tables import parse_source, read_labels, read_points, write_csv
 
 from .comparators import assert_close
 

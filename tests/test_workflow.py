@@ -19,12 +19,14 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore import cli, datasets, features, pretraining
+from sslcore import datasets, features
 from sslcore.augmentations import Compose, GaussianNoise, Views
-from sslcore.commands import common, problem
+from sslcore.cli import main as cli
+from sslcore.cli.commands import common, problem
+from sslcore.fitting import pretraining
+from sslcore.fitting.representation import Representation
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.probing import ridge_probe
-from sslcore.representation import Representation
 
 from .comparators import assert_close
 
@@ -279,8 +281,10 @@ def test_outputs_are_checked_before_anything_is_read(capsys, untouchable):
 
 
 def test_a_figure_needs_matplotlib_and_says_so_first(capsys, monkeypatch, untouchable):
-    monkeypatch.delitem(sys.modules, "sslcore.plotting", raising=False)
-    monkeypatch.delattr(sslcore, "plotting", raising=False)
+    for module in ("sslcore.plotting.panels", "sslcore.studies.figures"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        package, _, name = module.rpartition(".")
+        monkeypatch.delattr(sys.modules.get(package, sslcore), name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert "pip install 'sslcore[plot]'" in refused(capsys, *FIT)
 
@@ -292,7 +296,8 @@ def test_all_four_files_or_none(capsys, monkeypatch, what, error):
 
     But a figure that fails costs nothing else.
     """
-    from sslcore import plotting, tables
+    from sslcore.io import tables
+    from sslcore.studies import figures
 
     def fail(*args, **kwargs):
         raise error
@@ -302,16 +307,16 @@ def test_all_four_files_or_none(capsys, monkeypatch, what, error):
     elif what == "embedding":
         monkeypatch.setattr(np.lib.format, "write_array", fail)
     elif what == "report":
-        whole = sslcore.files.replacing_all
+        whole = sslcore.io.atomic.replacing_all
 
         @contextmanager
         def broken(*paths):
             with whole(*paths) as opened:
                 yield [*opened[:2], type("Broken", (), {"write": fail})(), *opened[3:]]
 
-        monkeypatch.setattr(sslcore.files, "replacing_all", broken)
+        monkeypatch.setattr(sslcore.io.atomic, "replacing_all", broken)
     else:
-        monkeypatch.setattr(plotting, "fit_figure", lambda *args: type("Broken", (), {"savefig": fail})())
+        monkeypatch.setattr(figures, "fit_figure", lambda *args: type("Broken", (), {"savefig": fail})())
     assert tables  # imported before write_array is replaced
     Path("moons-report.txt").write_text("old")
     status = cli.main([*FIT, *FIXED, "--components", "3", "--overwrite"])

@@ -26,7 +26,7 @@ def get_backend(*arrays: Any, backend: str | None = None) -> ModuleType:
 
     Arrays of CuPy select ``"cupy"``, everything else (NumPy arrays, lists, memory maps) ``"numba"``.
     Mixed devices raise, and so does a backend that is not there: nothing crosses over unasked.  NumPy arrays with
-    ``backend="cupy"`` do ask: callers bring them to the device (`sslcore.interchange`), by blocks where they can.
+    ``backend="cupy"`` do ask: callers bring them to the device (`sslcore.arrays.foreign`), by blocks where they can.
     """
     found = {device_of(a) for a in arrays if a is not None}
     if len(found) > 1:

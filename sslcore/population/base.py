@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import Array, as_array, check_integer, check_scalar, shown
-from ..declarations import Declared
-from ..reprs import brief
+from ..declarations.parameters import Declared
+from ..declarations.reprs import brief
 
 __all__ = ["Crossing", "CutBlockWarning", "Domain", "Lines", "PopulationSpectrum", "Regime", "risk_of_moments"]
 

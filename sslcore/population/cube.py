@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arrays import check_integer
 from ..augmentations import Augmentation
-from ..declarations import integer
+from ..declarations.parameters import integer
 from ..kernels import Gaussian, Kernel, as_kernel
 from . import cube_augmentations as laws
 from .base import Domain, Lines

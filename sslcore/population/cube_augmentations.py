@@ -26,7 +26,7 @@ from ..augmentations import (
     SignFlip,
     TangentStep,
 )
-from ..registries import ByLaw, has_law, law_of
+from ..declarations.registries import ByLaw, has_law, law_of
 from .cube_sets import Space
 
 __all__ = ["check_augmentation", "crop_widths", "eigenvalues", "leaves", "moves", "needs"]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..augmentations import Compose, Mixture, Reversal
+from ..declarations.registries import has_law
 from ..kernels import Kernel
-from ..registries import has_law
 from .base import Lines
 from .cube_augmentations import eigenvalues, moves, needs
 from .cube_labels import OrbitNames

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..arrays import check_integer
 from ..augmentations import Compose, Shift
+from ..declarations.registries import has_law
 from ..kernels import Kernel
-from ..registries import has_law
 from .base import TIE, Lines
 from .cube_augmentations import crop_widths, eigenvalues, needs
 from .cube_sets import Space, characters, count_cyclic, count_frequency, count_linear

@@ -30,8 +30,9 @@ from typing import Any
 
 import numpy as np
 
+from ..backends.formulas import evaluate_formula
+from ..declarations.registries import ByLaw, has_law
 from ..errors import NotPositiveSemidefiniteError
-from ..formulas import evaluate_formula
 from ..kernels import (
     NNGP,
     NTK,
@@ -46,7 +47,6 @@ from ..kernels import (
     Scaled,
     Sum,
 )
-from ..registries import ByLaw, has_law
 
 __all__ = ["NotZonalError", "compute_zonal_eigenvalues", "dot_profile", "forget", "zonal_eigenvalues"]
 

@@ -20,9 +20,9 @@ import numpy as np
 from ..arrays import as_array, on_host
 from ..augmentations import Augmentation, Compose, Crop, Mixture, Reversal, Shift
 from ..backends import get_backend
+from ..declarations.registries import has_law
+from ..fitting.representation import Representation
 from ..kernels import Kernel
-from ..registries import has_law
-from ..representation import Representation
 from .cube_augmentations import crop_widths, eigenvalues, leaves, needs
 from .cube_kernels import NotZonalError, zonal_eigenvalues
 from .cube_sets import Masks, Space, reversals, rotations

@@ -8,10 +8,10 @@ import numpy as np
 
 from ..arrays import require_finite
 from ..backends import get_backend
+from ..declarations.registries import has_law
 from ..errors import NotPositiveSemidefiniteError
 from ..gram import gram
 from ..kernels import Convolutional, Kernel, Precomputed, Scaled, Sum
-from ..registries import has_law
 from .cube_kernels import NotZonalError, zonal_eigenvalues
 from .cube_sets import Masks, Orbits, Sets, Space, rotations
 

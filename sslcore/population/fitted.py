@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..arrays import on_host
+from ..fitting.representation import Representation
 from ..kernels import Kernel, Precomputed
-from ..representation import Representation
 from .base import Domain
 
 __all__ = ["Expansion", "FittedDomain", "expansion"]

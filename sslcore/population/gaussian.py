@@ -13,9 +13,9 @@ import numpy as np
 from .. import kernels
 from ..arrays import Array, as_array, check_integer, check_scalar
 from ..augmentations import Compose, GaussianNoise
-from ..declarations import integer, positive
+from ..declarations.parameters import integer, positive
+from ..declarations.registries import has_law
 from ..kernels import Kernel, Product, Scaled, Sum, as_kernel
-from ..registries import has_law
 from .base import MOST_DEGREE, TIE, Label, Lines, check_components
 from .fitted import FittedDomain
 from .laws import OrnsteinUhlenbeck

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..declarations import Declared, nonnegative
+from ..declarations.parameters import Declared, nonnegative
 
 __all__ = ["HeatKernel", "OrnsteinUhlenbeck"]
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from ..arrays import Array, as_array, check_integer
 from ..augmentations import Compose, Mixture, RandomRotation, Shift, SignFlip, TangentStep
-from ..declarations import integer
+from ..declarations.parameters import integer
+from ..declarations.registries import has_law
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Polynomial, Precomputed, Scaled, Sum, as_kernel
-from ..registries import has_law
 from .base import MOST_DEGREE, TIE, Label, Lines, functions_of_classes
 from .fitted import FittedDomain
 from .laws import HeatKernel

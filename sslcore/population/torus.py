@@ -13,9 +13,9 @@ import numpy as np
 
 from ..arrays import Array, as_array, check_integer
 from ..augmentations import Compose, GaussianNoise, Mixture
-from ..declarations import integer
+from ..declarations.parameters import integer
+from ..declarations.registries import has_law
 from ..kernels import Kernel, PeriodicGaussian, Product, Scaled, Sum, VonMises, as_kernel
-from ..registries import has_law
 from .base import TIE, Label, Lines, functions_of_classes
 from .fitted import FittedDomain
 from .fourier import Coefficients, Convolved, ProductKernel, VonMisesSeries, WrappedGaussian, class_size, walk

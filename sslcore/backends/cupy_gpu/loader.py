@@ -13,7 +13,7 @@ import cupy as xp
 import numpy as np
 
 from ...errors import BackendError
-from ...formulas import check_formula
+from ..formulas import check_formula
 from . import sources
 
 __all__ = ["blocks_of", "kernel", "launch"]

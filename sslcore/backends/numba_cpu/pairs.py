@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from ...formulas import check_formula
+from ..formulas import check_formula
 from .compiling import compiled, compiled_callback
 from .elementary import FAST, cos2pi32, cos2pi64, exp32, exp64, wide_vectors
 from .vectors import ROWS, VECTOR, aligned, copy_rows, pair_values, transpose

@@ -1,0 +1,234 @@
+"""Arrays of any library at the public edge: the same kind comes out that went in.
+
+NumPy's and CuPy's arrays are what the library computes with.  Everything else that speaks DLPack (PyTorch, JAX,
+TensorFlow) or ``__cuda_array_interface__`` is viewed as one of the two, without a copy where its memory allows, and
+results are handed back in the same way.  What an array is besides its memory is heeded or refused: masks, sparse
+layouts, PyTorch's lazy negation, tensors that have no memory.  ``backend="cupy"`` with NumPy arrays is the one
+crossing that can be asked for: the work is done on the device, and the results come back as NumPy arrays.
+
+Memory that runs out is handled here too: on a GPU, everything that the failed call held is given back.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numpy as np
+
+from ..backends import device_of, get_backend
+from ..errors import BackendError
+
+__all__ = ["Home", "as_native", "gives_memory_back", "home_of", "same_kind"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Home:
+    """Where results go back to: the library whose arrays came in."""
+
+    def __init__(self, library: str, convert: Callable[[Any], Any] | None) -> None:
+        self.library, self._convert = library, convert
+
+    def bring(self, result: Any) -> Any:
+        """``result`` with every array in it as one of the library's own; words, which only NumPy knows, stay its."""
+        if self._convert is None:
+            return result
+        if isinstance(result, tuple):
+            return tuple(map(self.bring, result))
+        numbers = isinstance(result, np.ndarray) and result.dtype.kind in "biufc"
+        return self._convert(result) if numbers or device_of(result) == "cupy" else result
+
+
+_NATIVE = Home("native", None)
+
+
+def is_foreign(value: Any) -> bool:
+    """Whether ``value`` is an array of a library other than NumPy and CuPy."""
+    kind = type(value)
+    if kind is np.ndarray or kind in (float, int, list, tuple, str, type(None)):
+        return False
+    if isinstance(value, np.ndarray | np.generic) or device_of(value) == "cupy":
+        return False
+    if hasattr(kind, "to_pylist"):
+        return False  # Arrow's columns, whose nulls and words DLPack cannot say
+    return hasattr(kind, "__dlpack__") or hasattr(kind, "__cuda_array_interface__")
+
+
+def as_native(value: Any, name: str = "an array", backend: str | None = None) -> Any:
+    """``value`` as an array of NumPy or CuPy if it is of another library, or if ``backend`` asks for the crossing.
+
+    What NumPy would make something else of in silence is refused: masked entries and sparse matrices, also in lists.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        value = unmasked(value, name)
+    elif isinstance(value, list | tuple):
+        value = _natives(value, name)
+    elif hasattr(type(value), "toarray") or hasattr(type(value), "todense"):
+        dense = "toarray" if hasattr(type(value), "toarray") else "todense"
+        raise TypeError(
+            f"{name} is a sparse {type(value).__name__}, and a dense array is needed: hand over {name}.{dense}()"
+        )
+    elif is_foreign(value):
+        value = _view(value, name)
+    if backend == "cupy" and device_of(value) != "cupy" and value is not None:
+        return get_backend(backend="cupy").xp.asarray(np.asarray(value))
+    return value
+
+
+def home_of(value: Any, backend: str | None = None) -> Home:
+    """Where the results of a call with the argument ``value`` go."""
+    if is_foreign(value):
+        library = type(value).__module__.split(".")[0]
+        module = value.__array_namespace__() if hasattr(value, "__array_namespace__") else sys.modules.get(library)
+        importer = getattr(module, "from_dlpack", None)
+        return Home(library, importer) if importer is not None else _NATIVE
+    if backend == "cupy" and device_of(value) != "cupy":
+        return Home("numpy", get_backend(backend="cupy").to_host)
+    return _NATIVE
+
+
+def unmasked(array: np.ma.MaskedArray, name: str) -> np.ndarray:
+    """The entries of an array without masked ones; others are refused, for what is under a mask is no value."""
+    mask = np.ma.getmaskarray(array)
+    hidden = np.argwhere(mask) if mask.dtype == bool else np.empty((0, 1))  # a mask of records says nothing by itself
+    if len(hidden):
+        first = tuple(map(int, hidden[0]))
+        raise ValueError(
+            f"{name} has masked entries ({len(hidden)} of them, the first at index {first}), which have no value; "
+            f"leave those samples out, or fill them first, with {name}.filled(...)"
+        )
+    return np.ma.getdata(array)
+
+
+_PLAIN = frozenset((float, int, bool, complex, str, bytes, type(None), np.float64, np.float32, np.int64, np.str_))
+_DEEPEST = 64
+"""Axes of an array of NumPy, at most."""
+
+
+def _natives(items: Any, name: str, depth: int = 1) -> Any:
+    """A list or tuple with the arrays in it as `as_native` has them; numbers and words stay."""
+    if all(type(item) in _PLAIN or type(item) is np.ndarray for item in items):
+        return items
+    if depth == _DEEPEST:
+        raise ValueError(f"{name} must be a rectangular array, found lists in lists, {depth} deep")
+    found = [
+        _natives(item, name, depth + 1) if isinstance(item, list | tuple) else as_native(item, name) for item in items
+    ]
+    if any(device_of(item) == "cupy" for item in found):
+        raise TypeError(f"{name} is a list of arrays that lie on a GPU; make one array of them first, with stack(...)")
+    return found
+
+
+def within_torch_func(tensor: Any) -> bool:
+    """Whether a tensor stands for another one, inside ``torch.func.grad``, ``vmap`` and the like."""
+    functorch = getattr(sys.modules["torch"]._C, "_functorch", None)
+    return functorch is not None and bool(functorch.is_functorch_wrapped_tensor(tensor))
+
+
+def with_values(value: Any, name: str) -> Any:
+    """A tensor of PyTorch whose memory holds its values: negation and conjugation done, or refused."""
+    torch = sys.modules["torch"]
+    reason, remedy = "", "hand over a dense tensor"
+    if within_torch_func(value):
+        reason = "is being transformed by torch.func or vmap, which do not see into NumPy"
+        remedy = "use the losses of sslcore.torch there"
+    elif value.is_nested:
+        reason = "is nested"
+    elif value.layout != torch.strided:
+        reason, remedy = f"has the layout {value.layout}", f"hand over {name}.to_dense()"
+    elif value.is_quantized:
+        reason, remedy = f"is quantized ({value.dtype})", f"hand over {name}.dequantize()"
+    elif type(value).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        reason = "has no memory of its own, or means something else by it"
+    elif value.device.type == "meta" or value._is_zerotensor() or (value.numel() and not value.data_ptr()):
+        reason = f"has no memory (on the device {value.device})"
+    if reason:
+        raise TypeError(f"{name} is a torch.{type(value).__name__} that {reason}; {remedy}")
+    return value.resolve_conj().resolve_neg()
+
+
+def _view(value: Any, name: str) -> Any:
+    kind = f"{type(value).__module__.split('.')[0]}.{type(value).__name__}"
+    if "torch" in sys.modules and isinstance(value, sys.modules["torch"].Tensor):
+        value = with_values(value, name)
+    try:
+        if not hasattr(value, "__dlpack_device__") or int(value.__dlpack_device__()[0]) in _CUDA:
+            xp = get_backend(backend="cupy").xp
+            return xp.from_dlpack(value) if hasattr(value, "__dlpack__") else xp.asarray(value)
+        return np.from_dlpack(value)
+    except BackendError:
+        raise
+    except (BufferError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise TypeError(
+            f"{name} is a {kind} whose memory cannot be shared: {str(error).rstrip('.')}; hand over a dense array of "
+            f"real numbers on the CPU or on a CUDA device (for PyTorch, tensor.detach())"
+        ) from None
+
+
+_CUDA = (2, 13)  # DLPack's numbers for CUDA memory and managed CUDA memory
+
+
+def same_kind(*names: str) -> Callable[[F], F]:
+    """Decorate a public function whose parameters ``names`` are arrays, the first of them always given.
+
+    A ``backend`` among its parameters may ask for the crossing of NumPy arrays to the device.
+    """
+
+    def decorate(function: F) -> F:
+        parameters = list(inspect.signature(function).parameters)
+        places = {name: parameters.index(name) for name in names}
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            backend = kwargs.get("backend")
+            home = _NATIVE
+            if backend == "cupy" or any(map(is_foreign, args)) or (kwargs and any(map(is_foreign, kwargs.values()))):
+                values = list(args)
+                for name, place in places.items():
+                    if place < len(values):
+                        home = home_of(values[place], backend) if name == names[0] else home
+                        values[place] = as_native(values[place], name, backend)
+                    elif name in kwargs:
+                        home = home_of(kwargs[name], backend) if name == names[0] else home
+                        kwargs[name] = as_native(kwargs[name], name, backend)
+                args = tuple(values)
+            return home.bring(_guarded(function, args, kwargs))
+
+        return cast(F, call)
+
+    return decorate
+
+
+def gives_memory_back(function: F) -> F:
+    """Decorate a public function that brings its arrays over by itself, by blocks."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return _guarded(function, args, kwargs)
+
+    return cast(F, call)
+
+
+def _guarded(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """``function(*args, **kwargs)``; if the device has too little memory, what the call held is freed first."""
+    try:
+        return function(*args, **kwargs)
+    except MemoryError as error:
+        if device_of(error) != "cupy":
+            get_backend(backend="numba").release()  # what is kept for the next results, so that a new try has it
+            raise
+        message = str(error)
+        traceback.clear_frames(error.__traceback__)  # they keep the arrays of the failed call alive
+        error.__traceback__ = None
+    gc.collect()
+    get_backend(backend="cupy").release()
+    raise MemoryError(
+        f"the GPU ran out of memory ({message.rstrip('.')}); what the call held has been given back. Use memory= to be "
+        f"told beforehand, smaller data, features in place of an exact kernel, or free other arrays on the device"
+    )

@@ -1,0 +1,256 @@
+"""What commands share: reports, streams, outputs that are checked first, data and models."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ...fitting.representation import Representation
+    from ...io.tables import Source, Table, Wanted
+
+__all__ = [
+    "DATA",
+    "Declare",
+    "Report",
+    "UsageError",
+    "add_columns",
+    "check_outputs",
+    "columns_of",
+    "draw",
+    "drawn",
+    "fitting",
+    "is_terminal",
+    "noted",
+    "one_line",
+    "open_model",
+    "refuse_outputs",
+    "render",
+    "require_matplotlib",
+    "say",
+    "wanted_by",
+    "write_line",
+]
+
+
+class Report(NamedTuple):
+    """What a command found: for machines (``--json``), and for people; ``failed``: what of it could not be made."""
+
+    document: dict[str, Any]
+    text: str
+    failed: tuple[str, ...] = ()
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood."""
+
+
+Declare = Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], Report]]
+
+
+# ---------------------------------------------------------------- streams
+
+
+def say(text: str, stream: IO[str] | None) -> None:
+    """Print a line on stderr, say; a stream that is closed, full or gone is no reason to lose the work."""
+    with suppress(OSError, ValueError):
+        write_line(text, stream)
+
+
+def write_line(text: str, stream: IO[str] | None) -> None:
+    """Print a line, escaping what the stream's encoding lacks; nothing where there is no open stream."""
+    if stream is None or stream.closed:
+        return
+    try:
+        print(text, file=stream, flush=True)
+    except UnicodeEncodeError:
+        encoding = getattr(stream, "encoding", None) or "ascii"
+        print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Whether somebody watches, on a terminal that can move its cursor."""
+    if stream is None or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
+        return False
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+# ---------------------------------------------------------------- outputs
+
+
+def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> None:
+    """Refuse, before any work, what cannot be written at its end, or would replace what is read.
+
+    Parameters
+    ----------
+    outputs : mapping
+        The path of each output, by the option or the word that the user knows it by; its suffix must be the one that
+        the name's last word in parentheses says, such as ``"--output (.png)"``, if there is one.
+    inputs : iterable of Path
+        Files that are read.
+
+    Raises
+    ------
+    OSError, ValueError
+        Naming the path and the reason; nothing is left behind.
+    """
+    from ...io.atomic import check_writable
+
+    seen: dict[Path, str] = {}
+    for label, path in outputs.items():
+        name, _, suffix = label.rstrip(")").partition(" (")
+        if suffix and path.suffix.lower() != suffix:
+            raise ValueError(f"{name} must end in {suffix}, found {path}")
+        check_writable(path)
+        place = Path(os.path.realpath(path))
+        if place in seen:
+            raise ValueError(f"{name} and {seen[place]} are the same file, {path}")
+        seen[place] = name
+        if any(place == Path(os.path.realpath(source)) for source in inputs):
+            raise ValueError(f"{name} would replace the input {path}; choose another name")
+
+
+def refuse_outputs(source: Source) -> None:
+    """Refuse, as data, what the commands themselves have written beside them, which ``shard*.npy`` finds too."""
+    from ...io.tables import SUFFIXES
+
+    made = re.fullmatch(r"(.+)-(?:embedding\.npy|model\.npz|predictions\.csv|report\.txt)", source.path.name)
+    if made is None:
+        return
+    for name in (f"{made[1]}-model.npz", *(made[1] + suffix for suffix in SUFFIXES)):
+        beside = source.path.with_name(name)
+        if beside.exists() and beside != source.path:
+            raise ValueError(
+                f"{source.path} is named as what sslcore writes, beside {beside}: it is an output, not data; give it "
+                f"another name if it is meant"
+            )
+
+
+def require_matplotlib() -> None:
+    """Say before the work that it is missing; any other trouble with figures is no reason not to begin."""
+    try:
+        from ...studies import figures  # noqa: F401
+    except ImportError:
+        raise
+    except Exception:  # a file of settings that cannot be read, say: `render` will tell
+        pass
+
+
+def draw(path: Path, figure: str, *values: Any) -> tuple[str, ...]:
+    """Draw a figure of `sslcore.studies.figures` and write it; say what went wrong (`Report.failed`)."""
+    from ...io.atomic import replacing
+
+    content, failed = render(figure, *values)
+    if content is not None:
+        try:
+            with replacing(path) as file:
+                file.write(content)
+        except OSError as error:
+            failed = (f"the figure: {one_line(error)}",)
+    return failed
+
+
+def render(figure: str, *values: Any) -> tuple[bytes | None, tuple[str, ...]]:
+    """A figure of `sslcore.studies.figures` as the bytes of a PNG, or None and the reason why there is none."""
+    try:
+        from ...plotting import panels
+        from ...studies import figures
+
+        return panels.png(getattr(figures, figure)(*values)), ()
+    except Exception as error:  # of matplotlib, its fonts and its settings: many kinds
+        return None, (f"the figure could not be drawn: {type(error).__name__}: {one_line(error)}",)
+
+
+def drawn(path: Path, failed: tuple[str, ...]) -> str:
+    """Words for the end of a report: where the figure is, if it is."""
+    return "no figure" if failed else f"figure: {path}"
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error, in one line of reasonable length."""
+    return " ".join(str(error).split())[:500]
+
+
+# ---------------------------------------------------------------- data and models
+
+DATA = "data; FILE:NAME,NAME chooses columns of a table, FILE:NAME an array of an .npz"
+
+
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--drop`` and ``--header``."""
+    parser.add_argument(
+        "--drop",
+        action="append",
+        default=[],
+        metavar="COL,...",
+        help="columns of a table to leave out, by name, or by number if it has no header",
+    )
+    parser.add_argument(
+        "--header",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="whether text files begin with a row of names (default: auto: if none of its cells is a number)",
+    )
+
+
+def columns_of(columns: tuple[str, ...] | None) -> str:
+    """`` (x, y)``, or nothing where there are no names."""
+    if columns is None:
+        return ""
+    return f" ({', '.join(columns[:8])}{', ...' if len(columns) > 8 else ''})"
+
+
+def noted(notes: Iterable[str]) -> list[str]:
+    """Lines of what a user should know of how the data were read."""
+    return [f"note        {note}" for note in notes]
+
+
+def open_model(path: Path) -> Representation:
+    """A saved representation."""
+    from ...fitting.loading import load
+    from ...fitting.representation import Representation
+
+    model = load(path)
+    if not isinstance(model, Representation):
+        raise ValueError(f"{path} holds {type(model).__name__}, not a representation")
+    return model
+
+
+def width_of(rep: Representation) -> int | None:
+    """Coordinates of the points that a model takes; None if it takes kernel values."""
+    return rep.n_coordinates if rep.centres is None else rep.centres.shape[1]
+
+
+def wanted_by(rep: Representation, path: Path) -> Wanted | None:
+    """The columns that a model was fitted to, in its order; None if they had no names, or nobody wrote them down."""
+    from ...io.tables import Wanted
+
+    names = rep.notes.get("columns")
+    if not isinstance(names, list) or len(names) != width_of(rep) or not all(isinstance(name, str) for name in names):
+        return None
+    return Wanted(tuple(names), f"the model {path}")
+
+
+def fitting(rep: Representation, table: Table, path: Path) -> Table:
+    """The table as points of the model's coordinates, images flattened; refused if it has others."""
+    wanted, shape = width_of(rep), table.values.shape
+    if wanted is not None and shape[-1] != wanted and math.prod(shape[1:]) == wanted:
+        return table.as_images(shape[1:])
+    if wanted is not None and (shape[-1] != wanted or len(shape) > 3):
+        advice = (
+            "choose columns with FILE:NAME,NAME or leave some out with --drop" if table.columns else "choose others"
+        )
+        raise ValueError(
+            f"{table.source} has {shape[-1]} coordinates{columns_of(table.columns)}, the model {path} was fitted to "
+            f"{wanted}; {advice}"
+        )
+    return table

@@ -1,0 +1,124 @@
+"""``sslcore path``: how the spectrum changes with reg and beta."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .common import Report, check_outputs, draw, drawn, refuse_outputs, require_matplotlib
+from .problem import Problem, add_problem
+from .progress import add_progress, progress
+
+if TYPE_CHECKING:
+    from ...fitting.path import Path as Found
+
+
+def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
+    """Follow the spectrum of the data in a file over reg and beta, and draw it.
+
+    The same data, views and models as `sslcore fit`, solved at every reg and beta while the work that these share is
+    done once.  The picture, PREFIX-path.png, shows the eigenvalues, where two of them avoid each other, and which of
+    the augmentations (small reg), the architecture (large reg) or their interplay rules.
+    """
+    add_problem(parser)
+    parser.add_argument(
+        "--regs",
+        type=_regs,
+        default="1e-5:1:21",
+        metavar="REGS",
+        help="LOW:HIGH:COUNT, evenly spaced in the logarithm, or numbers with commas (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--betas", type=_numbers, default="1", metavar="BETAS", help="numbers with commas (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="PATH", help="a .png file (default: the name of FILE and -path.png)"
+    )
+    add_progress(parser)
+
+    def run(args: argparse.Namespace) -> Report:
+        started = time.perf_counter()
+        problem = Problem(args)
+        out = Path(f"{problem.source.stem}-path.png") if args.out is None else args.out
+        check_outputs({"--out (.png)": out}, [problem.source.path])
+        refuse_outputs(problem.source)
+        require_matplotlib()
+
+        with progress(args.progress, {"reading": problem.reading(), "path": 5.0, "writing": 1.0}) as begin:
+            begin("reading")
+            problem.read(begin, "path", n_points=len(args.regs) * len(args.betas))
+            begin("path")
+            from ...fitting.path import pretrain_path
+
+            path = pretrain_path(
+                problem.views,
+                problem.model,
+                args.components,
+                regs=args.regs,
+                betas=args.betas,
+                center=args.center,
+                memory=args.memory,
+                backend=args.backend,
+                progress=lambda done, total: begin.advance(done / total),
+            )
+            begin("writing")
+            failed = draw(out, "path_figure", path)
+        document = problem.as_dict() | {
+            "regs": path.regs,
+            "betas": path.betas,
+            "eigenvalues": path.eigenvalues,
+            "invariance": path.invariance,
+            "norms": path.norms,
+            "n_active": path.n_active,
+            "risk": path.risk,
+            "position": path.position,
+            "regimes": path.regimes,
+            "avoided_crossings": [vars(crossing) for crossing in path.avoided_crossings],
+            "figure": None if failed else str(out),
+            "seconds": time.perf_counter() - started,
+        }
+        lines = [*problem.lines(), f"model       {problem.model}, {args.components} components", *_table(path)]
+        return Report(
+            document, "\n".join([*lines, "", f"{document['seconds']:.1f} s in all; {drawn(out, failed)}"]), failed
+        )
+
+    return run
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+def _regs(text: str) -> list[float]:
+    """A grid, or a list."""
+    parts = text.split(":")
+    if len(parts) == 1:
+        return _numbers(text)
+    low, high, count = float(parts[0]), float(parts[1]), int(parts[2]) if len(parts) == 3 else 0
+    if not (0 < low < high < float("inf") and 2 <= count <= 10_000):
+        raise argparse.ArgumentTypeError(f"a grid is LOW:HIGH:COUNT with 0 < LOW < HIGH and COUNT > 1, found {text!r}")
+    return [low * (high / low) ** (i / (count - 1)) for i in range(count)]
+
+
+def _table(path: Found) -> list[str]:
+    shown = min(6, path.eigenvalues.shape[2])
+    lines: list[str] = []
+    for j, beta in enumerate(path.betas):
+        lines += [
+            "",
+            f"beta {beta:g}",
+            "       reg  active  " + "  ".join(f"   mu_{i + 1}" for i in range(shown)) + "  ruled by",
+        ]
+        for i, reg in enumerate(path.regs):
+            mu = "  ".join(f"{value:7.3f}" for value in path.eigenvalues[i, j, :shown])
+            lines.append(f"{reg:10.3g}  {path.n_active[i, j]:6}  {mu}  {path.regimes[i, j]}")
+    crossings = path.avoided_crossings
+    lines += ["", "avoided crossings" + ("" if crossings else ": none")]
+    lines += [
+        f"  components {c.component + 1} and {c.component + 2}: reg {c.reg:.3g}, beta {c.beta:g}, gap {c.gap:.2g}"
+        for c in crossings
+    ]
+    return lines

@@ -1,0 +1,210 @@
+"""``sslcore probe``: what a saved model's representation tells about labels, and predictions for new data."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import (
+    DATA,
+    Report,
+    UsageError,
+    add_columns,
+    check_outputs,
+    fitting,
+    noted,
+    open_model,
+    refuse_outputs,
+    wanted_by,
+)
+from .progress import add_progress, progress
+
+if TYPE_CHECKING:
+    from ...io.tables import Table
+    from ...probing import RidgeProbe
+
+REGS = tuple(10.0 ** (i / 2) for i in range(-16, 5))
+"""Penalties from which a probe takes that of least leave-one-out error."""
+
+
+def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
+    """Fit a linear probe on a saved model's representation, and predict.
+
+    A ridge probe is fitted to the embedding of FILE and its LABELS, and judged by exact leave-one-out errors; the same
+    probe on the raw coordinates shows what the representation adds.  Integers and words are classes, numbers with a
+    decimal point are regressed on.  Samples without a label (an empty cell, NA, NaN, None and their kin; of classes
+    also -1) are left out, and counted.  --predict NEW writes the predictions for other data.
+    """
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a saved model")
+    parser.add_argument("file", metavar="FILE", help=DATA)
+    parser.add_argument("labels", metavar="LABELS", help="a label for each sample, such as moons.csv:class or y.npy")
+    add_columns(parser)
+    parser.add_argument(
+        "--task",
+        choices=("auto", "classification", "regression"),
+        default="auto",
+        help="what the labels are (default: regression if they are numbers with a decimal point)",
+    )
+    parser.add_argument("--predict", metavar="NEW", help="data to predict, with the same columns as FILE")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="a .csv file for them (default: NEW-predictions.csv)")
+    add_progress(parser)
+
+    def run(args: argparse.Namespace) -> Report:
+        import numpy as np
+
+        from ...io.atomic import replacing
+        from ...io.tables import Wanted, parse_source, read_labels, read_points, write_csv
+        from ...probing import ridge_probe
+
+        source, label_source = parse_source(args.file), parse_source(args.labels)
+        new = None if args.predict is None else parse_source(args.predict)
+        if new is None and args.out is not None:
+            raise UsageError("--out is for predictions: add --predict NEW")
+        if new is not None:
+            out = Path(f"{new.stem}-predictions.csv") if args.out is None else args.out
+            inputs = [source.path, label_source.path, new.path, args.model]
+            check_outputs({"--out (.csv)": out}, inputs)
+        refuse_outputs(source)
+        size = sum(each.size() for each in (source, label_source, new) if each is not None)
+        with progress(args.progress, {"reading": 0.2 + size / 20e6, "embedding": 1.0, "probe": 0.5}) as begin:
+            begin("reading")
+            rep = open_model(args.model)
+            wanted = wanted_by(rep, args.model)
+            table = fitting(rep, read_points(source, args.drop, header=args.header, wanted=wanted), args.model)
+            read = read_labels(label_source, header=args.header)
+            n = len(table.values)
+            if len(read.values) != n:
+                raise ValueError(
+                    f"{source} has {n} samples, {label_source} has {len(read.values)} labels"
+                    + (
+                        ""
+                        if source.suffix == label_source.suffix == ".npy"
+                        else " (--header says whether there is one)"
+                    )
+                )
+            there = _labelled(read, args.task)
+            labels, n_missing = read.values[there], n - int(there.sum())
+            fresh = None
+            if new is not None:
+                if wanted is None and table.named and table.columns is not None:
+                    wanted = Wanted(table.columns, str(source.path))
+                fresh = read_points(new, args.drop, header=args.header, wanted=wanted, lenient=True)
+                fresh = fitting(rep, fresh, args.model)
+            begin("embedding")
+            z, raw = _flat(rep.transform(table.values)), _flat(np.asarray(table.values, dtype=float))
+            begin("probe")
+            probe = ridge_probe(z[there], labels, REGS, task=args.task)
+            found = _judged(probe, labels)
+            beside = _judged(ridge_probe(raw[there], labels, REGS, task=args.task), labels)
+            notes = [*table.notes, *(note for note in read.notes if note not in table.notes)]
+            document: dict[str, Any] = {"model": str(args.model), "file": str(source), "labels": str(label_source)}
+            document |= {"n": n, "n_missing": n_missing, "n_components": rep.n_components} | found
+            document |= {"raw": beside, "notes": notes}
+            if fresh is not None:
+                z_new = _flat(rep.transform(fresh.values))
+                with replacing(out) as file:
+                    write_csv(file, *_predictions(probe, z_new))
+                document |= {"predicted": str(new), "n_predicted": len(z_new), "output": str(out)}
+        return Report(document, _text(document))
+
+    return run
+
+
+def _labelled(labels: Table, task: str) -> Any:
+    """Which samples have a label: not missing, and not the class -1, which means that there is none."""
+    assert labels.missing is not None
+    there = ~labels.missing
+    if task == "regression" or labels.values.dtype.kind != "i":
+        return there
+    labelled = there & (labels.values != -1)
+    if labelled.any() and (labels.values[labelled] == 1).all() and not (labelled == there).all():
+        raise ValueError(
+            f"{labels.source} has the labels -1 and 1, but -1 means that there is none: name the two classes "
+            f"otherwise, such as 0 and 1"
+        )
+    return labelled
+
+
+def _flat(z: Any) -> Any:
+    """One row for each sample: of several views, the mean."""
+    return z.mean(axis=1) if z.ndim == 3 else z
+
+
+def _judged(probe: RidgeProbe, labels: Any) -> dict[str, Any]:
+    """Leave-one-out accuracy, or coefficient of determination."""
+    import numpy as np
+
+    best = int(np.flatnonzero(probe.regs == probe.reg)[0])
+    n = len(labels)
+    if probe.classes is not None:
+        accuracy = 1.0 - float(probe.loo_errors[best])
+        right = probe.classes[np.asarray(probe.loo_decisions).argmax(axis=1)] == labels
+        counts = [int((labels == c).sum()) for c in probe.classes]
+        recall = [float(right[labels == c].mean()) for c in probe.classes]
+        return {
+            "task": "classification",
+            "reg": probe.reg,
+            "accuracy": accuracy,
+            "standard_error": (accuracy * (1 - accuracy) / n) ** 0.5,
+            "largest_class": max(counts) / n,
+            "classes": probe.classes,
+            "counts": counts,
+            "recall": recall,
+        }
+    y = np.asarray(labels, dtype=float)
+    error = float(probe.loo_squared_errors[best])
+    variance = float(y.var())
+    return {
+        "task": "regression",
+        "reg": probe.reg,
+        "r2": 1.0 - error / variance if variance > 0 else float("nan"),
+        "root_mean_squared_error": error**0.5,
+        "standard_deviation": variance**0.5,
+    }
+
+
+def _predictions(probe: RidgeProbe, z: Any) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows: the prediction, and for classes the score of each."""
+    predicted = probe.predict(z).tolist()
+    if probe.classes is None:
+        return ["prediction"], [[value] for value in predicted]
+    scores = probe.decision_function(z).tolist()
+    header = ["prediction", *(f"score_{c}" for c in probe.classes)]
+    return header, [[label, *map("{:.6g}".format, row)] for label, row in zip(predicted, scores, strict=True)]
+
+
+def _text(document: dict[str, Any]) -> str:
+    k, raw = document["n_components"], document["raw"]
+    lines = [f"data        {document['file']}: {document['n']:,} samples; labels {document['labels']}"]
+    if document["n_missing"]:
+        lines[0] += f", {document['n_missing']:,} missing: these samples are left out of the probe"
+    lines += noted(document["notes"])
+    if document["task"] == "classification":
+        lines += [
+            f"target      {len(document['classes'])} classes; the largest has {document['largest_class']:.1%} of them",
+            "",
+            "leave-one-out accuracy of a ridge probe (standard error):",
+            f"  {f'{k} components of the model':<28} {document['accuracy']:.3f} ({document['standard_error']:.3f})",
+            f"  {'raw coordinates':<28} {raw['accuracy']:.3f} ({raw['standard_error']:.3f})",
+            "",
+            "by class, of the model:",
+        ]
+        shown = list(zip(document["classes"], document["counts"], document["recall"], strict=True))
+        lines += [f"  {c!s:<28} {recall:.3f} of {count}" for c, count, recall in shown[:20]]
+        lines += [f"  ... and {len(shown) - 20} more"] if len(shown) > 20 else []
+    else:
+        lines += [
+            f"target      standard deviation {document['standard_deviation']:.4g}",
+            "",
+            "leave-one-out R^2 of a ridge probe (root mean squared error):",
+            f"  {f'{k} components of the model':<28} {document['r2']:.3f} ({document['root_mean_squared_error']:.4g})",
+            f"  {'raw coordinates':<28} {raw['r2']:.3f} ({raw['root_mean_squared_error']:.4g})",
+        ]
+    if "output" in document:
+        lines += [
+            "",
+            f"{document['n_predicted']:,} predictions for {document['predicted']} written to {document['output']}",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,237 @@
+"""What `sslcore fit` and `sslcore path` have in common: data, views and a model from the words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from .common import DATA, UsageError, add_columns, columns_of, noted
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from ...fitting.plan import Plan
+    from ...io.tables import Table
+
+EXACT_UP_TO = 6000
+"""Views up to which the model by default is a kernel's exact solution; beyond, Nystrom features of it."""
+
+QUICK = 1e10
+"""Flops that no machine notices: its rates (`Plan.seconds`) are not measured for them."""
+
+OVER_PLAN = 3.0
+"""Fits take 2 to 4 times as long as `sslcore.plan` says, which counts the leading terms at their full rates."""
+
+
+def add_problem(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that `Problem` reads."""
+    parser.add_argument("file", metavar="FILE", help=DATA)
+    parser.add_argument(
+        "--augment",
+        action="append",
+        metavar="LAW",
+        help="how views are made, such as gaussian-noise:0.1; several, with + or by repeating the option, follow each "
+        "other",
+    )
+    parser.add_argument("--views", type=int, metavar="M", help="views of each sample (default: 2)")
+    parser.add_argument(
+        "--kernel",
+        metavar="KERNEL",
+        help="such as gaussian:2 or 'exponential:0.2+0.1*linear' (default: exponential, at half the median distance of "
+        "the data)",
+    )
+    parser.add_argument(
+        "--features",
+        metavar="MAP",
+        help=f"in place of the kernel's exact solution, such as nystrom:1024, or identity for data that are features "
+        f"already (default: nystrom:1024 if there are over {EXACT_UP_TO:,} views)",
+    )
+    parser.add_argument("--components", type=int, default=8, metavar="K", help="dimensions (default: %(default)s)")
+    parser.add_argument(
+        "--center",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="covariance in place of second moments (default: yes)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of views and landmarks (default: %(default)s)")
+    add_columns(parser)
+    parser.add_argument("--memory", metavar="SIZE", help="refuse what needs more, such as 8GB (default: what is free)")
+    parser.add_argument("--backend", choices=("numba", "cupy"), help="where to compute (default: numba, the CPU)")
+    parser.set_defaults(forms=_forms)
+
+
+class Problem:
+    """Data, views and a model; whatever can be refused without the data is refused at once.
+
+    Attributes
+    ----------
+    source : Source
+        Of the data.
+    table : Table
+        The data, after `read`.
+    views, model
+        As `sslcore.pretrain` takes them, after `read`.
+    """
+
+    table: Table
+    views: Any
+    model: Any
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from ...io.tables import parse_source
+        from ..spec import parse_augmentation, parse_kernel
+
+        self.args = args
+        self.source = parse_source(args.file)
+        self.augmentation = parse_augmentation("+".join(args.augment)) if args.augment else None
+        self.kernel = parse_kernel(args.kernel) if args.kernel else None
+        self.needs_kernel = not args.features or _features_need_kernel(args)
+
+    def reading(self) -> float:
+        """Seconds that `read` is likely to take."""
+        return 0.2 + self.source.size() / 20e6
+
+    def read(self, begin: Progress, step: str, n_points: int = 1, n_fits: int = 1) -> None:
+        """Read the data, make views and model, refuse what is too large; ``step`` is told what it will take.
+
+        That is ``n_fits`` fits of a path of ``n_points``.
+        """
+        from ...fitting.plan import plan
+        from ...io.tables import read_points
+        from ..spec import parse_features
+
+        args = self.args
+        self.table = read_points(self.source, args.drop, header=args.header)
+        if _are_images(self.table, self.augmentation):
+            self.table = self.table.as_images(self.table.values.shape[1:])
+        self.views = _views(self.table, self.augmentation, args)
+        kernel = self.kernel
+        if kernel is None and self.needs_kernel:
+            kernel = _default_kernel(self.table.values)
+        if args.features:
+            self.model = parse_features(args.features, kernel, args.seed)
+        else:
+            self.model = kernel
+            if args.kernel is None and self.views.shape[0] * self.views.shape[1] > EXACT_UP_TO:
+                self.model = parse_features("nystrom:1024", kernel, args.seed)
+        sizes = (*self.views.shape, self.model, args.components, self.views.dtype, args.memory)
+        planned = plan(*sizes, n_points=n_points, backend=args.backend)
+        expect_fits(begin, step, planned, n_fits)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was asked for, for machines."""
+        n, m, d = self.views.shape
+        return {
+            "file": str(self.source),
+            "columns": self.table.columns,
+            "n": n,
+            "n_views": m,
+            "n_coordinates": d,
+            "augmentation": None if self.augmentation is None else repr(self.augmentation),
+            "model": repr(self.model),
+            "n_components": self.args.components,
+            "center": self.args.center,
+            "seed": self.args.seed,
+            "notes": self.table.notes,
+        }
+
+    def lines(self) -> list[str]:
+        """The same, for people."""
+        n, m, d = self.views.shape
+        made = self.augmentation
+        if made is None:
+            how = f"made elsewhere: the array {self.views.shape} holds (samples, views, coordinates)"
+        else:
+            how = f"{made}, seed {self.args.seed}"
+        return [
+            f"data        {self.source}: {n:,} samples of {d} coordinates{columns_of(self.table.columns)}; no labels",
+            f"views       {m} of each = {n * m:,}, {how}",
+            *noted(self.table.notes),
+        ]
+
+
+def expect_fits(begin: Progress, step: str, planned: Plan, n_fits: int = 1) -> None:
+    """Tell the progress how long fits will take, unless that takes longer to find out than they do."""
+    if n_fits * planned.flops > QUICK:
+        begin.expect(step, lambda: 0.5 + OVER_PLAN * n_fits * planned.seconds)
+
+
+def _forms() -> str:
+    """What can be written for the options; asked for by ``--help`` only, since it imports what there is."""
+    from ..spec import augmentation_forms, feature_forms, kernel_forms
+
+    def block(title: str, forms: list[str]) -> str:
+        return f"{title}\n" + "\n".join(f"  {form}" for form in forms)
+
+    return "\n\n".join(
+        [
+            block("kernels (capitals: a value is needed; k+k, k*k and 2*k are kernels too):", kernel_forms()),
+            block("augmentations (a+b: one after the other; shapes are written 8x8 or 32x32x3):", augmentation_forms()),
+            block("features (of --kernel):", feature_forms()),
+        ]
+    )
+
+
+def _features_need_kernel(args: argparse.Namespace) -> bool:
+    """Check ``--features``, with any kernel: that of the data is not known yet."""
+    from ...kernels import Exponential
+    from ..spec import parse_features, parse_kernel
+
+    kernel = parse_kernel(args.kernel) if args.kernel else Exponential(1.0)
+    features = parse_features(args.features, kernel, args.seed)
+    needed = "kernel" in inspect.signature(type(features)).parameters
+    if args.kernel and not needed:
+        raise UsageError(f"{args.features} features have no kernel: leave out --kernel, or choose other features")
+    return needed
+
+
+def _image_shape(augmentation: Any) -> tuple[int, ...] | None:
+    """The shape of the images that an augmentation, or a part of it, is for."""
+    shapes = [getattr(augmentation, "image_shape", None), *map(_image_shape, getattr(augmentation, "parts", ()))]
+    return next((shape for shape in shapes if shape is not None), None)
+
+
+def _are_images(table: Table, augmentation: Any) -> bool:
+    """Whether the data are images of the shape that the augmentation is for, one a sample."""
+    shape, found = _image_shape(augmentation), table.values.shape[1:]
+    return shape is not None and len(found) > 1 and (*shape, 1)[:3] == (*found, 1)[:3]
+
+
+def _views(table: Table, augmentation: Any, args: argparse.Namespace) -> Any:
+    """Views to be made of samples, or those that the file has."""
+    from ...augmentations import Views
+
+    x = table.values
+    size = "x".join(map(str, x.shape[1:]))
+    images = f"if these are images, choose a law of images of their shape, such as --augment affine:{size}"
+    if x.ndim == 4:
+        raise UsageError(f"{table.source} has the shape {x.shape}; {images}")
+    if x.ndim == 3:
+        if augmentation is not None or args.views is not None:
+            raise UsageError(
+                f"{table.source}, of shape {x.shape}, was taken for {x.shape[1]} views of {x.shape[2]} coordinates of "
+                f"each sample: for views leave out --augment and --views; {images}, or flatten them"
+            )
+        return x
+    if augmentation is None:
+        raise UsageError(
+            f"{table.source} holds samples (shape {x.shape}), not views: add --augment, such as "
+            f"--augment gaussian-noise:0.1 (`sslcore fit --help` lists all), or give an array (samples, views, "
+            f"coordinates)"
+        )
+    return Views(x, augmentation, 2 if args.views is None else args.views, args.seed)
+
+
+def _default_kernel(x: Any) -> Any:
+    """The exponential kernel, whose scale matters least, at half the median distance between at most 1,000 points."""
+    import numpy as np
+    from scipy.spatial.distance import pdist
+
+    from ...kernels import Exponential
+
+    points = np.asarray(x[:: max(1, len(x) // 1000)], dtype=float)
+    points = points.reshape(-1, points.shape[-1])[:: max(1, points.size // points.shape[-1] // 1000)]
+    distance = float(np.median(pdist(points))) if len(points) > 1 else 0.0
+    if not 0 < distance < np.inf:
+        raise ValueError("the data are constant, or not finite: there is nothing to represent")
+    return Exponential(float(f"{distance / 2:.3g}"))

@@ -1,0 +1,309 @@
+"""Kernels, augmentations and features as words of the command line: ``name:value,value``.
+
+``gaussian-noise:0.1`` is ``GaussianNoise(0.1)``.  Names are those of the classes in the registries, in small letters
+with hyphens, so that whatever is declared there can be written here::
+
+    expression  = term { "+" term }
+    term        = factor { "*" factor }
+    factor      = number | "(" expression ")" | name [ ":" argument { "," argument } ]
+    argument    = [ parameter "=" ] value
+    value       = number | 8x8 | yes | no | word | "(" expression ")" | "[" value { "," value } "]"
+
+``+`` and ``*`` are those of the kernels; between augmentations ``+`` is "and then" (`sslcore.augmentations.Compose`).
+Images have shapes such as ``8x8`` or ``32x32x3``.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Container, Mapping
+from typing import Any
+
+from .. import augmentations, features, kernels
+from ..augmentations import Augmentation, Compose
+from ..features import Features
+from ..kernels import Kernel
+
+__all__ = [
+    "augmentation_forms",
+    "feature_forms",
+    "kernel_forms",
+    "parse_augmentation",
+    "parse_features",
+    "parse_kernel",
+]
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])"
+_TOKEN = re.compile(
+    rf"\s*(?:(?P<shape>\d+(?:x\d+)+(?!\w))|(?P<number>{_NUMBER})|(?P<word>[A-Za-z][\w-]*)|(?P<mark>[-+*:,=()\[\]]))"
+)
+_WORDS = {"yes": True, "no": False, "true": True, "false": False, "none": None}
+
+
+def parse_kernel(text: str) -> Kernel:
+    """A kernel of the registry, or a sum, product or multiple of such.
+
+    Raises
+    ------
+    ValueError
+        Saying what was expected where, or what the kernel takes.
+
+    Examples
+    --------
+    >>> from sslcore.cli.spec import parse_kernel
+    >>> parse_kernel("matern:1.5,scale=2")
+    Matern(nu=1.5, scale=2.0)
+    >>> parse_kernel("gaussian:1 + 0.5*linear")
+    Sum(first=Gaussian(scale=1.0), second=Scaled(base=Linear(), factor=0.5))
+    """
+    return _Parser(text, "kernel", Kernel, _by_name(kernels.registry)).whole()
+
+
+def parse_augmentation(text: str) -> Augmentation:
+    """An augmentation of the registry, or several of them, one after the other.
+
+    Raises
+    ------
+    ValueError
+        Saying what was expected where, or what the augmentation takes.
+
+    Examples
+    --------
+    >>> from sslcore.cli.spec import parse_augmentation
+    >>> parse_augmentation("affine:8x8,rotation=15+gaussian-noise:0.05")
+    Compose(Affine(image_shape=(8, 8), rotation=15.0, zoom=1.1, shift=1.0), GaussianNoise(scale=0.05))
+    """
+    return _Parser(text, "augmentation", Augmentation, _augmentations()).whole()
+
+
+def parse_features(text: str, kernel: Kernel | None, seed: int) -> Features:
+    """A feature map of the registry, of this kernel (None: there is none) and with this seed.
+
+    Raises
+    ------
+    ValueError
+        Saying what was expected where, or what the feature map takes.
+
+    Examples
+    --------
+    >>> from sslcore.cli.spec import parse_features
+    >>> from sslcore.kernels import Gaussian
+    >>> parse_features("nystrom:100", Gaussian(1.0), seed=0)
+    Nystrom(kernel=Gaussian(scale=1.0), landmarks=100, selection='uniform', seed=0)
+    >>> parse_features("identity", None, seed=0)
+    Identity()
+    """
+    given = {"kernel": kernel, "seed": seed}
+    return _Parser(text, "feature map", Features, _by_name(features.registry), given).whole()
+
+
+def kernel_forms() -> list[str]:
+    """How each kernel is written, and its defaults.
+
+    Examples
+    --------
+    >>> from sslcore.cli.spec import kernel_forms
+    >>> [form for form in kernel_forms() if form.startswith(("gaussian", "polynomial"))]
+    ['gaussian:SCALE', 'polynomial:DEGREE,offset=1']
+    """
+    return [_form(name, maker) for name, maker in _by_name(kernels.registry).items()]
+
+
+def augmentation_forms() -> list[str]:
+    """How each augmentation is written, and its defaults.
+
+    Examples
+    --------
+    >>> from sslcore.cli.spec import augmentation_forms
+    >>> [form for form in augmentation_forms() if form.startswith("affine")]
+    ['affine:IMAGE_SHAPE,rotation=10,zoom=1.1,shift=1']
+    """
+    return [_form(name, maker) for name, maker in _augmentations().items()]
+
+
+def feature_forms() -> list[str]:
+    """How each feature map is written, and its defaults; kernel and seed are options of their own.
+
+    Examples
+    --------
+    >>> from sslcore.cli.spec import feature_forms
+    >>> feature_forms()[:3]
+    ['identity', 'nystrom:LANDMARKS,selection=uniform', 'random-fourier:N_FEATURES']
+    """
+    return [_form(name, maker, {"kernel", "seed"}) for name, maker in _by_name(features.registry).items()]
+
+
+def _by_name(registry: Mapping[str, type]) -> dict[str, type]:
+    """The registry by the names of the command line: GaussianNoise is gaussian-noise, L1Exponential l1-exponential."""
+    return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower(): maker for name, maker in registry.items()}
+
+
+def _augmentations() -> dict[str, type]:
+    return {name: maker for name, maker in _by_name(augmentations.registry).items() if maker is not Compose}
+
+
+def _form(name: str, maker: Callable[..., Any], given: Container[str] = ()) -> str:
+    """``name:REQUIRED,optional=default``, as `inspect` tells."""
+    parts = []
+    for parameter in inspect.signature(maker).parameters.values():
+        if parameter.name in given:
+            continue
+        required = parameter.default is parameter.empty
+        parts.append(parameter.name.upper() if required else f"{parameter.name}={_shown(parameter.default)}")
+    return name + (":" + ",".join(parts) if parts else "")
+
+
+def _shown(value: Any) -> str:
+    """A value as it is written."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class _Parser:
+    """One pass from left to right over the tokens of ``text``."""
+
+    def __init__(
+        self, text: str, what: str, kind: type, makers: dict[str, type], given: dict[str, Any] | None = None
+    ) -> None:
+        self.text, self.what, self.kind, self.makers, self.given = text, what, kind, makers, given or {}
+        self.place = 0
+
+    def whole(self) -> Any:
+        value = self.expression()
+        if self.text[self.place :].strip():
+            raise self.unexpected("the end")
+        if not isinstance(value, self.kind):
+            raise self.unexpected(f"a {self.what}", 0)
+        return value
+
+    def peek(self) -> tuple[str, str]:
+        """Kind and text of the next token; ("end", "") after the last, ("none", ...) for what is no token."""
+        match = _TOKEN.match(self.text, self.place)
+        if match is None or match.lastgroup is None:
+            rest = self.text[self.place :].strip()
+            return ("none", rest) if rest else ("end", "")
+        return match.lastgroup, match[match.lastgroup]
+
+    def take(self, *wanted: str) -> str | None:
+        """The next token if it is one of these kinds or marks."""
+        kind, token = self.peek()
+        if kind in wanted or (kind == "mark" and token in wanted):
+            match = _TOKEN.match(self.text, self.place)
+            assert match is not None
+            self.place = match.end()
+            return token
+        return None
+
+    def expression(self) -> Any:
+        value = self.term()
+        while self.adds():
+            value = self.combine(value, "+", self.term())
+        return value
+
+    def adds(self) -> bool:
+        """Whether a ``+`` follows; before a digit it was read as a sign."""
+        kind, token = self.peek()
+        if kind == "number" and token.startswith("+"):
+            self.place = self.text.index("+", self.place) + 1
+            return True
+        return self.take("+") is not None
+
+    def term(self) -> Any:
+        value = self.factor()
+        while self.take("*"):
+            value = self.combine(value, "*", self.factor())
+        return value
+
+    def combine(self, first: Any, mark: str, second: Any) -> Any:
+        try:
+            if isinstance(first, Augmentation) and isinstance(second, Augmentation) and mark == "+":
+                return Compose(first, second)
+            return first + second if mark == "+" else first * second
+        except TypeError:
+            raise ValueError(f"{self.text!r}: {mark} does not combine {first!r} and {second!r}") from None
+
+    def factor(self) -> Any:
+        if (number := self.take("number")) is not None:
+            return _number(number)
+        if self.take("("):
+            value = self.expression()
+            if not self.take(")"):
+                raise self.unexpected("a closing parenthesis")
+            return value
+        if (name := self.take("word")) is None:
+            raise self.unexpected(f"the name of a {self.what}")
+        maker = self.makers.get(name.lower())
+        if maker is None:
+            raise ValueError(f"there is no {self.what} {name!r}; there are: {', '.join(self.makers)}")
+        return self.call(name, maker)
+
+    def call(self, name: str, maker: type) -> Any:
+        positional: list[Any] = []
+        named: dict[str, Any] = {}
+        if self.take(":"):
+            while True:
+                start = self.place
+                word = self.take("word")
+                if word is not None and self.take("="):
+                    if word in named:
+                        raise ValueError(f"{self.text!r}: {word} is given twice")
+                    named[word] = self.value()
+                else:
+                    self.place = start
+                    if named:
+                        raise ValueError(f"{self.text!r}: values without a name come first")
+                    positional.append(self.value())
+                if not self.take(","):
+                    break
+        signature = inspect.signature(maker)
+        needed = {key: value for key, value in self.given.items() if key in signature.parameters}
+        free = [p for p in signature.parameters if p not in needed]
+        try:
+            if len(positional) > len(free):
+                raise TypeError("too many values")
+            arguments = dict(zip(free, positional, strict=False))
+            if twice := set(arguments) & set(named):
+                raise TypeError(f"{min(twice)} is given twice")
+            signature.bind(**arguments, **named, **needed)
+        except TypeError as error:
+            form = _form(name, maker, self.given)
+            raise ValueError(f"{self.what} {name!r} is written {form}, found {self.text!r}: {error}") from None
+        if "kernel" in needed and needed["kernel"] is None:
+            raise ValueError(f"{self.what} {name!r} needs a kernel: add --kernel")
+        try:
+            return maker(**arguments, **named, **needed)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{self.text!r}: {error}") from None
+
+    def value(self) -> Any:
+        if (shape := self.take("shape")) is not None:
+            return tuple(int(length) for length in shape.split("x"))
+        if (number := self.take("number")) is not None:
+            return _number(number)
+        if (word := self.take("word")) is not None:
+            if word.lower() in self.makers:  # a nested one: without parentheses its commas would be ours
+                raise ValueError(f"{self.text!r}: write ({word}...) in parentheses")
+            return _WORDS.get(word.lower(), word)
+        if self.take("("):
+            value = self.expression()
+            if not self.take(")"):
+                raise self.unexpected("a closing parenthesis")
+            return value
+        if self.take("["):
+            values = [self.value()]
+            while self.take(","):
+                values.append(self.value())
+            if not self.take("]"):
+                raise self.unexpected("a closing bracket")
+            return tuple(values)
+        raise self.unexpected("a value")
+
+    def unexpected(self, wanted: str, place: int | None = None) -> ValueError:
+        rest = self.text[self.place if place is None else place :].strip()
+        return ValueError(f"{self.text!r}: expected {wanted}, found {repr(rest) if rest else 'its end'}")
+
+
+def _number(text: str) -> int | float:
+    return int(text) if re.fullmatch(r"[-+]?\d+", text) else float(text)

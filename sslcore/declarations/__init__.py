@@ -1,0 +1,1 @@
+"""Kernels, laws and domains as declarations: parameters with their ranges, registries, formulas of repr."""

@@ -1,0 +1,35 @@
+"""Short words for objects with large arrays: what `repr` shows in a session."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+__all__ = ["brief"]
+
+
+def brief(self: Any) -> str:
+    """Give the ``__repr__`` of a dataclass: its fields, those of more than eight entries by shape and type only.
+
+    Examples
+    --------
+    >>> import dataclasses, numpy as np
+    >>> from sslcore.declarations.reprs import brief
+    >>> @dataclasses.dataclass
+    ... class Fit:
+    ...     reg: float
+    ...     values: np.ndarray
+    ...     __repr__ = brief
+    >>> Fit(0.1, np.ones((20, 3))), Fit(0.1, np.array([1.0, 2.0]))
+    (Fit(reg=0.1, values: (20, 3) float64), Fit(reg=0.1, values=array([1., 2.])))
+    """
+    shown = (_shown(f.name, getattr(self, f.name)) for f in dataclasses.fields(self) if f.repr)
+    return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _shown(name: str, value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype") and getattr(value, "size", 0) > 8:
+        return f"{name}: {tuple(value.shape)} {value.dtype}"
+    if isinstance(value, tuple | list) and len(value) > 8:
+        return f"{name}: {len(value)} of {', '.join(sorted({type(part).__name__ for part in value}))}"
+    return f"{name}={' '.join(repr(value).split())}"

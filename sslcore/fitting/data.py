@@ -1,0 +1,226 @@
+"""Views as users hand them over, checked once: arrays, `Views` made when needed, or points with groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..arrays import (
+    Array,
+    as_array,
+    as_float_dtype,
+    as_native,
+    check_map,
+    namespace,
+    on_host,
+    read_groups,
+    require_finite,
+)
+from ..augmentations import Views
+from ..backends import device_of
+from ..solvers.groups import Samples
+
+__all__ = ["Data", "as_data", "as_readable"]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Views (n, m, d), or points (N, d) with the sample of each in ``groups`` (0..n-1).
+
+    ``weight`` is (N,) in the order of the rows, or None for equal weights.
+    """
+
+    views: Any
+    groups: np.ndarray | None
+    weight: np.ndarray | None
+    n: int
+    n_views: int
+    d: int
+    dtype: np.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the views without their coordinates: (n, m) or (N,)."""
+        return tuple(self.views.shape[:-1])
+
+    @property
+    def n_contrasts(self) -> int:
+        """Number of within-sample contrasts."""
+        return self.n_views - self.n
+
+    @property
+    def made(self) -> bool:
+        """Whether points are made or gathered as they are needed, and so take memory besides what was handed over."""
+        return self.groups is not None or isinstance(self.views, np.memmap | Views) or self.views.dtype != self.dtype
+
+    @property
+    def source(self) -> Any:
+        """The array that the points come from, or are made from."""
+        return self.views.x if isinstance(self.views, Views) else self.views
+
+    def materialize(self, engine: ModuleType) -> Array:
+        """All points (N, d), checked, where the engine works."""
+        if isinstance(self.views, Views) and self._crosses(engine):
+            x = engine.xp.asarray(self.views.samples(0, self.n))
+            return self._make(x, 0, engine).reshape(-1, self.d)
+        if isinstance(self.views, Views):
+            return self.views.block(0, self.n).reshape(-1, self.d)
+        check_map(self.views, "views")
+        points = namespace(self.views).asarray(self.views, dtype=self.dtype)
+        return engine.xp.asarray(require_finite(points, "views")).reshape(-1, self.d)
+
+    def samples(self, engine: ModuleType) -> Samples:
+        """Order, weights and rotations of all views."""
+        if self.groups is None:
+            return Samples.from_views(self.n, self.views.shape[1], engine, self.weight)
+        return Samples.from_groups(self.groups, engine, self.weight)
+
+    def blocks(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, Samples, float]]:
+        """Points, samples and total weight of consecutive blocks of samples with about ``rows`` views each.
+
+        Points that lie on the host for an engine that does not work there are on their way while the block before is
+        worked on.
+        """
+        parts = self._by_samples(rows, engine) if self.groups is None else self._by_groups(rows, engine)
+        made_there = isinstance(self.views, Views) and self._crosses(engine)
+        for block, start, samples, weight in engine.stream(parts):
+            points = self._make(block, start, engine) if made_there else block
+            yield points.reshape(-1, self.d), samples, weight
+
+    def _crosses(self, engine: ModuleType) -> bool:
+        return device_of(self.source) != engine.NAME
+
+    def _make(self, x: Array, start: int, engine: ModuleType) -> Array:
+        return self.views.make(x, start, engine)
+
+    def _by_samples(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, int, Samples, float]]:
+        m = self.views.shape[1]
+        step = max(1, rows // m)
+        equal: dict[int, Samples] = {}  # blocks of equal height without weights
+        for start in range(0, self.n, step):
+            stop = min(start + step, self.n)
+            if not isinstance(self.views, Views):
+                check_map(self.views, "views")
+                part = namespace(self.views).asarray(self.views[start:stop], dtype=self.dtype)
+                block = require_finite(part, "views", start)
+            elif self._crosses(engine):
+                block = self.views.samples(start, stop)
+            else:
+                block = self.views.block(start, stop)
+            if self.weight is None:
+                if stop - start not in equal:
+                    equal[stop - start] = Samples.from_views(stop - start, m, engine)
+                yield block, start, equal[stop - start], float((stop - start) * m)
+            else:
+                weight = self.weight[start * m : stop * m]
+                yield block, start, Samples.from_views(stop - start, m, engine, weight), float(weight.sum())
+
+    def _by_groups(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, int, Samples, float]]:
+        assert self.groups is not None
+        xp = namespace(self.views)
+        order = np.argsort(self.groups, kind="stable")
+        ends = np.searchsorted(self.groups[order], np.arange(self.n), side="right")
+        start = first = 0
+        while first < self.n:
+            last = max(first + 1, int(np.searchsorted(ends, start + rows, side="right")))
+            index = order[start : ends[last - 1]]
+            weight = None if self.weight is None else self.weight[index]
+            samples = Samples.from_groups(self.groups[index] - first, engine, weight)
+            check_map(self.views, "views")
+            # read in the order of memory, then sorted as the samples are
+            block = xp.asarray(self.views[xp.asarray(np.sort(index))], dtype=self.dtype)
+            place = np.argsort(np.argsort(index))[engine.to_host(samples.order)]
+            block = require_finite(block, "views")[xp.asarray(place)]
+            yield block, start, samples, float(len(index)) if weight is None else float(weight.sum())
+            start, first = int(ends[last - 1]), last
+
+
+def as_readable(views: Any) -> Any:
+    """Views whose entries are checked as they are read: `Views` and memory maps as they are, else an array."""
+    views = as_native(views, "views")
+    if isinstance(views, Views) or (isinstance(views, np.memmap) and views.ndim in (2, 3)):
+        as_float_dtype(views.dtype, "views")
+        if 0 in views.shape:
+            raise ValueError(f"views must not be empty, found shape {views.shape}")
+        return views
+    return as_array(views, "views", ndim=(2, 3), shape_hint="(n, m, d), or (N, d) with groups", finite=False)
+
+
+def as_data(
+    views: Any, groups: Any, sample_weight: Any, *, single_views: bool = False, absolute_weights: bool = False
+) -> Data:
+    """Check everything but the values of large arrays, which are checked as they are read.
+
+    Groups and weights are read on the host, wherever they were.
+
+    ``single_views`` allows data in which no sample has two views.  Only ratios of weights matter, so that they come in
+    units near their largest, unless they are ``absolute_weights``, to be compared with those of other data.
+    """
+    views, sample_weight = as_readable(views), as_native(sample_weight)
+    dtype = as_float_dtype(views.dtype, "views")
+    if groups is None:
+        if views.ndim != 3:
+            raise ValueError(
+                f"views must have 3 dimensions (n, m, d), found shape {views.shape}; for (N, d) give groups=, the "
+                f"sample of each view"
+            )
+        n, m, d = views.shape
+        if m == 1 and not single_views:
+            raise _one_view(views.shape)
+        index = None
+    else:
+        if views.ndim != 2:
+            raise ValueError(f"with groups, views must have 2 dimensions (N, d), found shape {views.shape}")
+        index, n = read_groups(groups, len(views))
+        d = views.shape[1]
+        if n == len(views) and not single_views:
+            raise _one_view(views.shape)
+    n_views = int(np.prod(views.shape[:-1]))
+    return Data(
+        views, index, _weights(sample_weight, views.shape[:-1], n_views, absolute_weights), n, n_views, d, dtype
+    )
+
+
+def _one_view(shape: tuple[int, ...]) -> ValueError:
+    return ValueError(
+        f"at least one sample must have 2 or more views, found one view of each (shape {shape}); make views with "
+        f"sslcore.augmentations, give groups= that name the views of the same sample, or use beta=0 (kernel PCA)"
+    )
+
+
+_LARGEST_WEIGHT = 1e100
+"""And its reciprocal: sums of weights, and of products of two, are far from overflow and from subnormal numbers."""
+
+
+def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int, absolute: bool) -> np.ndarray | None:
+    if sample_weight is None:
+        return None
+    weight = on_host(as_array(sample_weight, "sample_weight", ndim=(1, 2))).astype(float)
+    if weight.shape not in (shape, shape[:1]):
+        raise ValueError(
+            f"sample_weight must have shape {shape[:1]} "
+            f"{'(one a view)' if len(shape) == 1 else f'(one for all views of a sample) or {shape}'}, "
+            f"found {weight.shape}"
+        )
+    if float(weight.min()) <= 0:
+        raise ValueError(
+            f"sample_weight must be positive, found {float(weight.min())!r}; leave such samples out (zero is no weight)"
+        )
+    if weight.ndim < len(shape):
+        weight = np.broadcast_to(weight[:, None], shape)
+    largest = float(weight.max())
+    if absolute and not 1.0 / _LARGEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
+        raise ValueError(
+            f"sample_weight is too {'large' if largest > 1 else 'small'} for sums of its products, found {largest!r} as"
+            f" its largest entry; only ratios matter: divide all weights by the largest"
+        )
+    if not absolute:
+        weight = np.ldexp(weight, -math.frexp(largest)[1])  # exact, and far from overflow
+        if float(weight.min()) <= 0:
+            raise ValueError("sample_weight has entries that are 0 beside its largest; leave them out")
+    return np.ascontiguousarray(weight).reshape(n_views)

@@ -1,0 +1,101 @@
+"""What the machine does in a second, measured once in a process when it is first asked for (about a tenth of a second).
+
+Four rates say how long a fit takes: that of matrix products and that of Cholesky factorisations, where arithmetic is
+the limit; that of kernel values; and that of copies, the limit of products with few columns, which read a matrix once
+for little work.  Measured where the work runs, at the load of the moment: a busy machine promises less.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from ..gram import gram
+from ..kernels import Gaussian
+
+__all__ = ["Rates", "Work", "measured_rates"]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Products and factorisations in flop/s, kernel values in 1/s, copies in bytes (read and written) a second."""
+
+    products: float
+    factors: float
+    values: float
+    copies: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a fit does: kernel values, flops of products and of factorisations, and block iterations.
+
+    ``steps_flops`` and ``steps_bytes`` are the arithmetic of all block iterations and the memory that they read: what
+    takes longer of the two is their time.
+    """
+
+    values: float = 0.0
+    products: float = 0.0
+    factors: float = 0.0
+    steps_flops: float = 0.0
+    steps_bytes: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        """All floating-point operations but those of kernel values."""
+        return self.products + self.factors + self.steps_flops
+
+    def seconds(self, rates: Rates) -> float:
+        """How long that takes at these rates."""
+        steps = max(self.steps_flops / rates.products, self.steps_bytes / rates.copies)
+        return self.values / rates.values + self.products / rates.products + self.factors / rates.factors + steps
+
+
+_measured: dict[str, Rates] = {}
+
+
+def measured_rates(engine: ModuleType) -> Rates:
+    """The rates of a backend, float64; measured at the first call."""
+    if engine.NAME not in _measured:
+        _measured[engine.NAME] = _measure(engine)
+    return _measured[engine.NAME]
+
+
+def _measure(engine: ModuleType, n: int = 1024) -> Rates:
+    xp = engine.xp
+    a = xp.asfortranarray(engine.reference_normals(n, n, 0))
+    out = xp.empty_like(a, order="F")
+    definite = xp.asfortranarray(engine.matmul(a.T, a)) / n + xp.eye(n)
+    points = a[:, :2].copy()
+    source = xp.ones(4 * n * n)
+    target = xp.empty_like(source)
+
+    def copy() -> Any:
+        target[...] = source
+        return target
+
+    return Rates(
+        products=2.0 * n**3 / _best(lambda: engine.matmul(a, a, out=out), engine),
+        factors=n**3 / 3 / _best(lambda: engine.cholesky(definite.copy(order="F")), engine),
+        values=0.5 * n**2 / _best(lambda: gram(Gaussian(1.0), points), engine),
+        copies=2.0 * source.nbytes / _best(copy, engine),
+    )
+
+
+def _best(call: Callable[[], Any], engine: ModuleType, repeat: int = 3) -> float:
+    """The best time of a call, after one that loads code and pages memory in."""
+
+    def finish(result: Any) -> None:
+        if hasattr(result, "shape"):  # a device works on until something is read
+            engine.to_host(result[:1])
+
+    finish(call())
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        finish(call())
+        times.append(time.perf_counter() - start)
+    return max(min(times), 1e-9)

@@ -1,0 +1,227 @@
+"""Moments of features over views: all that the feature solver needs, in O(r^2) memory.
+
+With phibar_i the (weighted) mean of the features over the views of sample i,
+
+    Sigma = E phi phi^T,    Delta = E (phi - phibar)(phi - phibar)^T,    E phi,
+
+each a sum over samples: it can be accumulated in any order, on any number of workers, merged, saved and resumed.
+The views of each sample are rotated to their mean and their contrasts, so that one symmetric product of the rotated
+rows gives Delta, and another what Sigma has more than Delta.  Means are accumulated about their running mean (Chan,
+Golub and LeVeque 1983): centring later subtracts nothing large.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..arrays import check_integer, check_scalar, gives_memory_back, require_finite
+from ..backends import device_of, get_backend
+from ..features import Features, Identity
+from ..solvers.objective import check_fit_numbers
+from ..solvers.pencil import Pencil
+from ..solvers.sums import Sums, add_block
+from .codec import MALFORMED, read_archive, refusal, same_features, write_archive
+from .data import Data, as_data
+from .plan import feature_rows, fitting_rows
+from .representation import Representation
+
+__all__ = ["Moments"]
+
+
+class Moments:
+    """Moments of features, accumulated over views in any order; see the module's docstring for the formulas.
+
+    Parameters
+    ----------
+    features : Features
+        With nothing left to choose from data (`Nystrom` with its landmarks given, or after ``fit``).
+
+    Attributes
+    ----------
+    n, n_views : int
+        Samples and views seen so far.
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore
+    >>> rng = np.random.default_rng(0)
+    >>> views = rng.normal(size=(500, 1, 4)) * [3, 2, 1, 1] + rng.normal(size=(500, 2, 4))
+    >>> first, second = sslcore.Moments(sslcore.features.Identity()), sslcore.Moments(sslcore.features.Identity())
+    >>> rep = first.update(views[:300]).merge(second.update(views[300:])).solve(2, reg=1e-3)
+    >>> rep.n_active, bool(rep.eigenvalues[0] > rep.eigenvalues[1])
+    (2, True)
+    """
+
+    def __init__(self, features: Features, *, backend: str | None = None) -> None:
+        if not isinstance(features, Features):
+            raise TypeError(f"features of sslcore.features were expected, found {features!r}")
+        self.features = features
+        self._backend = backend
+        self._d: int | None = None
+        self._sums: Sums | None = None
+        self._from_host = False
+
+    @property
+    def n(self) -> int:
+        """Samples seen so far."""
+        return self._sums.n if self._sums else 0
+
+    @property
+    def n_views(self) -> int:
+        """Views seen so far."""
+        return self._sums.n_views if self._sums else 0
+
+    @gives_memory_back
+    def update(self, views: Any, *, groups: Any = None, sample_weight: Any = None) -> Moments:
+        """Add views (n, m, d), `Views`, or points (N, d) with ``groups``; returns self.
+
+        All views of a sample must come in one call; samples of one view inform the covariance only.  An update that
+        fails or is interrupted leaves the moments as they were.  float32 views are multiplied in float32 and
+        accumulated in float64.
+
+        The sums lie where the views do.  With ``backend="cupy"``, views of NumPy, memory maps and `Views` are brought
+        to the GPU by blocks, the next one while the one before is worked on; nothing is there as a whole.
+        """
+        data = as_data(views, groups, sample_weight, single_views=True, absolute_weights=True)
+        self.add(data, get_backend(data.source, backend=self._backend))
+        return self
+
+    def add(self, data: Data, engine: ModuleType, budget: int | None = None) -> None:
+        """`update` for data that are checked already."""
+        if self._d not in (None, data.d):
+            raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
+        features = self.features.prepare(data.d, data.dtype, engine)
+        total: Sums | None = None
+        buffer = engine.xp.empty(0, data.dtype)  # one for all blocks: fresh memory would be paged in again and again
+        r = self.features.n_features(data.d)
+        rows = feature_rows(r, data.d)
+        rows = fitting_rows(rows, r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
+        for x, samples, weight in data.blocks(rows, engine):
+            phi = features(x)
+            total = total or Sums.zero(phi.shape[1], engine.xp)
+            if buffer.size < phi.size:
+                buffer = engine.xp.empty(phi.size, phi.dtype)
+            add_block(total, phi, samples, weight, buffer, engine)
+            del phi  # before the next block is made
+        assert total is not None
+        total = total if self._sums is None else self._sums.on(engine).merged(total)
+        total.require_finite()
+        self._sums = total
+        self._d = data.d
+        self._from_host = device_of(data.source) != engine.NAME
+
+    def take(self, parts: Iterable[Sums], data: Data, engine: ModuleType) -> None:
+        """Make sums over all samples of ``data`` one's own."""
+        for sums in parts:
+            self._sums = sums if self._sums is None else self._sums.merged(sums)
+        self._d = data.d
+        self._from_host = device_of(data.source) != engine.NAME
+
+    def merge(self, other: Moments) -> Moments:
+        """Add what ``other``, over other samples with equal features, has seen; returns self."""
+        if not isinstance(other, Moments):
+            raise TypeError(f"Moments were expected, found {type(other).__name__}")
+        if not same_features(self.features, other.features):
+            raise ValueError("the moments to merge must be of the same features (kernel, landmarks, seed)")
+        if other._sums is not None:
+            if self._d not in (None, other._d):
+                raise ValueError(f"the moments to merge must be of points with {self._d} coordinates, found {other._d}")
+            if self._sums is None:
+                self._sums, self._from_host = other._sums, other._from_host
+            else:
+                merged = self._sums.merged(other._sums.on(get_backend(self._sums.mean)))
+                merged.require_finite()
+                self._sums = merged
+            self._d = other._d
+        return self
+
+    @gives_memory_back
+    def solve(
+        self,
+        n_components: int,
+        *,
+        reg: float,
+        beta: float = 1.0,
+        unbiased: bool = True,
+        center: bool = False,
+    ) -> Representation:
+        """The minimiser over f = <c, phi(.)>: Sigma c = (1/gamma) (beta Delta + lambda I) c, as in `sslcore.pretrain`.
+
+        Parameters and errors are those of `sslcore.pretrain`; reg = 0 is allowed for `Identity` features whose Sigma is
+        positive definite.
+        """
+        if self._sums is None or self._d is None:
+            raise ValueError("the moments are empty; call update(views) first")
+        numbers = check_fit_numbers(
+            n_components,
+            self.features.n_features(self._d),
+            "features",
+            reg,
+            beta,
+            unbiased,
+            center,
+            zero_reg=isinstance(self.features, Identity),
+        )
+        if numbers.beta > 0 and self._sums.n == self._sums.n_views:
+            raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
+        engine = get_backend(self._sums.mean, backend=self._backend)
+        spectrum = self.pencil(engine, unbiased=numbers.unbiased, center=numbers.center).solve(numbers)
+        rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self._d)
+        return rep.to("numba") if self._from_host else rep
+
+    def pencil(self, engine: ModuleType, *, unbiased: bool, center: bool) -> Pencil:
+        """The eigenproblem of what was seen so far, for checked arguments."""
+        assert self._sums is not None
+        assert self._d is not None
+        return Pencil(self._sums.on(engine), self.features, self._d, engine, unbiased=unbiased, center=center)
+
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write the moments and their features to one file, as `Representation.save` does."""
+        if self._sums is None:
+            raise ValueError("the moments are empty; there is nothing to save")
+        content = {"features": self.features, "d": self._d} | vars(self._sums)
+        write_archive(path, "moments", content)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Moments:
+        """Read what `save` wrote; a file that is damaged or of another kind is refused with the reason."""
+        _, content = read_archive(path, "moments")
+        return cls.from_content(path, content)
+
+    @classmethod
+    def from_content(cls, path: str | os.PathLike[str], content: dict[str, Any]) -> Moments:
+        """From what a file holds, checked."""
+        try:
+            moments = cls(content.pop("features"))
+            moments._d = check_integer(content.pop("d"), "d", minimum=1)
+            sums = Sums(**content)
+            _check_sums(sums)
+            if len(sums.mean) != moments.features.n_kept(moments._d):
+                raise ValueError(f"moments of {len(sums.mean)} features do not fit {moments.features!r}")
+            moments._sums = sums.in_fortran_order()
+        except MALFORMED as error:
+            raise refusal(path, ("moments",), error) from None
+        return moments
+
+
+def _check_sums(sums: Sums) -> None:
+    """Types, shapes and ranges of what came from a file."""
+    check_integer(sums.n, "n", minimum=1, maximum=2**62)
+    check_integer(sums.n_views, "n_views", minimum=sums.n, maximum=2**62)
+    check_scalar(sums.weight, "weight", minimum=0.0, strict=True)
+    if sums.factor is not None:
+        check_scalar(sums.factor, "factor", minimum=1.0)
+    r = len(sums.mean)
+    for name in ("mean", "between", "within", "unbiased"):
+        array = getattr(sums, name)
+        shape = (r,) if name == "mean" else (r, r)
+        if array is None and name == "unbiased":
+            continue
+        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.float64:
+            raise ValueError(f"array {name} must be float64 of shape {shape}, found {array!r:.60}")
+        require_finite(array, name)

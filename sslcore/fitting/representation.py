@@ -1,0 +1,443 @@
+"""The result of a fit: k functions that can be evaluated anywhere, their spectrum, and the evidence for them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields, replace
+from types import ModuleType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..arrays import (
+    Array,
+    as_array,
+    as_native,
+    brought,
+    check_boolean,
+    check_same_width,
+    gives_memory_back,
+    home_of,
+    namespace,
+    require_finite,
+)
+from ..augmentations import Views
+from ..backends import device_of, get_backend
+from ..features import Features
+from ..gram import kernel_product
+from ..kernels import Kernel, Precomputed
+from ..solvers.certificate import Certificate, Spectrum
+from ..solvers.objective import FitNumbers
+from .codec import MALFORMED, read_archive, refusal, write_archive
+
+__all__ = ["Representation"]
+
+
+@dataclass(frozen=True, eq=False)
+class Representation:
+    r"""The minimiser psi = (sqrt(max(mu_i, 0)) f_i), i = 1..k, of the penalised VICReg risk (`sslcore.pretrain`).
+
+    After a fit of CuPy arrays its coefficients, centres and values are CuPy arrays; the k numbers of the spectrum are
+    NumPy's always.
+
+    Attributes
+    ----------
+    eigenvalues : (k,)
+        mu_i = 1 - gamma_i, decreasing; -inf beyond the numerical rank.
+    gamma : (k,)
+        1 - mu_i as computed: keeps its digits where mu_i rounds to 1.
+    invariance : (k,)
+        <f_i, (I - T) f_i>, half the mean squared distance between views: gamma = beta invariance + reg norms.
+    norms : (k,)
+        ||f_i||_H^2.
+    coefficients : (N, k) or (r, k)
+        alpha, with f_i = sum_a alpha_ai k(., xi_a) + intercept_i over the N training views, or c with
+        f_i = <c_i, phi(.)> + intercept_i over the features.
+    intercept : (k,)
+        0 unless ``center``.
+    centres : (N, d) or None
+        The training views (kernels of points only).
+    model : Kernel or Features
+    reg, beta, unbiased, center
+        What was asked for.
+    certificate : Certificate
+        Residuals, eigengap, rank, time and memory.
+    training : views or None
+        What `embedding` is evaluated on (feature models).
+    values : array or None
+        Unit eigenfunctions at the training views (kernel models).
+    n_coordinates : int or None
+        Of the points that it was fitted to (feature models).
+    selection : sslcore.selection.Selection or None
+        How reg was chosen, for reg="auto".
+    notes : dict
+        Anything that shall be saved with it, by name: numbers, strings, arrays, kernels, augmentations, lists, dicts.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> x = sslcore.datasets.half_moons(100, seed=0)
+    >>> views = sslcore.augmentations.GaussianNoise(0.1).views(x, 2, seed=0)
+    >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+    >>> rep.eigenvalues.round(4), rep.n_active, round(rep.risk, 4), rep(x).shape
+    (array([0.9933, 0.9904, 0.9825]), 3, 0.0671, (100, 3))
+    """
+
+    gamma: np.ndarray
+    invariance: np.ndarray
+    norms: np.ndarray
+    coefficients: Array
+    intercept: Array
+    centres: Array | None
+    model: Kernel | Features
+    reg: float
+    beta: float
+    unbiased: bool
+    center: bool
+    certificate: Certificate
+    training: Any = field(default=None, repr=False)
+    values: Array | None = field(default=None, repr=False)
+    n_coordinates: int | None = field(default=None, repr=False)
+    selection: Any = field(default=None, repr=False)
+    notes: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_spectrum(
+        cls,
+        spectrum: Spectrum,
+        model: Kernel | Features,
+        numbers: FitNumbers,
+        *,
+        centres: Array | None = None,
+        training: Any = None,
+        values: Array | None = None,
+        n_coordinates: int | None = None,
+    ) -> Representation:
+        """Put a solver's result together; ``values`` are those of the unit eigenfunctions at the training views."""
+        return cls(
+            spectrum.gamma,
+            spectrum.invariance,
+            spectrum.norms,
+            spectrum.coefficients,
+            spectrum.intercept,
+            centres,
+            model,
+            numbers.reg,
+            numbers.beta,
+            numbers.unbiased,
+            numbers.center,
+            spectrum.certificate,
+            training,
+            values,
+            n_coordinates,
+        )
+
+    def __repr__(self) -> str:
+        top = ", ".join(f"{mu:.4f}" for mu in self.eigenvalues[:4])
+        more = ", ..." if self.n_components > 4 else ""
+        return (
+            f"Representation({self.n_components} components, {self.n_active} active, eigenvalues [{top}{more}], "
+            f"risk {self.risk:.6g}, {self.certificate.algorithm}{self._fitted_to()})"
+        )
+
+    def _fitted_to(self) -> str:
+        """What the axes of the training views were taken for, where they are known."""
+        known = self.values if self.values is not None else self.training
+        if known is None:
+            return ""
+        n, *m = known.shape[:-1]
+        d = self.n_coordinates if self.centres is None else self.centres.shape[1]
+        views = f"{n} samples with {m[0]} views" if m else f"{n} views"
+        return f", of {views}" + (f" of {d} coordinates" if d else "")
+
+    @property
+    def n_components(self) -> int:
+        """The number k asked for."""
+        return len(self.gamma)
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """mu = 1 - gamma."""
+        return 1.0 - self.gamma
+
+    @property
+    def n_active(self) -> int:
+        """Number of components with mu > 0: the rest are zero (collapsed)."""
+        return int((self.gamma < 1).sum())
+
+    @property
+    def risk(self) -> float:
+        """The penalised risk at the minimum, k - sum_i max(mu_i, 0)^2 (Cabannes et al. 2023, section 2).
+
+        That is the biased VICReg risk of the training views plus 2 reg ||Theta||^2, at beta for a biased fit and at
+        beta m/(m-1) for an unbiased one.
+        """
+        return float(self.n_components - (self._scale() ** 4).sum())
+
+    @property
+    def embedding(self) -> Array:
+        """psi at the training views, (n, m, k), or (N, k) for a fit with groups; where the training views lie."""
+        if self.values is not None:
+            return self.values * self._scale_where(self.values)
+        if self.training is None:
+            raise ValueError("the training views are not known here (made from Moments, or loaded); call transform(x)")
+        source = self.training.x if isinstance(self.training, Views) else self.training
+        return self.to(device_of(source)).transform(self.training)
+
+    def to(self, backend: str) -> Representation:
+        """The same representation with its arrays on another device: ``"numba"`` (NumPy arrays) or ``"cupy"``.
+
+        The training views stay where they are.
+
+        Examples
+        --------
+        >>> import sslcore
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
+        >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+        >>> rep.to("numba") is rep
+        True
+        """
+        engine = get_backend(backend=backend)
+        if device_of(self.coefficients) == engine.NAME:
+            return self
+        return replace(
+            self,
+            coefficients=brought(self.coefficients, engine),
+            intercept=brought(self.intercept, engine),
+            centres=brought(self.centres, engine),
+            values=brought(self.values, engine),
+        )
+
+    def _scale(self) -> np.ndarray:
+        """sqrt(max(mu, 0))."""
+        return np.clip(1.0 - self.gamma, 0.0, None) ** 0.5
+
+    def _scale_where(self, array: Array) -> Array:
+        """The same on the device of ``array``, in its type."""
+        return namespace(array).asarray(self._scale().astype(array.dtype))
+
+    def __call__(self, x: Any) -> Array:
+        """`transform` with the default scaling."""
+        return self.transform(x)
+
+    @gives_memory_back
+    def transform(self, x: Any, scale: bool = True, *, backend: str | None = None) -> Array:
+        """psi(x), in blocks: memory O(block).
+
+        Parameters
+        ----------
+        x : array (n, d), views (n, m, d) or `Views`
+            For `Precomputed` the kernel values (n, N) against the training views, in their order.
+        scale : bool
+            False: the unit eigenfunctions f_i instead of sqrt(max(mu_i, 0)) f_i.
+        backend : {"numba", "cupy"}, optional
+            ``"cupy"`` takes NumPy arrays to the GPU by blocks, and the values back.  Otherwise ``x`` and the
+            representation must be on one device (`to`).
+
+        Returns
+        -------
+        array (n, k) or (n, m, k)
+            Of the kind of ``x``.
+        """
+        scale = check_boolean(scale, "scale")
+        if isinstance(x, Views):
+            rows = max(1, 65536 // x.n_views)
+            starts = range(0, len(x), rows)
+            parts = [self.transform(x.block(s, min(s + rows, len(x))), scale, backend=backend) for s in starts]
+            return x.home.bring(namespace(parts[0]).concatenate(parts))
+        home, x = home_of(x), as_native(x, "x")
+        x = as_array(x, "x", ndim=(2, 3), shape_hint="(n, d) or (n, m, d)", finite=False)
+        if backend == "cupy":
+            engine = get_backend(backend=backend)
+        else:
+            engine = get_backend(x, self.coefficients, backend=backend)
+        points = x.reshape(-1, x.shape[-1])
+        evaluate = self.to(engine.NAME)._evaluator(points, x.shape, scale, engine)
+        if device_of(points) == engine.NAME:
+            values = evaluate(points)
+        else:
+            rows = max(1, (64 << 20) // points[:1].nbytes)
+            blocks = ((points[s : s + rows],) for s in range(0, len(points), rows))
+            values = np.concatenate([engine.to_host(evaluate(block)) for (block,) in engine.stream(blocks)])
+        return home.bring(values.reshape(*x.shape[:-1], self.n_components))
+
+    def _evaluator(
+        self, like: Array, shape: tuple[int, ...], scale: bool, engine: ModuleType
+    ) -> Callable[[Array], Array]:
+        """A function from points on the engine's device, with coordinates as ``like``, to their values."""
+        width, dtype = like.shape[1], like.dtype
+        weights, intercept = self.coefficients, self.intercept
+        if scale:
+            weights, intercept = weights * self._scale_where(weights), intercept * self._scale_where(intercept)
+        if isinstance(self.model, Features):
+            if self.n_coordinates not in (None, width):
+                raise ValueError(
+                    f"x must have {self.n_coordinates} coordinates like the training views, found shape {shape}"
+                )
+            features = self.model.prepare(width, dtype, engine)
+            weights, step = weights.astype(float, copy=False), 4096 * engine.BLOCK_FACTOR
+            chunk = max(64, (1 << 18) // len(weights)) * engine.BLOCK_FACTOR
+
+            def product(points: Array) -> Array:
+                # products in float64: W phi and the intercept cancel where the features are far from the origin
+                values = engine.xp.empty((len(points), self.n_components))
+                for start in range(0, len(points), step):
+                    phi = features(require_finite(points[start : start + step], "x", offset=start))
+                    for first in range(0, len(phi), chunk):
+                        part = phi[first : first + chunk].astype(float, copy=False)
+                        engine.xp.matmul(part, weights, out=values[start + first : start + first + len(part)])
+                return values
+
+        elif self.centres is None:
+            if width != len(weights):
+                raise ValueError(
+                    f"x must hold the kernel values against the {len(weights)} training views, found shape {shape}"
+                )
+
+            def product(points: Array) -> Array:
+                return require_finite(points, "x") @ weights
+
+        else:
+            # alpha is of the order of 1 / reg, and its products with the kernel cancel: never in less precision
+            # than that of the fit
+            check_same_width(like, self.centres, "x", "the training views")
+            model, centres = self.model, self.centres
+
+            def product(points: Array) -> Array:
+                return kernel_product(model, points, centres, weights)
+
+        def evaluate(points: Array) -> Array:
+            values = product(points)
+            values += intercept.astype(values.dtype, copy=False)
+            return values.astype(dtype, copy=False)
+
+        return evaluate
+
+    def linear_head(self) -> tuple[Array, Array]:
+        """(W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models."""
+        if not isinstance(self.model, Features):
+            raise TypeError(
+                "a kernel model has no finite linear head; fit a feature model, such as sslcore.features.Nystrom"
+            )
+        scale = self._scale_where(self.coefficients)
+        return (self.coefficients * scale).T.copy(), self.intercept * scale
+
+    def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
+        """Write it to one file, in a documented format without pickle; the file appears whole or not at all.
+
+        Everything is in it but the training views of a feature model (so that `embedding` is not known after
+        `sslcore.load`; `transform` is).  Arrays of CuPy come back as NumPy's; see `to`.
+
+        Parameters
+        ----------
+        path : str or path, or a binary file that is open for writing
+            The name is taken as it is. A file that is there is replaced, and its permissions stay; through a symbolic
+            link the file behind it is. What is no regular file (a folder, a pipe, a device) is refused.
+
+        Raises
+        ------
+        TypeError
+            The kernel is a plain function: files hold no code.
+        OSError
+            The file cannot be written; what was there before is unchanged.
+
+        Examples
+        --------
+        >>> import os, tempfile, sslcore
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
+        >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rep.save(os.path.join(folder, "moons.sslcore"))
+        ...     loaded = sslcore.load(os.path.join(folder, "moons.sslcore"))
+        >>> loaded.model, bool((loaded(views) == rep(views)).all())
+        (Gaussian(scale=0.5), True)
+        """
+        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "training"}
+        write_archive(path, "representation", content)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Representation:
+        """Read what `save` wrote (`sslcore.load`)."""
+        _, content = read_archive(path, "representation")
+        return cls.from_content(path, content)
+
+    @classmethod
+    def from_content(cls, path: str | os.PathLike[str], content: dict[str, Any]) -> Representation:
+        """From what a file holds, checked."""
+        try:
+            _check_names(content, [f for f in fields(cls) if f.name != "training"])
+            loaded = cls(**content)
+            _check_content(loaded)
+        except MALFORMED as error:
+            raise refusal(path, ("representation",), error) from None
+        return loaded
+
+
+def _check_names(content: dict[str, Any], known: list[Any]) -> None:
+    """A file may lack what came later and has a default; what it has must be known."""
+    unknown = set(content) - {f.name for f in known}
+    missing = {f.name for f in known if f.default is MISSING and f.default_factory is MISSING} - set(content)
+    if unknown or missing:
+        raise ValueError(f"it lacks {sorted(missing)}" if missing else f"it has the unknown parts {sorted(unknown)}")
+
+
+def _check_content(rep: Representation) -> None:
+    """Types and shapes of what came from a file: everything that `transform` relies on."""
+
+    def require(holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"it is damaged: {what}")
+
+    def is_array(value: Any, *shape: int | None, dtypes: tuple[type, ...] = (np.float64, np.float32)) -> bool:
+        if not isinstance(value, np.ndarray) or value.ndim != len(shape) or value.dtype not in dtypes:
+            return False
+        return all(wanted in (None, found) for wanted, found in zip(shape, value.shape, strict=True))
+
+    require(is_array(rep.coefficients, None, None), "the coefficients must be a matrix of real numbers")
+    rows, k = rep.coefficients.shape
+    require(k >= 1 and rows >= 1, "it has no components")
+    for name in ("gamma", "invariance", "norms"):
+        value = getattr(rep, name)
+        require(is_array(value, k, dtypes=(np.float64,)) and not bool(np.isnan(value).any()), f"{name} is not ({k},)")
+    require(is_array(rep.intercept, k), f"the intercept is not ({k},)")
+    for name in ("coefficients", "intercept"):
+        require_finite(getattr(rep, name), name)
+    for name in ("reg", "beta"):
+        value = getattr(rep, name)
+        require(isinstance(value, float) and 0 <= value < np.inf, f"{name} is {value!r}")
+    for name in ("unbiased", "center"):
+        require(isinstance(getattr(rep, name), bool), f"{name} is {getattr(rep, name)!r}")
+    require(isinstance(rep.notes, dict), "the notes are no dict")
+    require(isinstance(rep.certificate, Certificate), "it has no certificate")
+    rep.certificate.check(k)
+    slack = rep.certificate.tolerance
+    for name in ("gamma", "invariance", "norms"):
+        value = getattr(rep, name)
+        require(bool((value > -np.inf).all()), f"{name} has the value -inf")
+    with np.errstate(invalid="ignore"):
+        before, after = rep.gamma[:-1], rep.gamma[1:]
+        ordered = (after >= before - slack * (1 + abs(before))) | (after == np.inf)
+    require(bool(ordered.all()), "gamma must not decrease")
+    require(bool((rep.gamma >= -slack).all()), "gamma must not be negative")
+    if rep.selection is not None:
+        require(
+            type(rep.selection).__name__ == "Selection", f"the selection is of class {type(rep.selection).__name__}"
+        )
+        rep.selection.check()
+    if rep.values is not None:
+        shaped = isinstance(rep.values, np.ndarray) and rep.values.ndim in (2, 3) and rep.values.dtype.kind == "f"
+        require(shaped and rep.values.shape[-1] == k and rep.values.size == rows * k, "the values do not fit")
+    if isinstance(rep.model, Features):
+        width = rep.n_coordinates
+        require(isinstance(width, int) and not isinstance(width, bool) and width >= 1, "the number of coordinates")
+        require(rep.centres is None, "features have no centres")
+        require(rows == rep.model.n_kept(width), f"{rows} coefficients do not fit the features")  # type: ignore[arg-type]
+    else:
+        require(isinstance(rep.model, Kernel), "it has no model")
+        require(rep.n_coordinates is None, "a kernel has no number of coordinates")
+        if isinstance(rep.model, Precomputed):
+            require(rep.centres is None, "a given matrix has no centres")
+        else:
+            require(is_array(rep.centres, rows, None), f"it needs {rows} centres")
+            require_finite(rep.centres, "centres")

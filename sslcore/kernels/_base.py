@@ -1,0 +1,373 @@
+"""Positive semi-definite kernels as values: frozen dataclasses that any backend can evaluate.
+
+A kernel of the registry is one declaration: a profile k(x, y) = f(t) of one pair value t, where ``pair``
+is ``"sqdist"`` (t = |x - y|^2), ``"l1"`` (t = |x - y|_1), ``"dot"`` (t = <x, y>) or ``"torus"`` (the product over the
+coordinates of f(t_c), t_c <= 1/2 the distance of x_c and y_c on the circle of length 1), and ``formula`` is f as
+an expression valid both in Python and in C++: the constants c0..c3, ``exp``, ``sqrt``, ``cos2pi`` (cos(2 pi t) for
+0 <= t <= 1/2) and ``real(1)`` for a literal, no ``**`` and no ``a if b else c``.  Backends compile the formula; nothing
+else has to be written.
+
+Calling a kernel gives a Gram matrix; kernels add and multiply, and are scaled by positive numbers:
+
+>>> import numpy as np
+>>> from sslcore.kernels import Gaussian, Linear
+>>> k = Gaussian(scale=1.0) + 0.5 * Linear()
+>>> k(np.array([[0.0, 0.0], [1.0, 0.0]])).round(4)
+array([[1.    , 0.6065],
+       [0.6065, 1.5   ]])
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..arrays import Array, check_integer, check_scalar, shown
+from ..backends.formulas import check_formula, evaluate_formula
+from ..declarations.parameters import Declared, converted, positive
+from ..declarations.registries import register
+
+__all__ = [
+    "Function",
+    "Kernel",
+    "Precomputed",
+    "Product",
+    "Profile",
+    "Scaled",
+    "Sum",
+    "as_kernel",
+    "constant_profiles",
+    "registry",
+]
+
+
+class Kernel(Declared):
+    """Base class of all kernels.
+
+    Examples
+    --------
+    >>> from sslcore.kernels import Exponential, Kernel
+    >>> k = Exponential(1.0)
+    >>> isinstance(k, Kernel), k([[0.0]], [[0.0], [1.0]]).round(4)
+    (True, array([[1.    , 0.3679]]))
+    """
+
+    trusted: ClassVar[bool] = True
+    """Whether the kernel is positive semi-definite by construction (else solvers check the matrix)."""
+
+    def __call__(self, x: Array, y: Array | None = None, *, backend: str | None = None) -> Array:
+        """Gram matrix k(x_i, y_j), shape (n_x, n_y); with ``y=None`` that of x with itself, exactly symmetric."""
+        from ..gram import gram
+
+        return gram(self, x, y, backend=backend)
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """k(x, y) as a function of the cosine u of x and y, for points of one length: all that matters on a sphere.
+
+        Parameters
+        ----------
+        u : float, array or mpmath.mpf
+            From -1 to 1; numbers of mpmath are worked on to its precision.
+        width : int
+            Number of coordinates d.
+        squared_norm : float, optional
+            |x|^2 = |y|^2; default: d, as on the hypercube {-1, 1}^d, where u = 1 - 2 j / d for j differing signs.
+
+        Returns
+        -------
+        float, array or mpmath.mpf
+            Of the same kind as ``u``.
+
+        Raises
+        ------
+        TypeError
+            The kernel is not a function of u.
+
+        Examples
+        --------
+        >>> import sslcore
+        >>> float(sslcore.kernels.Polynomial(2).profile(0.5, width=4))
+        9.0
+        """
+        raise TypeError(f"{self} is not a function of the inner product of points of one length")
+
+    def __add__(self, other: Kernel | Callable[..., Array]) -> Kernel:
+        return Sum(self, as_kernel(other)) if callable(other) else NotImplemented
+
+    def __radd__(self, other: Callable[..., Array]) -> Kernel:
+        return Sum(as_kernel(other), self) if callable(other) else NotImplemented
+
+    def __mul__(self, other: Kernel | Callable[..., Array] | float) -> Kernel:
+        return Product(self, as_kernel(other)) if callable(other) else Scaled(self, other)
+
+    def __rmul__(self, other: Callable[..., Array] | float) -> Kernel:
+        return Product(as_kernel(other), self) if callable(other) else Scaled(self, other)
+
+
+registry: dict[str, type[Kernel]] = {}
+"""Every declared kernel by name, of which files and command lines speak; tests iterate over it."""
+
+
+def constant_profiles() -> list[tuple[str, str]]:
+    """The pair values and formulas that declared kernels have whatever their parameters: what can be compiled ahead.
+
+    Examples
+    --------
+    >>> from sslcore.kernels import constant_profiles
+    >>> ("sqdist", "exp(c0 * t)") in constant_profiles()
+    True
+    """
+    found = set()
+    for kernel in registry.values():
+        fixed = vars(kernel).get("formula")
+        formulas = [fixed] if isinstance(fixed, str) else list(vars(kernel).get("_formulas", {}).values())
+        found |= {(getattr(kernel, "pair", ""), formula) for formula in formulas}  # only profiles have formulas
+    return sorted(found)
+
+
+class Profile(Kernel):
+    """A kernel f(t) of one pair value; see the module's docstring for what a declaration contains.
+
+    Examples
+    --------
+    A kernel of one's own is a class.  It runs as fast as those of the library; declare ``length`` and ``constants`` too
+    if it has a scale:
+
+    >>> from dataclasses import dataclass
+    >>> from sslcore.kernels import Profile, registry
+    >>> @dataclass(frozen=True)
+    ... class Cauchy(Profile):
+    ...     pair = "sqdist"
+    ...     formula = "real(1) / (real(1) + t)"
+    >>> Cauchy()([[0.0], [1.0]])
+    array([[1. , 0.5],
+           [0.5, 1. ]])
+    >>> _ = registry.pop("Cauchy")  # over which the library's tests iterate
+    """
+
+    pair: ClassVar[str]
+    reach: ClassVar[float] = math.inf
+    """Lengths beyond which a distance kernel is below rounding: where it need not be computed with care."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        formula, several = vars(cls).get("formula"), vars(cls).get("_formulas", {})
+        for declared in (formula, *several.values()):
+            if isinstance(declared, str):  # else it is made when asked for, and checked then
+                check_formula(declared)
+        if not cls.__name__.startswith("_"):  # bases of others
+            register(registry, cls, home=__package__ or "")
+
+    @property
+    def formula(self) -> str:
+        """The profile f as an expression in t and c0..c3."""
+        raise NotImplementedError
+
+    @property
+    def length(self) -> float:
+        """A length on which the kernel varies: |d k / d r| <= 1 / length for distance kernels, 1 for dot products."""
+        return 1.0
+
+    def constants(self, length: float) -> tuple[float, ...]:
+        """c0, c1, ... for points measured in a unit in which ``self.length`` reads ``length``."""
+        return ()
+
+    def coordinates(self, x: Array) -> Array:
+        """The points between which pair values are taken, made from ``x`` (n, d); x itself unless overridden."""
+        return x
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """As in `Kernel.profile`: f at |x - y|^2 = 2 |x|^2 (1 - u), or at <x, y> = |x|^2 u."""
+        if self.pair not in ("sqdist", "dot") or type(self).coordinates is not Profile.coordinates:
+            return super().profile(u, width=width, squared_norm=squared_norm)
+        _check_profile(u, width, squared_norm)
+        functions = _functions(u)
+        number = functions.mpf if hasattr(functions, "mpf") else float
+        squared_norm = number(width if squared_norm is None else squared_norm)
+        t = squared_norm * u if self.pair == "dot" else 2 * squared_norm * (1 - u)
+        names = {"t": t, "exp": functions.exp, "sqrt": functions.sqrt, "real": number}
+        return evaluate_formula(self.formula, names | self._named_constants(number(self.length)))
+
+    def _named_constants(self, length: Any) -> dict[str, Any]:
+        """c0 to c3 by name; those that the kernel does not have are 0."""
+        values = self.constants(length)
+        return {f"c{i}": values[i] if i < len(values) else 0.0 for i in range(4)}
+
+    @property
+    def source_file(self) -> str:
+        """The file that declares the kernel, to which backends tie their compiled code."""
+        return getattr(sys.modules.get(type(self).__module__), "__file__", None) or "<none>"
+
+
+def _as_part(value: Any, name: str) -> Kernel:
+    if not isinstance(value, Kernel):
+        raise TypeError(f"a kernel was expected, found {type(value).__name__}; wrap a callable in Function")
+    if isinstance(value, Precomputed):
+        raise TypeError("Precomputed() cannot be a part of another kernel; combine the matrices themselves")
+    return value
+
+
+def _as_function(value: Any, name: str) -> Callable[..., Any]:
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, found {type(value).__name__}")
+    return value
+
+
+@dataclass(frozen=True)
+class Sum(Kernel):
+    """k(x, y) = first(x, y) + second(x, y); written ``first + second``.
+
+    Examples
+    --------
+    >>> from sslcore.kernels import Linear
+    >>> (Linear() + Linear())([[3.0]])
+    array([[18.]])
+    """
+
+    first: Kernel = converted("a kernel", _as_part)
+    second: Kernel = converted("a kernel", _as_part)
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """As in `Kernel.profile`, if both parts have one."""
+        at = {"width": width, "squared_norm": squared_norm}
+        return self.first.profile(u, **at) + self.second.profile(u, **at)
+
+    @property
+    def trusted(self) -> bool:  # type: ignore[override]
+        """Whether both parts are."""
+        return self.first.trusted and self.second.trusted
+
+
+@dataclass(frozen=True)
+class Product(Kernel):
+    """k(x, y) = first(x, y) second(x, y), positive semi-definite by Schur; written ``first * second``.
+
+    Examples
+    --------
+    >>> from sslcore.kernels import Linear
+    >>> (Linear() * Linear())([[3.0]])
+    array([[81.]])
+    """
+
+    first: Kernel = converted("a kernel", _as_part)
+    second: Kernel = converted("a kernel", _as_part)
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """As in `Kernel.profile`, if both parts have one."""
+        at = {"width": width, "squared_norm": squared_norm}
+        return self.first.profile(u, **at) * self.second.profile(u, **at)
+
+    @property
+    def trusted(self) -> bool:  # type: ignore[override]
+        """Whether both parts are."""
+        return self.first.trusted and self.second.trusted
+
+
+@dataclass(frozen=True)
+class Scaled(Kernel):
+    """k(x, y) = factor base(x, y), factor > 0; written ``factor * base``.
+
+    Examples
+    --------
+    >>> from sslcore.kernels import Linear
+    >>> (0.5 * Linear())([[3.0]])
+    array([[4.5]])
+    """
+
+    base: Kernel = converted("a kernel", _as_part)
+    factor: float = positive("what the values are multiplied by", label="the factor of a kernel")
+
+    def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
+        """As in `Kernel.profile`, if the base has one."""
+        return self.factor * self.base.profile(u, width=width, squared_norm=squared_norm)
+
+    @property
+    def trusted(self) -> bool:  # type: ignore[override]
+        """Whether the base is."""
+        return self.base.trusted
+
+
+@dataclass(frozen=True)
+class Function(Kernel):
+    """Any callable ``function(x, y) -> (n_x, n_y)`` as a kernel; solvers check that it is positive semi-definite.
+
+    Wherever a kernel is expected a plain callable may be given instead; it is wrapped into this class.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.Function(lambda x, y: 1.0 / (1.0 + (x - y.T) ** 2))([[0.0], [1.0]])
+    array([[1. , 0.5],
+           [0.5, 1. ]])
+    """
+
+    function: Callable[[Array, Array], Array] = converted("values of a kernel", _as_function)
+    trusted: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Precomputed(Kernel):
+    """A kernel given by its values: "points" are then rows of kernel values against the N training views.
+
+    For `sslcore.pretrain` the views are the Gram matrix itself, as (n, m, n m) or, with groups, (N, N);
+    for `Representation.transform` they are k(new points, training views), shape (n_new, N).
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> sslcore.kernels.Precomputed()([[2.0, 1.0], [1.0, 2.0]])
+    array([[2., 1.],
+           [1., 2.]])
+    """
+
+    trusted: ClassVar[bool] = False
+
+
+def _check_profile(u: Any, width: Any, squared_norm: Any) -> None:
+    """Refuse what is no cosine, no number of coordinates or no squared norm; numbers of mpmath are numbers."""
+    check_integer(width, "width", minimum=1)
+    if squared_norm is not None:
+        check_scalar(_plain(squared_norm), "squared_norm", minimum=0.0)
+    values = np.asarray(_plain(u))
+    if values.dtype.kind not in "iuf":
+        raise TypeError(f"u must be the cosine of an angle, a real number or an array, found {shown(u)}")
+    if not (np.abs(values) <= 1.0 + 1e-9).all():  # beyond by rounding at most; NaN is no cosine
+        raise ValueError(f"u must be the cosine of an angle, from -1 to 1, found {shown(u)}")
+
+
+def _plain(value: Any) -> Any:
+    return float(value) if type(value).__module__.startswith("mpmath") else value
+
+
+class _Numpy:
+    """The functions of NumPy under the names that mpmath has for them."""
+
+    exp, sqrt, atan2, pi = np.exp, np.sqrt, np.arctan2, math.pi
+
+
+def _functions(u: Any) -> Any:
+    """What computes with numbers like ``u``: mpmath, which is then there, or NumPy."""
+    return sys.modules["mpmath"].mp if type(u).__module__.startswith("mpmath") else _Numpy
+
+
+def as_kernel(value: Any) -> Kernel:
+    """``value`` if it is a kernel; a plain callable is wrapped into `Function`.
+
+    Examples
+    --------
+    >>> from sslcore.kernels import Linear, as_kernel
+    >>> as_kernel(Linear()), type(as_kernel(lambda x, y: x @ y.T)).__name__
+    (Linear(), 'Function')
+    """
+    if isinstance(value, Kernel):
+        return value
+    if isinstance(value, type) and issubclass(value, Kernel):
+        raise TypeError(f"a kernel was expected, found the class {value.__name__}; write {value.__name__}(...)")
+    if callable(value):
+        return Function(value)
+    raise TypeError(f"a kernel of sslcore.kernels or a callable was expected, found {type(value).__name__}")

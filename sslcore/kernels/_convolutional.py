@@ -1,0 +1,98 @@
+"""Convolutional kernels: sums over pairs of patches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arrays import check_scalar, shown
+from ..declarations.parameters import converted, integer
+from ._base import Kernel, _as_part, as_kernel, registry
+
+__all__ = ["Convolutional"]
+
+
+def _as_filter(value: Any, name: str) -> str | tuple[float, ...] | None:
+    if value is None or (isinstance(value, str) and value == "global"):
+        return value
+    if isinstance(value, str) or np.ndim(value) != 1 or not len(value):
+        raise ValueError(f"{name} must be None, 'global' or the values of a filter, found {shown(value)}")
+    values = tuple(check_scalar(entry, f"a value of the {name} filter") for entry in value)
+    if not any(values):
+        raise ValueError(f"the {name} filter must not be 0 everywhere")
+    return values
+
+
+@dataclass(frozen=True, repr=False)
+class Convolutional(Kernel):
+    r"""Kernel of a convolutional layer, k(x, y) = (1/d) sum_i <Phi_i(x), Phi_i(y)>, Phi_i = sum_a f(a) phi(P_{i+a}).
+
+    P_i x = (x_i, ..., x_{i+q-1}) are the patches of ``patch`` = q coordinates, all indices modulo d, and phi is the
+    feature map of ``base``, a kernel of points with q coordinates (Misiakiewicz and Mei 2022, with its pooling).  With
+    r(s) = sum_a f(a) f(a + s), the correlation of the filter with itself, it is computed as
+
+        k(x, y) = (1/d) sum_s r(s) sum_i base(P_i x, P_{i+s} y).
+
+    Parameters
+    ----------
+    base : Kernel or callable
+        With its own conventions: `NNGP` and `NTK` divide <P x, P y> by q unless told otherwise.
+    patch : int
+        Number of coordinates of a patch; >= 1.  q above; the points must have at least as many coordinates.
+    pooling : None, "global" or array (at most d,)
+        The filter f: none (f(0) = 1), the mean over all d positions, or f(0), f(1), ... as they are.
+
+    Notes
+    -----
+    d Gram matrices of ``base``; times as many shifts as r(s) is not 0 for, which are all d with ``"global"``.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> k = sslcore.kernels.Convolutional(sslcore.kernels.Linear(), 2)
+    >>> k([[1.0, 2.0, 0.0]], [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).round(4)  # each coordinate lies in two patches
+    array([[0.6667, 1.3333]])
+    >>> pooled = sslcore.kernels.Convolutional(sslcore.kernels.NNGP(1), 2, pooling="global")
+    >>> x = [[1.0, -1.0, 1.0, 1.0], [1.0, 1.0, -1.0, 1.0]]  # the second is a shift of the first
+    >>> pooled(x).round(4)
+    array([[0.5342, 0.5342],
+           [0.5342, 0.5342]])
+    """
+
+    base: Kernel = converted("a kernel of patches", lambda value, name: _as_part(as_kernel(value), name))
+    patch: int = integer("number of coordinates of a patch", minimum=1)
+    pooling: str | tuple[float, ...] | None = converted("the filter f", _as_filter, default=None)
+
+    @property
+    def trusted(self) -> bool:  # type: ignore[override]
+        """Whether the base is."""
+        return self.base.trusted
+
+    def shifts(self, width: int) -> dict[int, float]:
+        """The weight r(s) / d of each shift s that has one, for points with ``width`` = d coordinates.
+
+        Raises
+        ------
+        ValueError
+            If d is less than the patch, or than the filter.
+        """
+        length = len(self.pooling) if isinstance(self.pooling, tuple) else 1
+        if width < max(self.patch, length):
+            raise ValueError(
+                f"points with {width} coordinates have no patches of {self.patch}, or are shorter than the pooling "
+                f"filter (length {length}); choose a smaller patch or filter"
+            )
+        if self.pooling is None:
+            return {0: 1.0 / width}
+        if isinstance(self.pooling, str):
+            return dict.fromkeys(range(width), 1.0 / width**2)
+        weights: dict[int, float] = {}
+        for a, first in enumerate(self.pooling):
+            for b, second in enumerate(self.pooling):
+                weights[(b - a) % width] = weights.get((b - a) % width, 0.0) + first * second / width
+        return {s: weight for s, weight in weights.items() if weight}
+
+
+registry["Convolutional"] = Convolutional

@@ -1,0 +1,192 @@
+"""Pictures; the only module that imports matplotlib, without its global state (no pyplot, no display).
+
+Panels draw one thing onto axes, in the style of whoever made these; figures arrange panels, and `png` and `save_png`
+write them, all of them in matplotlib's own default style and by Agg, whatever the user's settings are.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from ..arrays import Array
+from ..io.atomic import replacing
+
+if TYPE_CHECKING:
+    from ..fitting.path import Path
+
+__all__ = [
+    "curves_panel",
+    "images_panel",
+    "map_panel",
+    "path_figure",
+    "path_panel",
+    "png",
+    "save_png",
+    "spectrum_panel",
+]
+
+
+# MPLBACKEND may name what is not installed here (a notebook's, say), and matplotlib would not be imported
+_backend = os.environ.pop("MPLBACKEND", "") if "matplotlib" not in sys.modules else ""
+try:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.patheffects import withStroke
+    from matplotlib.ticker import FormatStrFormatter, LogLocator  # noqa: F401
+except ImportError as error:
+    raise ImportError("pictures need matplotlib: pip install 'sslcore[plot]'") from error
+finally:
+    if _backend:
+        os.environ["MPLBACKEND"] = _backend
+if _backend:
+    with suppress(ValueError):
+        matplotlib.rcParams["backend"] = _backend  # as matplotlib does itself: for others, we need none
+
+BLUE, ORANGE, GREY = "#0b5fa5", "#d9730d", "#8a8f98"
+_defaults = matplotlib.rc_context(
+    {key: value for key, value in dict.items(matplotlib.rcParamsDefault) if not key.startswith("backend")}
+)
+CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b07aa1", "#ff7fa7", "#9c755f", "#6b7280")
+
+
+def contours_panel(axes: Any, first: Array, second: Array, functions: Array, i: int, points: Array) -> None:
+    """Function i over the plane, as filled contours symmetric about 0, under the points."""
+    values = functions[..., i]
+    top = float(np.quantile(np.abs(values), 0.995)) or 1.0
+    levels = np.linspace(-top, top, 15)
+    axes.contourf(first, second, values, levels, cmap="RdBu_r", extend="both")
+    axes.contour(first, second, values, [0.0], colors="black", linewidths=0.7)
+    axes.plot(*points.T, ".", color="black", markersize=1.6, alpha=0.5)
+    axes.set(xticks=[], yticks=[], aspect="equal")
+
+
+def images_panel(axes: Any, images: Array) -> None:
+    """Images (rows, columns, height, width) side by side, ink on a grey tile; the first column is set apart."""
+    rows, columns, height, width = images.shape
+    sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) + 1), np.nan)  # NaN is white
+    for r, row in enumerate(images):
+        for c, image in enumerate(row):
+            left = c * (width + 1) + (2 if c else 0)
+            sheet[r * (height + 1) :, left:][:height, :width] = image
+    axes.imshow(sheet, cmap="gray_r", vmin=-0.1, vmax=1.0, interpolation="nearest")
+    axes.set_axis_off()
+
+
+def spectrum_panel(axes: Any, eigenvalues: Array, *, legend: bool = True) -> None:
+    """Eigenvalues mu_i in their order: stems, active ones (mu > 0) in colour."""
+    index = np.arange(1, len(eigenvalues) + 1)
+    present = np.isfinite(eigenvalues)
+    for chosen, color, label in (
+        (present & (eigenvalues > 0), BLUE, "active"),
+        (present & (eigenvalues <= 0), GREY, "inactive"),
+    ):
+        if chosen.any():
+            axes.vlines(index[chosen], 0.0, eigenvalues[chosen], color=color, linewidth=1.2)
+            text = f"{chosen.sum()} {label}"
+            axes.plot(index[chosen], eigenvalues[chosen], "o", color=color, markersize=3.5, label=text)
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set(xlabel="component $i$", ylabel=r"eigenvalue $\mu_i$", ylim=(None, 1.0))
+    if legend:
+        axes.legend(frameon=False, loc="upper right")
+    _plain(axes)
+
+
+def curves_panel(axes: Any, x: Array, curves: Mapping[str, tuple[Array, Array]]) -> None:
+    """Curves ``{label: (mean, standard error)}`` over x, which is shown on a logarithmic axis."""
+    for (label, (mean, error)), color, marker in zip(curves.items(), (BLUE, ORANGE, GREY), "os^", strict=False):
+        axes.errorbar(x, mean, error, color=color, marker=marker, markersize=5, capsize=2.5, linewidth=1.6, label=label)
+    axes.set_xscale("log")
+    axes.set_xticks(x, labels=[str(value) for value in x])
+    axes.minorticks_off()
+    axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False, loc="lower right")
+    _plain(axes)
+
+
+def map_panel(axes: Any, points: Array, labels: Array) -> None:
+    """Points (n, 2) of the plane coloured by label, each class named at the median of its points."""
+    for value, color in zip(np.unique(labels), CLASSES, strict=False):
+        x, y = points[labels == value].T
+        axes.scatter(x, y, s=11, color=color, linewidths=0, alpha=0.85)
+        axes.text(
+            *(float(np.median(coordinate)) for coordinate in (x, y)),
+            str(value),
+            fontsize=19,
+            fontweight="bold",
+            color=color,
+            ha="center",
+            va="center",
+            path_effects=[withStroke(linewidth=5, foreground="white")],
+        )
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_color("#d1d5db")
+
+
+REGIMES = {"augmentation": "#e8f1fa", "interplay": "#fdf3e7", "architecture": "#eef0f2"}
+
+
+@_defaults
+def path_figure(path: Path) -> Figure:
+    """A panel for each beta, the eigenvalues on one scale."""
+    width = len(path.betas)
+    figure = Figure(figsize=(1.5 + 5.0 * width, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for j in range(width):
+        path_panel(figure.add_subplot(1, width, j + 1), path, j)
+    return figure
+
+
+def path_panel(axes: Any, path: Path, beta: int = 0) -> Any:
+    """Eigenvalues over reg (logarithmic) at one beta: a line a component, regimes as bands, crossings as circles."""
+    regs, values, regimes = path.regs, path.eigenvalues[:, beta], path.regimes[:, beta]
+    edges = np.concatenate([regs[:1], np.sqrt(regs[1:] * regs[:-1]), regs[-1:]])
+    starts = [0, *(np.flatnonzero(regimes[1:] != regimes[:-1]) + 1).tolist()]
+    for start, stop in zip(starts, [*starts[1:], len(regs)], strict=True):
+        name = str(regimes[start])
+        axes.axvspan(edges[start], edges[stop], color=REGIMES[name], linewidth=0, zorder=0)
+        middle = np.sqrt(edges[start] * edges[stop])
+        axes.text(middle, 1.015, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=9, color=GREY)
+    for i, line in enumerate(values.T):
+        shown = np.where(np.isfinite(line), line, np.nan)
+        axes.plot(regs, shown, color=CLASSES[i % len(CLASSES)], linewidth=1.6, marker="o", markersize=2.5)
+    crossings = [c for c in path.avoided_crossings if c.along == "reg" and c.beta == path.betas[beta]]
+    # between two points of the path the upper of the two is drawn as straight as the line is
+    heights = [float(np.interp(np.log(c.reg), np.log(regs), values[:, c.component])) - c.gap / 2 for c in crossings]
+    axes.plot([c.reg for c in crossings], heights, "o", color="black", markersize=9, fillstyle="none", linestyle="none")
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set_xscale("log")
+    axes.set(xlabel=r"reg $\lambda$", ylabel=r"eigenvalue $\mu_i$", ylim=(-0.6, 1.02))
+    axes.set_xlim(*((regs[0], regs[-1]) if len(regs) > 1 else (regs[0] / 2, regs[0] * 2)))
+    axes.set_title(rf"$\beta$ = {path.betas[beta]:g}", pad=18)
+    _plain(axes)
+    return axes
+
+
+@_defaults
+def png(figure: Figure, dpi: int = 110) -> bytes:
+    """The figure as a PNG."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi)
+    return file.getvalue()
+
+
+def save_png(figure: Figure, path: str | os.PathLike[str] | BinaryIO, dpi: int = 110) -> None:
+    """Write the figure to a file, which appears whole or not at all, or to one that is open."""
+    content = png(figure, dpi)
+    with replacing(path) as file:
+        file.write(content)
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)

@@ -1,0 +1,417 @@
+r"""The exact solver: one Cholesky factorisation of the contrast Gram matrix, then a few block products.
+
+With gamma = 1 - mu, the minimisers are the eigenvectors of largest 1/gamma of
+
+    G = (beta (I - T) + lambda Khat^-1)^-1 = (1/lambda) [Khat - Khat Q (Q^T Khat Q + (lambda/beta) I)^-1 Q^T Khat],
+
+I - T = Q Q^T the projector on within-sample contrasts (Woodbury's identity on Khat^-1 + (beta/lambda) Q Q^T; the right
+side needs no inverse of Khat and holds for singular ones).  In the basis of sample means u and contrasts c,
+Khat = [[A, B], [B^T, C]], D = diag(lambda / beta_i) and S = C + D:
+
+    z = S^-1 (B^T u - D c),    G (u, c) = ((A u - B z) / lambda, (c + z) / beta_i),
+
+beta_i = beta, or beta m/(m-1) (in general beta / (1 - sum q^2), `sslcore.solvers.groups`) when T averages over distinct
+views only.  Coefficients: f = sum_a alpha_a k(., xi_a) with P^(-1/2) alpha = (gamma/lambda) (v - Q y), y = c + z, so
+that K alpha = P^(-1/2) v.  Centred: the eigenvectors of H G H, H the projector off P^(1/2) 1, and f gets an intercept.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, quiet
+from ..errors import NotPositiveSemidefiniteError
+from ..kernels import Kernel
+from .certificate import Spectrum, settle
+from .krylov import block_width, canonical_basis, krylov_capacity, top_eigenpairs
+from .objective import FitNumbers
+from .rotated_gram import RotatedGram
+
+__all__ = ["ConditionedKernel", "Solution", "solve_exact"]
+
+
+ROUNDING = 0.3
+"""The rounding E of Khat, over N views, has a norm of at most 0.3 eps |Khat|_F / sqrt(N), as that of random entries.
+
+By first-order perturbation dG = W^T E W / lambda with W = I - Q S^-1 Q^T Khat, and W v_i = (lambda / gamma_i) a_i with
+a = P^(-1/2) alpha.  So gamma_i, and v_i along v_j, are off by |W v_j| |E| |a_i| relative to the gap, and the norm
+a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, in float32, with float64 (N = 100 to
+800): errors were up to the estimate, and a tenth of it mostly.
+"""
+
+
+class ConditionedKernel:
+    """The operator G of the module's docstring, times reg / unit so that it is of order 1 at any scale of K.
+
+    ``unit`` is the trace of Khat.  Made from the blocks of Khat once; `condition` then factorises for one reg and beta
+    after the other.  The factor of S lies in the upper triangle of C, whose strict lower triangle keeps the Gram matrix
+    itself, for the certificate and for the next factor.
+    """
+
+    def __init__(
+        self,
+        blocks: RotatedGram,
+        kernel: Kernel,
+        engine: ModuleType,
+        *,
+        unbiased: bool,
+        center: bool,
+    ) -> None:
+        xp = engine.xp
+        self.engine, self.xp = engine, xp
+        self.a, self.b, self.c = blocks.mean, blocks.cross, blocks.contrast
+        self.n, dtype = len(self.a), self.a.dtype
+        self.samples = samples = blocks.samples
+        diagonal = blocks.diagonal()
+        self.unit = float(diagonal.sum(dtype=float))
+        if not math.isfinite(self.unit):
+            raise ValueError("the kernel's values overflow; rescale the data or the kernel")
+        if not kernel.trusted:
+            self._require_semidefinite()
+        if self.unit <= 0:
+            raise ValueError("the kernel is zero at all views; there is nothing to represent")
+        self.constant: Array = None
+        if center:
+            constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
+            self.constant = constant[:, 0].astype(dtype)
+            if not self.trace > 16 * float(xp.finfo(dtype).eps) * self.unit:
+                raise ValueError(
+                    f"centred, the kernel matrix has the trace {self.trace:.3g}, of {self.unit:.3g}, which is less "
+                    "than its rounding: the kernel is constant at the views, or they lie far from the origin: subtract "
+                    "their mean"
+                )
+        self.rounding_scale = self._rounding_scale()
+        self.contrast_factor = samples.contrast_factor(unbiased)
+        self.contrast_beta = self.contrast_factor
+        self.kept_diagonal = self.c.diagonal().copy()
+        self.rounding = ROUNDING * float(xp.finfo(dtype).eps) * self._size(diagonal) / math.sqrt(samples.n_views)
+        self.noise: Array = None
+        self.jitter, self.condition_number = 0.0, 1.0
+        self._ratio: float | None = None
+
+    @property
+    def trace(self) -> float:
+        """The trace of Khat, or of H Khat H: no eigenvalue is larger."""
+        if self.constant is None:
+            return self.unit
+        return self.unit - float((self.constant * (self.a @ self.constant)).sum())
+
+    def _rounding_scale(self) -> Array | None:
+        """Return by how much rows of E are smaller (or larger) than the mean: Khat has P^(1/2) at both sides."""
+        xp, weight, total = self.xp, self.samples.weight, self.samples.n_views
+        if float(weight.max()) <= (1 + 1e-6) * float(weight.min()):
+            return None
+        scale = xp.empty((total, 1))
+        for part in self.samples.classes:
+            shares = weight[part.rows()].reshape(part.count, part.m).T
+            squares = total * (part.rotation**2 * shares).sum(axis=1)
+            scale[part.samples(), 0] = squares[0]
+            scale[self.n :][part.contrasts(), 0] = squares[1:].T.reshape(-1)
+        return xp.sqrt(scale)
+
+    def _size(self, diagonal: Array) -> float:
+        """The Frobenius norm of Khat / unit: of some rows of A and B, or of the diagonal if that has more."""
+        step = max(1, self.n // 64)
+        parts = ((1.0, self.a), (2.0, self.b))
+        rows = sum(f * float(((m[::step].astype(float) / self.unit) ** 2).sum()) for f, m in parts)
+        contrasts = (float(self.kept_diagonal.sum(dtype=float)) / self.unit) ** 2  # no less than the squares of C
+        alone = float(((diagonal.astype(float) / self.unit) ** 2).sum())
+        return math.sqrt(min(1.0, max(rows * self.n / len(self.a[::step]) + contrasts, alone)))
+
+    def condition(self, reg: float, beta: float) -> ConditionedKernel:
+        """Factorise for this reg and beta; nothing to do if reg / beta is that of the factor at hand.  Returns self.
+
+        beta = 0: there is no condition, G = Khat / reg.
+        """
+        self.contrast_beta = beta * self.contrast_factor
+        if not self.samples.n_contrasts or beta == 0:
+            self.noise, self.jitter, self.condition_number = None, 0.0, 1.0
+            return self
+        self.noise = (reg / self.contrast_beta).astype(self.c.dtype)[:, None]
+        self.least_noise = float(self.noise.min())
+        if self._ratio != reg / beta:
+            if self._ratio is not None:
+                self._restore()
+            self._ratio = None
+            self._factorize()
+            self._ratio = reg / beta
+            self._factored = self.jitter, self.condition_number
+        self.jitter, self.condition_number = self._factored
+        return self
+
+    def _restore(self) -> None:
+        """C itself, from its strict lower triangle."""
+        index = self.xp.arange(len(self.c))
+        self.c[index, index] = self.kept_diagonal
+        self.engine.mirror(self.c.T)
+
+    def _factorize(self) -> None:
+        """C + D = U^T U in place; on failure again with a shift of the order of rounding, which is reported."""
+        index = self.xp.arange(len(self.c))
+        epsilon = float(self.xp.finfo(self.c.dtype).eps)
+        for jitter in (0.0, 10 * epsilon, 1000 * epsilon):
+            self.c[index, index] = self.kept_diagonal + self.noise[:, 0] + self.c.dtype.type(jitter * self.unit)
+            if self.engine.cholesky(self.c):
+                self.jitter = jitter
+                pivots = self.engine.to_host(self.c.diagonal())
+                self.condition_number = float(pivots.max() / pivots.min()) ** 2
+                return
+            self._restore()
+        lowest, highest = self._extremes(self.c.copy(order="F"))
+        raise NotPositiveSemidefiniteError(
+            f"the Gram matrix on within-sample contrasts is not positive semi-definite to rounding: its smallest "
+            f"eigenvalue is {lowest:.6g}, its largest {highest:.6g}; raise reg, or use a positive semi-definite kernel",
+            lowest,
+        )
+
+    def _require_semidefinite(self) -> None:
+        """Refuse a matrix with a clearly negative eigenvalue: Cholesky of all of Khat, shifted by rounding."""
+        xp, n = self.xp, self.n
+        total = n + len(self.c)
+        full = xp.empty((total, total), self.a.dtype, order="F")
+        full[:n, :n], full[:n, n:], full[n:, :n], full[n:, n:] = self.a, self.b, self.b.T, self.c
+        shift = 1e4 * float(xp.finfo(full.dtype).eps) * abs(self.unit)
+        index = xp.arange(total)
+        full[index, index] += full.dtype.type(shift)
+        if self.engine.cholesky(full):
+            return
+        full[:n, :n], full[:n, n:], full[n:, :n], full[n:, n:] = self.a, self.b, self.b.T, self.c
+        lowest, highest = self._extremes(full)
+        if lowest < -shift:
+            raise NotPositiveSemidefiniteError(
+                f"the kernel is not positive semi-definite: the Gram matrix of the {total} views has the eigenvalue "
+                f"{lowest * total:.6g} (largest {highest * total:.6g}; with weights, those of N P^(1/2) K P^(1/2)); "
+                f"use a positive semi-definite kernel",
+                lowest * total,
+            )
+
+    def _extremes(self, matrix: Array) -> tuple[float, float]:
+        values = self.engine.symmetric_eigenvalues(matrix)
+        return float(values[0]), float(values[-1])
+
+    def centre(self, v: Array) -> Array:
+        """H v, or v itself."""
+        if self.constant is None:
+            return v
+        return v - self.constant_column() * (self.constant @ v[: self.n])
+
+    def constant_column(self) -> Array:
+        """P^(1/2) 1 in the rotated basis, as a column: no contrast sees a constant."""
+        column = self.xp.zeros((self.n + len(self.c), 1), self.a.dtype)
+        column[: self.n, 0] = self.constant
+        return column
+
+    def corrections(self, v: Array) -> tuple[Array, Array]:
+        """Columns z = S^-1 (B^T u - D c) and y = c + z = S^-1 (B^T u + C c): from whichever cancels less."""
+        u, c = self.halves(v)
+        if self.noise is None:  # infinite
+            return -c, self.xp.zeros_like(c)
+        right = self.engine.matmul(self.b.T, u)
+        if self.least_noise <= self.unit:
+            z = self.engine.cholesky_solve(self.c, right - self.noise * c)
+            return z, c + z
+        y = self.engine.cholesky_solve(self.c, right + self.engine.symmetric_product(self.c, self.kept_diagonal, c))
+        return y - c, y
+
+    def combine(self, v: Array, z: Array, y: Array) -> Array:
+        """(reg / unit) G v from v and its corrections."""
+        if self.noise is None:
+            return self.times_kernel(v)
+        u, _ = self.halves(v)
+        out = self.xp.empty_like(v, order="F")
+        top = self.engine.matmul(self.a, u)
+        top = self.engine.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
+        out[self.n :] = y * (self.noise / self.unit)
+        out[: self.n] = top / self.unit
+        return out
+
+    def apply(self, v: Array) -> Array:
+        """(reg / unit) H G H v; rounding lets directions off the centred space into a Krylov basis, hence both H."""
+        v = self.centre(v)
+        return self.centre(self.combine(v, *self.corrections(v)))
+
+    def times_kernel(self, v: Array) -> Array:
+        """Khat v / unit, from the Gram matrix itself."""
+        u, c = self.halves(v)
+        out = self.xp.empty_like(v, order="F")
+        top = self.engine.matmul(self.a, u)
+        if len(self.c):
+            top = self.engine.matmul(self.b, c, out=top, beta=1.0)
+            bottom = self.engine.symmetric_product(self.c, self.kept_diagonal, c)
+            out[self.n :] = self.engine.matmul(self.b.T, u, out=bottom, beta=1.0) / self.unit
+        out[: self.n] = top / self.unit
+        return out
+
+    def halves(self, v: Array) -> tuple[Array, Array]:
+        """Means and contrasts, each in Fortran order."""
+        return self.xp.asfortranarray(v[: self.n]), self.xp.asfortranarray(v[self.n :])
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """The spectrum; values (N, k) of the unit eigenfunctions, in the caller's order; v (N, k') in the rotated basis."""
+
+    spectrum: Spectrum
+    values: Array
+    vectors: Array
+
+
+def solve_exact(
+    operator: ConditionedKernel,
+    numbers: FitNumbers,
+    *,
+    tolerance: float,
+    planned_bytes: int,
+    near: Array | None = None,
+    started: float | None = None,
+) -> Solution:
+    """Solve for ``numbers``; ``near`` (N, any) may hold vectors, in the rotated basis, close to the wanted ones.
+
+    The operator is conditioned on reg and beta here.  Beside ``near`` the search begins with random vectors, which find
+    what comes in at a crossing.
+    """
+    started = time.perf_counter() if started is None else started
+    engine, xp, samples, dtype = operator.engine, operator.xp, operator.samples, operator.a.dtype
+    n, total, k = samples.n, samples.n_views, numbers.k
+    operator.condition(numbers.reg, numbers.beta)
+    width = block_width(k, total)
+    epsilon = float(xp.finfo(dtype).eps)
+    start = engine.reference_normals(total, width, 0).astype(dtype, copy=False)
+    if near is not None:
+        start = xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
+    pairs = top_eigenpairs(
+        operator.apply,
+        operator.centre(xp.asfortranarray(start)),
+        k,
+        engine,
+        relative_tolerance=1e-4 * tolerance,
+        absolute_tolerance=math.inf,
+        max_basis=krylov_capacity(width, total),
+    )
+    reference = xp.concatenate(samples.rotate(engine.reference_normals(total, k, 1)[samples.order]))
+    # equal eigenvalues are equal to rounding only, which in float32 is coarse
+    v = canonical_basis(pairs, reference, engine, relative_gap=0.03 * tolerance)
+
+    # One more application gives the coefficients, and their product with the Gram matrix the certificate.
+    z, y = operator.corrections(v)
+    told = pairs.values > 4 * epsilon
+    theta = np.where(told, pairs.values, 1.0)
+    gamma = np.where(told, numbers.reg / (operator.unit * theta), math.inf)
+    heights = xp.asarray(theta.astype(dtype))
+    u, c = operator.halves(v)
+    if operator.noise is not None:  # gamma y / beta_i has digits of its own, where v has those of a vector of length 1
+        c = y * (operator.noise / operator.unit) / heights
+    turned = xp.concatenate([u, -z])
+    weights = turned / heights  # unit P^(-1/2) alpha, rotated
+    image = operator.times_kernel(weights)  # P^(1/2) f(views), rotated; without the intercept
+    centred = operator.centre(image)
+    off = centred - xp.concatenate([u, c])
+    alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
+    following = numbers.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
+    measured = engine.to_host(  # all numbers of the components at once
+        xp.concatenate(
+            [
+                xp.stack(
+                    [
+                        xp.sum(operator.contrast_factor[:, None] * c.astype(float) ** 2, axis=0),
+                        xp.einsum("ij,ij->j", weights.astype(float), image.astype(float)) / operator.unit,
+                        xp.einsum("ij,ij->j", weights.astype(float), off.astype(float)) / operator.unit,
+                        column_norms(operator.centre(operator.combine(v, z, y)) / heights - v),
+                        column_norms(off),
+                        column_norms(operator.contrast_beta[:, None] * c / xp.asarray(gamma) + turned[n:] - c),
+                        column_norms(turned if operator.rounding_scale is None else operator.rounding_scale * turned),
+                    ]
+                ),
+                (v.T @ v).astype(float),
+            ]
+        )
+    )
+    invariance, norms, slack, residuals, coefficient_residuals, stationarity_residuals, turns = measured[:7]
+    lengths = turns / theta
+    rounding = (operator.rounding + operator.jitter) * lengths
+    with np.errstate(divide="ignore", invalid="ignore"):
+        doubts = np.abs(slack) + rounding * lengths / operator.unit
+        norm_errors = doubts / np.abs(norms)
+    rounding *= np.maximum.accumulate(np.maximum(turns, 1.0))
+    doubtful = (residuals <= tolerance) & (coefficient_residuals <= tolerance) & ~(norm_errors <= math.sqrt(tolerance))
+    if bool(doubtful.any()):
+        better = norms_on_the_range(operator, xp.concatenate([u, c]), coefficient_residuals + rounding)
+        norms, norm_errors = np.where(better[1] < norm_errors, better, (norms, norm_errors))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = np.abs(numbers.beta * invariance + numbers.reg * norms - gamma) / gamma
+    spectrum = settle(
+        k,
+        gamma=gamma,
+        invariance=invariance,
+        norms=norms,
+        coefficients=samples.restore_order(alpha.astype(dtype)),
+        intercept=-(operator.constant @ image[:n]) if numbers.center else xp.zeros(len(theta), dtype),
+        overlaps=measured[7:],
+        residuals=residuals,
+        coefficient_residuals=coefficient_residuals,
+        stationarity_residuals=stationarity_residuals,
+        rounding_errors=np.maximum(rounding, apart),
+        norm_errors=norm_errors,
+        rounding=16 * epsilon * operator.unit / numbers.reg,
+        following=following,
+        tolerance=tolerance,
+        xp=xp,
+        algorithm="exact: kernel PCA" if operator.noise is None else "exact: contrast Cholesky",
+        jitter=operator.jitter,
+        condition=operator.condition_number,
+        iterations=pairs.steps,
+        seconds=time.perf_counter() - started,
+        bytes=planned_bytes,
+    )
+    values = xp.zeros((total, k), dtype)
+    present = spectrum.certificate.rank
+    # the values of the functions that are returned, not v: with their norms they have the risk to rounding
+    values[:, :present] = (
+        samples.rotate_back(centred[:n, :present], centred[n:, :present]) / xp.sqrt(samples.weight)[:, None]
+    )
+    return Solution(spectrum, samples.restore_order(values), v)
+
+
+def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.ndarray) -> np.ndarray:
+    """Squared norms of the functions with these values v, and their relative errors, (2, k), where Khat is of low rank.
+
+    Coefficients have a part in the null space of Khat, and it is large where reg is small: all of gamma v - beta
+    (I - T) v that no function can have.  The norm alpha^T K alpha squares its rounding.  On the range, which products
+    with random directions find, it is v^T Khat^+ v; ``errors`` are those of v.  Khat counts as of low rank if it has no
+    eigenvalue between the rounding and its square root (otherwise errors are infinite): what a kernel of full rank has
+    below the rounding, nobody knows.
+    """
+    engine, xp, unit = operator.engine, operator.xp, operator.unit
+    total, k = values.shape
+    epsilon = float(xp.finfo(values.dtype).eps)
+    width = min(total, krylov_capacity(block_width(k, total), total) // 3)  # in the memory of the Krylov basis
+
+    def times(q: Array) -> Array:  # rounding lets in directions off the centred space
+        return operator.centre(operator.times_kernel(operator.centre(q)))
+
+    q = engine.reference_normals(total, width, 0).astype(values.dtype, copy=False)
+    for _ in range(2):
+        q, _ = engine.orthonormalize(xp.asfortranarray(times(q)), 0.0)
+    small = engine.to_host(engine.matmul(q.T, times(q))).astype(float)
+    heights, basis = np.linalg.eigh(0.5 * (small + small.T))
+    rank = int((heights > 10 * epsilon).sum())
+    if rank == width < total or not rank or heights[-rank] < math.sqrt(epsilon):
+        return np.array([np.zeros(k), np.full(k, math.inf)])
+    heights, basis = heights[-rank:, None], basis[:, -rank:]
+    coordinates = basis.T @ engine.to_host(engine.matmul(q.T, values)).astype(float)
+    norms = (coordinates**2 / heights).sum(axis=0) / unit
+    lengths = np.sqrt(((coordinates / heights) ** 2).sum(axis=0))
+    doubts = 2 * lengths * errors + errors**2 / heights[0] + epsilon * lengths**2
+    return np.array([norms, doubts / (unit * norms)])
+
+
+def column_norms(a: Array) -> Any:
+    """Euclidean norms of the columns, accumulated in float64."""
+    with quiet():
+        return (a.astype(float) ** 2).sum(axis=0) ** 0.5

@@ -1,0 +1,186 @@
+"""Top eigenpairs of a positive semi-definite operator by block Krylov iteration, in a deterministic basis.
+
+Why not Lanczos with single vectors: a block turns passes over the matrix into matrix products, and finds
+every copy of a degenerate eigenvalue as long as it is as wide as the number of pairs wanted.  The whole
+basis is kept and orthogonalised twice, so there are no ghosts; when it grows too large it is restarted from
+the leading Ritz vectors.
+
+The basis and what the operator does to it stay where the arrays are; the projected problem, as wide as the basis, is
+NumPy's on every backend (`sslcore.backends.small`).  Each step asks the device for two small matrices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from ..arrays import Array
+from ..backends.small import top_eigh
+
+__all__ = ["Eigenpairs", "block_width", "canonical_basis", "clusters", "krylov_capacity", "top_eigenpairs"]
+
+
+@dataclass(frozen=True)
+class Eigenpairs:
+    """Eigenvalues (decreasing) and orthonormal eigenvectors (n, k'), k' <= k if the operator has smaller rank.
+
+    ``vectors`` lie where the operator's arrays do, all numbers are the host's.  ``following`` is the next Ritz value
+    after the k-th (0 if there is none), ``residuals`` estimates of ||G v - theta v||, ``steps`` the number of block
+    applications.
+    """
+
+    values: np.ndarray
+    vectors: Array
+    following: float
+    residuals: np.ndarray
+    steps: int
+
+
+def top_eigenpairs(
+    apply: Callable[[Array], Array],
+    start: Array,
+    k: int,
+    engine: ModuleType,
+    *,
+    relative_tolerance: float,
+    absolute_tolerance: float,
+    max_basis: int,
+    max_steps: int = 500,
+) -> Eigenpairs:
+    """Top k eigenpairs of the symmetric operator ``apply`` from the block ``start`` (n, b), b >= k.
+
+    Stops when every wanted residual is below min(relative_tolerance theta, absolute_tolerance) or at rounding, and the
+    next eigenvalue is good to 10 relative_tolerance, too; when the Krylov space is invariant (then it holds all there
+    is); or after ``max_steps``: callers check residuals.
+    """
+    xp = engine.xp
+    n, width = start.shape
+    capacity = min(n, max(max_basis, 3 * width))
+    basis = xp.empty((n, capacity), start.dtype, order="F")
+    block, _ = engine.orthonormalize(start, 0.0)
+    projected = np.zeros((capacity, capacity))  # in place: copies of it would be as large as a basis of wide blocks
+    size = steps = 0
+    scale, epsilon = 0.0, float(xp.finfo(start.dtype).eps)
+    checks: list[tuple[int, float]] = []
+    next_check = 3
+    while True:
+        old, size = size, size + block.shape[1]
+        basis[:, old:size] = block
+        space = basis[:, :size]
+        image = apply(block)
+        steps += 1
+        column = engine.matmul(space.T, image)
+        small = engine.to_host(column)
+        _border(projected, old, small)
+        scale = max(scale, float(np.abs(small).max()))
+        floor = max(4 * epsilon * scale, 1e-300)
+
+        # what the space lacks of being invariant: G V = V H + (next block) coupling, on the last block
+        image = engine.matmul(space, column, out=image, alpha=-1.0, beta=1.0)
+        image = engine.matmul(space, engine.matmul(space.T, image), out=image, alpha=-1.0, beta=1.0)
+        block, coupling = engine.orthonormalize(image, floor)
+        block, coupling = block[:, : n - size], engine.to_host(coupling)[: n - size]
+
+        last = block.shape[1] == 0 or steps >= max_steps
+        full = size + block.shape[1] > capacity
+        if last or full or steps >= next_check:
+            kept = min(size, width + k // 2, capacity - block.shape[1]) if full else 0
+            theta, y = top_eigh(projected[:size, :size], min(size, max(k + 2, kept)))
+            residuals = np.sqrt(((coupling @ y[old:]) ** 2).sum(axis=0))
+            target = np.maximum(np.minimum(relative_tolerance * np.abs(theta), absolute_tolerance), floor)
+            if size > k:  # the next one tells the gap; an eigenvalue's error is its residual squared over its own gap
+                allowed = 10 * relative_tolerance * abs(float(theta[k]))
+                beyond = float(theta[k] - theta[k + 1]) if size > k + 1 else abs(float(theta[k]))
+                target[k] = max(allowed, math.sqrt(allowed * beyond), floor)
+            excess = float((residuals / target)[: k + 1].max())
+            if last or (size >= k and excess <= 1):
+                vectors = engine.matmul(space, _columns(y[:, :k], space, xp))
+                following = float(theta[k]) if size > k else 0.0
+                return Eigenpairs(theta[:k], vectors, following, residuals[:k], steps)
+            next_check = _next_check(checks, steps, excess)
+
+        # the new block is orthogonal to the basis only to rounding over its own (small) norm
+        block = engine.matmul(space, engine.matmul(space.T, block), out=block, alpha=-1.0, beta=1.0)
+        block, _ = engine.orthonormalize(block, 0.0)
+        if full:
+            basis[:, :kept] = engine.matmul(space, _columns(y[:, :kept], space, xp))
+            projected[:kept, :kept] = np.diag(theta[:kept])
+            size = kept
+
+
+def block_width(k: int, total: int) -> int:
+    """Columns of a Krylov block: the wanted ones, and a few for the gap after them."""
+    return min(total, k + max(4, k // 8))
+
+
+def krylov_capacity(width: int, total: int) -> int:
+    """Columns of the Krylov basis before a restart: 8 blocks, or 4 wide ones, whose projected problem is large."""
+    return min(total, max(128, min(8 * width, 512), 4 * width))
+
+
+def _next_check(checks: list[tuple[int, float]], steps: int, excess: float) -> int:
+    """When to solve the small eigenproblem again, which costs as much as some applications of a small operator.
+
+    Residuals fall by a constant factor a step in the end; before that rate is known, every three steps.
+    """
+    checks.append((steps, math.log(max(excess, 1.0))))
+    if len(checks) < 2:
+        return steps + 3
+    (before, higher), (now, lower) = checks[-2:]
+    rate = (higher - lower) / (now - before)
+    return steps + (min(4, max(1, round(lower / rate))) if rate > 0 else 2)
+
+
+def _columns(y: np.ndarray, like: Array, xp: ModuleType) -> Array:
+    """``y`` where ``like`` is, in its type, in Fortran order."""
+    return xp.asarray(np.asfortranarray(y, dtype=like.dtype))
+
+
+def _border(h: np.ndarray, old: int, column: np.ndarray) -> None:
+    """Write the last columns of the symmetric matrix h from ``old`` on, and the rows that are their transposes."""
+    size = len(column)
+    h[:size, old:size] = column
+    h[old:size, :size] = column.T
+    corner = column[old:].astype(float)
+    h[old:size, old:size] = 0.5 * (corner + corner.T)
+
+
+def clusters(values: np.ndarray, relative_gap: float) -> list[tuple[int, int]]:
+    """Runs (start, stop) of decreasing values that differ by at most relative_gap times the largest of the run.
+
+    A chain of close neighbours whose ends are further apart is cut where its gaps are largest.
+    """
+    runs = [(0, len(values))] if len(values) else []
+    found = []
+    while runs:
+        start, stop = runs.pop()
+        if values[start] - values[stop - 1] > relative_gap * abs(values[start]):
+            cut = start + 1 + int(np.argmax(values[start : stop - 1] - values[start + 1 : stop]))
+            runs += [(cut, stop), (start, cut)]
+        else:
+            found.append((start, stop))
+    return found
+
+
+def canonical_basis(pairs: Eigenpairs, reference: Array, engine: ModuleType, relative_gap: float = 1e-8) -> Array:
+    """The eigenvectors in a basis that depends on their eigenspaces alone: no free signs, no free rotations.
+
+    In a block V of equal eigenvalues, V^T R = q r (QR with positive diagonal) for fixed random columns R; V q is
+    the same for every basis V of the space (V o gives o^T q), and its j-th vector has no part along the first
+    j - 1 columns of R.  Random columns are almost surely well away from every boundary of this choice; the usual
+    rule, largest entry positive, sits on one whenever the data are symmetric.
+    """
+    k = pairs.vectors.shape[1]
+    overlap = engine.to_host(pairs.vectors.T @ reference[:, :k])
+    turn = np.zeros((k, k))
+    for start, stop in clusters(pairs.values, relative_gap):
+        if stop - start == 1:  # the usual case, without the cost of a factorisation
+            turn[start, start] = -1.0 if overlap[start, 0] < 0 else 1.0
+            continue
+        q, r = np.linalg.qr(overlap[start:stop, : stop - start].astype(float))
+        turn[start:stop, start:stop] = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    return engine.matmul(pairs.vectors, _columns(turn, pairs.vectors, engine.xp))

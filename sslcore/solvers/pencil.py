@@ -1,0 +1,474 @@
+"""The eigenproblem of moments, Sigma c = (1/gamma) (beta Delta + reg I) c, whatever the scales of the features.
+
+Every step is the same, to rounding, for features in other units (coefficients, factors and products change by the
+reciprocals): no column is lost beside another one that is 10^10 times larger.  Two things are not of that kind.
+
+* A mean far from 0 in units of the standard deviations makes all columns of Sigma = S + a a^T alike.  In units of these
+  deviations a reflection takes a to one coordinate: then Sigma has one large entry, and all others are those of S.
+* Eigenvalues theta = 1/gamma are found to rounding of the largest, and active components are those with theta > 1,
+  maybe beside one of 10^20 (a constant feature).  With s Sigma added to the penalty beta Delta + reg I the vectors are
+  the same and theta becomes theta / (1 + s theta) < 1 / s: s grows until all that may be active is seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, namespace, quiet
+from ..backends import small
+from ..errors import NotPositiveSemidefiniteError
+from ..features import Features
+from ..fitting.plan import features_plan
+from .certificate import TOLERANCE, Spectrum, settle
+from .krylov import Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
+from .objective import FitNumbers
+from .sums import Sums
+
+__all__ = ["Pencil"]
+
+_EPSILON = float(np.finfo(float).eps)
+
+_RANGE = 1e8
+"""Largest over smallest 1/gamma that one Krylov iteration in float64 finds to eight digits."""
+
+_FAR = 1e6
+"""Squared mean over variances from which on the mean gets a coordinate of its own."""
+
+_ILL_SCALED = 1e3
+"""Largest over smallest standard deviation up to which the eigenbasis of Delta serves all of its columns."""
+
+
+class Pencil:
+    """The problem Sigma c = (1/gamma) (beta Delta + reg I) c of some moments, for one reg and beta after the other.
+
+    Sigma and Delta are kept in units of the trace of Sigma, so that any scale of the features is served.
+    """
+
+    def __init__(
+        self, sums: Sums, features: Features, d: int, engine: ModuleType, *, unbiased: bool, center: bool
+    ) -> None:
+        xp, self.engine = engine.xp, engine
+        self._finest = features.finest
+        sums.require_finite()
+        self.mean, self.center = sums.mean, center
+        within = _symmetric(sums.within, xp) / sums.weight
+        delta = _symmetric(sums.unbiased_sum(), xp) / sums.weight if unbiased else within
+        sigma = _symmetric(sums.between, xp) / sums.weight + within
+        with quiet():
+            size = float(xp.sqrt((sums.mean**2).sum()))
+            unit = float(xp.trace(sigma))
+        if not math.isfinite(unit + size):
+            raise ValueError("the second moments of the features overflow; rescale the data")
+        if unit <= (4e-16 * size) ** 2:
+            raise ValueError(
+                "the features are constant: all views are the same point, and there is nothing to represent"
+            )
+        variances = sigma.diagonal()
+        constant = variances <= (4 * _EPSILON * sums.mean) ** 2
+        if bool(constant.any()):  # what is left of them is the rounding of the mean
+            for matrix in (sigma, delta):
+                matrix[constant] = 0.0
+                matrix[:, constant] = 0.0
+        if not center:
+            unit += size**2
+        if unit < 1e-305:
+            raise ValueError("the squares of the features underflow; rescale the data")
+        sigma /= unit
+        delta /= unit
+        self.unit = unit
+        self._frame: _Frame | None = None
+        if not center:
+            mean = sums.mean / math.sqrt(unit)
+            deviations = xp.sqrt(sigma.diagonal())
+            scale = xp.where(deviations > 0, deviations, xp.where(mean != 0, xp.abs(mean), 1.0))
+            if float(((mean / scale) ** 2).max()) > _FAR:
+                self._frame = _Frame.of(mean / scale, scale)
+                sigma, delta = self._frame.turned(sigma), self._frame.turned(delta)
+                pivot = self._frame.pivot
+                sigma[pivot, pivot] += float(((mean / scale) ** 2).sum())
+            else:
+                sigma += mean[:, None] * mean
+        self.sigma, self.delta = sigma, delta
+        self._deviations = xp.sqrt(sigma.diagonal())
+        self._bytes = functools.partial(features_plan, len(sums.mean), d, itemsize=8, n_views=sums.n_views)
+        self._diagonal: tuple[Array, Array, Array] | None = None
+
+    def diagonalize(self) -> Pencil:
+        """For many solutions: in the eigenbasis V of Delta = V diag(delta) V^T every penalty is diagonal.
+
+        Then neither a factorisation nor a triangular solve is left to each of them.  Where the scales of the features
+        differ too much for an orthogonal basis, all stays as it is.  Returns self.
+        """
+        spread = self.engine.to_host(self._deviations)
+        if self._frame is not None or float(spread.max()) > _ILL_SCALED * float(spread[spread > 0].min()):
+            return self
+        values, basis = self.engine.eigh(self.delta.copy(order="F"))
+        basis = self.engine.xp.asfortranarray(basis)
+        turned = self.engine.matmul(basis.T, self.engine.matmul(self.sigma, basis))
+        self._diagonal = self.engine.xp.maximum(values, 0.0), basis, 0.5 * (turned + turned.T)
+        return self
+
+    def times_sigma(self, coefficients: Array) -> Array:
+        """Sigma times coefficients (r, k) of the features."""
+        if self._frame is None:
+            return self.engine.matmul(self.sigma, coefficients) * self.unit
+        turned = self.engine.matmul(self.sigma, self._frame.coordinates(coefficients))
+        return self._frame.moments(turned) * self.unit
+
+    def solve(self, numbers: FitNumbers, near: Array | None = None) -> Spectrum:
+        """The k components for these numbers; unbiased and center are those of the problem.
+
+        ``near`` (r, at most k), after `diagonalize`, may hold coefficients close to the wanted ones.
+        """
+        started = time.perf_counter()
+        xp, engine, sigma, delta, unit = self.engine.xp, self.engine, self.sigma, self.delta, self.unit
+        r = len(sigma)
+        k = min(numbers.k, r)  # fewer if landmarks were dropped
+        reg = numbers.reg / unit
+        if not math.isfinite(reg):
+            raise ValueError(f"reg = {numbers.reg:g} is too large beside the features' second moment {unit:g}")
+        found: _Components | None = None
+        if self._diagonal is not None:
+            found = _by_eigenbasis(sigma, *self._diagonal, numbers.beta, reg, near, k, engine)
+        if found is None:
+            penalty = numbers.beta * delta
+            if self._frame is None:
+                index = xp.arange(r)
+                penalty[index, index] += reg
+            else:
+                penalty += reg * self._frame.norm
+            found = (_largest if numbers.reg > 0 else _smallest)(sigma, penalty, k, engine)
+        gamma, c = found.gamma, found.coefficients
+        sigma_c = engine.matmul(sigma, c)
+        delta_c = engine.matmul(delta, c)
+        norm_c = c if self._frame is None else engine.matmul(self._frame.norm, c)
+        penalty_c = numbers.beta * delta_c + reg * norm_c
+        reached = np.where(np.isfinite(gamma), gamma, 0.0)
+        amiss = found.dual(penalty_c - sigma_c * xp.asarray(reached))
+        size = c**2
+        measured = engine.to_host(  # all numbers of the components at once
+            xp.concatenate(
+                [
+                    xp.sqrt((amiss**2).sum(axis=0))[None],
+                    xp.einsum("ij,ij->j", c, delta_c)[None],
+                    xp.einsum("ij,ij->j", c, norm_c)[None],
+                    ((numbers.beta * delta.diagonal())[:, None] * size).sum(axis=0)[None],
+                    (self._deviations[:, None] ** 2 * size).sum(axis=0)[None],
+                    c.T @ sigma_c,
+                ]
+            )
+        )
+        # moments are known to rounding of their diagonals: what that does to gamma, beside 1 + gamma
+        uncertain = _EPSILON * (measured[3] + reg * measured[2] + reached * measured[4]) / (1 + reached)
+        rounding = max(self._rounding(found, reg), self._finest / numbers.reg) if reg > 0 else 0.0
+        if rounding > 0.5:  # an active component may be hidden by it
+            uncertain = np.maximum(uncertain, rounding * reached)
+        coefficients = (c if self._frame is None else self._frame.coefficients(c)) / math.sqrt(unit)
+        return settle(
+            numbers.k,
+            xp=xp,
+            gamma=gamma,
+            invariance=measured[1],
+            norms=measured[2] / unit,
+            coefficients=coefficients,
+            intercept=-(self.mean @ coefficients) if self.center else xp.zeros(c.shape[1]),
+            residuals=measured[0] * found.weight,
+            overlaps=measured[5:],
+            coefficient_residuals=np.zeros(c.shape[1]),
+            stationarity_residuals=np.zeros(c.shape[1]),
+            rounding_errors=uncertain,
+            norm_errors=np.zeros(c.shape[1]),
+            rounding=rounding,
+            following=found.following,
+            tolerance=TOLERANCE[np.dtype(float)],
+            algorithm="features: moments and their generalised eigenproblem",
+            jitter=0.0,
+            condition=found.condition,
+            iterations=found.steps,
+            seconds=time.perf_counter() - started,
+            bytes=self._bytes(k=k).bytes,
+        )
+
+    def _rounding(self, found: _Components, reg: float) -> float:
+        """How much of 1/gamma the rounding of Sigma may hide, or make, in directions other than those found.
+
+        An entry of Sigma is known to rounding of the deviations of its two features, so that it is eps max |D c|^2 over
+        c of penalty 1: at most eps max D^2 / reg, and where that is too much, by some steps of inverse iteration.
+        """
+        deviations = self._deviations if self._frame is None else self._deviations * self._frame.scale.max()
+        bound = 16 * _EPSILON * float(deviations.max()) ** 2 / reg
+        if bound <= 1e-3:
+            return bound
+        column, w = self._deviations[:, None], found.whitened
+        x = self.engine.reference_normals(len(column), 2, 2)
+        with quiet():
+            for _ in range(4):
+                x = x - self.engine.matmul(w, self.engine.matmul(w.T, x))
+                lengths = self.engine.xp.sqrt((x**2).sum(axis=0))
+                x = x / self.engine.xp.where(lengths > 0, lengths, 1.0)  # 0 where those found span all there is
+                image = column * found.primal(x)
+                x = found.dual(column * image)
+            hidden = 16 * _EPSILON * float((image**2).sum(axis=0).max())
+        return min(bound, hidden) if math.isfinite(hidden) else bound
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Features phi in units of their ``scale`` D, reflected so that their mean has one coordinate, ``pivot``.
+
+    The coordinates of coefficients c are H D c, H = I - 2 v v^T for the unit ``normal`` v; moments M become
+    H D^-1 M D^-1 H, and the norm |c|^2 has the matrix ``norm`` = H D^-2 H.
+    """
+
+    scale: Array
+    normal: Array
+    pivot: int
+    norm: Array
+
+    @classmethod
+    def of(cls, mean: Array, scale: Array) -> _Frame:
+        """The frame in which ``mean``, in units of ``scale``, is a multiple of one coordinate."""
+        xp, size = namespace(mean), float((mean**2).sum() ** 0.5)
+        pivot = int(abs(mean).argmax())
+        normal = mean / size
+        normal[pivot] += math.copysign(1.0, float(normal[pivot]))
+        normal /= float((normal**2).sum() ** 0.5)
+        frame = cls(scale, normal, pivot, None)
+        # H D^-2 H, as the two-sided reflection of a diagonal matrix
+        return cls(scale, normal, pivot, frame._reflected(xp.diag(scale**-2.0)))
+
+    def _reflected(self, matrix: Array) -> Array:
+        """H M H of a symmetric matrix, which is overwritten."""
+        v = self.normal
+        image = 2.0 * (matrix @ v)
+        image = image - v * float(v @ image)
+        update = v[:, None] * image
+        matrix -= update
+        matrix -= update.T
+        return matrix
+
+    def turned(self, matrix: Array) -> Array:
+        """H D^-1 M D^-1 H."""
+        return self._reflected(matrix / self.scale[:, None] / self.scale)
+
+    def _reflect(self, columns: Array) -> Array:
+        return columns - (2.0 * self.normal)[:, None] * (self.normal @ columns)
+
+    def coordinates(self, coefficients: Array) -> Array:
+        """H D c."""
+        return self._reflect(self.scale[:, None] * coefficients)
+
+    def coefficients(self, coordinates: Array) -> Array:
+        """The inverse, D^-1 H."""
+        return self._reflect(coordinates) / self.scale[:, None]
+
+    def moments(self, columns: Array) -> Array:
+        """D H: columns of a moment times coordinates, as those of the features."""
+        return self.scale[:, None] * self._reflect(columns)
+
+
+@dataclass(frozen=True)
+class _Components:
+    """What a solver found: coefficients (r, k) with c^T Sigma c = 1, in increasing order of gamma (inf: none)."""
+
+    gamma: np.ndarray
+    coefficients: Array
+    following: float
+    steps: int
+    condition: float
+    whitened: Array  # orthonormal, of the penalty's square root times the coefficients
+    primal: Callable[[Array], Array]  # U^-1 x, the penalty (or Sigma) being U^T U
+    dual: Callable[[Array], Array]  # U^-T x
+    weight: np.ndarray  # of the norms of dual residuals
+
+
+def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> _Components:
+    """Top pairs of U^-T Sigma U^-1, U the Cholesky factor of the penalty and a multiple of Sigma: 1/gamma."""
+    xp = engine.xp
+    directions = engine.matmul(sigma, _reference(sigma, k, engine))
+    limit, share, steps = math.inf, 0.0, 0
+    while True:
+        factor = penalty.copy(order="F") if share == 0 else xp.asfortranarray(penalty + share * sigma)
+        if not engine.cholesky(factor):
+            raise NotPositiveSemidefiniteError(
+                "beta Delta + reg I is not positive definite to rounding; raise reg (the features' scale is in its "
+                "units)",
+                float(engine.symmetric_eigenvalues(penalty.copy(order="F"))[0]),
+            )
+        primal = functools.partial(engine.triangular_solve, factor)
+        dual = functools.partial(engine.triangular_solve, factor, transposed=True)
+
+        def apply(v: Array, primal: Any = primal, dual: Any = dual) -> Array:
+            return dual(engine.matmul(sigma, primal(v)))
+
+        pairs = _top(apply, len(sigma), k, engine)
+        steps += pairs.steps
+        resolved = float(pairs.values[0]) / _RANGE
+        if resolved <= 1.0 or float(pairs.values.min()) >= resolved:
+            break
+        limit = max(_RANGE, min(resolved, limit / _RANGE))
+        share = 1.0 / limit
+    pivots = engine.to_host(factor.diagonal())
+    return _components(
+        pairs, primal, dual, share, sigma, penalty, directions, steps, float(pivots.max() / pivots.min()) ** 2, engine
+    )
+
+
+def _components(
+    pairs: Eigenpairs,
+    primal: Callable[[Array], Array],
+    dual: Callable[[Array], Array],
+    share: float,
+    sigma: Array,
+    penalty: Array,
+    directions: Array,
+    steps: int,
+    condition: float,
+    engine: ModuleType,
+) -> _Components:
+    """From eigenpairs t = 1 / (gamma + share): gamma, and coefficients in a canonical basis."""
+    xp = engine.xp
+    present = pairs.values > 4e-16 * max(float(pairs.values[0]), 1.0)
+    t = np.where(present, pairs.values, 1.0)
+    gamma = np.where(present, 1.0 / t - share, math.inf)
+    c = xp.asfortranarray(primal(xp.asfortranarray(pairs.vectors)) / xp.asarray(np.sqrt(np.where(present, t, 1.0))))
+    if share > 0:
+        gamma, c = _graded(gamma, c, sigma, penalty, engine)
+    values = 1.0 / np.maximum(gamma, 1e-300)
+    c = canonical_basis(Eigenpairs(values, c, 0.0, values, steps), directions, engine)
+    return _Components(
+        gamma,
+        c,
+        1.0 / pairs.following - share if pairs.following > 0 else math.inf,
+        steps,
+        condition,
+        pairs.vectors,
+        primal,
+        dual,
+        np.where(present, 1.0 / np.sqrt(np.maximum(np.where(present, gamma, 1.0) + share, 1e-300)), 1.0),
+    )
+
+
+def _graded(gamma: np.ndarray, c: Array, sigma: Array, penalty: Array, engine: ModuleType) -> tuple[np.ndarray, Array]:
+    """Rayleigh and Ritz in the span of present components whose gamma may be of very different size.
+
+    The penalty B there is S D^2 S for a well-conditioned S^T S and scales D, so that the singular values of its factor,
+    by Jacobi's method, have all their digits (Drmac and Veselic 2008).
+    """
+    count = int(np.isfinite(gamma).sum())
+    part = engine.xp.asfortranarray(c[:, :count])
+    a = engine.to_host(part.T @ engine.matmul(sigma, part))
+    b = engine.to_host(part.T @ engine.matmul(penalty, part))
+    refined = small.graded_pairs(a, b)
+    if refined is None:
+        return gamma, c
+    values, x = refined
+    part = engine.matmul(part, engine.xp.asarray(np.asfortranarray(x)))
+    c = engine.xp.concatenate([part.T, c[:, count:].T]).T
+    return np.concatenate([values, gamma[count:]]), engine.xp.asfortranarray(c)
+
+
+def _reference(sigma: Array, k: int, engine: ModuleType) -> Array:
+    """Random directions R: components are given the signs of c^T Sigma R, in whatever basis they are found."""
+    return engine.xp.asfortranarray(engine.reference_normals(len(sigma), k, 1))
+
+
+def _top(apply: Callable[[Array], Array], r: int, k: int, engine: ModuleType, near: Array | None = None) -> Eigenpairs:
+    """The k largest eigenpairs, from ``near`` or from random vectors."""
+    width = block_width(k, r)
+    start = engine.reference_normals(r, width, 0)
+    if near is not None:
+        start = engine.xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
+    return top_eigenpairs(
+        apply,
+        engine.xp.asfortranarray(start),
+        k,
+        engine,
+        relative_tolerance=1e-11,
+        absolute_tolerance=math.inf,
+        max_basis=krylov_capacity(width, r),
+    )
+
+
+def _by_eigenbasis(
+    sigma: Array,
+    values: Array,
+    basis: Array,
+    turned: Array,
+    beta: float,
+    reg: float,
+    near: Array | None,
+    k: int,
+    engine: ModuleType,
+) -> _Components | None:
+    """`_largest` in the eigenbasis V of Delta: top pairs of D^-1/2 V^T Sigma V D^-1/2, D the penalty.
+
+    None if that does not resolve all that may be active.
+    """
+    xp = engine.xp
+    penalty = beta * values + reg
+    root = 1.0 / xp.sqrt(penalty)[:, None]
+    start = None if near is None else engine.matmul(basis.T, near) / root
+
+    def primal(v: Array) -> Array:
+        return engine.matmul(basis, xp.asfortranarray(root * v))
+
+    def dual(v: Array) -> Array:
+        return root * engine.matmul(basis.T, xp.asfortranarray(v))
+
+    def apply(v: Array) -> Array:
+        return root * engine.matmul(turned, xp.asfortranarray(root * v))
+
+    pairs = _top(apply, len(sigma), k, engine, start)
+    if float(pairs.values[0]) > _RANGE * max(1.0, float(pairs.values.min())):
+        return None
+    directions = engine.matmul(sigma, _reference(sigma, k, engine))
+    condition = float(penalty.max() / penalty.min())
+    return _components(pairs, primal, dual, 0.0, sigma, penalty, directions, pairs.steps, condition, engine)
+
+
+def _smallest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> _Components:
+    """Without regularisation: lowest pairs of U^-T beta Delta U^-1, U the factor of Sigma; gamma itself."""
+    xp, r = engine.xp, len(sigma)
+    factor = sigma.copy(order="F")
+    definite = engine.cholesky(factor)
+    pivots = engine.to_host(factor.diagonal())
+    if not definite or float((pivots**2 / engine.to_host(sigma.diagonal())).min()) < 1e-13:
+        raise ValueError(
+            "reg = 0 needs features whose second moment is positive definite, and theirs is singular to rounding; "
+            "use reg > 0, or leave out features that the others determine"
+        )
+    primal = functools.partial(engine.triangular_solve, factor)
+    dual = functools.partial(engine.triangular_solve, factor, transposed=True)
+    half = dual(xp.asfortranarray(penalty))
+    whitened = dual(xp.asfortranarray(half.T))
+    values, w = engine.eigh(xp.asfortranarray(0.5 * (whitened + whitened.T)))
+    values = np.maximum(engine.to_host(values), 0.0)
+    gamma = values[:k]
+    top = Eigenpairs(1.0 / (1.0 + gamma), xp.asfortranarray(w[:, :k]), 0.0, gamma, 1)
+    w = canonical_basis(top, engine.reference_normals(r, k, 1), engine)
+    return _Components(
+        gamma,
+        primal(xp.asfortranarray(w)),
+        float(values[k]) if k < r else math.inf,
+        1,
+        float(pivots.max() / pivots.min()) ** 2,
+        w,
+        primal,
+        dual,
+        1.0 / (1.0 + gamma),
+    )
+
+
+def _symmetric(upper: Array, xp: Any) -> Array:
+    """The symmetric matrix with this upper triangle."""
+    top = xp.triu(upper)
+    return top + xp.triu(upper, 1).T

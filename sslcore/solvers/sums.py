@@ -1,0 +1,144 @@
+"""Sums over samples of the means and the products of their features: accumulated by blocks, merged, about the mean.
+
+Means are accumulated about their running mean (Chan, Golub and LeVeque 1983): centring later subtracts nothing large.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, brought, quiet
+from ..backends import get_backend
+from .groups import SampleClass, Samples
+
+__all__ = ["Sums", "add_block"]
+
+
+@dataclass
+class Sums:
+    """Weighted sums over samples; ``between`` and ``within`` hold upper triangles, about the mean."""
+
+    n: int
+    n_views: int
+    weight: float
+    mean: Array  # (r,)
+    between: Array  # (r, r): sum of p_i (phibar_i - mean)(...)^T over samples
+    within: Array  # (r, r): sum of the products of contrasts, Delta before the unbiased factor
+    factor: float | None  # the unbiased factor as long as it is the same for all samples (None: no contrasts yet)
+    unbiased: Array | None  # Delta's sum with each sample's own factor, once they differ
+
+    @classmethod
+    def zero(cls, r: int, xp: Any) -> Sums:
+        """Of no samples."""
+        return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
+
+    def on(self, engine: ModuleType) -> Sums:
+        """The same sums where the engine works."""
+        if get_backend(self.mean) is engine:
+            return self
+        return dataclasses.replace(
+            self,
+            mean=brought(self.mean, engine),
+            between=brought(self.between, engine),
+            within=brought(self.within, engine),
+            unbiased=brought(self.unbiased, engine),
+        )
+
+    def in_fortran_order(self) -> Sums:
+        """The same with matrices as the backends want them."""
+        return dataclasses.replace(
+            self,
+            between=np.asfortranarray(self.between),
+            within=np.asfortranarray(self.within),
+            unbiased=None if self.unbiased is None else np.asfortranarray(self.unbiased),
+        )
+
+    def unbiased_sum(self) -> Array:
+        """Delta's sum with unbiased factors."""
+        return self.within * (self.factor or 1.0) if self.unbiased is None else self.unbiased
+
+    def require_finite(self) -> None:
+        """Refuse sums that have overflowed, or that are of such: no number made of them means anything."""
+        with quiet():
+            sums = [self.mean.sum(), self.between.sum(), self.within.sum()]
+            sums += [] if self.unbiased is None else [self.unbiased.sum()]
+            total = float(sum(sums)) + self.weight
+        if not math.isfinite(total):
+            raise ValueError(
+                "the second moments of the features overflow, or have become NaN; rescale the data, or use float64"
+            )
+
+    def merged(self, other: Sums) -> Sums:
+        """The sums over both; neither is changed."""
+        if not self.n or not other.n:
+            return other if not self.n else self
+        weight = self.weight + other.weight
+        step = other.mean - self.mean
+        between = self.between + other.between
+        between += (self.weight * other.weight / weight) * (step[:, None] * step)
+        factors = {s.factor for s in (self, other)} - {None}
+        differ = len(factors) > 1 or self.unbiased is not None or other.unbiased is not None
+        return Sums(
+            self.n + other.n,
+            self.n_views + other.n_views,
+            weight,
+            self.mean + step * (other.weight / weight),
+            between,
+            self.within + other.within,
+            None if differ or not factors else factors.pop(),
+            self.unbiased_sum() + other.unbiased_sum() if differ else None,
+        )
+
+
+def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: ModuleType) -> None:
+    """Add one block of features (N, r), rows in the order of ``samples``, of this total weight.
+
+    Rows are taken about the running mean a: with w the block's weight and W that of all, the mean moves by
+    b = (w / W) (block mean - a), and sums of squares about a are those about a + b plus W b b^T.
+    """
+    xp = engine.xp
+    if total.n == 0:
+        total.mean = (samples.weight.astype(phi.dtype) @ phi).astype(float)
+    shift = total.mean.astype(phi.dtype)
+    move = xp.zeros(phi.shape[1])
+    for part in samples.classes:
+        values = phi[part.rows()].reshape(part.count, part.m, -1)
+        # times sqrt(p), where p sums to 1 in the block
+        means, contrasts = engine.rotate_views(values, samples.unbiased_rotation(part), shift, buffer)
+        root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
+        move += root.astype(phi.dtype) @ means
+        engine.add_second_moment(total.between, means, weight)
+        if part.m > 1:
+            _add_contrasts(total, contrasts, part, samples, weight, engine)
+    total.weight += weight
+    total.n += samples.n
+    total.n_views += samples.n_views
+    move *= weight / total.weight
+    total.mean = shift.astype(float) + move
+    engine.add_second_moment(total.between, move[None], -total.weight)
+
+
+def _add_contrasts(
+    total: Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: ModuleType
+) -> None:
+    """Add contrasts of one class, times the roots of the unbiased factors; keep two sums once the factors differ.
+
+    Without these roots float32 would lose the contrasts of a sample in which one view has nearly all of the weight.
+    """
+    xp = engine.xp
+    if total.unbiased is None:
+        if part.factor is not None and total.factor in (None, part.factor):
+            total.factor = part.factor
+            engine.add_second_moment(total.within, contrasts, weight / part.factor)
+            return
+        total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
+    engine.add_second_moment(total.unbiased, contrasts, weight)
+    factors = xp.repeat(samples.unbiased_factor[part.samples()], part.m - 1)
+    contrasts *= (1.0 / xp.sqrt(factors))[:, None].astype(contrasts.dtype)
+    engine.add_second_moment(total.within, contrasts, weight)

@@ -1,0 +1,1 @@
+"""Whole experiments, each with its numbers and its figure."""

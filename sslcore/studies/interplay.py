@@ -1,0 +1,223 @@
+"""``sslcore interplay``: which functions are learnt is decided by augmentation and architecture together, exactly.
+
+On the hypercube T and a dot-product kernel share the parities, and each is a line
+mu_S(reg) = 1 - beta + beta t_S - reg / kappa_S.  For small reg the augmentation decides which line is highest, for
+large reg the architecture, and between them neither (Cabannes et al. 2023, sections 2 and 4).
+
+Pure functions, called by the command line; nothing here prints or draws.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..arrays import check_scalar
+from ..augmentations import Augmentation, Compose, Crop
+from ..kernels import Kernel
+from ..population import Crossing, Hypercube, Lines, Regime
+
+__all__ = ["SETS", "Study", "study"]
+
+SETS = ((0, 5), (0, 2, 4), (0, 1, 2, 3))
+"""The parities of the paper's picture."""
+
+LISTED = 20
+"""Largest dimension of which all parities are looked at."""
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """What came out.
+
+    Attributes
+    ----------
+    cube : Hypercube
+    augmentation : Augmentation
+    kernel : Kernel
+    beta : float
+    lines : Lines
+        Those of the chosen sets, in their order.
+    crossings : list of Crossing
+        Where the highest of them changes.
+    regimes : list of Regime
+        The highest between the crossings.
+    small : Study or None
+        The same sets on the cube of dimension 12, if that is smaller.
+    classes : list of (size, t, kappa, multiplicity)
+        All parities of the cube, those of equal lines together; empty for d > 20.
+    seconds : float
+    """
+
+    cube: Hypercube
+    augmentation: Augmentation
+    kernel: Kernel
+    beta: float
+    lines: Lines
+    crossings: list[Crossing]
+    regimes: list[Regime]
+    small: Study | None
+    classes: list[tuple[int, float, float, int]]
+    seconds: float
+
+    def highest(self, reg: Any) -> np.ndarray:
+        """max_S mu_S at each reg."""
+        return np.array([self.lines.values(float(r), self.beta).max() for r in np.atleast_1d(reg)])
+
+    def document(self) -> dict[str, Any]:
+        """All results, for machines."""
+        return {
+            "d": self.cube.d,
+            "augmentation": repr(self.augmentation),
+            "kernel": repr(self.kernel),
+            "beta": self.beta,
+            "lines": [
+                {"set": list(label), "augmentation": t, "kernel": kappa}
+                for label, t, kappa in zip(self.lines.labels, self.lines.augmentation, self.lines.kernel, strict=True)
+            ],
+            "crossings": [
+                {"reg": c.reg, "eigenvalue": c.eigenvalue, "before": list(c.before), "after": list(c.after)}
+                for c in self.crossings
+            ],
+            "regimes": [
+                {"name": r.name, "start": r.start, "stop": r.stop, "highest": list(r.labels[0])} for r in self.regimes
+            ],
+            "classes": [
+                {"size": h, "augmentation": t, "kernel": kappa, "multiplicity": count}
+                for h, t, kappa, count in self.classes
+            ],
+            "note": self.note(),
+        }
+
+    def table(self) -> str:
+        """The results, for people."""
+        rows = [
+            f"The cube of dimension {self.cube.d}: {self.augmentation}, {self.kernel}, beta {self.beta:g}",
+            "",
+            "parity            T (augmentation)   K (architecture)   mu(reg) = 1 - beta + beta t - reg / kappa",
+        ]
+        for label, t, kappa in zip(self.lines.labels, self.lines.augmentation, self.lines.kernel, strict=True):
+            start = 1 - self.beta + self.beta * t
+            slope = f"- reg / {kappa:.4e}" if kappa > 0 else "- inf: outside of the RKHS"
+            rows.append(f"{named(label):<18}{t:<19.8f}{kappa:<19.8e}{start:.8f} {slope}")
+        rows += ["", "regime            reg from        to              highest of these"]
+        for r in self.regimes:
+            stop = f"{r.stop:.6e}" if r.stop < math.inf else "infinity"
+            rows.append(f"{r.name:<18}{r.start:<16.6e}{stop:<16}{named(r.labels[0])}")
+        rows += ["", *(self.crossing_line(c) for c in self.crossings)]
+        if not self.crossings:
+            rows.append("no crossing: one parity is above the others for every reg")
+        if self.note():
+            rows += ["", self.note()]
+        return "\n".join(rows)
+
+    def crossing_line(self, crossing: Crossing) -> str:
+        """One crossing in words."""
+        return (
+            f"crossing at reg = {crossing.reg:.9e}, mu = {crossing.eigenvalue:.6f}: "
+            f"{named(crossing.before)} below it, {named(crossing.after)} above it"
+        )
+
+    def note(self) -> str:
+        """What the same sets do for d = 12, the dimension of the paper's notebook."""
+        if self.small is None:
+            return ""
+        t = ", ".join(
+            f"{named(label)} {value:.6f}"
+            for label, value in zip(self.small.lines.labels, self.small.lines.augmentation, strict=True)
+        )
+        count = len(self.small.regimes)
+        text = f"For d = 12 the exact counts of windows give T = {t}: {count} regime{'s' if count != 1 else ''}."
+        if (self.augmentation, tuple(self.lines.labels)) == (Crop(8), SETS):
+            text += (
+                " There, as in the paper's notebook, the formula by the diameter, ((9 - diam S)_+ / 12)^2, would give "
+                "{0, 5} 1/16 instead of 1/9; it holds for all sets only when 2 w <= d + 1. The three regimes need "
+                "d >= 13."
+            )
+        return text
+
+
+def study(
+    d: int,
+    augmentation: Augmentation,
+    kernel: Kernel,
+    sets: Iterable[Iterable[int]] = SETS,
+    *,
+    beta: float = 1.0,
+) -> Study:
+    """Lines, crossings and regimes of the chosen parities, and the lines of all others.
+
+    Parameters
+    ----------
+    d : int
+        Dimension of the cube.
+    augmentation : Augmentation
+        One that parities diagonalise: crops, flips, resampling, and their compositions.
+    kernel : Kernel
+    sets : iterable of sets of coordinates
+    beta : float
+
+    Examples
+    --------
+    >>> from sslcore.augmentations import Crop
+    >>> from sslcore.studies.interplay import study
+    >>> from sslcore.kernels import Gaussian
+    >>> found = study(13, Crop(8), Gaussian(2.0), [{0, 5}, {0, 1, 2}])
+    >>> [(r.name, r.labels[0]) for r in found.regimes]
+    [('augmentation', (0, 1, 2)), ('architecture', (0, 5))]
+    """
+    started = time.perf_counter()
+    cube = Hypercube(d)
+    beta = check_scalar(beta, "beta", minimum=0.0)
+    chosen = list(dict.fromkeys(tuple(sorted(s)) for s in sets))
+    if len(chosen) < 2:
+        raise ValueError(f"the interplay is one of two parities or more, found {len(chosen)}")
+    lines = cube.select(augmentation, kernel, chosen)
+    crossings = cube.crossings(augmentation, kernel, 1, labels=chosen, beta=beta)
+    regimes = cube.regimes(augmentation, kernel, 1, labels=chosen, beta=beta)
+    small = None
+    if cube.d > 12 and max(itertools.chain(*chosen), default=0) < 12 and _crops(augmentation, 12):
+        small = study(12, augmentation, kernel, chosen, beta=beta)
+    return Study(
+        cube,
+        augmentation,
+        kernel,
+        beta,
+        lines,
+        crossings,
+        regimes,
+        small,
+        _classes(cube, augmentation, kernel),
+        time.perf_counter() - started,
+    )
+
+
+def _crops(augmentation: Augmentation, d: int) -> bool:
+    """Whether there is a crop in it, and all crops are possible in dimension d."""
+    parts = augmentation.parts if isinstance(augmentation, Compose) else (augmentation,)
+    widths = [part.width for part in parts if isinstance(part, Crop)]
+    return bool(widths) and max(widths) <= d
+
+
+def _classes(cube: Hypercube, augmentation: Augmentation, kernel: Kernel) -> list[tuple[int, float, float, int]]:
+    """(|S|, t, kappa, how many) of all parities."""
+    if cube.d > LISTED:
+        return []
+    sizes = np.zeros(1, int)
+    for _ in range(cube.d):  # the sets with one more coordinate
+        sizes = np.concatenate([sizes, sizes + 1])
+    t = cube.augmentation_eigenvalues(augmentation).round(14)
+    pairs, counts = np.unique(np.stack([sizes, t], axis=1), axis=0, return_counts=True)
+    kappa = cube.kernel_eigenvalues(kernel)
+    return [(int(h), float(v), float(kappa[int(h)]), int(c)) for (h, v), c in zip(pairs, counts, strict=True)]
+
+
+def named(label: Any) -> str:
+    """``{0, 5}``."""
+    return "{" + ", ".join(map(str, label)) + "}"
