@@ -486,8 +486,33 @@ def test_picture(tmp_path):
     bands = [patch.get_x() for patch in axes.patches]
     assert len(bands) == len([r for r, _ in itertools.groupby(path.regimes[:, 1])])
     assert [t.get_text() for t in axes.texts] == [r for r, _ in itertools.groupby(path.regimes[:, 1])]
+    new = path.plot(beta=1)
+    assert new.figure.axes == [new]
+    assert [line.get_xydata().tolist() for line in new.get_lines()] == [line.get_xydata().tolist() for line in drawn]
     one = pretrain_path(VIEWS, Linear(), 6, regs=[0.1])  # a point alone, components without an eigenvalue
     one.plot(tmp_path / "one.png")
+
+
+def test_the_panel_takes_arrays():
+    pytest.importorskip("matplotlib")
+    from matplotlib.figure import Figure
+
+    from sslcore.plotting.panels import spectrum_over_reg
+
+    regs, values = np.array([0.01, 0.1, 1.0]), np.array([[0.9, 0.5], [0.8, 0.4], [0.1, -np.inf]])
+    plain, full = Figure().subplots(1, 2)
+    spectrum_over_reg(plain, regs, values)
+    assert not plain.patches
+    assert plain.get_lines()[2].get_xydata().shape == (0, 2)
+    spectrum_over_reg(full, regs, values, ["augmentation", "interplay", "interplay"], [(0.2, 0.45)])
+    assert [text.get_text() for text in full.texts] == ["augmentation", "interplay"]
+    assert np.allclose([band.get_x() for band in full.patches], [0.01, np.sqrt(0.001)])
+    for axes, circles in ((plain, []), (full, [[0.2, 0.45]])):
+        first, second, places = (line.get_xydata() for line in axes.get_lines()[:3])
+        assert np.array_equal(first, np.column_stack([regs, values[:, 0]]))
+        assert np.array_equal(second[:2], np.column_stack([regs, values[:, 1]])[:2])
+        assert np.isnan(second[2, 1])
+        assert places.tolist() == circles
 
 
 def test_points_are_saved(tmp_path):

@@ -198,21 +198,36 @@ class Path:
             found += [AvoidedCrossing(c, float(reg), x, g, e, "beta") for c, x, g, e in _crossings(*arrays)]
         return tuple(found)
 
-    def plot(self, target: Any, beta: int = 0) -> Any:
+    def plot(self, target: Any = None, beta: int = 0) -> Any:
         """Draw the eigenvalues over reg, the regimes as bands, crossings as circles; needs matplotlib.
 
         Parameters
         ----------
-        target : str, path or matplotlib Axes
-            A PNG file to write, with a panel for each beta, or axes to draw on.
+        target : str, path or matplotlib Axes, optional
+            A PNG file to write, with a panel for each beta, or axes to draw on; new axes, of a figure of their own,
+            if not given.
         beta : int
             Which of ``betas``, for axes.
+
+        Returns
+        -------
+        matplotlib Axes, or None for a file
         """
-        from ..plotting import panels as plotting
+        from ..plotting import panels
 
         if isinstance(target, str | os.PathLike):
-            return plotting.save_png(plotting.path_figure(self), target)
-        return plotting.path_panel(target, self, beta)
+            return panels.save_png(panels.side_by_side(len(self.betas), self.plot), target)
+        if target is None:
+            return panels.side_by_side(1, lambda axes, _: self.plot(axes, beta)).axes[0]
+        values = self.eigenvalues[:, beta]
+        crossings = [c for c in self.avoided_crossings if c.along == "reg" and c.beta == self.betas[beta]]
+        # between two points of the path the upper of the two is drawn as straight as the line is
+        logs = np.log(self.regs)
+        tops = [float(np.interp(np.log(c.reg), logs, values[:, c.component])) for c in crossings]
+        circles = [(c.reg, top - c.gap / 2) for c, top in zip(crossings, tops, strict=True)]
+        panels.spectrum_over_reg(target, self.regs, values, self.regimes[:, beta], circles)
+        target.set_title(rf"$\beta$ = {self.betas[beta]:g}", pad=18)
+        return target
 
 
 @gives_memory_back

@@ -1,7 +1,7 @@
 """Pictures; the only module that imports matplotlib, without its global state (no pyplot, no display).
 
-Panels draw one thing onto axes, in the style of whoever made these; figures arrange panels, and `png` and `save_png`
-write them, all of them in matplotlib's own default style and by Agg, whatever the user's settings are.
+Panels draw arrays onto axes, in the style of whoever made these; figures arrange panels, and `png` and `save_png` write
+them, all of them in matplotlib's own default style and by Agg, whatever the user's settings are.
 """
 
 from __future__ import annotations
@@ -9,26 +9,24 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..arrays import Array
 from ..io.atomic import replacing
 
-if TYPE_CHECKING:
-    from ..fitting.path import Path
-
 __all__ = [
+    "contours_panel",
     "curves_panel",
     "images_panel",
     "map_panel",
-    "path_figure",
-    "path_panel",
     "png",
     "save_png",
+    "side_by_side",
+    "spectrum_over_reg",
     "spectrum_panel",
 ]
 
@@ -51,7 +49,7 @@ if _backend:
         matplotlib.rcParams["backend"] = _backend  # as matplotlib does itself: for others, we need none
 
 BLUE, ORANGE, GREY = "#0b5fa5", "#d9730d", "#8a8f98"
-_defaults = matplotlib.rc_context(
+default_style = matplotlib.rc_context(
     {key: value for key, value in dict.items(matplotlib.rcParamsDefault) if not key.startswith("backend")}
 )
 CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b07aa1", "#ff7fa7", "#9c755f", "#6b7280")
@@ -96,7 +94,7 @@ def spectrum_panel(axes: Any, eigenvalues: Array, *, legend: bool = True) -> Non
     axes.set(xlabel="component $i$", ylabel=r"eigenvalue $\mu_i$", ylim=(None, 1.0))
     if legend:
         axes.legend(frameon=False, loc="upper right")
-    _plain(axes)
+    without_frame(axes)
 
 
 def curves_panel(axes: Any, x: Array, curves: Mapping[str, tuple[Array, Array]]) -> None:
@@ -109,7 +107,7 @@ def curves_panel(axes: Any, x: Array, curves: Mapping[str, tuple[Array, Array]])
     axes.grid(axis="y", color="#e5e7eb", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, loc="lower right")
-    _plain(axes)
+    without_frame(axes)
 
 
 def map_panel(axes: Any, points: Array, labels: Array) -> None:
@@ -134,46 +132,61 @@ def map_panel(axes: Any, points: Array, labels: Array) -> None:
 
 
 REGIMES = {"augmentation": "#e8f1fa", "interplay": "#fdf3e7", "architecture": "#eef0f2"}
+"""The colour of the band of each regime of a path."""
 
 
-@_defaults
-def path_figure(path: Path) -> Figure:
-    """A panel for each beta, the eigenvalues on one scale."""
-    width = len(path.betas)
-    figure = Figure(figsize=(1.5 + 5.0 * width, 4.6), layout="constrained")
+@default_style
+def side_by_side(count: int, draw: Callable[[Any, int], Any]) -> Figure:
+    """Make a figure of panels in one row, which ``draw(axes, i)`` fills, i = 0..count-1."""
+    figure = Figure(figsize=(1.5 + 5.0 * count, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    for j in range(width):
-        path_panel(figure.add_subplot(1, width, j + 1), path, j)
+    for i in range(count):
+        draw(figure.add_subplot(1, count, i + 1), i)
     return figure
 
 
-def path_panel(axes: Any, path: Path, beta: int = 0) -> Any:
-    """Eigenvalues over reg (logarithmic) at one beta: a line a component, regimes as bands, crossings as circles."""
-    regs, values, regimes = path.regs, path.eigenvalues[:, beta], path.regimes[:, beta]
+def spectrum_over_reg(
+    axes: Any,
+    regs: Array,
+    eigenvalues: Array,
+    bands: Sequence[str] | Array = (),
+    crossings: Sequence[tuple[float, float]] = (),
+) -> None:
+    """Draw eigenvalues over reg (logarithmic), a line a component, over bands in colour and under circles.
+
+    Parameters
+    ----------
+    axes : matplotlib Axes
+    regs : (L,)
+        Increasing.
+    eigenvalues : (L, k)
+        What is not finite is left out.
+    bands : (L,) of str, optional
+        Which of `REGIMES` rules at each reg.  A band ends half way, in the logarithm, to the first reg of the next.
+    crossings : sequence of (reg, eigenvalue), optional
+        Where circles go.
+    """
     edges = np.concatenate([regs[:1], np.sqrt(regs[1:] * regs[:-1]), regs[-1:]])
-    starts = [0, *(np.flatnonzero(regimes[1:] != regimes[:-1]) + 1).tolist()]
-    for start, stop in zip(starts, [*starts[1:], len(regs)], strict=True):
-        name = str(regimes[start])
+    names = np.asarray(bands)
+    starts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist()] if len(names) else []
+    for start, stop in zip(starts, [*starts[1:], len(regs)], strict=False):
+        name = str(names[start])
         axes.axvspan(edges[start], edges[stop], color=REGIMES[name], linewidth=0, zorder=0)
         middle = np.sqrt(edges[start] * edges[stop])
         axes.text(middle, 1.015, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=9, color=GREY)
-    for i, line in enumerate(values.T):
+    for i, line in enumerate(eigenvalues.T):
         shown = np.where(np.isfinite(line), line, np.nan)
         axes.plot(regs, shown, color=CLASSES[i % len(CLASSES)], linewidth=1.6, marker="o", markersize=2.5)
-    crossings = [c for c in path.avoided_crossings if c.along == "reg" and c.beta == path.betas[beta]]
-    # between two points of the path the upper of the two is drawn as straight as the line is
-    heights = [float(np.interp(np.log(c.reg), np.log(regs), values[:, c.component])) - c.gap / 2 for c in crossings]
-    axes.plot([c.reg for c in crossings], heights, "o", color="black", markersize=9, fillstyle="none", linestyle="none")
+    places = np.reshape(crossings, (-1, 2))
+    axes.plot(*places.T, "o", color="black", markersize=9, fillstyle="none", linestyle="none")
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set_xscale("log")
     axes.set(xlabel=r"reg $\lambda$", ylabel=r"eigenvalue $\mu_i$", ylim=(-0.6, 1.02))
     axes.set_xlim(*((regs[0], regs[-1]) if len(regs) > 1 else (regs[0] / 2, regs[0] * 2)))
-    axes.set_title(rf"$\beta$ = {path.betas[beta]:g}", pad=18)
-    _plain(axes)
-    return axes
+    without_frame(axes)
 
 
-@_defaults
+@default_style
 def png(figure: Figure, dpi: int = 110) -> bytes:
     """The figure as a PNG."""
     file = io.BytesIO()
@@ -188,5 +201,6 @@ def save_png(figure: Figure, path: str | os.PathLike[str] | BinaryIO, dpi: int =
         file.write(content)
 
 
-def _plain(axes: Any) -> None:
+def without_frame(axes: Any) -> None:
+    """Take away the upper and the right side of the frame."""
     axes.spines[["top", "right"]].set_visible(False)

@@ -16,17 +16,18 @@ from ..plotting.panels import (
     FigureCanvasAgg,
     FormatStrFormatter,
     LogLocator,
-    _defaults,
-    _plain,
     contours_panel,
     curves_panel,
+    default_style,
     images_panel,
     map_panel,
-    path_figure,
+    side_by_side,
     spectrum_panel,
+    without_frame,
 )
 
 if TYPE_CHECKING:
+    from ..fitting.path import Path
     from . import convergence, interplay
     from .digits import Study
 
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 
-@_defaults
+@default_style
 def digits_figure(study: Study) -> Figure:
     """Sample views, spectrum, accuracy against labels, and a map of the embedding coloured by digit."""
     figure = Figure(figsize=(13, 6.6), layout="constrained")
@@ -73,7 +74,7 @@ def digits_figure(study: Study) -> Figure:
     return figure
 
 
-@_defaults
+@default_style
 def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
     """Spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
 
@@ -111,11 +112,11 @@ def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
         panel = figure.add_subplot(place)
         panel.scatter(values[:, i], values[:, j], s=6, color=BLUE, linewidths=0, alpha=0.35)
         panel.set(xlabel=rf"$\psi_{{{i + 1}}}$", ylabel=rf"$\psi_{{{j + 1}}}$")
-        _plain(panel)
+        without_frame(panel)
     return figure
 
 
-@_defaults
+@default_style
 def half_moons_figure(rep: Any, views: Any) -> Figure:
     """The classes over the plane, a few samples with their views, the spectrum, and each eigenfunction as contours.
 
@@ -166,6 +167,11 @@ def half_moons_figure(rep: Any, views: Any) -> Figure:
     return figure
 
 
+def path_figure(path: Path) -> Figure:
+    """Draw the panel of each beta of a path, side by side."""
+    return side_by_side(len(path.betas), path.plot)
+
+
 def plane_functions(rep: Any, points: Array, steps: int = 120) -> tuple[Array, Array, Array]:
     """Unit eigenfunctions (steps, steps, k) on a grid around points of the plane, and the grid's two axes."""
     low, high = points.min(axis=0), points.max(axis=0)
@@ -189,10 +195,10 @@ def costs_panel(axes: Any, invariance: Array, norm: Array) -> None:
     axes.axhline(1.0, color="black", linewidth=0.6)  # beyond, a component is not active
     axes.set(xlabel="component $i$", ylim=(0.0, min(1.6, 1.35 * float((invariance + norm).max()))))
     axes.legend(frameon=False, loc="upper left", fontsize=9)
-    _plain(axes)
+    without_frame(axes)
 
 
-@_defaults
+@default_style
 def interplay_figure(study: interplay.Study) -> Figure:
     """The chosen lines with their maximum, crossings and regimes; and the lines of all parities of the cube."""
     wide = bool(study.classes)
@@ -242,7 +248,7 @@ def lines_panel(axes: Any, study: interplay.Study) -> None:
     axes.set_title("which parity is learnt first")
     axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
     axes.legend(frameon=False, loc="best", fontsize=9)
-    _plain(axes)
+    without_frame(axes)
 
 
 def parities_panel(axes: Any, study: interplay.Study) -> None:
@@ -266,10 +272,10 @@ def parities_panel(axes: Any, study: interplay.Study) -> None:
     axes.set_title("all parities of the cube, while active")
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper center", fontsize=8.5, ncols=4)
-    _plain(axes)
+    without_frame(axes)
 
 
-@_defaults
+@default_style
 def convergence_figure(study: convergence.Study) -> Figure:
     """Errors of fits against the exact population, a column for each domain, with fitted rates."""
     from .convergence import MEASURES
@@ -303,5 +309,5 @@ def convergence_figure(study: convergence.Study) -> Figure:
                 panel.set_xlabel("samples $n$")
             if column == 0:
                 panel.set_ylabel(about)
-            _plain(panel)
+            without_frame(panel)
     return figure
