@@ -131,6 +131,17 @@ def test_memory_of_groups(cgroup, mounts, files, left, total, tree):
     assert machine.total_memory() == total
 
 
+def test_a_process_that_is_moved(tree):
+    tree("0::/a\n", [V2], group2("/a", 8 * GIB, GIB))
+    assert [machine.free_memory() for _ in range(2)] == [7 * GIB] * 2
+    tree("0::/b\n", [V2], group2("/b", 4 * GIB, GIB))
+    assert machine.free_memory() == 3 * GIB
+    tree("0::/b\n", [V2], group2("/b", 4 * GIB, 2 * GIB))  # what is used is read each time
+    assert machine.free_memory() == 2 * GIB
+    tree("0::/b\n", [V2], group2("/b", 3 * GIB, 2 * GIB))  # and so are limits
+    assert machine.free_memory() == GIB
+
+
 def test_limits_of_the_process(tree, monkeypatch):
     tree()
     monkeypatch.setattr(machine, "available_cpus", lambda: 2)

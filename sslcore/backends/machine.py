@@ -60,9 +60,9 @@ def _cpu_share() -> float:
     for folder, version in _groups("cpu"):
         with contextlib.suppress(OSError, ValueError, ZeroDivisionError):
             if version == 2:
-                quota, period = (folder / "cpu.max").read_text().split()
+                quota, period = _text(folder, "cpu.max").split()
             else:
-                quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+                quota, period = (_text(folder, f"cpu.cfs_{name}_us") for name in ("quota", "period"))
             if int(quota) > 0:  # "max" and -1: all of it
                 shares.append(int(quota) / int(period))
     return min(shares)
@@ -100,13 +100,13 @@ def _memory_of_group(group: tuple[Path, int]) -> tuple[int | None, int]:
     limits = []
     for name in names:  # beyond "high" the system takes pages back by force, and everything crawls
         with contextlib.suppress(OSError, ValueError):  # "max"
-            limits.append(int((folder / name).read_text()))
+            limits.append(int(_text(folder, name)))
     limit = min(limits, default=_UNLIMITED)
     if limit >= _UNLIMITED:
         return None, 0
     used = 0
     with contextlib.suppress(OSError, ValueError):
-        used = int((folder / usage).read_text())
+        used = int(_text(folder, usage))
         with contextlib.suppress(StopIteration), open(folder / "memory.stat") as file:
             # version 1 counts a group without those below it first, and all of them under "total_"
             used -= _field(file, "inactive_file" if version == 2 else "total_inactive_file")
@@ -119,13 +119,19 @@ def _process_limits() -> Iterator[tuple[int, int]]:
         import resource
     except ImportError:
         return
-    pages = []
-    with contextlib.suppress(OSError, ValueError):
-        pages = (_ROOT / "proc/self/statm").read_text().split()
     for number, place in ((resource.RLIMIT_AS, 0), (resource.RLIMIT_DATA, 5)):
         limit = resource.getrlimit(number)[0]
         if limit != resource.RLIM_INFINITY:
+            pages = []
+            with contextlib.suppress(OSError, ValueError):
+                pages = _text(_ROOT, "proc/self/statm").split()
             yield limit, int(pages[place]) * resource.getpagesize() if pages else 0
+
+
+def _text(folder: Path, name: str) -> str:
+    """Read a small file; ``Path.read_text`` takes twice as long, which a tiny fit would notice."""
+    with open(f"{folder}/{name}", "rb", buffering=0) as file:
+        return file.read().decode()
 
 
 def _field(lines: Iterable[str], name: str) -> int:
@@ -136,17 +142,23 @@ def _field(lines: Iterable[str], name: str) -> int:
 # ---------------------------------------------------------------- control groups
 
 
-def _groups(controller: str) -> Iterator[tuple[Path, int]]:
+def _groups(controller: str) -> tuple[tuple[Path, int], ...]:
     """Folders of the groups around this process that limit ``controller``, each with its version of cgroups (1 or 2).
 
     From the process's own group up to the root of what is mounted here.  A path that does not lie below that root (of
     a process that was moved, or of another namespace) tells nothing, and the root is looked at alone.
     """
     try:
-        lines = (_ROOT / "proc/self/cgroup").read_text().splitlines()
-        mounts = (_ROOT / "proc/self/mountinfo").read_text().splitlines()
+        return _folders(controller, _text(_ROOT, "proc/self/cgroup"), _ROOT)
     except (OSError, UnicodeDecodeError):
-        return
+        return ()
+
+
+@functools.lru_cache(maxsize=8)  # mounts are many in containers; they are read again if the process was moved
+def _folders(controller: str, cgroup: str, tree: Path) -> tuple[tuple[Path, int], ...]:
+    lines = cgroup.splitlines()
+    mounts = _text(tree, "proc/self/mountinfo").splitlines()
+    folders = []
     paths = {}
     for number, controllers, path in (line.split(":", 2) for line in lines if line.count(":") >= 2):
         names = controllers.split(",")
@@ -161,14 +173,15 @@ def _groups(controller: str) -> Iterator[tuple[Path, int]]:
         version = {"cgroup2": 2, "cgroup": 1}.get(kind)
         if version not in paths or (version == 1 and controller not in options):
             continue
-        top = _ROOT / point.lstrip("/")
+        top = tree / point.lstrip("/")
         inside = os.path.relpath(paths[version], root)
         folder = top if inside.startswith("..") else top / inside
         while True:
-            yield folder, version
+            folders.append((folder, version))
             if folder == top:
                 break
             folder = folder.parent
+    return tuple(folders)
 
 
 def _unescaped(path: str) -> str:
