@@ -21,9 +21,42 @@ Layers, each importing only those below it::
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
+
+if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports it when it is used
+    from . import (
+        arrays,
+        augmentations,
+        datasets,
+        diagnostics,
+        features,
+        gram,
+        kernels,
+        path,
+        population,
+        probing,
+        risk,
+        selection,
+    )
+    from .augmentations import Views
+    from .errors import (
+        BackendError,
+        CertificateError,
+        MemoryBudgetError,
+        NotPositiveSemidefiniteError,
+        SelectionWarning,
+    )
+    from .estimator import SSLEmbedding
+    from .fitting.loading import load
+    from .fitting.moments import Moments
+    from .fitting.path import Path, pretrain_path
+    from .fitting.plan import Plan, plan
+    from .fitting.pretraining import pretrain
+    from .fitting.representation import Representation
+    from .solvers.certificate import Certificate
+    from .versions import show_versions
 
 __all__ = [
     "BackendError",
@@ -79,15 +112,17 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    elif name in __all__:
-        value = importlib.import_module(f"{__name__}.{name}")
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # or every misspelt name would be one of the package
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOMES:
+            value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+        elif name in __all__:
+            value = importlib.import_module(f"{__name__}.{name}")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

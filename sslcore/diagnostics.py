@@ -235,7 +235,7 @@ def effective_dimension(eigenvalues: Any, g: float) -> float:
     values, unit = _eigenvalues(eigenvalues)
     active = values[values > 0]
     with np.errstate(over="ignore", under="ignore"):
-        return float((1.0 / (1.0 + rescaled(np.float64(g), -2 * unit) / active)).sum())
+        return float((1.0 / (1.0 + rescaled(np.array(g), -2 * unit) / active)).sum())
 
 
 @gives_memory_back

@@ -28,7 +28,7 @@ from .arrays import (
     rank_of,
     same_kind,
 )
-from .backends import get_backend
+from .backends import Backend, get_backend
 from .declarations.registries import has_law, register
 from .declarations.reprs import brief
 from .errors import NotPositiveSemidefiniteError
@@ -85,7 +85,7 @@ class Features(ABC):
         return 0.0
 
     @abstractmethod
-    def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
+    def prepare(self, d: int, dtype: np.dtype, engine: Backend) -> Any:
         """A function from checked blocks x (n, d) to C-ordered arrays (n, r), each valid until the next call."""
 
 
@@ -104,7 +104,7 @@ class Identity(Features):
         """The number of coordinates d."""
         return d
 
-    def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
+    def prepare(self, d: int, dtype: np.dtype, engine: Backend) -> Any:
         """Copies, in C order."""
         return lambda x: engine.xp.array(x, order="C")
 
@@ -203,7 +203,7 @@ class Nystrom(Features):
         object.__setattr__(same, f"_factor_{get_backend(points).NAME}", (points, upper))
         return same
 
-    def factor(self, engine: Any = None) -> tuple[Array, Array]:
+    def factor(self, engine: Backend | None = None) -> tuple[Array, Array]:
         """The landmarks kept and U, float64, computed once; by default where the landmarks are."""
         if isinstance(self.landmarks, int):
             raise ValueError(
@@ -241,7 +241,7 @@ class Nystrom(Features):
         largest = float((factor**2).sum(axis=0).max())
         return max(float(np.finfo(self.landmarks.dtype).eps) * largest, self.__dict__.get("_lost", 0.0))
 
-    def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
+    def prepare(self, d: int, dtype: np.dtype, engine: Backend) -> Any:
         """Blocks of kernel values, whitened in place."""
         landmarks, factor = self.factor(engine)
         check_same_width(np.empty((1, d)), landmarks, "x", "landmarks")
@@ -322,7 +322,7 @@ class RandomFourier(Features):
         # a normal over sqrt(chi^2 / 2 nu) is the multivariate t; the exponential kernel is Matern's of nu = 1/2
         return w * np.sqrt(2 * nu / rng.chisquare(2 * nu, shape[1]))
 
-    def prepare(self, d: int, dtype: np.dtype, engine: Any) -> Any:
+    def prepare(self, d: int, dtype: np.dtype, engine: Backend) -> Any:
         """A matrix product, then cosines and sines."""
         xp = engine.xp
         w = xp.asarray(self.frequencies(d).astype(dtype))
@@ -410,7 +410,7 @@ def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Gen
     return np.array(pivots)
 
 
-def _require_semidefinite(kernel: Kernel, gram: Array, largest: float, epsilon: float, engine: Any) -> None:
+def _require_semidefinite(kernel: Kernel, gram: Array, largest: float, epsilon: float, engine: Backend) -> None:
     """Tell a kernel of low rank (fine) from one that is not positive semi-definite, if it might be one."""
     if kernel.trusted:
         return

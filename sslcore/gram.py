@@ -6,7 +6,6 @@ the blocks.  `RowSource` is the one place that knows what a kernel is made of.
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from .arrays import (
     require_finite,
     same_kind,
 )
-from .backends import get_backend
+from .backends import Backend, get_backend
 from .kernels import Precomputed, as_kernel
 from .kernels._rows import RowSource, block_rows
 from .solvers.rotated_gram import RotatedGram, contrast_gram
@@ -91,7 +90,7 @@ def gram(
     return out
 
 
-def _require_target(out: Any, shape: tuple[int, int], dtype: np.dtype, engine: ModuleType, x: Array, y: Array) -> None:
+def _require_target(out: Any, shape: tuple[int, int], dtype: np.dtype, engine: Backend, x: Array, y: Array) -> None:
     if not isinstance(out, engine.xp.ndarray):
         raise TypeError(f"out must be an array of {engine.xp.__name__}, where the work is done, found {type(out)}")
     if out.shape != shape or out.dtype != dtype:

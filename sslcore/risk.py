@@ -449,7 +449,7 @@ def equivalent_parameters(
     return EquivalentParameters(k * similarity / (2.0 * variance), k * weight_decay / (8.0 * variance))
 
 
-def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[float, Array | None, int]:
+def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[float, Any, int]:
     """The risk, its gradient if asked for, and k."""
     unbiased, return_grad = check_boolean(unbiased, "unbiased"), check_boolean(return_grad, "return_grad")
     z = _views(z, minimum_n=2 if unbiased else 1)

@@ -1284,12 +1284,9 @@ def test_sources_that_do_not_compile(cp, monkeypatch):
 # ---------------------------------------------------------------- the surface
 
 
-def test_both_backends_offer_the_same(cp):
+def test_both_backends_know_the_same_stages(cp):
+    """What else they offer is compared with the contract (test_contract.py)."""
     engine = get_backend(backend="cupy")
-    assert set(cpu.__all__) <= set(engine.__all__)
-    assert set(engine.__all__) - set(cpu.__all__) == {"release", "xp"} - set(cpu.__all__)
-    for name in engine.__all__:
-        assert hasattr(engine, name)
     stages = sys.modules[f"{engine.__name__}.augment"]._STAGES
     assert set(stages) == set(sys.modules["sslcore.backends.numba_cpu.views"]._STAGES) == set(PRIMITIVES)
 

@@ -6,8 +6,8 @@ Checks of arrays and numbers, arrays of other libraries (DLPack), names of sampl
 from __future__ import annotations
 
 from ..backends import namespace
+from ..backends.contract import Array, ArrayLike
 from .checks import (
-    Array,
     as_array,
     as_entries,
     as_float_dtype,
@@ -54,6 +54,7 @@ __all__ = [
     "FLOAT_AS_WORD",
     "TASKS",
     "Array",
+    "ArrayLike",
     "Home",
     "Target",
     "as_array",

@@ -14,10 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..backends import device_of, namespace
+from ..backends import Backend, device_of, namespace
+from ..backends.contract import Array, ArrayLike
 from .foreign import as_native, unmasked
 
 __all__ = [
+    "Array",
+    "ArrayLike",
     "as_array",
     "as_entries",
     "as_float_dtype",
@@ -38,9 +41,6 @@ __all__ = [
     "require_finite",
     "shown",
 ]
-
-Array = Any
-"""An array of NumPy or of CuPy."""
 
 
 def as_float_dtype(dtype: Any, name: str) -> np.dtype:
@@ -165,7 +165,9 @@ def check_map(array: Array, name: str) -> None:
 
     To read beyond a file's end ends the process (a bus error), so this is asked before each block is read.
     """
-    opened = getattr(array, "_mmap", None) if isinstance(array, np.memmap) else None
+    if not isinstance(array, np.memmap):
+        return
+    opened = getattr(array, "_mmap", None)
     if isinstance(opened, mmap.mmap):
         end = array.offset // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY + len(opened)
         size = opened.size()  # of the file as it is now
@@ -188,7 +190,7 @@ def check_finite(array: Array) -> bool:
     return math.isfinite(total) or bool(namespace(array).isfinite(array).all())
 
 
-def brought(array: Array, engine: Any) -> Array:
+def brought(array: Array | None, engine: Backend) -> Any:
     """``array``, or None, where the engine works: an explicit copy, unless it is there."""
     if array is None:
         return None

@@ -18,7 +18,7 @@ from ..arrays import (
     home_of,
     require_finite,
 )
-from ..backends import get_backend
+from ..backends import Backend, get_backend
 from ._base import Augmentation, _check_n_views, _check_stages, flattened
 
 __all__ = ["Views"]
@@ -97,7 +97,7 @@ class Views:
         """
         return self.make(self.samples(start, stop), start)
 
-    def make(self, x: Array, start: int, engine: Any = None) -> Array:
+    def make(self, x: Array, start: int, engine: Backend | None = None) -> Array:
         """Make the views of the samples ``x`` (b, d), read and checked, the first of which has the index ``start``."""
         engine = get_backend(x) if engine is None else engine
         if not self.augmentation._makes_its_views:

@@ -1,27 +1,33 @@
 """Backends: the only rooms of the house that know a device.
 
-A backend is a module.  It offers the array namespace ``xp``, a few dense factorisations (in place
-where that matters), and the primitives of the hot loops.  Algorithms above are written once on
-these names; the arrays decide which backend serves them.
+A backend is a module that satisfies `sslcore.backends.contract.Backend`: the array namespace ``xp``, a few dense
+factorisations (in place where that matters), and the primitives of the hot loops.  Algorithms above are written once
+on these names; the arrays decide which backend serves them.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from ..errors import BackendError
+from .contract import Backend
 
-__all__ = ["device_of", "get_backend", "namespace"]
+if TYPE_CHECKING:  # both keep the contract: mypy compares every signature
+    from . import cupy_gpu, numba_cpu
+
+    _NUMBA: Backend = numba_cpu
+    _CUPY: Backend = cupy_gpu
+
+__all__ = ["Backend", "device_of", "get_backend", "namespace"]
 
 _MODULES = {"numba": "numba_cpu", "cupy": "cupy_gpu"}
 
 
-def get_backend(*arrays: Any, backend: str | None = None) -> ModuleType:
+def get_backend(*arrays: Any, backend: str | None = None) -> Backend:
     """The backend that serves these arrays; ``backend`` overrides, for tests and experts.
 
     Arrays of CuPy select ``"cupy"``, everything else (NumPy arrays, lists, memory maps) ``"numba"``.
@@ -46,7 +52,7 @@ def get_backend(*arrays: Any, backend: str | None = None) -> ModuleType:
         raise ValueError(f"backend must be one of {', '.join(map(repr, _MODULES))} or None, found {backend!r}")
     module = f"{__name__}.{_MODULES[name]}"
     try:
-        return importlib.import_module(module)
+        return cast(Backend, importlib.import_module(module))
     except ImportError as error:
         root = (error.name or "").split(".")[0]
         if root != name and not root.startswith("cupy"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from ..arrays import (
     require_finite,
 )
 from ..augmentations import Views
-from ..backends import device_of
+from ..backends import Backend, device_of
 from ..solvers.groups import Samples
 
 __all__ = ["Data", "as_data", "as_readable"]
@@ -63,7 +62,7 @@ class Data:
         """The array that the points come from, or are made from."""
         return self.views.x if isinstance(self.views, Views) else self.views
 
-    def materialize(self, engine: ModuleType) -> Array:
+    def materialize(self, engine: Backend) -> Array:
         """All points (N, d), checked, where the engine works."""
         if isinstance(self.views, Views) and self._crosses(engine):
             x = engine.xp.asarray(self.views.samples(0, self.n))
@@ -74,13 +73,13 @@ class Data:
         points = namespace(self.views).asarray(self.views, dtype=self.dtype)
         return engine.xp.asarray(require_finite(points, "views")).reshape(-1, self.d)
 
-    def samples(self, engine: ModuleType) -> Samples:
+    def samples(self, engine: Backend) -> Samples:
         """Order, weights and rotations of all views."""
         if self.groups is None:
             return Samples.from_views(self.n, self.views.shape[1], engine, self.weight)
         return Samples.from_groups(self.groups, engine, self.weight)
 
-    def blocks(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, Samples, float]]:
+    def blocks(self, rows: int, engine: Backend) -> Iterator[tuple[Array, Samples, float]]:
         """Points, samples and total weight of consecutive blocks of samples with about ``rows`` views each.
 
         Points that lie on the host for an engine that does not work there are on their way while the block before is
@@ -92,13 +91,13 @@ class Data:
             points = self._make(block, start, engine) if made_there else block
             yield points.reshape(-1, self.d), samples, weight
 
-    def _crosses(self, engine: ModuleType) -> bool:
+    def _crosses(self, engine: Backend) -> bool:
         return device_of(self.source) != engine.NAME
 
-    def _make(self, x: Array, start: int, engine: ModuleType) -> Array:
+    def _make(self, x: Array, start: int, engine: Backend) -> Array:
         return self.views.make(x, start, engine)
 
-    def _by_samples(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, int, Samples, float]]:
+    def _by_samples(self, rows: int, engine: Backend) -> Iterator[tuple[Array, int, Samples, float]]:
         m = self.views.shape[1]
         step = max(1, rows // m)
         equal: dict[int, Samples] = {}  # blocks of equal height without weights
@@ -120,7 +119,7 @@ class Data:
                 weight = self.weight[start * m : stop * m]
                 yield block, start, Samples.from_views(stop - start, m, engine, weight), float(weight.sum())
 
-    def _by_groups(self, rows: int, engine: ModuleType) -> Iterator[tuple[Array, int, Samples, float]]:
+    def _by_groups(self, rows: int, engine: Backend) -> Iterator[tuple[Array, int, Samples, float]]:
         assert self.groups is not None
         xp = namespace(self.views)
         order = np.argsort(self.groups, kind="stable")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
 
 import numpy as np
 
 from ..arrays import Array
+from ..backends import Backend
 from ..solvers.certificate import Spectrum
 from ..solvers.groups import Samples
 
@@ -24,7 +24,7 @@ _GROUPS = 20
 class HeldOutRisk:
     """The sums of the module's docstring over held-out samples, in groups, on the device of the values."""
 
-    def __init__(self, k: int, beta: float, unbiased: bool, engine: ModuleType) -> None:
+    def __init__(self, k: int, beta: float, unbiased: bool, engine: Backend) -> None:
         self.k, self.beta, self.unbiased, self.engine = k, beta, unbiased, engine
         self.xp = xp = engine.xp
         self.second = xp.zeros((_GROUPS, k, k))

@@ -10,9 +10,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
+from ..backends import Backend
 from ..gram import gram
 from ..kernels import Gaussian
 
@@ -57,14 +57,14 @@ class Work:
 _measured: dict[str, Rates] = {}
 
 
-def measured_rates(engine: ModuleType) -> Rates:
+def measured_rates(engine: Backend) -> Rates:
     """The rates of a backend, float64; measured at the first call."""
     if engine.NAME not in _measured:
         _measured[engine.NAME] = _measure(engine)
     return _measured[engine.NAME]
 
 
-def _measure(engine: ModuleType, n: int = 1024) -> Rates:
+def _measure(engine: Backend, n: int = 1024) -> Rates:
     xp = engine.xp
     a = xp.asfortranarray(engine.reference_normals(n, n, 0))
     out = xp.empty_like(a, order="F")
@@ -85,7 +85,7 @@ def _measure(engine: ModuleType, n: int = 1024) -> Rates:
     )
 
 
-def _best(call: Callable[[], Any], engine: ModuleType, repeat: int = 3) -> float:
+def _best(call: Callable[[], Any], engine: Backend, repeat: int = 3) -> float:
     """The best time of a call, after one that loads code and pages memory in."""
 
     def finish(result: Any) -> None:

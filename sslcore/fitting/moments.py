@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..arrays import check_integer, check_scalar, gives_memory_back, require_finite
-from ..backends import device_of, get_backend
+from ..backends import Backend, device_of, get_backend
 from ..features import Features, Identity
 from ..solvers.objective import check_fit_numbers
 from ..solvers.pencil import Pencil
@@ -91,7 +90,7 @@ class Moments:
         self.add(data, get_backend(data.source, backend=self._backend))
         return self
 
-    def add(self, data: Data, engine: ModuleType, budget: int | None = None) -> None:
+    def add(self, data: Data, engine: Backend, budget: int | None = None) -> None:
         """`update` for data that are checked already."""
         if self._d not in (None, data.d):
             raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
@@ -115,7 +114,7 @@ class Moments:
         self._d = data.d
         self._from_host = device_of(data.source) != engine.NAME
 
-    def take(self, parts: Iterable[Sums], data: Data, engine: ModuleType) -> None:
+    def take(self, parts: Iterable[Sums], data: Data, engine: Backend) -> None:
         """Make sums over all samples of ``data`` one's own."""
         for sums in parts:
             self._sums = sums if self._sums is None else self._sums.merged(sums)
@@ -174,7 +173,7 @@ class Moments:
         rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self._d)
         return rep.to("numba") if self._from_host else rep
 
-    def pencil(self, engine: ModuleType, *, unbiased: bool, center: bool) -> Pencil:
+    def pencil(self, engine: Backend, *, unbiased: bool, center: bool) -> Pencil:
         """The eigenproblem of what was seen so far, for checked arguments."""
         assert self._sums is not None
         assert self._d is not None

@@ -23,7 +23,7 @@ import numpy as np
 
 from ..arrays import Array, as_native, check_scalar, gives_memory_back
 from ..augmentations import Views
-from ..backends import device_of, get_backend
+from ..backends import Backend, device_of, get_backend
 from ..declarations.reprs import brief
 from ..errors import CertificateError, NotPositiveSemidefiniteError
 from ..features import Features
@@ -330,7 +330,7 @@ class _Frame:
 class _Points:
     """Solves one point after the other."""
 
-    engine: Any
+    engine: Backend
 
     def solve(self, numbers: FitNumbers) -> tuple[Representation, _Frame]:
         raise NotImplementedError
@@ -347,7 +347,7 @@ class _ExactPoints(_Points):
         kernel: Kernel,
         numbers: FitNumbers,
         budget: int,
-        engine: Any,
+        engine: Backend,
         contrasts: bool,
         n_points: int,
     ) -> None:
@@ -355,7 +355,7 @@ class _ExactPoints(_Points):
         self.problem = ExactProblem.prepare(
             data, kernel, numbers, budget, engine, contrasts=contrasts, n_points=n_points + 1
         )
-        self.last: Array = None
+        self.last: Array | None = None
 
     def solve(self, numbers: FitNumbers) -> tuple[Representation, _Frame]:
         solution = self.problem.solve(numbers, near=self.last)
@@ -371,7 +371,7 @@ class _FeaturePoints(_Points):
         model: Features,
         numbers: FitNumbers,
         budget: int,
-        engine: Any,
+        engine: Backend,
         backend: str | None,
         n_points: int,
     ) -> None:
@@ -384,7 +384,7 @@ class _FeaturePoints(_Points):
         moments.add(data, engine, budget)
         self.features = moments.features
         self.pencil = moments.pencil(engine, unbiased=numbers.unbiased, center=numbers.center).diagonalize()
-        self.last: Array = None
+        self.last: Array | None = None
 
     def solve(self, numbers: FitNumbers) -> tuple[Representation, _Frame]:
         spectrum = self.pencil.solve(numbers, near=self.last)

@@ -13,13 +13,12 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..arrays import as_float_dtype, check_boolean, check_integer
-from ..backends import get_backend
+from ..backends import Backend, get_backend
 from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
 from ..features import Features, Identity, RandomFourier
@@ -355,7 +354,7 @@ def feature_rows(r: int, d: int) -> int:
     return int(min(16384, max(256, (128 << 20) // (8 * max(r, d)))))
 
 
-def fitting_rows(rows: int, r: int, d: int, itemsize: int, n_views: int, budget: int | None, engine: ModuleType) -> int:
+def fitting_rows(rows: int, r: int, d: int, itemsize: int, n_views: int, budget: int | None, engine: Backend) -> int:
     """``rows`` on a CPU; up to four times as many on a GPU, which has no such cache, as long as the budget is kept."""
     if engine.BLOCK_FACTOR == 1:
         return rows
@@ -364,7 +363,7 @@ def fitting_rows(rows: int, r: int, d: int, itemsize: int, n_views: int, budget:
     return max([1, *factors]) * rows
 
 
-def memory_budget(memory: int | str | None, engine: ModuleType | None = None) -> int:
+def memory_budget(memory: int | str | None, engine: Backend | None = None) -> int:
     """The budget in bytes; by default 90 % of what the machine (or its container), or the engine's device, has left."""
     if memory is None:
         return int(0.9 * (free_memory() if engine is None else engine.free_memory()))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arrays import Array, as_native, check_scalar, gives_memory_back
 from ..augmentations import Views
-from ..backends import device_of, get_backend
+from ..backends import Backend, device_of, get_backend
 from ..features import Features
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..solvers.certificate import TOLERANCE
@@ -152,7 +152,7 @@ def _exact(
     numbers_in: tuple[Any, ...],
     search: AutoReg | None,
     budget: int,
-    engine: Any,
+    engine: Backend,
 ) -> Representation:
     numbers = check_fit_numbers(n_components, data.n_views, "views", *numbers_in)
     contrasts = numbers.beta > 0
@@ -181,7 +181,7 @@ class ExactProblem:
         kernel: Kernel,
         numbers: FitNumbers,
         budget: int,
-        engine: Any,
+        engine: Backend,
         *,
         contrasts: bool,
         n_points: int = 1,
@@ -258,7 +258,7 @@ def _refuse_constant(points: Array) -> None:
         raise ValueError("the data are constant: all views are the same point, and there is nothing to represent")
 
 
-def _require_symmetric(kernel: Kernel, points: Array, engine: Any) -> None:
+def _require_symmetric(kernel: Kernel, points: Array, engine: Backend) -> None:
     """The solver reads each pair once, so it would not see that a matrix or a function is not symmetric."""
     if not isinstance(kernel, Precomputed):
         some = points[:: max(1, len(points) // 64)]

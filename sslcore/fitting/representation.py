@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
-from types import ModuleType
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,7 +22,7 @@ from ..arrays import (
     require_finite,
 )
 from ..augmentations import Views
-from ..backends import device_of, get_backend
+from ..backends import Backend, device_of, get_backend
 from ..features import Features
 from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed
@@ -262,9 +261,7 @@ class Representation:
             values = np.concatenate([engine.to_host(evaluate(block)) for (block,) in engine.stream(blocks)])
         return home.bring(values.reshape(*x.shape[:-1], self.n_components))
 
-    def _evaluator(
-        self, like: Array, shape: tuple[int, ...], scale: bool, engine: ModuleType
-    ) -> Callable[[Array], Array]:
+    def _evaluator(self, like: Array, shape: tuple[int, ...], scale: bool, engine: Backend) -> Callable[[Array], Array]:
         """A function from points on the engine's device, with coordinates as ``like``, to their values."""
         width, dtype = like.shape[1], like.dtype
         weights, intercept = self.coefficients, self.intercept
@@ -440,4 +437,5 @@ def _check_content(rep: Representation) -> None:
             require(rep.centres is None, "a given matrix has no centres")
         else:
             require(is_array(rep.centres, rows, None), f"it needs {rows} centres")
+            assert rep.centres is not None
             require_finite(rep.centres, "centres")

@@ -30,12 +30,12 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array, as_seed, check_integer, check_scalar
+from ..backends import Backend
 from ..errors import CertificateError, NotPositiveSemidefiniteError, SelectionWarning
 from ..kernels import Kernel, Precomputed
 from ..kernels._rows import RowSource, block_rows
@@ -264,7 +264,7 @@ def _require_some(found: np.ndarray, errors: list[Exception]) -> np.ndarray:
 
 
 def select_exact(
-    search: AutoReg, kernel: Kernel, points: Array, data: Data, numbers: FitNumbers, engine: ModuleType, room: int
+    search: AutoReg, kernel: Kernel, points: Array, data: Data, numbers: FitNumbers, engine: Backend, room: int
 ) -> Selection:
     """The search for a kernel, on checked points (N, d) in the caller's order (or a Gram matrix, for `Precomputed`).
 
@@ -330,7 +330,7 @@ def select_exact(
     return _search(search, folds, scale, data.dtype, evaluate, numbers.k)
 
 
-def _values(kernel: Kernel, x: Array, y: Array, engine: ModuleType) -> Array:
+def _values(kernel: Kernel, x: Array, y: Array, engine: Backend) -> Array:
     """Kernel values (n_x, n_y), by blocks of rows."""
     source = RowSource(kernel, y, engine)
     out = engine.xp.empty((len(x), len(y)), x.dtype)
@@ -341,7 +341,7 @@ def _values(kernel: Kernel, x: Array, y: Array, engine: ModuleType) -> Array:
     return out
 
 
-def _embed(spectrum: Spectrum, phi: Array, engine: ModuleType) -> Array:
+def _embed(spectrum: Spectrum, phi: Array, engine: Backend) -> Array:
     """psi from the values phi of features, or of the kernel."""
     scale = engine.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
     coefficients = engine.xp.asfortranarray(spectrum.coefficients)
@@ -363,7 +363,7 @@ def _jackknife_groups(folds: Folds) -> np.ndarray:
 
 
 def select_features(
-    search: AutoReg, moments: Moments, data: Data, numbers: FitNumbers, engine: ModuleType, rows: int
+    search: AutoReg, moments: Moments, data: Data, numbers: FitNumbers, engine: Backend, rows: int
 ) -> Selection:
     """The search for features, by blocks of about ``rows`` views; ``moments`` gets the sums over all samples.
 
@@ -426,7 +426,7 @@ def select_features(
     return _search(search, folds, scale, np.dtype(float), evaluate, numbers.k)
 
 
-def _indexed_blocks(data: Data, rows: int, engine: ModuleType) -> Iterator[tuple[Array, Samples, float, np.ndarray]]:
+def _indexed_blocks(data: Data, rows: int, engine: Backend) -> Iterator[tuple[Array, Samples, float, np.ndarray]]:
     """`Data.blocks` with the index of each sample, in the order of the block's samples."""
     first = 0
     for x, samples, weight in data.blocks(rows, engine):
@@ -435,7 +435,7 @@ def _indexed_blocks(data: Data, rows: int, engine: ModuleType) -> Iterator[tuple
 
 
 def _take(
-    samples: Samples, weight: float, chosen: np.ndarray, engine: ModuleType, equal: bool
+    samples: Samples, weight: float, chosen: np.ndarray, engine: Backend, equal: bool
 ) -> tuple[Array, Samples, float]:
     """Rows, samples and total weight of those ``chosen`` (n,) of a block."""
     sizes = np.concatenate([np.full(c.count, c.m) for c in samples.classes])

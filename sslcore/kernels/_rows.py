@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import ModuleType
 
 from ..arrays import (
     Array,
@@ -12,7 +11,7 @@ from ..arrays import (
     quiet,
     require_finite,
 )
-from ..backends import device_of
+from ..backends import Backend, device_of
 from ..errors import BackendError
 from ..solvers.groups import Samples
 from ._base import Function, Kernel, Product, Profile, Scaled, Sum
@@ -29,7 +28,7 @@ _PATCH_TILE = 128, 1024
 class RowSource:
     """Blocks of rows k(x_i, y_j) for a fixed second argument, prepared once."""
 
-    def __init__(self, kernel: Kernel, y: Array, backend: ModuleType) -> None:
+    def __init__(self, kernel: Kernel, y: Array, backend: Backend) -> None:
         self.kernel, self.y, self.backend = kernel, y, backend
         if isinstance(kernel, Profile):
             self._points = backend.points(kernel, y)

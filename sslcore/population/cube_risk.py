@@ -153,6 +153,7 @@ def _products(first: Moves, second: Moves, d: int) -> Moves:
 
 
 def _by_identities(d: int, psi: Representation, augmentation: Any) -> tuple[np.ndarray, np.ndarray]:
+    assert psi.centres is not None
     x = np.ascontiguousarray(on_host(psi.centres), np.float64)
     if not (np.abs(x) == 1.0).all():
         raise ValueError("the centres of the representation must be points of the cube, with coordinates -1 and 1")

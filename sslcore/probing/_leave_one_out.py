@@ -116,7 +116,7 @@ class RidgePath:
         return rescaled(coef, exponents - self.z_exponent), rescaled(intercept, exponents)
 
     def _root(self, root: float) -> float:
-        return float(min(rescaled(np.float64(root), -self.z_exponent), LARGEST))
+        return min(float(rescaled(np.array(root), -self.z_exponent)), LARGEST)
 
     def _condition(self, root: float) -> float:
         """How much larger an error may be than the rounding error that a decomposition makes."""

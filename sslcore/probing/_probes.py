@@ -11,6 +11,7 @@ import numpy as np
 from ..arrays import (
     TASKS,
     Array,
+    ArrayLike,
     as_array,
     check_boolean,
     check_choice,
@@ -79,7 +80,7 @@ class RidgeProbe:
     __repr__ = brief
 
     @same_kind("z")
-    def decision_function(self, z: Array) -> Array:
+    def decision_function(self, z: ArrayLike) -> Array:
         """Return z coef + intercept, of shape (n, t), in the dtype of ``z`` (n, k)."""
         z = as_array(z, "z", ndim=2, shape_hint="(n, k)")
         if z.shape[1] != self.coef.shape[0]:
@@ -92,7 +93,7 @@ class RidgeProbe:
         return decision
 
     @same_kind("z")
-    def predict(self, z: Array) -> Array:
+    def predict(self, z: ArrayLike) -> Array:
         """Predict classes (n,), or targets in the shape they had in the fit: (n,) or (n, t).
 
         Arrays of the kind of ``z``; labels that only NumPy knows, such as strings, are NumPy's.
@@ -104,7 +105,7 @@ class RidgeProbe:
         return _named(self.classes, chosen, namespace(chosen))
 
     @same_kind("z")
-    def score(self, z: Array, y: Array) -> float:
+    def score(self, z: ArrayLike, y: ArrayLike) -> float:
         """Accuracy, or coefficient of determination R^2 averaged over the targets, on the points that have a label.
 
         Labels are read as in the fit; words where the classes are numbers, or numbers where they are words, are
@@ -116,12 +117,12 @@ class RidgeProbe:
 
 @same_kind("z")
 def ridge_probe(
-    z: Array,
-    y: Array,
+    z: ArrayLike,
+    y: ArrayLike,
     reg: float | Sequence[float],
     fit_intercept: bool = True,
     *,
-    labelled: Array | None = None,
+    labelled: ArrayLike | None = None,
     task: str = "auto",
 ) -> RidgeProbe:
     """Ridge regression or classification on a frozen representation, with exact leave-one-out errors.
@@ -283,7 +284,7 @@ class KNNProbe:
     ([0, 1], [1], [[2]])
     """
 
-    z: Array
+    z: ArrayLike
     targets: np.ndarray
     places: np.ndarray
     n_neighbors: int
@@ -293,7 +294,7 @@ class KNNProbe:
     __repr__ = brief
 
     @same_kind("z")
-    def neighbors(self, z: Array) -> tuple[Array, Array]:
+    def neighbors(self, z: ArrayLike) -> tuple[Array, Array]:
         """Distances and indices (n, n_neighbors) of the nearest labelled points, nearest first.
 
         Indices count all points that were handed over, labelled or not.  Of equal distances the smaller index comes
@@ -306,7 +307,7 @@ class KNNProbe:
         return xp.asarray(distances), xp.asarray(self.places[index])
 
     @same_kind("z")
-    def predict(self, z: Array) -> Array:
+    def predict(self, z: ArrayLike) -> Array:
         """Predict the most frequent class (n,) of the neighbours, or the mean of their targets, (n,) or (n, t).
 
         Of classes with equally many votes the one of the nearest neighbour is taken.  Arrays of the kind of ``z``;
@@ -328,11 +329,11 @@ class KNNProbe:
         return _named(self.classes, chosen, xp)
 
     @same_kind("z")
-    def score(self, z: Array, y: Array) -> float:
+    def score(self, z: ArrayLike, y: ArrayLike) -> float:
         """Accuracy, or coefficient of determination R^2 averaged over the targets (see :meth:`RidgeProbe.score`)."""
         return _score(self, z, y)
 
-    def _nearest(self, z: Array) -> tuple[np.ndarray, np.ndarray]:
+    def _nearest(self, z: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         z = as_array(z, "z", ndim=2, shape_hint="(n, k)", finite=False)
         if z.shape[1] != self.z.shape[1]:
             raise ValueError(f"z must have {self.z.shape[1]} components as in the fit, found shape {z.shape}")
@@ -341,11 +342,11 @@ class KNNProbe:
 
 @same_kind("z")
 def knn_probe(
-    z: Array,
-    y: Array,
+    z: ArrayLike,
+    y: ArrayLike,
     n_neighbors: int,
     *,
-    labelled: Array | None = None,
+    labelled: ArrayLike | None = None,
     task: str = "auto",
 ) -> KNNProbe:
     """Nearest neighbours of a frozen representation: majority vote, or mean, of the nearest labelled points.
@@ -410,7 +411,7 @@ def knn_probe(
     return KNNProbe(points, on_host(found.values), found.places, n_neighbors, found.classes, _flat_target=found.flat)
 
 
-def _score(probe: RidgeProbe | KNNProbe, z: Array, y: Any) -> float:
+def _score(probe: RidgeProbe | KNNProbe, z: ArrayLike, y: Any) -> float:
     """Accuracy, or R^2, over the points that have a label or a target."""
     prediction = probe.predict(z)
     n = len(prediction)

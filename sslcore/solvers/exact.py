@@ -20,12 +20,12 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array, quiet
+from ..backends import Backend
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from .certificate import Spectrum, settle
@@ -58,7 +58,7 @@ class ConditionedKernel:
         self,
         blocks: RotatedGram,
         kernel: Kernel,
-        engine: ModuleType,
+        engine: Backend,
         *,
         unbiased: bool,
         center: bool,
@@ -76,7 +76,7 @@ class ConditionedKernel:
             self._require_semidefinite()
         if self.unit <= 0:
             raise ValueError("the kernel is zero at all views; there is nothing to represent")
-        self.constant: Array = None
+        self.constant: Any = None  # an array where centred
         if center:
             constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
             self.constant = constant[:, 0].astype(dtype)
@@ -91,7 +91,7 @@ class ConditionedKernel:
         self.contrast_beta = self.contrast_factor
         self.kept_diagonal = self.c.diagonal().copy()
         self.rounding = ROUNDING * float(xp.finfo(dtype).eps) * self._size(diagonal) / math.sqrt(samples.n_views)
-        self.noise: Array = None
+        self.noise: Any = None  # an array where there is a condition
         self.jitter, self.condition_number = 0.0, 1.0
         self._ratio: float | None = None
 

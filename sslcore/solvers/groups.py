@@ -17,12 +17,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array
+from ..backends import Backend
 
 __all__ = ["SampleClass", "Samples", "Strip"]
 
@@ -100,7 +100,7 @@ class Samples:
     xp: Any
 
     @classmethod
-    def from_views(cls, n: int, m: int, engine: ModuleType, weight: np.ndarray | None = None) -> Samples:
+    def from_views(cls, n: int, m: int, engine: Backend, weight: np.ndarray | None = None) -> Samples:
         """N samples of m views each, in order."""
         if weight is not None:
             return cls.from_groups(np.repeat(np.arange(n), m), engine, weight)
@@ -123,7 +123,7 @@ class Samples:
         )
 
     @classmethod
-    def from_groups(cls, groups: np.ndarray, engine: ModuleType, weight: np.ndarray | None = None) -> Samples:
+    def from_groups(cls, groups: np.ndarray, engine: Backend, weight: np.ndarray | None = None) -> Samples:
         """Views with the sample index of each (any order, 0..n-1); ``weight`` (N,), default uniform."""
         xp = engine.xp
         groups = np.asarray(groups)

@@ -19,6 +19,7 @@ from types import ModuleType
 import numpy as np
 
 from ..arrays import Array
+from ..backends import Backend
 from ..backends.small import top_eigh
 
 __all__ = ["Eigenpairs", "block_width", "canonical_basis", "clusters", "krylov_capacity", "top_eigenpairs"]
@@ -44,7 +45,7 @@ def top_eigenpairs(
     apply: Callable[[Array], Array],
     start: Array,
     k: int,
-    engine: ModuleType,
+    engine: Backend,
     *,
     relative_tolerance: float,
     absolute_tolerance: float,
@@ -166,7 +167,7 @@ def clusters(values: np.ndarray, relative_gap: float) -> list[tuple[int, int]]:
     return found
 
 
-def canonical_basis(pairs: Eigenpairs, reference: Array, engine: ModuleType, relative_gap: float = 1e-8) -> Array:
+def canonical_basis(pairs: Eigenpairs, reference: Array, engine: Backend, relative_gap: float = 1e-8) -> Array:
     """The eigenvectors in a basis that depends on their eigenspaces alone: no free signs, no free rotations.
 
     In a block V of equal eigenvalues, V^T R = q r (QR with positive diagonal) for fixed random columns R; V q is

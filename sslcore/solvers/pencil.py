@@ -17,13 +17,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array, namespace, quiet
-from ..backends import small
+from ..backends import Backend, small
 from ..errors import NotPositiveSemidefiniteError
 from ..features import Features
 from ..fitting.plan import features_plan
@@ -53,7 +52,7 @@ class Pencil:
     """
 
     def __init__(
-        self, sums: Sums, features: Features, d: int, engine: ModuleType, *, unbiased: bool, center: bool
+        self, sums: Sums, features: Features, d: int, engine: Backend, *, unbiased: bool, center: bool
     ) -> None:
         xp, self.engine = engine.xp, engine
         self._finest = features.finest
@@ -241,7 +240,7 @@ class _Frame:
         normal = mean / size
         normal[pivot] += math.copysign(1.0, float(normal[pivot]))
         normal /= float((normal**2).sum() ** 0.5)
-        frame = cls(scale, normal, pivot, None)
+        frame = cls(scale, normal, pivot, scale)  # whose norm is not yet known
         # H D^-2 H, as the two-sided reflection of a diagonal matrix
         return cls(scale, normal, pivot, frame._reflected(xp.diag(scale**-2.0)))
 
@@ -290,7 +289,7 @@ class _Components:
     weight: np.ndarray  # of the norms of dual residuals
 
 
-def _largest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> _Components:
+def _largest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Components:
     """Top pairs of U^-T Sigma U^-1, U the Cholesky factor of the penalty and a multiple of Sigma: 1/gamma."""
     xp = engine.xp
     directions = engine.matmul(sigma, _reference(sigma, k, engine))
@@ -332,7 +331,7 @@ def _components(
     directions: Array,
     steps: int,
     condition: float,
-    engine: ModuleType,
+    engine: Backend,
 ) -> _Components:
     """From eigenpairs t = 1 / (gamma + share): gamma, and coefficients in a canonical basis."""
     xp = engine.xp
@@ -357,7 +356,7 @@ def _components(
     )
 
 
-def _graded(gamma: np.ndarray, c: Array, sigma: Array, penalty: Array, engine: ModuleType) -> tuple[np.ndarray, Array]:
+def _graded(gamma: np.ndarray, c: Array, sigma: Array, penalty: Array, engine: Backend) -> tuple[np.ndarray, Array]:
     """Rayleigh and Ritz in the span of present components whose gamma may be of very different size.
 
     The penalty B there is S D^2 S for a well-conditioned S^T S and scales D, so that the singular values of its factor,
@@ -376,12 +375,12 @@ def _graded(gamma: np.ndarray, c: Array, sigma: Array, penalty: Array, engine: M
     return np.concatenate([values, gamma[count:]]), engine.xp.asfortranarray(c)
 
 
-def _reference(sigma: Array, k: int, engine: ModuleType) -> Array:
+def _reference(sigma: Array, k: int, engine: Backend) -> Array:
     """Random directions R: components are given the signs of c^T Sigma R, in whatever basis they are found."""
     return engine.xp.asfortranarray(engine.reference_normals(len(sigma), k, 1))
 
 
-def _top(apply: Callable[[Array], Array], r: int, k: int, engine: ModuleType, near: Array | None = None) -> Eigenpairs:
+def _top(apply: Callable[[Array], Array], r: int, k: int, engine: Backend, near: Array | None = None) -> Eigenpairs:
     """The k largest eigenpairs, from ``near`` or from random vectors."""
     width = block_width(k, r)
     start = engine.reference_normals(r, width, 0)
@@ -407,7 +406,7 @@ def _by_eigenbasis(
     reg: float,
     near: Array | None,
     k: int,
-    engine: ModuleType,
+    engine: Backend,
 ) -> _Components | None:
     """`_largest` in the eigenbasis V of Delta: top pairs of D^-1/2 V^T Sigma V D^-1/2, D the penalty.
 
@@ -435,7 +434,7 @@ def _by_eigenbasis(
     return _components(pairs, primal, dual, 0.0, sigma, penalty, directions, pairs.steps, condition, engine)
 
 
-def _smallest(sigma: Array, penalty: Array, k: int, engine: ModuleType) -> _Components:
+def _smallest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Components:
     """Without regularisation: lowest pairs of U^-T beta Delta U^-1, U the factor of Sigma; gamma itself."""
     xp, r = engine.xp, len(sigma)
     factor = sigma.copy(order="F")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
 from ..arrays import (
@@ -11,7 +10,7 @@ from ..arrays import (
     as_views,
     gives_memory_back,
 )
-from ..backends import get_backend
+from ..backends import Backend, get_backend
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..kernels._rows import RowSource, block_rows
 from .groups import Samples
@@ -95,7 +94,7 @@ def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> R
     return rotated_gram(kernel, views.reshape(-1, views.shape[2]), samples, engine)
 
 
-def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: ModuleType) -> RotatedGram:
+def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: Backend) -> RotatedGram:
     """`contrast_gram` for checked views x (N, d), one after the other in the order of ``samples``."""
     dtype = x.dtype
     n, n_contrasts = samples.n, samples.n_contrasts

@@ -8,13 +8,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ..arrays import Array, brought, quiet
-from ..backends import get_backend
+from ..backends import Backend, get_backend
 from .groups import SampleClass, Samples
 
 __all__ = ["Sums", "add_block"]
@@ -38,7 +37,7 @@ class Sums:
         """Of no samples."""
         return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
 
-    def on(self, engine: ModuleType) -> Sums:
+    def on(self, engine: Backend) -> Sums:
         """The same sums where the engine works."""
         if get_backend(self.mean) is engine:
             return self
@@ -96,7 +95,7 @@ class Sums:
         )
 
 
-def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: ModuleType) -> None:
+def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: Backend) -> None:
     """Add one block of features (N, r), rows in the order of ``samples``, of this total weight.
 
     Rows are taken about the running mean a: with w the block's weight and W that of all, the mean moves by
@@ -125,7 +124,7 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
 
 
 def _add_contrasts(
-    total: Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: ModuleType
+    total: Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: Backend
 ) -> None:
     """Add contrasts of one class, times the roots of the unbiased factors; keep two sums once the factors differ.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import cupy as xp
 
 from .device import free_memory, release, require_device, stream, to_host
@@ -31,43 +33,7 @@ from .risk import view_gradient, view_sums  # noqa: E402
 from .rotation import rotate_rows, rotate_views  # noqa: E402
 from .walsh import walsh_hadamard  # noqa: E402
 
-__all__ = [
-    "BLOCK_FACTOR",
-    "NAME",
-    "add_second_moment",
-    "cholesky",
-    "cholesky_solve",
-    "convergent",
-    "eigh",
-    "empty_matrix",
-    "free_memory",
-    "gram_contrasts",
-    "gram_rows",
-    "gram_symmetric",
-    "matmul",
-    "mirror",
-    "orthonormalize",
-    "pivoted_cholesky",
-    "points",
-    "reference_normals",
-    "release",
-    "rotate_rows",
-    "rotate_views",
-    "stream",
-    "symmetric_eigenvalues",
-    "symmetric_product",
-    "to_host",
-    "triangular_solve",
-    "view_gradient",
-    "view_sums",
-    "views",
-    "walsh_hadamard",
-    "whiten",
-    "whitener",
-    "xp",
-]
-
-NAME = "cupy"
+NAME: Final = "cupy"
 
 BLOCK_FACTOR = 16
 """How many times larger blocks are than those for the cache of a CPU: a launch must be worth its overhead."""

@@ -228,13 +228,13 @@ def whitener(factor: Any, dtype: Any) -> Any:
     return prepared
 
 
-def whiten(prepared: Any, values: Any) -> Any:
+def whiten(factor: Any, values: Any) -> Any:
     """Rows times U^-1, in place: values (n, r) in C order, U as `whitener` has prepared it."""
     rows = max(1, LARGEST // max(1, values.shape[1]))
     for start in range(0, len(values), rows):
         part = values[start : start + rows].T
         if part.size:
-            _whiten_columns(prepared, part, 0, len(prepared))
+            _whiten_columns(factor, part, 0, len(factor))
     return values
 
 

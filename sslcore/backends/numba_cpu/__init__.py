@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 import numpy as xp
 
@@ -31,43 +31,7 @@ from .rotation import rotate_rows, rotate_views
 from .views import views
 from .walsh import walsh_hadamard
 
-__all__ = [
-    "BLOCK_FACTOR",
-    "NAME",
-    "add_second_moment",
-    "cholesky",
-    "cholesky_solve",
-    "convergent",
-    "eigh",
-    "empty_matrix",
-    "free_memory",
-    "gram_contrasts",
-    "gram_rows",
-    "gram_symmetric",
-    "matmul",
-    "mirror",
-    "orthonormalize",
-    "pivoted_cholesky",
-    "points",
-    "reference_normals",
-    "release",
-    "rotate_rows",
-    "rotate_views",
-    "stream",
-    "symmetric_eigenvalues",
-    "symmetric_product",
-    "to_host",
-    "triangular_solve",
-    "view_gradient",
-    "view_sums",
-    "views",
-    "walsh_hadamard",
-    "whiten",
-    "whitener",
-    "xp",
-]
-
-NAME = "numba"
+NAME: Final = "numba"
 
 BLOCK_FACTOR = 1
 """How many times larger blocks are than those for the cache of a CPU."""

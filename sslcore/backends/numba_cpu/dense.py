@@ -6,13 +6,15 @@ alternate; the solvers' inner loops therefore use only what is here.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import numpy as np
 import scipy.linalg as sl
 from scipy.linalg import blas, lapack
 
 from .. import small
+from ..contract import Array, Matrix
 from ..small import eigh
 
 __all__ = [
@@ -32,12 +34,12 @@ __all__ = [
 ]
 
 
-def convergent():
+def convergent() -> AbstractContextManager[Any]:
     """A context in which decompositions of NumPy raise where they do not converge: as they do always."""
     return nullcontext()
 
 
-def matmul(a, b, *, out=None, alpha=1.0, beta=0.0):
+def matmul(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: float = 1.0, beta: float = 0.0) -> Matrix:
     """Alpha a @ b + beta out in Fortran order; ``a`` in either order, ``out`` overwritten."""
     if a.shape[0] == 0 or b.shape[1] == 0 or a.shape[1] == 0:  # BLAS refuses empty operands
         return np.zeros((a.shape[0], b.shape[1]), a.dtype, order="F") if out is None else out * a.dtype.type(beta)
@@ -49,28 +51,29 @@ def matmul(a, b, *, out=None, alpha=1.0, beta=0.0):
     return gemm(alpha, first, second, beta=beta, c=out, trans_a=flip_a, trans_b=flip_b, overwrite_c=1)
 
 
-def cholesky(a):
+def cholesky(a: Matrix) -> bool:
     """Overwrite the upper triangle of ``a`` (Fortran order) with U, a = U^T U; False if not positive definite.
 
     The strict lower triangle is left as it was.
     """
     potrf = lapack.dpotrf if a.dtype == np.float64 else lapack.spotrf
-    return potrf(a, lower=0, clean=0, overwrite_a=1)[1] == 0
+    info: int = potrf(a, lower=0, clean=0, overwrite_a=1)[1]
+    return info == 0
 
 
-def cholesky_solve(factor, b):
+def cholesky_solve(factor: Matrix, b: Matrix) -> Matrix:
     """(U^T U)^-1 b; b in Fortran order is overwritten."""
     potrs = lapack.dpotrs if factor.dtype == np.float64 else lapack.spotrs
     return potrs(factor, b, lower=0, overwrite_b=1)[0]
 
 
-def triangular_solve(factor, b, *, transposed=False):
+def triangular_solve(factor: Matrix, b: Matrix, *, transposed: bool = False) -> Matrix:
     """U^-1 b, or U^-T b."""
     trtrs = lapack.dtrtrs if factor.dtype == np.float64 else lapack.strtrs
     return trtrs(factor, b, lower=0, trans=int(transposed))[0]
 
 
-def symmetric_product(a, diagonal, b):
+def symmetric_product(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
     """The symmetric matrix with the strict lower triangle of ``a`` and this diagonal, times b.
 
     The diagonal of ``a`` is exchanged meanwhile: it may be of another order of magnitude, a correction would cancel.
@@ -85,17 +88,17 @@ def symmetric_product(a, diagonal, b):
         a[index, index] = kept
 
 
-def symmetric_eigenvalues(a):
+def symmetric_eigenvalues(a: Matrix) -> Array:
     """All eigenvalues, increasing; ``a`` may be overwritten."""
     return sl.eigh(a, eigvals_only=True, driver="evr", overwrite_a=True, check_finite=False)
 
 
-def orthonormalize(a, tolerance):
+def orthonormalize(a: Matrix, tolerance: float) -> tuple[Matrix, Matrix]:
     """Orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `sslcore.backends.small`."""
     return small.orthonormalize(a, tolerance, matmul, np.asarray)
 
 
-def pivoted_cholesky(a, tolerance):
+def pivoted_cholesky(a: Matrix, tolerance: float) -> tuple[Matrix, Array, int]:
     """U, pivots and rank with a[pivots, pivots] = U^T U to rank r: rows whose pivot is <= tolerance are dropped.
 
     Returns U (r, r) for the r pivots kept, and all pivots.
@@ -104,18 +107,18 @@ def pivoted_cholesky(a, tolerance):
     return np.asfortranarray(np.triu(factor[:rank, :rank])), pivots - 1, int(rank)
 
 
-def whitener(factor, dtype):
+def whitener(factor: Matrix, dtype: Any) -> Matrix:
     """What `whiten` takes for U, the factor of a pivoted Cholesky decomposition in float64: U in ``dtype``."""
     return np.asfortranarray(factor, dtype)
 
 
-def whiten(factor, values):
+def whiten(factor: Matrix, values: Matrix) -> Matrix:
     """Rows times U^-1, in place: values (n, r) in C order."""
     trsm = blas.dtrsm if values.dtype == np.float64 else blas.strsm
     return trsm(1.0, factor, values.T, trans_a=1, lower=0, overwrite_b=1).T
 
 
-def add_second_moment(total, rows, factor=1.0):
+def add_second_moment(total: Matrix, rows: Matrix, factor: float = 1.0) -> None:
     """Total += factor rows^T rows, upper triangle; ``total`` (r, r) float64 in Fortran order, rows in C order."""
     if rows.dtype == np.float64:
         blas.dsyrk(factor, rows.T, beta=1.0, c=total, overwrite_c=1)

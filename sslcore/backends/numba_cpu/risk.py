@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..contract import Array, Matrix
 from .compiling import compiled
 from .parallel import parallel_for
 
@@ -28,7 +29,7 @@ MAX_PARTS = 64
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
-def view_sums(z, products):
+def view_sums(z: Array, products: bool) -> tuple[Matrix, float, float]:
     """Accumulate the sums that the risk is made of, for ``z`` (n, m, k), all in float64.
 
     Returns
@@ -45,7 +46,7 @@ def view_sums(z, products):
     seconds = np.zeros((len(parts), k, k))
     scalars = np.zeros((len(parts), 2))
 
-    def part(i):
+    def part(i: int) -> None:
         for block in parts[i]:
             _sums(np.ascontiguousarray(z[block], np.float64), samples, products, seconds[i], scalars[i])
 
@@ -54,12 +55,12 @@ def view_sums(z, products):
     return seconds.sum(axis=0), float(within), float(fourth)
 
 
-def view_gradient(z, weight, spread, outer):
+def view_gradient(z: Array, weight: Matrix, spread: float, outer: float) -> Array:
     """Return z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia), in the dtype of ``z`` (n, m, k)."""
     parts, samples = _parts(z.shape)
     gradient = np.empty(z.shape, z.dtype)
 
-    def part(i):
+    def part(i: int) -> None:
         for block in parts[i]:
             _gradient(np.ascontiguousarray(z[block], np.float64), samples, weight, spread, outer, gradient[block])
 
@@ -67,7 +68,7 @@ def view_gradient(z, weight, spread, outer):
     return gradient
 
 
-def _parts(shape):
+def _parts(shape: tuple[int, ...]) -> tuple[list[list[slice]], int]:
     """Parts of the samples, each a list of blocks (slices), and the number of samples in a mini-block.
 
     They depend on the shape alone, so that results do not depend on the number of threads.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
+from ..contract import Array, Groups, Matrix, Strip
 from .compiling import compiled
 from .elementary import FAST, wide_vectors
 from .parallel import parallel_for
@@ -31,9 +34,10 @@ def _add_scaled(weight, values, out):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _combine_pairs(r00, r01, r10, r11, values, mean, contrast):
-    """The right rotation of two views a sample."""
+def _combine_pairs(rotation, values, mean, contrast):
+    """Rotate on the right, for two views a sample: ``rotation`` (2, 2, count)."""
     wide_vectors()
+    r00, r01, r10, r11 = rotation[0, 0], rotation[0, 1], rotation[1, 0], rotation[1, 1]
     for j in range(mean.size):
         first, second = values[2 * j], values[2 * j + 1]
         mean[j] = r00[j] * first + r01[j] * second
@@ -41,15 +45,15 @@ def _combine_pairs(r00, r01, r10, r11, values, mean, contrast):
 
 
 @compiled(nogil=True)
-def _store(tile, r0, r1, c0, c1, out, row, column):
-    copy_rows(tile[r0:r1, c0:c1], out[row : row + r1 - r0, column : column + c1 - c0], False)
+def _store(part, out, row, column):
+    copy_rows(part, out[row : row + part.shape[0], column : column + part.shape[1]], False)
 
 
 @compiled(nogil=True)
-def _store_transposed(tile, r0, r1, c0, c1, out, row, column, large):
+def _store_transposed(part, out, row, column, large):
     # past the caches, where vectors are whole: what is written is short and far from the next
     streamed = large and aligned(out) and column % SIDE == 0
-    transpose(tile[r0:r1, c0:c1], out[row : row + c1 - c0, column : column + r1 - r0], streamed)
+    transpose(part, out[row : row + part.shape[1], column : column + part.shape[0]], streamed)
 
 
 @compiled(nogil=True)
@@ -60,81 +64,75 @@ def _copy_upper(tile, row, column, size):
             tile[row + i, column + j] = tile[row + j, column + i]
 
 
-@compiled(nogil=True)
-def _rotate_strip(
-    block,
-    row,
-    left,
-    left_start,
-    left_stop,
-    i,
-    contrast_i,
-    column,
-    right,
-    right_start,
-    right_stop,
-    j,
-    contrast_j,
-    diagonal,
-    width,
-    mean,
-    cross_t,
-    contrast,
-    large,
-):
-    """Rotate the views of the samples i, i+1, ... against those of j, j+1, ..., tile by tile.
+class Side(NamedTuple):
+    """Consecutive samples of one class, on the left or on the right of a rotation."""
 
-    Their kernel values begin at block[row, column], sample by sample; their rotations are
-    left[:, :, left_start:left_stop] and right[:, :, right_start:right_stop]; their contrasts begin at
-    contrast_i and contrast_j.  Results and their transposes go to A, B^T and C.
+    rotation: Any  # (m, m, count): rows h_c of each sample of the class
+    start: int  # the samples, counted in their class
+    stop: int
+    row: int  # where their views begin in the block of kernel values
+    sample: int  # where they begin among all samples
+    contrast: int  # where their contrasts begin among all
+
+
+class Blocks(NamedTuple):
+    """The Gram matrix in the basis of means and contrasts."""
+
+    mean: Any  # A, (n, n)
+    cross_t: Any  # B^T, (n_contrasts, n)
+    contrast: Any  # C, (n_contrasts, n_contrasts)
+    large: bool  # whether they do not stay in the caches
+
+
+@compiled(nogil=True)
+def _rotate_strip(block, left, right, diagonal, width, out):
+    """Rotate the views of the samples ``left`` against those of ``right``, ``width`` of them at a time.
+
+    ``block`` holds their kernel values.  Results and their transposes go to A, B^T and C.  ``diagonal``: the first tile
+    has the same samples on both sides, and its diagonal blocks are made exactly symmetric.
     """
-    m_i, n_i = left.shape[0], left_stop - left_start
-    m_j = right.shape[0]
+    m_i, n_i = left.rotation.shape[0], left.stop - left.start
+    m_j = right.rotation.shape[0]
     buffer = np.empty(width * m_j, block.dtype)
     tile = np.empty((n_i * m_i, width * m_j), block.dtype)
-    for t0 in range(right_start, right_stop, width):
-        t1 = min(t0 + width, right_stop)
+    for t0 in range(right.start, right.stop, width):
+        t1 = min(t0 + width, right.stop)
         n_j = t1 - t0
-        begin = column + (t0 - right_start) * m_j
+        begin = right.row + (t0 - right.start) * m_j
         end = begin + n_j * m_j
         scratch = buffer[: end - begin]
         for s in range(n_i):
+            place, row = left.start + s, left.row + s * m_i
             for c in range(m_i):
-                _scale(left[c, 0, left_start + s], block[row + s * m_i, begin:end], scratch)
+                _scale(left.rotation[c, 0, place], block[row, begin:end], scratch)
                 for a in range(1, m_i):
-                    _add_scaled(left[c, a, left_start + s], block[row + s * m_i + a, begin:end], scratch)
-                out = tile[s if c == 0 else n_i + s * (m_i - 1) + c - 1]
+                    _add_scaled(left.rotation[c, a, place], block[row + a, begin:end], scratch)
+                turned = tile[s if c == 0 else n_i + s * (m_i - 1) + c - 1]
                 if m_j == 2:
-                    _combine_pairs(
-                        right[0, 0, t0:t1],
-                        right[0, 1, t0:t1],
-                        right[1, 0, t0:t1],
-                        right[1, 1, t0:t1],
-                        scratch,
-                        out[:n_j],
-                        out[n_j : 2 * n_j],
-                    )
+                    _combine_pairs(right.rotation[:, :, t0:t1], scratch, turned[:n_j], turned[n_j : 2 * n_j])
                 else:
                     for t in range(n_j):
                         for e in range(m_j):
-                            total = right[e, 0, t0 + t] * scratch[t * m_j]
+                            total = right.rotation[e, 0, t0 + t] * scratch[t * m_j]
                             for b in range(1, m_j):
-                                total += right[e, b, t0 + t] * scratch[t * m_j + b]
-                            out[t if e == 0 else n_j + t * (m_j - 1) + e - 1] = total
-        if diagonal and t0 == right_start:
+                                total += right.rotation[e, b, t0 + t] * scratch[t * m_j + b]
+                            turned[t if e == 0 else n_j + t * (m_j - 1) + e - 1] = total
+        if diagonal and t0 == right.start:
             _copy_upper(tile, 0, 0, n_i)
             _copy_upper(tile, n_i, n_j, n_i * (m_i - 1))
-        sample_j, place_j = j + t0 - right_start, contrast_j + (t0 - right_start) * (m_j - 1)
+        sample_j, contrast_j = right.sample + t0 - right.start, right.contrast + (t0 - right.start) * (m_j - 1)
         last_i, last_j = n_i * m_i, n_j * m_j
-        _store(tile, 0, n_i, 0, n_j, mean, i, sample_j)
-        _store_transposed(tile, 0, n_i, 0, n_j, mean, sample_j, i, large)
-        _store_transposed(tile, 0, n_i, n_j, last_j, cross_t, place_j, i, large)
-        _store(tile, n_i, last_i, 0, n_j, cross_t, contrast_i, sample_j)
-        _store(tile, n_i, last_i, n_j, last_j, contrast, contrast_i, place_j)
-        _store_transposed(tile, n_i, last_i, n_j, last_j, contrast, place_j, contrast_i, large)
+        means, crosses = tile[:n_i, :n_j], tile[:n_i, n_j:last_j]
+        crosses_t, contrasts = tile[n_i:last_i, :n_j], tile[n_i:last_i, n_j:last_j]
+        _store(means, out.mean, left.sample, sample_j)
+        _store_transposed(means, out.mean, sample_j, left.sample, out.large)
+        _store_transposed(crosses, out.cross_t, contrast_j, left.sample, out.large)
+        _store(crosses_t, out.cross_t, left.contrast, sample_j)
+        _store(contrasts, out.contrast, left.contrast, contrast_j)
+        _store_transposed(contrasts, out.contrast, contrast_j, left.contrast, out.large)
 
 
-def rotate_rows(block, strip, samples, mean, cross_t, contrast):
+def rotate_rows(block: Matrix, strip: Strip, samples: Groups, mean: Matrix, cross_t: Matrix, contrast: Matrix) -> None:
     """Rotate the kernel values ``block`` of the samples of ``strip`` with themselves and all that follow.
 
     block[r, s] is the value of views strip.row_start + r and strip.row_start + s.  Fills the rows of these
@@ -144,39 +142,25 @@ def rotate_rows(block, strip, samples, mean, cross_t, contrast):
     height = max(1, _HEIGHT // mine.m)
     n_tasks = -(-(strip.sample_stop - strip.sample_start) // height)
     weighted = [c.weighted.astype(block.dtype, copy=False) for c in samples.classes]
-    left = weighted[samples.classes.index(mine)]
-    large = contrast.nbytes >= _LARGE
+    rotation = weighted[samples.classes.index(mine)]
+    out = Blocks(mean, cross_t, contrast, contrast.nbytes >= _LARGE)
 
-    def task(number):
+    def task(number: int) -> None:
         start = strip.sample_start + number * height
         stop = min(start + height, strip.sample_stop)
         offset = start - mine.sample_start
-        for other, right in zip(samples.classes, weighted, strict=True):
+        view, place = (start - strip.sample_start) * mine.m, mine.contrast_start + offset * (mine.m - 1)
+        left = Side(rotation, offset, stop - mine.sample_start, view, start, place)
+        for other, turn in zip(samples.classes, weighted, strict=True):
             if other.sample_stop <= start:
                 continue
             first = max(start, other.sample_start)  # what lies before `start` are other tasks' transposes
             skipped = first - other.sample_start
-            _rotate_strip(
-                block,
-                (start - strip.sample_start) * mine.m,
-                left,
-                offset,
-                stop - mine.sample_start,
-                start,
-                mine.contrast_start + offset * (mine.m - 1),
-                other.row_start + skipped * other.m - strip.row_start,
-                right,
-                skipped,
-                other.count,
-                first,
-                other.contrast_start + skipped * (other.m - 1),
-                other is mine,
-                max(height, _TILE_VALUES // (height * mine.m * other.m)),
-                mean,
-                cross_t,
-                contrast,
-                large,
-            )
+            view = other.row_start + skipped * other.m - strip.row_start
+            place = other.contrast_start + skipped * (other.m - 1)
+            right = Side(turn, skipped, other.count, view, first, place)
+            width = max(height, _TILE_VALUES // (height * mine.m * other.m))
+            _rotate_strip(block, left, right, other is mine, width, out)
 
     parallel_for(task, n_tasks)
 
@@ -211,7 +195,7 @@ def _rotate_some(features, rotation, shift, first, last, means, contrasts):
                 _add_scaled_difference(rotation[c, a, i], features[i, a], origin, out)
 
 
-def rotate_views(features, rotation, shift, buffer):
+def rotate_views(features: Array, rotation: Array, shift: Array, buffer: Array) -> tuple[Matrix, Matrix]:
     """Rotate the views of each sample less ``shift``: features (n, m, r) to means (n, r), contrasts (n (m-1), r).
 
     ``rotation`` (m, m, n) holds the matrix of each sample, the row of the mean first; the others' sums are 0 after

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..contract import Array
 from .compiling import compiled
 from .parallel import parallel_for
 
@@ -26,7 +27,7 @@ TASK = 8
 FAST = {"contract", "nsz"}
 
 
-def walsh_hadamard(values):
+def walsh_hadamard(values: Array) -> Array:
     """Replace ``values``, (2^d,) or (2^d, c) and contiguous, by sum_x (-1)^popcount(x & S) values[x] at each S.
 
     Unnormalised: twice gives 2^d values.  Returns ``values``.
@@ -41,7 +42,7 @@ def walsh_hadamard(values):
         per_task = max(1, 4 * BLOCK // width)
         n_blocks = size // inside
 
-        def blocks(i):
+        def blocks(i: int) -> None:
             first, last = i * per_task, min((i + 1) * per_task, n_blocks)
             _blocks(flat[first * width : last * width], columns, width, INNER)
 
@@ -54,7 +55,9 @@ def walsh_hadamard(values):
         per_row = -(-n_strips // TASK)
         packs = flat.reshape(-1, rows, distance)
 
-        def strips(i, packs=packs, strip=strip, n_strips=n_strips, per_row=per_row):
+        def strips(
+            i: int, packs: Array = packs, strip: int = strip, n_strips: int = n_strips, per_row: int = per_row
+        ) -> None:
             pack, part = divmod(i, per_row)
             stop = min((part + 1) * TASK, n_strips) * strip
             _strips(packs[pack], part * TASK * strip, min(stop, packs.shape[2]), strip, INNER)

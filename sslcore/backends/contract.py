@@ -1,0 +1,276 @@
+"""What a backend offers: the contract between algorithms, which are written once, and devices.
+
+A backend is a module that satisfies `Backend`: `numba_cpu` (NumPy arrays, Numba kernels, SciPy's BLAS) or `cupy_gpu`
+(CuPy arrays, CUDA C kernels, cuBLAS and cuSOLVER).  mypy checks every call of a primitive against the signatures here,
+and each backend's own signatures too; ``tests/test_contract.py`` compares names, parameters and results of all of them.
+To add a primitive: declare it here, write it once in each backend, give it an oracle in ``tests/naive.py``.
+
+Arguments are trusted: shapes, types and finiteness were checked at the public edge.  "Fortran order" and "C order" are
+requirements, since memory is handed to BLAS as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+__all__ = ["Array", "ArrayLike", "Backend", "Groups", "Matrix", "PairKernel", "Points", "Strip", "ViewLaw"]
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+"""An array of NumPy or of CuPy.  Type checkers read it as NumPy's, whose interface CuPy's arrays have."""
+
+ArrayLike: TypeAlias = Any
+"""What can be read as an array: of NumPy, CuPy, PyTorch or JAX, lists, tables of pandas or polars."""
+
+Matrix: TypeAlias = Array
+"""An `Array` with two axes."""
+
+
+class PairKernel(Protocol):
+    """A kernel of one pair value, as `sslcore.kernels.Profile` declares it."""
+
+    @property
+    def pair(self) -> str:
+        """What is formed of two points: "sqdist", "l1", "dot", "torus" or "angle"."""
+
+    @property
+    def formula(self) -> str:
+        """The kernel's value as an expression in the pair value t."""
+
+
+class Points(Protocol):
+    """The second argument y (n_y, d) of a kernel, prepared once by `Backend.points` for many blocks of the first."""
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
+
+
+class SampleClass(Protocol):
+    """The samples that have the same number m of views; rows of their views are contiguous."""
+
+    @property
+    def m(self) -> int:
+        """Views of each sample."""
+
+    @property
+    def weighted(self) -> Array:
+        """Helmert rotations times square roots of weights, (m, m, number of samples)."""
+
+
+class Groups(Protocol):
+    """Which views belong together, as `sslcore.solvers.groups.Samples` knows it."""
+
+    @property
+    def n(self) -> int:
+        """Samples."""
+
+    @property
+    def n_contrasts(self) -> int:
+        """Contrasts within samples, N - n."""
+
+    @property
+    def classes(self) -> Sequence[Any]:
+        """Runs of samples with equal numbers of views (`SampleClass`)."""
+
+
+class Strip(Protocol):
+    """Some consecutive samples of one class, and the rows of their views."""
+
+    @property
+    def sample_class(self) -> Any:
+        """The class (`SampleClass`)."""
+
+    @property
+    def sample_start(self) -> int:
+        """Index of the first sample."""
+
+    @property
+    def sample_stop(self) -> int:
+        """Index after the last sample."""
+
+    @property
+    def row_start(self) -> int:
+        """Index of the first view."""
+
+    @property
+    def row_stop(self) -> int:
+        """Index after the last view."""
+
+
+class ViewLaw(Protocol):
+    """A law of augmentations, as `sslcore.augmentations.Augmentation` declares it."""
+
+    def stages(self) -> Sequence[Any]:
+        """Return the primitives of the law with their numbers, in order (`sslcore.backends.stages`)."""
+
+
+class Backend(Protocol):
+    """The primitives of one device.
+
+    Shapes: n samples, m views of each, N = n m views, d coordinates, r features, k columns.
+    """
+
+    # ------------------------------------------------------------ the device
+
+    @property
+    def NAME(self) -> Literal["numba", "cupy"]:
+        """How users ask for it, in ``backend=``."""
+
+    @property
+    def BLOCK_FACTOR(self) -> int:
+        """How many times larger blocks are than those that suit the cache of a CPU."""
+
+    @property
+    def xp(self) -> Any:
+        """The array namespace: NumPy or CuPy."""
+
+    def free_memory(self) -> int:
+        """Return the bytes that can still be allocated."""
+
+    def release(self) -> None:
+        """Give back to the system memory that is kept for the next results."""
+
+    def to_host(self, array: Array) -> np.ndarray:
+        """Return ``array`` as one of NumPy: itself on the CPU, a copy from a GPU, which is waited for."""
+
+    def stream(self, blocks: Iterable[Any]) -> Iterator[Any]:
+        """Yield tuples (block, ...) with the block on the device, the next one on its way meanwhile.
+
+        A block that lies on the host is copied; the caller is done with it when it asks for the next but one.
+        """
+
+    # ------------------------------------------------------------ views
+
+    def views(
+        self, x: Array, augmentation: Any, n_views: int, seed: int, first: int, out: Array | None = None
+    ) -> Array:
+        """Make views (n, n_views, d) of the samples x (n, d): a function of seed, sample index and view index alone.
+
+        ``first`` is the index of x[0] in the whole data set; ``out`` (C order, type of x) receives them, if given.
+        """
+
+    def reference_normals(self, n: int, columns: int, stream: int) -> Matrix:
+        """Return standard normals (n, columns) in float64, the same in every run: start vectors.
+
+        Row i does not depend on n; ``stream`` in [0, 2^24) selects independent tables.
+        """
+
+    # ------------------------------------------------------------ Gram matrices
+
+    def empty_matrix(self, rows: int, columns: int, dtype: Any) -> Matrix:
+        """Return memory for a matrix (rows, columns), C order, aligned to the width of a vector."""
+
+    def points(self, kernel: Any, y: Matrix) -> Points:
+        """Prepare y (n_y, d) as second argument of a `PairKernel`."""
+
+    def gram_rows(self, prepared: Any, x: Matrix, first: int, out: Matrix) -> None:
+        """Write out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
+
+    def gram_symmetric(self, prepared: Any, x: Matrix, out: Matrix) -> None:
+        """Write out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of x and is not ``mirrored``."""
+
+    def mirror(self, matrix: Matrix) -> None:
+        """Copy the upper triangle of a square matrix (C order) onto the lower one."""
+
+    def gram_contrasts(self, prepared: Any, samples: Any, mean: Matrix, cross_t: Matrix, contrast: Matrix) -> bool:
+        """Write the Gram matrix of the points with themselves, in the basis of means and contrasts.
+
+        A (n, n), B^T (n_contrasts, n), C (n_contrasts, n_contrasts), all in C order.  False, and nothing is written,
+        where rows must be formed and turned by `rotate_rows`.
+        """
+
+    def rotate_rows(
+        self, block: Matrix, strip: Any, samples: Any, mean: Matrix, cross_t: Matrix, contrast: Matrix
+    ) -> None:
+        """Turn the kernel values of the samples of ``strip`` with themselves and all that follow, into A, B^T and C.
+
+        block[r, s] is the value of the views strip.row_start + r and strip.row_start + s.  Fills the rows of these
+        samples, and the columns that are their transposes.
+        """
+
+    def rotate_views(self, features: Array, rotation: Array, shift: Array, buffer: Array) -> tuple[Matrix, Matrix]:
+        """Turn the views of each sample, less ``shift`` (r,), to their mean and contrasts.
+
+        Features (n, m, r) become means (n, r) and contrasts (n (m-1), r), which lie in ``buffer``.  ``rotation``
+        (m, m, n) holds the matrix of each sample, the row of the mean first.
+        """
+
+    # ------------------------------------------------------------ dense linear algebra
+
+    def matmul(
+        self, a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: float = 1.0, beta: float = 0.0
+    ) -> Matrix:
+        """Return alpha a @ b + beta out in Fortran order; a and b in either order, ``out`` overwritten."""
+
+    def cholesky(self, a: Matrix) -> bool:
+        """Overwrite the upper triangle of a (Fortran order) with U, a = U^T U; False if not positive definite.
+
+        The strict lower triangle is left as it was.
+        """
+
+    def cholesky_solve(self, factor: Matrix, b: Matrix) -> Matrix:
+        """Return (U^T U)^-1 b; b in Fortran order is overwritten."""
+
+    def triangular_solve(self, factor: Matrix, b: Matrix, *, transposed: bool = False) -> Matrix:
+        """Return U^-1 b, or U^-T b."""
+
+    def pivoted_cholesky(self, a: Matrix, tolerance: float) -> tuple[Matrix, Array, int]:
+        """Return U (rank, rank), pivots and rank with a[pivots, pivots] = U^T U on the first ``rank`` pivots.
+
+        Rows whose pivot is at most ``tolerance`` are dropped.
+        """
+
+    def symmetric_product(self, a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
+        """Return the symmetric matrix with the strict lower triangle of a and this diagonal, times b."""
+
+    def eigh(self, a: Matrix) -> tuple[Array, Matrix]:
+        """Return all eigenvalues, increasing, and eigenvectors of a symmetric matrix."""
+
+    def symmetric_eigenvalues(self, a: Matrix) -> Array:
+        """Return all eigenvalues, increasing; a may be overwritten."""
+
+    def orthonormalize(self, a: Matrix, tolerance: float) -> tuple[Matrix, Matrix]:
+        """Return an orthonormal basis q (n, r) of the columns of a (Fortran order), and q^T a.
+
+        What is left of a column by the others is dropped if its norm is at most ``tolerance``, or rounding.
+        """
+
+    def convergent(self) -> AbstractContextManager[Any]:
+        """Return a context in which decompositions of ``xp.linalg`` raise where they do not converge."""
+
+    # ------------------------------------------------------------ features and moments
+
+    def whitener(self, factor: Matrix, dtype: Any) -> Matrix:
+        """Prepare U, the factor of a pivoted Cholesky decomposition in float64, for `whiten` in ``dtype``."""
+
+    def whiten(self, factor: Matrix, values: Matrix) -> Matrix:
+        """Multiply the rows of values (n, r), C order, by U^-1 in place; ``factor`` is what `whitener` prepared."""
+
+    def add_second_moment(self, total: Matrix, rows: Matrix, factor: float = 1.0) -> None:
+        """Add factor rows^T rows to the upper triangle of ``total`` (r, r).
+
+        ``total`` is float64 in Fortran order; rows (n, r), in C order, may be float32.
+        """
+
+    # ------------------------------------------------------------ risk
+
+    def view_sums(self, z: Array, products: bool) -> tuple[Matrix, float, float]:
+        """Return, for z (n, m, k) and in float64, the sums that the risk is made of.
+
+        sum_ia z_ia z_ia^T (k, k); sum_ia |z_ia - zbar_i|^2; sum_iab (z_ia . z_ib)^2, or 0 unless ``products``.
+        """
+
+    def view_gradient(self, z: Array, weight: Matrix, spread: float, outer: float) -> Array:
+        """Return z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia), in the type of z (n, m, k)."""
+
+    # ------------------------------------------------------------ the cube
+
+    def walsh_hadamard(self, values: Array) -> Array:
+        """Replace values, (2^d,) or (2^d, c) and contiguous, by sum_x (-1)^popcount(x & S) values[x] at each S.
+
+        Unnormalised: twice gives 2^d values.  Returns ``values``.
+        """
