@@ -28,11 +28,11 @@ from .arrays import (
     rank_of,
     same_kind,
 )
+from .augmentations._views import as_readable
 from .backends import Backend, get_backend
 from .declarations.registries import has_law, register
 from .declarations.reprs import brief
 from .errors import NotPositiveSemidefiniteError
-from .fitting.data import as_readable
 from .kernels import Exponential, Gaussian, Kernel, L1Exponential, Matern, Precomputed, as_kernel
 from .kernels._rows import RowSource
 

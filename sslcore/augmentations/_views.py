@@ -12,6 +12,7 @@ from ..arrays import (
     as_array,
     as_entries,
     as_float_dtype,
+    as_native,
     as_seed,
     brought,
     check_integer,
@@ -136,3 +137,14 @@ class Views:
         if copy is False:
             raise ValueError("views are made when needed: an array of them is always a new one; leave out copy=False")
         return np.asarray(self.block(0, len(self)), dtype=dtype)
+
+
+def as_readable(views: Any) -> Any:
+    """Views whose entries are checked as they are read: `Views` and memory maps as they are, else an array."""
+    views = as_native(views, "views")
+    if isinstance(views, Views) or (isinstance(views, np.memmap) and views.ndim in (2, 3)):
+        as_float_dtype(views.dtype, "views")
+        if 0 in views.shape:
+            raise ValueError(f"views must not be empty, found shape {views.shape}")
+        return views
+    return as_array(views, "views", ndim=(2, 3), shape_hint="(n, m, d), or (N, d) with groups", finite=False)

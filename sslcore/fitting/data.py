@@ -21,10 +21,11 @@ from ..arrays import (
     require_finite,
 )
 from ..augmentations import Views
+from ..augmentations._views import as_readable
 from ..backends import Backend, device_of
 from ..solvers.groups import Samples
 
-__all__ = ["Data", "as_data", "as_readable"]
+__all__ = ["Data", "as_data"]
 
 
 @dataclass(frozen=True)
@@ -137,17 +138,6 @@ class Data:
             block = require_finite(block, "views")[xp.asarray(place)]
             yield block, start, samples, float(len(index)) if weight is None else float(weight.sum())
             start, first = int(ends[last - 1]), last
-
-
-def as_readable(views: Any) -> Any:
-    """Views whose entries are checked as they are read: `Views` and memory maps as they are, else an array."""
-    views = as_native(views, "views")
-    if isinstance(views, Views) or (isinstance(views, np.memmap) and views.ndim in (2, 3)):
-        as_float_dtype(views.dtype, "views")
-        if 0 in views.shape:
-            raise ValueError(f"views must not be empty, found shape {views.shape}")
-        return views
-    return as_array(views, "views", ndim=(2, 3), shape_hint="(n, m, d), or (N, d) with groups", finite=False)
 
 
 def as_data(

@@ -26,7 +26,7 @@ from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums, add_block
 from .codec import MALFORMED, read_archive, refusal, same_features, write_archive
 from .data import Data, as_data
-from .plan import feature_rows, fitting_rows
+from .plan import feature_rows, features_plan, fitting_rows
 from .representation import Representation
 
 __all__ = ["Moments"]
@@ -177,7 +177,13 @@ class Moments:
         """The eigenproblem of what was seen so far, for checked arguments."""
         assert self._sums is not None
         assert self._d is not None
-        return Pencil(self._sums.on(engine), self.features, self._d, engine, unbiased=unbiased, center=center)
+        sums, d = self._sums.on(engine), self._d
+
+        def planned(k: int) -> int:
+            return features_plan(len(sums.mean), d, k, itemsize=8, n_views=sums.n_views).bytes
+
+        finest = self.features.finest
+        return Pencil(sums, engine, finest=finest, unbiased=unbiased, center=center, planned=planned)
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write the moments and their features to one file, as `Representation.save` does."""

@@ -394,13 +394,15 @@ def select_features(
             total = total.merged(part) if p not in (f, -1) else total
         return total
 
+    def posed(sums: Sums) -> Pencil:
+        finest, unbiased, center = moments.features.finest, numbers.unbiased, numbers.center
+        return Pencil(sums, engine, finest=finest, unbiased=unbiased, center=center)
+
     def evaluate(regs: np.ndarray) -> np.ndarray:
         found = np.full((len(regs), folds.count, 3), math.nan)
         solved: dict[tuple[int, int], Spectrum] = {}
         for f in range(folds.count):
-            pencil = Pencil(
-                training(f), moments.features, data.d, engine, unbiased=numbers.unbiased, center=numbers.center
-            )
+            pencil = posed(training(f))
             for i, reg in enumerate(regs):
                 try:
                     solved[i, f] = pencil.solve(dataclasses.replace(numbers, reg=float(reg)))
@@ -422,7 +424,7 @@ def select_features(
             found[i, f] = *risk.value(), training_risk(solved[i, f], numbers.beta)
         return _require_some(found, errors)
 
-    scale = Pencil(training(0), moments.features, data.d, engine, unbiased=numbers.unbiased, center=numbers.center).unit
+    scale = posed(training(0)).unit
     return _search(search, folds, scale, np.dtype(float), evaluate, numbers.k)
 
 

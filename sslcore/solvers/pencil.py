@@ -24,8 +24,6 @@ import numpy as np
 from ..arrays import Array, namespace, quiet
 from ..backends import Backend, small
 from ..errors import NotPositiveSemidefiniteError
-from ..features import Features
-from ..fitting.plan import features_plan
 from .certificate import TOLERANCE, Spectrum, settle
 from .krylov import Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
 from .objective import FitNumbers
@@ -52,10 +50,17 @@ class Pencil:
     """
 
     def __init__(
-        self, sums: Sums, features: Features, d: int, engine: Backend, *, unbiased: bool, center: bool
+        self,
+        sums: Sums,
+        engine: Backend,
+        *,
+        finest: float,
+        unbiased: bool,
+        center: bool,
+        planned: Callable[[int], int] | None = None,
     ) -> None:
         xp, self.engine = engine.xp, engine
-        self._finest = features.finest
+        self._finest, self._planned = finest, planned
         sums.require_finite()
         self.mean, self.center = sums.mean, center
         within = _symmetric(sums.within, xp) / sums.weight
@@ -97,7 +102,6 @@ class Pencil:
                 sigma += mean[:, None] * mean
         self.sigma, self.delta = sigma, delta
         self._deviations = xp.sqrt(sigma.diagonal())
-        self._bytes = functools.partial(features_plan, len(sums.mean), d, itemsize=8, n_views=sums.n_views)
         self._diagonal: tuple[Array, Array, Array] | None = None
 
     def diagonalize(self) -> Pencil:
@@ -193,7 +197,7 @@ class Pencil:
             condition=found.condition,
             iterations=found.steps,
             seconds=time.perf_counter() - started,
-            bytes=self._bytes(k=k).bytes,
+            bytes=0 if self._planned is None else self._planned(k),
         )
 
     def _rounding(self, found: _Components, reg: float) -> float:

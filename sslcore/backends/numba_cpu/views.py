@@ -7,10 +7,11 @@ draws what.  ``stage`` is its place in the pipeline, (k0, k1) the key.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..contract import ViewLaw
 from ..stages import run, with_arrays
 from .parallel import parallel_for
 from .philox import (
@@ -34,16 +35,13 @@ from .philox import (
     words_of_view,
 )
 
-if TYPE_CHECKING:
-    from ...augmentations import Augmentation
-
 __all__ = ["views"]
 
 _BLOCK = 2**15  # coordinates made at a time on one thread: they stay in the second-level cache
 
 
 def views(
-    x: np.ndarray, augmentation: Augmentation, n_views: int, seed: int, first: int, out: np.ndarray | None = None
+    x: np.ndarray, augmentation: ViewLaw, n_views: int, seed: int, first: int, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Make views (n, n_views, d) of the samples x (n, d), of float32 or float64; arguments are trusted.
 
