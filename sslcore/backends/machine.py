@@ -12,7 +12,7 @@ import functools
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 __all__ = ["available_cpus", "free_memory", "total_memory"]
@@ -73,8 +73,8 @@ def _cpu_share() -> float:
 
 def _available_memory() -> int:
     """What the system would give without swapping; all that it has, where it does not tell."""
-    with contextlib.suppress(OSError, StopIteration), open(_ROOT / "proc/meminfo") as file:
-        return _field(file, "MemAvailable:") * 1024
+    with contextlib.suppress(OSError, StopIteration):
+        return _field(_text(_ROOT, "proc/meminfo"), "MemAvailable:") * 1024
     with contextlib.suppress(ImportError, OSError):
         import psutil  # type: ignore[import-untyped]
 
@@ -107,9 +107,9 @@ def _memory_of_group(group: tuple[Path, int]) -> tuple[int | None, int]:
     used = 0
     with contextlib.suppress(OSError, ValueError):
         used = int(_text(folder, usage))
-        with contextlib.suppress(StopIteration), open(folder / "memory.stat") as file:
+        with contextlib.suppress(StopIteration):
             # version 1 counts a group without those below it first, and all of them under "total_"
-            used -= _field(file, "inactive_file" if version == 2 else "total_inactive_file")
+            used -= _field(_text(folder, "memory.stat"), "inactive_file" if version == 2 else "total_inactive_file")
     return limit, max(0, used)
 
 
@@ -134,9 +134,9 @@ def _text(folder: Path, name: str) -> str:
         return file.read().decode()
 
 
-def _field(lines: Iterable[str], name: str) -> int:
+def _field(text: str, name: str) -> int:
     """The number after ``name`` in a file of names and numbers."""
-    return next(int(words[1]) for words in map(str.split, lines) if words and words[0] == name)
+    return next(int(words[1]) for words in map(str.split, text.splitlines()) if words and words[0] == name)
 
 
 # ---------------------------------------------------------------- control groups

@@ -208,6 +208,8 @@ def settle(
     rank = found if bool(keep.all()) else int(np.argmin(keep))
 
     def fill(values: Array, rest: float = 0.0, xp: Any = np) -> Array:
+        if rank == k == values.shape[-1]:  # the usual case
+            return values.copy()
         out = xp.full((*values.shape[:-1], k), rest, values.dtype)
         out[..., :rank] = values[..., :rank]
         return out

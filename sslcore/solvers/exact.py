@@ -118,10 +118,15 @@ class ConditionedKernel:
     def _size(self, diagonal: Array) -> float:
         """The Frobenius norm of Khat / unit: of some rows of A and B, or of the diagonal if that has more."""
         step = max(1, self.n // 64)
-        parts = ((1.0, self.a), (2.0, self.b))
-        rows = sum(f * float(((m[::step].astype(float) / self.unit) ** 2).sum()) for f, m in parts)
+
+        def squares(m: Array) -> float:
+            scaled = m.astype(float, copy=False) / self.unit
+            scaled *= scaled
+            return float(scaled.sum())
+
+        rows = squares(self.a[::step]) + 2.0 * squares(self.b[::step])
         contrasts = (float(self.kept_diagonal.sum(dtype=float)) / self.unit) ** 2  # no less than the squares of C
-        alone = float(((diagonal.astype(float) / self.unit) ** 2).sum())
+        alone = squares(diagonal)
         return math.sqrt(min(1.0, max(rows * self.n / len(self.a[::step]) + contrasts, alone)))
 
     def condition(self, reg: float, beta: float) -> ConditionedKernel:
