@@ -64,13 +64,14 @@ class RidgePath:
         self._trusted: dict[float, bool] = {}
         self._z_mean, self._u, self._s, self._v, self._lost = _decompose(rescaled(z, -self.z_exponent), fit_intercept)
         self._y_mean = self._y.mean(axis=0) if fit_intercept else xp.zeros(y.shape[1])
+        self._squares = self._u**2  # once for all penalties
         self._projection = self._u.T @ (self._y - self._y_mean)
         self._interpolates = n == len(self._s) + fit_intercept
         if self._interpolates:  # U and 1 span everything: the rest is zero, not rounding noise
             self._rest, self._rest_leverage = xp.zeros(y.shape), xp.zeros(n)
         else:
             self._rest = self._y - self._y_mean - self._u @ self._projection
-            self._rest_leverage = xp.maximum(1.0 - fit_intercept / n - xp.sum(self._u**2, axis=1), 0.0)
+            self._rest_leverage = xp.maximum(1.0 - fit_intercept / n - xp.sum(self._squares, axis=1), 0.0)
         self._ends = self.engine.to_host(self._s[:: max(1, len(self._s) - 1)])  # largest and smallest singular value
         self._graded: GradedRidge | None = None
 
@@ -100,7 +101,7 @@ class RidgePath:
         scale = self.engine.xp.hypot(self._s, root)
         # where the rest is zero only ratios count, and a penalty that vanishes has a limit
         shrinkage = ((scale[-1:] if self._interpolates else root) / scale) ** 2
-        return shrinkage, self._rest_leverage + self._u**2 @ shrinkage
+        return shrinkage, self._rest_leverage + self._squares @ shrinkage
 
     def solution(self, root: float) -> tuple[Array, Array]:
         """Return weights (k, t) and intercepts (t,), in the units of z and y."""
