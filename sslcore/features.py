@@ -34,7 +34,6 @@ from .declarations.registries import has_law, register
 from .declarations.reprs import brief
 from .errors import NotPositiveSemidefiniteError
 from .kernels import Exponential, Gaussian, Kernel, L1Exponential, Matern, Precomputed, as_kernel
-from .kernels._rows import RowSource
 
 __all__ = ["Features", "Identity", "Nystrom", "RandomFourier", "registry"]
 
@@ -248,7 +247,7 @@ class Nystrom(Features):
         squares = engine.to_host(factor.diagonal()) ** 2
         # float32 points between landmarks that only float64 tells apart
         fine = np.dtype(float) if float(squares.min()) <= _coarsest(dtype, float(squares.max())) else dtype
-        source = RowSource(self.kernel, landmarks.astype(fine, copy=False), engine)
+        source = self.kernel.rows(landmarks.astype(fine, copy=False), engine)
         whitener = engine.whitener(factor, fine)
         buffer = engine.xp.empty((0, len(landmarks)), fine)
 
@@ -369,7 +368,7 @@ def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Gen
     """
     engine = get_backend(points)
     xp, n = engine.xp, len(points)
-    source = RowSource(kernel, points, engine)
+    source = kernel.rows(points, engine)
     residual = np.empty(n)
     for start in range(0, n, 64):
         block = points[start : start + 64]

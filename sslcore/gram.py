@@ -1,7 +1,7 @@
 """Gram matrices, Gram matrices in the rotated basis, and products with kernels that are never stored.
 
-Device-agnostic: blocks of rows are asked from the backend, sums and products of kernels are formed on
-the blocks.  `RowSource` is the one place that knows what a kernel is made of.
+Device-agnostic: each kernel makes its own rows (`sslcore.kernels.Kernel.rows`), from which all is computed block by
+block.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from .arrays import (
     require_finite,
     same_kind,
 )
-from .backends import Backend, get_backend
+from .backends import get_backend
 from .kernels import Precomputed, as_kernel
-from .kernels._rows import RowSource, block_rows
+from .kernels._rows import block_height
 from .solvers.rotated_gram import RotatedGram, contrast_gram
 
 __all__ = ["RotatedGram", "contrast_gram", "gram", "kernel_product", "release_memory"]
@@ -65,40 +65,7 @@ def gram(
     array([[1.    , 0.6065],
            [0.6065, 1.    ]])
     """
-    kernel = as_kernel(kernel)
-    engine = get_backend(x, y, backend=backend)
-    x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
-    if isinstance(kernel, Precomputed):
-        if out is not None:
-            raise ValueError("Precomputed gives back the matrix it was given; out has no use here")
-        return x
-    if y is not None:
-        y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
-        check_same_width(x, y, "x", "y")
-        dtype = np.result_type(x.dtype, y.dtype)
-        x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
-    other = x if y is None else y
-    if out is None:
-        out = engine.empty_matrix(len(x), len(other), x.dtype)
-    else:
-        _require_target(out, (len(x), len(other)), x.dtype, engine, x, other)
-    source = RowSource(kernel, other, engine)
-    if y is None:
-        source.fill_symmetric(x, out)
-    else:
-        source.fill(x, 0, out)
-    return out
-
-
-def _require_target(out: Any, shape: tuple[int, int], dtype: np.dtype, engine: Backend, x: Array, y: Array) -> None:
-    if not isinstance(out, engine.xp.ndarray):
-        raise TypeError(f"out must be an array of {engine.xp.__name__}, where the work is done, found {type(out)}")
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(f"out must have shape {shape} and dtype {dtype}, found {out.shape} and {out.dtype}")
-    if not out.flags.c_contiguous or not getattr(out.flags, "writeable", True):
-        raise ValueError("out must be in C order, without gaps, and not read-only")
-    if any(engine.xp.may_share_memory(out, array) for array in (x, y)):
-        raise ValueError("out must not share memory with the points")
+    return as_kernel(kernel)._gram(x, y, out, backend)
 
 
 def release_memory(*, backend: str | None = None) -> None:
@@ -164,8 +131,8 @@ def kernel_product(kernel: Any, x: Array, y: Array, coefficients: Array, *, back
     if isinstance(kernel, Precomputed):
         return require_finite(x, "x").astype(dtype, copy=False) @ weights
     out = xp.empty((len(x), *weights.shape[1:]), dtype)
-    source = RowSource(kernel, y, engine)
-    height = engine.BLOCK_FACTOR * block_rows(len(y), dtype.itemsize)
+    source = kernel.rows(y, engine)
+    height = block_height(len(y), dtype.itemsize, engine)
     block = xp.empty((min(height, len(x)), len(y)), dtype)
     for start in range(0, len(x), height):
         rows = require_finite(x[start : start + height], "x", offset=start).astype(dtype, copy=False)

@@ -42,6 +42,7 @@ from sslcore.kernels import (
     Polynomial,
     Precomputed,
     Profile,
+    _rows,
     registry,
 )
 from sslcore.probing._leave_one_out import _decompose
@@ -235,7 +236,7 @@ def test_rotated_gram(cp, counts, weighted, dtype, height, seed):
     weight = rng.uniform(0.5, 2, len(groups)) if weighted else None
     x = rng.standard_normal((len(groups), 3)).astype(dtype)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sslcore.gram, "block_rows", lambda columns, itemsize: height)
+        patch.setattr(_rows, "block_rows", lambda columns, itemsize: height)
         samples = Samples.from_groups(groups, cpu, weight)
         expected = rotated_gram(Gaussian(1.0), x[samples.order], samples, cpu)
         engine = get_backend(backend="cupy")

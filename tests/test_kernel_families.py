@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 import sslcore
 from sslcore import features, pretrain
-from sslcore import gram as grams
 from sslcore.backends.pairing import near_versine
 from sslcore.gram import kernel_product
 from sslcore.kernels import (
@@ -35,6 +34,7 @@ from sslcore.kernels import (
     Polynomial,
     Precomputed,
     VonMises,
+    _convolutional,
     _rows,
 )
 from sslcore.population import Hypercube, Torus
@@ -399,8 +399,8 @@ def test_convolutions(backend, k, dtype):
 
 @pytest.mark.parametrize("tile", [(1, 1), (3, 5)])
 def test_tiles_of_convolutions(backend, tile, monkeypatch):
-    monkeypatch.setattr(_rows, "_PATCH_TILE", tile)
-    monkeypatch.setattr(grams, "block_rows", lambda columns, itemsize: 4)
+    monkeypatch.setattr(_convolutional, "_PATCH_TILE", tile)
+    monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 4)
     x, y = np.random.default_rng(0).standard_normal((2, 13, 5))
     k = CONVOLUTIONS[2]
     expected = naive.gram(k, x, y).astype(float)

@@ -26,6 +26,7 @@ from sslcore.kernels import (
     Polynomial,
     Precomputed,
     Profile,
+    _rows,
 )
 
 from . import naive
@@ -47,7 +48,7 @@ def points(n, d, seed=0, dtype=np.float64):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Rows in blocks of 7, tasks of a few rows, more threads than processors."""
-    monkeypatch.setattr(grams, "block_rows", lambda columns, itemsize: 7)
+    monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
     monkeypatch.setattr(blocks, "_STRIP", 40)
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
 
@@ -209,7 +210,7 @@ def test_gram_property(n, other, d, dtype, layout, k, data):
     x = data.draw(arrays((n, d), dtype, layout))
     y = None if other is None else data.draw(arrays((other, d), dtype, layouts))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grams, "block_rows", lambda columns, itemsize: 7)
+        patch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
         patch.setattr(blocks, "_STRIP", 40)
         patch.setenv("SSLCORE_NUM_THREADS", "3")
         found = k(x, y)
@@ -578,7 +579,7 @@ def expressions():
 def test_sums_products_and_scalings(k, x, y_rows):
     y = points(y_rows, x.shape[1], seed=3)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grams, "block_rows", lambda columns, itemsize: 7)
+        patch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
         patch.setattr(blocks, "_STRIP", 40)
         found, symmetric = k(x, y), k(x)
     expected = naive.gram(k, x, y).astype(float)
@@ -617,7 +618,7 @@ def test_kernel_product_property(n, n_y, k_columns, d, dtype, k, layout, data):
     x, y = (data.draw(arrays((rows, d), dtype, layouts)) for rows in (n, n_y))
     c = data.draw(arrays((n_y,) if k_columns is None else (n_y, k_columns), dtype, layout))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grams, "block_rows", lambda columns, itemsize: 5)
+        patch.setattr(_rows, "block_rows", lambda columns, itemsize: 5)
         patch.setattr(blocks, "_STRIP", 40)
         found = kernel_product(k, x, y, c)
     wide = naive.gram(k, x, y).astype(float)

@@ -12,11 +12,10 @@ from sklearn.decomposition import KernelPCA
 
 import sslcore
 from sslcore import Views, pretrain
-from sslcore import gram as grams
 from sslcore.augmentations import BitFlip, GaussianNoise
 from sslcore.backends.numba_cpu import rotation
 from sslcore.features import Identity, Nystrom
-from sslcore.kernels import Exponential, Function, Gaussian, Linear, Matern, Polynomial, Precomputed
+from sslcore.kernels import Exponential, Function, Gaussian, Linear, Matern, Polynomial, Precomputed, _rows
 from sslcore.risk import vicreg
 
 from . import naive
@@ -124,7 +123,7 @@ def test_exact_solver_property(backend, n, m, d, k, kernel, beta, reg, unbiased,
     views = with_layout(noisy(n, m, d, seed), layout)
     k = min(k, n * m)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grams, "block_rows", lambda columns, itemsize: 7)
+        patch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
         patch.setattr(rotation, "_TILE_VALUES", 60)
         patch.setattr(backend.engine, "BLOCK_FACTOR", 1)
         there = backend.asarray(views)
@@ -540,7 +539,7 @@ def test_signs_and_bases_do_not_depend_on_rounding(dtype, monkeypatch):
     views = exact_cube_views(np.arange(8)).astype(dtype)
     tol = 1e-7 if dtype == np.float64 else 1e-2
     expected = pretrain(views, Gaussian(1.5), 8, reg=1e-2).values
-    monkeypatch.setattr(grams, "block_rows", lambda columns, itemsize: 4)
+    monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 4)
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "1")
     assert_close(pretrain(views, Gaussian(1.5), 8, reg=1e-2).values, expected, tol=tol)
     import sslcore.backends.numba_cpu as engine
@@ -772,7 +771,7 @@ def test_transform(model, monkeypatch):
     unit = rep.transform(x, scale=False)
     assert_close(whole, unit * np.sqrt(np.clip(rep.eigenvalues, 0, None)), tol=1e-12)
     # in blocks, one point at a time, in any layout, of any rank
-    monkeypatch.setattr(grams, "block_rows", lambda columns, itemsize: 7)
+    monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
     assert_close(rep(x), whole, tol=1e-13)
     assert_close(np.concatenate([rep(x[i : i + 1]) for i in range(50)]), whole, tol=1e-13)
     assert_close(rep(x.reshape(25, 2, 3)), whole.reshape(25, 2, 3), tol=1e-13)

@@ -16,13 +16,12 @@ import pytest
 
 import sslcore
 from sslcore import Moments, pretrain
-from sslcore import gram as grams
 from sslcore.backends.machine import available_cpus
 from sslcore.backends.numba_cpu import gram as blocks
 from sslcore.backends.numba_cpu import parallel
 from sslcore.backends.numba_cpu.parallel import n_threads, parallel_for
 from sslcore.features import Identity, Nystrom
-from sslcore.kernels import Exponential, Gaussian
+from sslcore.kernels import Exponential, Gaussian, _rows
 
 POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -56,7 +55,7 @@ def many_tasks(monkeypatch):
     """Small tasks and more threads than processors, so that all of them are used."""
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
     monkeypatch.setattr(blocks, "_STRIP", 64)
-    monkeypatch.setattr(grams, "block_rows", lambda columns, itemsize: 16)
+    monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 16)
 
 
 # ---------------------------------------------------------------- import

@@ -38,7 +38,7 @@ from ..arrays import Array, as_seed, check_integer, check_scalar
 from ..backends import Backend
 from ..errors import CertificateError, NotPositiveSemidefiniteError, SelectionWarning
 from ..kernels import Kernel, Precomputed
-from ..kernels._rows import RowSource, block_rows
+from ..kernels._rows import block_height
 from ..solvers.certificate import TOLERANCE, Spectrum
 from ..solvers.exact import ConditionedKernel, solve_exact
 from ..solvers.groups import Samples
@@ -332,9 +332,9 @@ def select_exact(
 
 def _values(kernel: Kernel, x: Array, y: Array, engine: Backend) -> Array:
     """Kernel values (n_x, n_y), by blocks of rows."""
-    source = RowSource(kernel, y, engine)
+    source = kernel.rows(y, engine)
     out = engine.xp.empty((len(x), len(y)), x.dtype)
-    height = engine.BLOCK_FACTOR * block_rows(len(y), x.dtype.itemsize)
+    height = block_height(len(y), x.dtype.itemsize, engine)
     for start in range(0, len(x), height):
         rows = slice(start, start + height)
         source.fill(x[rows], 0, out[rows])

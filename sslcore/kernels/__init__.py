@@ -47,6 +47,7 @@ from ._profiles import (
 )
 from ._networks import NNGP, NTK, ArcCosine
 from ._convolutional import Convolutional
+from ._rows import Rows
 
 # isort: on
 
@@ -67,6 +68,7 @@ __all__ = [
     "Precomputed",
     "Product",
     "Profile",
+    "Rows",
     "Scaled",
     "Sum",
     "VonMises",

@@ -20,6 +20,7 @@ array([[1.    , 0.6065],
 from __future__ import annotations
 
 import math
+import operator
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +28,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arrays import Array, check_integer, check_scalar, shown
+from ..arrays import Array, as_array, check_integer, check_scalar, same_kind, shown
+from ..backends import Backend, get_backend
 from ..backends.formulas import check_formula, evaluate_formula
 from ..declarations.parameters import Declared, converted, positive
 from ..declarations.registries import register
+from ._rows import CalledRows, CombinedRows, PreparedRows, Rows, ScaledRows, gram_matrix
 
 __all__ = [
     "Function",
@@ -49,6 +52,8 @@ __all__ = [
 class Kernel(Declared):
     """Base class of all kernels.
 
+    A kernel made from others is a subclass with `rows`; a function of one pair value is a `Profile`.
+
     Examples
     --------
     >>> from sslcore.kernels import Exponential, Kernel
@@ -60,11 +65,48 @@ class Kernel(Declared):
     trusted: ClassVar[bool] = True
     """Whether the kernel is positive semi-definite by construction (else solvers check the matrix)."""
 
+    @same_kind("x", "y")
     def __call__(self, x: Array, y: Array | None = None, *, backend: str | None = None) -> Array:
         """Gram matrix k(x_i, y_j), shape (n_x, n_y); with ``y=None`` that of x with itself, exactly symmetric."""
-        from ..gram import gram
+        return self._gram(x, y, None, backend)
 
-        return gram(self, x, y, backend=backend)
+    def _gram(self, x: Array, y: Array | None, out: Array | None, backend: str | None) -> Array:
+        """The Gram matrix, as `sslcore.gram.gram` and a call of the kernel return it."""
+        return gram_matrix(self.rows, x, y, out, backend)
+
+    def rows(self, y: Array, backend: Backend) -> Rows:
+        """Prepare the points y, once, for rows k(x_i, y_j) of the Gram matrix: all that solvers ask of a kernel.
+
+        Parameters
+        ----------
+        y : array (n_y, d)
+            Checked, and on the device of the backend.
+        backend : sslcore.backends.Backend
+            What serves them, to be handed on to the rows of other kernels.
+
+        Returns
+        -------
+        Rows
+
+        Raises
+        ------
+        TypeError
+            The kernel has no values at points, as `Precomputed`.
+
+        Examples
+        --------
+        >>> from dataclasses import dataclass
+        >>> from sslcore.kernels import Gaussian, Kernel, Linear
+        >>> @dataclass(frozen=True)
+        ... class Trend(Kernel):
+        ...     slope: float
+        ...     def rows(self, y, backend):
+        ...         return (Gaussian(1.0) + self.slope * Linear()).rows(y, backend)
+        >>> Trend(0.5)([[0.0], [1.0]]).round(4)
+        array([[1.    , 0.6065],
+               [0.6065, 1.5   ]])
+        """
+        raise TypeError(f"{self} has no values of its own here")
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """k(x, y) as a function of the cosine u of x and y, for points of one length: all that matters on a sphere.
@@ -181,6 +223,10 @@ class Profile(Kernel):
         """The points between which pair values are taken, made from ``x`` (n, d); x itself unless overridden."""
         return x
 
+    def rows(self, y: Array, backend: Backend) -> Rows:
+        """As in `Kernel.rows`, by the backend's compiled formula."""
+        return PreparedRows(self, backend.points(self, y), self.pair in ("sqdist", "l1"), backend)
+
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """As in `Kernel.profile`: f at |x - y|^2 = 2 |x|^2 (1 - u), or at <x, y> = |x|^2 u."""
         if self.pair not in ("sqdist", "dot") or type(self).coordinates is not Profile.coordinates:
@@ -232,6 +278,10 @@ class Sum(Kernel):
     first: Kernel = converted("a kernel", _as_part)
     second: Kernel = converted("a kernel", _as_part)
 
+    def rows(self, y: Array, backend: Backend) -> Rows:
+        """As in `Kernel.rows`."""
+        return CombinedRows(self, self.first.rows(y, backend), self.second.rows(y, backend), operator.iadd, backend)
+
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """As in `Kernel.profile`, if both parts have one."""
         at = {"width": width, "squared_norm": squared_norm}
@@ -257,6 +307,10 @@ class Product(Kernel):
     first: Kernel = converted("a kernel", _as_part)
     second: Kernel = converted("a kernel", _as_part)
 
+    def rows(self, y: Array, backend: Backend) -> Rows:
+        """As in `Kernel.rows`."""
+        return CombinedRows(self, self.first.rows(y, backend), self.second.rows(y, backend), operator.imul, backend)
+
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """As in `Kernel.profile`, if both parts have one."""
         at = {"width": width, "squared_norm": squared_norm}
@@ -281,6 +335,10 @@ class Scaled(Kernel):
 
     base: Kernel = converted("a kernel", _as_part)
     factor: float = positive("what the values are multiplied by", label="the factor of a kernel")
+
+    def rows(self, y: Array, backend: Backend) -> Rows:
+        """As in `Kernel.rows`."""
+        return ScaledRows(self, self.base.rows(y, backend), self.factor)
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """As in `Kernel.profile`, if the base has one."""
@@ -309,6 +367,10 @@ class Function(Kernel):
     function: Callable[[Array, Array], Array] = converted("values of a kernel", _as_function)
     trusted: ClassVar[bool] = False
 
+    def rows(self, y: Array, backend: Backend) -> Rows:
+        """As in `Kernel.rows`, by calls of the function."""
+        return CalledRows(self.function, y, backend)
+
 
 @dataclass(frozen=True)
 class Precomputed(Kernel):
@@ -326,6 +388,14 @@ class Precomputed(Kernel):
     """
 
     trusted: ClassVar[bool] = False
+
+    def _gram(self, x: Array, y: Array | None, out: Array | None, backend: str | None) -> Array:
+        """The matrix that was given."""
+        get_backend(x, y, backend=backend)
+        x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
+        if out is not None:
+            raise ValueError("Precomputed gives back the matrix it was given; out has no use here")
+        return x
 
 
 def _check_profile(u: Any, width: Any, squared_norm: Any) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..arrays import check_scalar, shown
+from ..arrays import Array, check_scalar, quiet, require_finite, shown
+from ..backends import Backend
 from ..declarations.parameters import converted, integer
 from ._base import Kernel, _as_part, as_kernel, registry
+from ._rows import Rows
 
 __all__ = ["Convolutional"]
+
+_PATCH_TILE = 128, 1024
+"""Rows and columns that are summed over patches while they stay in the cache of a processor."""
 
 
 def _as_filter(value: Any, name: str) -> str | tuple[float, ...] | None:
@@ -70,6 +76,10 @@ class Convolutional(Kernel):
         """Whether the base is."""
         return self.base.trusted
 
+    def rows(self, y: Array, backend: Backend) -> Rows:
+        """As in `Kernel.rows`, by rows of the base for one position of the patches after the other."""
+        return _PatchRows(self, y, self.shifts(y.shape[1]), backend)
+
     def shifts(self, width: int) -> dict[int, float]:
         """The weight r(s) / d of each shift s that has one, for points with ``width`` = d coordinates.
 
@@ -93,6 +103,44 @@ class Convolutional(Kernel):
             for b, second in enumerate(self.pooling):
                 weights[(b - a) % width] = weights.get((b - a) % width, 0.0) + first * second / width
         return {s: weight for s, weight in weights.items() if weight}
+
+
+@dataclass(frozen=True)
+class _PatchRows(Rows):
+    """Rows of a `Convolutional` kernel, with the weight of each shift."""
+
+    kernel: Convolutional
+    y: Array
+    shifts: dict[int, float]
+    backend: Backend
+
+    def fill(self, x: Array, first: int, out: Array) -> None:
+        """As in `Rows.fill`, by tiles."""
+        height, width = (math.isqrt(self.backend.BLOCK_FACTOR) * side for side in _PATCH_TILE)
+        for i in range(0, len(x), height):
+            for j in range(0, out.shape[1], width):
+                tile = out[i : i + height, j : j + width]
+                self._fill_tile(x[i : i + height], self.y[first + j : first + j + tile.shape[1]], tile)
+        require_finite(out, f"the values of {self.kernel}")
+
+    def _fill_tile(self, x: Array, y: Array, out: Array) -> None:
+        """The sum of the base's values over the pairs of patches that are a shift apart, each with its weight."""
+        xp, d, patch = self.backend.xp, x.shape[1], self.kernel.patch
+        around = [xp.concatenate([points, points[:, : patch - 1]], axis=1) for points in (x, y)]
+        block = xp.empty(out.shape, out.dtype)
+        total = xp.zeros(out.shape)  # of many terms, in float64
+        common = max(self.shifts.values(), key=abs)
+        for j in range(d):
+            rows = self.kernel.base.rows(around[1][:, j : j + patch], self.backend)
+            for shift, weight in self.shifts.items():
+                i = (j - shift) % d
+                rows.fill(around[0][:, i : i + patch], 0, block)
+                if weight != common:
+                    block *= weight / common
+                total += block
+        with quiet():
+            xp.multiply(total, common, out=total)
+            out[...] = total
 
 
 registry["Convolutional"] = Convolutional

@@ -1,142 +1,232 @@
-"""Rows of Gram matrices: what a kernel makes of points, block by block."""
+"""Rows of Gram matrices, and what is computed from them block by block; kernels are known by their rows alone."""
 
 from __future__ import annotations
 
-import math
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
 
 from ..arrays import (
     Array,
     as_array,
     as_native,
+    check_same_width,
     quiet,
     require_finite,
 )
-from ..backends import Backend, device_of
+from ..backends import Backend, device_of, get_backend
 from ..errors import BackendError
-from ..solvers.groups import Samples
-from ._base import Function, Kernel, Product, Profile, Scaled, Sum
-from ._convolutional import Convolutional
 
 _BLOCK_BYTES = 16 << 20
 """Size of a block of kernel values on its way to somewhere else: it stays in the last-level cache."""
 
 
-_PATCH_TILE = 128, 1024
-"""Rows and columns that are summed over patches while they stay in the cache of a processor."""
+class Rows(Protocol):
+    """The rows k(x_i, y_j) of a kernel for points y that were prepared once; what `Kernel.rows` returns.
+
+    Rows of one's own are a subclass with `fill`; the other two methods are shortcuts, which it may leave alone.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> from sslcore.kernels import Gaussian, Kernel, Rows
+    >>> @dataclass(frozen=True)
+    ... class Squared(Rows):
+    ...     base: Rows
+    ...     def fill(self, x, first, out):
+    ...         self.base.fill(x, first, out)
+    ...         out *= out
+    >>> @dataclass(frozen=True)
+    ... class Square(Kernel):
+    ...     base: Kernel
+    ...     def rows(self, y, backend):
+    ...         return Squared(self.base.rows(y, backend))
+    >>> Square(Gaussian(1.0))([[0.0], [1.0]]).round(4)
+    array([[1.    , 0.3679],
+           [0.3679, 1.    ]])
+    """
+
+    @abstractmethod
+    def fill(self, x: Array, first: int, out: Array) -> None:
+        """Write out[i, j] = k(x_i, y_{first + j}), and refuse values that are not finite with ValueError.
+
+        Parameters
+        ----------
+        x : array (n_x, d)
+            Points of the type of y.
+        first : int
+            The first of the points y that are asked for.
+        out : array (n_x, n_out)
+            Rows may have gaps.
+        """
+
+    def fill_symmetric(self, x: Array, out: Array, backend: Backend) -> None:
+        """Write out[i, j] = k(x_i, x_j), exactly symmetric; ``x`` is the y that these rows were prepared for."""
+        fill_half_and_mirror(self, x, out, backend)
+
+    def fill_contrasts(self, samples: Any, mean: Array, cross_t: Array, contrast: Array) -> bool:
+        """Write the Gram matrix in the basis of means and contrasts, if there is a way to make it at once; else False.
+
+        ``samples`` are those of `sslcore.solvers.groups`, in whose order y are; see `contrast_gram` for the blocks.
+        """
+        return False
 
 
-class RowSource:
-    """Blocks of rows k(x_i, y_j) for a fixed second argument, prepared once."""
+@dataclass(frozen=True)
+class PreparedRows(Rows):
+    """Rows of a kernel that the backend evaluates, for points that it prepared; ``bounded`` values cannot overflow."""
 
-    def __init__(self, kernel: Kernel, y: Array, backend: Backend) -> None:
-        self.kernel, self.y, self.backend = kernel, y, backend
-        if isinstance(kernel, Profile):
-            self._points = backend.points(kernel, y)
-        elif isinstance(kernel, Sum | Product):
-            self._parts = [RowSource(kernel.first, y, backend), RowSource(kernel.second, y, backend)]
-        elif isinstance(kernel, Scaled):
-            self._parts = [RowSource(kernel.base, y, backend)]
-        elif isinstance(kernel, Convolutional):
-            self._shifts = kernel.shifts(y.shape[1])
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether a symmetric matrix is computed by half, then mirrored; else `fill_symmetric` has a better way."""
-        return not isinstance(self.kernel, Profile) or self._points.mirrored
-
-    def fill_symmetric(self, x: Array, out: Array) -> None:
-        """out[i, j] = k(x_i, x_j), exactly symmetric, where this was prepared for the second argument ``x``."""
-        if not self.mirrored:
-            self.backend.gram_symmetric(self._points, x, out)
-            self._check(out)
-            return
-        height = max(256, len(x) // 12 // 64 * 64)  # high enough for matrix products, and not much beyond the diagonal
-        for start in range(0, len(x), height):
-            rows = slice(start, start + height)
-            self.fill(x[rows], start, out[rows, start:])
-        self.backend.mirror(out)
+    kernel: object  # for messages
+    points: Any
+    bounded: bool
+    backend: Backend
 
     def fill(self, x: Array, first: int, out: Array) -> None:
-        """out[i, j] = k(x_i, y_{first + j}).  Values that are not finite are refused."""
-        kernel = self.kernel
-        if isinstance(kernel, Profile):
-            self.backend.gram_rows(self._points, x, first, out)
-            self._check(out)
-        elif isinstance(kernel, Scaled):
-            self._parts[0].fill(x, first, out)
-            with quiet():
-                out *= kernel.factor
-            require_finite(out, f"the values of {kernel}")
-        elif isinstance(kernel, Sum | Product):
-            self._parts[0].fill(x, first, out)
-            other = self.backend.xp.empty_like(out)
-            self._parts[1].fill(x, first, other)
-            with quiet():
-                if isinstance(kernel, Sum):
-                    out += other
-                else:
-                    out *= other
-            require_finite(out, f"the values of {kernel}")
-        elif isinstance(kernel, Convolutional):
-            height, width = (math.isqrt(self.backend.BLOCK_FACTOR) * side for side in _PATCH_TILE)
-            for i in range(0, len(x), height):
-                for j in range(0, out.shape[1], width):
-                    tile = out[i : i + height, j : j + width]
-                    y = self.y[first + j : first + j + tile.shape[1]]
-                    self._fill_patches(kernel, x[i : i + height], y, tile)
-            require_finite(out, f"the values of {kernel}")
-        elif isinstance(kernel, Function):
-            y = self.y[first : first + out.shape[1]]
-            values = as_array(as_native(kernel.function(x, y)), "the kernel function's result", ndim=2)
-            if device_of(values) != self.backend.NAME:
-                raise BackendError(
-                    f"the kernel function was given arrays of the backend {self.backend.NAME!r} and returned one of "
-                    f"{device_of(values)!r}; compute with the array module of its arguments"
-                )
-            if values.shape != out.shape:
-                raise ValueError(
-                    f"the kernel function must return shape {out.shape} for {len(x)} and {len(y)} points, "
-                    f"found {values.shape}"
-                )
-            out[...] = values
-        else:
-            raise TypeError(f"{kernel} has no values of its own here")
+        """As in `Rows.fill`."""
+        self.backend.gram_rows(self.points, x, first, out)
+        self._check(out)
 
-    def fill_contrasts(self, samples: Samples, mean: Array, cross_t: Array, contrast: Array) -> bool:
-        """The Gram matrix in the rotated basis, where the backend has a kernel that makes it at once; else False."""
-        if not isinstance(self.kernel, Profile):
-            return False
-        done: bool = self.backend.gram_contrasts(self._points, samples, mean, cross_t, contrast)
+    def fill_symmetric(self, x: Array, out: Array, backend: Backend) -> None:
+        """As in `Rows.fill_symmetric`; some backends have a better way than to compute half of it."""
+        if self.points.mirrored:
+            fill_half_and_mirror(self, x, out, backend)
+        else:
+            backend.gram_symmetric(self.points, x, out)
+            self._check(out)
+
+    def fill_contrasts(self, samples: Any, mean: Array, cross_t: Array, contrast: Array) -> bool:
+        """As in `Rows.fill_contrasts`, where the backend has a way."""
+        done = self.backend.gram_contrasts(self.points, samples, mean, cross_t, contrast)
         if done:
             for block in (mean, cross_t, contrast):
                 self._check(block)
         return done
 
     def _check(self, values: Array) -> None:
-        bounded = isinstance(self.kernel, Profile) and self.kernel.pair in ("sqdist", "l1")
-        if not bounded:  # products may overflow
+        if not self.bounded:  # products may overflow
             require_finite(values, f"the values of {self.kernel} (do they overflow? rescale the data)")
 
-    def _fill_patches(self, kernel: Convolutional, x: Array, y: Array, out: Array) -> None:
-        """The sum of the base's values over the pairs of patches that are a shift apart, each with its weight."""
-        xp, d = self.backend.xp, x.shape[1]
-        around = [xp.concatenate([points, points[:, : kernel.patch - 1]], axis=1) for points in (x, y)]
-        block = xp.empty(out.shape, out.dtype)
-        total = xp.zeros(out.shape)  # of many terms, in float64
-        common = max(self._shifts.values(), key=abs)
-        for j in range(d):
-            source = RowSource(kernel.base, around[1][:, j : j + kernel.patch], self.backend)
-            for shift, weight in self._shifts.items():
-                i = (j - shift) % d
-                source.fill(around[0][:, i : i + kernel.patch], 0, block)
-                if weight != common:
-                    block *= weight / common
-                total += block
+
+@dataclass(frozen=True)
+class CombinedRows(Rows):
+    """Rows of a kernel whose values are ``combine(first, second)``, which works in place on those of the first."""
+
+    kernel: object  # for messages
+    first: Rows
+    second: Rows
+    combine: Callable[[Array, Array], Array]
+    backend: Backend
+
+    def fill(self, x: Array, first: int, out: Array) -> None:
+        """As in `Rows.fill`, with one more block of values."""
+        self.first.fill(x, first, out)
+        other = self.backend.xp.empty_like(out)
+        self.second.fill(x, first, other)
         with quiet():
-            xp.multiply(total, common, out=total)
-            out[...] = total
+            self.combine(out, other)
+        require_finite(out, f"the values of {self.kernel}")
+
+
+@dataclass(frozen=True)
+class ScaledRows(Rows):
+    """Rows of a kernel whose values are a factor times those of another."""
+
+    kernel: object  # for messages
+    base: Rows
+    factor: float
+
+    def fill(self, x: Array, first: int, out: Array) -> None:
+        """As in `Rows.fill`."""
+        self.base.fill(x, first, out)
+        with quiet():
+            out *= self.factor
+        require_finite(out, f"the values of {self.kernel}")
+
+
+@dataclass(frozen=True)
+class CalledRows(Rows):
+    """Rows that a function (x, y) -> (n_x, n_y) of the user's returns."""
+
+    function: Callable[[Array, Array], Array]
+    y: Array
+    backend: Backend
+
+    def fill(self, x: Array, first: int, out: Array) -> None:
+        """As in `Rows.fill`; what the function returns is checked."""
+        y = self.y[first : first + out.shape[1]]
+        values = as_array(as_native(self.function(x, y)), "the kernel function's result", ndim=2)
+        if device_of(values) != self.backend.NAME:
+            raise BackendError(
+                f"the kernel function was given arrays of the backend {self.backend.NAME!r} and returned one of "
+                f"{device_of(values)!r}; compute with the array module of its arguments"
+            )
+        if values.shape != out.shape:
+            raise ValueError(
+                f"the kernel function must return shape {out.shape} for {len(x)} and {len(y)} points, "
+                f"found {values.shape}"
+            )
+        out[...] = values
+
+
+# ---------------------------------------------------------------- drivers
 
 
 def block_rows(columns: int, itemsize: int) -> int:
     """Rows of a block of ``columns`` values that stays in the last-level cache of a CPU."""
     return max(64, _BLOCK_BYTES // (columns * itemsize) // 64 * 64)  # aligned to the vectors' width
+
+
+def block_height(columns: int, itemsize: int, backend: Backend) -> int:
+    """`block_rows`, and as many more as the backend asks for."""
+    return backend.BLOCK_FACTOR * block_rows(columns, itemsize)
+
+
+def fill_half_and_mirror(rows: Rows, x: Array, out: Array, backend: Backend) -> None:
+    """Write out[i, j] = k(x_i, x_j) for j >= i, by blocks of rows, and the rest as its mirror image."""
+    height = max(256, len(x) // 12 // 64 * 64)  # high enough for matrix products, and not much beyond the diagonal
+    for start in range(0, len(x), height):
+        block = slice(start, start + height)
+        rows.fill(x[block], start, out[block, start:])
+    backend.mirror(out)
+
+
+def gram_matrix(
+    prepare: Callable[[Array, Backend], Rows],
+    x: Array,
+    y: Array | None,
+    out: Array | None = None,
+    backend: str | None = None,
+) -> Array:
+    """`sslcore.gram.gram` of the kernel whose rows are ``prepare(y, backend)``, for arrays that are not checked yet."""
+    engine = get_backend(x, y, backend=backend)
+    x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
+    if y is not None:
+        y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
+        check_same_width(x, y, "x", "y")
+        dtype = np.result_type(x.dtype, y.dtype)
+        x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+    other = x if y is None else y
+    if out is None:
+        out = engine.empty_matrix(len(x), len(other), x.dtype)
+    else:
+        _require_target(out, (len(x), len(other)), x.dtype, engine, x, other)
+    rows = prepare(other, engine)
+    if y is None:
+        rows.fill_symmetric(x, out, engine)
+    else:
+        rows.fill(x, 0, out)
+    return out
+
+
+def _require_target(out: Any, shape: tuple[int, int], dtype: np.dtype, engine: Backend, x: Array, y: Array) -> None:
+    if not isinstance(out, engine.xp.ndarray):
+        raise TypeError(f"out must be an array of {engine.xp.__name__}, where the work is done, found {type(out)}")
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out must have shape {shape} and dtype {dtype}, found {out.shape} and {out.dtype}")
+    if not out.flags.c_contiguous or not getattr(out.flags, "writeable", True):
+        raise ValueError("out must be in C order, without gaps, and not read-only")
+    if any(engine.xp.may_share_memory(out, array) for array in (x, y)):
+        raise ValueError("out must not share memory with the points")

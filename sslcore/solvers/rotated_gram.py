@@ -12,7 +12,7 @@ from ..arrays import (
 )
 from ..backends import Backend, get_backend
 from ..kernels import Kernel, Precomputed, as_kernel
-from ..kernels._rows import RowSource, block_rows
+from ..kernels._rows import block_height
 from .groups import Samples
 
 __all__ = ["RotatedGram", "contrast_gram"]
@@ -102,10 +102,10 @@ def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: Backend) ->
     cross_t = engine.empty_matrix(n_contrasts, n, dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
     contrast = engine.empty_matrix(n_contrasts, n_contrasts, dtype)
     n_views = len(x)
-    source = None if isinstance(kernel, Precomputed) else RowSource(kernel, x, engine)
+    source = None if isinstance(kernel, Precomputed) else kernel.rows(x, engine)
     if source is not None and source.fill_contrasts(samples, mean, cross_t, contrast):
         return RotatedGram(mean, cross_t.T, contrast.T, samples)
-    height = engine.BLOCK_FACTOR * block_rows(n_views, dtype.itemsize)
+    height = block_height(n_views, dtype.itemsize, engine)
     strips = list(samples.strips(height))
     # one buffer for all blocks: fresh memory would be paged in again and again
     # (and not kept afterwards, when it would count as resident beside what the solver allocates)
