@@ -103,22 +103,22 @@ class Lines:
 
     @property
     def total(self) -> int:
-        """The sum of the multiplicities."""
+        """Number of functions: the sum of the multiplicities."""
         return int(self.multiplicity.sum())
 
     def penalty(self, reg: float) -> np.ndarray:
-        """lambda / kappa, (b,): inf where kappa = 0 and lambda > 0; 0 everywhere for lambda = 0."""
+        """Return lambda / kappa, (b,): inf where kappa = 0 and lambda > 0; 0 everywhere for lambda = 0."""
         if reg == 0.0:
             return np.zeros(len(self))
         with np.errstate(divide="ignore", over="ignore"):
             return reg / self.kernel
 
     def values(self, reg: float, beta: float) -> np.ndarray:
-        """mu, (b,), at lambda = ``reg``; for ``reg`` = 0 the kernel does not matter (no term in K at all)."""
+        """Return mu, (b,), at lambda = ``reg``; for ``reg`` = 0 the kernel does not matter (no term in K at all)."""
         return (1.0 - beta) + beta * self.augmentation - self.penalty(reg)
 
     def at(self, indices: Any) -> Lines:
-        """The lines of these indices, in this order."""
+        """Return the lines of these indices, in this order."""
         indices = np.asarray(indices, dtype=np.intp)
         return Lines(
             self.augmentation[indices],
@@ -174,7 +174,7 @@ class PopulationSpectrum:
 
     @classmethod
     def of(cls, lines: Lines, n_components: int, *, reg: float, beta: float) -> PopulationSpectrum:
-        """The first ``n_components`` of ``lines``; equal values in the order in which the lines are given.
+        """Take the first ``n_components`` of ``lines``; equal values keep the order in which the lines are given.
 
         Warns
         -----
@@ -211,7 +211,7 @@ class PopulationSpectrum:
 
     @property
     def n_components(self) -> int:
-        """k."""
+        """Number k of components."""
         return len(self.eigenvalues)
 
     @property
@@ -226,11 +226,11 @@ class PopulationSpectrum:
 
     @property
     def n_active(self) -> int:
-        """The number of components with mu > 0: the rest are zero (collapsed)."""
+        """Number of components with mu > 0; the others are zero (collapsed)."""
         return int((self.eigenvalues > 0).sum())
 
     def minimum_risk(self, n_components: int | None = None) -> float:
-        """k - sum_{i <= k} max(mu_i, 0)^2, the least L(psi; beta) + 2 lambda ||Theta||^2 of k components.
+        """Return k - sum_{i <= k} max(mu_i, 0)^2, the least L(psi; beta) + 2 lambda ||Theta||^2 of k components.
 
         Defined, and the same, whether or not k cuts a block.
         """
@@ -240,13 +240,13 @@ class PopulationSpectrum:
         return float(k - (np.maximum(self.eigenvalues[:k], 0.0) ** 2).sum())
 
     def effective_dimension(self, reg: float) -> float:
-        """tr((S + g)^-1 S) of S = E psi psi^T = diag(max(mu, 0)), g = ``reg`` > 0 the penalty of a probe."""
+        """Return tr((S + g)^-1 S) for S = E psi psi^T = diag(max(mu, 0)) and the penalty g = ``reg`` > 0 of a probe."""
         g = check_scalar(reg, "reg", minimum=0.0, strict=True)
         mu = np.maximum(self.eigenvalues, 0.0)
         return float((mu / (mu + g)).sum())
 
     def projection_error(self, target: Mapping[Label, float]) -> float:
-        """||f* - its projection on the active components||^2 = ||f*||^2 - sum_{mu_i > 0} <f*, f_i>^2.
+        """Return the squared distance of f* to the active components, ||f*||^2 - sum_{mu_i > 0} <f*, f_i>^2.
 
         Parameters
         ----------
@@ -264,7 +264,7 @@ class PopulationSpectrum:
         return self._split(target)[0]
 
     def ridge_risk(self, target: Mapping[Label, float], reg: float) -> float:
-        """Population risk of the ridge probe: the projection error + sum_i (g / (mu_i + g))^2 <f*, f_i>^2.
+        """Return the population risk of the ridge probe: projection error + sum_i (g / (mu_i + g))^2 <f*, f_i>^2.
 
         min_w E(w^T psi - f*)^2 + g ||w||^2 has w_i = sqrt(mu_i) <f*, f_i> / (mu_i + g); g = ``reg`` >= 0.  ``target``
         as for `projection_error`.
@@ -274,7 +274,7 @@ class PopulationSpectrum:
         return float(error + sum((g / (mu + g)) ** 2 * energy for mu, energy in kept))
 
     def _energies(self, target: Mapping[Label, float]) -> dict[Label, float]:
-        """Squared coefficients, by labels in the spelling of the spectrum."""
+        """Return the squared coefficients, by labels in the spelling of the spectrum."""
         if not isinstance(target, Mapping):
             raise TypeError(f"a target is a mapping from labels to coefficients, found {type(target).__name__}")
         energies: dict[Label, float] = {}
@@ -286,7 +286,7 @@ class PopulationSpectrum:
         return energies
 
     def _split(self, target: Mapping[Label, float]) -> tuple[float, list[tuple[float, float]]]:
-        """Energy outside of the active components, and (mu, energy) inside."""
+        """Return the energy outside of the active components, and the pairs (mu, energy) inside."""
         place = {label: i for i, label in reversed(list(enumerate(self.labels)))}
         cut_from = (0, *self.block_ends)[-2] if self.cuts_block else self.n_components
         energies = self._energies(target)
@@ -365,7 +365,7 @@ class Domain(Declared, ABC):
 
     @abstractmethod
     def lines(self, augmentation: Any, kernel: Any, n: int, *, reg: float | None = None, beta: float = 1.0) -> Lines:
-        """At least all lines that can be among the first ``n`` components, counted with multiplicity.
+        """Return at least all lines that can be among the first ``n`` components, counted with multiplicity.
 
         For ``reg`` given: at that lambda and ``beta``; for None: at any lambda >= 0 and beta >= 0.  Since mu grows
         with t and with kappa, a line above which n components lie in both t and kappa can be left out.  ``kernel``
@@ -377,7 +377,7 @@ class Domain(Declared, ABC):
         return label
 
     def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
-        """The lines of the given labels, in this order."""
+        """Return the lines of the given labels, in this order."""
         given = list(labels)
         lines = self.lines(augmentation, kernel, max(1, len(given)))
         wanted = [(lines.spelling or self.canonical)(label) for label in given]
@@ -390,7 +390,7 @@ class Domain(Declared, ABC):
     def spectrum(
         self, augmentation: Any, kernel: Any, *, reg: float, beta: float = 1.0, n_components: int
     ) -> PopulationSpectrum:
-        """The first eigenvalues of (1 - beta) I + beta T - reg K^-1, with labels, multiplicities and block ends.
+        """Return the first eigenvalues of (1 - beta) I + beta T - reg K^-1, with labels, multiplicities, block ends.
 
         Warns
         -----
@@ -405,23 +405,23 @@ class Domain(Declared, ABC):
     def minimum_risk(
         self, augmentation: Any, kernel: Any, n_components: int, *, reg: float = 0.0, beta: float = 1.0
     ) -> float:
-        """The least penalised risk k - sum_{i <= k} max(mu_i, 0)^2 of ``n_components`` = k components."""
+        """Return the least penalised risk, k - sum_{i <= k} max(mu_i, 0)^2, of k = ``n_components`` components."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", CutBlockWarning)  # the risk is defined all the same
             spectrum = self.spectrum(augmentation, kernel, reg=reg, beta=beta, n_components=n_components)
         return spectrum.minimum_risk()
 
     def moments(self, psi: Any, augmentation: Any) -> tuple[np.ndarray, np.ndarray]:
-        """E psi psi^T and <psi, T psi>, (k, k), of a representation, exactly; for domains that can."""
+        """Return E psi psi^T and <psi, T psi>, (k, k), of a representation, exactly; some domains refuse."""
         raise TypeError(f"{type(self).__name__} computes no exact risks of representations")
 
     def risk(self, psi: Any, augmentation: Any, beta: float = 1.0) -> float:
-        """The exact population risk L(psi; beta), without the penalty, of a representation (see ``moments``)."""
+        """Return the exact population risk L(psi; beta) of a representation, without the penalty (see ``moments``)."""
         beta = _check_numbers(0.0, beta)[1]
         return risk_of_moments(*self.moments(psi, augmentation), beta)
 
     def excess_risk(self, psi: Any, augmentation: Any, beta: float = 1.0) -> float:
-        """L(psi; beta) minus its minimum over all functions: k - sum_{i <= k} max(1 - beta + beta t_i, 0)^2."""
+        """Return L(psi; beta) less its minimum over all functions, k - sum_{i <= k} max(1 - beta + beta t_i, 0)^2."""
         beta = _check_numbers(0.0, beta)[1]
         second, smooth = self.moments(psi, augmentation)
         return risk_of_moments(second, smooth, beta) - self.minimum_risk(augmentation, None, len(second), beta=beta)
@@ -435,7 +435,7 @@ class Domain(Declared, ABC):
         labels: Iterable[Label] | None = None,
         beta: float = 1.0,
     ) -> list[Crossing]:
-        """Every lambda > 0 at which the order of the first ``n_components`` changes, increasing.
+        """List every lambda > 0 at which the order of the first ``n_components`` changes, increasing.
 
         Two lines cross at lambda = beta (t_i - t_j) / (1/kappa_i - 1/kappa_j): exact, no search.  Listed are the
         crossings that have fewer than ``n_components`` components above them.
@@ -461,7 +461,7 @@ class Domain(Declared, ABC):
         labels: Iterable[Label] | None = None,
         beta: float = 1.0,
     ) -> list[Regime]:
-        """The intervals of lambda between the crossings, with the labels of the first components in order.
+        """List the intervals of lambda between the crossings, with the labels of the first components in order.
 
         Arguments as for `crossings`.
         """
@@ -487,7 +487,7 @@ class Domain(Declared, ABC):
 
 
 def risk_of_moments(second: np.ndarray, smooth: np.ndarray, beta: float) -> float:
-    """The population risk L(psi; beta) from M = E psi psi^T and M_T = <psi, T psi>, both (k, k).
+    """Return the population risk L(psi; beta) from M = E psi psi^T and M_T = <psi, T psi>, both (k, k).
 
     E||psi(xi) - psi(xi')||^2 = 2 tr(M - M_T), since two views of one sample have E psi(xi) psi(xi')^T = M_T; hence
     L = 2 beta tr(M - M_T) + ||M - I||_F^2 (Cabannes et al. 2023, section 2).
@@ -512,7 +512,7 @@ def risk_of_moments(second: np.ndarray, smooth: np.ndarray, beta: float) -> floa
 
 
 def _multiplicities(given: Any) -> np.ndarray:
-    """Integers >= 1, of int64 if their sum is one, else Python's: cubes have classes of 10^300 sets."""
+    """Return integers >= 1, as int64 if their sum is one, else as Python's: cubes have classes of 10^300 sets."""
     if not (isinstance(given, np.ndarray) and given.dtype.kind in "iu"):
         given = np.array([check_integer(m, "a multiplicity", minimum=1) for m in given], dtype=object)
     if len(given) and given.min() < 1:
@@ -522,12 +522,12 @@ def _multiplicities(given: Any) -> np.ndarray:
 
 
 def check_components(n_components: Any) -> int:
-    """The number k of components that are asked for."""
+    """Return the number k of components that are asked for, or refuse it."""
     return check_integer(n_components, "n_components", minimum=1, maximum=MOST_COMPONENTS)
 
 
 def _first(order: np.ndarray, multiplicity: np.ndarray, k: int) -> np.ndarray:
-    """The lines of the first k components: ``order``, each as often as it has functions."""
+    """Return the index of the line of each of the first k components: ``order``, each as often as it has functions."""
     found: list[np.ndarray] = []
     left = k
     for i in order.tolist():
@@ -544,7 +544,7 @@ def _check_numbers(reg: Any, beta: Any) -> tuple[float, float]:
 
 
 def _ordered(lines: Lines, k: int, reg: float, beta: float) -> tuple[np.ndarray, list[int]]:
-    """Indices of the lines of the blocks that the first k components touch, best first, and the ends of the blocks.
+    """Return the lines of the blocks that the first k components touch, best first, and the ends of the blocks.
 
     Inside a block the lines keep their own order, whatever the rounding of their values.
     """
@@ -579,7 +579,7 @@ def _ordered(lines: Lines, k: int, reg: float, beta: float) -> tuple[np.ndarray,
 
 
 def _undominated(lines: Lines, k: int) -> Lines:
-    """The lines that have fewer than k components above them in both t and kappa: others never are among the first k.
+    """Keep the lines with fewer than k components above them in both t and kappa; others never are among the first k.
 
     Lines of equal (t, kappa) are all kept, or none.
     """
@@ -643,7 +643,7 @@ def _crossings(lines: Lines, k: int, beta: float) -> list[Crossing]:
 
 
 def functions_of_classes(labels: Sequence[Label], basis: Callable[[Label], Callable[[Array], Array]]) -> Any:
-    """The function x -> (n, k) whose columns are, for each label, the next function of ``basis(label)``."""
+    """Make the function x -> (n, k) whose columns are, for each label, the next function of ``basis(label)``."""
     order = {label: [i for i, other in enumerate(labels) if other == label] for label in labels}
     parts = [(places, basis(label)) for label, places in order.items()]
 

@@ -46,19 +46,14 @@ class Hypercube(Domain):
                                     diagonalised exactly on each orbit of sets under shifts and reversal
     ==============================  =============================================================================
 
-    and a kernel that is a function of the Hamming distance has one eigenvalue nu_h for each h
-    (`kernel_eigenvalues`).  A convolutional kernel over patches of q coordinates has (N_q(S)/d) nu_h, with the nu of
-    its
-    base on the cube of a patch; with a pooling filter f its eigenfunctions are the psi_j, and the eigenvalue is
-    multiplied
-    by |sum_a f(a) exp(-2 pi i a j / r)|^2 (global average: 1 for j = 0, else 0).
+    and a kernel that is a function of the Hamming distance has one eigenvalue nu_h for each h (`kernel_eigenvalues`).
+    A convolutional kernel over patches of q coordinates has (N_q(S)/d) nu_h, with the nu of its base on the cube of a
+    patch; with a pooling filter f its eigenfunctions are the psi_j, and the eigenvalue is multiplied by
+    |sum_a f(a) exp(-2 pi i a j / r)|^2 (global average: 1 for j = 0, else 0).
 
-    For d <= 24 all 2^d functions are listed, with labels that name them: the set as a tuple (S); with shifts (S, j),
-    S the
-    least set of the orbit (with pooling too); else (S, i), the i-th function of the orbit.  For larger d the sets of
-    equal size and
-    equally
-    many windows are one line with a multiplicity, labelled by a `SubsetClass`: nothing is
+    For d <= 24 all 2^d functions are listed, with labels that name them: the set as a tuple (S); with shifts (S, j), S
+    the least set of the orbit (with pooling too); else (S, i), the i-th function of the orbit.  For larger d the sets
+    of equal size and equally many windows are one line with a multiplicity, labelled by a `SubsetClass`: nothing is
     enumerated (crops of one width; no reversal).
 
     Parameters
@@ -90,7 +85,7 @@ class Hypercube(Domain):
     def augmentation_eigenvalues(
         self, augmentation: Augmentation, sets: Iterable[Iterable[int]] | None = None
     ) -> np.ndarray:
-        """Eigenvalues of T on parities.
+        """Return the eigenvalues of T on parities.
 
         Parameters
         ----------
@@ -113,13 +108,12 @@ class Hypercube(Domain):
         if laws.needs(augmentation) != "parities":
             raise ValueError(
                 f"parities are not eigenfunctions of {augmentation!r}; lines(...) and spectrum(...) have its "
-                "eigenvalues, "
-                f"on the orbits of sets under shifts and reversal"
+                "eigenvalues, on the orbits of sets under shifts and reversal"
             )
         return _squared(laws.eigenvalues(augmentation, self._space(sets)))
 
     def kernel_eigenvalues(self, kernel: Any, sets: Iterable[Iterable[int]] | None = None) -> np.ndarray:
-        """Eigenvalues of K: nu_h for h = 0..d, or on given sets.
+        """Return the eigenvalues of K: nu_h for h = 0..d, or those on given sets.
 
         Parameters
         ----------
@@ -150,7 +144,7 @@ class Hypercube(Domain):
     def lines(
         self, augmentation: Augmentation, kernel: Any, n: int, *, reg: float | None = None, beta: float = 1.0
     ) -> Lines:
-        """All 2^d lines for d <= 24 (in the order of masks), by classes those that can be among the first n beyond.
+        """Return all 2^d lines, in the order of masks, for d <= 24; beyond, classes that can be among the first n.
 
         See `Domain.lines`.
         """
@@ -166,7 +160,7 @@ class Hypercube(Domain):
         return canonical(label, self.d)
 
     def select(self, augmentation: Augmentation, kernel: Any, labels: Iterable[Any]) -> Lines:
-        """The lines of given sets, at any d; see `Domain.select`."""
+        """Return the lines of given sets, at any d; see `Domain.select`."""
         wanted = [self.canonical(label) for label in labels]
         kernel = self._check(augmentation, kernel)
         plain = all(not isinstance(w, SubsetClass) and not is_pair(w) for w in wanted)
@@ -181,14 +175,12 @@ class Hypercube(Domain):
     def eigenfunctions(
         self, augmentation: Augmentation, kernel: Any, *, reg: float, beta: float = 1.0, n_components: int
     ) -> Eigenfunctions:
-        """The first eigenfunctions of T_lambda, orthonormal: a function from points (n, d) to values (n, k).
+        """Make the first eigenfunctions of T_lambda, orthonormal: a function from points (n, d) to values (n, k).
 
         A label S is the parity of S.  (S, j) with shifts is the Fourier function psi_j / sqrt(r) of the orbit for j = 0
-        and r/2; for other j sqrt(2) times its real part (j < r/2), or the imaginary part of psi_(r-j) (j > r/2).  (S,
-        i) with
-        reversals is the i-th eigenvector of T on the orbit, its first large coefficient positive.  For d > 24 the
-        sets of
-        a class are taken in lexicographic order.  Arguments and warning as for `spectrum`.
+        and r/2; for other j sqrt(2) times its real part (j < r/2), or the imaginary part of psi_(r-j) (j > r/2).
+        (S, i) with reversals is the i-th eigenvector of T on the orbit, its first large coefficient positive.  For
+        d > 24 the sets of a class are taken in lexicographic order.  Arguments and warning as for `spectrum`.
 
         Examples
         --------
@@ -203,17 +195,15 @@ class Hypercube(Domain):
         return Eigenfunctions(self.d, augmentation, spectrum)
 
     def moments(self, psi: Any, augmentation: Augmentation) -> tuple[np.ndarray, np.ndarray]:
-        """E psi psi^T and <psi, T psi>, (k, k), exactly: no sampling.
+        """Return E psi psi^T and <psi, T psi>, (k, k), exactly: no sampling.
 
         Parameters
         ----------
         psi : array (2^d,) or (2^d, k), `Representation`, or function from points (n, d) to values (n, k)
             Values at all points, d <= 24: row n is at the point with x_i = -1 where bit i of n is set.  A fitted
             representation whose kernel is a function of the Hamming distance (centres on the cube) has exact moments
-            for
-            any d, at the cost of a few Gram matrices of its centres: <k(., x), T k(., y)> = sum_h nu_h^2 t_h Kr_h(j)
-            at the
-            distance j, and crops, no wider than 16, through the parities inside of each window.
+            for any d, at the cost of a few Gram matrices of its centres: <k(., x), T k(., y)> = sum_h nu_h^2 t_h
+            Kr_h(j) at the distance j, and crops, no wider than 16, through the parities inside of each window.
         augmentation : Augmentation
 
         Examples
@@ -251,13 +241,11 @@ class Hypercube(Domain):
 
 
 def crop_eigenvalue_by_diameter(d: int, width: int, subset: Iterable[int]) -> float:
-    """The often-quoted eigenvalue ((w + 1 - diam S)_+ / d)^2 of T for a cyclic crop.
+    """Return the often-quoted eigenvalue ((w + 1 - diam S)_+ / d)^2 of T for a cyclic crop.
 
     diam S is the number of coordinates of the shortest cyclic arc that covers S.  It holds for all non-empty S only
-    when
-    2w <= d + 1; beyond, and for the empty set, `Hypercube.augmentation_eigenvalues` is right and this is not (d = 12,
-    w =
-    8, S = {0, 5}: 1/9, not 1/16).
+    when 2w <= d + 1; beyond, and for the empty set, `Hypercube.augmentation_eigenvalues` is right and this is not
+    (d = 12, w = 8, S = {0, 5}: 1/9, not 1/16).
 
     Examples
     --------
@@ -274,12 +262,12 @@ def crop_eigenvalue_by_diameter(d: int, width: int, subset: Iterable[int]) -> fl
 
 
 def _squared(values: np.ndarray) -> np.ndarray:
-    """|c|^2."""
+    """Return |c|^2."""
     return (values * values.conj()).real if np.iscomplexobj(values) else values * values
 
 
 def _enumerated(d: int, augmentation: Augmentation, kernel: Kernel) -> Lines:
-    """All 2^d lines."""
+    """List all 2^d lines."""
     need = laws.needs(augmentation)
     pooled = is_pooled(kernel)
     fixed = any(not cyclic for width, cyclic in laws.crop_widths(augmentation) if width < d)

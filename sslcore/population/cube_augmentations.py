@@ -64,14 +64,14 @@ _REASONS: dict[type, str] = {
 
 
 def leaves(augmentation: Any) -> list[Any]:
-    """The parts of all compositions and mixtures."""
+    """List the parts of all compositions and mixtures."""
     if has_law(augmentation, Compose) or has_law(augmentation, Mixture):
         return [leaf for part in augmentation.parts for leaf in leaves(part)]
     return [augmentation]
 
 
 def needs(augmentation: Any) -> str:
-    """What diagonalises it: "parities", "orbits" (Fourier functions on orbits of shifts) or "blocks" (none known)."""
+    """Say what diagonalises it: "parities", "orbits" (Fourier functions of shifts) or "blocks" (none known)."""
     parts = leaves(augmentation)
     shifts = any(has_law(a, Shift) and a.law[0] != 1.0 for a in parts)
     reversals = any(has_law(a, Reversal) and a.p > 0 for a in parts)
@@ -82,19 +82,19 @@ def needs(augmentation: Any) -> str:
 
 
 def moves(augmentation: Any) -> tuple[bool, bool]:
-    """Whether shifts, and whether reversals, move the sets of an orbit."""
+    """Tell whether shifts, and whether reversals, move the sets of an orbit."""
     parts = leaves(augmentation)
     return any(has_law(a, Shift) for a in parts), any(has_law(a, Reversal) for a in parts)
 
 
 def crop_widths(augmentation: Any) -> set[tuple[int, bool]]:
-    """(width, cyclic) of all crops."""
+    """Collect (width, cyclic) of all crops."""
     return {(a.width, a.cyclic) for a in leaves(augmentation) if has_law(a, Crop)}
 
 
 @ByLaw
 def eigenvalues(augmentation: Any, space: Space) -> np.ndarray:
-    """The eigenvalue of A on each function of ``space``, real or complex."""
+    """Return the eigenvalue of A on each function of ``space``, real or complex."""
     raise TypeError(f"{augmentation!r} is not diagonal here")
 
 

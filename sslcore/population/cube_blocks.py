@@ -1,10 +1,8 @@
 """Augmentations that no known basis diagonalises: exact blocks of T on the orbits of sets.
 
 Shifts and the reversal permute the parities of an orbit {S + t} (and of its reversed sets); all other parts multiply
-each
-parity by a number.  So A maps the span of an orbit, of at most 2d sets, to itself: T = A^T A is a small symmetric
-matrix
-there.  Kernels that have one eigenvalue on the orbit commute with it.
+each parity by a number.  So A maps the span of an orbit, of at most 2d sets, to itself: T = A^T A is a small symmetric
+matrix there.  Kernels that have one eigenvalue on the orbit commute with it.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ CHUNK = 1 << 20
 
 
 def orbit_blocks(d: int, augmentation: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(members, T): masks (b, r) of orbits of r sets, least first, and the matrices (b, r, r) of T on them."""
+    """Yield masks (b, r) of orbits of r sets, least first, and the matrices (b, r, r) of T on them."""
     if d > LARGEST:
         raise ValueError(
             f"{augmentation!r} is diagonalised orbit by orbit, over all 2^d sets, up to d = {LARGEST} only, found d "
@@ -60,7 +58,7 @@ def orbit_blocks(d: int, augmentation: Any) -> Iterator[tuple[np.ndarray, np.nda
 
 
 def _matrix(augmentation: Any, members: np.ndarray, place: np.ndarray, d: int) -> np.ndarray:
-    """A on the parities of orbits: column S holds the coefficients of A chi_S."""
+    """Return the matrix of A on the parities of each orbit: column S holds the coefficients of A chi_S."""
     b, r = members.shape
     if needs(augmentation) == "parities":
         out = np.zeros((b, r, r))
@@ -86,12 +84,12 @@ def _matrix(augmentation: Any, members: np.ndarray, place: np.ndarray, d: int) -
 
 
 def block_lines(d: int, augmentation: Any, kernel: Kernel) -> Lines:
-    """All 2^d lines; labels (S, i): the least set of the orbit and the number of the eigenfunction, T decreasing."""
+    """Return all 2^d lines, labelled (S, i): least set of the orbit, number of the eigenfunction (T decreasing)."""
     if is_pooled(kernel):
         raise ValueError(
             f"{kernel!r} pools: its eigenfunctions are combinations of shifted parities, which {augmentation!r} does "
-            "not "
-            f"keep; the two do not commute, so the eigenvalues are no lines in lambda; solve it with sslcore.pretrain"
+            "not keep; the two do not commute, so the eigenvalues are no lines in lambda; solve it with "
+            "sslcore.pretrain"
         )
     t = np.empty(1 << d)
     kappa, masks, index = np.empty(1 << d), np.empty(1 << d, np.uint32), np.empty(1 << d, np.intp)
@@ -102,8 +100,7 @@ def block_lines(d: int, augmentation: Any, kernel: Kernel) -> Lines:
         if np.ptp(values, axis=1).max() > 1e-13 * values.max():
             raise ValueError(
                 f"{kernel!r} has several eigenvalues on an orbit of sets: it does not commute with {augmentation!r}, "
-                "so the "
-                f"eigenvalues are no lines in lambda; solve it empirically with sslcore.pretrain"
+                "so the eigenvalues are no lines in lambda; solve it empirically with sslcore.pretrain"
             )
         part = slice(done, done + b * r)
         t[part] = np.clip(np.linalg.eigvalsh(matrix)[:, ::-1], 0.0, 1.0).ravel()

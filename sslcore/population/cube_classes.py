@@ -60,7 +60,7 @@ class Classes(Space):
         return self.counts
 
     def multiplicity(self, i: int, frequency: int | None = None) -> int:
-        """The number of sets in class i, or of Fourier functions of their orbits; 0 for some."""
+        """Count the sets in class i, or the Fourier functions of their orbits; 0 for some."""
         size, count = int(self.sizes[i]), int(self.counts[i])
         if frequency is not None:
             if size == 0:
@@ -73,7 +73,7 @@ class Classes(Space):
         return counted(self.d, self.crop[0], size, count)
 
     def label(self, i: int, frequency: int | None) -> SubsetClass:
-        """Its name."""
+        """Return the name of class i."""
         return SubsetClass(int(self.sizes[i]), None if self.crop is None else int(self.counts[i]), frequency)
 
 
@@ -132,7 +132,7 @@ Member = tuple[float, int, int | None]
 
 
 def class_lines(d: int, augmentation: Any, kernel: Kernel, n: int, reg: float | None, beta: float) -> Lines:
-    """Those lines that can be among the first n: at ``reg`` and ``beta``, or (None) at any."""
+    """Return the lines that can be among the first n at ``reg`` and ``beta``; at any lambda for ``reg`` = None."""
     need = needs(augmentation)
     if need == "blocks":
         raise ValueError(
@@ -177,7 +177,7 @@ def class_lines(d: int, augmentation: Any, kernel: Kernel, n: int, reg: float | 
 
 
 def _bounds(augmentation: Any, space: Space) -> np.ndarray:
-    """What |A| is at most on a class, whatever the frequency; exactly |A| without shifts."""
+    """Return an upper bound of |A| on each class, whatever the frequency; exactly |A| without shifts."""
     if needs(augmentation) == "parities":
         return np.abs(eigenvalues(augmentation, space))
     if has_law(augmentation, Shift):
@@ -191,7 +191,7 @@ def _bounds(augmentation: Any, space: Space) -> np.ndarray:
 def _first(
     mu: np.ndarray, bound: np.ndarray, n: int, beta: float, parts: Callable[[int], list[Member]]
 ) -> list[tuple[int, Member]]:
-    """Those of the first n components at this lambda, and what ties with the last; ``mu`` has ``bound`` for t.
+    """Keep the first n components at this lambda, and what ties with the last; ``mu`` has ``bound`` for t.
 
     Classes are opened by decreasing bound, until n components are known to lie above the next one.
     """
@@ -213,7 +213,7 @@ def _first(
 
 
 def _nth(values: list[float], counts: list[int], n: int) -> float:
-    """The n-th largest of ``values``, each repeated by its count; -inf if there are fewer."""
+    """Return the n-th largest of ``values``, each repeated by its count; -inf if there are fewer."""
     total = 0
     for i in np.argsort(-np.array(values), kind="stable").tolist():
         total += counts[i]
@@ -249,5 +249,5 @@ def _undominated(
 
 
 def _above(levels: np.ndarray, t: float, kappa: float) -> float:
-    """How many components lie above in both."""
+    """Count the components that lie above in both t and kappa."""
     return float(levels[(levels[:, 0] >= t) & (levels[:, 1] >= kappa), 2].sum())

@@ -44,7 +44,7 @@ class Eigenfunctions:
             self.terms = [[(s, 1.0)] for s in labels]
 
     def __call__(self, x: Any) -> np.ndarray:
-        """Values f_i(x), (n, k)."""
+        """Return the values f_i(x), (n, k)."""
         x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
         if x.shape[1] != self.d:
             raise ValueError(f"x must have {self.d} coordinates, found shape {x.shape}")
@@ -61,7 +61,7 @@ class Eigenfunctions:
 
 
 def _fourier(d: int, subset: tuple[int, ...], j: int) -> list[tuple[tuple[int, ...], float]]:
-    """sum_t exp(-2 pi i j t / r) chi_(S + t) / sqrt(r), made real."""
+    """Return sum_t exp(-2 pi i j t / r) chi_(S + t) / sqrt(r), made real."""
     orbit = [subset]
     while (moved := tuple(sorted((i + 1) % d for i in orbit[-1]))) != subset:
         orbit.append(moved)
@@ -88,7 +88,7 @@ def _of_blocks(d: int, augmentation: Any, labels: tuple[Any, ...]) -> list[list[
 
 
 def _of_classes(d: int, augmentation: Any, labels: tuple[SubsetClass, ...]) -> list[tuple[int, ...]]:
-    """As many sets of each class as there are components of it."""
+    """List as many sets of each class as there are components of it."""
     if any(label.frequency is not None for label in labels):
         raise ValueError("eigenfunctions of shifts are made from enumerated orbits, up to d = 24 only")
     crop = next(iter(crop_widths(augmentation) - {(d, True), (d, False)}), None)

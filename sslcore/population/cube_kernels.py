@@ -9,8 +9,7 @@ Summed in float64 this is exact to about 1e-16 f(1), and nu_h may be 10^-100 of 
 ways, which keep relative digits; the sum is the last resort (`direct`).
 
 * f = sum_n a_n u^n with all a_n >= 0: nu_h = sum_n a_n p_n(h), where u^n = sum_S p_n(|S|) chi_S(x y).  Multiplying by
-u =
-  mean_i x_i y_i adds or takes away one coordinate, hence p_0(h) = 1{h = 0} and
+  u = mean_i x_i y_i adds or takes away one coordinate, hence p_0(h) = 1{h = 0} and
   p_{n+1}(h) = (h/d) p_n(h-1) + (1 - h/d) p_n(h+1): positive terms only, nothing cancels.
 * exponentials of u (Gaussian, l1-Laplace: C q^j): the coordinates are independent, nu_h =
   f(1) ((1-q)/2)^h ((1+q)/2)^(d-h).
@@ -69,7 +68,7 @@ class DotProfile:
 
 
 def zonal_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
-    """`compute_zonal_eigenvalues`, kept for the next question (every lambda asks the same); read-only."""
+    """Return `compute_zonal_eigenvalues`, kept for the next question (every lambda asks the same); read-only."""
     try:
         return _kept(kernel, d)
     except TypeError:  # a kernel of the user's that is not hashable
@@ -84,7 +83,7 @@ def _kept(kernel: Kernel, d: int) -> np.ndarray:
 
 
 def compute_zonal_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
-    """nu_h, h = 0..d, of a kernel that is a function of <x, y> on {-1, 1}^d; `NotZonalError` if it is not known to be.
+    """Return nu_h, h = 0..d, of a kernel that is a function of <x, y> on {-1, 1}^d; others raise `NotZonalError`.
 
     Relative accuracy is kept down to about 1e-300 for Gaussian, l1-Laplace, polynomial, arc-cosine and one-layer
     kernels, and to about 1e-18 max|f| 2^(1-d) for those of deep networks and Matern kernels; what is below is 0.
@@ -110,7 +109,7 @@ def compute_zonal_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
 
 @ByLaw
 def dot_profile(kernel: Any, d: int) -> DotProfile:
-    """F with k(x, y) = f(<x, y>/d) on {-1, 1}^d."""
+    """Return the f with k(x, y) = f(<x, y>/d) on {-1, 1}^d."""
     # of the coordinates themselves, not of angles or of other points made from them
     plain = getattr(type(kernel), "coordinates", None) is Profile.coordinates
     if isinstance(kernel, Profile) and plain and kernel.pair in ("dot", "sqdist", "l1"):
@@ -170,7 +169,7 @@ def _power(degree: int, offset: float, d: int) -> DotProfile:
 
 
 def _formula(kernel: Profile, d: int) -> DotProfile:
-    """A declared profile: its expression is Python, and is evaluated on complex numbers too."""
+    """Read a declared profile: its expression is Python, and is evaluated on complex numbers too."""
     scale = {"sqdist": 2.0 * d, "l1": float(d)}
     formula, names = kernel.formula, {"exp": np.exp, "sqrt": np.sqrt, "cos2pi": _cos2pi, "real": float}
     names |= kernel._named_constants(kernel.length)
@@ -233,7 +232,7 @@ def _kappa1(u: Any) -> Any:
 
 
 def _arcsine(n: int) -> np.ndarray:
-    """Coefficients of asin u: (2k)! / (4^k k!^2 (2k+1)) at 2k+1."""
+    """Return the coefficients 0..n of asin u: (2k)! / (4^k k!^2 (2k+1)) at 2k+1."""
     out = np.zeros(n + 1)
     k = np.arange(max(0, (n + 1) // 2))
     central = np.cumprod(np.concatenate([[1.0], (2 * k[1:] - 1.0) / (2 * k[1:])])) if len(k) else k.astype(float)
@@ -242,14 +241,14 @@ def _arcsine(n: int) -> np.ndarray:
 
 
 def _kappa0_series(n: int) -> np.ndarray:
-    """1/2 + asin(u)/pi."""
+    """Return the coefficients 0..n of kappa0(u) = 1/2 + asin(u)/pi."""
     out = _arcsine(n) / np.pi
     out[0] = 0.5
     return out
 
 
 def _kappa1_series(n: int) -> np.ndarray:
-    """Its derivative is kappa0: integrate, kappa1(0) = 1/pi."""
+    """Return the coefficients 0..n of kappa1, whose derivative is kappa0, and kappa1(0) = 1/pi."""
     out = np.zeros(n + 1)
     out[1:] = _kappa0_series(n)[:-1] / np.arange(1, n + 1)
     out[0] = 1.0 / np.pi
@@ -257,7 +256,7 @@ def _kappa1_series(n: int) -> np.ndarray:
 
 
 def _kappa2_series(n: int) -> np.ndarray:
-    """(3 sqrt(1-u^2) u + (pi - acos u)(1 + 2u^2)) / pi, whose derivative is 4 kappa1 (Cho and Saul 2009, order 2)."""
+    """Return the coefficients 0..n of `_kappa2`, whose derivative is 4 kappa1 (Cho and Saul 2009, order 2)."""
     out = np.zeros(n + 1)
     out[1:] = 4.0 * _kappa1_series(n)[:-1] / np.arange(1, n + 1)
     out[0] = 0.5
@@ -290,7 +289,7 @@ def _(kernel: NTK, d: int) -> DotProfile:
 
 
 def _network(kernel: NNGP | NTK, d: int, *, tangent: bool) -> DotProfile:
-    """Networks on points of squared norm d, u = <x, y>/d: Sigma and Theta, layer by layer (`sslcore.kernels.NTK`)."""
+    """Return the profile of a network on points of squared norm d, u = <x, y>/d, layer by layer (`NTK`)."""
     length = d / kernel.divisor(d)  # <x, x> as the first layer sees it
     half, bias = kernel.weight_variance / 2.0, kernel.bias_variance
     if kernel.depth == 1 and bias == 0.0:
@@ -324,7 +323,7 @@ def _network(kernel: NNGP | NTK, d: int, *, tangent: bool) -> DotProfile:
 
 
 def _by_series(profile: DotProfile, d: int) -> np.ndarray | None:
-    """sum_n a_n p_n(h), or None if some a_n is negative."""
+    """Return sum_n a_n p_n(h), or None if some a_n is negative."""
     # beyond n terms only u = +-1 counts: (1 - 2/d)^n d < 1e-17
     n = profile.degree if profile.degree is not None else math.ceil(d / 2 * (40 + math.log(d))) + 64
     if profile.series is None:
@@ -362,7 +361,7 @@ def _by_series(profile: DotProfile, d: int) -> np.ndarray | None:
 
 
 def _circle_coefficients(profile: DotProfile, n: int) -> tuple[np.ndarray, float] | None:
-    """a_0..a_n and their absolute error, from values on a circle; None if they are not all >= 0 (or f not analytic)."""
+    """Return a_0..a_n and their absolute error from values on a circle; None if one is negative or f not analytic."""
     points = 1 << max(13, (8 * n).bit_length())
     decay = 36.0 / points  # r = exp(-decay): aliases are e^-36 smaller
     angles = 2 * np.pi * np.arange(points // 2 + 1) / points
@@ -380,7 +379,7 @@ def _circle_coefficients(profile: DotProfile, n: int) -> tuple[np.ndarray, float
 
 
 def _direct(profile: DotProfile, d: int, what: str) -> np.ndarray:
-    """The sum over distances in float64: absolute accuracy only, and what is below it is 0."""
+    """Sum over distances in float64: the accuracy is absolute, and what is below it is 0."""
     j = np.arange(d + 1)
     log_count = np.array([math.lgamma(d + 1) - math.lgamma(i + 1) - math.lgamma(d - i + 1) for i in j])
     f = np.asarray(profile.value(1.0 - 2.0 * j / d), dtype=np.float64) * np.ones(d + 1)

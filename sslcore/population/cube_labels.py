@@ -30,7 +30,7 @@ def subset_of(subset: Any, d: int) -> tuple[int, ...]:
 
 
 def is_pair(label: Any) -> bool:
-    """Whether a label looks like (set, j)."""
+    """Tell whether a label looks like (set, j)."""
     return isinstance(label, list | tuple) and len(label) == 2 and isinstance(label[0], Iterable)
 
 

@@ -5,9 +5,8 @@ By enumeration: the coefficients c_S = <psi, chi_S> are a Walsh-Hadamard transfo
 Without, for psi = sum_a alpha_a k(., xi_a) + b and k(x, y) = sum_S nu_|S| chi_S(x y): c_S = nu_|S| sum_a alpha_a
 chi_S(xi_a) + b 1{S empty}.  Where t depends on h = |S| alone, sum_S nu_h^2 t_h chi_S(x y) is a function of the Hamming
 distance j, sum_h nu_h^2 t_h Kr_h(j), hence <psi, T psi> = alpha^T table[j(xi_a, xi_b)] alpha.  A crop changes t only
-for
-those S that lie in a window: the c_S of all S inside of one window are the transform, of size 2^w, of the sums of alpha
-over the centres with equal bits there.
+for those S that lie in a window: the c_S of all S inside of one window are the transform, of size 2^w, of the sums of
+alpha over the centres with equal bits there.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ TILE = 256, 2048
 
 
 def moments(d: int, psi: Any, augmentation: Augmentation) -> tuple[np.ndarray, np.ndarray]:
-    """E psi psi^T and <psi, T psi>, (k, k), of values (2^d, k), a `Representation`, or a function of points."""
+    """Return E psi psi^T and <psi, T psi>, (k, k), of values (2^d, k), a `Representation`, or a function of points."""
     if isinstance(psi, Representation):
         if psi.centres is not None and psi.centres.shape[1] != d:
             raise ValueError(
@@ -70,7 +69,7 @@ def moments(d: int, psi: Any, augmentation: Augmentation) -> tuple[np.ndarray, n
 
 
 def _apply(augmentation: Any, c: np.ndarray, d: int) -> np.ndarray:
-    """Coefficients of A f on all parities, for those of f."""
+    """Return the coefficients of A f on all parities, given those of f."""
     if needs(augmentation) == "parities":
         return eigenvalues(augmentation, Masks(d))[:, None] * c
     masks = np.arange(1 << d, dtype=np.uint32)
@@ -91,7 +90,7 @@ def _apply(augmentation: Any, c: np.ndarray, d: int) -> np.ndarray:
 
 
 def _obstacle(d: int, psi: Representation, augmentation: Any) -> str | None:
-    """Why the identities do not apply; None if they do."""
+    """Say why the identities do not apply; None if they do."""
     if psi.centres is None or not isinstance(psi.model, Kernel):
         return "the model is not a kernel of points"
     try:
@@ -107,7 +106,7 @@ def _obstacle(d: int, psi: Representation, augmentation: Any) -> str | None:
 
 
 def _crops(parts: list[Any], d: int) -> set[tuple[int, bool]]:
-    """(width, cyclic) of the crops that leave something out."""
+    """Collect (width, cyclic) of the crops that leave something out."""
     return {crop for part in parts for crop in crop_widths(part) if crop[0] < d}
 
 
@@ -116,7 +115,7 @@ Moves = dict[tuple[int, bool], float]
 
 
 def _moves(augmentation: Any, d: int) -> tuple[list[Any], Moves] | None:
-    """A = D P, D the composition of parts that parities diagonalise, P shifts and reversals; None if it is not so.
+    """Split A = D P, D composed of parts that parities diagonalise, P of shifts and reversals; None if it is not so.
 
     D must commute with the moves: cyclic crops and flips do.
     """
@@ -143,7 +142,7 @@ def _moves(augmentation: Any, d: int) -> tuple[list[Any], Moves] | None:
 
 
 def _products(first: Moves, second: Moves, d: int) -> Moves:
-    """The law of g1 g2: roll(rev^a(roll(rev^b(c), t)), s) = roll(rev^(a+b)(c), s +- t)."""
+    """Return the law of g1 g2: roll(rev^a(roll(rev^b(c), t)), s) = roll(rev^(a+b)(c), s +- t)."""
     out: Moves = {}
     for (s, a), p in first.items():
         for (t, b), q in second.items():
@@ -208,7 +207,7 @@ class _Outside(Space):
 
 
 def _table(weights: np.ndarray, d: int) -> np.ndarray:
-    """sum_h weights[h] Kr_h(j), j = 0..d."""
+    """Return sum_h weights[h] Kr_h(j), j = 0..d."""
     j = np.arange(d + 1)
     signs = np.where(j % 2 == 0, 1.0, -1.0)
     scaled = [math.comb(d, h) * w if w else 0.0 for h, w in enumerate(weights.tolist())]
@@ -224,7 +223,7 @@ def _table(weights: np.ndarray, d: int) -> np.ndarray:
 
 
 def _pair_sums(x: np.ndarray, alpha: np.ndarray, tables: np.ndarray, y: np.ndarray | None = None) -> np.ndarray:
-    """sum_ab alpha_a table[j(x_a, y_b)] alpha_b^T for each table, (len(tables), k, k); by half for y = x (None)."""
+    """Return sum_ab alpha_a table[j(x_a, y_b)] alpha_b^T for each table, (tables, k, k); y = None stands for x."""
     n, d = x.shape
     rows_of, columns_of = x.astype(np.float32), (x if y is None else y).astype(np.float32)  # exact: small integers
     flipped = [np.ascontiguousarray(table[(d - np.arange(-d, d + 1)) // 2]) for table in tables]  # by <x, y> + d
@@ -257,7 +256,7 @@ def _window_sums(
     width: int,
     outside: np.ndarray,
 ) -> np.ndarray:
-    """sum over the sets S inside of some window of (t_S - t of a set in none) c_S c'_S^T, c' with the centres y."""
+    """Sum (t_S - t outside) c_S c'_S^T over the sets S inside of some window; c' has the centres y."""
     sizes = Masks(width).sizes.astype(np.intp)
     fixed = any(not cyclic for _, cyclic in _crops(parts, d))
 
@@ -284,7 +283,7 @@ def _window_sums(
 
 
 def _places(x: np.ndarray, width: int) -> np.ndarray:
-    """The bits inside of each cyclic window as a number, (n, d)."""
+    """Write the bits inside of each cyclic window as a number, (n, d)."""
     bits = (x < 0).astype(np.int64)
     out = np.zeros_like(bits)
     for i in range(width):
@@ -293,7 +292,7 @@ def _places(x: np.ndarray, width: int) -> np.ndarray:
 
 
 def _window_coefficients(places: np.ndarray, alpha: np.ndarray, width: int) -> np.ndarray:
-    """sum_a alpha_a chi_S(x_a) for all S inside of some windows, (2^w, windows, k)."""
+    """Return sum_a alpha_a chi_S(x_a) for all S inside of some windows, (2^w, windows, k)."""
     n_windows, k = places.shape[1], alpha.shape[1]
     cells = (places * n_windows + np.arange(n_windows)).ravel()
     sums = np.empty((1 << width, n_windows, k))
@@ -306,7 +305,7 @@ def _window_coefficients(places: np.ndarray, alpha: np.ndarray, width: int) -> n
 
 
 def _pairs_of_windows(parts: list[Any], d: int) -> tuple[int, list[Any]] | None:
-    """The width of the only crop, cyclic, and the other parts (functions of |S| alone); None if it is not so."""
+    """Return the width of the only crop, if cyclic, and the other parts (functions of |S| alone); else None."""
     leaf = [a for part in parts for a in (leaves(part) if has_law(part, Compose) else [part])]
     crops = [a for a in leaf if crop_widths(a) and _crops([a], d)]
     if len(crops) != 1 or not has_law(crops[0], Crop) or not crops[0].cyclic:
@@ -315,7 +314,7 @@ def _pairs_of_windows(parts: list[Any], d: int) -> tuple[int, list[Any]] | None:
 
 
 def _wide_sums(d: int, x: np.ndarray, y: np.ndarray, alpha: np.ndarray, nu: np.ndarray, parts: list[Any]) -> np.ndarray:
-    """d^-2 sum over windows W, W' of alpha^T table_m[j inside of W and W'] alpha, m = |W and W'|.
+    """Return d^-2 sum over windows W, W' of alpha^T table_m[j inside of W and W'] alpha, m = |W and W'|.
 
     A keeps the part of f that depends on W alone, on average over W: <A f, A f> has, for each pair of windows, the
     parities inside of both.  W and W' s places apart share an arc of w - s places and one of w - (d - s).

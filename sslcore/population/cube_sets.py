@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .ramanujan import ramanujan_sum
+
 __all__ = [
     "Masks",
     "OrbitLabels",
@@ -34,16 +36,15 @@ __all__ = [
 
 
 def members(mask: int) -> tuple[int, ...]:
-    """The set of a mask."""
+    """Return the set of a mask."""
     return tuple(i for i in range(mask.bit_length()) if mask >> i & 1)
 
 
 def crop_windows(subset: Sequence[int], d: int, width: int, cyclic: bool = True) -> int:
-    """The number of windows of ``width`` coordinates that contain ``subset``, over all starts.
+    """Count the windows of ``width`` coordinates that contain ``subset``, over all starts.
 
-    Cyclic: sum_i (g_i - (d - width))_+ over the gaps g_i between cyclic neighbours, since the complement of a window
-    is a
-    run of d - width coordinates without elements of S.  Not cyclic: of the d - width + 1 starts.
+    Cyclic: sum_i (g_i - (d - width))_+ over the gaps g_i between cyclic neighbours, since the complement of a window is
+    a run of d - width coordinates without elements of S.  Not cyclic: of the d - width + 1 starts.
     """
     free = d - width
     if not subset:
@@ -68,7 +69,7 @@ class SubsetLabels(Sequence[Any]):
 
 
 class Space(ABC):
-    """Functions of which each operator that is diagonal on them knows its eigenvalue: what it may depend on."""
+    """Functions on which diagonal operators act; what their eigenvalues may depend on."""
 
     d: int
     sizes: np.ndarray
@@ -76,10 +77,10 @@ class Space(ABC):
 
     @abstractmethod
     def windows(self, width: int, cyclic: bool) -> np.ndarray:
-        """The number of windows that contain S, (b,)."""
+        """Count the windows that contain S, (b,)."""
 
     def character(self, law: Sequence[float]) -> np.ndarray:
-        """Eigenvalue sum_a law[a] exp(-2 pi i a w/d) of the shifts, (b,)."""
+        """Return the eigenvalue sum_a law[a] exp(-2 pi i a w/d) of the shifts, (b,)."""
         raise TypeError("parities are not eigenfunctions of shifts")
 
 
@@ -158,7 +159,7 @@ class OrbitLabels(Sequence[Any]):
 
 
 def popcounts(masks: np.ndarray, d: int) -> np.ndarray:
-    """The number of elements of each set."""
+    """Count the elements of each set."""
     found = np.zeros(len(masks), np.uint8)
     for i in range(d):
         found += ((masks >> np.uint32(i)) & np.uint32(1)).astype(np.uint8)
@@ -166,14 +167,14 @@ def popcounts(masks: np.ndarray, d: int) -> np.ndarray:
 
 
 def rotations(masks: np.ndarray, shift: int, d: int) -> np.ndarray:
-    """The masks of S + shift."""
+    """Return the masks of S + shift."""
     shift %= d
     full = np.uint32((1 << d) - 1)
     return ((masks << np.uint32(shift)) | (masks >> np.uint32(d - shift))) & full if shift else masks
 
 
 def reversals(masks: np.ndarray, d: int) -> np.ndarray:
-    """The masks of {d - 1 - i: i in S}."""
+    """Return the masks of {d - 1 - i: i in S}."""
     out = np.zeros_like(masks)
     for i in range(d):
         out |= ((masks >> np.uint32(i)) & np.uint32(1)) << np.uint32(d - 1 - i)
@@ -182,7 +183,7 @@ def reversals(masks: np.ndarray, d: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=8)
 def characters(law: tuple[float, ...], d: int) -> np.ndarray:
-    """sum_a law[a] exp(-2 pi i a w/d), w = 0..d-1; the phases reduced exactly before they are rounded."""
+    """Return sum_a law[a] exp(-2 pi i a w/d), w = 0..d-1; phases are reduced exactly before they are rounded."""
     a, w = np.arange(len(law)), np.arange(d)
     found = np.exp(-2j * np.pi * (np.outer(w, a) % d) / d) @ np.asarray(law, np.float64)
     found.setflags(write=False)
@@ -190,7 +191,7 @@ def characters(law: tuple[float, ...], d: int) -> np.ndarray:
 
 
 def restricted_compositions(parts: int, total: int, largest: int) -> int:
-    """The number of ways to write ``total`` as an ordered sum of ``parts`` integers in 1..largest."""
+    """Count the ways to write ``total`` as an ordered sum of ``parts`` integers in 1..largest."""
     if parts == 0:
         return int(total == 0)
     if not parts <= total <= parts * largest:
@@ -202,7 +203,7 @@ def restricted_compositions(parts: int, total: int, largest: int) -> int:
 
 
 def count_gaps(d: int, free: int, size: int, excess: int) -> int:
-    """The number of sets of ``size`` elements on a circle of d whose gaps exceed ``free`` by ``excess`` in all.
+    """Count the sets of ``size`` elements on a circle of d whose gaps exceed ``free`` by ``excess`` in all.
 
     Up to the place of the first element (a factor d/h) a set is the sequence of its h gaps, of sum d.  j of them exceed
     ``free``, by amounts >= 1 that add up to ``excess``; the others are in 1..free.
@@ -222,12 +223,12 @@ def count_gaps(d: int, free: int, size: int, excess: int) -> int:
 
 
 def count_cyclic(d: int, width: int, size: int, windows: int) -> int:
-    """The number of sets of ``size`` elements that lie in exactly ``windows`` cyclic windows of ``width``."""
+    """Count the sets of ``size`` elements that lie in exactly ``windows`` cyclic windows of ``width``."""
     return count_gaps(d, d - width, size, windows)
 
 
 def count_frequency(d: int, free: int, size: int, excess: int, frequency: int) -> int:
-    """How many Fourier functions of this frequency w (`Orbits`) the orbits of the sets of `count_gaps` have.
+    """Count the Fourier functions of this frequency w (`Orbits`) on the orbits of the sets of `count_gaps`.
 
     The shifts act on these sets; the functions of one frequency are as many as the average of exp(-2 pi i a w/d) times
     the number of sets that a shift by a leaves alone.  Those are d/g times a pattern on a circle of g = gcd(a, d), with
@@ -237,32 +238,13 @@ def count_frequency(d: int, free: int, size: int, excess: int, frequency: int) -
     for g in range(1, d + 1):
         n = d // g
         if d % g == 0 and size % n == 0 and excess % n == 0:
-            total += ramanujan(n, frequency) * count_gaps(g, free, size // n, excess // n)
+            total += ramanujan_sum(n, frequency) * count_gaps(g, free, size // n, excess // n)
     return total // d
-
-
-def ramanujan(n: int, frequency: int) -> int:
-    """The sum of exp(-2 pi i k w/n) over the k in 1..n that have no factor in common with n."""
-    common = math.gcd(n, frequency)
-    return sum(_moebius(n // k) * k for k in range(1, common + 1) if common % k == 0)
-
-
-@functools.cache
-def _moebius(n: int) -> int:
-    sign, factor = 1, 2
-    while n > 1:
-        if n % factor == 0:
-            n //= factor
-            if n % factor == 0:
-                return 0
-            sign = -sign
-        factor += 1
-    return sign
 
 
 @functools.lru_cache(maxsize=8)
 def _linear_spans(d: int, width: int) -> np.ndarray:
-    """[c, s]: how many pairs of a first and a last element, s apart, lie in c windows that do not wrap around."""
+    """Count, as [c, s], the pairs of first and last element, s apart, in c windows that do not wrap around."""
     first, last = np.triu_indices(d)
     count = np.maximum(0, np.minimum(first, d - width) - np.maximum(last - width + 1, 0) + 1)
     table = np.zeros((d - width + 2, d), np.int64)
@@ -271,7 +253,7 @@ def _linear_spans(d: int, width: int) -> np.ndarray:
 
 
 def count_linear(d: int, width: int, size: int, windows: int) -> int:
-    """The same for windows that do not wrap around, of which there are d - width + 1."""
+    """Count as `count_cyclic` for windows that do not wrap around; there are d - width + 1 of them."""
     starts = d - width + 1
     if size == 0:
         return int(windows == starts)

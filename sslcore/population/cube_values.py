@@ -31,7 +31,7 @@ CHECKED = 4096
 
 
 def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.ndarray:
-    """The eigenvalue of K on each function of ``space``; ``zonal``: refuse unless it depends on |S| alone."""
+    """Return the eigenvalue of K on each function of ``space``; ``zonal``: refuse unless it depends on |S| alone."""
     if has_law(kernel, Sum):
         return kernel_values(kernel.first, space, zonal=zonal) + kernel_values(kernel.second, space, zonal=zonal)
     if has_law(kernel, Scaled):
@@ -75,11 +75,10 @@ def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.nd
 
 
 def _convolutional(kernel: Any, space: Space) -> np.ndarray:
-    """(N_q(S) / d) nu_|S| of the base kernel on the cube of a patch, times |fhat|^2 of the pooling filter.
+    """Return (N_q(S) / d) nu_|S| of the base kernel on the cube of a patch, times |fhat|^2 of the pooling filter.
 
     With patches p_i of q coordinates, (1/d) sum_i kappa(p_i(x), p_i(y)) = (1/d) sum_i sum_{S in patch i} nu_|S|
-    chi_S(x y).
-    Pooling by f multiplies the Fourier functions of an orbit by sum_a f(a) exp(-2 pi i a w/d), squared.
+    chi_S(x y).  Pooling by f multiplies the Fourier functions of an orbit by sum_a f(a) exp(-2 pi i a w/d), squared.
     """
     q = kernel.patch
     check_patches(kernel, space.d)
@@ -99,7 +98,7 @@ def check_patches(kernel: Any, d: int) -> None:
 
 
 def pooling_filter(kernel: Any, d: int) -> tuple[float, ...]:
-    """f(0), f(1), ...; 1/d for global averages."""
+    """Return f(0), f(1), ...; 1/d for global averages."""
     if isinstance(kernel.pooling, str):
         return (1.0 / d,) * d
     law = tuple(float(f) for f in kernel.pooling)
@@ -109,7 +108,7 @@ def pooling_filter(kernel: Any, d: int) -> tuple[float, ...]:
 
 
 def convolutional_parts(kernel: Any) -> list[Any]:
-    """The convolutional kernels that it is a sum of multiples of."""
+    """List the convolutional kernels of which it is a sum of multiples."""
     if has_law(kernel, Sum):
         return convolutional_parts(kernel.first) + convolutional_parts(kernel.second)
     if has_law(kernel, Scaled):
@@ -118,18 +117,18 @@ def convolutional_parts(kernel: Any) -> list[Any]:
 
 
 def is_pooled(kernel: Any) -> bool:
-    """Whether its eigenfunctions are the Fourier functions of orbits, and not all parities."""
+    """Tell whether its eigenfunctions are the Fourier functions of orbits, and not all parities."""
     return any(part.pooling is not None for part in convolutional_parts(kernel))
 
 
 def points(d: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-    """The points of the cube number start..stop - 1: x_i = 1 - 2 (bit i of the number), float64."""
+    """Make the points start..stop - 1 of the cube: x_i = 1 - 2 (bit i of the number), float64."""
     numbers = np.arange(start, 1 << d if stop is None else stop, dtype=np.uint32)
     return 1.0 - 2.0 * ((numbers[:, None] >> np.arange(d, dtype=np.uint32)) & np.uint32(1))
 
 
 def enumerated_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
-    """Eigenvalues on all chi_S, in the order of masks, of a kernel k(x, y) = g(x y): the transform of g / 2^d.
+    """Return the eigenvalues on all chi_S, in the order of masks, of a kernel k(x, y) = g(x y): g's transform / 2^d.
 
     That k depends on the product x y alone is checked on random pairs.
     """
@@ -160,6 +159,6 @@ def enumerated_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
 
 
 def _pairs(kernel: Kernel, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """k(x_i, y_i), by small Gram matrices."""
+    """Return k(x_i, y_i), by small Gram matrices."""
     step = 64
     return np.concatenate([gram(kernel, x[i : i + step], y[i : i + step]).diagonal() for i in range(0, len(x), step)])

@@ -33,7 +33,7 @@ class Expansion(NamedTuple):
 
 
 def expansion(representation: Any, d: int) -> Expansion:
-    """The parts of a fitted kernel representation of points with d coordinates, or an error that says what to do."""
+    """Return the parts of a fitted kernel representation of points (n, d), or say in an error what to do instead."""
     if not isinstance(representation, Representation):
         raise TypeError(
             f"a fitted representation (sslcore.pretrain) was expected, found {type(representation).__name__}"
@@ -57,10 +57,10 @@ class FittedDomain(Domain):
 
     @abstractmethod
     def _grams(self, kernel: Kernel, augmentation: Any, centres: np.ndarray) -> tuple[Any, Any, Any]:
-        """G (N, N), G_T (N, N) and e (N,) of the module's docstring."""
+        """Return G (N, N), G_T (N, N) and e (N,) of the module's docstring."""
 
     def moments(self, psi: Any, augmentation: Any) -> tuple[np.ndarray, np.ndarray]:
-        """E psi psi^T and <psi, T psi>, both (k, k), of a representation fitted with a kernel of this domain.
+        """Return E psi psi^T and <psi, T psi>, both (k, k), of a representation fitted with a kernel of this domain.
 
         Parameters
         ----------

@@ -33,17 +33,17 @@ class Coefficients:
         raise NotImplementedError
 
     def bound(self, w: int) -> float:
-        """The coefficient itself, of a decreasing sequence."""
+        """Return a bound of all coefficients from w on: the coefficient itself, as the sequence decreases."""
         return self[w]
 
     def first(self, count: int) -> np.ndarray:
-        """The coefficients 0..count-1."""
+        """Return the coefficients 0..count-1."""
         return np.array([self[w] for w in range(count)])
 
 
 @dataclass(frozen=True)
 class WrappedGaussian(Coefficients):
-    """Of sum_n exp(-(x + n)^2 / (2 scale^2)): sqrt(2 pi) scale exp(-2 pi^2 scale^2 w^2), by Poisson's formula.
+    """Coefficients of sum_n exp(-(x + n)^2 / (2 s^2)): sqrt(2 pi) s exp(-2 pi^2 s^2 w^2), by Poisson's formula.
 
     Examples
     --------
@@ -60,7 +60,7 @@ class WrappedGaussian(Coefficients):
 
 @dataclass(frozen=True)
 class VonMisesSeries(Coefficients):
-    """Of exp((cos 2 pi x - 1) / scale^2): exp(-z) I_w(z), z = 1 / scale^2; scaled, so that nothing overflows.
+    """Coefficients of exp((cos 2 pi x - 1) / s^2): exp(-z) I_w(z), z = 1 / s^2, scaled so that nothing overflows.
 
     Examples
     --------
@@ -82,7 +82,7 @@ _LARGE = 2.0**16
 
 
 def _debye(w: int, z: float) -> float:
-    """exp(-z) I_w(z) for large p = sqrt(w^2 + z^2), uniformly in w and z.
+    """Return exp(-z) I_w(z) for large p = sqrt(w^2 + z^2), uniformly in w and z.
 
     exp(p - z - w asinh(w / z)) / sqrt(2 pi p) (1 + u_1 + u_2 + O(p^-3)), with t = w / p, u_1 = (3 - 5 t^2) / (24 p) and
     u_2 = (81 - 462 t^2 + 385 t^4) / (1152 p^2) (DLMF 10.41.3).
@@ -105,7 +105,7 @@ def _von_mises(scale: float, count: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class ExponentialSeries(Coefficients):
-    """Of exp(-|x| / scale), |x| <= 1/2: 2 s (1 - (-1)^w exp(-1/(2s))) / (1 + 4 pi^2 s^2 w^2).
+    """Coefficients of exp(-|x| / s), |x| <= 1/2: 2 s (1 - (-1)^w exp(-1/(2s))) / (1 + 4 pi^2 s^2 w^2).
 
     Examples
     --------
@@ -127,7 +127,7 @@ class ExponentialSeries(Coefficients):
 
 @dataclass(frozen=True)
 class Constant(Coefficients):
-    """Of a constant function."""
+    """Coefficients of a constant function."""
 
     value: float
 
@@ -137,7 +137,7 @@ class Constant(Coefficients):
 
 @dataclass(frozen=True)
 class Convolved(Coefficients):
-    """Of a product of two functions: the convolution of their coefficients, which decreases where both do."""
+    """Coefficients of a product of two functions: the convolution of theirs, which decreases where both do."""
 
     a: Coefficients
     b: Coefficients
@@ -173,11 +173,11 @@ class ProductKernel:
     terms: tuple[tuple[float, Coefficients], ...]
 
     def eigenvalue(self, label: Class) -> float:
-        """On a class of frequencies."""
+        """Return the eigenvalue on a class of frequencies."""
         return self._sum(label, lambda series, w: series[w])
 
     def bound(self, label: Class) -> float:
-        """At least the eigenvalue of every class whose sorted entries are all at least those of ``label``."""
+        """Bound the eigenvalues of all classes whose sorted entries are all at least those of ``label``."""
         return self._sum(label, lambda series, w: series.bound(w))
 
     def _sum(self, label: Class, value: Any) -> float:
@@ -189,7 +189,7 @@ class ProductKernel:
 
 
 def class_size(d: int, label: Class) -> int:
-    """The number of frequencies of a class: permutations and signs.
+    """Count the frequencies of a class: permutations and signs.
 
     Examples
     --------
@@ -205,7 +205,7 @@ def class_size(d: int, label: Class) -> int:
 
 
 def walk(d: int, score: Any) -> Iterator[tuple[float, Class, Any]]:
-    """Classes by decreasing score, lazily: yields (score, class, function that puts the class's children on the way).
+    """Yield classes lazily, by decreasing score: (score, class, function that queues the class's children).
 
     ``score(label)`` must not grow when entries do.  Only classes whose parents (last entry less by one) were expanded
     are met, each once.

@@ -73,7 +73,7 @@ class Gaussian(FittedDomain):
     scale: float = positive("standard deviation s of the samples along each coordinate")
 
     def multiplicities(self, degree: int) -> list[int]:
-        """C(l+d-1, d-1), the number of Hermite functions of degree l = 0..degree.
+        """Return C(l+d-1, d-1), the number of Hermite functions of degree l = 0..degree.
 
         Examples
         --------
@@ -85,7 +85,7 @@ class Gaussian(FittedDomain):
         return hermite_multiplicities(self.d, degree)
 
     def views(self, augmentation: Any) -> tuple[float, float]:
-        """The standard deviation sigma of a view, and the correlation rho of two views of one sample.
+        """Return the standard deviation sigma of a view, and the correlation rho of two views of one sample.
 
         Examples
         --------
@@ -99,7 +99,7 @@ class Gaussian(FittedDomain):
         return math.sqrt(signal + variance), signal / (signal + variance)
 
     def _channel(self, augmentation: Any) -> tuple[float, float]:
-        """(a, v) of the law xi = a x + sqrt(v) z."""
+        """Return (a, v) of the law xi = a x + sqrt(v) z."""
         if has_law(augmentation, GaussianNoise):
             return 1.0, augmentation.scale**2
         if has_law(augmentation, OrnsteinUhlenbeck):
@@ -117,12 +117,12 @@ class Gaussian(FittedDomain):
     # ------------------------------------------------------------ eigenvalues
 
     def augmentation_eigenvalues(self, augmentation: Any, degree: int = 8) -> np.ndarray:
-        """T by degree 0..degree of the Hermite functions, (degree + 1,)."""
+        """Return the eigenvalues of T by degree 0..degree of the Hermite functions, (degree + 1,)."""
         degree = check_integer(degree, "degree", minimum=0, maximum=MOST_DEGREE)
         return self.views(augmentation)[1] ** np.arange(degree + 1.0)
 
     def kernel_eigenvalues(self, kernel: Any, augmentation: Any, degree: int = 8) -> np.ndarray:
-        """K in L2 of the law of the views, by degree 0..degree, with the multiplicities of `multiplicities`.
+        """Return the eigenvalues of K in L2 of the views' law by degree 0..degree, each `multiplicities` times.
 
         Its eigenfunctions are not those of T; the augmentation is needed for the law of the views.
 
@@ -162,7 +162,7 @@ class Gaussian(FittedDomain):
     def _sectors(
         self, augmentation: Any, kernel: Any, n: int, reg: float | None, beta: float
     ) -> dict[int, tuple[Sector, float]]:
-        """The first eigenfunctions of each angular degree that can be among the first n, and the scale of the views."""
+        """Return the eigenfunctions of each angular degree that may be among the first n, and the views' scale."""
         sigma, rho = self.views(augmentation)
         if reg == 0:  # without a penalty no kernel is needed
             return self._hermite_sectors(sigma, rho, n, beta)
@@ -190,7 +190,7 @@ class Gaussian(FittedDomain):
         return found
 
     def _hermite_sectors(self, sigma: float, rho: float, n: int, beta: float) -> dict[int, tuple[Sector, float]]:
-        """reg = 0: the Hermite functions up to the degree that holds the n-th."""
+        """Return the Hermite functions up to the degree that holds the n-th: the case reg = 0."""
         if rho == 1.0 or beta == 0.0:
             raise ValueError(
                 "without a penalty (reg=0) and without noise, all functions are equally good; take reg > 0"
@@ -208,7 +208,7 @@ class Gaussian(FittedDomain):
     def eigenfunctions(
         self, augmentation: Any, kernel: Any, *, reg: float, beta: float = 1.0, n_components: int
     ) -> Callable[[Array], Array]:
-        """The unit eigenfunctions of the first components of `spectrum` on the line (d = 1): x (n, 1) -> (n, k).
+        """Make the unit eigenfunctions of the first components of `spectrum` on the line (d = 1): x (n, 1) -> (n, k).
 
         Signs are such that the largest coefficient in the Hermite basis is positive.
 
@@ -261,7 +261,7 @@ class Gaussian(FittedDomain):
         return gram, smooth, mean
 
     def _overlap(self, u: float, v: float, s: float, rho: float, inner: np.ndarray, squares: np.ndarray) -> np.ndarray:
-        """E exp(-|xi - c_i|^2 / 2u) exp(-|xi' - c_j|^2 / 2v), (xi, xi') normal of variance s and correlation rho."""
+        """Return E exp(-|xi - c_i|^2 / 2u) exp(-|xi' - c_j|^2 / 2v), views of variance s and correlation rho."""
         determinant = (u + s) * (v + s) - (rho * s) ** 2
         exponent = (v + s) * squares[:, None] + (u + s) * squares - 2 * rho * s * inner
         return (u * v / determinant) ** (self.d / 2) * np.exp(-0.5 * exponent / determinant)
@@ -278,7 +278,7 @@ def _too_many(n: int) -> ValueError:
 
 
 def _gaussians(kernel: Kernel) -> list[tuple[float, float]]:
-    """(weight, squared scale) of a kernel that is a sum of Gaussians."""
+    """List (weight, squared scale) of the terms of a kernel that is a sum of Gaussians."""
     if has_law(kernel, kernels.Gaussian):
         return [(1.0, kernel.scale**2)]
     if has_law(kernel, Scaled):
@@ -294,7 +294,7 @@ def _gaussians(kernel: Kernel) -> list[tuple[float, float]]:
 
 
 def _one_gaussian(kernel: Kernel) -> tuple[float, float]:
-    """Factor and scale of a multiple of one Gaussian kernel."""
+    """Return factor and scale of a multiple of one Gaussian kernel."""
     terms = _gaussians(kernel)
     if len(terms) > 1:
         raise TypeError(f"the spectrum on Gaussian space is there for one Gaussian kernel, found the sum {kernel!r}")

@@ -42,7 +42,7 @@ class Sector(NamedTuple):
 
 
 def gaussian_kernel_eigenvalues(scale: float, sigma: float, d: int, degree: int) -> np.ndarray:
-    """Eigenvalues of the Gaussian kernel under N(0, sigma^2 I) by degree 0..degree, multiplicity C(l+d-1, d-1).
+    """Return the Gaussian kernel's eigenvalues under N(0, sigma^2 I) by degree 0..degree, each C(l+d-1, d-1) times.
 
     With m = (sigma/scale)^2 and s = 1 + 2 m + sqrt(1 + 4 m): ``kappa_l = (2 / s)^(d/2) (2 m / s)^l`` (Rasmussen and
     Williams 2006, section 4.3.1); the eigenfunctions are Hermite's, but of another width than T's.
@@ -59,7 +59,7 @@ def gaussian_kernel_eigenvalues(scale: float, sigma: float, d: int, degree: int)
 
 
 def kernel_factor(scale: float, sigma: float, d: int, angular: int, size: int) -> np.ndarray:
-    """F, lower triangular (size, size), with K = F F^T on the radial functions p < size of the angular degree.
+    """Return F, lower triangular (size, size), with K = F F^T on the radial functions p < size of the angular degree.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def kernel_factor(scale: float, sigma: float, d: int, angular: int, size: int) -
 
 
 def sector(scale: float, sigma: float, rho: float, d: int, angular: int, k: int, *, reg: float, beta: float) -> Sector:
-    """The first k eigenfunctions of (1 - beta) I + beta T - reg K^-1 of one angular degree, T = rho^degree, reg > 0.
+    """Return the first k eigenfunctions of (1 - beta) I + beta T - reg K^-1 of one angular degree; reg > 0.
 
     The number of radial functions is doubled until gamma no longer changes.
 
@@ -126,7 +126,7 @@ def sector(scale: float, sigma: float, rho: float, d: int, angular: int, k: int,
 
 
 def hermite(x: np.ndarray, count: int) -> np.ndarray:
-    """Hermite functions of degree 0..count-1 that are orthonormal under N(0, 1), at the points x; (count, len(x)).
+    """Return the Hermite functions 0..count-1, orthonormal under N(0, 1), at the points x; (count, len(x)).
 
     ``h_{l+1} = (x h_l - sqrt(l) h_{l-1}) / sqrt(l+1)``.
 

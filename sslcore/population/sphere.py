@@ -97,7 +97,7 @@ class Sphere(FittedDomain):
     # ------------------------------------------------------------ eigenvalues
 
     def multiplicities(self, degree: int) -> list[int]:
-        """N(d, l), l = 0..degree: exact integers.
+        """Return N(d, l), l = 0..degree: exact integers.
 
         Examples
         --------
@@ -108,7 +108,7 @@ class Sphere(FittedDomain):
         return multiplicities(self.d, check_integer(degree, "degree", minimum=0, maximum=MOST_DEGREE))
 
     def augmentation_eigenvalues(self, augmentation: Any, degree: int = 8) -> np.ndarray:
-        """T by degree 0..degree, (degree + 1,); with shifts by degree and character w, (degree + 1, d).
+        """Return the eigenvalues of T by degree, (degree + 1,); with shifts by degree and character, (degree + 1, d).
 
         Examples
         --------
@@ -123,7 +123,7 @@ class Sphere(FittedDomain):
         return values[:, 0] if values.shape[1] == 1 else values
 
     def kernel_eigenvalues(self, kernel: Any, degree: int = 8) -> np.ndarray:
-        """K by degree 0..degree: the Funk-Hecke coefficients, (degree + 1,).
+        """Return the eigenvalues of K by degree 0..degree: the Funk-Hecke coefficients, (degree + 1,).
 
         Examples
         --------
@@ -170,7 +170,7 @@ class Sphere(FittedDomain):
                 )
 
     def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
-        """The lines of the given labels, in this order."""
+        """Return the lines of the given labels, in this order."""
         operator = _Operator.of(augmentation, self.d)
         wanted = [self._spelled(operator.by_character, label) for label in labels]
         degree = max((label if isinstance(label, int) else label[0] for label in wanted), default=0)
@@ -188,7 +188,7 @@ class Sphere(FittedDomain):
         return self._degree(label)
 
     def _spelled(self, by_character: bool, label: Label) -> Label:
-        """`canonical`, of labels of the kind that the lines have, and of functions that there are."""
+        """Return `canonical` of a label; refuse another kind than the lines have, and functions that do not exist."""
         name = self.canonical(label)
         if isinstance(name, int) == by_character:
             kind = "pairs (l, |w|) of a degree and a character of the shifts" if by_character else "degrees l"
@@ -224,7 +224,7 @@ class Sphere(FittedDomain):
     # ------------------------------------------------------------ functions
 
     def zonal(self, degree: int, pole: Any) -> Callable[[Array], Array]:
-        """The harmonic of this degree about a pole, of norm 1: sqrt(N(d, l)) P_l(<pole, x>), as a function of x (n, d).
+        """Make the harmonic of this degree about a pole, of norm 1: x (n, d) -> sqrt(N(d, l)) P_l(<pole, x>).
 
         Examples
         --------
@@ -242,7 +242,7 @@ class Sphere(FittedDomain):
         return function
 
     def harmonics(self, degree: int) -> Callable[[Array], Array]:
-        """An orthonormal basis of the harmonics of one degree, for d = 2 and 3: x (n, d) -> (n, N(d, l)).
+        """Make an orthonormal basis of the harmonics of one degree, for d = 2 and 3: x (n, d) -> (n, N(d, l)).
 
         Real; on the circle cos and sin of l theta, on S^2 the spherical harmonics of order -l..l (orders m < 0 with
         sin |m| phi).  Orthonormal for the uniform probability measure: the mean of each square is 1.
@@ -280,7 +280,7 @@ class Sphere(FittedDomain):
     def eigenfunctions(
         self, augmentation: Any, kernel: Any, *, reg: float, beta: float = 1.0, n_components: int
     ) -> Callable[[Array], Array]:
-        """The first eigenfunctions of T_lambda, orthonormal, for d = 2 and 3: x (n, d) -> (n, k), as in `spectrum`.
+        """Make the first eigenfunctions of T_lambda, orthonormal, for d = 2, 3: x (n, d) -> (n, k), as in `spectrum`.
 
         For each degree the first functions of `harmonics`, as many as ``n_components`` takes of it.  (Laws of shifts
         split a degree by characters, of which `harmonics` has no basis.)
@@ -340,7 +340,7 @@ class Sphere(FittedDomain):
         return gram, smooth, np.full(len(centres), kappa[0])
 
     def _zonal_sums(self, weights: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-        """sum_l w_l P_l(<x_i, y_j>) for each list of weights, in blocks that stay in the cache."""
+        """Return sum_l w_l P_l(<x_i, y_j>) for each list of weights, in blocks that stay in the cache."""
         sums = [np.empty((len(x), len(y))) for _ in weights]
         rows = max(1, (1 << 17) // len(y))
         last = max(int(np.flatnonzero(w).max(initial=0)) for w in weights)
@@ -371,12 +371,12 @@ def _sph_harm(degree: int, order: int, theta: np.ndarray, phi: np.ndarray) -> np
 
 
 def _any_kernel(kernel: Any, reg: float | None) -> Kernel:
-    """The kernel; without a penalty none is needed, and any will do."""
+    """Return the kernel, or any one in place of None: without a penalty none is needed."""
     return Linear() if kernel is None and reg == 0 else as_kernel(kernel)
 
 
 def _profile(kernel: Kernel, d: int) -> Callable[[np.ndarray], np.ndarray]:
-    """kappa as a function of the angle: the kernel's own values along a great circle."""
+    """Return kappa as a function of the angle: the kernel's own values along a great circle."""
 
     def profile(theta: np.ndarray) -> np.ndarray:
         found = np.empty(len(theta))
@@ -430,7 +430,7 @@ def _check_zonal(kernel: Kernel, d: int) -> None:
 
 
 def _bound(kernel: Kernel, d: int, degree: int) -> float | None:
-    """The largest coefficient from this degree on, where it is known."""
+    """Return the largest coefficient from this degree on, where it is known."""
     if has_law(kernel, Gaussian):  # they decrease
         return float(gaussian_coefficients(kernel.scale, d, degree)[-1])
     if has_law(kernel, Linear, Polynomial) and degree > getattr(kernel, "degree", 1):
@@ -511,7 +511,7 @@ def _column(values: Any) -> np.ndarray:
 
 
 def _envelope(angle: np.ndarray, d: int, degree: int) -> np.ndarray:
-    """A bound of |P_l(cos angle)| for every l >= degree, decreasing in the degree.
+    """Return a bound of |P_l(cos angle)| for every l >= degree, decreasing in the degree.
 
     Laplace's integral P_l(cos t) = E (cos t + i u sin t)^l, u a coordinate of a uniform point of S^(d-2), and the
     modulus inside, (cos^2 t + u^2 sin^2 t)^(l/2).
@@ -524,7 +524,7 @@ def _envelope(angle: np.ndarray, d: int, degree: int) -> np.ndarray:
 
 
 def _rotation_bound(angle: float, d: int, degree: int) -> float:
-    """The same for rotations in random planes, which move x by s, cos s = 1 - (1 - cos t) r^2, r^2 ~ Beta(1, d/2 - 1).
+    """Bound the mean of P_l for a random plane: it moves x by s: cos s = 1 - (1 - cos t) r^2, r^2 ~ Beta(1, d/2 - 1).
 
     r is the length of x's projection to the plane.
     """

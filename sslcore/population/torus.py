@@ -70,7 +70,7 @@ class Torus(FittedDomain):
     # ------------------------------------------------------------ eigenvalues
 
     def augmentation_eigenvalues(self, augmentation: Any, frequencies: Any) -> np.ndarray:
-        """T on the frequencies (n, d), or (n,) for d = 1.
+        """Return the eigenvalues of T on the frequencies (n, d), or (n,) for d = 1.
 
         Examples
         --------
@@ -83,7 +83,7 @@ class Torus(FittedDomain):
         return np.array([_smoothing(noises, label) for label in self._classes(frequencies)])
 
     def kernel_eigenvalues(self, kernel: Any, frequencies: Any) -> np.ndarray:
-        """K on the frequencies (n, d), or (n,) for d = 1.
+        """Return the eigenvalues of K on the frequencies (n, d), or (n,) for d = 1.
 
         Examples
         --------
@@ -125,7 +125,7 @@ class Torus(FittedDomain):
         return self._lines_of(noises, product, classes)
 
     def _first(self, noises: Noises, product: ProductKernel, n: int, reg: float, beta: float) -> list[tuple[int, ...]]:
-        """Classes until n components are above all that is left."""
+        """Collect classes until n components are above all that is left."""
 
         def value(t: float, kappa: float) -> float:
             if reg == 0:  # the order of T, whatever is added to it
@@ -157,7 +157,7 @@ class Torus(FittedDomain):
         return found
 
     def _kept(self, noises: Noises, product: ProductKernel, n: int) -> list[tuple[int, ...]]:
-        """Classes that have fewer than n components above them in both T and K."""
+        """Keep the classes that have fewer than n components above them in both T and K."""
         found: list[tuple[int, ...]] = []
         smoothing = np.empty(1024)
         kernel = np.empty(1024)
@@ -196,7 +196,7 @@ class Torus(FittedDomain):
         )
 
     def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
-        """The lines of the given labels, in this order."""
+        """Return the lines of the given labels, in this order."""
         return self._lines_of(_noises(augmentation), self._product(kernel), [self.canonical(label) for label in labels])
 
     def canonical(self, label: Label) -> tuple[int, ...]:
@@ -209,7 +209,7 @@ class Torus(FittedDomain):
         return tuple(found)
 
     def harmonics(self, label: Label) -> Callable[[Array], Array]:
-        """An orthonormal basis of a class: x (n, d) -> (n, size), sqrt(2) cos(2 pi w.x) and sqrt(2) sin(2 pi w.x).
+        """Make an orthonormal basis of a class: x (n, d) -> (n, size), sqrt(2) cos(2 pi w.x) and sqrt(2) sin(2 pi w.x).
 
         Examples
         --------
@@ -241,7 +241,7 @@ class Torus(FittedDomain):
     def eigenfunctions(
         self, augmentation: Any, kernel: Any, *, reg: float, beta: float = 1.0, n_components: int
     ) -> Callable[[Array], Array]:
-        """The first eigenfunctions of T_lambda, orthonormal: x (n, d) -> (n, k), in the order of `spectrum`.
+        """Make the first eigenfunctions of T_lambda, orthonormal: x (n, d) -> (n, k), in the order of `spectrum`.
 
         For each class the first functions of `harmonics`, as many as ``n_components`` takes of it.
 
@@ -291,7 +291,7 @@ def _noises(augmentation: Any) -> Noises:
 
 
 def _smoothing(noises: Noises, label: tuple[int, ...]) -> float:
-    """T on a class."""
+    """Return the eigenvalue of T on a class."""
     square = 2 * math.pi**2 * sum(w * w for w in label)
     return sum(weight * math.exp(-square * variance) for weight, variance in noises) ** 2
 
@@ -315,7 +315,7 @@ def _terms(kernel: Kernel, d: int) -> list[tuple[float, Coefficients]]:
 
 
 def _series(first: Coefficients, second: Coefficients) -> np.ndarray:
-    """The products of the coefficients 0, 1, ..., as far as they matter."""
+    """Return the products of the coefficients 0, 1, ..., as far as they matter."""
     count = 16
     while count < 2**14 and first.bound(count) * second.bound(count) > 1e-18 * first[0] * second[0]:
         count *= 2
@@ -323,7 +323,7 @@ def _series(first: Coefficients, second: Coefficients) -> np.ndarray:
 
 
 def _products(coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """prod_c sum_w coefficients[|w|] exp(2 pi i w (x_ic - x_jc)), by Clenshaw's recurrence in cos."""
+    """Return prod_c sum_w coefficients[|w|] exp(2 pi i w (x_ic - x_jc)), by Clenshaw's recurrence in cos."""
     out = np.ones((len(x), len(x)))
     last = int(np.flatnonzero(np.abs(coefficients) > 1e-18 * np.abs(coefficients[0])).max(initial=0))
     for column in x.T:

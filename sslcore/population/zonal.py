@@ -16,6 +16,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from .ramanujan import ramanujan_sum
+
 __all__ = [
     "bessel_ratios",
     "cyclic_multiplicities",
@@ -35,7 +37,7 @@ TOLERANCE = 1e-12
 
 
 def multiplicities(d: int, degree: int) -> list[int]:
-    """N(d, l) = C(l+d-1, d-1) - C(l+d-3, d-1), the number of harmonics of degree l = 0..degree; exact integers.
+    """Count the harmonics of degree l = 0..degree: N(d, l) = C(l+d-1, d-1) - C(l+d-3, d-1); exact integers.
 
     Examples
     --------
@@ -48,7 +50,7 @@ def multiplicities(d: int, degree: int) -> list[int]:
 
 
 def hermite_multiplicities(d: int, degree: int) -> list[int]:
-    """C(l+d-1, d-1), the number of monomials of degree l = 0..degree; exact integers, each from the one before.
+    """Count the monomials of degree l = 0..degree: C(l+d-1, d-1), exact integers, each from the one before.
 
     Examples
     --------
@@ -63,7 +65,7 @@ def hermite_multiplicities(d: int, degree: int) -> list[int]:
 
 
 def legendre(d: int, degree: int, t: np.ndarray) -> np.ndarray:
-    """P_0..P_degree of dimension d at the points t of [-1, 1], shape (degree + 1, len(t)); |P_l| <= 1.
+    """Return P_0..P_degree of dimension d at the points t of [-1, 1], (degree + 1, len(t)); |P_l| <= 1.
 
     Examples
     --------
@@ -88,10 +90,10 @@ def _panel() -> tuple[np.ndarray, np.ndarray]:
 
 
 def angles(d: int, panels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Nodes theta and weights (sum 1) of a composite Gauss rule for the density of angles on S^(d-1).
+    """Return nodes theta and weights (sum 1) of a composite Gauss rule for the density of angles on S^(d-1).
 
-    In the angle, kernels of distances and of rectifiers are analytic up to both ends: the rule converges
-    geometrically, where one in ``t = cos theta`` meets square roots.
+    In the angle, kernels of distances and of rectifiers are analytic up to both ends: the rule converges geometrically,
+    where one in ``t = cos theta`` meets square roots.
     """
     x, w = _panel()
     edges = np.linspace(0.0, np.pi, panels + 1)
@@ -102,7 +104,7 @@ def angles(d: int, panels: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def funk_hecke(profile: Callable[[np.ndarray], np.ndarray], d: int, degree: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coefficients kappa_0..kappa_degree of ``profile(theta)``, and bounds of their errors.
+    """Return the coefficients kappa_0..kappa_degree of ``profile(theta)``, and bounds of their errors.
 
     The rule is refined until two successive ones agree to rounding, or to `TOLERANCE` where refining is no help.  The
     error of rounding is eps times the integral of absolute values (a degree's polynomial has the mean square 1/N(d, l):
@@ -149,7 +151,7 @@ def funk_hecke(profile: Callable[[np.ndarray], np.ndarray], d: int, degree: int)
 
 
 def power_coefficients(d: int, power: int) -> np.ndarray:
-    """E[t^n P_l(t)], n, l = 0..power, shape (n, l): the coefficients of the powers of <x, y>; all >= 0.
+    """Return E[t^n P_l(t)], n, l = 0..power, (n, l): the coefficients of the powers of <x, y>; all are >= 0.
 
     By the recurrence of P_l, read as ``t P_l = (l P_{l-1} + (l+d-2) P_{l+1}) / (2l+d-2)``: sums of positive terms, so
     every digit holds, and the zeros (l > n, or l - n odd) are exact.
@@ -176,7 +178,7 @@ def power_coefficients(d: int, power: int) -> np.ndarray:
 
 
 def bessel_ratios(order: float, z: float, count: int) -> np.ndarray:
-    """I_{order+i}(z) / I_{order+i-1}(z), i = 1..count, for z > 0, in (0, 1), to rounding.
+    """Return I_{order+i}(z) / I_{order+i-1}(z), i = 1..count, for z > 0: numbers in (0, 1), to rounding.
 
     By the continued fraction ``r_v = 1 / (2 v / z + r_{v+1})``, downwards, where it forgets its start.
 
@@ -200,7 +202,7 @@ def bessel_ratios(order: float, z: float, count: int) -> np.ndarray:
 
 
 def gaussian_coefficients(scale: float, d: int, degree: int) -> np.ndarray:
-    """Coefficients of exp(-|x - y|^2 / (2 scale^2)), every one to its digits.
+    """Return the coefficients of exp(-|x - y|^2 / (2 scale^2)), every one to its digits.
 
     ``exp(-z) Gamma(d/2) (2/z)^(d/2-1) I_{l+d/2-1}(z)`` with z = 1/scale^2: the first by its positive series, or by the
     scaled Bessel function where z is large, the others by ratios.
@@ -228,7 +230,7 @@ def gaussian_coefficients(scale: float, d: int, degree: int) -> np.ndarray:
 
 
 def rotation_eigenvalues(angle: float, d: int, degree: int) -> np.ndarray:
-    """A on degree l = 0..degree for a rotation by ``angle`` in a uniformly random plane.
+    """Return A on degree l = 0..degree for a rotation by ``angle`` in a uniformly random plane.
 
     The mean of a rotation's matrix over its conjugates is its normalised trace, whose generating function (Molien) is
     ``(1 - z^2) / ((1-z)^(d-2) (1 - 2 z cos t + z^2)) = (1 + 2 sum_m z^m cos(m t)) / (1-z)^(d-2)``.
@@ -249,7 +251,7 @@ def rotation_eigenvalues(angle: float, d: int, degree: int) -> np.ndarray:
 
 
 def cyclic_multiplicities(d: int, degree: int) -> list[list[int]]:
-    """m_l(w): how often the character w of the cyclic shifts occurs in degree l; rows l = 0..degree, columns w.
+    """Return m_l(w), how often the character w of the cyclic shifts occurs in degree l; rows l = 0..degree, columns w.
 
     ``(1/d) sum_a exp(-2 pi i a w / d) tr_l(shift by a)``; a shift by a has g = gcd(a, d) cycles of length d/g, so that
     its traces are generated by ``(1 - z^2) / (1 - z^(d/g))^g``; the shifts with one g sum to a Ramanujan sum.
@@ -265,26 +267,8 @@ def cyclic_multiplicities(d: int, degree: int) -> list[list[int]]:
         length = d // g
         powers = [math.comb(n // length + g - 1, g - 1) if n % length == 0 else 0 for n in range(degree + 1)]
         traces = [powers[n] - (powers[n - 2] if n >= 2 else 0) for n in range(degree + 1)]
-        sums = [_ramanujan_sum(length, w) for w in range(d)]
+        sums = [ramanujan_sum(length, w) for w in range(d)]
         for row, trace in zip(found, traces, strict=True):
             for w in range(d):
                 row[w] += sums[w] * trace
     return [[value // d for value in row] for row in found]
-
-
-def _ramanujan_sum(q: int, n: int) -> int:
-    """The sum of exp(2 pi i a n / q) over a prime to q: sum over the common divisors g of q and n of moebius(q/g) g."""
-    common = math.gcd(q, n)
-    return sum(_moebius(q // g) * g for g in range(1, common + 1) if common % g == 0)
-
-
-def _moebius(n: int) -> int:
-    sign, p = 1, 2
-    while p * p <= n:
-        if n % p == 0:
-            n //= p
-            if n % p == 0:
-                return 0
-            sign = -sign
-        p += 1
-    return -sign if n > 1 else sign
