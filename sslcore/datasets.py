@@ -15,7 +15,7 @@ __all__ = ["digits", "gaussian", "half_moons", "half_moons_probabilities", "hype
 
 
 def half_moons(n: int, seed: int, noise: float = 0.1) -> Array:
-    """Two interleaved half circles in the plane: the controlled study of the paper.
+    """Draw points of two interleaved half circles in the plane: the controlled study of the paper.
 
     ``x = (cos theta, sin theta) + 1{cos theta > 0} e_2 + noise z``, theta uniform on [0, 2 pi), z ~ N(0, I).
 
@@ -59,7 +59,7 @@ def half_moons(n: int, seed: int, noise: float = 0.1) -> Array:
 
 
 def half_moons_probabilities(x: Any) -> Array:
-    """Probabilities of the four classes of the half-moons, at any points of the plane.
+    """Return the probabilities of the four classes of the half-moons, at any points of the plane.
 
     ``p_i(x)`` is proportional to ``exp(-8 min_a |x - c_ia|^2)``: class i = 0..3 has the ten anchors
     ``c_ia = (cos t, sin t)`` at the angles t = i pi/2 + a pi/18, a = 0..9, moved by e_2 for the classes 0 and 3.
@@ -105,7 +105,7 @@ def half_moons_probabilities(x: Any) -> Array:
 
 
 def hypercube(n: int, d: int, seed: int) -> Array:
-    """Points uniform on {-1, 1}^d, where T and dot-product kernels are diagonal in the parities.
+    """Draw points uniform on {-1, 1}^d, where T and dot-product kernels are diagonal in the parities.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def hypercube(n: int, d: int, seed: int) -> Array:
 
 
 def sphere(n: int, d: int, seed: int) -> Array:
-    """Points uniform on the unit sphere S^(d-1) of R^d: normal vectors over their norms.
+    """Draw points uniform on the unit sphere S^(d-1) of R^d: normal vectors over their norms.
 
     Parameters
     ----------
@@ -184,7 +184,7 @@ def sphere(n: int, d: int, seed: int) -> Array:
 
 
 def torus(n: int, d: int, seed: int) -> Array:
-    """Points uniform on the torus, the cube [0, 1)^d whose opposite sides are one: Fourier functions are its basis.
+    """Draw points uniform on the torus, the cube [0, 1)^d whose opposite sides are one; its basis is Fourier's.
 
     Parameters
     ----------
@@ -222,7 +222,7 @@ def torus(n: int, d: int, seed: int) -> Array:
 
 
 def gaussian(n: int, d: int, seed: int, scale: float = 1.0) -> Array:
-    """Normal points, ``x ~ N(0, scale^2 I)``: with additive noise, T has Hermite functions, and a kernel has others.
+    """Draw points x ~ N(0, scale^2 I): under additive noise T has Hermite functions, and a kernel has others.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def gaussian(n: int, d: int, seed: int, scale: float = 1.0) -> Array:
 
 
 def digits() -> tuple[Array, Array]:
-    """1,797 real handwritten digits of 8 x 8 pixels, as they come with scikit-learn.
+    """Load 1,797 real handwritten digits of 8 x 8 pixels, as they come with scikit-learn.
 
     Returns
     -------

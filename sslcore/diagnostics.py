@@ -81,7 +81,7 @@ class _Moments:
 
 @gives_memory_back
 def rankme(z: Any) -> float:
-    r"""RankMe: the exponential of the entropy of the singular values of the centred embedding.
+    r"""Return RankMe: the exponential of the entropy of the singular values of the centred embedding.
 
     exp(-sum_i p_i log p_i), p_i = sigma_i / sum_j sigma_j.  It is a smooth rank, between 1 and k: k if all directions
     have the same spread.  Between models of one architecture it follows their accuracy downstream; **normal** is at
@@ -134,7 +134,7 @@ def _rankme(spectrum: np.ndarray) -> float:
 
 @gives_memory_back
 def alpha_req(eigenvalues: Any, *, ranks: tuple[int, int] | None = None) -> float:
-    """alpha-ReQ: the exponent of the power law i^-alpha that a middle range of the eigenvalues follows.
+    """Return alpha-ReQ: the exponent of the power law i^-alpha that a middle range of the eigenvalues follows.
 
     Minus the slope of the weighted least-squares line through (log i, log lambda_i) for ranks first <= i <= last, with
     weights 1/i, which make each octave of ranks count alike:
@@ -205,7 +205,7 @@ def _ranks(ranks: Any) -> tuple[int, int]:
 
 @gives_memory_back
 def effective_dimension(eigenvalues: Any, g: float) -> float:
-    """Degrees of freedom tr((S + g)^-1 S) = sum_i lambda_i / (lambda_i + g) of ridge regression with penalty g.
+    """Return the degrees of freedom tr((S + g)^-1 S) = sum_i lambda_i / (lambda_i + g) of a ridge of penalty g.
 
     How many components a ridge probe with that penalty uses: about the number of eigenvalues above g.  **Normal**: the
     number of active components for g far below the last of them; a value near 0 says that g drowns all of them.
@@ -240,7 +240,7 @@ def effective_dimension(eigenvalues: Any, g: float) -> float:
 
 @gives_memory_back
 def invariance(z: Any) -> np.ndarray:
-    """Share of each component's variance that lies between the views of one sample, (k,).
+    """Return the share of each component's variance that lies between the views of one sample, (k,).
 
     E|f(xi) - f(xi')|^2 / (2 Var f): 0 for a component that does not see the augmentations, 1 for one that differs as
     much between two views of a sample as between two samples.  **Normal** is well below 1/2; above it a component is
@@ -335,7 +335,7 @@ class CollapseReport:
     __repr__ = brief
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON."""
+        """Return plain numbers and lists, for JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in values.items()}
 
@@ -345,7 +345,7 @@ class CollapseReport:
 
 @gives_memory_back
 def collapse_report(z: Any) -> CollapseReport:
-    """Has this representation collapsed, how far, and why?  In words, with the values that are normal.
+    """Report whether a representation has collapsed, how far, and why: in words, with the values that are normal.
 
     Total collapse: all samples are mapped to one point.  Partial: components that are zero, nearly constant, or copies
     of each other, or a spectrum that few directions dominate (a RankMe below half of the number of components).
@@ -439,7 +439,7 @@ def collapse_report(z: Any) -> CollapseReport:
 
 
 def _names(indices: np.ndarray) -> str:
-    """The components with these indices, counted from 1, and the verb."""
+    """Name the components with these indices, counted from 1, and add the verb."""
     if len(indices) == 1:
         return f"component {indices[0] + 1} is"
     shown = ", ".join(str(i + 1) for i in indices[:8])
@@ -490,7 +490,7 @@ def _copies(covariance: np.ndarray) -> tuple[tuple[int, int], ...]:
 
 
 def _eigenvalues(values: Any) -> tuple[np.ndarray, int]:
-    """Eigenvalues in units of 4^e, and e."""
+    """Return the eigenvalues in units of 4^e, and e."""
     if isinstance(values, Representation) or rank_of(values) > 1:
         moments = _moments(values)
         return moments.spectrum, moments.unit
@@ -503,7 +503,7 @@ def _has_views(rep: Representation) -> bool:
 
 
 def _unit_values(rep: Representation) -> Array:
-    """Unit eigenfunctions at the training views: those of collapsed components are defined too."""
+    """Return the unit eigenfunctions at the training views: those of collapsed components are defined too."""
     if not _has_views(rep):
         raise ValueError(
             "the views of this representation are not known here (it was fitted with groups, made from Moments or "
@@ -513,7 +513,7 @@ def _unit_values(rep: Representation) -> Array:
 
 
 def _moments(z: Any) -> _Moments:
-    """Mean, covariance and within-sample variance, by blocks, in float64."""
+    """Return mean, covariance and within-sample variance, by blocks, in float64."""
     if isinstance(z, Representation):
         z = z.embedding
     z = as_array(as_native(z, "z"), "z", ndim=(2, 3), shape_hint="(n, k) or (n, m, k)", finite=False)

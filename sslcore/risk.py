@@ -40,7 +40,7 @@ SMALLEST_VARIANCE = 1e-290
 def vicreg(
     z: Array, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False
 ) -> float | tuple[float, Array]:
-    r"""VICReg risk: invariance to the views, plus distance of the second moment to the identity.
+    r"""Return the VICReg risk: invariance to the views, plus distance of the second moment to the identity.
 
     L = beta E||psi(xi) - psi(xi')||^2 + ||E[psi psi^T] - I||_F^2, with xi, xi' two views of one sample,
     estimated in one of two ways.
@@ -110,7 +110,7 @@ def vicreg(
 
 @same_kind("z")
 def spectral_contrastive(z: Array, unbiased: bool = False, return_grad: bool = False) -> float | tuple[float, Array]:
-    """Spectral contrastive risk: attraction of two views of a sample, repulsion of any two views.
+    """Return the spectral contrastive risk: attraction of two views of a sample, repulsion of any two views.
 
     -2 E[psi(xi)^T psi(xi')] + E[(psi(xi)^T psi(xi''))^2], with xi, xi' two views of one sample and xi''
     a view of an independent one.  It is ``vicreg(z, beta=1) - k``, estimated in the same two ways, with the
@@ -165,7 +165,7 @@ def vicreg_hinge(
     eps: float = 1e-4,
     return_grad: bool = False,
 ) -> float | tuple[float, Array]:
-    r"""Original VICReg loss: invariance, hinge on the standard deviations, off-diagonal covariances.
+    r"""Return the original VICReg loss: invariance, hinge on the standard deviations, off-diagonal covariances.
 
     similarity s + variance (2/m) sum_a v(Z_a) + covariance (2/m) sum_a c(Z_a), where, with
     Cov_a the (k, k) covariance over samples of view a (normalised by n - 1),
@@ -267,7 +267,7 @@ def vicreg_hinge(
 def barlow_twins(
     z: Array, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: bool = False
 ) -> float | tuple[float, Array]:
-    """Barlow Twins loss: the cross-correlation of two views should be the identity.
+    """Return the Barlow Twins loss: the cross-correlation of two views should be the identity.
 
     sum_j (1 - R[j, j])^2 + redundancy sum_(j != l) R[j, l]^2, averaged over the ordered pairs a != b of
     views, with R = (1/n) Y_a^T Y_b, where Y_a are the z_ia, centred over the samples and divided
@@ -374,7 +374,7 @@ class EquivalentParameters(NamedTuple):
 def equivalent_parameters(
     similarity: float, variance: float, covariance: float, weight_decay: float, *, n_components: int
 ) -> EquivalentParameters:
-    r"""The beta and reg whose closed form minimises the loss that a linear head would be trained with.
+    r"""Return the beta and reg whose closed form minimises the loss that a linear head would be trained with.
 
     The loss is VICReg's in the normalisation of `vicreg_hinge`, for a head psi = W phi + b on features phi, with the
     squared deviation of the variances from 1 in place of the hinge on standard deviations (Cabannes et al. 2023), and
@@ -450,7 +450,7 @@ def equivalent_parameters(
 
 
 def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[float, Any, int]:
-    """The risk, its gradient if asked for, and k."""
+    """Return the risk, its gradient if asked for, and k."""
     unbiased, return_grad = check_boolean(unbiased, "unbiased"), check_boolean(return_grad, "return_grad")
     z = _views(z, minimum_n=2 if unbiased else 1)
     beta = check_scalar(beta, "beta", minimum=0.0)
@@ -489,7 +489,7 @@ def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[f
 
 
 def _views(z: Array, *, minimum_n: int, finite: bool = False) -> Array:
-    """``z`` checked; whether its entries are finite may be left to the sums."""
+    """Check ``z``; whether its entries are finite may be left to the sums."""
     z = as_array(z, "z", ndim=3, shape_hint="(n, m, k)", finite=finite)
     if z.shape[1] < 2:
         raise ValueError(f"z must hold at least 2 views of each sample (its second axis), found shape {z.shape}")
@@ -499,7 +499,7 @@ def _views(z: Array, *, minimum_n: int, finite: bool = False) -> Array:
 
 
 def _centred_blocks(z: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
-    """Blocks of samples of z - mean in float64, each with its place."""
+    """Yield blocks of samples of z - mean in float64, each with its place."""
     step = max(1, get_backend(z).BLOCK_FACTOR * BLOCK_ENTRIES // (z.shape[1] * z.shape[2]))
     for start in range(0, z.shape[0], step):
         part = slice(start, start + step)
@@ -507,12 +507,12 @@ def _centred_blocks(z: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
 
 
 def _contrasts(block: Array) -> Array:
-    """z_ia - zbar_i in float64."""
+    """Return z_ia - zbar_i in float64."""
     return block - block.mean(axis=1, keepdims=True, dtype=np.float64)
 
 
 def _roots(variances: Array, xp: Any) -> Array:
-    """Standard deviations; variances so small that squares of the values have lost digits are refused."""
+    """Return standard deviations; refuse variances so small that squares of the values have lost digits."""
     if not float(variances.min()) >= SMALLEST_VARIANCE:
         _require_representable(float(variances.sum()))
         raise OverflowError("the variances of z, with eps, are too small to be represented; rescale z, or raise eps")

@@ -44,7 +44,7 @@ __all__ = [
 
 
 def as_float_dtype(dtype: Any, name: str) -> np.dtype:
-    """The dtype in which data of ``dtype`` are computed: float32 or float64.
+    """Return the dtype in which data of ``dtype`` are computed: float32 or float64.
 
     Integers and booleans become float64, float16 becomes float32; everything else is refused.
     """
@@ -73,7 +73,7 @@ _REMEDIES = {
 
 
 def shown(value: Any, width: int = 80) -> str:
-    """``repr(value)`` for an error message: one line, at most ``width`` characters."""
+    """Return ``repr(value)`` for an error message: one line, at most ``width`` characters."""
     try:
         text = " ".join(repr(value).split())
     except Exception:  # an integer of too many digits, or the value's own
@@ -90,7 +90,7 @@ def as_array(
     allow_empty: bool = False,
     finite: bool = True,
 ) -> Array:
-    """``value`` as an array of float32 or float64 with the wanted rank, finite entries, not empty.
+    """Return ``value`` as an array of float32 or float64 with the wanted rank, finite entries, not empty.
 
     Arrays stay on their device.  Strides are kept; nothing is copied unless the dtype changes.  ``shape_hint`` names
     the axes in the error message, for example ``"(n, m, d)"``.
@@ -113,7 +113,7 @@ def as_array(
 
 
 def as_entries(value: Any, name: str) -> Array:
-    """``value`` as an array of the dtype it has: masks, sparse matrices and missing numbers of tables are heeded."""
+    """Return ``value`` as an array of the dtype it has; masks, sparse matrices and missing numbers are heeded."""
     value = as_native(value, name)
     if device_of(value) == "cupy" and hasattr(value, "dtype"):
         return value
@@ -121,7 +121,7 @@ def as_entries(value: Any, name: str) -> Array:
 
 
 def _entries(value: Any, name: str) -> np.ndarray:
-    """What NumPy makes of ``value``, or why it makes nothing of it."""
+    """Return what NumPy makes of ``value``, or say why it makes nothing of it."""
     try:
         array = np.asanyarray(value)
     except ValueError as error:
@@ -141,7 +141,7 @@ def _entries(value: Any, name: str) -> np.ndarray:
 
 
 def _table_entries(table: Any, name: str) -> np.ndarray:
-    """The entries of a frame or series of pandas: missing ones of nullable columns become NaN."""
+    """Return the entries of a frame or series of pandas; missing ones of nullable columns become NaN."""
     columns = table.dtypes.items() if hasattr(table, "columns") else [(table.name, table.dtype)]
     for column, dtype in columns:
         if dtype.kind not in "iubf":
@@ -154,7 +154,7 @@ def _table_entries(table: Any, name: str) -> np.ndarray:
 
 
 def _common_type(table: Any) -> np.dtype:
-    """float32 or float64, wherein the columns of a frame of pandas can be read."""
+    """Return float32 or float64, in which the columns of a frame of pandas can be read."""
     dtypes = table.dtypes if hasattr(table, "columns") else [table.dtype]
     plain = [getattr(dtype, "numpy_dtype", getattr(dtype, "subtype", dtype)) for dtype in dtypes]
     return np.result_type(np.float32, *plain)
@@ -179,31 +179,31 @@ def check_map(array: Array, name: str) -> None:
 
 
 def quiet() -> Any:
-    """A context in which NumPy does not warn of overflow: for results that are checked afterwards."""
+    """Make a context in which NumPy does not warn of overflow: for results that are checked afterwards."""
     return np.errstate(over="ignore", invalid="ignore")
 
 
 def check_finite(array: Array) -> bool:
-    """Whether all entries are finite, in one pass and without a temporary in the usual case."""
+    """Tell whether all entries are finite, in one pass and without a temporary in the usual case."""
     with np.errstate(over="ignore", invalid="ignore"):
         total = float(array.sum(dtype=np.float64))
     return math.isfinite(total) or bool(namespace(array).isfinite(array).all())
 
 
 def brought(array: Array | None, engine: Backend) -> Any:
-    """``array``, or None, where the engine works: an explicit copy, unless it is there."""
+    """Bring ``array``, or None, to where the engine works: an explicit copy, unless it is there."""
     if array is None:
         return None
     return on_host(array) if engine.NAME == "numba" else engine.xp.asarray(array)
 
 
 def on_host(array: Array) -> np.ndarray:
-    """``array`` as a NumPy array: an explicit copy from the device, if it is there."""
+    """Return ``array`` as a NumPy array: an explicit copy from the device, if it is there."""
     return namespace(array).asnumpy(array) if device_of(array) == "cupy" else np.asarray(array)
 
 
 def rank_of(value: Any) -> int:
-    """The number of axes of an array of any kind, or of nested lists, by their first entries; nothing is converted."""
+    """Count the axes of an array of any kind, or of nested lists, by their first entries; nothing is converted."""
     depth = 0
     while isinstance(value, list | tuple) and depth < 64:
         depth, value = depth + 1, value[0] if value else 0.0
@@ -213,7 +213,7 @@ def rank_of(value: Any) -> int:
 
 
 def require_finite(array: Array, name: str, offset: int = 0) -> Array:
-    """``array``, or a ``ValueError`` naming the first entry that is NaN or infinite.
+    """Return ``array``, or raise a ``ValueError`` naming the first entry that is NaN or infinite.
 
     ``offset`` is added to the first index, for arrays that are blocks of a longer one.
     """
@@ -232,7 +232,7 @@ def require_finite(array: Array, name: str, offset: int = 0) -> Array:
 
 
 def check_integer(value: Any, name: str, *, minimum: int, maximum: int | None = None) -> int:
-    """``value`` as an ``int`` within bounds; booleans and floats are refused."""
+    """Return ``value`` as an ``int`` within bounds; booleans and floats are refused."""
     if isinstance(value, (bool, np.bool_, np.ma.MaskedArray)) or (
         isinstance(value, np.ndarray) and value.dtype.kind == "b"
     ):
@@ -255,7 +255,7 @@ def check_scalar(
     maximum: float = math.inf,
     strict: bool = False,
 ) -> float:
-    """``value`` as a finite ``float`` in [minimum, maximum], or > minimum when ``strict``."""
+    """Return ``value`` as a finite ``float`` in [minimum, maximum], or > minimum when ``strict``."""
     is_number = isinstance(value, (numbers.Real, np.number)) or (
         isinstance(value, np.ndarray) and value.ndim == 0 and value.dtype.kind in "iuf"
     )
@@ -274,21 +274,21 @@ def check_scalar(
 
 
 def check_boolean(value: Any, name: str) -> bool:
-    """``value`` as a ``bool``; numbers, words and None are refused, whatever their truth value."""
+    """Return ``value`` as a ``bool``; numbers, words and None are refused, whatever their truth value."""
     if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, found {shown(value)}")
     return bool(value)
 
 
 def check_choice(value: Any, name: str, choices: tuple[str, ...]) -> str:
-    """``value`` if it is one of ``choices``."""
+    """Return ``value`` if it is one of ``choices``, or refuse it."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, found {shown(value)}")
     return value
 
 
 def as_seed(seed: Any) -> int:
-    """A seed: an integer in [0, 2**64)."""
+    """Return a seed, an integer in [0, 2**64), or refuse it."""
     return check_integer(seed, "seed", minimum=0, maximum=2**64 - 1)
 
 
@@ -302,7 +302,7 @@ def check_same_width(x: Array, y: Array, name_x: str, name_y: str) -> None:
 
 
 def as_views(views: Any) -> Array:
-    """Views (n, m, d) with m >= 2."""
+    """Return views (n, m, d) with m >= 2, checked."""
     views = as_array(views, "views", ndim=3, shape_hint="(n, m, d)")
     if views.shape[1] < 2:
         raise ValueError(

@@ -36,7 +36,7 @@ class Home:
         self.library, self._convert = library, convert
 
     def bring(self, result: Any) -> Any:
-        """``result`` with every array in it as one of the library's own; words, which only NumPy knows, stay its."""
+        """Return ``result`` with every array in it as one of the library's own; words stay arrays of NumPy."""
         if self._convert is None:
             return result
         if isinstance(result, tuple):
@@ -49,7 +49,7 @@ _NATIVE = Home("native", None)
 
 
 def is_foreign(value: Any) -> bool:
-    """Whether ``value`` is an array of a library other than NumPy and CuPy."""
+    """Tell whether ``value`` is an array of a library other than NumPy and CuPy."""
     kind = type(value)
     if kind is np.ndarray or kind in (float, int, list, tuple, str, type(None)):
         return False
@@ -61,7 +61,7 @@ def is_foreign(value: Any) -> bool:
 
 
 def as_native(value: Any, name: str = "an array", backend: str | None = None) -> Any:
-    """``value`` as an array of NumPy or CuPy if it is of another library, or if ``backend`` asks for the crossing.
+    """Convert an array of another library to NumPy or CuPy; others only if ``backend`` asks for the crossing.
 
     What NumPy would make something else of in silence is refused: masked entries and sparse matrices, also in lists.
     """
@@ -82,7 +82,7 @@ def as_native(value: Any, name: str = "an array", backend: str | None = None) ->
 
 
 def home_of(value: Any, backend: str | None = None) -> Home:
-    """Where the results of a call with the argument ``value`` go."""
+    """Tell where the results of a call with the argument ``value`` go."""
     if is_foreign(value):
         library = type(value).__module__.split(".")[0]
         module = value.__array_namespace__() if hasattr(value, "__array_namespace__") else sys.modules.get(library)
@@ -94,7 +94,7 @@ def home_of(value: Any, backend: str | None = None) -> Home:
 
 
 def unmasked(array: np.ma.MaskedArray, name: str) -> np.ndarray:
-    """The entries of an array without masked ones; others are refused, for what is under a mask is no value."""
+    """Return the entries of an array without masked ones; refuse others, for what is under a mask is no value."""
     mask = np.ma.getmaskarray(array)
     hidden = np.argwhere(mask) if mask.dtype == bool else np.empty((0, 1))  # a mask of records says nothing by itself
     if len(hidden):
@@ -112,7 +112,7 @@ _DEEPEST = 64
 
 
 def _natives(items: Any, name: str, depth: int = 1) -> Any:
-    """A list or tuple with the arrays in it as `as_native` has them; numbers and words stay."""
+    """Convert the arrays in a list or tuple as `as_native` does; numbers and words stay."""
     if all(type(item) in _PLAIN or type(item) is np.ndarray for item in items):
         return items
     if depth == _DEEPEST:
@@ -126,13 +126,13 @@ def _natives(items: Any, name: str, depth: int = 1) -> Any:
 
 
 def within_torch_func(tensor: Any) -> bool:
-    """Whether a tensor stands for another one, inside ``torch.func.grad``, ``vmap`` and the like."""
+    """Tell whether a tensor stands for another one, inside ``torch.func.grad``, ``vmap`` and the like."""
     functorch = getattr(sys.modules["torch"]._C, "_functorch", None)
     return functorch is not None and bool(functorch.is_functorch_wrapped_tensor(tensor))
 
 
 def with_values(value: Any, name: str) -> Any:
-    """A tensor of PyTorch whose memory holds its values: negation and conjugation done, or refused."""
+    """Return a tensor of PyTorch whose memory holds its values: negation and conjugation are done, or refused."""
     torch = sys.modules["torch"]
     reason, remedy = "", "hand over a dense tensor"
     if within_torch_func(value):
@@ -216,7 +216,7 @@ def gives_memory_back(function: F) -> F:
 
 
 def _guarded(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """``function(*args, **kwargs)``; if the device has too little memory, what the call held is freed first."""
+    """Call ``function(*args, **kwargs)``; if device memory runs out, free what the call held before the error."""
     try:
         return function(*args, **kwargs)
     except MemoryError as error:

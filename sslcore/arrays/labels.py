@@ -68,12 +68,12 @@ def read_names(value: Any, name: str, *, dates: bool = False) -> tuple[np.ndarra
 
 
 def _native(value: Any, name: str) -> Any:
-    """An array of another library as one of NumPy or CuPy; masks, lists and columns stay what they are."""
+    """Convert an array of another library to NumPy or CuPy; masks, lists and columns stay what they are."""
     return value if isinstance(value, np.ma.MaskedArray | list | tuple) else as_native(value, name)
 
 
 def _items(value: Any) -> list[Any] | None:
-    """The entries as Python objects, of a list or a column that NumPy alone would misread; else None."""
+    """Return the entries, as Python objects, of a list or column that NumPy alone would misread; else None."""
     if isinstance(value, list | tuple):
         kinds = set(map(type, value))
         plain = len(kinds) == 1 and kinds <= {float, bool}
@@ -92,7 +92,7 @@ def _is_scalar_array(item: Any) -> bool:
 
 
 def _column(value: Any) -> Any:
-    """The column of a table of pandas or polars that has one only; anything else as it is."""
+    """Return the column of a table of pandas or polars that has one only; anything else as it is."""
     return value[value.columns[0]] if _is_table(value) and len(value.columns) == 1 else value
 
 
@@ -193,7 +193,7 @@ def read_groups(groups: Any, n: int) -> tuple[np.ndarray, int]:
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """What a probe is fitted to: at the labelled points ``places``, classes or real numbers.
+    """Classes or real numbers that a probe is fitted to, at the labelled points ``places``.
 
     ``values`` (n_labelled,) are indices of ``classes``, NumPy's; or, where ``classes`` is None, targets (n_labelled, t)
     in float64 on the device of y.  ``flat`` says that y had one axis.
@@ -272,7 +272,7 @@ def read_targets(y: Any, n: int) -> tuple[Array, np.ndarray]:
 
 
 def _task_of(y: Any) -> str:
-    """Real numbers are regressed on, anything else is a label."""
+    """Choose the task: real numbers are regressed on, anything else is a label."""
     y = _column(_native(y, "y"))
     if device_of(y) != "cupy" and (_items(y) is not None or on_host(y).dtype.kind == "O"):
         names, missing = read_names(y, "y")
@@ -316,7 +316,7 @@ def _read_numbers(y: Any, n: int, chosen: np.ndarray | None) -> Target:
 
 
 def _as_numbers(y: Any) -> Array:
-    """Targets (n,) or (n, t) in float64, NaN where they are missing."""
+    """Return targets (n,) or (n, t) in float64, NaN where they are missing."""
     y = _native(y, "y")
     if _is_table(y):
         return np.stack([_as_numbers(y[column]) for column in y.columns], axis=1)

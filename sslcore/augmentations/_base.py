@@ -95,7 +95,7 @@ class Augmentation(Declared, ABC):
 
     @property
     def n_coordinates(self) -> int | None:
-        """The number of coordinates that a sample must have; None if any will do."""
+        """Number of coordinates that a sample must have; None if any will do."""
         return None
 
     @same_kind("x")
@@ -171,12 +171,12 @@ def _check_stages(augmentation: Augmentation, stages: Any = None) -> None:
 
 
 def flattened(x: Array, augmentation: Augmentation) -> Array:
-    """Images (n, *image_shape) of a law of such images as samples (n, d); what else there is stays as it is."""
+    """Flatten images (n, *image_shape) of a law of such images to samples (n, d); anything else stays as it is."""
     return x.reshape(len(x), -1) if x.ndim > 2 and x.shape[1:] in image_shapes(augmentation) else x
 
 
 def image_shapes(augmentation: Augmentation) -> set[tuple[int, ...]]:
-    """The shapes of the images that a law, or a part of it, is declared on."""
+    """Return the shapes of the images that a law, or a part of it, is declared on."""
     parts = (image_shapes(part) for part in getattr(augmentation, "parts", ()))
     own = getattr(augmentation, "image_shape", None)
     return set().union(*parts) if own is None else {own}
@@ -197,5 +197,5 @@ def _check_law(law: Any, name: str) -> tuple[float, ...]:
 
 
 def _thresholds(law: Sequence[float]) -> tuple[int, ...]:
-    """2^32 times the cumulated probabilities, rounded: exactly 2^32 from the last one that is not 0 on."""
+    """Return 2^32 times the cumulated probabilities, rounded: exactly 2^32 from the last one that is not 0 on."""
     return tuple(round(total * 2**32) for total in itertools.accumulate(law))

@@ -117,7 +117,7 @@ class Views:
     @overload
     def __getitem__(self, index: slice) -> Array: ...
     def __getitem__(self, index: int | slice) -> Array:
-        """``views[i]`` is (m, d), ``views[a:b]`` is (b - a, m, d); slices have step 1."""
+        """Make ``views[i]``, (m, d), or ``views[a:b]``, (b - a, m, d); slices have step 1."""
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
             if step != 1:
@@ -133,7 +133,7 @@ class Views:
         return self.home.bring(self.block(i, i + 1)[0])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """All views in memory, n m d numbers."""
+        """Make all views in memory, n m d numbers."""
         if copy is False:
             raise ValueError("views are made when needed: an array of them is always a new one; leave out copy=False")
         return np.asarray(self.block(0, len(self)), dtype=dtype)

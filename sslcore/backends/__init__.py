@@ -28,7 +28,7 @@ _MODULES = {"numba": "numba_cpu", "cupy": "cupy_gpu"}
 
 
 def get_backend(*arrays: Any, backend: str | None = None) -> Backend:
-    """The backend that serves these arrays; ``backend`` overrides, for tests and experts.
+    """Return the backend that serves these arrays; ``backend`` overrides, for tests and experts.
 
     Arrays of CuPy select ``"cupy"``, everything else (NumPy arrays, lists, memory maps) ``"numba"``.
     Mixed devices raise, and so does a backend that is not there: nothing crosses over unasked.  NumPy arrays with
@@ -64,10 +64,10 @@ def get_backend(*arrays: Any, backend: str | None = None) -> Backend:
 
 
 def device_of(value: Any) -> str:
-    """The backend to which an array (or anything else of that library) belongs."""
+    """Return the name of the backend to which an array (or anything else of that library) belongs."""
     return "cupy" if type(value).__module__.partition(".")[0] == "cupy" else "numba"
 
 
 def namespace(array: Any) -> Any:
-    """The module whose functions take ``array``: NumPy or CuPy, without the rest of a backend."""
+    """Return the module whose functions take ``array``: NumPy or CuPy, without the rest of a backend."""
     return sys.modules["cupy"] if device_of(array) == "cupy" else np

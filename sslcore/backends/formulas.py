@@ -82,7 +82,7 @@ def _compiled(formula: str) -> CodeType:
 
 
 def _check_tree(formula: str, node: ast.expr) -> None:
-    """Walk the tree: each node is one of the language, and what it is made of is."""
+    """Walk the tree, and refuse a node that is none of the language, or is made of something that is none."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult | ast.Div):
         _check_tree(formula, node.left)
         _check_tree(formula, node.right)

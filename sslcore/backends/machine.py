@@ -72,7 +72,7 @@ def _cpu_share() -> float:
 
 
 def _available_memory() -> int:
-    """What the system would give without swapping; all that it has, where it does not tell."""
+    """Return what the system would give without swapping; all that it has, where it does not tell."""
     with contextlib.suppress(OSError, StopIteration):
         return _field(_text(_ROOT, "proc/meminfo"), "MemAvailable:") * 1024
     with contextlib.suppress(ImportError, OSError):
@@ -93,7 +93,7 @@ def _physical_memory() -> list[int]:
 
 
 def _memory_of_group(group: tuple[Path, int]) -> tuple[int | None, int]:
-    """Limit of a group (None: no limit) and what it uses, less the pages of files that can be dropped."""
+    """Return the limit of a group (None: no limit) and what it uses, less file pages that can be dropped."""
     folder, version = group
     names = ("memory.max", "memory.high") if version == 2 else ("memory.limit_in_bytes",)
     usage = "memory.current" if version == 2 else "memory.usage_in_bytes"
@@ -114,7 +114,7 @@ def _memory_of_group(group: tuple[Path, int]) -> tuple[int | None, int]:
 
 
 def _process_limits() -> Iterator[tuple[int, int]]:
-    """Limits on the address space and on the data of this process, and what is used of them."""
+    """Yield the limits on address space and data of this process, each with what is used of it."""
     try:
         import resource
     except ImportError:
@@ -135,7 +135,7 @@ def _text(folder: Path, name: str) -> str:
 
 
 def _field(text: str, name: str) -> int:
-    """The number after ``name`` in a file of names and numbers."""
+    """Return the number after ``name`` in a file of names and numbers."""
     return next(int(words[1]) for words in map(str.split, text.splitlines()) if words and words[0] == name)
 
 
@@ -143,7 +143,7 @@ def _field(text: str, name: str) -> int:
 
 
 def _groups(controller: str) -> tuple[tuple[Path, int], ...]:
-    """Folders of the groups around this process that limit ``controller``, each with its version of cgroups (1 or 2).
+    """List folders of the groups around this process that limit ``controller``, each with its cgroup version (1 or 2).
 
     From the process's own group up to the root of what is mounted here.  A path that does not lie below that root (of
     a process that was moved, or of another namespace) tells nothing, and the root is looked at alone.
@@ -185,7 +185,7 @@ def _folders(controller: str, cgroup: str, tree: Path) -> tuple[tuple[Path, int]
 
 
 def _unescaped(path: str) -> str:
-    """A path of mountinfo, which writes white space by its octal number."""
+    """Decode a path of mountinfo, which writes white space by its octal number."""
     for character in " \t\n\\":
         path = path.replace(f"\\{ord(character):03o}", character)
     return path

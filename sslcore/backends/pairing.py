@@ -17,13 +17,13 @@ RECURSIONS = {"step": 0, "quadratic": 1, "nngp": 2, "ntk": 3}
 
 
 def unit_of(length: float) -> tuple[float, int]:
-    """Length = fraction 2^exponent with 1 <= fraction < 2: a kernel of length 1 sees the coordinates as they are."""
+    """Split length = fraction 2^exponent, 1 <= fraction < 2: a kernel of length 1 sees the coordinates as they are."""
     fraction, exponent = math.frexp(length)
     return 2.0 * fraction, exponent - 1
 
 
 def near_versine(length: float, width: int, dtype: np.dtype) -> float:
-    """1 - cos(angle) up to which angles of unit vectors are computed again from differences of coordinates.
+    """Return the 1 - cos(angle) up to which angles of unit vectors are recomputed from coordinate differences.
 
     A product has an absolute error near eps, hence the angle one of eps / angle, and a kernel that varies on the angle
     ``length`` one of eps / (angle length); equal vectors must be recognised in any case.

@@ -24,7 +24,7 @@ _SHORT = 1024  # rows up to which LAPACK's QR runs on one thread anyway
 
 
 def eigh(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All eigenvalues, increasing, and eigenvectors of a small symmetric matrix in float64."""
+    """Return all eigenvalues, increasing, and eigenvectors of a small symmetric matrix in float64."""
     n = len(a)
     # the divide-and-conquer driver: those for subsets have failed on close eigenvalues
     values, vectors, info = lapack.dsyevd(a, lwork=1 + 6 * n + 2 * n * n, liwork=3 + 5 * n)
@@ -34,7 +34,7 @@ def eigh(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def top_eigh(a: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ``count`` largest eigenvalues, decreasing, and eigenvectors of a small symmetric matrix in float64.
+    """Return the ``count`` largest eigenvalues, decreasing, and eigenvectors of a small symmetric float64 matrix.
 
     By the driver for subsets, in two thirds of the time.  It has failed on close eigenvalues: what it finds is checked,
     and if need be found by the other one.
@@ -53,7 +53,7 @@ def top_eigh(a: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def graded_pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """Increasing gamma and x with x^T a x = I, x^T b x = diag(gamma): each gamma to its own last digits.
+    """Return increasing gamma and x with x^T a x = I, x^T b x = diag(gamma): each gamma to its own last digits.
 
     For ``a`` near I and ``b`` = D s D with a well-conditioned s and any scales D: with s = u^T u the gamma are the
     squared singular values of u D, which Jacobi's method finds to relative accuracy.  None if a or b is not positive
@@ -78,7 +78,7 @@ def graded_pairs(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray] 
 def orthonormalize(
     a: Any, tolerance: float, matmul: Callable[..., Any], to_host: Callable[[Any], np.ndarray]
 ) -> tuple[Any, Any]:
-    """Orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a; r < columns where they depend.
+    """Return an orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a; r is a's rank.
 
     What is left of every column by the others is dropped if its norm is at most ``tolerance``, or rounding.
 
@@ -105,7 +105,7 @@ def orthonormalize(
 
 
 def _normalized(a: Any, gram: np.ndarray, tolerance: float, matmul: Callable[..., Any]) -> tuple[Any, float]:
-    """Columns a x with unit Gram matrix, from the eigenvectors of the ``gram`` of a, scaled to a unit diagonal.
+    """Return columns a x with unit Gram matrix, by eigenvectors of the ``gram`` of a, scaled to a unit diagonal.
 
     Also returns the ratio of the eigenvalues in use.
     """
@@ -121,7 +121,7 @@ def _normalized(a: Any, gram: np.ndarray, tolerance: float, matmul: Callable[...
 
 @functools.cache
 def _upper(rows: int, columns: int) -> np.ndarray:
-    """Ones on and above the diagonal; NumPy's triu takes longer than the factorisation of a small block."""
+    """Return ones on and above the diagonal; NumPy's triu takes longer than the factorisation of a small block."""
     return np.triu(np.ones((rows, columns), bool))
 
 

@@ -30,7 +30,7 @@ def n_places(stages: Sequence[Any]) -> int:
 
 
 def with_arrays(stages: Sequence[Any], convert: Callable[[tuple[int, ...]], Any]) -> tuple[Any, ...]:
-    """Stages whose lists of numbers have become arrays of the backend."""
+    """Return stages whose lists of numbers have become arrays of the backend."""
     return tuple(
         stage._replace(
             thresholds=convert(stage.thresholds), branches=tuple(with_arrays(b, convert) for b in stage.branches)

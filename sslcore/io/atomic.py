@@ -71,7 +71,7 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 
 
 def open_zip(file: BinaryIO) -> zipfile.ZipFile:
-    """Open a zip archive, of which `zipfile` reads the whole directory and keeps ten times as much: at most 4 MiB."""
+    """Open a zip archive whose directory, which `zipfile` reads whole and keeps tenfold, takes at most 4 MiB."""
     bounded = _Bounded(file)
     archive = zipfile.ZipFile(bounded)
     bounded.most = sys.maxsize
@@ -226,7 +226,7 @@ class _Part:
         self.name = None
 
     def roll_back(self) -> str | None:
-        """Put back what was there, the old file or none; what is left if that fails, in words."""
+        """Put back what was there, the old file or none; return in words what is left if that fails."""
         backup, self.backup = self.backup, None
         try:
             if self.old is None:
@@ -298,7 +298,7 @@ def _discard(parts: list[_Part]) -> None:
 
 
 def _look_up(path: str, overwrite: bool) -> tuple[str, os.stat_result | None]:
-    """The path without links, and the regular file that is there, if one is."""
+    """Return the path without links, and the regular file that is there, if one is."""
     try:
         found = os.stat(path)  # through the links, as the system follows them: loops and links of others are refused
     except FileNotFoundError:
@@ -336,7 +336,7 @@ def _random_name(folder: str) -> str:
 
 
 def _create(folder: str, mode: int) -> tuple[int, str | None]:
-    """Descriptor and name of a fresh file in the folder; None if it has no name."""
+    """Create a fresh file in the folder; return its descriptor and its name, None if it has none."""
     if hasattr(os, "O_TMPFILE") and os.path.isdir(_DESCRIPTORS):
         with suppress(OSError):  # not every file system can; other reasons come again
             return os.open(folder, os.O_RDWR | os.O_TMPFILE, mode), None
@@ -398,7 +398,7 @@ def _sync_folder(folder: str) -> None:
 
 @contextmanager
 def _reworded(verb: str, path: str, *, of_others: bool = False) -> Iterator[None]:
-    """In the body, errors of the system name this file; ``of_others``: unless they name one."""
+    """Name this file in errors of the system that the body raises; ``of_others``: unless they name one."""
     try:
         yield
     except OSError as error:
@@ -409,7 +409,7 @@ def _reworded(verb: str, path: str, *, of_others: bool = False) -> Iterator[None
 
 
 def _same_error(error: OSError, message: str) -> OSError:
-    """An error of the same class and number with another message."""
+    """Return an error of the same class and number with another message."""
     new = type(error)(message)
     new.errno = error.errno
     return new
@@ -419,7 +419,7 @@ def _same_error(error: OSError, message: str) -> OSError:
 
 
 def _removed_at_the_end(parts: list[_Part]) -> AbstractContextManager[None]:
-    """In the body, a signal that ends the process removes the names of unfinished files first."""
+    """Remove the names of unfinished files first if a signal ends the process in the body."""
     process = os.getpid()
 
     def end(number: int, frame: Any) -> None:
@@ -446,7 +446,7 @@ def _signals_held() -> Iterator[None]:
 
 @contextmanager
 def _handled(hear: Callable[[int, Any], None], which: Callable[[Any], bool]) -> Iterator[None]:
-    """In the body, which must run in the main thread, ``hear`` gets the signals whose handler ``which`` accepts."""
+    """Give ``hear``, in the body (main thread only), the signals whose handler ``which`` accepts."""
     before: dict[int, Any] = {}
     try:
         if threading.current_thread() is threading.main_thread():

@@ -71,7 +71,7 @@ class Sheet:
     text: _Text | None = field(default=None, repr=False)
 
     def choose(self, choice: str | None, drop: Sequence[str], *, lenient: bool = False) -> list[int]:
-        """Positions of the chosen columns (all but the index), without the dropped ones.
+        """Return the positions of the chosen columns (all but the index), without the dropped ones.
 
         ``lenient``: columns to drop need not be there.
         """
@@ -84,7 +84,7 @@ class Sheet:
         return [self.columns.index(name) for name in left]
 
     def resolve(self, text: str, *, lenient: bool = False) -> list[str]:
-        """The columns in a list with commas.
+        """Return the positions of the columns in a list with commas.
 
         A name may have commas itself: the longest that fits is taken, and one in double quotes is taken whole.
         """
@@ -114,7 +114,7 @@ class Sheet:
     # ---------------------------------------------------------------- numbers
 
     def numbers(self, chosen: Sequence[int]) -> Array:
-        """The chosen columns (n, d), finite: float64, or float32 if all of them are."""
+        """Return the chosen columns (n, d), finite: float64, or float32 if all of them are."""
         import polars as pl
 
         series = [self._cells(position) for position in chosen]
@@ -142,7 +142,7 @@ class Sheet:
         return values
 
     def _cells(self, position: int) -> Any:
-        """A column as numbers or as text without spaces around it."""
+        """Return a column as numbers or as text without spaces around it."""
         import polars as pl
 
         cells = self.frame.to_series(position)
@@ -172,7 +172,7 @@ class Sheet:
     # ---------------------------------------------------------------- labels
 
     def labels(self, position: int) -> tuple[Array, np.ndarray]:
-        """One column (n,), and which of its labels are missing (whose values mean nothing).
+        """Return one column (n,), and which of its labels are missing (whose values mean nothing).
 
         Integers if all that are there are, as they would be written; real numbers if all are; else words.  Where labels
         are missing, 1.0 and the like are integers: pandas writes them so, since its integers have no missing value.
@@ -223,13 +223,13 @@ def open_sheet(path: Path, suffix: str, header: str = "auto") -> Sheet:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names with commas between, the first twelve; those that have commas themselves in quotes."""
+    """List names with commas between, the first twelve; those that have commas themselves in quotes."""
     shown = [f'"{name}"' if "," in name else name for name in names]
     return ", ".join(shown[:12]) + (f", ... ({len(shown)} in all)" if len(shown) > 12 else "")
 
 
 def is_number(cell: str | None) -> bool:
-    """Whether a cell is a number as files write it: Python's digits may be grouped, a file's may not."""
+    """Tell whether a cell is a number as files write it: Python's digits may be grouped, a file's may not."""
     if not cell or "_" in cell:
         return False
     try:
@@ -240,12 +240,12 @@ def is_number(cell: str | None) -> bool:
 
 
 def _is_integer(cell: str) -> bool:
-    """Whether ``cell`` is an int64 that would be written back as it is ("007" is not)."""
+    """Tell whether ``cell`` is an int64 that would be written back as it is ("007" is not)."""
     return re.fullmatch(r"0|-?[1-9][0-9]{0,18}", cell) is not None and -(2**63) <= int(cell) < 2**63
 
 
 def _index_of(columns: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The columns that are pandas' index, and what to say of them; ``names`` as they are written."""
+    """Return the columns that are pandas' index, and what to say of them; ``names`` are as written."""
     first = itertools.takewhile(lambda i: re.fullmatch(r"(Unnamed: \d+[._\w]*)?", names[i]), range(len(names)))
     found = [*first, *(i for i, name in enumerate(names) if re.fullmatch(r"__index_level_\d+__", name))]
     if not found or len(found) == len(names):
@@ -307,7 +307,7 @@ def _open_text(path: Path, suffix: str, header: str) -> Sheet:
 
 
 def _has_header(cells: list[str], below: list[str] | None, header: str) -> tuple[bool, tuple[str, ...]]:
-    """Whether the first row is one, and what to say if that can be doubted."""
+    """Tell whether the first row is a header, and what to say if that can be doubted."""
     if header != "auto":
         return header == "yes", ()
     count = cells[1:] if len(cells) > 1 and not cells[0] else cells
@@ -345,7 +345,7 @@ class _Text:
         return cls(path, content, separator)
 
     def frame(self, named: bool) -> Any:
-        """All rows that are not blank, the header too, as text; each is as long as the first."""
+        """Return all rows that are not blank, the header too, as text; each is as long as the first."""
         import polars as pl
 
         quoted, gap = b'"' in self.content, rb" *" if self.separator == "\t" else rb"[ \t]*"
@@ -376,7 +376,7 @@ class _Text:
         return frame if full else self._slow_frame(named)
 
     def _slow_frame(self, named: bool) -> Any:
-        """The same by Python's reader, which knows the lines."""
+        """Return the same by Python's reader, which knows the lines."""
         import polars as pl
 
         rows: list[list[str]] = []
@@ -390,7 +390,7 @@ class _Text:
         return pl.DataFrame(rows, {f"column_{i}": pl.String for i in range(len(rows[0]))}, orient="row")
 
     def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """All rows that are not blank, the header too, with the line on which each ends."""
+        """Yield all rows that are not blank, the header too, with the line on which each ends."""
         lines = io.TextIOWrapper(io.BytesIO(self.content), "utf-8", newline="")
         reader = csv.reader(lines, delimiter=self.separator, strict=True)
         quoted_column = False  # a cell of spaces in quotes is a row of it, a line of spaces is none of any table
@@ -404,26 +404,26 @@ class _Text:
             raise ValueError(f"{self.path}: line {reader.line_num}: {reason}") from None
 
     def line(self, row: int) -> int:
-        """The line on which a row, the header counted, ends."""
+        """Return the line on which a row, the header counted, ends."""
         return next(line for i, (line, _) in enumerate(self.rows()) if i == row)
 
 
 def _in_words(content: bytes) -> bytes:
-    """Lines without spaces at their ends and with one between words; what is in quotes stays."""
+    """Return lines without spaces at their ends and with one between words; what is in quotes stays."""
     shrink: Callable[[Any], bytes] = lambda match: match[1] or b" "  # noqa: E731
     content = re.sub(rb'("[^"]*")|[ \t]+', shrink, content) if b'"' in content else re.sub(rb"[ \t]+", b" ", content)
     return re.sub(rb"(?m)^ | (?=\r?$)", b"", content)
 
 
 def _as_many_words(content: bytes) -> bool:
-    """Whether the first two rows have as many words, more than one, and numbers among the last ones."""
+    """Tell whether the first two rows have as many words, more than one, and numbers among the last ones."""
     lines = [line.decode() for line in content.split(b"\n", 20)[:20] if line.strip()][:2]
     rows = list(csv.reader(lines, delimiter=" "))
     return len(rows[0]) > 1 and len({len(row) for row in rows}) == 1 and any(map(is_number, rows[-1]))
 
 
 def _content(path: Path, suffix: str) -> bytes:
-    """The bytes of a text file in UTF-8, lines ended by a newline, without a byte order mark."""
+    """Return the bytes of a text file in UTF-8, lines ended by a newline, without a byte order mark."""
     content = _inflated(path) if suffix.endswith(".gz") else path.read_bytes()
     content = content.removeprefix(b"\xef\xbb\xbf")
     try:

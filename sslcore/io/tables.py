@@ -79,16 +79,16 @@ class Source:
 
     @property
     def suffix(self) -> str:
-        """What the name ends in, of what can be read, in small letters."""
+        """Ending of the name, in small letters, if it is one that can be read."""
         return max((suffix for suffix in SUFFIXES if self.path.name.lower().endswith(suffix)), key=len, default="")
 
     @property
     def stem(self) -> str:
-        """The file's name without that."""
+        """Name of the file without that ending."""
         return self.path.name[: len(self.path.name) - len(self.suffix)]
 
     def size(self) -> int:
-        """Bytes of the file; 0 if it is not there, which reading will tell."""
+        """Return the bytes of the file; 0 if it is not there, which reading will tell."""
         try:
             return self.path.stat().st_size
         except OSError:
@@ -132,14 +132,14 @@ class Table:
     notes: tuple[str, ...] = ()
 
     def as_images(self, shape: tuple[int, ...]) -> Table:
-        """The same with each sample, an image of this shape, as one row; said in the notes."""
+        """Return the same with each sample, an image of this shape, as one row; the notes say so."""
         size = " x ".join(map(str, shape))
         note = f"{self.source} was taken for {len(self.values):,} images of {size}, each a sample"
         return replace(self, values=self.values.reshape(len(self.values), -1), notes=(*self.notes, note))
 
 
 def parse_source(text: str) -> Source:
-    """A source from ``FILE`` or ``FILE:NAME``.
+    """Make a source from ``FILE`` or ``FILE:NAME``.
 
     Both may have colons: a file that exists comes first, and then the longest beginning that is one.
 
@@ -183,7 +183,7 @@ def read_points(
     wanted: Wanted | None = None,
     lenient: bool = False,
 ) -> Table:
-    r"""Points (n, d), views (n, m, d) or images (n, height, width, channels), as numbers.
+    r"""Read points (n, d), views (n, m, d) or images (n, height, width, channels), as numbers.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ def read_points(
 
 
 def _counters(values: Array, columns: Sequence[str]) -> tuple[str, ...]:
-    """What to say of columns that count the rows, as an index does."""
+    """Say what is to be said of columns that count the rows, as an index does."""
     n = len(values)
     found = [
         i for i in range(len(columns)) if n > 2 and values[0, i] in (0, 1) and values[-1, i] == values[0, i] + n - 1
@@ -269,7 +269,7 @@ def _counters(values: Array, columns: Sequence[str]) -> tuple[str, ...]:
 
 
 def read_labels(source: Source, *, header: str = "auto") -> Table:
-    r"""Labels (n,): integers, real numbers or words, and which of them are missing.
+    r"""Read labels (n,), integers, real numbers or words, and which of them are missing.
 
     A column of a table holds integers if all its cells are, as they would be written; real numbers if all are; else
     words (such as 007).  Empty cells, NA, NaN, None and their kin are missing; so is NaN in an array.
@@ -443,7 +443,7 @@ def _read_array(source: Source) -> Array:
 
 
 def _values(file: IO[bytes], source: Source) -> Array:
-    """The array of a .npy whose promise was checked."""
+    """Read the array of a .npy whose promise was checked."""
     try:
         return np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -464,7 +464,7 @@ def _check_compression(source: Source, info: zipfile.ZipInfo, size: int) -> None
 
 
 def _member(source: Source, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
-    """The chosen array of an archive, or its only one."""
+    """Read the chosen array of an archive, or its only one."""
     by_name = {info.filename[:-4]: info for info in members}
     if source.choice is not None:
         if source.choice not in by_name:
@@ -480,7 +480,7 @@ def _member(source: Source, archive: zipfile.ZipFile, members: list[zipfile.ZipI
 
 
 def _promise(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype that an array's header promises, if ``size`` bytes can hold it."""
+    """Return shape and dtype that an array's header promises, if ``size`` bytes can hold it."""
     try:
         beginning = file.read(8)
         version = np.lib.format.read_magic(io.BytesIO(beginning))

@@ -104,7 +104,7 @@ SETTINGS = (
 
 
 def settings(name: str) -> Settings:
-    """The setting whose name begins with this word.
+    """Return the setting whose name begins with this word.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def settings(name: str) -> Settings:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What came out.
+    """Errors of every fit of the study, with its settings.
 
     Attributes
     ----------
@@ -145,21 +145,21 @@ class Study:
 
     @property
     def repetitions(self) -> int:
-        """Fits at each point."""
+        """Number of fits at each point."""
         return int(next(iter(self.errors.values()))["risk"].shape[2])
 
     def mean(self, name: str, measure: str) -> np.ndarray:
-        """Geometric mean over repetitions, (len(m), len(n))."""
+        """Return the geometric mean over repetitions, (len(m), len(n))."""
         return np.exp(np.log(self.errors[name][measure]).mean(axis=2))
 
     def rates(self, name: str, measure: str) -> np.ndarray:
-        """For each m, the exponent a of error = c n^-a, by least squares in logarithms; NaN for a single n."""
+        """Return, for each m, the exponent a of error = c n^-a, by least squares in logarithms; NaN for a single n."""
         if len(self.n) < 2:
             return np.full(len(self.m), math.nan)
         return -np.polyfit(np.log(self.n), np.log(self.mean(name, measure)).T, 1)[0]
 
     def document(self) -> dict[str, Any]:
-        """All results, for machines."""
+        """Return all results, for machines."""
         found = []
         for setting in self.settings:
             errors = {
@@ -191,7 +191,7 @@ class Study:
         }
 
     def table(self) -> str:
-        """The results, for people."""
+        """Return the results as lines, for people."""
         lines = [
             "Empirical fits against the exact population: geometric means of errors over "
             f"{self.repetitions} repetitions, and the rate a of error = c n^-a.",
@@ -252,7 +252,7 @@ def study(
 
 
 def compare(representation: Representation, setting: Settings) -> tuple[float, float, float]:
-    """The three errors of a fit, in the order of `MEASURES`.
+    """Return the three errors of a fit, in the order of `MEASURES`.
 
     Examples
     --------
@@ -299,7 +299,7 @@ class Exact:
         return cls(setting, spectrum, spectrum.minimum_risk(), images)
 
     def errors(self, rep: Representation) -> tuple[float, float, float]:
-        """Of eigenvalues, of eigenspaces, and of the risk."""
+        """Return the errors of eigenvalues, of eigenspaces, and of the risk."""
         eigenvalues = float(np.abs(rep.eigenvalues - self.spectrum.eigenvalues).max())
         second, smooth = self.setting.domain.moments(rep, self.setting.augmentation)
         risk = population.risk_of_moments(second, smooth, rep.beta)
@@ -322,7 +322,7 @@ class Exact:
 
 
 def _functions(domain: Any, spectrum: Any, law: Any, kernel: Any, numbers: Any) -> Callable[[Array], Array]:
-    """The eigenfunctions of a spectrum of complete blocks, for domains where T and K commute."""
+    """Make the eigenfunctions of a spectrum of complete blocks, for domains where T and K commute."""
     if isinstance(domain, population.Hypercube):
         return domain.eigenfunctions(law, kernel, **numbers)
     bases = [domain.harmonics(label) for label in dict.fromkeys(spectrum.labels)]

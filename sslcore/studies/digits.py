@@ -43,7 +43,7 @@ KERNEL = Gaussian(2.0)
 
 @dataclass(frozen=True)
 class Settings:
-    """What the study computes.
+    """Settings of the study: what it computes.
 
     The defaults were chosen among about 90, by the accuracy of probes fitted and tested within the first 899 images.
     But for reg: that is chosen on all images without any label, by the risk on a quarter of them (`choose_reg`).
@@ -87,7 +87,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What came out.
+    """Results of the study, with its settings.
 
     Attributes
     ----------
@@ -119,16 +119,16 @@ class Study:
     seconds: dict[str, float]
 
     def mean_accuracy(self) -> dict[str, Array]:
-        """Means over the draws, for each number of labels."""
+        """Return the means over the draws, for each number of labels."""
         return {name: values.mean(axis=1) for name, values in self.accuracy.items()}
 
     def standard_error(self) -> dict[str, Array]:
-        """Standard errors of these means."""
+        """Return the standard errors of these means."""
         root = self.settings.n_draws**0.5
         return {name: values.std(axis=1, ddof=1) / root for name, values in self.accuracy.items()}
 
     def document(self) -> dict[str, Any]:
-        """All results, for machines."""
+        """Return all results, for machines."""
         rep, settings = self.representation, self.settings
         return {
             "eigenvalues": rep.eigenvalues,
@@ -158,7 +158,7 @@ class Study:
         }
 
     def table(self) -> str:
-        """The results, for people."""
+        """Return the results as lines, for people."""
         rep, settings, certificate = self.representation, self.settings, self.representation.certificate
         n, m, d = self.views.shape
         mu = [f"{value:6.3f}" for value in rep.eigenvalues]
@@ -273,7 +273,7 @@ def study(
 
 
 def choose_reg(views: Views, settings: Settings) -> Selection:
-    """The reg of least risk on a quarter of the images, held out; no label is looked at.
+    """Choose the reg of least risk on a quarter of the images, held out; no label is looked at.
 
     For Nystrom features in place of the kernel, which are faster and have their minimum at the same reg.
     """
@@ -283,7 +283,7 @@ def choose_reg(views: Views, settings: Settings) -> Selection:
 
 
 def label_draws(labels: Array, n_labels: int, n_draws: int, seed: int) -> list[Array]:
-    """Indices of the images to label, as many of each class, drawn without replacement; a list of ``n_draws``.
+    """Draw ``n_draws`` lists of images to label: indices, as many of each class, without replacement.
 
     A draw of fewer labels is a part of the same draw of more: curves over the number of labels are less noisy.
     """
@@ -302,14 +302,14 @@ def label_draws(labels: Array, n_labels: int, n_draws: int, seed: int) -> list[A
 
 
 def probe_accuracy(z: Array, labels: Array, labelled: Array, regs: tuple[float, ...]) -> float:
-    """Accuracy on all other images of a ridge probe fitted to the ``labelled`` ones."""
+    """Return the accuracy on all other images of a ridge probe fitted to the ``labelled`` ones."""
     probe = ridge_probe(z[labelled], labels[labelled], regs)
     others = np.delete(np.arange(len(z)), labelled)
     return probe.score(z[others], labels[others])
 
 
 def kernel_pca(x: Array, kernel: Kernel, n_components: int) -> Array:
-    """Kernel principal components (n, k) of x (n, d), scaled and centred as in `sklearn.decomposition.KernelPCA`.
+    """Return kernel principal components (n, k) of x (n, d), scaled and centred as scikit-learn's `KernelPCA` does.
 
     With beta = 0 the unit eigenfunctions f_i are those of the covariance operator, ||f_i||_H^2 = 1 / kappa_i with its
     eigenvalue kappa_i, so the component of variance kappa_i is f_i / ||f_i||_H, whatever reg.
@@ -319,7 +319,7 @@ def kernel_pca(x: Array, kernel: Kernel, n_components: int) -> Array:
 
 
 def planar_map(z: Array, seed: int) -> Array:
-    """t-SNE of the embedding (n, k), (n, 2): for the eye only, no number is computed from it."""
+    """Map the embedding (n, k) to the plane, (n, 2), by t-SNE: for the eye only, no number is computed from it."""
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(z) - 1) / 3)

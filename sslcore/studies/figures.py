@@ -45,7 +45,7 @@ __all__ = [
 
 @default_style
 def digits_figure(study: Study) -> Figure:
-    """Sample views, spectrum, accuracy against labels, and a map of the embedding coloured by digit."""
+    """Draw sample views, spectrum, accuracy against labels, and a map of the embedding coloured by digit."""
     figure = Figure(figsize=(13, 6.6), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 3, width_ratios=(1, 1.15, 2.15))
@@ -76,7 +76,7 @@ def digits_figure(study: Study) -> Figure:
 
 @default_style
 def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
-    """Spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
+    """Draw spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
 
     Parameters
     ----------
@@ -118,7 +118,7 @@ def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
 
 @default_style
 def half_moons_figure(rep: Any, views: Any) -> Figure:
-    """The classes over the plane, a few samples with their views, the spectrum, and each eigenfunction as contours.
+    """Draw the classes over the plane, samples with their views, the spectrum, each eigenfunction as contours.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def path_figure(path: Path) -> Figure:
 
 
 def plane_functions(rep: Any, points: Array, steps: int = 120) -> tuple[Array, Array, Array]:
-    """Unit eigenfunctions (steps, steps, k) on a grid around points of the plane, and the grid's two axes."""
+    """Return unit eigenfunctions (steps, steps, k) on a grid around points of the plane, and the grid's two axes."""
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.12 * (high - low).max()
     first, second = (np.linspace(a - margin, b + margin, steps) for a, b in zip(low, high, strict=True))
@@ -187,7 +187,7 @@ def plane_functions(rep: Any, points: Array, steps: int = 120) -> tuple[Array, A
 
 
 def costs_panel(axes: Any, invariance: Array, norm: Array) -> None:
-    """The two parts of 1 - mu_i as bars on each other."""
+    """Draw the two parts of 1 - mu_i as bars on each other."""
     index = np.arange(1, len(norm) + 1)
     invariance, norm = (np.where(np.isfinite(part), part, 0.0) for part in (invariance, norm))
     axes.bar(index, invariance, color=ORANGE, width=0.7, label=r"invariance, $\beta\,\langle f_i, (I - T) f_i\rangle$")
@@ -200,7 +200,7 @@ def costs_panel(axes: Any, invariance: Array, norm: Array) -> None:
 
 @default_style
 def interplay_figure(study: interplay.Study) -> Figure:
-    """The chosen lines with their maximum, crossings and regimes; and the lines of all parities of the cube."""
+    """Draw the chosen lines with maximum, crossings and regimes, and the lines of all parities of the cube."""
     wide = bool(study.classes)
     figure = Figure(figsize=(13 if wide else 7.5, 5.4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -213,7 +213,7 @@ def interplay_figure(study: interplay.Study) -> Figure:
 
 
 def lines_panel(axes: Any, study: interplay.Study) -> None:
-    """mu_S(reg) of a few parities, their maximum, the crossings, and the regimes between them in shades."""
+    """Draw mu_S(reg) of a few parities, their maximum, the crossings, and the regimes between them in shades."""
     ends = [c.reg for c in study.crossings] or [float(study.lines.kernel.max())]
     stop = 1.55 * ends[-1]
     reg = np.unique(np.concatenate([np.linspace(0.0, stop, 200), [c.reg for c in study.crossings]]))
@@ -252,7 +252,7 @@ def lines_panel(axes: Any, study: interplay.Study) -> None:
 
 
 def parities_panel(axes: Any, study: interplay.Study) -> None:
-    """The lines of all parities while they are active, over log reg, coloured by |S|: large sets go first."""
+    """Draw the lines of all parities while they are active, over log reg, coloured by |S|: large sets go first."""
     from matplotlib import colormaps
 
     alive = [(h, t, kappa) for h, t, kappa, _ in study.classes if t > 1e-9 and kappa > 0 and h > 0]
@@ -277,7 +277,7 @@ def parities_panel(axes: Any, study: interplay.Study) -> None:
 
 @default_style
 def convergence_figure(study: convergence.Study) -> Figure:
-    """Errors of fits against the exact population, a column for each domain, with fitted rates."""
+    """Draw errors of fits against the exact population, a column for each domain, with fitted rates."""
     from .convergence import MEASURES
 
     rows, columns = len(MEASURES), len(study.settings)

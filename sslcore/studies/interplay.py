@@ -34,7 +34,7 @@ LISTED = 20
 
 @dataclass(frozen=True, eq=False)
 class Study:
-    """What came out.
+    """Results of the study, with its settings.
 
     Attributes
     ----------
@@ -67,11 +67,11 @@ class Study:
     seconds: float
 
     def highest(self, reg: Any) -> np.ndarray:
-        """max_S mu_S at each reg."""
+        """Return max_S mu_S at each reg."""
         return np.array([self.lines.values(float(r), self.beta).max() for r in np.atleast_1d(reg)])
 
     def document(self) -> dict[str, Any]:
-        """All results, for machines."""
+        """Return all results, for machines."""
         return {
             "d": self.cube.d,
             "augmentation": repr(self.augmentation),
@@ -96,7 +96,7 @@ class Study:
         }
 
     def table(self) -> str:
-        """The results, for people."""
+        """Return the results as lines, for people."""
         rows = [
             f"The cube of dimension {self.cube.d}: {self.augmentation}, {self.kernel}, beta {self.beta:g}",
             "",
@@ -118,14 +118,14 @@ class Study:
         return "\n".join(rows)
 
     def crossing_line(self, crossing: Crossing) -> str:
-        """One crossing in words."""
+        """Say one crossing in words."""
         return (
             f"crossing at reg = {crossing.reg:.9e}, mu = {crossing.eigenvalue:.6f}: "
             f"{named(crossing.before)} below it, {named(crossing.after)} above it"
         )
 
     def note(self) -> str:
-        """What the same sets do for d = 12, the dimension of the paper's notebook."""
+        """Say what the same sets do for d = 12, the dimension of the paper's notebook."""
         if self.small is None:
             return ""
         t = ", ".join(
@@ -151,7 +151,7 @@ def study(
     *,
     beta: float = 1.0,
 ) -> Study:
-    """Lines, crossings and regimes of the chosen parities, and the lines of all others.
+    """Compute lines, crossings and regimes of the chosen parities, and the lines of all others.
 
     Parameters
     ----------
@@ -199,14 +199,14 @@ def study(
 
 
 def _crops(augmentation: Augmentation, d: int) -> bool:
-    """Whether there is a crop in it, and all crops are possible in dimension d."""
+    """Tell whether there is a crop in it, and all crops are possible in dimension d."""
     parts = augmentation.parts if isinstance(augmentation, Compose) else (augmentation,)
     widths = [part.width for part in parts if isinstance(part, Crop)]
     return bool(widths) and max(widths) <= d
 
 
 def _classes(cube: Hypercube, augmentation: Augmentation, kernel: Kernel) -> list[tuple[int, float, float, int]]:
-    """(|S|, t, kappa, how many) of all parities."""
+    """Return (|S|, t, kappa, how many) of all parities."""
     if cube.d > LISTED:
         return []
     sizes = np.zeros(1, int)
@@ -219,5 +219,5 @@ def _classes(cube: Hypercube, augmentation: Augmentation, kernel: Kernel) -> lis
 
 
 def named(label: Any) -> str:
-    """``{0, 5}``."""
+    """Write a set as ``{0, 5}``."""
     return "{" + ", ".join(map(str, label)) + "}"

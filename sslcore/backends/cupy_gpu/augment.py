@@ -17,7 +17,7 @@ _BLOCK = 1 << 24  # coordinates made at a time: an image's affine map reads from
 
 
 def _draws(d: int, *arguments: Any) -> int:
-    """Threads of a view where each makes one draw for up to four coordinates."""
+    """Count the threads of a view where each makes one draw for up to four coordinates."""
     return -(-d // 4)
 
 
@@ -105,7 +105,7 @@ def views(x: Any, augmentation: Any, n_views: int, seed: int, first: int, out: A
 
 
 def _run(stages: Any, block: Any, first: int, seed: int) -> None:
-    """Rows are told by a pair: who chose what, and what is wanted; ``(None, -1)`` are all rows."""
+    """Run the stages over rows told by a pair, who chose what, and what is wanted; ``(None, -1)`` are all rows."""
 
     def apply(rows: Any, place: int, name: str, arguments: tuple[Any, ...]) -> None:
         _apply(name, block, first, place, seed, arguments, rows)
@@ -146,7 +146,7 @@ def _apply(
 
 
 def _numbers(block: Any, first: int, place: int, seed: int, rows: tuple[Any, int]) -> tuple[Any, ...]:
-    """What all kernels of views.cu take."""
+    """Return what all kernels of views.cu take."""
     n, m, d = block.shape
     choice, branch = rows
     return (

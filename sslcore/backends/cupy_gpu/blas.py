@@ -21,7 +21,7 @@ def _is_double(array: Any) -> bool:
 
 
 def _operand(a: Any) -> tuple[Any, int, int]:
-    """The array (a copy if no axis has unit stride), its leading dimension, and how cuBLAS must read it."""
+    """Return the array (a copy if no axis has unit stride), its leading dimension, and how cuBLAS must read it."""
     size = a.dtype.itemsize
     rows, columns = a.shape
     if a.strides[0] == size or rows == 1:
@@ -36,7 +36,7 @@ def _operand(a: Any) -> tuple[Any, int, int]:
 
 
 def _target(out: Any) -> int:
-    """The leading dimension of a matrix that is written to, in Fortran order."""
+    """Return the leading dimension of a matrix that is written to, in Fortran order."""
     size = out.dtype.itemsize
     step = out.strides[1] // size if out.shape[1] > 1 else out.shape[0]
     if step < out.shape[0] or (out.strides[0] != size and out.shape[0] > 1):
@@ -45,7 +45,7 @@ def _target(out: Any) -> int:
 
 
 def gemm(a: Any, b: Any, out: Any, alpha: float = 1.0, beta: float = 0.0) -> None:
-    """Out = alpha a b + beta out; a and b in either order, out in Fortran order with any leading dimension."""
+    """Set out = alpha a b + beta out; a and b in either order, out in Fortran order with any leading dimension."""
     if not out.size:
         return
     if not a.shape[1]:
@@ -79,7 +79,7 @@ def gemm(a: Any, b: Any, out: Any, alpha: float = 1.0, beta: float = 0.0) -> Non
 def gemm_batched(
     a: Any, b: Any, out: Any, steps: tuple[int, int, int], count: int, alpha: float = 1.0, beta: float = 0.0
 ) -> None:
-    """``count`` products in one call: out_i = alpha a_i b_i + beta out_i, each ``steps`` entries after the one before.
+    """Set out_i = alpha a_i b_i + beta out_i for ``count`` products, each ``steps`` entries after the one before.
 
     The first of each is given, the operands in either order, as they lie in memory.
     """
@@ -112,7 +112,7 @@ def gemm_batched(
 
 
 def syrk(a: Any, out: Any, alpha: float = 1.0, beta: float = 1.0) -> None:
-    """Upper triangle of out += alpha a a^T (out times beta before), out in Fortran order; ``a`` in either order."""
+    """Set the upper triangle of out to alpha a a^T + beta out; out in Fortran order, ``a`` in either order."""
     if not out.size:
         return
     update = cublas.dsyrk if _is_double(out) else cublas.ssyrk
@@ -134,7 +134,7 @@ def syrk(a: Any, out: Any, alpha: float = 1.0, beta: float = 1.0) -> None:
 
 
 def trsm(factor: Any, b: Any, *, transposed: bool) -> None:
-    """B <- U^-1 b, or U^-T b, for the upper triangle U of ``factor``; both in Fortran order."""
+    """Overwrite b by U^-1 b, or U^-T b, for the upper triangle U of ``factor``; both in Fortran order."""
     if not b.size:
         return
     solve = cublas.dtrsm if _is_double(b) else cublas.strsm
@@ -156,7 +156,7 @@ def trsm(factor: Any, b: Any, *, transposed: bool) -> None:
 
 
 def potrf(panel: Any, info: Any) -> None:
-    """Upper Cholesky factor of a small matrix in Fortran order, in place; ``info`` (1,) int32 is 0 if it exists."""
+    """Factor a small matrix in Fortran order, in place: upper Cholesky; ``info`` (1,) int32 is 0 if it exists."""
     double = _is_double(panel)
     size, factorize = (
         (cusolver.dpotrf_bufferSize, cusolver.dpotrf) if double else (cusolver.spotrf_bufferSize, cusolver.spotrf)

@@ -52,7 +52,7 @@ _PIVOTS = 64  # steps of a pivoted factorisation between two products
 
 
 def matmul(a: Any, b: Any, *, out: Any = None, alpha: float = 1.0, beta: float = 0.0) -> Any:
-    """Alpha a @ b + beta out in Fortran order; ``a`` and ``b`` in either order, ``out`` overwritten."""
+    """Set out = alpha a @ b + beta out, in Fortran order; ``a`` and ``b`` in either order."""
     if out is None:
         out, beta = xp.empty((a.shape[0], b.shape[1]), a.dtype, order="F"), 0.0
     out = xp.asfortranarray(out)
@@ -96,7 +96,7 @@ def cholesky(a: Any) -> bool:
 
 
 def cholesky_solve(factor: Any, b: Any) -> Any:
-    """(U^T U)^-1 b; b in Fortran order is overwritten."""
+    """Overwrite b, in Fortran order, by (U^T U)^-1 b."""
     b = xp.asfortranarray(b)
     _solve_in_place(factor, b, transposed=True)
     _solve_in_place(factor, b, transposed=False)
@@ -104,7 +104,7 @@ def cholesky_solve(factor: Any, b: Any) -> Any:
 
 
 def triangular_solve(factor: Any, b: Any, *, transposed: bool = False) -> Any:
-    """U^-1 b, or U^-T b."""
+    """Return U^-1 b, or U^-T b."""
     result = b.copy(order="F")
     _solve_in_place(factor, result, transposed=transposed)
     return result
@@ -125,7 +125,7 @@ def _solve_in_place(factor: Any, b: Any, *, transposed: bool) -> None:
 
 
 def symmetric_product(a: Any, diagonal: Any, b: Any) -> Any:
-    """The symmetric matrix with the strict lower triangle of ``a`` (Fortran order) and this diagonal, times b."""
+    """Multiply b by the symmetric matrix with ``a``'s strict lower triangle (Fortran order) and this diagonal."""
     n = len(a)
     out = xp.zeros((n, b.shape[1]), b.dtype, order="F")
     tile = kernel("dense", "symmetric_tile", a.dtype)
@@ -154,14 +154,14 @@ def _leading(a: Any) -> int:
 
 
 def _columns(a: Any) -> Iterator[slice]:
-    """The columns of ``a`` (Fortran order), as many at a time as extend over LARGEST entries of memory."""
+    """Yield the columns of ``a`` (Fortran order), as many at a time as extend over LARGEST entries of memory."""
     step = max(4 * PANEL, LARGEST // _leading(a))
     for start in range(0, a.shape[1], step):
         yield slice(start, start + step)
 
 
 def convergent() -> AbstractContextManager[Any]:
-    """A context in which CuPy's decompositions raise where they do not converge, at one wait for the device a call.
+    """Make a context in which CuPy's decompositions raise where they do not converge: one wait for the device a call.
 
     Otherwise they return what there is: they do not look at what cuSOLVER says.
     """
@@ -169,24 +169,24 @@ def convergent() -> AbstractContextManager[Any]:
 
 
 def eigh(a: Any) -> tuple[Any, Any]:
-    """All eigenvalues, increasing, and eigenvectors."""
+    """Return all eigenvalues, increasing, and eigenvectors."""
     with convergent():
         return xp.linalg.eigh(a)
 
 
 def symmetric_eigenvalues(a: Any) -> Any:
-    """All eigenvalues, increasing."""
+    """Return all eigenvalues, increasing."""
     with convergent():
         return xp.linalg.eigvalsh(a)
 
 
 def orthonormalize(a: Any, tolerance: float) -> tuple[Any, Any]:
-    """Orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `sslcore.backends.small`."""
+    """Return an orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `backends.small`."""
     return small.orthonormalize(a, tolerance, matmul, to_host)
 
 
 def pivoted_cholesky(a: Any, tolerance: float) -> tuple[Any, Any, int]:
-    """U, pivots and rank with a[pivots, pivots] = U^T U to rank r: rows whose pivot is <= tolerance are dropped.
+    """Return U, pivots and rank with a[pivots, pivots] = U^T U to rank r; rows with a pivot <= tolerance are dropped.
 
     Returns U (r, r) for the r pivots kept, and these.  Two kernels a step, and after some steps a product; nothing is
     waited for until the rank is read.
@@ -212,7 +212,7 @@ def pivoted_cholesky(a: Any, tolerance: float) -> tuple[Any, Any, int]:
 
 
 def whitener(factor: Any, dtype: Any) -> Any:
-    """What `whiten` takes for U, the factor of a pivoted Cholesky decomposition in float64: made once for many blocks.
+    """Make what `whiten` takes for U, a pivoted Cholesky factor in float64: once for many blocks.
 
     It is U with the blocks on its diagonal inverted, rounded to ``dtype``.  With pivots no entry of a row exceeds the
     one on the diagonal, so that U is a diagonal matrix times one that is well conditioned however small the pivots are,
@@ -229,7 +229,7 @@ def whitener(factor: Any, dtype: Any) -> Any:
 
 
 def whiten(factor: Any, values: Any) -> Any:
-    """Rows times U^-1, in place: values (n, r) in C order, U as `whitener` has prepared it."""
+    """Multiply rows by U^-1, in place: values (n, r) in C order, U as `whitener` has prepared it."""
     rows = max(1, LARGEST // max(1, values.shape[1]))
     for start in range(0, len(values), rows):
         part = values[start : start + rows].T
@@ -239,7 +239,7 @@ def whiten(factor: Any, values: Any) -> Any:
 
 
 def _whiten_columns(prepared: Any, values: Any, start: int, stop: int) -> None:
-    """Features ``start`` to ``stop`` of ``values`` (r, n), from which those before have been subtracted already."""
+    """Whiten features ``start`` to ``stop`` of ``values`` (r, n), from which those before have been subtracted."""
     blocks = blocks_of(stop - start, INVERTED)
     if blocks == 1:
         mine = values[start:stop]
@@ -252,7 +252,7 @@ def _whiten_columns(prepared: Any, values: Any, start: int, stop: int) -> None:
 
 
 def add_second_moment(total: Any, rows: Any, factor: float = 1.0) -> None:
-    """Total += factor rows^T rows, upper triangle; ``total`` (r, r) float64 in Fortran order, rows in C order."""
+    """Add factor rows^T rows to the upper triangle of ``total``, (r, r) float64 in Fortran order; rows in C order."""
     if rows.dtype == np.float64:
         blas.syrk(rows.T, total, factor, 1.0)
     elif rows.size:  # products in float32, sums over blocks in float64

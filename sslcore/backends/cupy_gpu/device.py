@@ -40,7 +40,7 @@ def require_device() -> None:
 
 
 def free_memory() -> int:
-    """Bytes that can still be allocated: what the device and CuPy's pool have left, within the pool's limit."""
+    """Return the bytes that can still be allocated: what device and CuPy's pool have left, within the pool's limit."""
     pool = xp.get_default_memory_pool()
     free = int(xp.cuda.Device().mem_info[0]) + int(pool.free_bytes())
     limit = int(pool.get_limit())
@@ -54,12 +54,12 @@ def release() -> None:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """``array`` as a NumPy array: waits for the device, then copies."""
+    """Return ``array`` as a NumPy array: wait for the device, then copy."""
     return xp.asnumpy(array)
 
 
 def stream(blocks: Iterable[Any]) -> Iterator[Any]:
-    """Tuples of ``blocks``, the host array that is first in each on the device; others as they are.
+    """Yield tuples of ``blocks``, the host array that is first in each on the device; others as they are.
 
     Double buffering: while the caller works on one block, the next is read into pinned memory and copied by a stream of
     its own.  A pinned buffer is written again, or given back to CuPy's pool, only when its copy has ended, and a block

@@ -53,7 +53,7 @@ class Points:
         return self.tile is None
 
     def near(self) -> tuple[Any, ...]:
-        """Factor, reach and rounding: which distances from products are computed again; then the constants."""
+        """Return factor, reach and rounding, which tell the distances to compute again; then the constants."""
         dtype, d = self.y.dtype, self.y.shape[1]
         epsilon = float(np.finfo(dtype).eps)
         length, _ = unit_of(self.kernel.length) if self.centre is not None else (1.0, 0)
@@ -84,7 +84,7 @@ def points(kernel: Any, y: Any) -> Points:
 
 
 def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
-    """out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
+    """Set out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
     rows, columns = out.shape
     if not out.size:
         return
@@ -111,13 +111,13 @@ def gram_rows(prepared: Points, x: Any, first: int, out: Any) -> None:
 
 
 def gram_symmetric(prepared: Points, x: Any, out: Any) -> None:
-    """out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x``."""
+    """Set out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x``."""
     if len(x):
         _launch(prepared, "both", None, None, out, np.int64(len(x)), _paired(out, len(x)))
 
 
 def gram_contrasts(prepared: Points, samples: Any, mean: Any, cross_t: Any, contrast: Any) -> bool:
-    """The Gram matrix of the points with themselves in the rotated basis; False for what `rotate_rows` must do.
+    """Make the Gram matrix of the points in the rotated basis; False for what `rotate_rows` must do.
 
     For samples of two views all: a thread has the four values of a pair of samples, and writes their rotation alone.
     """
@@ -165,7 +165,7 @@ def _launch(prepared: Points, what: str, left: Any, right: Any, *target: Any) ->
 
 
 def _tile_shape(prepared: Points, from_products: bool) -> tuple[int, int]:
-    """Rows and columns of a block's tile: `Shape` of gram.cu."""
+    """Return rows and columns of a block's tile: `Shape` of gram.cu."""
     double = prepared.y.dtype == np.float64
     if from_products:
         return (64, 64) if double else (64, 128)
@@ -175,7 +175,7 @@ def _tile_shape(prepared: Points, from_products: bool) -> tuple[int, int]:
 
 
 def _paired(out: Any, ld: int) -> np.int32:
-    """Whether two values that begin at an even column can be stored at once."""
+    """Tell whether two values that begin at an even column can be stored at once."""
     return np.int32(ld % 2 == 0 and out.data.ptr % (2 * out.dtype.itemsize) == 0)
 
 
@@ -198,19 +198,19 @@ def _angle_rows(prepared: Points, x: Any, columns: slice, ld: int, out: Any) -> 
 
 
 def empty_matrix(rows: int, columns: int, dtype: Any) -> Any:
-    """An array; CuPy's begin at multiples of 512 bytes anyway."""
+    """Make an array; CuPy's begin at multiples of 512 bytes anyway."""
     return xp.empty((rows, columns), dtype)
 
 
 def _in_units(x: Any, exponent: int) -> Any:
-    """Coordinates times 2^-exponent, which is exact; refused where squared distances in this unit would overflow."""
+    """Return coordinates times 2^-exponent, exactly; refuse them where squared distances in this unit overflow."""
     scaled = xp.ldexp(xp.ascontiguousarray(x), np.int32(-exponent))
     require_in_range(float(xp.abs(scaled).max()) if scaled.size else 0.0, x)
     return scaled
 
 
 def _wrapped(x: Any) -> Any:
-    """Coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
+    """Return coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
     return xp.ascontiguousarray(x - xp.rint(x))
 
 

@@ -24,7 +24,7 @@ THREADS = 256
 
 @functools.cache
 def kernel(source: str, name: str, dtype: Any = "float64", formula: str | None = None, tile: str | None = None) -> Any:
-    """The kernel ``name`` of ``source``.cu for this dtype, with profile ``formula`` and ``tile`` compiled in."""
+    """Return the kernel ``name`` of ``source``.cu for this dtype, with profile ``formula`` and ``tile`` compiled in."""
     if formula is not None:
         check_formula(formula)
     try:
@@ -64,5 +64,5 @@ def launch(function: Any, n_threads: int, *args: Any) -> None:
 
 
 def blocks_of(total: int, each: int) -> int:
-    """How many blocks of ``each`` cover ``total``."""
+    """Count the blocks of ``each`` that cover ``total``."""
     return -(-total // each)

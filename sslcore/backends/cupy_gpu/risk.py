@@ -106,7 +106,7 @@ def _add_moments(rows: Any, moments: Any) -> None:
 
 
 def _finish(block: Any, product: Any, spread: float, outer: float, gradient: Any) -> None:
-    """The gradient, where ``product`` is z_ia times the weight: an array to write over, or the gradient itself."""
+    """Return the gradient; ``product`` is z_ia times the weight: an array to write over, or the gradient itself."""
     n, m, k = block.shape
     kernel("risk", "finish_gradient", block.dtype)(
         (_grid(n),),
@@ -120,7 +120,7 @@ def _grid(n: int) -> int:
 
 
 def _chunks(rows: int, k: int) -> int:
-    """Into how many chunks so many rows are divided for second moments."""
+    """Return into how many chunks so many rows are divided for second moments."""
     return max(1, min(_multiprocessors(), rows // CHUNK_ROWS, MOMENT_ENTRIES // k**2))
 
 
@@ -129,7 +129,7 @@ def _multiprocessors() -> int:
 
 
 def _samples(z: Any) -> int:
-    """Samples of a block."""
+    """Return the number of samples of a block."""
     entries = BLOCK_ENTRIES
     if z.dtype == np.float64 and z.flags.c_contiguous:
         entries = LARGEST
@@ -139,7 +139,7 @@ def _samples(z: Any) -> int:
 
 
 def _blocks(z: Any, step: int) -> Iterator[tuple[slice, Any, Any]]:
-    """Blocks of samples with their places, in C order, and for each an array of its float64 values.
+    """Yield blocks of samples with their places, in C order, and for each an array of its float64 values.
 
     That is the block itself, or to be filled by the caller.  All copies share their memory: use one at a time.
     """

@@ -46,12 +46,12 @@ class DamagedError(Exception):
 
 
 def text(name: str) -> str:
-    """The source ``name``.cu."""
+    """Return the source ``name``.cu."""
     return (FOLDER / f"{name}.cu").read_text(encoding="utf-8")
 
 
 def options(name: str, dtype: str, formula: str | None = None, tile: str | None = None) -> tuple[str, ...]:
-    """What the source is compiled with, for arrays of this dtype, the profile of a kernel and one of TILES."""
+    """Return what the source is compiled with, for a dtype, the profile of a kernel and one of TILES."""
     found: tuple[str, ...] = ("-std=c++17", f"-DSSL_REAL={_REAL[dtype]}")
     if name == "views":  # the same bits as on the CPU
         found += ("--fmad=false",)
@@ -61,7 +61,7 @@ def options(name: str, dtype: str, formula: str | None = None, tile: str | None 
 
 
 def variants(profiles: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, str | None, str | None]]:
-    """Source, dtype, formula and tile of all that is compiled: gram.cu once for each formula and tile of its pair."""
+    """List source, dtype, formula, tile of all that is compiled: gram.cu once for each formula and tile of its pair."""
     tiles = [(formula, tile) for pair, formula in profiles for tile in TILES[pair]]
     for name in NAMES:
         for dtype in _REAL:
@@ -70,7 +70,7 @@ def variants(profiles: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str, st
 
 
 def fatbin_name(name: str, dtype: str, formula: str | None = None, tile: str | None = None) -> str:
-    """The file compiled ahead of time: its name holds what it was made from, so that an old one is never taken."""
+    """Name the file compiled ahead of time after what it was made from, so that an old one is never taken."""
     made_from = repr((text(name), options(name, dtype, formula, tile)))
     return f"{name}-{dtype}-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}.fatbin"
 
@@ -85,7 +85,7 @@ def write_manifest(folder: Path, architectures: Iterable[int]) -> None:
 def find_prebuilt(
     folder: Path, name: str, dtype: str, formula: str | None, tile: str | None, capability: int
 ) -> Path | None:
-    """The file for a device of this compute capability (times 10), compiled from the sources as they are; or None.
+    """Return the file compiled for this compute capability (times 10) from the sources as they are; or None.
 
     A binary serves its own device and later ones of the same generation.  Refuses files that have been damaged.
     """

@@ -38,10 +38,10 @@ BLOCK_FACTOR = 1
 
 
 def to_host(array: Any) -> Any:
-    """``array`` as a NumPy array: here it is one."""
+    """Return ``array`` as a NumPy array: here it is one."""
     return array
 
 
 def stream(blocks: Iterable[Any]) -> Iterator[Any]:
-    """The arrays of ``blocks`` on the device, the next one on its way while one is worked on: here they are there."""
+    """Yield the arrays of ``blocks``, which are where they are worked on already; a device copies ahead."""
     return iter(blocks)

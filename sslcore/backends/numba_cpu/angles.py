@@ -35,7 +35,7 @@ _TINY = 1e-35
 
 @compiled(nogil=True, fastmath=FAST)
 def _versines(cosine, near, out):
-    """out[j] = 1 - cos of an acute angle, -(1 + cos) of an obtuse one; returns how many are at most ``near``."""
+    """Set out[j] = 1 - cos of an acute angle, -(1 + cos) of an obtuse one; return how many are at most ``near``."""
     wide_vectors()
     count = 0
     for j in range(out.size):
@@ -48,7 +48,7 @@ def _versines(cosine, near, out):
 
 @compiled(nogil=True, fastmath=FAST | {"reassoc"})
 def _chord(x, y, sign):
-    """Half of |x - sign y|^2."""
+    """Return half of |x - sign y|^2."""
     wide_vectors()
     total = 0.0
     for c in range(x.size):
@@ -59,7 +59,7 @@ def _chord(x, y, sign):
 
 @compiled(nogil=True, fastmath=FAST)
 def _kappas(v):
-    """kappa0, kappa1 and 1 - kappa1 of a versine."""
+    """Return kappa0, kappa1 and 1 - kappa1 of a versine."""
     m = abs(v)
     c = 1.0 - m
     angle = 2.0 * math.sqrt(0.5 * m) * arcsine64(0.5 * m)
@@ -90,7 +90,7 @@ def _quadratic(v, r, s, out):
 
 @compiled(nogil=True, fastmath=FAST)
 def _hidden(a, g, r, s, next_r, next_s, v):
-    """v <- versines after a layer, from those before it."""
+    """Replace v, the versines before a layer, by those after it."""
     wide_vectors()
     if a == 0.0:
         for j in range(v.size):
@@ -112,7 +112,7 @@ def _covariance(a, r, s, v, out):
 
 @compiled(nogil=True, fastmath=FAST)
 def _inputs(r, s, v, tangent):
-    """g times the covariance of the inputs."""
+    """Set tangent to g times the covariance of the inputs."""
     wide_vectors()
     for j in range(v.size):
         tangent[j] = r * s[j] * (1.0 - v[j] if v[j] >= 0.0 else -1.0 - v[j])
@@ -120,7 +120,7 @@ def _inputs(r, s, v, tangent):
 
 @compiled(nogil=True, fastmath=FAST)
 def _add_layer(a, g, r, s, next_r, next_s, v, tangent):
-    """tangent <- g (covariance after the layer + tangent kappa0), and v <- versines after it."""
+    """Set tangent to g (covariance after the layer + tangent kappa0), and v to the versines after it."""
     wide_vectors()
     if a == 0.0:
         for j in range(v.size):
@@ -139,7 +139,7 @@ def _add_layer(a, g, r, s, next_r, next_s, v, tangent):
 
 @compiled(nogil=True, fastmath=FAST)
 def _tangent(a, r, s, v, tangent, out):
-    """The same after the last layer."""
+    """Set out to the tangent after the last layer."""
     wide_vectors()
     for j in range(v.size):
         kappa0, kappa1, _ = _kappas(v[j])

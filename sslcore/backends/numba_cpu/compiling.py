@@ -28,7 +28,7 @@ __all__ = ["compiled", "compiled_callback"]
 
 
 class _Damaged(Exception):
-    """An entry is not what was written."""
+    """Raised where an entry is not what was written."""
 
 
 class _CheckedEntry(CompileResultCacheImpl):
@@ -54,7 +54,7 @@ class _Cache(FunctionCache):
     _impl_class = _CheckedEntry
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """The compiled function for these types; None if there is none that is whole."""
+        """Return the compiled function for these types; None if there is none that is whole."""
         try:
             found = super().load_overload(sig, target_context)
             types = getattr(sig, "args", sig)
@@ -101,7 +101,7 @@ def _say_once(why: str) -> None:
 
 
 def _cache_of(function: Callable[..., Any]) -> Any:
-    """The function's cache; one that keeps nothing where Numba finds no folder for it."""
+    """Return the function's cache; one that keeps nothing where Numba finds no folder for it."""
     try:
         return _Cache(function)
     except Exception as error:
@@ -111,7 +111,7 @@ def _cache_of(function: Callable[..., Any]) -> Any:
 
 
 def compiled(signature: Any = None, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """`numba.njit` with these options; what it compiles is kept on disk.  With a signature it compiles at once."""
+    """Compile by `numba.njit` with these options and keep the result on disk; with a signature, compile at once."""
 
     def decorate(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(**options)(function)
@@ -127,7 +127,7 @@ def compiled(signature: Any = None, **options: Any) -> Callable[[Callable[..., A
 
 
 def compiled_callback(function: Callable[..., Any], signature: Any, **options: Any) -> Any:
-    """`numba.cfunc` with these options; what it compiles is kept on disk."""
+    """Compile by `numba.cfunc` with these options and keep the result on disk."""
     callback: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
     callback._cache = _cache_of(function)
     callback.compile()

@@ -35,12 +35,12 @@ __all__ = [
 
 
 def convergent() -> AbstractContextManager[Any]:
-    """A context in which decompositions of NumPy raise where they do not converge: as they do always."""
+    """Make a context in which decompositions of NumPy raise where they do not converge: as they do always."""
     return nullcontext()
 
 
 def matmul(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: float = 1.0, beta: float = 0.0) -> Matrix:
-    """Alpha a @ b + beta out in Fortran order; ``a`` in either order, ``out`` overwritten."""
+    """Set out = alpha a @ b + beta out, in Fortran order; ``a`` in either order."""
     if a.shape[0] == 0 or b.shape[1] == 0 or a.shape[1] == 0:  # BLAS refuses empty operands
         return np.zeros((a.shape[0], b.shape[1]), a.dtype, order="F") if out is None else out * a.dtype.type(beta)
     gemm = blas.dgemm if a.dtype == np.float64 else blas.sgemm
@@ -62,19 +62,19 @@ def cholesky(a: Matrix) -> bool:
 
 
 def cholesky_solve(factor: Matrix, b: Matrix) -> Matrix:
-    """(U^T U)^-1 b; b in Fortran order is overwritten."""
+    """Overwrite b, in Fortran order, by (U^T U)^-1 b."""
     potrs = lapack.dpotrs if factor.dtype == np.float64 else lapack.spotrs
     return potrs(factor, b, lower=0, overwrite_b=1)[0]
 
 
 def triangular_solve(factor: Matrix, b: Matrix, *, transposed: bool = False) -> Matrix:
-    """U^-1 b, or U^-T b."""
+    """Return U^-1 b, or U^-T b."""
     trtrs = lapack.dtrtrs if factor.dtype == np.float64 else lapack.strtrs
     return trtrs(factor, b, lower=0, trans=int(transposed))[0]
 
 
 def symmetric_product(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
-    """The symmetric matrix with the strict lower triangle of ``a`` and this diagonal, times b.
+    """Multiply b by the symmetric matrix with ``a``'s strict lower triangle and this diagonal.
 
     The diagonal of ``a`` is exchanged meanwhile: it may be of another order of magnitude, a correction would cancel.
     """
@@ -89,17 +89,17 @@ def symmetric_product(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
 
 
 def symmetric_eigenvalues(a: Matrix) -> Array:
-    """All eigenvalues, increasing; ``a`` may be overwritten."""
+    """Return all eigenvalues, increasing; ``a`` may be overwritten."""
     return sl.eigh(a, eigvals_only=True, driver="evr", overwrite_a=True, check_finite=False)
 
 
 def orthonormalize(a: Matrix, tolerance: float) -> tuple[Matrix, Matrix]:
-    """Orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `sslcore.backends.small`."""
+    """Return an orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `backends.small`."""
     return small.orthonormalize(a, tolerance, matmul, np.asarray)
 
 
 def pivoted_cholesky(a: Matrix, tolerance: float) -> tuple[Matrix, Array, int]:
-    """U, pivots and rank with a[pivots, pivots] = U^T U to rank r: rows whose pivot is <= tolerance are dropped.
+    """Return U, pivots and rank with a[pivots, pivots] = U^T U to rank r; rows with a pivot <= tolerance are dropped.
 
     Returns U (r, r) for the r pivots kept, and all pivots.
     """
@@ -108,18 +108,18 @@ def pivoted_cholesky(a: Matrix, tolerance: float) -> tuple[Matrix, Array, int]:
 
 
 def whitener(factor: Matrix, dtype: Any) -> Matrix:
-    """What `whiten` takes for U, the factor of a pivoted Cholesky decomposition in float64: U in ``dtype``."""
+    """Make what `whiten` takes for U, a pivoted Cholesky factor in float64: U in ``dtype``."""
     return np.asfortranarray(factor, dtype)
 
 
 def whiten(factor: Matrix, values: Matrix) -> Matrix:
-    """Rows times U^-1, in place: values (n, r) in C order."""
+    """Multiply rows by U^-1, in place: values (n, r) in C order."""
     trsm = blas.dtrsm if values.dtype == np.float64 else blas.strsm
     return trsm(1.0, factor, values.T, trans_a=1, lower=0, overwrite_b=1).T
 
 
 def add_second_moment(total: Matrix, rows: Matrix, factor: float = 1.0) -> None:
-    """Total += factor rows^T rows, upper triangle; ``total`` (r, r) float64 in Fortran order, rows in C order."""
+    """Add factor rows^T rows to the upper triangle of ``total``, (r, r) float64 in Fortran order; rows in C order."""
     if rows.dtype == np.float64:
         blas.dsyrk(factor, rows.T, beta=1.0, c=total, overwrite_c=1)
     else:

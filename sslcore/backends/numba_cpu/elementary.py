@@ -21,7 +21,7 @@ FAST = {"contract", "nsz", "arcp"}
 
 
 def _half_power_of_two(numba_type, llvm_type, bits, mantissa):
-    """An intrinsic: 2^(n-1) from the float that holds n in its low bits.
+    """Return 2^(n-1) from the float that holds n in its low bits (an intrinsic).
 
     One power less, and a product by 2 afterwards, since n reaches an exponent that no float has.
     Written on LLVM's integers: Numba's own would widen 32 bits to 64.
@@ -63,7 +63,7 @@ def wide_vectors(typingctx):
 
 @compiled(types.float64(types.float64, types.float64))
 def rounded(a, b):
-    """A product that is rounded before it is added to another: it is fused with no addition."""
+    """Return a product that is rounded before it is added to another: it is fused with no addition."""
     return a * b
 
 
@@ -73,7 +73,7 @@ def rounded(a, b):
 
 @compiled(types.float64(types.float64), fastmath=FAST, error_model="numpy")
 def exp64(x):
-    """Exponential of a float64; see the module's docstring."""
+    """Return the exponential of a float64; see the module's docstring."""
     z = -708.3 if x < -708.3 else x  # there the half power is exactly 0
     z = 710.0 if z > 710.0 else z  # and here the result inf
     # adding 1.5 * 2^52 rounds z / log 2 to an integer and leaves it in the low bits
@@ -98,7 +98,7 @@ def exp64(x):
 
 @compiled(types.float32(types.float32), fastmath=FAST, error_model="numpy")
 def exp32(x):
-    """Exponential of a float32; see the module's docstring."""
+    """Return the exponential of a float32; see the module's docstring."""
     f = types.float32
     z = f(-87.3) if x < f(-87.3) else x
     z = f(89.0) if z > f(89.0) else z
@@ -122,7 +122,7 @@ def exp32(x):
 
 @compiled(types.float64(types.float64), fastmath=FAST, error_model="numpy")
 def cos2pi64(t):
-    """cos(2 pi t) of a float64 in [0, 1/2]."""
+    """Return cos(2 pi t) of a float64 in [0, 1/2]."""
     h = t - 0.25
     s = h * h
     p = -0.0011309237482517963
@@ -141,7 +141,7 @@ def cos2pi64(t):
 
 @compiled(types.float32(types.float32), fastmath=FAST, error_model="numpy")
 def cos2pi32(t):
-    """cos(2 pi t) of a float32 in [0, 1/2]."""
+    """Return cos(2 pi t) of a float32 in [0, 1/2]."""
     f = types.float32
     h = t - f(0.25)
     s = h * h
@@ -160,7 +160,7 @@ def cos2pi32(t):
 
 @compiled(types.float64(types.float64), fastmath=FAST, error_model="numpy")
 def arcsine64(s):
-    """asin(sqrt(s)) / sqrt(s) of a float64 in [0, 1/2]."""
+    """Return asin(sqrt(s)) / sqrt(s) of a float64 in [0, 1/2]."""
     p = 1.1264192878807509
     p = p * s - 4.438816692066939
     p = p * s + 8.32498352944691

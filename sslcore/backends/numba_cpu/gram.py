@@ -74,7 +74,7 @@ def points(kernel: Any, y: np.ndarray) -> Points:
 
 
 def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
-    """out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
+    """Set out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
     high = max(_LEAST_ROWS, _ROW_BYTES // max(1, x.shape[1] * x.itemsize))  # of many coordinates copies would be large
     for start in range(0, len(x), high):
         _fill_rows(prepared, x[start : start + high], first, out[start : start + high])
@@ -149,12 +149,12 @@ def _fill_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> 
 
 
 def empty_matrix(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
-    """An array that begins at the width of a vector, so that `gram_symmetric` may write past the caches."""
+    """Make an array that begins at the width of a vector, so that `gram_symmetric` may write past the caches."""
     return recycling.empty((rows, columns), dtype)
 
 
 def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
-    """out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x``, for a kernel of distances."""
+    """Set out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x``, for a kernel of distances."""
     n = len(x)
     if prepared.centre is not None:
         _symmetric_from_products(prepared, out)
@@ -171,7 +171,7 @@ def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
 
 
 def _symmetric_from_products(prepared: Points, out: np.ndarray) -> None:
-    """All products first, then all values: the threads of BLAS wait busily, in the way of ours, after each product."""
+    """Make all products first, then all values: BLAS threads wait busily, in the way of ours, after each product."""
     n = len(out)
     height = 64  # a tile of `pairs.correct_symmetric` stays in L2
     high = max(256, n // 16 // height * height)  # enough for matrix products, and not much beyond the diagonal
@@ -189,7 +189,7 @@ def _symmetric_from_products(prepared: Points, out: np.ndarray) -> None:
 
 
 def _bounds(prepared: Points) -> tuple[Any, Any, Any]:
-    """Where distances from products are too uncertain: `pairs.correct_distances`."""
+    """Return where distances from products are too uncertain: `pairs.correct_distances`."""
     dtype = prepared.y.dtype
     length, _ = _unit(prepared.kernel.length)
     epsilon = np.finfo(dtype).eps
@@ -208,7 +208,7 @@ def mirror(matrix: np.ndarray) -> None:
 
 
 def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
-    """Coordinates times 2^-exponent, which is exact; refused where squared distances in this unit would overflow."""
+    """Return coordinates times 2^-exponent, exactly; refuse them where squared distances in this unit overflow."""
     with np.errstate(over="ignore"):
         scaled = np.ldexp(x, -exponent, order="C")
     require_in_range(max(float(scaled.max()), -float(scaled.min())) if scaled.size else 0.0, x)
@@ -216,18 +216,18 @@ def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
 
 
 def _wrapped(x: np.ndarray) -> np.ndarray:
-    """Coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
+    """Return coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
     return np.ascontiguousarray(x - np.rint(x))
 
 
 def _whole_rows(x: np.ndarray) -> np.ndarray:
-    """Zeros below, to a multiple of the points that are worked on at once."""
+    """Add zeros below, to a multiple of the points that are worked on at once."""
     missing = -len(x) % ROWS
     return np.concatenate([x, np.zeros((missing, x.shape[1]), x.dtype)]) if missing else x
 
 
 def _columns(y: np.ndarray) -> np.ndarray:
-    """Points as columns, with zeros on the right: a vector may begin at the last point.
+    """Return points as columns, with zeros on the right: a vector may begin at the last point.
 
     The rows are an odd number of vectors long, else those of 512 columns would share one set of the cache.
     """
@@ -243,5 +243,5 @@ def _squared_norms(x: np.ndarray) -> np.ndarray:
 
 
 def gram_contrasts(prepared: Points, samples: Any, mean: np.ndarray, cross_t: np.ndarray, contrast: np.ndarray) -> bool:
-    """False: rows of the Gram matrix are rotated by `rotate_rows` while they are in the cache."""
+    """Return False: rows of the Gram matrix are rotated by `rotate_rows` while they are in the cache."""
     return False

@@ -40,7 +40,7 @@ _NO_PROFILE = 0
 
 @functools.cache
 def profile_address(formula: str, file: str, name: str, dtype: np.dtype) -> int:
-    """Address of the compiled ``void profile(T* t, intp n, const T* c)``: t[j] <- f(t[j]; c).
+    """Return the address of the compiled ``void profile(T* t, intp n, const T* c)``, which sets t[j] to f(t[j]; c).
 
     ``formula`` is an expression in t, the constants c0..c3, exp, sqrt, cos2pi and ``real(literal)``, valid in
     Python and in C++.  The function claims to be ``name`` in ``file``, where the formula is declared:
@@ -105,7 +105,7 @@ def _pointer(typingctx, address):
 
 @compiled(nogil=True)
 def _row(out, i, j0, j1):
-    """out[i, j0:j1] as a contiguous array, which it is although Numba cannot know that of a block of a matrix."""
+    """Return out[i, j0:j1] as a contiguous array, which Numba cannot know of a block of a matrix."""
     address = out.ctypes.data + i * out.strides[0] + j0 * out.itemsize
     return carray(_pointer(address), (j1 - j0,), out.dtype)
 
@@ -115,7 +115,7 @@ def _row(out, i, j0, j1):
 
 @compiled(nogil=True)
 def _fill(x, i0, yt, j0, l1, address, constants, target, stride, rows, columns):
-    """Values f of ROWS pairs of rows at an address; of the last rows beyond ``rows`` only the pair values are made."""
+    """Fill values f of ROWS pairs of rows at an address; beyond ``rows`` only the pair values are made."""
     pair_values(x[i0 : i0 + ROWS], yt, j0, l1, target, stride, columns)
     if address != _NO_PROFILE:
         for i in range(rows):
@@ -124,7 +124,7 @@ def _fill(x, i0, yt, j0, l1, address, constants, target, stride, rows, columns):
 
 @compiled(nogil=True)
 def direct_strip(x, i0, i1, yt, j_first, l1, address, constants, out):
-    """out[i, j] = f(pair value of x_i and y_{j_first + j}) for i0 <= i < i1, by differences of coordinates.
+    """Set out[i, j] = f(pair value of x_i and y_{j_first + j}), i0 <= i < i1, by differences of coordinates.
 
     ``x`` and ``yt`` go on with zeros to a multiple of ROWS rows, and of a vector of columns.
     """
@@ -146,7 +146,7 @@ def direct_strip(x, i0, i1, yt, j_first, l1, address, constants, out):
 
 @compiled(nogil=True)
 def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
-    """The rows i0 <= i < i1 of the symmetric matrix of x, from the diagonal on, and their mirror image below it.
+    """Fill rows i0 <= i < i1 of the symmetric matrix of x, from the diagonal on, and their mirror image below it.
 
     Each pair is computed once, into a tile that stays in the cache while it is written twice.
     """
@@ -174,7 +174,7 @@ def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
 
 @compiled(nogil=True, fastmath=FAST)
 def _arc(x, y, out):
-    """out[j] = distance of x[0] and y[j], both in [-1/2, 1/2], on the circle of length 1."""
+    """Set out[j] to the distance of x[0] and y[j], both in [-1/2, 1/2], on the circle of length 1."""
     wide_vectors()
     x0 = x[0]
     one = x0 * 0 + 1
@@ -193,7 +193,7 @@ def _multiply(factor, out):
 
 @compiled(nogil=True)
 def torus_strip(x, yt, j_first, address, constants, out):
-    """out[i, j] = the product over c of f(distance of x_ic and y_{j_first + j, c} on the circle)."""
+    """Set out[i, j] to the product over c of f(distance of x_ic and y_{j_first + j, c} on the circle)."""
     rows, columns = out.shape
     factor = np.empty(_TILE, out.dtype)
     for k0 in range(0, columns, _TILE):
@@ -269,7 +269,7 @@ def correct_distances(x, y, norms_x, norms_y, factor, reach, rounding, address, 
 
 @compiled(nogil=True)
 def correct_symmetric(x, norms, factor, reach, rounding, address, constants, i0, i1, out):
-    """`correct_distances` of the rows i0 <= i < i1 of a symmetric matrix, from the diagonal on, and their mirror image.
+    """Correct, as `correct_distances`, rows i0 <= i < i1 of a symmetric matrix from the diagonal on; mirror them.
 
     A tile is mirrored while it is in the cache.
     """
@@ -292,7 +292,7 @@ def correct_symmetric(x, norms, factor, reach, rounding, address, constants, i0,
 
 @compiled(nogil=True)
 def apply_profile(address, constants, out):
-    """out[i, j] <- f(out[i, j])."""
+    """Replace out[i, j] by f(out[i, j])."""
     for j0 in range(0, out.shape[1], _TILE):
         j1 = min(j0 + _TILE, out.shape[1])
         for i in range(out.shape[0]):
@@ -302,7 +302,7 @@ def apply_profile(address, constants, out):
 
 @compiled(nogil=True)
 def mirror_strip(out, i0, i1):
-    """out[j, i] = out[i, j] for the rows i0 <= i < i1 and all j >= i1 (and inside the strip)."""
+    """Set out[j, i] = out[i, j] for the rows i0 <= i < i1 and all j >= i1 (and inside the strip)."""
     for j in range(i0, i1):
         for i in range(i0, j):
             out[j, i] = out[i, j]

@@ -27,7 +27,7 @@ _inside = threading.local()
 
 
 def _forget_pool() -> None:
-    """In a forked child the parent's threads do not exist, and its lock may be held for ever."""
+    """Forget the pool in a forked child: the parent's threads do not exist there, its lock may be held for ever."""
     global _pool, _lock
     _pool, _lock = None, threading.Lock()
 
@@ -52,15 +52,15 @@ def n_threads() -> int:
 
 
 def _number(name: str) -> int:
-    """The first number in this environment variable; 0 if there is none above 0."""
+    """Return the first number in this environment variable; 0 if there is none above 0."""
     first = os.environ.get(name, "").split(",")[0].strip()
     return int(first) if first.isdecimal() else 0
 
 
 def _library_threads() -> int | None:
-    """The least number of threads of the libraries that threadpoolctl limits (BLAS, OpenMP), if it has been imported.
+    """Return the least number of threads of the libraries threadpoolctl limits (BLAS, OpenMP), if it is imported.
 
-    Where it has not, it limits none.  The libraries are looked for once: a limit is set on all of
+    Where it is not, it limits none.  The libraries are looked for once: a limit is set on all of
     them, so that those that were there first tell of it.
     """
     global _libraries

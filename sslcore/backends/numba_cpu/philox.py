@@ -87,7 +87,7 @@ _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 @inline
 def philox(c0, c1, c2, c3, k0, k1):
-    """Four words for the counter (c0, c1, c2, c3) and the key (k0, k1); all of them uint64 below 2^32."""
+    """Return four words for the counter (c0, c1, c2, c3) and the key (k0, k1); all of them uint64 below 2^32."""
     for _ in range(10):
         # high halves are left dirty: the product of two masked words is one 32-bit vector multiplication
         p0 = _M0 * (c0 & _MASK)
@@ -128,7 +128,7 @@ def words_of_view(sample, view, stage, k0, k1):
 
 @kernel
 def rows_of_views(n, n_views, first):
-    """All rows of an array of views of the samples first, ..., first + n - 1, one sample after the other."""
+    """Return all rows of an array of views of the samples first, ..., first + n - 1, one sample after the other."""
     rows = np.empty((3, n * n_views), np.int64)
     r = 0
     for i in range(n):
@@ -140,13 +140,13 @@ def rows_of_views(n, n_views, first):
 
 @inline
 def n_blocks(d):
-    """Draw blocks B of a view of d coordinates."""
+    """Count the draw blocks B of a view of d coordinates."""
     return (d + LANES - 1) // LANES
 
 
 @inline
 def n_lanes(d):
-    """Lanes in use, 4 unless d is 1, 2, 3, 5, 6 or 9."""
+    """Count the lanes in use: 4 unless d is 1, 2, 3, 5, 6 or 9."""
     blocks = n_blocks(d)
     return (d + blocks - 1) // blocks
 
@@ -166,7 +166,7 @@ def n_tiles(rows, blocks):
 
 @inline
 def tile_bounds(tile, rows, blocks):
-    """First row, number of rows, first block and number of blocks of a tile."""
+    """Return first row, number of rows, first block and number of blocks of a tile."""
     height, width = _tile_shape(blocks)
     across = (blocks + width - 1) // width
     row, block = (tile // across) * height, (tile % across) * width
@@ -259,13 +259,13 @@ def _float_of(i):
 
 @inline
 def uniform(w):
-    """``(w + 1/2) 2^-32``, in (0, 1), for a word w as uint64."""
+    """Return ``(w + 1/2) 2^-32``, in (0, 1), for a word w as uint64."""
     return (_float_of(w) + 0.5) * 2.0**-32
 
 
 @inline
 def minus_two_log(w):
-    """``-2 log((w + 1/2) 2^-32)`` within 2 ulp, everywhere: no cancellation near 1."""
+    """Return ``-2 log((w + 1/2) 2^-32)`` within 2 ulp, everywhere: no cancellation near 1."""
     v = _bits(_float_of(w + w + _1))  # odd integer below 2^33: v = m 2^e with m in [sqrt(1/2), sqrt(2))
     t = v - _SQRT_HALF
     m = _float(v - (t & _EXPONENT))
@@ -280,7 +280,7 @@ def minus_two_log(w):
 
 @inline
 def _cos_sin_quarter(x):
-    """(cos x, sin x) within 1 ulp for |x| <= pi/4."""
+    """Return (cos x, sin x) within 1 ulp for |x| <= pi/4."""
     z = x * x
     cos = 1.0 + z * (-0.5 + z * (_C1 + z * (_C2 + z * (_C3 + z * (_C4 + z * (_C5 + z * _C6))))))
     sin = x + x * (z * (_S1 + z * (_S2 + z * (_S3 + z * (_S4 + z * (_S5 + z * _S6))))))
@@ -289,7 +289,7 @@ def _cos_sin_quarter(x):
 
 @inline
 def cos_sin(turns):
-    """(cos, sin) of 2 pi turns, for |turns| <= 1; exact at multiples of a quarter turn."""
+    """Return (cos, sin) of 2 pi turns, for |turns| <= 1; exact at multiples of a quarter turn."""
     shifted = 4.0 * turns + _ROUND
     cos, sin = _cos_sin_quarter((turns - 0.25 * (shifted - _ROUND)) * _2PI)
     quadrant = _bits(shifted) & np.uint64(3)
@@ -300,7 +300,7 @@ def cos_sin(turns):
 
 @inline
 def exp2(t):
-    """2^t within 2 ulp for |t| < 1000."""
+    """Return 2^t within 2 ulp for |t| < 1000."""
     k = (t + _ROUND) - _ROUND
     r = (t - k) * 0.6931471805599453
     e = 1.0
@@ -314,7 +314,7 @@ def exp2(t):
 
 @kernel
 def _box_muller(u, v, a, b):
-    """Pairs (a, b) of standard normals from pairs (u, v) of words; the loop that LLVM vectorises."""
+    """Make pairs (a, b) of standard normals from pairs (u, v) of words; LLVM vectorises the loop."""
     for i in range(u.size):
         w = np.uint64(v[i])
         x = (_float_of(w & _QUARTER) - (2.0**29 - 0.5)) * (_2PI * 2.0**-32)

@@ -47,7 +47,7 @@ _kept: dict[int, mmap.mmap] = {}  # by id, in the order of their return
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An array of any content in C order, which begins at a multiple of the width of a vector."""
+    """Make an array of any content in C order, which begins at a multiple of the width of a vector."""
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     memory = _take(size) or _fresh(size) if size >= SMALLEST and _limit() else None
@@ -64,7 +64,7 @@ def release() -> None:
 
 
 def kept() -> int:
-    """Bytes that are kept."""
+    """Return the bytes that are kept."""
     return sum(map(len, list(_kept.values())))
 
 
@@ -101,7 +101,7 @@ def _give(memory: mmap.mmap, address: int, process: int) -> None:
 
 
 def _take(size: int) -> mmap.mmap | None:
-    """The smallest block kept that ``size`` bytes fit into without much waste, the last one used among equals."""
+    """Take the smallest block kept that ``size`` bytes fit into without much waste, the last one used among equals."""
     fitting = [memory for memory in reversed(list(_kept.values())) if size <= len(memory) <= size + size // 4]
     for memory in sorted(fitting, key=len):
         if _kept.pop(id(memory), None) is not None:  # else another thread was faster
@@ -110,7 +110,7 @@ def _take(size: int) -> mmap.mmap | None:
 
 
 def _fresh(size: int) -> mmap.mmap | None:
-    """A new mapping; None if there is none to be had, so that NumPy tries, and says so."""
+    """Make a new mapping; None if there is none to be had, so that NumPy tries, and says so."""
     for attempt in range(2):
         try:
             memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -127,7 +127,7 @@ def _fresh(size: int) -> mmap.mmap | None:
 
 @functools.cache
 def _limit() -> int:
-    """Bytes that are kept at most."""
+    """Return the bytes that are kept at most."""
     if not hasattr(mmap, "MADV_FREE"):
         return 0
     with contextlib.suppress(OSError, ValueError), open("/proc/sys/vm/overcommit_memory") as file:

@@ -69,7 +69,7 @@ def view_gradient(z: Array, weight: Matrix, spread: float, outer: float) -> Arra
 
 
 def _parts(shape: tuple[int, ...]) -> tuple[list[list[slice]], int]:
-    """Parts of the samples, each a list of blocks (slices), and the number of samples in a mini-block.
+    """Return parts of the samples, each a list of blocks (slices), and the number of samples in a mini-block.
 
     They depend on the shape alone, so that results do not depend on the number of threads.
     """
@@ -95,7 +95,7 @@ def _dot(x, y):
 
 @compiled(nogil=True, fastmath=FAST)
 def _mean(views, mean):
-    """Mean over the views of one sample, (m, k) -> (k,)."""
+    """Set ``mean`` (k,) to the mean over the views (m, k) of one sample."""
     m = views.shape[0]
     for c in range(mean.size):
         mean[c] = views[0, c]

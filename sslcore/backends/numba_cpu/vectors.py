@@ -31,7 +31,7 @@ _INTEGER = cgutils.intp_t
 
 
 def _vector(builder, address, offset, kind):
-    """The pointer to a vector at this address plus this many bytes; it is aligned as one value only."""
+    """Return the pointer to a vector at this address plus this many bytes; it is aligned as one value only."""
     return builder.inttoptr(builder.add(address, offset), kind.as_pointer())
 
 
@@ -40,7 +40,7 @@ def _constant(value):
 
 
 def _pair_values(absolute, vectors):
-    """An intrinsic: the pair values of ROWS points of x with this many vectors of points of y."""
+    """Return the pair values of ROWS points of x with this many vectors of points of y (an intrinsic)."""
 
     @intrinsic
     def block(typingctx, like, x, x_stride, y, y_stride, d, out, out_stride):
@@ -101,7 +101,7 @@ def _store(builder, value, pointer, size, streamed):
 
 
 def _transposition(streamed):
-    """An intrinsic: target[j, i] = source[i, j], SIDE x SIDE, by three rounds of interleaving row i with row i + 4."""
+    """Set target[j, i] = source[i, j], SIDE x SIDE, by three rounds of interleaving row i with row i + 4."""
 
     @intrinsic
     def transposed(typingctx, like, source, source_stride, target, target_stride):
@@ -135,7 +135,7 @@ def _transposition(streamed):
 
 @compiled(nogil=True)
 def pair_values(x, yt, j0, l1, target, stride, columns):
-    """Pair values |x_i - y_{j0 + j}|^2 (``l1``: |x_i - y_{j0 + j}|_1) of ROWS points, by differences of coordinates.
+    """Store pair values |x_i - y_{j0 + j}|^2 (``l1``: |.|_1) of ROWS points, by differences of coordinates.
 
     ``x`` (ROWS, d) has unit stride along its rows, ``yt`` (d, at least j0 + columns rounded up to whole vectors) holds
     points as columns, ``target`` is the address of the first of ROWS rows of results, ``stride`` bytes apart.
@@ -167,7 +167,7 @@ _transposed_streamed = _transposition(streamed=True)
 
 @intrinsic
 def _streamed(typingctx, like, source, target):
-    """SIDE values from one address to another, past the caches."""
+    """Copy SIDE values from one address to another, past the caches."""
     size = like.bitwidth // 8
 
     def codegen(context, builder, signature, args):
@@ -183,13 +183,13 @@ def _streamed(typingctx, like, source, target):
 
 @compiled(nogil=True)
 def aligned(out):
-    """Whether every row begins at a multiple of VECTOR bytes, as stores past the caches want it."""
+    """Tell whether every row begins at a multiple of VECTOR bytes, as stores past the caches want it."""
     return out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0
 
 
 @compiled(nogil=True)
 def copy_rows(source, target, streamed):
-    """target[...] = source, (rows, columns); ``streamed`` as in `transpose`."""
+    """Set target[...] = source, (rows, columns); ``streamed`` as in `transpose`."""
     wide_vectors()
     like = source.dtype.type(0)
     rows, columns = source.shape
@@ -204,7 +204,7 @@ def copy_rows(source, target, streamed):
 
 @compiled(nogil=True)
 def transpose(source, target, streamed):
-    """target[j, i] = source[i, j]; both with unit stride along their rows.
+    """Set target[j, i] = source[i, j]; both with unit stride along their rows.
 
     ``streamed``: past the caches, which spares reading what is overwritten; rows of ``target`` begin at multiples of
     VECTOR bytes.

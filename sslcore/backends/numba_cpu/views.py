@@ -158,7 +158,7 @@ def _copy_row(y, x):
 
 @inline
 def _pick(word, thresholds):
-    """Index of the first threshold above the word; the last one is 2^32."""
+    """Return the index of the first threshold above the word; the last one is 2^32."""
     low, high = 0, thresholds.size - 1
     while low < high:
         middle = (low + high) // 2
@@ -293,7 +293,7 @@ def _clip(t, upper):
 
 @inline
 def _locate(origin, weights, row, column, a, b, height, width, channels):
-    """For one row of a view, where in the padded image each pixel comes from.
+    """Find, for one row of a view, where in the padded image each pixel comes from.
 
     ``origin[q]`` is the flat index of the upper left of the four neighbours, ``weights[:, q]`` the shares
     of the lower and of the right ones.  Places further out are moved into the frame, where all is zero.

@@ -69,7 +69,7 @@ def walsh_hadamard(values: Array) -> Array:
 
 @compiled(nogil=True, fastmath=FAST)
 def _eights(x):
-    """The butterflies at the distances 1, 2 and 4."""
+    """Do the butterflies at the distances 1, 2 and 4."""
     for i in range(0, x.size, 8):
         a0, a1, a2, a3 = x[i] + x[i + 1], x[i] - x[i + 1], x[i + 2] + x[i + 3], x[i + 2] - x[i + 3]
         a4, a5, a6, a7 = x[i + 4] + x[i + 5], x[i + 4] - x[i + 5], x[i + 6] + x[i + 7], x[i + 6] - x[i + 7]
@@ -95,7 +95,7 @@ def _four(a, b, c, e):
 
 @compiled(nogil=True, fastmath=FAST)
 def _butterflies(x, distance, stop):
-    """All butterflies of x at ``distance``, 2 ``distance``, ... below ``stop``."""
+    """Do all butterflies of x at ``distance``, 2 ``distance``, ... below ``stop``."""
     while 2 * distance < stop:
         for i in range(0, x.size, 4 * distance):
             _four(
@@ -112,7 +112,7 @@ def _butterflies(x, distance, stop):
 
 @compiled(nogil=True, fastmath=FAST)
 def _transform(x, distance, inner):
-    """All butterflies of x from ``distance`` on; those inside of ``inner`` numbers first, block by block."""
+    """Do all butterflies of x from ``distance`` on; those inside of ``inner`` numbers first, block by block."""
     if distance == 1 and x.size >= 8:
         small = 8
         while 2 * small <= min(inner, x.size):
