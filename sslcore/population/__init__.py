@@ -11,11 +11,12 @@ mu = 1 - beta + beta t - lambda / kappa moves with lambda.  All the rest (`base`
 Source: Cabannes, Kiani, Balestriero, LeCun, Bietti, *The SSL Interplay*, ICML 2023, arXiv:2302.02774.
 """
 
-from .base import Crossing, CutBlockWarning, Domain, Lines, PopulationSpectrum, Regime, risk_of_moments
+from .base import Crossing, Domain, Regime, risk_of_moments
 from .cube import Hypercube, crop_eigenvalue_by_diameter
 from .cube_classes import SubsetClass
 from .gaussian import Gaussian
 from .laws import HeatKernel, OrnsteinUhlenbeck
+from .lines import CutBlockWarning, Lines, PopulationSpectrum
 from .sphere import Sphere
 from .torus import Torus
 

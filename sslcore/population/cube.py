@@ -14,7 +14,7 @@ from ..augmentations import Augmentation
 from ..declarations.parameters import integer
 from ..kernels import Gaussian, Kernel, as_kernel
 from . import cube_augmentations as laws
-from .base import Domain, Lines
+from .base import Domain
 from .cube_blocks import block_lines
 from .cube_classes import SubsetClass, class_lines
 from .cube_functions import Eigenfunctions
@@ -22,6 +22,7 @@ from .cube_labels import OrbitNames, SetNames, canonical, is_pair, subset_of
 from .cube_risk import moments
 from .cube_sets import Masks, OrbitLabels, Orbits, Sets, Space, SubsetLabels
 from .cube_values import ENUMERATED, is_pooled, kernel_values
+from .lines import Lines
 
 __all__ = ["Hypercube", "SubsetClass", "crop_eigenvalue_by_diameter"]
 

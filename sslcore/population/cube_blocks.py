@@ -15,11 +15,11 @@ import numpy as np
 from ..augmentations import Compose, Mixture, Reversal
 from ..declarations.registries import has_law
 from ..kernels import Kernel
-from .base import Lines
 from .cube_augmentations import eigenvalues, moves, needs
 from .cube_labels import OrbitNames
 from .cube_sets import Masks, OrbitLabels, reversals, rotations
 from .cube_values import is_pooled, kernel_values
+from .lines import Lines
 
 __all__ = ["block_lines", "orbit_blocks"]
 

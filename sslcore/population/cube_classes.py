@@ -13,10 +13,10 @@ from ..arrays import check_integer
 from ..augmentations import Compose, Shift
 from ..declarations.registries import has_law
 from ..kernels import Kernel
-from .base import TIE, Lines
 from .cube_augmentations import crop_widths, eigenvalues, needs
 from .cube_sets import Space, characters, count_cyclic, count_frequency, count_linear
 from .cube_values import convolutional_parts, is_pooled, kernel_values
+from .lines import TIE, Lines
 
 __all__ = ["SubsetClass", "class_lines"]
 

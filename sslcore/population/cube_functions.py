@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_array
-from .base import PopulationSpectrum
 from .cube_augmentations import crop_widths, needs
 from .cube_blocks import orbit_blocks
 from .cube_classes import SubsetClass
 from .cube_sets import crop_windows, members
+from .lines import PopulationSpectrum
 
 __all__ = ["Eigenfunctions"]
 

@@ -16,9 +16,9 @@ from ..augmentations import Compose, GaussianNoise
 from ..declarations.parameters import integer, positive
 from ..declarations.registries import has_law
 from ..kernels import Kernel, Product, Scaled, Sum, as_kernel
-from .base import MOST_DEGREE, TIE, Label, Lines, check_components
 from .fitted import FittedDomain
 from .laws import OrnsteinUhlenbeck
+from .lines import MOST_DEGREE, TIE, Label, Lines, check_components
 from .mehler import LARGEST, Sector, gaussian_kernel_eigenvalues, hermite, sector
 from .zonal import hermite_multiplicities, multiplicities
 

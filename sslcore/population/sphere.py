@@ -16,9 +16,10 @@ from ..declarations.parameters import integer
 from ..declarations.registries import has_law
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Polynomial, Precomputed, Scaled, Sum, as_kernel
-from .base import MOST_DEGREE, TIE, Label, Lines, functions_of_classes
+from .base import functions_of_classes
 from .fitted import FittedDomain
 from .laws import HeatKernel
+from .lines import MOST_DEGREE, TIE, Label, Lines
 from .zonal import (
     angles,
     cyclic_multiplicities,

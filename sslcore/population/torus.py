@@ -16,9 +16,10 @@ from ..augmentations import Compose, GaussianNoise, Mixture
 from ..declarations.parameters import integer
 from ..declarations.registries import has_law
 from ..kernels import Kernel, PeriodicGaussian, Product, Scaled, Sum, VonMises, as_kernel
-from .base import TIE, Label, Lines, functions_of_classes
+from .base import functions_of_classes
 from .fitted import FittedDomain
 from .fourier import Coefficients, Convolved, ProductKernel, VonMisesSeries, WrappedGaussian, class_size, walk
+from .lines import TIE, Label, Lines
 
 __all__ = ["Torus"]
 
