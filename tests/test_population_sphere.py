@@ -336,9 +336,9 @@ def test_views_average_harmonics_by_these_eigenvalues(law, d):
 
 
 def sphere_operator(law, d):
-    from sslcore.population.sphere import _Operator
+    from sslcore.population.sphere_operators import Operator
 
-    return _Operator.of(law, d)
+    return Operator.of(law, d)
 
 
 @given(d=st.integers(2, 12), angle=st.floats(0, math.pi), degree=st.integers(0, 40))

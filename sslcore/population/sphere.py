@@ -11,24 +11,21 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, as_array, check_integer
-from ..augmentations import Compose, Mixture, RandomRotation, Shift, SignFlip, TangentStep
 from ..declarations.parameters import integer
 from ..declarations.registries import has_law
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Polynomial, Precomputed, Scaled, Sum, as_kernel
 from .base import functions_of_classes
 from .fitted import FittedDomain
-from .laws import HeatKernel
 from .lines import MOST_DEGREE, TIE, Label, Lines
+from .sphere_operators import Operator
 from .zonal import (
-    angles,
     cyclic_multiplicities,
     funk_hecke,
     gaussian_coefficients,
     legendre,
     multiplicities,
     power_coefficients,
-    rotation_eigenvalues,
 )
 
 __all__ = ["Sphere"]
@@ -120,7 +117,7 @@ class Sphere(FittedDomain):
                [1. , 0.5, 0. , 0.5]])
         """
         degree = check_integer(degree, "degree", minimum=0, maximum=_LARGEST_DEGREE)
-        values = np.abs(_Operator.of(augmentation, self.d).values(degree)) ** 2
+        values = np.abs(Operator.of(augmentation, self.d).values(degree)) ** 2
         return values[:, 0] if values.shape[1] == 1 else values
 
     def kernel_eigenvalues(self, kernel: Any, degree: int = 8) -> np.ndarray:
@@ -141,7 +138,7 @@ class Sphere(FittedDomain):
     def lines(  # noqa: D102
         self, augmentation: Any, kernel: Any, n: int, *, reg: float | None = None, beta: float = 1.0
     ) -> Lines:
-        operator, kernel = _Operator.of(augmentation, self.d), _any_kernel(kernel, reg)
+        operator, kernel = Operator.of(augmentation, self.d), _any_kernel(kernel, reg)
         if self.max_degree is not None:
             return self._up_to(operator, kernel, self.max_degree)
         trace = float(_profile(kernel, self.d)(np.zeros(1))[0])  # sum_l N(d, l) kappa_l = k(x, x)
@@ -172,7 +169,7 @@ class Sphere(FittedDomain):
 
     def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
         """Return the lines of the given labels, in this order."""
-        operator = _Operator.of(augmentation, self.d)
+        operator = Operator.of(augmentation, self.d)
         wanted = [self._spelled(operator.by_character, label) for label in labels]
         degree = max((label if isinstance(label, int) else label[0] for label in wanted), default=0)
         lines = self._up_to(operator, as_kernel(kernel), degree)
@@ -201,7 +198,7 @@ class Sphere(FittedDomain):
     def _degree(self, value: Any) -> int:
         return check_integer(value, "the degree", minimum=0, maximum=_LARGEST_DEGREE)
 
-    def _up_to(self, operator: _Operator, kernel: Kernel, degree: int) -> Lines:
+    def _up_to(self, operator: Operator, kernel: Kernel, degree: int) -> Lines:
         if operator.by_character and self.d * (degree + 1) > _MOST_CHARACTERS:
             raise ValueError(
                 f"the characters of the shifts of {self.d} coordinates in the degrees up to {degree} are more than "
@@ -316,7 +313,7 @@ class Sphere(FittedDomain):
 
     def _grams(self, kernel: Kernel, augmentation: Any, centres: np.ndarray) -> tuple[Any, Any, Any]:
         centres = self._points(centres, "the representation's training views")
-        operator = _Operator.of(augmentation, self.d)
+        operator = Operator.of(augmentation, self.d)
         degree = 16
         trace = float(_profile(kernel, self.d)(np.zeros(1))[0])
         while True:
@@ -443,95 +440,3 @@ def _bound(kernel: Kernel, d: int, degree: int) -> float | None:
         parts = _bound(kernel.first, d, degree), _bound(kernel.second, d, degree)
         return None if None in parts else sum(parts)  # type: ignore[arg-type]
     return None
-
-
-# ---------------------------------------------------------------- augmentations
-
-
-class _Operator:
-    """A on degrees (and characters): ``values(L)`` is (L + 1, 1) or (L + 1, d), ``bound(l)`` bounds |A| from l on."""
-
-    def __init__(
-        self, values: Callable[[int], np.ndarray], bound: Callable[[int], float], by_character: bool = False
-    ) -> None:
-        self.values, self.bound, self.by_character = values, bound, by_character
-
-    @classmethod
-    def of(cls, augmentation: Any, d: int) -> _Operator:
-        if has_law(augmentation, Compose):
-            parts = [cls.of(part, d) for part in augmentation.parts]
-            return cls(
-                lambda degree: math.prod((part.values(degree) for part in parts), start=np.ones((1, 1))),
-                lambda degree: math.prod(part.bound(degree) for part in parts),
-                any(part.by_character for part in parts),
-            )
-        if has_law(augmentation, HeatKernel):
-            t = augmentation.time
-            return cls(
-                lambda degree: _column([math.exp(-t * n * (n + d - 2)) for n in range(degree + 1)]),
-                lambda degree: math.exp(-t * degree * (degree + d - 2)),
-            )
-        if has_law(augmentation, TangentStep):
-            return cls(
-                lambda degree: legendre(d, degree, np.array([math.cos(augmentation.angle)])),
-                lambda degree: float(_envelope(np.array([augmentation.angle]), d, degree)[0]),
-            )
-        if has_law(augmentation, RandomRotation):
-            return cls(
-                lambda degree: _column(rotation_eigenvalues(augmentation.angle, d, degree)),
-                lambda degree: _rotation_bound(augmentation.angle, d, degree),
-            )
-        if has_law(augmentation, Mixture):
-            parts = [cls.of(part, d) for part in augmentation.parts]
-            weights = augmentation.weights
-            return cls(
-                lambda degree: sum(
-                    (w * p.values(degree) for w, p in zip(weights, parts, strict=True)), np.zeros((1, 1))
-                ),
-                lambda degree: math.fsum(w * part.bound(degree) for w, part in zip(weights, parts, strict=True)),
-                any(part.by_character for part in parts),
-            )
-        if has_law(augmentation, Shift):
-            augmentation._check_coordinates(d)
-            # a shift by a moves the function exp(2 pi i w j / d) by exp(-2 pi i a w / d)
-            phases = np.fft.fft(augmentation.law, n=d)[None]
-            return cls(lambda degree: np.broadcast_to(phases, (degree + 1, d)), lambda degree: 1.0, True)
-        if has_law(augmentation, SignFlip):
-            return cls(
-                lambda degree: _column([1.0 - 2.0 * augmentation.p * (n % 2) for n in range(degree + 1)]),
-                lambda degree: 1.0,
-            )
-        raise TypeError(
-            f"on the sphere, TangentStep, RandomRotation, Shift, SignFlip, HeatKernel, Compose and Mixture have closed "
-            f"forms, found {augmentation!r}"
-        )
-
-
-def _column(values: Any) -> np.ndarray:
-    return np.asarray(values, float)[:, None]
-
-
-def _envelope(angle: np.ndarray, d: int, degree: int) -> np.ndarray:
-    """Return a bound of |P_l(cos angle)| for every l >= degree, decreasing in the degree.
-
-    Laplace's integral P_l(cos t) = E (cos t + i u sin t)^l, u a coordinate of a uniform point of S^(d-2), and the
-    modulus inside, (cos^2 t + u^2 sin^2 t)^(l/2).
-    """
-    if d == 2:
-        return np.ones_like(angle)
-    theta, weight = angles(d - 1, 8)
-    base = np.cos(angle)[:, None] ** 2 + (np.sin(angle)[:, None] * np.cos(theta)) ** 2
-    return np.minimum(1.0, (base ** (degree / 2) @ weight) * (1 + 1e-9))
-
-
-def _rotation_bound(angle: float, d: int, degree: int) -> float:
-    """Bound the mean of P_l for a random plane: it moves x by s: cos s = 1 - (1 - cos t) r^2, r^2 ~ Beta(1, d/2 - 1).
-
-    r is the length of x's projection to the plane.
-    """
-    if d == 2:
-        return 1.0
-    v = (np.arange(512) + 0.5) / 512
-    square = 1.0 - v ** (2.0 / (d - 2))
-    steps = np.arccos(1.0 - (1.0 - math.cos(angle)) * square)
-    return min(1.0, float(_envelope(steps, d, degree).mean()) * (1 + 1e-2))
