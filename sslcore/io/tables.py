@@ -11,7 +11,6 @@ table (``moons.csv:class``, ``moons.csv:x,y``).
 
 from __future__ import annotations
 
-import csv
 import io
 import math
 import os
@@ -19,19 +18,20 @@ import shlex
 import stat
 import warnings
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO
 
 import numpy as np
 
 from ..arrays import Array, as_float_dtype, check_finite
 from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
-from .atomic import open_regular, open_zip, replacing
+from .atomic import open_regular, open_zip
 from .sheets import COLUMNAR, MISSING, TEXT, listed, open_sheet
+from .writing import write_csv, write_npy
 
 __all__ = ["Source", "Table", "parse_source", "read_labels", "read_points", "write_csv", "write_npy"]
 
@@ -318,58 +318,6 @@ def read_labels(source: Source, *, header: str = "auto") -> Table:
     if array.dtype.kind == "f":
         _require_finite(np.where(missing, 0, array), source)
     return Table(array, None, source, missing=missing)
-
-
-def write_npy(path: str | os.PathLike[str] | BinaryIO, array: Array) -> None:
-    """Write an array to an ``.npy`` file, which appears whole or not at all, or to one that is open.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile, numpy as np
-    >>> from sslcore.io.tables import write_npy
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_npy(pathlib.Path(folder, "z.npy"), np.arange(3))
-    ...     np.load(pathlib.Path(folder, "z.npy"))
-    array([0, 1, 2])
-    """
-    with replacing(path) as file:
-        # not the file itself: NumPy would write it behind Python's back, and lose the reason of a failure
-        np.lib.format.write_array(_Plain(file), np.ascontiguousarray(array), allow_pickle=False)
-
-
-def write_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    r"""Write a header and rows, UTF-8, with commas.
-
-    Examples
-    --------
-    >>> import io
-    >>> from sslcore.io.tables import write_csv
-    >>> file = io.BytesIO()
-    >>> write_csv(file, ["name", "value"], [("a, b", 0.5)])
-    >>> file.getvalue()
-    b'name,value\n"a, b",0.5\n'
-    """
-    text = _Encoded(file)
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-
-
-class _Plain:
-    """A binary file that can only be written to."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self.write = file.write
-
-
-class _Encoded:
-    """A binary file for text; unlike `io.TextIOWrapper` it neither buffers nor closes."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-
-    def write(self, text: str) -> int:
-        return self._file.write(text.encode())
 
 
 # ---------------------------------------------------------------- any file
