@@ -27,7 +27,7 @@ COPIES = 0.99
 
 @dataclass(frozen=True, eq=False)
 class CollapseReport:
-    """What :func:`collapse_report` found; ``str()`` says it in words.
+    """Findings of :func:`collapse_report`; ``str()`` says them in words.
 
     Attributes
     ----------

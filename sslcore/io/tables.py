@@ -100,7 +100,7 @@ class Source:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """What was read.
+    """Data that were read from a source, with what is to be said of them.
 
     Attributes
     ----------

@@ -10,7 +10,7 @@ __all__ = ["EquivalentParameters", "equivalent_parameters"]
 
 
 class EquivalentParameters(NamedTuple):
-    """What to give to `sslcore.pretrain`: see `equivalent_parameters`.
+    """Numbers for `sslcore.pretrain`, as `equivalent_parameters` finds them.
 
     Examples
     --------
