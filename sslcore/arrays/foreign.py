@@ -30,7 +30,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Home:
-    """Where results go back to: the library whose arrays came in."""
+    """The library whose arrays came in, to which results go back."""
 
     def __init__(self, library: str, convert: Callable[[Any], Any] | None) -> None:
         self.library, self._convert = library, convert

@@ -141,7 +141,7 @@ class Augmentation(Declared, ABC):
 
     @property
     def _makes_its_views(self) -> bool:
-        """Whether a subclass has a method `views` of its own, in place of stages."""
+        """True if a subclass has a method `views` of its own, in place of stages."""
         return type(self).views is not Augmentation.views
 
 

@@ -17,7 +17,7 @@ __all__ = ["RandomRotation", "TangentStep"]
 
 @dataclass(frozen=True)
 class _OnSphere(Augmentation):
-    """The view is as long as the sample, at an angle to it; its direction is uniform given that angle."""
+    """Law of a view as long as the sample, at an angle to it; its direction is uniform given that angle."""
 
     angle: float = real("in radians", minimum=0.0, maximum=math.pi)
     _of_plane: ClassVar[int]

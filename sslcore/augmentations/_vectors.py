@@ -198,7 +198,7 @@ class Shift(Augmentation):
 
 @dataclass(frozen=True)
 class Reversal(Augmentation):
-    """The coordinates in reverse, ``xi_j = x_(d - 1 - j)``, all of them with probability p, else ``xi = x``.
+    """Reversal of the coordinates, ``xi_j = x_(d - 1 - j)``, all of them with probability p, else ``xi = x``.
 
     A has the eigenvalue 1 on functions that are even under reversal, such as ``chi_S + chi_S'`` on {-1, 1}^d with
     S' = {d - 1 - j: j in S}, and ``1 - 2p`` on the odd ones, such as ``chi_S - chi_S'``.
@@ -227,7 +227,7 @@ class Reversal(Augmentation):
 
 @dataclass(frozen=True)
 class SignFlip(Augmentation):
-    """All signs at once: ``xi = -x`` with probability p, else ``x``.
+    """Sign flip of all coordinates at once: ``xi = -x`` with probability p, else ``x``.
 
     A has the eigenvalue 1 on even functions, ``chi_S`` with even ``|S|`` on {-1, 1}^d, and ``1 - 2p`` on odd ones.
 

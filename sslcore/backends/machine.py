@@ -18,7 +18,7 @@ from pathlib import Path
 __all__ = ["available_cpus", "free_memory", "total_memory"]
 
 _ROOT = Path("/")
-"""Of the file tree with proc and sys."""
+"""Root of the file tree with proc and sys."""
 
 _PER_THREAD = 128 << 20
 """What each thread sets aside at its first work, used or not: a heap of the C library (64 MiB on Linux), and a buffer

@@ -1,4 +1,4 @@
-"""How values of pairs of points are computed: the decisions that all backends share."""
+"""Values of pairs of points: the decisions on their computation that all backends share."""
 
 from __future__ import annotations
 

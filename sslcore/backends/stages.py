@@ -1,4 +1,4 @@
-"""How a backend walks through the stages of an augmentation: who takes which place, and which rows."""
+"""The walk of a backend through the stages of an augmentation: who takes which place, and which rows."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ class Moments:
 
     @property
     def unit(self) -> int:
-        """The spectrum is in units of 4^unit."""
+        """Exponent of the spectrum's unit, 4^unit."""
         return int(self.exponents.max())
 
     @property

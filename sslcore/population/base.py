@@ -1,4 +1,4 @@
-"""What all domains share: their lines in lambda, the crossings of these, risks of what they select.
+"""Domains, and what all of them share: their lines in lambda, the crossings of these, risks of what they select.
 
 Where T (eigenvalue t) and K (eigenvalue kappa) have common eigenfunctions, so has
 T_lambda = (1 - beta) I + beta T - lambda K^-1, with the eigenvalue mu = 1 - beta + beta t - lambda / kappa: a line in

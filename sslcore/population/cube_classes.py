@@ -22,7 +22,7 @@ __all__ = ["SubsetClass", "class_lines"]
 
 
 class SubsetClass(NamedTuple):
-    """All sets of a size that lie in the same number of windows: what stands for a set where d > 24.
+    """Sets of one size that lie in the same number of windows: they stand for a set where d > 24.
 
     ``windows`` is None without crops.  With shifts it is the class of the Fourier functions of the orbits of these sets
     of one ``frequency`` w: a shift by a multiplies them by exp(-2 pi i a w / d).

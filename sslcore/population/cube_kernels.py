@@ -51,7 +51,7 @@ __all__ = ["NotZonalError", "compute_zonal_eigenvalues", "dot_profile", "forget"
 
 
 class NotZonalError(ValueError):
-    """The kernel is not known to be a function of the Hamming distance."""
+    """Raised where a kernel is not known to be a function of the Hamming distance."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class DotProfile:
     series: Callable[[int], np.ndarray] | None = None
     """n -> a_0..a_n to full relative precision, or None: from values."""
     degree: int | None = None
-    """Of a polynomial."""
+    """Degree of a polynomial; None if f is none."""
     exponential: tuple[float, float] | None = None
     """(f(1), b) if f(u) = f(1) exp(b (u - 1))."""
 

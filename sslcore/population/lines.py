@@ -28,7 +28,7 @@ Label = Any
 
 
 class CutBlockWarning(UserWarning):
-    """The number of components ends inside a degenerate block: only the risk, and complete blocks, are defined.
+    """Warns that the number of components cuts a degenerate block: only the risk and complete blocks are defined.
 
     Examples
     --------
@@ -213,7 +213,7 @@ class PopulationSpectrum:
 
     @property
     def cuts_block(self) -> bool:
-        """Whether the last block goes on beyond k."""
+        """True if the last block goes on beyond k."""
         return self.block_ends[-1] > self.n_components
 
     @property

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 STEPS = ("choosing reg", "pretraining", "kernel PCA", "probes", "map")
-"""What `study` reports as it begins it."""
+"""Steps of `study`, each of which it reports as it begins it."""
 
 MOVES = Compose(Affine((8, 8), rotation=15.0, zoom=1.15, shift=1.0), GaussianNoise(0.05))
 KERNEL = Gaussian(2.0)

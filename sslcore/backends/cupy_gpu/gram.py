@@ -49,7 +49,7 @@ class Points:
 
     @property
     def mirrored(self) -> bool:
-        """Whether a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
+        """True if a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
         return self.tile is None
 
     def near(self) -> tuple[Any, ...]:

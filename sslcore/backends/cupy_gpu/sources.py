@@ -31,7 +31,7 @@ NAMES = ("angles", "dense", "gram", "risk", "rotate", "views", "walsh")
 PROFILE = "SSL_PROFILE"
 """The macro that holds the profile of a kernel."""
 TILES = {"sqdist": ("squares", "distances"), "l1": ("absolutes",), "torus": ("circles",), "dot": ("products",)}
-"""How gram.cu forms a pair value: squared distances from differences for few coordinates, from products for more."""
+"""Ways in which gram.cu forms a pair value; squared distances from differences, for many coordinates from products."""
 ARCHITECTURES = (80, 90, 100)
 """Compute capabilities (times 10) that are compiled ahead of time, where the compiler knows them."""
 

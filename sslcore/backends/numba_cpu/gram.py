@@ -38,12 +38,12 @@ class Points:
 
     @property
     def direct(self) -> bool:
-        """Whether differences are summed directly."""
+        """True if differences are summed directly."""
         return self.kernel.pair in ("sqdist", "l1") and self.centre is None
 
     @property
     def mirrored(self) -> bool:
-        """Whether a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
+        """True if a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
         return self.kernel.pair not in ("sqdist", "l1")
 
 
