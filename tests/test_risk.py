@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sslcore import risk
 from sslcore.backends.numba_cpu import risk as primitives
-from sslcore.risk import equivalent_parameters
+from sslcore.risk import _losses, equivalent_parameters
 
 from . import naive
 from .comparators import TOLERANCE, assert_close
@@ -65,7 +65,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(primitives, "MINI_ROWS", 6)
     monkeypatch.setattr(primitives, "BLOCK_ROWS", 10)
     monkeypatch.setattr(primitives, "MAX_PARTS", 3)
-    monkeypatch.setattr(risk, "BLOCK_ENTRIES", 20)
+    monkeypatch.setattr(_losses, "BLOCK_ENTRIES", 20)
 
 
 # ------------------------------------------------------------------------------ values and gradients
@@ -127,7 +127,7 @@ def test_vicreg_property(backend, z, unbiased, beta):
 def test_centred_risks_property(backend, z, name):
     function, oracle = RISKS[name]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(risk, "BLOCK_ENTRIES", 16)
+        patch.setattr(_losses, "BLOCK_ENTRIES", 16)
         patch.setattr(backend.engine, "BLOCK_FACTOR", 1)
         value, gradient = function(backend.asarray(z), return_grad=True)
         gradient = backend.asnumpy(gradient)
