@@ -28,6 +28,7 @@ from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import Certificate, Spectrum
 from ..solvers.objective import FitNumbers
+from . import summary
 from .codec import MALFORMED, read_archive, refusal, write_archive
 
 __all__ = ["Representation"]
@@ -183,6 +184,48 @@ class Representation:
             raise ValueError("the training views are not known here (made from Moments, or loaded); call transform(x)")
         source = self.training.x if isinstance(self.training, Views) else self.training
         return self.to(device_of(source)).transform(self.training)
+
+    def summary(self, *, model: Any = None, brief: bool = False) -> str:
+        """Tell, in lines for people, what was asked for and found: model, spectrum, risk, certificate.
+
+        Parameters
+        ----------
+        model : object, optional
+            What to call the model; its own `repr`, as it was fitted, if not given.
+        brief : bool
+            Four lines, without the table of the components and how reg was chosen.
+
+        Examples
+        --------
+        >>> import sslcore
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
+        >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+        >>> for line in rep.summary(brief=True).splitlines()[:3]:
+        ...     print(line)
+        model       Gaussian(scale=0.5), 3 components, reg 0.001, beta 1, unbiased, not centred
+        spectrum    3 of 3 components active (mu > 0); mu = 0.9939  0.9922  0.9876
+        risk        0.052396 at the minimum, reg term included
+        """
+        lines = summary.brief_lines if check_boolean(brief, "brief") else summary.full_lines
+        return "\n".join(lines(self, self.model if model is None else model))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give what was asked for and found as plain numbers and lists, for JSON: no function, model or view.
+
+        Eigenvalues beyond the numerical rank are -inf and risks of refused fits NaN, which strict JSON has no word for:
+        the commands write null.
+
+        Examples
+        --------
+        >>> import sslcore
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
+        >>> found = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3).as_dict()
+        >>> found["reg"], found["n_active"], found["selection"], found["certificate"]["rank"]
+        (0.001, 3, None, 3)
+        >>> list(found)[:6]
+        ['reg', 'beta', 'unbiased', 'center', 'eigenvalues', 'invariance']
+        """
+        return summary.as_dict(self)
 
     def to(self, backend: str) -> Representation:
         """The same representation with its arrays on another device: ``"numba"`` (NumPy arrays) or ``"cupy"``.

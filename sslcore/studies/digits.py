@@ -18,6 +18,7 @@ from ..features import Nystrom
 from ..fitting.pretraining import pretrain
 from ..fitting.representation import Representation
 from ..fitting.search import AutoReg
+from ..fitting.summary import certificate_line, model_line, risk_line, spectrum_line
 from ..kernels import Gaussian, Kernel
 from ..probing import ridge_probe
 from ..solvers.selection import Selection
@@ -130,11 +131,8 @@ class Study:
     def document(self) -> dict[str, Any]:
         """Return all results, for machines."""
         rep, settings = self.representation, self.settings
-        return {
-            "eigenvalues": rep.eigenvalues,
-            "n_active": rep.n_active,
-            "risk": rep.risk,
-            "certificate": rep.certificate.as_dict(),
+        found = rep.as_dict()
+        return {name: found[name] for name in ("eigenvalues", "n_active", "risk", "certificate")} | {
             "selection": self.selection.as_dict(),
             "labels": settings.n_labels,
             "accuracy": self.mean_accuracy(),
@@ -174,8 +172,7 @@ class Study:
             [
                 f"data        {n:,} digits of {d} pixels; {m} views of each = {n * m:,} views; no labels",
                 f"views       {settings.augmentation}, seed {self.seed}",
-                f"model       {settings.kernel}, {settings.n_components} components, beta {settings.beta:g}, "
-                "unbiased, centred",
+                model_line(rep, settings.kernel, reg=False),
                 "            (chosen among about 90 settings, by probes within the first 899 images)",
                 f"reg         {rep.reg:g}: without labels, of least risk{slack} on {chosen.n_held_out} images held out "
                 f"from {min(settings.search_features, n)} features:",
@@ -184,12 +181,11 @@ class Study:
                 f"            (on the images not held out {chosen.risk - chosen.gap:.2f}: a generalisation gap of "
                 f"{chosen.gap:.2f})",
                 "",
-                f"spectrum    {rep.n_active} of {rep.n_components} components active (mu > 0); mu =",
+                spectrum_line(rep),
                 *rows,
-                f"risk        {rep.risk:.6f} at the minimum, reg term included (all components collapsed: "
-                f"{rep.n_components})",
-                f"certificate {certificate.algorithm}; worst residual {certificate.worst:.0e} (tolerance "
-                f"{certificate.tolerance:.0e}), orthonormality {certificate.orthonormality:.0e},",
+                f"{risk_line(rep)} (all components collapsed: {rep.n_components})",
+                f"{certificate_line(certificate)} (tolerance {certificate.tolerance:.0e}), orthonormality "
+                f"{certificate.orthonormality:.0e},",
                 f"            gap after the last {certificate.eigengap:.3f}, condition {certificate.condition:.1e}, "
                 f"jitter {certificate.jitter:g}",
                 "",

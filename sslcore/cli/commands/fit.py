@@ -96,25 +96,16 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             collapse = collapse_report(rep)
             begin("writing")
             warned = [f"warning     {warning.message}" for warning in caught]
-            text = "\n".join([*problem.lines(), *_lines(rep, problem.model), *warned, "", str(collapse)])
+            text = "\n".join([*problem.lines(), rep.summary(model=problem.model), *warned, "", str(collapse)])
             rep.notes["made_by"] = told
             if problem.table.named:
                 rep.notes["columns"] = list(problem.table.columns or ())
             figure, failed = render("fit_figure", rep, x, z) if args.figure else (None, ())
             written = _write(outputs, rep, z, text, figure)
-        document = problem.as_dict() | {
-            "reg": rep.reg,
-            "beta": rep.beta,
-            "unbiased": rep.unbiased,
-            "eigenvalues": rep.eigenvalues,
-            "invariance": rep.invariance,
-            "norms": rep.norms,
-            "n_active": rep.n_active,
-            "risk": rep.risk,
-            "selection": rep.selection.as_dict() if rep.selection else None,
+        document = problem.as_dict() | rep.as_dict()
+        document |= {
             "diagnostics": collapse.as_dict(),
             "warnings": [str(warning.message) for warning in caught],
-            "certificate": rep.certificate.as_dict(),
             "outputs": {what: str(path) for what, path in written.items()},
             "seconds": time.perf_counter() - started,
         }
@@ -165,28 +156,3 @@ def _write(outputs: dict[str, Path], rep: Representation, z: Any, text: str, fig
     if figure is None:
         outputs["figure"].unlink(missing_ok=True)
     return written
-
-
-def _lines(rep: Representation, model: Any) -> list[str]:
-    certificate, k = rep.certificate, rep.n_components
-    state = (
-        "all components active (mu > 0)"
-        if rep.n_active == k
-        else f"{rep.n_active} of {k} components active (mu > 0), the others are zero: reg is too large for them"
-    )
-    rows = ["             mu      invariance  norm"]
-    rows += [
-        f"{i + 1:>10}  {mu:7.4f}   {a:8.2e}  {b:8.2e}"
-        for i, (mu, a, b) in enumerate(zip(rep.eigenvalues, rep.invariance, rep.norms, strict=True))
-    ]
-    return [
-        f"model       {model}, {k} components, reg {rep.reg:g}, beta {rep.beta:g}, unbiased, "
-        f"{'centred' if rep.center else 'not centred'}",
-        *([f"            {line}" for line in str(rep.selection).splitlines()] if rep.selection else []),
-        "",
-        f"spectrum    {state}; mu = 1 - beta * invariance - reg * norm",
-        *rows,
-        f"risk        {rep.risk:.6f} at the minimum, reg term included (all components collapsed: {k})",
-        f"certificate {certificate.algorithm}; worst residual {certificate.worst:.0e} (tolerance "
-        f"{certificate.tolerance:.0e}), gap after the last {certificate.eigengap:.2g}",
-    ]

@@ -67,29 +67,19 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             "n_views": args.views,
             "augmentation": repr(augmentation),
             "kernel": repr(kernel),
-            "reg": rep.reg,
-            "beta": rep.beta,
-            "center": rep.center,
             "seed": args.seed,
-            "eigenvalues": rep.eigenvalues,
-            "invariance": rep.invariance,
-            "norms": rep.norms,
-            "n_active": rep.n_active,
-            "risk": rep.risk,
-            "certificate": rep.certificate.as_dict(),
+        }
+        # the objective is unbiased, and reg as given: there is no choice to tell
+        document |= {name: value for name, value in rep.as_dict().items() if name not in ("unbiased", "selection")}
+        document |= {
             "figure": None if failed else str(args.output),
             "seconds": time.perf_counter() - started,
         }
-        mu = "  ".join(f"{value:.4f}" for value in rep.eigenvalues)
         text = "\n".join(
             [
                 f"data        half-moons, {args.samples:,} samples; {args.views} views of each, {augmentation}, "
                 f"seed {args.seed}; no labels",
-                f"model       {kernel}, 5 components, reg {rep.reg:g}, beta {rep.beta:g}, unbiased, "
-                f"{'centred' if rep.center else 'not centred'}",
-                f"spectrum    {rep.n_active} of 5 components active (mu > 0); mu = {mu}",
-                f"risk        {rep.risk:.6f} at the minimum, reg term included",
-                f"certificate {rep.certificate.algorithm}; worst residual {rep.certificate.worst:.0e}",
+                rep.summary(brief=True),
                 "",
                 f"{document['seconds']:.1f} s in all; {drawn(args.output, failed)}",
             ]

@@ -1,0 +1,91 @@
+"""What a fit found, in words and plain numbers: what `Representation.summary` and `as_dict` give, and reports print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..solvers.certificate import Certificate
+    from .representation import Representation
+
+__all__ = ["as_dict", "brief_lines", "certificate_line", "full_lines", "model_line", "risk_line", "spectrum_line"]
+
+SHOWN = 8
+"""Eigenvalues on one line."""
+
+
+def full_lines(rep: Representation, model: Any) -> list[str]:
+    """Tell everything that a report needs: model, choice of reg, spectrum as a table, risk, certificate."""
+    k = rep.n_components
+    state = (
+        "all components active (mu > 0)"
+        if rep.n_active == k
+        else f"{rep.n_active} of {k} components active (mu > 0), the others are zero: reg is too large for them"
+    )
+    rows = ["             mu      invariance  norm"]
+    rows += [
+        f"{i + 1:>10}  {mu:7.4f}   {a:8.2e}  {b:8.2e}"
+        for i, (mu, a, b) in enumerate(zip(rep.eigenvalues, rep.invariance, rep.norms, strict=True))
+    ]
+    certificate = rep.certificate
+    return [
+        model_line(rep, model),
+        *([f"            {line}" for line in str(rep.selection).splitlines()] if rep.selection else []),
+        "",
+        f"spectrum    {state}; mu = 1 - beta * invariance - reg * norm",
+        *rows,
+        f"{risk_line(rep)} (all components collapsed: {k})",
+        f"{certificate_line(certificate)} (tolerance {certificate.tolerance:.0e}), "
+        f"gap after the last {certificate.eigengap:.2g}",
+    ]
+
+
+def brief_lines(rep: Representation, model: Any) -> list[str]:
+    """Tell the same in four lines."""
+    mu = [f"{value:.4f}" for value in rep.eigenvalues[:SHOWN]] + ["..."] * (rep.n_components > SHOWN)
+    return [
+        model_line(rep, model),
+        f"{spectrum_line(rep)} {'  '.join(mu)}",
+        risk_line(rep),
+        certificate_line(rep.certificate),
+    ]
+
+
+def model_line(rep: Representation, model: Any, *, reg: bool = True) -> str:
+    """Name the model and what was asked for; without ``reg`` for reports with a line of its own on it."""
+    asked = f"{model}, {rep.n_components} components, {f'reg {rep.reg:g}, ' if reg else ''}beta {rep.beta:g}"
+    return (
+        f"model       {asked}, {'unbiased' if rep.unbiased else 'biased'}, {'centred' if rep.center else 'not centred'}"
+    )
+
+
+def spectrum_line(rep: Representation) -> str:
+    """Count the active components; the eigenvalues follow."""
+    return f"spectrum    {rep.n_active} of {rep.n_components} components active (mu > 0); mu ="
+
+
+def risk_line(rep: Representation) -> str:
+    """Give the penalised risk."""
+    return f"risk        {rep.risk:.6f} at the minimum, reg term included"
+
+
+def certificate_line(certificate: Certificate) -> str:
+    """Name the solver and its worst residual."""
+    return f"certificate {certificate.algorithm}; worst residual {certificate.worst:.0e}"
+
+
+def as_dict(rep: Representation) -> dict[str, Any]:
+    """Give what was asked for and found as plain numbers and lists."""
+    return {
+        "reg": rep.reg,
+        "beta": rep.beta,
+        "unbiased": rep.unbiased,
+        "center": rep.center,
+        "eigenvalues": rep.eigenvalues.tolist(),
+        "invariance": rep.invariance.tolist(),
+        "norms": rep.norms.tolist(),
+        "n_active": rep.n_active,
+        "risk": rep.risk,
+        "selection": rep.selection.as_dict() if rep.selection else None,
+        "certificate": rep.certificate.as_dict(),
+    }
