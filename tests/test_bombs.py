@@ -319,17 +319,32 @@ def mutated(whole, rng):
 
 
 def mutant_is_refused(path):
-    tracemalloc.start()
-    words = None
-    try:
-        sslcore.load(path)
-    except ValueError as error:
-        words = str(error)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 50 * path.stat().st_size + 2 * MB
+    """Whether it is; a peak beyond the bound must come again to count.
+
+    Names that are looked up (of folders, by pathlib) go to the interpreter's table of interned strings, which is copied
+    now and then, 3.8 MB at once, whatever is loaded at that moment: in 2 of 60,000 loads.
+    """
+    words, peak = traced_load(path)
+    bound = 50 * path.stat().st_size + 2 * MB
+    if peak >= bound:
+        words, peak = traced_load(path)
+    assert peak < bound
     assert words is None or "that sslcore" in words
     return words is not None
+
+
+def traced_load(path):
+    """The words of the refusal, if any, and the most memory that it took."""
+    tracemalloc.start()
+    try:
+        sslcore.load(path)
+        words = None
+    except ValueError as error:
+        words = str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return words, peak
 
 
 if __name__ == "__main__":  # a long run: python -m tests.test_bombs COUNT FOLDER
