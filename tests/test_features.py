@@ -754,7 +754,7 @@ def test_nystrom_of_all_points_is_the_exact_fit():
 def test_nystrom_refuses_what_its_kernel_values_have_lost(offset, dtype, count):
     """Values of the size offset^2 are rounded to more than reg: refused, however many landmarks are kept."""
     far = (noisy(60, 2, 3) + offset).astype(dtype)
-    with pytest.raises(CertificateError, match="rounding of the kernel matrix allows"):
+    with pytest.raises(CertificateError, match="rounding of the moments of the features allows"):
         pretrain(far, Nystrom(Linear(), count), 3, reg=1e-2 * min(1.0, (offset / 3000) ** 2), center=True)
     near = noisy(60, 2, 3).astype(dtype)
     found = pretrain(near, Nystrom(Linear(), count), 3, reg=1e-2, center=True)

@@ -182,6 +182,7 @@ def settle(
     rounding: float,
     following: float,
     tolerance: float,
+    remedy: str,
     **circumstances: Any,
 ) -> Spectrum:
     """Judge the components found, and fill up to k with zeros.
@@ -191,8 +192,8 @@ def settle(
     `CertificateError`, unless that one and all after it are beyond the numerical rank: their eigenpairs are not
     determined, they are proved to be inactive, 1/gamma < 1 with all its error, of which ``rounding`` bounds the part
     that no residual sees, and they are small beside the first or that rounding.  (gamma = inf stands for a 1/gamma
-    within rounding of 0.)  ``following`` is gamma_{k+1}.  Coefficients and intercept are arrays of ``xp``, all else the
-    host's.
+    within rounding of 0.)  ``following`` is gamma_{k+1}; ``remedy`` says in a refusal what the solver's matrix does not
+    allow, and what to do.  Coefficients and intercept are arrays of ``xp``, all else the host's.
     """
     found = len(gamma)
     worst = np.stack([residuals, coefficient_residuals, stationarity_residuals, rounding_errors]).max(axis=0)
@@ -234,7 +235,7 @@ def settle(
     )
     if not bool(good[:rank].all()):
         bad = int(np.argmin(good[:rank]))
-        raise CertificateError(_refusal(bad, gamma, worst, before, norm_errors, rounding, tolerance), certificate)
+        raise CertificateError(_refusal(bad, gamma, worst, before, norm_errors, rounding, tolerance, remedy), certificate)
     return Spectrum(
         known,
         fill(invariance),
@@ -253,12 +254,9 @@ def _refusal(
     norm_errors: np.ndarray,
     rounding: float,
     tolerance: float,
+    remedy: str,
 ) -> str:
     """Why component ``bad`` is refused, and what to do."""
-    remedy = (
-        "reg is below what the rounding of the kernel matrix allows; raise reg, use float64, or use a feature model "
-        "such as sslcore.features.Nystrom"
-    )
     if not math.isfinite(gamma[bad]):
         return (
             f"component {bad} cannot be told from rounding, which leaves its 1/gamma = 1/(1 - mu) uncertain by "

@@ -45,6 +45,11 @@ a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, 
 800): errors were up to the estimate, and a tenth of it mostly.
 """
 
+_REMEDY = (
+    "reg is below what the rounding of the kernel matrix allows; raise reg, use float64, or use a feature model such as "
+    "sslcore.features.Nystrom"
+)
+
 
 class ConditionedKernel:
     """The operator G of the module's docstring, times reg / unit so that it is of order 1 at any scale of K.
@@ -352,6 +357,7 @@ def solve_exact(
         apart = np.abs(numbers.beta * invariance + numbers.reg * norms - gamma) / gamma
     spectrum = settle(
         k,
+        remedy=_REMEDY,
         gamma=gamma,
         invariance=invariance,
         norms=norms,

@@ -42,6 +42,8 @@ _FAR = 1e6
 _ILL_SCALED = 1e3
 """Largest over smallest standard deviation up to which the eigenbasis of Delta serves all of its columns."""
 
+_REMEDY = "reg is below what the rounding of the moments of the features allows; raise reg, or use float64"
+
 
 class Pencil:
     """The problem Sigma c = (1/gamma) (beta Delta + reg I) c of some moments, for one reg and beta after the other.
@@ -177,6 +179,7 @@ class Pencil:
         coefficients = (c if self._frame is None else self._frame.coefficients(c)) / math.sqrt(unit)
         return settle(
             numbers.k,
+            remedy=_REMEDY,
             xp=xp,
             gamma=gamma,
             invariance=measured[1],
