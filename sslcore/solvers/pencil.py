@@ -158,6 +158,8 @@ class Pencil:
         penalty_c = numbers.beta * delta_c + reg * norm_c
         reached = np.where(np.isfinite(gamma), gamma, 0.0)
         amiss = found.dual(penalty_c - sigma_c * xp.asarray(reached))
+        # |c|^2 changes by 2 <c, U^-1 x> for an error x of the whitened component, as large as the dual residual
+        slope = found.dual(xp.asfortranarray(norm_c))
         size = c**2
         measured = engine.to_host(  # all numbers of the components at once
             xp.concatenate(
@@ -167,6 +169,7 @@ class Pencil:
                     xp.einsum("ij,ij->j", c, norm_c)[None],
                     ((numbers.beta * delta.diagonal())[:, None] * size).sum(axis=0)[None],
                     (self._deviations[:, None] ** 2 * size).sum(axis=0)[None],
+                    xp.sqrt((slope**2).sum(axis=0))[None],
                     c.T @ sigma_c,
                 ]
             )
@@ -187,11 +190,11 @@ class Pencil:
             coefficients=coefficients,
             intercept=-(self.mean @ coefficients) if self.center else xp.zeros(c.shape[1]),
             residuals=measured[0] * found.weight,
-            overlaps=measured[5:],
+            overlaps=measured[6:],
             coefficient_residuals=np.zeros(c.shape[1]),
             stationarity_residuals=np.zeros(c.shape[1]),
             rounding_errors=uncertain,
-            norm_errors=np.zeros(c.shape[1]),
+            norm_errors=2.0 * measured[5] * measured[0] / (measured[2] * found.span),
             rounding=rounding,
             following=found.following,
             tolerance=TOLERANCE[np.dtype(float)],
@@ -294,6 +297,7 @@ class _Components:
     primal: Callable[[Array], Array]  # U^-1 x, the penalty (or Sigma) being U^T U
     dual: Callable[[Array], Array]  # U^-T x
     weight: np.ndarray  # of the norms of dual residuals
+    span: float = 1.0  # the distance of whitened eigenvalues, at most 1, to which residuals compare
 
 
 def _largest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Components:
@@ -459,7 +463,9 @@ def _smallest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Compone
     values, w = engine.eigh(xp.asfortranarray(0.5 * (whitened + whitened.T)))
     values = np.maximum(engine.to_host(values), 0.0)
     gamma = values[:k]
-    top = Eigenpairs(1.0 / (1.0 + gamma), xp.asfortranarray(w[:, :k]), 0.0, gamma, 1)
+    # weak views, or a small beta, make all gamma small, and no less distinct
+    span = min(1.0, float(values[-1])) or 1.0
+    top = Eigenpairs(1.0 / (1.0 + gamma / span), xp.asfortranarray(w[:, :k]), 0.0, gamma, 1)
     w = canonical_basis(top, engine.reference_normals(r, k, 1), engine)
     return _Components(
         gamma,
@@ -471,6 +477,7 @@ def _smallest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Compone
         primal,
         dual,
         1.0 / (1.0 + gamma),
+        span,
     )
 
 
