@@ -235,7 +235,8 @@ def settle(
     )
     if not bool(good[:rank].all()):
         bad = int(np.argmin(good[:rank]))
-        raise CertificateError(_refusal(bad, gamma, worst, before, norm_errors, rounding, tolerance, remedy), certificate)
+        reason = _refusal(bad, gamma, worst, before, norm_errors, rounding, tolerance, remedy)
+        raise CertificateError(reason, certificate)
     return Spectrum(
         known,
         fill(invariance),

@@ -46,8 +46,8 @@ a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, 
 """
 
 _REMEDY = (
-    "reg is below what the rounding of the kernel matrix allows; raise reg, use float64, or use a feature model such as "
-    "sslcore.features.Nystrom"
+    "reg is below what the rounding of the kernel matrix allows; raise reg, use float64, or use a feature model such "
+    "as sslcore.features.Nystrom"
 )
 
 
