@@ -6,16 +6,20 @@ T = (1 - beta) I + beta T_aug - lambda K^-1.  This package computes it, with the
 
 Everything is imported when it is first used: ``import sslcore`` itself loads no compiler and no linear algebra.
 
-Layers, each importing only those below it::
+Floors, each importing only those below it (kept by import-linter, see pyproject.toml)::
 
-    cli  commands  plotting  digits  estimator
-    path  probing  risk  pretraining  loading  population  diagnostics
-    selection
-    moments  pencil  sums  representation  serialization  budget  rates
-    exact  eigen  features  gram  samples  inputs  datasets
-    kernels  augmentations  labels  leave_one_out  nearest  scaling
-    backends/numba_cpu
-    arrays  errors  files  tables  formulas  registries  declarations
+    cli
+    studies
+    population diagnostics estimator torch path selection
+    fitting
+    gram
+    solvers plotting
+    features
+    kernels augmentations io risk probing datasets versions
+    declarations
+    arrays
+    backends
+    errors _version
 """
 
 from __future__ import annotations

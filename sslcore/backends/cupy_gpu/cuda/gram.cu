@@ -2,7 +2,7 @@
 // f(t_c), t_c the distance on the circle of length 1: as they are, or of all views of samples in the basis of means and
 // contrasts.
 //
-// Formula   f is the `formula` of the kernel's declaration (sslcore/kernels.py), an expression in t, c0..c3, exp, sqrt,
+// Formula   f is the `formula` of the kernel's declaration (sslcore/kernels), an expression in t, c0..c3, exp, sqrt,
 //           cos2pi and real(literal): the loader defines it as the macro SSL_PROFILE.  One compilation a formula.
 //           distances_*: |x|^2 + |y|^2 - 2 <x, y> of centred points; it is computed again from the differences of the
 //           points before the centre was subtracted where it is at most factor (|x|^2 + |y|^2) and at most reach, both

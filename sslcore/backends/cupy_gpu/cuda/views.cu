@@ -1,6 +1,6 @@
 // Views of samples: every stage of an augmentation, in place on views (n, m, d), C order.
 //
-// Formula   The laws are those of sslcore/augmentations.py; who draws what is the layout written down in
+// Formula   The laws are those of sslcore/augmentations; who draws what is the layout written down in
 //           numba_cpu/philox.py: key = seed, counter = (draw block, view, sample, stage), and where each coordinate
 //           needs a draw, coordinate j takes block j % B, lane j / B, B = ceil(d / 4).  The same bits as there, for
 //           which this file is compiled with --fmad=false: log, sin, cos and 2^t are built from + - * / sqrt and
