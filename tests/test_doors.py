@@ -69,6 +69,7 @@ BOOLEANS = {
     "Crop": lambda **o: Crop(2, **o),
     "ridge_probe": lambda **o: sslcore.probing.ridge_probe(X, LABELS, 0.1, **o),
     "plan": lambda **o: sslcore.plan(10, 2, 3, Gaussian(1.0), 2, **o),
+    "Representation.summary": lambda **o: REP.summary(**o),
     "vicreg": lambda **o: sslcore.risk.vicreg(VIEWS, **o),
     "spectral_contrastive": lambda **o: sslcore.risk.spectral_contrastive(VIEWS, **o),
     "vicreg_hinge": lambda **o: sslcore.risk.vicreg_hinge(VIEWS, **o),

@@ -214,7 +214,7 @@ def test_the_system_counts_it_as_free(monkeypatch):
 
     def lazy():
         with open("/proc/self/smaps_rollup") as file:
-            return machine._field(file, "LazyFree:") * 1024
+            return machine._field(file.read(), "LazyFree:") * 1024
 
     before = lazy()
     array = matrix(2048)
