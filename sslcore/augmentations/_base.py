@@ -1,12 +1,4 @@
-"""Augmentations: laws of a view given its sample, as values.
-
-A view is a pure function of (seed, sample index, view index): neither blocks, nor their order, nor
-threads, nor a division of the data change it.  So views need not be stored; they can be made again.
-
-An augmentation is declared in one place, its class here: the law, the parameters and their ranges, the
-source, and in :meth:`Augmentation.stages` what a backend has to do.  The declaration enters it into
-:data:`registry`.
-"""
+"""What every augmentation is; `sslcore.augmentations` says what a declaration contains."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-__all__ = ["Array", "ArrayLike", "Backend", "Groups", "Matrix", "PairKernel", "Points", "Strip", "ViewLaw"]
+__all__ = ["Array", "ArrayLike", "Backend", "Groups", "Matrix", "Points", "Strip", "ViewLaw"]
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 """An array of NumPy or of CuPy.  Type checkers read it as NumPy's, whose interface CuPy's arrays have."""
@@ -29,36 +29,12 @@ Matrix: TypeAlias = Array
 """An `Array` with two axes."""
 
 
-class PairKernel(Protocol):
-    """A kernel of one pair value, as `sslcore.kernels.Profile` declares it."""
-
-    @property
-    def pair(self) -> str:
-        """What is formed of two points: "sqdist", "l1", "dot", "torus" or "angle"."""
-
-    @property
-    def formula(self) -> str:
-        """The kernel's value as an expression in the pair value t."""
-
-
 class Points(Protocol):
     """The second argument y (n_y, d) of a kernel, prepared once by `Backend.points` for many blocks of the first."""
 
     @property
     def mirrored(self) -> bool:
         """Whether a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
-
-
-class SampleClass(Protocol):
-    """The samples that have the same number m of views; rows of their views are contiguous."""
-
-    @property
-    def m(self) -> int:
-        """Views of each sample."""
-
-    @property
-    def weighted(self) -> Array:
-        """Helmert rotations times square roots of weights, (m, m, number of samples)."""
 
 
 class Groups(Protocol):
@@ -74,7 +50,7 @@ class Groups(Protocol):
 
     @property
     def classes(self) -> Sequence[Any]:
-        """Runs of samples with equal numbers of views (`SampleClass`)."""
+        """Runs of samples with equal numbers of views (`sslcore.solvers.groups.SampleClass`)."""
 
 
 class Strip(Protocol):
@@ -82,7 +58,7 @@ class Strip(Protocol):
 
     @property
     def sample_class(self) -> Any:
-        """The class (`SampleClass`)."""
+        """The class (`sslcore.solvers.groups.SampleClass`)."""
 
     @property
     def sample_start(self) -> int:
@@ -165,7 +141,7 @@ class Backend(Protocol):
         """Return memory for a matrix (rows, columns), C order, aligned to the width of a vector."""
 
     def points(self, kernel: Any, y: Matrix) -> Points:
-        """Prepare y (n_y, d) as second argument of a `PairKernel`."""
+        """Prepare y (n_y, d) as second argument of a kernel of one pair value (`sslcore.kernels.Profile`)."""
 
     def gram_rows(self, prepared: Any, x: Matrix, first: int, out: Matrix) -> None:
         """Write out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""

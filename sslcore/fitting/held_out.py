@@ -22,7 +22,7 @@ _GROUPS = 20
 
 
 class HeldOutRisk:
-    """The sums of the module's docstring over held-out samples, in groups, on the device of the values."""
+    """The sums of `sslcore.selection` over held-out samples, in groups, on the device of the values."""
 
     def __init__(self, k: int, beta: float, unbiased: bool, engine: Backend) -> None:
         self.k, self.beta, self.unbiased, self.engine = k, beta, unbiased, engine

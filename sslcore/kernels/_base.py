@@ -1,21 +1,4 @@
-"""Positive semi-definite kernels as values: frozen dataclasses that any backend can evaluate.
-
-A kernel of the registry is one declaration: a profile k(x, y) = f(t) of one pair value t, where ``pair``
-is ``"sqdist"`` (t = |x - y|^2), ``"l1"`` (t = |x - y|_1), ``"dot"`` (t = <x, y>) or ``"torus"`` (the product over the
-coordinates of f(t_c), t_c <= 1/2 the distance of x_c and y_c on the circle of length 1), and ``formula`` is f as
-an expression valid both in Python and in C++: the constants c0..c3, ``exp``, ``sqrt``, ``cos2pi`` (cos(2 pi t) for
-0 <= t <= 1/2) and ``real(1)`` for a literal, no ``**`` and no ``a if b else c``.  Backends compile the formula; nothing
-else has to be written.
-
-Calling a kernel gives a Gram matrix; kernels add and multiply, and are scaled by positive numbers:
-
->>> import numpy as np
->>> from sslcore.kernels import Gaussian, Linear
->>> k = Gaussian(scale=1.0) + 0.5 * Linear()
->>> k(np.array([[0.0, 0.0], [1.0, 0.0]])).round(4)
-array([[1.    , 0.6065],
-       [0.6065, 1.5   ]])
-"""
+"""What every kernel is, and kernels made of kernels; `sslcore.kernels` says what a declaration contains."""
 
 from __future__ import annotations
 
@@ -173,7 +156,7 @@ def constant_profiles() -> list[tuple[str, str]]:
 
 
 class Profile(Kernel):
-    """A kernel f(t) of one pair value; see the module's docstring for what a declaration contains.
+    """A kernel f(t) of one pair value; see `sslcore.kernels` for what a declaration contains.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Probes: how much of a target a frozen representation explains, linearly or by its nearest neighbours."""
+"""The ridge probe and the nearest-neighbour probe."""
 
 from __future__ import annotations
 
