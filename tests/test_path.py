@@ -177,7 +177,7 @@ def test_near_vectors_do_not_hide_others():
         rotated_gram(Exponential(1.0), x, samples, engine), Exponential(1.0), engine, unbiased=True, center=False
     )
     values, vectors = np.linalg.eigh(Exponential(1.0)(x) / 40)
-    numbers = sslcore.solvers.objective.FitNumbers(3, 1e-2, 0.0, True, False)
+    numbers = sslcore.solvers.objective.Objective(3, 1e-2, 0.0, True, False)
     for near in (vectors[:, :3], vectors[:, -5:-2], vectors[:, -2:], vectors[:, -4:-1]):
         solution = solve_exact(operator, numbers, tolerance=1e-6, planned_bytes=0, near=np.asfortranarray(near))
         assert_close(1e-2 / solution.spectrum.gamma, values[:-4:-1], tol=1e-9)

@@ -21,7 +21,7 @@ import numpy as np
 from ..arrays import check_integer, check_scalar, gives_memory_back, require_finite
 from ..backends import Backend, device_of, get_backend
 from ..features import Features, Identity
-from ..solvers.objective import check_fit_numbers
+from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums, add_block
 from .codec import MALFORMED, read_archive, refusal, same_features, write_archive
@@ -156,21 +156,14 @@ class Moments:
         """
         if self._sums is None or self._d is None:
             raise ValueError("the moments are empty; call update(views) first")
-        numbers = check_fit_numbers(
-            n_components,
-            self.features.n_features(self._d),
-            "features",
-            reg,
-            beta,
-            unbiased,
-            center,
-            zero_reg=isinstance(self.features, Identity),
-        )
-        if numbers.beta > 0 and self._sums.n == self._sums.n_views:
+        zero_reg = isinstance(self.features, Identity)
+        objective = Objective.of(n_components, reg, beta, unbiased, center, zero_reg=zero_reg)
+        objective.within(self.features.n_features(self._d), "features")
+        if objective.beta > 0 and self._sums.n == self._sums.n_views:
             raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
         engine = get_backend(self._sums.mean, backend=self._backend)
-        spectrum = self.pencil(engine, unbiased=numbers.unbiased, center=numbers.center).solve(numbers)
-        rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self._d)
+        spectrum = self.pencil(engine, unbiased=objective.unbiased, center=objective.center).solve(objective)
+        rep = Representation.from_spectrum(spectrum, self.features, objective, n_coordinates=self._d)
         return rep.to("numba") if self._from_host else rep
 
     def pencil(self, engine: Backend, *, unbiased: bool, center: bool) -> Pencil:

@@ -18,7 +18,7 @@ from ..declarations.reprs import brief
 from ..errors import CertificateError, NotPositiveSemidefiniteError
 from ..features import Features
 from ..kernels import Kernel, as_kernel
-from ..solvers.objective import FitNumbers, check_fit_numbers
+from ..solvers.objective import Objective
 from .data import Data, as_data
 from .moments import Moments
 from .plan import features_plan, memory_budget
@@ -281,14 +281,14 @@ def pretrain_path(
     single = not bool(betas.any())
     data = as_data(views, groups, sample_weight, single_views=single)
     budget = memory_budget(memory, engine)
-    numbers_in = (float(regs[-1]), float(betas[-1]), unbiased, center)
+    numbers = Objective.of(n_components, float(regs[-1]), float(betas[-1]), unbiased, center)
     points: _Points
     if isinstance(model, Features):
         r = model.n_features(data.d)
-        numbers = check_fit_numbers(n_components, r, "features", *numbers_in)
+        numbers.within(r, "features")
         points = _FeaturePoints(data, model, numbers, budget, engine, backend, n_points=regs.size * betas.size)
     else:
-        numbers = check_fit_numbers(n_components, data.n_views, "views", *numbers_in)
+        numbers.within(data.n_views, "views")
         points = _ExactPoints(
             data, as_kernel(model), numbers, budget, engine, not single, n_points=regs.size * betas.size
         )
@@ -322,7 +322,7 @@ class _Points:
 
     engine: Backend
 
-    def solve(self, numbers: FitNumbers) -> tuple[Representation, _Frame]:
+    def solve(self, numbers: Objective) -> tuple[Representation, _Frame]:
         raise NotImplementedError
 
     def overlap(self, first: _Frame, second: _Frame) -> np.ndarray:
@@ -335,7 +335,7 @@ class _ExactPoints(_Points):
         self,
         data: Data,
         kernel: Kernel,
-        numbers: FitNumbers,
+        numbers: Objective,
         budget: int,
         engine: Backend,
         contrasts: bool,
@@ -347,7 +347,7 @@ class _ExactPoints(_Points):
         )
         self.last: Array | None = None
 
-    def solve(self, numbers: FitNumbers) -> tuple[Representation, _Frame]:
+    def solve(self, numbers: Objective) -> tuple[Representation, _Frame]:
         solution = self.problem.solve(numbers, near=self.last)
         rank = solution.spectrum.certificate.rank
         self.last = v = self.engine.xp.asfortranarray(solution.vectors[:, :rank])
@@ -359,7 +359,7 @@ class _FeaturePoints(_Points):
         self,
         data: Data,
         model: Features,
-        numbers: FitNumbers,
+        numbers: Objective,
         budget: int,
         engine: Backend,
         backend: str | None,
@@ -376,7 +376,7 @@ class _FeaturePoints(_Points):
         self.pencil = moments.pencil(engine, unbiased=numbers.unbiased, center=numbers.center).diagonalize()
         self.last: Array | None = None
 
-    def solve(self, numbers: FitNumbers) -> tuple[Representation, _Frame]:
+    def solve(self, numbers: Objective) -> tuple[Representation, _Frame]:
         spectrum = self.pencil.solve(numbers, near=self.last)
         rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self.data.d)
         self.last = c = self.engine.xp.asfortranarray(spectrum.coefficients[:, : spectrum.certificate.rank])
@@ -386,7 +386,7 @@ class _FeaturePoints(_Points):
 
 def _walk(
     points: _Points,
-    numbers: FitNumbers,
+    numbers: Objective,
     regs: np.ndarray,
     betas: np.ndarray,
     progress: Callable[[int, int], None] | None,

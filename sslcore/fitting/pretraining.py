@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, as_native, check_scalar, gives_memory_back
+from ..arrays import Array, as_native, gives_memory_back
 from ..augmentations import Views
 from ..backends import Backend, device_of, get_backend
-from ..features import Features
+from ..features import Features, Identity
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..solvers.certificate import TOLERANCE
 from ..solvers.exact import ConditionedKernel, Solution, solve_exact
 from ..solvers.groups import Samples
-from ..solvers.objective import FitNumbers, check_fit_numbers, refuse_auto
+from ..solvers.objective import Objective
 from ..solvers.rotated_gram import rotated_gram
 from ..solvers.selection import Selection
 from .data import Data, as_data
@@ -119,15 +119,15 @@ def pretrain(
     """
     views = as_native(views, "views")
     engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
-    refuse_auto(n_components, beta)
-    single = check_scalar(beta, "beta", minimum=0.0) == 0
     search = as_search(reg)
     number: Any = 1.0 if search else reg
-    data = as_data(views, groups, sample_weight, single_views=single)
+    zero_reg = isinstance(model, Identity)
+    numbers = Objective.of(n_components, number, beta, unbiased, center, zero_reg=zero_reg)
+    data = as_data(views, groups, sample_weight, single_views=numbers.beta == 0)
     budget = memory_budget(memory, engine)
     if isinstance(model, Features):
         r = model.n_features(data.d)
-        numbers = check_fit_numbers(n_components, r, "features", number, beta, unbiased, center, zero_reg=True)
+        numbers.within(r, "features")
         plan = features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views, model=model, made=data.made)
         plan.require(budget)
         moments = Moments(model.fit(data.views), backend=backend)
@@ -141,20 +141,19 @@ def pretrain(
             moments.add(data, engine, budget)
         rep = moments.solve(n_components, reg=number, beta=beta, unbiased=unbiased, center=center)
         return replace(rep, training=data.views, selection=selection)
-    rep = _exact(data, as_kernel(model), n_components, (number, beta, unbiased, center), search, budget, engine)
+    numbers.within(data.n_views, "views")
+    rep = _exact(data, as_kernel(model), numbers, search, budget, engine)
     return rep.to(device_of(data.source))
 
 
 def _exact(
     data: Data,
     kernel: Kernel,
-    n_components: Any,
-    numbers_in: tuple[Any, ...],
+    numbers: Objective,
     search: AutoReg | None,
     budget: int,
     engine: Backend,
 ) -> Representation:
-    numbers = check_fit_numbers(n_components, data.n_views, "views", *numbers_in)
     contrasts = numbers.beta > 0
     problem = ExactProblem.prepare(data, kernel, numbers, budget, engine, contrasts=contrasts, search=search)
     if problem.selection:
@@ -179,7 +178,7 @@ class ExactProblem:
         cls,
         data: Data,
         kernel: Kernel,
-        numbers: FitNumbers,
+        numbers: Objective,
         budget: int,
         engine: Backend,
         *,
@@ -228,7 +227,7 @@ class ExactProblem:
         centres = None if given else points if isinstance(data.views, Views) else points.copy()
         return cls(data, kernel, operator, centres, plan, started, selection)
 
-    def solve(self, numbers: FitNumbers, near: Array | None = None, started: float | None = None) -> Solution:
+    def solve(self, numbers: Objective, near: Array | None = None, started: float | None = None) -> Solution:
         """The components for one reg and beta."""
         solution = solve_exact(
             self.operator,
@@ -246,7 +245,7 @@ class ExactProblem:
             return replace(solution, spectrum=replace(solution.spectrum, invariance=engine.to_host(invariance)))
         return solution
 
-    def represent(self, numbers: FitNumbers, solution: Solution) -> Representation:
+    def represent(self, numbers: Objective, solution: Solution) -> Representation:
         """The same as functions."""
         values = solution.values.reshape(*self.data.shape, numbers.k)
         rep = Representation.from_spectrum(solution.spectrum, self.kernel, numbers, centres=self.centres, values=values)

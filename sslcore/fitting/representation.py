@@ -27,7 +27,7 @@ from ..features import Features
 from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import Certificate, Spectrum
-from ..solvers.objective import FitNumbers
+from ..solvers.objective import Objective
 from . import summary
 from .codec import MALFORMED, read_archive, refusal, write_archive
 
@@ -107,7 +107,7 @@ class Representation:
         cls,
         spectrum: Spectrum,
         model: Kernel | Features,
-        numbers: FitNumbers,
+        objective: Objective,
         *,
         centres: Array | None = None,
         training: Any = None,
@@ -123,10 +123,10 @@ class Representation:
             spectrum.intercept,
             centres,
             model,
-            numbers.reg,
-            numbers.beta,
-            numbers.unbiased,
-            numbers.center,
+            objective.reg,
+            objective.beta,
+            objective.unbiased,
+            objective.center,
             spectrum.certificate,
             training,
             values,

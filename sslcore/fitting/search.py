@@ -20,7 +20,7 @@ from ..kernels._rows import block_height
 from ..solvers.certificate import TOLERANCE, Spectrum
 from ..solvers.exact import ConditionedKernel, solve_exact
 from ..solvers.groups import Samples
-from ..solvers.objective import FitNumbers
+from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.rotated_gram import rotated_gram
 from ..solvers.selection import Selection
@@ -242,7 +242,7 @@ def _require_some(found: np.ndarray, errors: list[Exception]) -> np.ndarray:
 
 
 def select_exact(
-    search: AutoReg, kernel: Kernel, points: Array, data: Data, numbers: FitNumbers, engine: Backend, room: int
+    search: AutoReg, kernel: Kernel, points: Array, data: Data, numbers: Objective, engine: Backend, room: int
 ) -> Selection:
     """The search for a kernel, on checked points (N, d) in the caller's order (or a Gram matrix, for `Precomputed`).
 
@@ -341,7 +341,7 @@ def _jackknife_groups(folds: Folds) -> np.ndarray:
 
 
 def select_features(
-    search: AutoReg, moments: Moments, data: Data, numbers: FitNumbers, engine: Backend, rows: int
+    search: AutoReg, moments: Moments, data: Data, numbers: Objective, engine: Backend, rows: int
 ) -> Selection:
     """The search for features, by blocks of about ``rows`` views; ``moments`` gets the sums over all samples.
 

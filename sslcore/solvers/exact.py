@@ -30,7 +30,7 @@ from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from .certificate import Spectrum, settle
 from .krylov import block_width, canonical_basis, krylov_capacity, top_eigenpairs
-from .objective import FitNumbers
+from .objective import Objective
 from .rotated_gram import RotatedGram
 
 __all__ = ["ConditionedKernel", "Solution", "solve_exact"]
@@ -274,7 +274,7 @@ class Solution:
 
 def solve_exact(
     operator: ConditionedKernel,
-    numbers: FitNumbers,
+    numbers: Objective,
     *,
     tolerance: float,
     planned_bytes: int,

@@ -26,7 +26,7 @@ from ..backends import Backend, small
 from ..errors import NotPositiveSemidefiniteError
 from .certificate import TOLERANCE, Spectrum, settle
 from .krylov import Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
-from .objective import FitNumbers
+from .objective import Objective
 from .sums import Sums
 
 __all__ = ["Pencil"]
@@ -128,7 +128,7 @@ class Pencil:
         turned = self.engine.matmul(self.sigma, self._frame.coordinates(coefficients))
         return self._frame.moments(turned) * self.unit
 
-    def solve(self, numbers: FitNumbers, near: Array | None = None) -> Spectrum:
+    def solve(self, numbers: Objective, near: Array | None = None) -> Spectrum:
         """The k components for these numbers; unbiased and center are those of the problem.
 
         ``near`` (r, at most k), after `diagonalize`, may hold coefficients close to the wanted ones.
