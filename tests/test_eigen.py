@@ -8,7 +8,7 @@ from scipy.linalg import lapack
 
 import sslcore.backends.numba_cpu as engine
 from sslcore.backends import small
-from sslcore.solvers.krylov import Eigenpairs, canonical_basis, clusters, top_eigenpairs
+from sslcore.solvers.krylov import Accuracy, Eigenpairs, canonical_basis, clusters, top_eigenpairs
 
 from .comparators import assert_close, assert_same_eigenspaces
 from .strategies import seeds
@@ -22,14 +22,12 @@ def operator(values, seed=0):
     return (matrix + matrix.T) / 2, values, q
 
 
-def top(matrix, k, *, width=None, max_basis=128, seed=1, dtype=np.float64, **options):
+def top(matrix, k, *, width=None, max_basis=128, seed=1, dtype=np.float64, **accuracy):
     width = min(len(matrix), k + 4) if width is None else width
     start = np.asfortranarray(np.random.default_rng(seed).standard_normal((len(matrix), width)).astype(dtype))
     matrix = np.asfortranarray(matrix.astype(dtype))
-    defaults = {"relative_tolerance": 1e-11, "absolute_tolerance": 1e-18}
-    return top_eigenpairs(
-        lambda v: engine.matmul(matrix, v), start, k, engine, max_basis=max_basis, **defaults | options
-    )
+    accuracy = Accuracy(**{"relative": 1e-11, "absolute": 1e-18} | accuracy)
+    return top_eigenpairs(lambda v: engine.matmul(matrix, v), start, k, engine, accuracy=accuracy, max_basis=max_basis)
 
 
 SPECTRA = {
@@ -56,7 +54,7 @@ SPECTRA = {
 def test_known_spectra(name, k, max_basis):
     """``max_basis`` = 1 is raised to three blocks: restarts."""
     matrix, values, vectors = operator(SPECTRA[name])
-    pairs = top(matrix, k, max_basis=max_basis, absolute_tolerance=1e-15 * values[0])
+    pairs = top(matrix, k, max_basis=max_basis, absolute=1e-15 * values[0])
     found = len(pairs.values)
     if pairs.steps == 500:  # a basis of 15 cannot take six values apart that differ by 1e-9: the residuals say so
         assert (name, k, max_basis) == ("clustered", 1, 1)
@@ -98,7 +96,7 @@ def test_random_degenerate_spectra(n, k, copies, seed, max_basis):
     blocks = np.repeat(0.6 ** np.arange(len(copies)), copies)
     values = np.sort(np.concatenate([blocks, np.zeros(n)])[:n])[::-1]
     matrix, values, vectors = operator(values, seed)
-    pairs = top(matrix, k, max_basis=max_basis, seed=seed, absolute_tolerance=1e-15)
+    pairs = top(matrix, k, max_basis=max_basis, seed=seed, absolute=1e-15)
     kept = min(len(pairs.values), int((values > 0).sum()))
     assert kept == min(k, int((values > 0).sum()))
     assert_same_eigenspaces(pairs.values[:kept], pairs.vectors[:, :kept], values, vectors, tol=1e-8)
@@ -120,8 +118,7 @@ def test_start_in_an_invariant_space():
         start,
         4,
         engine,
-        relative_tolerance=1e-12,
-        absolute_tolerance=0.0,
+        accuracy=Accuracy(1e-12, absolute=0.0),
         max_basis=128,
     )
     assert_close(pairs.values, values[10:14], tol=1e-13)
@@ -136,8 +133,7 @@ def test_dependent_start_columns():
         start,
         5,
         engine,
-        relative_tolerance=1e-11,
-        absolute_tolerance=0.0,
+        accuracy=Accuracy(1e-11, absolute=0.0),
         max_basis=128,
     )
     assert_close(pairs.values, values[:5], tol=1e-12)
@@ -145,7 +141,7 @@ def test_dependent_start_columns():
 
 def test_float32():
     matrix, values, vectors = operator(0.7 ** np.arange(80))
-    pairs = top(matrix, 4, dtype=np.float32, relative_tolerance=1e-5, absolute_tolerance=1e-9)
+    pairs = top(matrix, 4, dtype=np.float32, relative=1e-5, absolute=1e-9)
     assert pairs.vectors.dtype == np.float32
     assert pairs.values.dtype == np.float64  # the projected problem is always in double precision
     assert_same_eigenspaces(pairs.values, pairs.vectors, values, vectors, tol=1e-4)
@@ -153,7 +149,7 @@ def test_float32():
 
 def test_max_steps_is_kept_and_residuals_tell():
     matrix, _, _ = operator(1 - 1e-4 * np.arange(300))
-    pairs = top(matrix, 3, width=3, max_steps=4)
+    pairs = top(matrix, 3, width=3, steps=4)
     assert pairs.steps == 4
     assert (pairs.residuals > 1e-6).all()
 
@@ -161,7 +157,7 @@ def test_max_steps_is_kept_and_residuals_tell():
 def test_estimated_residuals_are_true():
     matrix, _, _ = operator(1.0 / np.arange(1, 101))
     for tolerance in (1e-2, 1e-5, 1e-9):
-        pairs = top(matrix, 3, relative_tolerance=tolerance)
+        pairs = top(matrix, 3, relative=tolerance)
         true = np.linalg.norm(matrix @ pairs.vectors - pairs.vectors * pairs.values, axis=0)
         assert (true <= tolerance * pairs.values + 1e-14).all()
         assert_close(pairs.residuals, true, tol=1e-13, scale=1.0)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, shown
+from ..arrays import Array, namespace, shown
 from ..declarations.reprs import brief
 from ..errors import CertificateError
 
-__all__ = ["TOLERANCE", "Certificate", "Spectrum", "settle"]
+__all__ = ["TOLERANCE", "Certificate", "Circumstances", "Components", "Spectrum", "certify"]
 
 TOLERANCE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 3e-3}
 """What the residuals of active components are held to."""
@@ -164,114 +164,138 @@ class Spectrum:
     certificate: Certificate
 
 
-def settle(
-    k: int,
-    *,
-    xp: Any,
-    gamma: np.ndarray,
-    invariance: np.ndarray,
-    norms: np.ndarray,
-    coefficients: Array,
-    intercept: Array,
-    overlaps: np.ndarray,
-    residuals: np.ndarray,
-    coefficient_residuals: np.ndarray,
-    stationarity_residuals: np.ndarray,
-    rounding_errors: np.ndarray,
-    norm_errors: np.ndarray,
-    rounding: float,
-    following: float,
-    tolerance: float,
-    remedy: str,
-    **circumstances: Any,
-) -> Spectrum:
+@dataclass(frozen=True)
+class Components:
+    """The components that a solver found, in increasing order of gamma, with their errors: `certify` judges them.
+
+    Coefficients and intercept lie where the data do, all else on the host.
+
+    Attributes
+    ----------
+    gamma : (k',)
+        inf where 1/gamma is within rounding of 0.
+    invariance, norms : (k',)
+        <f, (I - T) f>, with the T that was asked for, and ||f||_H^2.
+    coefficients : (N or r, k')
+    intercept : (k',)
+    overlaps : (k', k')
+        V^T V of the unit vectors.
+    residuals, coefficient_residuals, stationarity_residuals, rounding_errors, norm_errors : (k',)
+        Those of the `Certificate`.
+    rounding : float
+        Bounds the part of the error of 1/gamma that no residual sees.
+    next_gamma : float
+        gamma_{k+1}; inf if there is none.
+    """
+
+    gamma: np.ndarray
+    invariance: np.ndarray
+    norms: np.ndarray
+    coefficients: Array
+    intercept: Array
+    overlaps: np.ndarray
+    residuals: np.ndarray
+    coefficient_residuals: np.ndarray
+    stationarity_residuals: np.ndarray
+    rounding_errors: np.ndarray
+    norm_errors: np.ndarray
+    rounding: float
+    next_gamma: float
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """How the components were found and what that took, as the `Certificate` reports it."""
+
+    algorithm: str
+    jitter: float
+    condition: float
+    iterations: int
+    seconds: float
+    bytes: int
+
+
+def certify(found: Components, k: int, circumstances: Circumstances, *, tolerance: float, remedy: str) -> Spectrum:
     """Judge the components found, and fill up to k with zeros.
 
-    A component is good if its residuals and rounding errors, and its ``overlaps`` V^T V with itself and those before
-    it, keep the ``tolerance``, and the error of its norm the square root.  A fit with another one is refused with a
+    A component is good if its residuals and rounding errors, and its overlaps with itself and those before it, keep the
+    ``tolerance``, and the error of its norm the square root.  A fit with another one is refused with a
     `CertificateError`, unless that one and all after it are beyond the numerical rank: their eigenpairs are not
-    determined, they are proved to be inactive, 1/gamma < 1 with all its error, of which ``rounding`` bounds the part
-    that no residual sees, and they are small beside the first or that rounding.  (gamma = inf stands for a 1/gamma
-    within rounding of 0.)  ``following`` is gamma_{k+1}; ``remedy`` says in a refusal what the solver's matrix does not
-    allow, and what to do.  Coefficients and intercept are arrays of ``xp``, all else the host's.
+    determined, they are proved to be inactive, 1/gamma < 1 with all its error, and they are small beside the first or
+    the bound ``found.rounding``.  ``remedy`` says in a refusal what the solver's matrix does not allow, and what to do.
     """
-    found = len(gamma)
-    worst = np.stack([residuals, coefficient_residuals, stationarity_residuals, rounding_errors]).max(axis=0)
-    bent = np.abs(overlaps - np.eye(found))
+    gamma, rounding = found.gamma, found.rounding
+    residuals = (
+        found.residuals,
+        found.coefficient_residuals,
+        found.stationarity_residuals,
+        found.rounding_errors,
+    )
+    worst = np.stack(residuals).max(axis=0)
+    bent = np.abs(found.overlaps - np.eye(len(gamma)))
     before = np.tril(bent).max(axis=1, initial=0.0)  # of each with itself and those before it
     determined = np.isfinite(gamma) & (worst <= tolerance)  # NaN is not
-    good = determined & (before <= tolerance) & (norm_errors <= math.sqrt(tolerance))
+    good = determined & (before <= tolerance) & (found.norm_errors <= math.sqrt(tolerance))
     theta = np.where(np.isfinite(gamma), 1.0 / np.maximum(gamma, 1e-300), 0.0)
     with np.errstate(invalid="ignore"):
-        inactive = np.where(theta > 0, theta * (1.0 + residuals), 0.0) + rounding < 1.0
+        inactive = np.where(theta > 0, theta * (1.0 + found.residuals), 0.0) + rounding < 1.0
     small = theta <= max(NEGLIGIBLE * theta.max(initial=0.0), rounding / tolerance)
     keep = good | ~(inactive & small & ~determined)
-    rank = found if bool(keep.all()) else int(np.argmin(keep))
+    rank = len(gamma) if bool(keep.all()) else int(np.argmin(keep))
 
-    def fill(values: Array, rest: float = 0.0, xp: Any = np) -> Array:
+    def fill(values: Array, rest: float = 0.0) -> Array:
         if rank == k == values.shape[-1]:  # the usual case
             return values.copy()
-        out = xp.full((*values.shape[:-1], k), rest, values.dtype)
+        out: Array = namespace(values).full((*values.shape[:-1], k), rest, values.dtype)
         out[..., :rank] = values[..., :rank]
         return out
 
     known = fill(gamma, math.inf)
-    if rank < k:
-        following = math.inf
+    next_gamma = math.inf if rank < k else found.next_gamma
     certificate = Certificate(
-        residuals=fill(residuals),
-        coefficient_residuals=fill(coefficient_residuals),
-        stationarity_residuals=fill(stationarity_residuals),
-        rounding_errors=fill(rounding_errors),
-        norm_errors=fill(norm_errors),
+        residuals=fill(found.residuals),
+        coefficient_residuals=fill(found.coefficient_residuals),
+        stationarity_residuals=fill(found.stationarity_residuals),
+        rounding_errors=fill(found.rounding_errors),
+        norm_errors=fill(found.norm_errors),
         orthonormality=float(bent[:rank, :rank].max(initial=0.0)),
         tolerance=tolerance,
-        eigengap=0.0 if rank < k else max(0.0, following - float(known[-1])),
+        eigengap=0.0 if rank < k else max(0.0, next_gamma - float(known[-1])),
         cuts_block=rank == k
-        and math.isfinite(following)
-        and 1 - float(known[-1]) / following <= max(BLOCK_GAP, 0.03 * tolerance),
+        and math.isfinite(next_gamma)
+        and 1 - float(known[-1]) / next_gamma <= max(BLOCK_GAP, 0.03 * tolerance),
         rank=rank,
-        **circumstances,
+        **vars(circumstances),
     )
     if not bool(good[:rank].all()):
         bad = int(np.argmin(good[:rank]))
-        reason = _refusal(bad, gamma, worst, before, norm_errors, rounding, tolerance, remedy)
-        raise CertificateError(reason, certificate)
+        raise CertificateError(_refusal(found, bad, worst[bad], before[bad], tolerance, remedy), certificate)
     return Spectrum(
         known,
-        fill(invariance),
-        fill(norms, math.inf),
-        fill(coefficients, xp=xp),
-        fill(intercept, xp=xp),
+        fill(found.invariance),
+        fill(found.norms, math.inf),
+        fill(found.coefficients),
+        fill(found.intercept),
         certificate,
     )
 
 
-def _refusal(
-    bad: int,
-    gamma: np.ndarray,
-    worst: np.ndarray,
-    bent: np.ndarray,
-    norm_errors: np.ndarray,
-    rounding: float,
-    tolerance: float,
-    remedy: str,
-) -> str:
-    """Why component ``bad`` is refused, and what to do."""
-    if not math.isfinite(gamma[bad]):
+def _refusal(found: Components, bad: int, worst: float, bent: float, tolerance: float, remedy: str) -> str:
+    """Say why component ``bad``, with this worst residual and overlap, is refused, and what to do."""
+    if not math.isfinite(found.gamma[bad]):
         return (
             f"component {bad} cannot be told from rounding, which leaves its 1/gamma = 1/(1 - mu) uncertain by "
-            f"{rounding:.3g}, so that it may be active: {remedy}, or ask for at most {bad} components"
+            f"{found.rounding:.3g}, so that it may be active: {remedy}, or ask for at most {bad} components"
         )
-    name = f"component {bad} (mu = {1 - float(gamma[bad]):.6g})"
-    if not worst[bad] <= tolerance:
-        return f"{name} has a residual of {float(worst[bad]):.3g}, above the tolerance {tolerance:.1g}: {remedy}"
-    if not bent[bad] <= tolerance:
+    name = f"component {bad} (mu = {1 - float(found.gamma[bad]):.6g})"
+    if not worst <= tolerance:
+        return f"{name} has a residual of {float(worst):.3g}, above the tolerance {tolerance:.1g}: {remedy}"
+    if not bent <= tolerance:
         return (
-            f"{name} is orthonormal to those before it to {float(bent[bad]):.3g} only, above the tolerance "
+            f"{name} is orthonormal to those before it to {float(bent):.3g} only, above the tolerance "
             f"{tolerance:.1g}: {remedy}"
         )
     return (
-        f"{name} has a norm that is good to {float(norm_errors[bad]):.3g} only, above the tolerance "
+        f"{name} has a norm that is good to {float(found.norm_errors[bad]):.3g} only, above the tolerance "
         f"{math.sqrt(tolerance):.1g}: {remedy}"
     )

@@ -28,8 +28,8 @@ from ..arrays import Array, quiet
 from ..backends import Backend
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
-from .certificate import Spectrum, settle
-from .krylov import block_width, canonical_basis, krylov_capacity, top_eigenpairs
+from .certificate import Circumstances, Components, Spectrum, certify
+from .krylov import Accuracy, block_width, canonical_basis, krylov_capacity, top_eigenpairs
 from .objective import Objective
 from .rotated_gram import RotatedGram
 
@@ -300,8 +300,7 @@ def solve_exact(
         operator.centre(xp.asfortranarray(start)),
         k,
         engine,
-        relative_tolerance=1e-4 * tolerance,
-        absolute_tolerance=math.inf,
+        accuracy=Accuracy(1e-4 * tolerance),
         max_basis=krylov_capacity(width, total),
     )
     reference = xp.concatenate(samples.rotate(engine.reference_normals(total, k, 1)[samples.order]))
@@ -323,7 +322,7 @@ def solve_exact(
     centred = operator.centre(image)
     off = centred - xp.concatenate([u, c])
     alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
-    following = numbers.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
+    next_gamma = numbers.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
     measured = engine.to_host(  # all numbers of the components at once
         xp.concatenate(
             [
@@ -355,9 +354,7 @@ def solve_exact(
         norms, norm_errors = np.where(better[1] < norm_errors, better, (norms, norm_errors))
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = np.abs(numbers.beta * invariance + numbers.reg * norms - gamma) / gamma
-    spectrum = settle(
-        k,
-        remedy=_REMEDY,
+    found = Components(
         gamma=gamma,
         invariance=invariance,
         norms=norms,
@@ -370,9 +367,9 @@ def solve_exact(
         rounding_errors=np.maximum(rounding, apart),
         norm_errors=norm_errors,
         rounding=16 * epsilon * operator.unit / numbers.reg,
-        following=following,
-        tolerance=tolerance,
-        xp=xp,
+        next_gamma=next_gamma,
+    )
+    circumstances = Circumstances(
         algorithm="exact: kernel PCA" if operator.noise is None else "exact: contrast Cholesky",
         jitter=operator.jitter,
         condition=operator.condition_number,
@@ -380,6 +377,7 @@ def solve_exact(
         seconds=time.perf_counter() - started,
         bytes=planned_bytes,
     )
+    spectrum = certify(found, k, circumstances, tolerance=tolerance, remedy=_REMEDY)
     values = xp.zeros((total, k), dtype)
     present = spectrum.certificate.rank
     # the values of the functions that are returned, not v: with their norms they have the risk to rounding

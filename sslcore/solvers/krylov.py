@@ -22,7 +22,7 @@ from ..arrays import Array
 from ..backends import Backend
 from ..backends.small import top_eigh
 
-__all__ = ["Eigenpairs", "block_width", "canonical_basis", "clusters", "krylov_capacity", "top_eigenpairs"]
+__all__ = ["Accuracy", "Eigenpairs", "block_width", "canonical_basis", "clusters", "krylov_capacity", "top_eigenpairs"]
 
 
 @dataclass(frozen=True)
@@ -41,22 +41,23 @@ class Eigenpairs:
     steps: int
 
 
-def top_eigenpairs(
-    apply: Callable[[Array], Array],
-    start: Array,
-    k: int,
-    engine: Backend,
-    *,
-    relative_tolerance: float,
-    absolute_tolerance: float,
-    max_basis: int,
-    max_steps: int = 500,
-) -> Eigenpairs:
-    """Top k eigenpairs of the symmetric operator ``apply`` from the block ``start`` (n, b), b >= k.
+@dataclass(frozen=True)
+class Accuracy:
+    """When an iteration stops: a residual is at most min(relative theta, absolute), or ``steps`` are done."""
 
-    Stops when every wanted residual is below min(relative_tolerance theta, absolute_tolerance) or at rounding, and the
-    next eigenvalue is good to 10 relative_tolerance, too; when the Krylov space is invariant (then it holds all there
-    is); or after ``max_steps``: callers check residuals.
+    relative: float
+    absolute: float = math.inf
+    steps: int = 500
+
+
+def top_eigenpairs(
+    apply: Callable[[Array], Array], start: Array, k: int, engine: Backend, *, accuracy: Accuracy, max_basis: int
+) -> Eigenpairs:
+    """Find the top k eigenpairs of the symmetric operator ``apply`` from the block ``start`` (n, b), b >= k.
+
+    The iteration stops when every wanted residual keeps the ``accuracy`` or is at rounding, and the next eigenvalue is
+    good to 10 times the relative one, too; when the Krylov space is invariant (then it holds all there is); or after
+    the last step: callers check residuals.
     """
     xp = engine.xp
     n, width = start.shape
@@ -86,15 +87,15 @@ def top_eigenpairs(
         block, coupling = engine.orthonormalize(image, floor)
         block, coupling = block[:, : n - size], engine.to_host(coupling)[: n - size]
 
-        last = block.shape[1] == 0 or steps >= max_steps
+        last = block.shape[1] == 0 or steps >= accuracy.steps
         full = size + block.shape[1] > capacity
         if last or full or steps >= next_check:
             kept = min(size, width + k // 2, capacity - block.shape[1]) if full else 0
             theta, y = top_eigh(projected[:size, :size], min(size, max(k + 2, kept)))
             residuals = np.sqrt(((coupling @ y[old:]) ** 2).sum(axis=0))
-            target = np.maximum(np.minimum(relative_tolerance * np.abs(theta), absolute_tolerance), floor)
+            target = np.maximum(np.minimum(accuracy.relative * np.abs(theta), accuracy.absolute), floor)
             if size > k:  # the next one tells the gap; an eigenvalue's error is its residual squared over its own gap
-                allowed = 10 * relative_tolerance * abs(float(theta[k]))
+                allowed = 10 * accuracy.relative * abs(float(theta[k]))
                 beyond = float(theta[k] - theta[k + 1]) if size > k + 1 else abs(float(theta[k]))
                 target[k] = max(allowed, math.sqrt(allowed * beyond), floor)
             excess = float((residuals / target)[: k + 1].max())

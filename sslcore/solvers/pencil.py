@@ -16,7 +16,7 @@ import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ import numpy as np
 from ..arrays import Array, namespace, quiet
 from ..backends import Backend, small
 from ..errors import NotPositiveSemidefiniteError
-from .certificate import TOLERANCE, Spectrum, settle
-from .krylov import Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
+from .certificate import TOLERANCE, Circumstances, Components, Spectrum, certify
+from .krylov import Accuracy, Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
 from .objective import Objective
 from .sums import Sums
 
@@ -104,7 +104,7 @@ class Pencil:
                 sigma += mean[:, None] * mean
         self.sigma, self.delta = sigma, delta
         self._deviations = xp.sqrt(sigma.diagonal())
-        self._diagonal: tuple[Array, Array, Array] | None = None
+        self._diagonal: _Eigenbasis | None = None
 
     def diagonalize(self) -> Pencil:
         """For many solutions: in the eigenbasis V of Delta = V diag(delta) V^T every penalty is diagonal.
@@ -118,7 +118,7 @@ class Pencil:
         values, basis = self.engine.eigh(self.delta.copy(order="F"))
         basis = self.engine.xp.asfortranarray(basis)
         turned = self.engine.matmul(basis.T, self.engine.matmul(self.sigma, basis))
-        self._diagonal = self.engine.xp.maximum(values, 0.0), basis, 0.5 * (turned + turned.T)
+        self._diagonal = _Eigenbasis(self.engine.xp.maximum(values, 0.0), basis, 0.5 * (turned + turned.T))
         return self
 
     def times_sigma(self, coefficients: Array) -> Array:
@@ -140,9 +140,9 @@ class Pencil:
         reg = numbers.reg / unit
         if not math.isfinite(reg):
             raise ValueError(f"reg = {numbers.reg:g} is too large beside the features' second moment {unit:g}")
-        found: _Components | None = None
+        found: _Found | None = None
         if self._diagonal is not None:
-            found = _by_eigenbasis(sigma, *self._diagonal, numbers.beta, reg, near, k, engine)
+            found = _by_eigenbasis(sigma, self._diagonal, numbers.beta * self._diagonal.values + reg, near, k, engine)
         if found is None:
             penalty = numbers.beta * delta
             if self._frame is None:
@@ -157,9 +157,9 @@ class Pencil:
         norm_c = c if self._frame is None else engine.matmul(self._frame.norm, c)
         penalty_c = numbers.beta * delta_c + reg * norm_c
         reached = np.where(np.isfinite(gamma), gamma, 0.0)
-        amiss = found.dual(penalty_c - sigma_c * xp.asarray(reached))
+        amiss = found.factor.dual(penalty_c - sigma_c * xp.asarray(reached))
         # |c|^2 changes by 2 <c, U^-1 x> for an error x of the whitened component, as large as the dual residual
-        slope = found.dual(xp.asfortranarray(norm_c))
+        slope = found.factor.dual(xp.asfortranarray(norm_c))
         size = c**2
         measured = engine.to_host(  # all numbers of the components at once
             xp.concatenate(
@@ -180,34 +180,33 @@ class Pencil:
         if rounding > 0.5:  # an active component may be hidden by it
             uncertain = np.maximum(uncertain, rounding * reached)
         coefficients = (c if self._frame is None else self._frame.coefficients(c)) / math.sqrt(unit)
-        return settle(
-            numbers.k,
-            remedy=_REMEDY,
-            xp=xp,
+        components = Components(
             gamma=gamma,
             invariance=measured[1],
             norms=measured[2] / unit,
             coefficients=coefficients,
             intercept=-(self.mean @ coefficients) if self.center else xp.zeros(c.shape[1]),
-            residuals=measured[0] * found.weight,
             overlaps=measured[6:],
+            residuals=measured[0] * found.weight,
             coefficient_residuals=np.zeros(c.shape[1]),
             stationarity_residuals=np.zeros(c.shape[1]),
             rounding_errors=uncertain,
             norm_errors=2.0 * measured[5] * measured[0] / (measured[2] * found.span),
             rounding=rounding,
-            following=found.following,
-            tolerance=TOLERANCE[np.dtype(float)],
+            next_gamma=found.next_gamma,
+        )
+        circumstances = Circumstances(
             algorithm="features: moments and their generalised eigenproblem",
             jitter=0.0,
-            condition=found.condition,
+            condition=found.factor.condition,
             iterations=found.steps,
             seconds=time.perf_counter() - started,
             bytes=0 if self._planned is None else self._planned(k),
         )
+        return certify(components, numbers.k, circumstances, tolerance=TOLERANCE[np.dtype(float)], remedy=_REMEDY)
 
-    def _rounding(self, found: _Components, reg: float) -> float:
-        """How much of 1/gamma the rounding of Sigma may hide, or make, in directions other than those found.
+    def _rounding(self, found: _Found, reg: float) -> float:
+        """Bound what the rounding of Sigma may hide of 1/gamma, or make, in directions other than those found.
 
         An entry of Sigma is known to rounding of the deviations of its two features, so that it is eps max |D c|^2 over
         c of penalty 1: at most eps max D^2 / reg, and where that is too much, by some steps of inverse iteration.
@@ -223,8 +222,8 @@ class Pencil:
                 x = x - self.engine.matmul(w, self.engine.matmul(w.T, x))
                 lengths = self.engine.xp.sqrt((x**2).sum(axis=0))
                 x = x / self.engine.xp.where(lengths > 0, lengths, 1.0)  # 0 where those found span all there is
-                image = column * found.primal(x)
-                x = found.dual(column * image)
+                image = column * found.factor.primal(x)
+                x = found.factor.dual(column * image)
             hidden = 16 * _EPSILON * float((image**2).sum(axis=0).max())
         return min(bound, hidden) if math.isfinite(hidden) else bound
 
@@ -285,39 +284,65 @@ class _Frame:
 
 
 @dataclass(frozen=True)
-class _Components:
-    """What a solver found: coefficients (r, k) with c^T Sigma c = 1, in increasing order of gamma (inf: none)."""
+class _Eigenbasis:
+    """Delta = V diag(values) V^T, and Sigma in this basis: V^T Sigma V."""
+
+    values: Array
+    basis: Array
+    turned: Array
+
+
+@dataclass(frozen=True)
+class _Factor:
+    """U, where U^T U is the penalty plus ``share`` Sigma (or Sigma alone)."""
+
+    primal: Callable[[Array], Array]  # U^-1 x
+    dual: Callable[[Array], Array]  # U^-T x
+    condition: float
+    share: float = 0.0
+
+    @classmethod
+    def of(cls, triangle: Array, engine: Backend, share: float = 0.0) -> _Factor:
+        """Name what an upper ``triangle``, made by Cholesky's method, does."""
+        pivots = engine.to_host(triangle.diagonal())
+        return cls(
+            functools.partial(engine.triangular_solve, triangle),
+            functools.partial(engine.triangular_solve, triangle, transposed=True),
+            float(pivots.max() / pivots.min()) ** 2,
+            share,
+        )
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Coefficients (r, k) with c^T Sigma c = 1, in increasing order of gamma (inf: none), and how they were found."""
 
     gamma: np.ndarray
     coefficients: Array
-    following: float
+    next_gamma: float
     steps: int
-    condition: float
-    whitened: Array  # orthonormal, of the penalty's square root times the coefficients
-    primal: Callable[[Array], Array]  # U^-1 x, the penalty (or Sigma) being U^T U
-    dual: Callable[[Array], Array]  # U^-T x
+    factor: _Factor
+    whitened: Array  # orthonormal, U times the coefficients
     weight: np.ndarray  # of the norms of dual residuals
     span: float = 1.0  # the distance of whitened eigenvalues, at most 1, to which residuals compare
 
 
-def _largest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Components:
-    """Top pairs of U^-T Sigma U^-1, U the Cholesky factor of the penalty and a multiple of Sigma: 1/gamma."""
+def _largest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Found:
+    """Find the top pairs of U^-T Sigma U^-1, U the Cholesky factor of the penalty and a multiple of Sigma: 1/gamma."""
     xp = engine.xp
-    directions = engine.matmul(sigma, _reference(sigma, k, engine))
     limit, share, steps = math.inf, 0.0, 0
     while True:
-        factor = penalty.copy(order="F") if share == 0 else xp.asfortranarray(penalty + share * sigma)
-        if not engine.cholesky(factor):
+        triangle = penalty.copy(order="F") if share == 0 else xp.asfortranarray(penalty + share * sigma)
+        if not engine.cholesky(triangle):
             raise NotPositiveSemidefiniteError(
                 "beta Delta + reg I is not positive definite to rounding; raise reg (the features' scale is in its "
                 "units)",
                 float(engine.symmetric_eigenvalues(penalty.copy(order="F"))[0]),
             )
-        primal = functools.partial(engine.triangular_solve, factor)
-        dual = functools.partial(engine.triangular_solve, factor, transposed=True)
+        factor = _Factor.of(triangle, engine, share)
 
-        def apply(v: Array, primal: Any = primal, dual: Any = dual) -> Array:
-            return dual(engine.matmul(sigma, primal(v)))
+        def apply(v: Array, factor: _Factor = factor) -> Array:
+            return factor.dual(engine.matmul(sigma, factor.primal(v)))
 
         pairs = _top(apply, len(sigma), k, engine)
         steps += pairs.steps
@@ -326,43 +351,30 @@ def _largest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Componen
             break
         limit = max(_RANGE, min(resolved, limit / _RANGE))
         share = 1.0 / limit
-    pivots = engine.to_host(factor.diagonal())
-    return _components(
-        pairs, primal, dual, share, sigma, penalty, directions, steps, float(pivots.max() / pivots.min()) ** 2, engine
-    )
+    return _unwhitened(replace(pairs, steps=steps), factor, sigma, penalty, k, engine)
 
 
-def _components(
-    pairs: Eigenpairs,
-    primal: Callable[[Array], Array],
-    dual: Callable[[Array], Array],
-    share: float,
-    sigma: Array,
-    penalty: Array,
-    directions: Array,
-    steps: int,
-    condition: float,
-    engine: Backend,
-) -> _Components:
-    """From eigenpairs t = 1 / (gamma + share): gamma, and coefficients in a canonical basis."""
-    xp = engine.xp
+def _unwhitened(pairs: Eigenpairs, factor: _Factor, sigma: Array, penalty: Array, k: int, engine: Backend) -> _Found:
+    """Turn eigenpairs t = 1 / (gamma + share) of the top k into gamma, and coefficients in a canonical basis."""
+    xp, share = engine.xp, factor.share
     present = pairs.values > 4e-16 * max(float(pairs.values[0]), 1.0)
     t = np.where(present, pairs.values, 1.0)
     gamma = np.where(present, 1.0 / t - share, math.inf)
-    c = xp.asfortranarray(primal(xp.asfortranarray(pairs.vectors)) / xp.asarray(np.sqrt(np.where(present, t, 1.0))))
+    vectors = xp.asfortranarray(pairs.vectors)
+    c = xp.asfortranarray(factor.primal(vectors) / xp.asarray(np.sqrt(np.where(present, t, 1.0))))
     if share > 0:
         gamma, c = _graded(gamma, c, sigma, penalty, engine)
     values = 1.0 / np.maximum(gamma, 1e-300)
-    c = canonical_basis(Eigenpairs(values, c, 0.0, values, steps), directions, engine)
-    return _Components(
+    # random directions R: components get the signs of c^T Sigma R, in whatever basis they are found
+    directions = engine.matmul(sigma, xp.asfortranarray(engine.reference_normals(len(sigma), k, 1)))
+    c = canonical_basis(Eigenpairs(values, c, 0.0, values, pairs.steps), directions, engine)
+    return _Found(
         gamma,
         c,
         1.0 / pairs.following - share if pairs.following > 0 else math.inf,
-        steps,
-        condition,
+        pairs.steps,
+        factor,
         pairs.vectors,
-        primal,
-        dual,
         np.where(present, 1.0 / np.sqrt(np.maximum(np.where(present, gamma, 1.0) + share, 1e-300)), 1.0),
     )
 
@@ -386,11 +398,6 @@ def _graded(gamma: np.ndarray, c: Array, sigma: Array, penalty: Array, engine: B
     return np.concatenate([values, gamma[count:]]), engine.xp.asfortranarray(c)
 
 
-def _reference(sigma: Array, k: int, engine: Backend) -> Array:
-    """Random directions R: components are given the signs of c^T Sigma R, in whatever basis they are found."""
-    return engine.xp.asfortranarray(engine.reference_normals(len(sigma), k, 1))
-
-
 def _top(apply: Callable[[Array], Array], r: int, k: int, engine: Backend, near: Array | None = None) -> Eigenpairs:
     """The k largest eigenpairs, from ``near`` or from random vectors."""
     width = block_width(k, r)
@@ -402,29 +409,19 @@ def _top(apply: Callable[[Array], Array], r: int, k: int, engine: Backend, near:
         engine.xp.asfortranarray(start),
         k,
         engine,
-        relative_tolerance=1e-11,
-        absolute_tolerance=math.inf,
+        accuracy=Accuracy(1e-11),
         max_basis=krylov_capacity(width, r),
     )
 
 
 def _by_eigenbasis(
-    sigma: Array,
-    values: Array,
-    basis: Array,
-    turned: Array,
-    beta: float,
-    reg: float,
-    near: Array | None,
-    k: int,
-    engine: Backend,
-) -> _Components | None:
-    """`_largest` in the eigenbasis V of Delta: top pairs of D^-1/2 V^T Sigma V D^-1/2, D the penalty.
+    sigma: Array, delta: _Eigenbasis, penalty: Array, near: Array | None, k: int, engine: Backend
+) -> _Found | None:
+    """Do as `_largest` in the eigenbasis V of Delta, where the penalty is diagonal, (r,).
 
-    None if that does not resolve all that may be active.
+    The pairs are those of D^-1/2 V^T Sigma V D^-1/2.  Return None if they do not resolve all that may be active.
     """
-    xp = engine.xp
-    penalty = beta * values + reg
+    xp, basis = engine.xp, delta.basis
     root = 1.0 / xp.sqrt(penalty)[:, None]
     start = None if near is None else engine.matmul(basis.T, near) / root
 
@@ -435,31 +432,28 @@ def _by_eigenbasis(
         return root * engine.matmul(basis.T, xp.asfortranarray(v))
 
     def apply(v: Array) -> Array:
-        return root * engine.matmul(turned, xp.asfortranarray(root * v))
+        return root * engine.matmul(delta.turned, xp.asfortranarray(root * v))
 
     pairs = _top(apply, len(sigma), k, engine, start)
     if float(pairs.values[0]) > _RANGE * max(1.0, float(pairs.values.min())):
         return None
-    directions = engine.matmul(sigma, _reference(sigma, k, engine))
-    condition = float(penalty.max() / penalty.min())
-    return _components(pairs, primal, dual, 0.0, sigma, penalty, directions, pairs.steps, condition, engine)
+    return _unwhitened(pairs, _Factor(primal, dual, float(penalty.max() / penalty.min())), sigma, penalty, k, engine)
 
 
-def _smallest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Components:
-    """Without regularisation: lowest pairs of U^-T beta Delta U^-1, U the factor of Sigma; gamma itself."""
+def _smallest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Found:
+    """Find, without regularisation, the lowest pairs of U^-T beta Delta U^-1, U the factor of Sigma: gamma itself."""
     xp, r = engine.xp, len(sigma)
-    factor = sigma.copy(order="F")
-    definite = engine.cholesky(factor)
-    pivots = engine.to_host(factor.diagonal())
+    triangle = sigma.copy(order="F")
+    definite = engine.cholesky(triangle)
+    pivots = engine.to_host(triangle.diagonal())
     if not definite or float((pivots**2 / engine.to_host(sigma.diagonal())).min()) < 1e-13:
         raise ValueError(
             "reg = 0 needs features whose second moment is positive definite, and theirs is singular to rounding; "
             "use reg > 0, or leave out features that the others determine"
         )
-    primal = functools.partial(engine.triangular_solve, factor)
-    dual = functools.partial(engine.triangular_solve, factor, transposed=True)
-    half = dual(xp.asfortranarray(penalty))
-    whitened = dual(xp.asfortranarray(half.T))
+    factor = _Factor.of(triangle, engine)
+    half = factor.dual(xp.asfortranarray(penalty))
+    whitened = factor.dual(xp.asfortranarray(half.T))
     values, w = engine.eigh(xp.asfortranarray(0.5 * (whitened + whitened.T)))
     values = np.maximum(engine.to_host(values), 0.0)
     gamma = values[:k]
@@ -467,15 +461,13 @@ def _smallest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Compone
     span = min(1.0, float(values[-1])) or 1.0
     top = Eigenpairs(1.0 / (1.0 + gamma / span), xp.asfortranarray(w[:, :k]), 0.0, gamma, 1)
     w = canonical_basis(top, engine.reference_normals(r, k, 1), engine)
-    return _Components(
+    return _Found(
         gamma,
-        primal(xp.asfortranarray(w)),
+        factor.primal(xp.asfortranarray(w)),
         float(values[k]) if k < r else math.inf,
         1,
-        float(pivots.max() / pivots.min()) ** 2,
+        factor,
         w,
-        primal,
-        dual,
         1.0 / (1.0 + gamma),
         span,
     )
