@@ -85,7 +85,8 @@ def kernel_factor(scale: float, sigma: float, d: int, angular: int, size: int) -
 def sector(scale: float, sigma: float, rho: float, d: int, angular: int, k: int, *, reg: float, beta: float) -> Sector:
     """Return the first k eigenfunctions of (1 - beta) I + beta T - reg K^-1 of one angular degree; reg > 0.
 
-    The number of radial functions is doubled until gamma no longer changes.
+    The number of radial functions is doubled until gamma no longer changes, or by no less than at the doubling before:
+    then it is rounding that changes it.
 
     Raises
     ------
@@ -95,7 +96,7 @@ def sector(scale: float, sigma: float, rho: float, d: int, angular: int, k: int,
     from scipy.linalg import cholesky, solve_triangular
 
     size = max(32, 1 << (2 * k - 1).bit_length())
-    before = None
+    before, change = None, math.inf
     while True:
         factor = kernel_factor(scale, sigma, d, angular, size)
         loss = -np.expm1((angular + 2 * np.arange(size)) * math.log(rho)) if rho > 0 else np.ones(size)
@@ -108,8 +109,10 @@ def sector(scale: float, sigma: float, rho: float, d: int, angular: int, k: int,
         _, s, right = np.linalg.svd(solve_triangular(lower, factor.T, lower=True).T)
         gamma = s[:k] ** -2.0
         if before is not None:
-            change = float(np.max(np.abs(gamma - before) / gamma))
-            if change <= 1e-12 + np.finfo(float).eps * float((factor**2).sum(axis=1).max()) / reg:
+            last, change = change, float(np.max(np.abs(gamma - before) / gamma))
+            # what rounding allows; a change may be as small and still be of what is cut off
+            small = change <= 1e-12 + np.finfo(float).eps * float((factor**2).sum(axis=1).max()) / reg
+            if change <= 1e-12 or (small and (change > 0.1 * last or size >= LARGEST)):
                 break
             if size >= LARGEST:
                 raise ArithmeticError(
