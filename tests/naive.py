@@ -474,6 +474,17 @@ def pair_moment(x, groups, weight):
     return total / sum(weight)
 
 
+def within_moment(x, groups, weight):
+    """Delta without unbiased factors, from pairs of views of each sample."""
+    total = np.zeros((x.shape[1], x.shape[1]))
+    for i in sorted(set(groups)):
+        mine = [a for a, g in enumerate(groups) if g == i]
+        share = {a: weight[a] / sum(weight[b] for b in mine) for a in mine}
+        for a, b in ((a, b) for a in mine for b in mine if a < b):
+            total += weight[a] * share[b] * np.outer(x[a] - x[b], x[a] - x[b])
+    return total / sum(weight)
+
+
 def conditioned_kernel(matrix, groups, weight, *, reg, beta, unbiased, center):
     """(beta (I - T) + reg Khat^-1)^-1 = R (beta R (I - T) R + reg I)^-1 R with R the square root of Khat."""
     weight = weight / np.sum(weight)

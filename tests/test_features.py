@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sslcore import Moments, Views, features, pretrain
@@ -717,17 +717,23 @@ def test_float32_features_far_from_the_origin(backend, offset, beta):
 
 
 @given(logs=st.lists(st.floats(-60, 0), min_size=6, max_size=6), seed=seeds)
+@example(logs=[-39, -40, -42, -41, -41, 0], seed=0)  # products of contrasts are subnormal in float32
+@example(logs=[-60, -60, -60, -59, -59, 0], seed=1)
+@example(logs=[0, -41, -42, 0, -41, 0], seed=2)  # those without the unbiased factors are
+@example(logs=[0, -60, -60, -50, -50, 0], seed=3)
 def test_moments_of_very_unequal_weights(backend, logs, seed):
-    """Delta is that of the pairs, whatever the ratio of weights within a sample, in both precisions."""
+    """Delta is that of the pairs, whatever the ratio of weights of samples and within them, in both precisions."""
     groups = np.array([0, 0, 0, 1, 1, 2])
     weight = 10.0 ** np.array(logs)
     x = normal((6, 3), seed)
-    expected = naive.pair_moment(x, groups, weight)
+    expected, biased = naive.pair_moment(x, groups, weight), naive.within_moment(x, groups, weight)
     for dtype in (np.float64, np.float32):
         there = backend.asarray(x.astype(dtype))
         moments = Moments(Identity()).update(there, groups=groups, sample_weight=weight)
-        found = sums(moments, backend.asnumpy)[2]
-        assert_close(found, expected, tol=1e-12 if dtype == np.float64 else 1e-5, scale=np.abs(expected).max())
+        tol = 1e-12 if dtype == np.float64 else 1e-5
+        _, within, unbiased, _ = sums(moments, backend.asnumpy)
+        assert_close(unbiased, expected, tol=tol, scale=np.abs(expected).max())
+        assert_close(within, biased, tol=tol, scale=np.abs(biased).max())
 
 
 def test_float32_views_between_landmarks_in_float64():

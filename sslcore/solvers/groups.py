@@ -42,6 +42,7 @@ class SampleClass:
     rotation: Array  # (m, m, number of samples): h_c[a] of each sample
     weighted: Array  # h_c[a] sqrt(p_a): the rotation together with P^(1/2)
     factor: float | None  # the unbiased factor of each of its samples, if they agree
+    exponents: tuple[int, int] = (0, 0)  # of the largest weights of contrasts: with unbiased factors, and without
 
     @property
     def count(self) -> int:
@@ -156,6 +157,7 @@ class Samples:
             if m > 1:
                 factor[low:high] = 1.0 / (part * _others(part)).sum(axis=1)
             root = np.sqrt(p[starts[low] : starts[high]].reshape(high - low, m)).T
+            weighted = rotation * root
             classes.append(
                 SampleClass(
                     int(m),
@@ -164,8 +166,9 @@ class Samples:
                     int(starts[low]),
                     contrast,
                     xp.asarray(rotation),
-                    xp.asarray(rotation * root),
+                    xp.asarray(weighted),
                     float(factor[low]) if bool((factor[low:high] == factor[low]).all()) else None,
+                    (_exponent(weighted[1:] * np.sqrt(factor[low:high])), _exponent(weighted[1:])),
                 )
             )
             contrast += int(m - 1) * int(high - low)
@@ -190,6 +193,18 @@ class Samples:
         rotation = part.weighted.copy()
         rotation[1:] *= self.xp.sqrt(self.unbiased_factor[part.samples()])
         return rotation
+
+    def scaled_rotation(self, part: SampleClass, *, unbiased: bool) -> tuple[Array, int]:
+        """The rotation of ``part`` together with P^(1/2), its contrasts divided by 2^e so that they are near 1; and e.
+
+        Else float32 would round the products of small ones to its subnormal numbers.  Each choice of ``unbiased`` has
+        its own e: contrasts of one may vanish beside those of the other.
+        """
+        rotation = self.unbiased_rotation(part) if unbiased else part.weighted.copy()
+        exponent = part.exponents[0 if unbiased else 1]
+        if exponent:
+            rotation[1:] *= math.ldexp(1.0, -exponent)
+        return rotation, exponent
 
     def strips(self, height: int) -> Iterator[Strip]:
         """Strips of at most ``height`` views (at least one sample each), in order."""
@@ -242,6 +257,11 @@ class Samples:
         out = self.xp.empty_like(values)
         out[self.order] = values
         return out
+
+
+def _exponent(values: np.ndarray) -> int:
+    """The e with the largest of the absolute values in [2^(e-1), 2^e)."""
+    return math.frexp(float(np.abs(values).max(initial=0.0)))[1]
 
 
 def _others(q: np.ndarray) -> np.ndarray:

@@ -109,12 +109,15 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
     for part in samples.classes:
         values = phi[part.rows()].reshape(part.count, part.m, -1)
         # times sqrt(p), where p sums to 1 in the block
-        means, contrasts = engine.rotate_views(values, samples.unbiased_rotation(part), shift, buffer)
+        rotation, exponent = samples.scaled_rotation(part, unbiased=True)
+        means, contrasts = engine.rotate_views(values, rotation, shift, buffer)
         root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
         move += root.astype(phi.dtype) @ means
         engine.add_second_moment(total.between, means, weight)
-        if part.m > 1:
-            _add_contrasts(total, contrasts, part, samples, weight, engine)
+        if part.m > 1 and not _adds_to_one_sum(total, contrasts, part, math.ldexp(weight, 2 * exponent), engine):
+            rotation, exponent = samples.scaled_rotation(part, unbiased=False)
+            _, contrasts = engine.rotate_views(values, rotation, shift, buffer)
+            engine.add_second_moment(total.within, contrasts, math.ldexp(weight, 2 * exponent))
     total.weight += weight
     total.n += samples.n
     total.n_views += samples.n_views
@@ -123,21 +126,17 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
     engine.add_second_moment(total.between, move[None], -total.weight)
 
 
-def _add_contrasts(
-    total: Sums, contrasts: Array, part: SampleClass, samples: Samples, weight: float, engine: Backend
-) -> None:
-    """Add contrasts of one class, times the roots of the unbiased factors; keep two sums once the factors differ.
+def _adds_to_one_sum(total: Sums, contrasts: Array, part: SampleClass, weight: float, engine: Backend) -> bool:
+    """Add contrasts of one class, times the roots of the unbiased factors; False if they do not serve both sums.
 
-    Without these roots float32 would lose the contrasts of a sample in which one view has nearly all of the weight.
+    As long as the factors are the same, one sum is kept, and the other is a multiple of it.  Without these roots float32
+    would lose the contrasts of a sample in which one view has nearly all of the weight.
     """
-    xp = engine.xp
     if total.unbiased is None:
         if part.factor is not None and total.factor in (None, part.factor):
             total.factor = part.factor
             engine.add_second_moment(total.within, contrasts, weight / part.factor)
-            return
+            return True
         total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
     engine.add_second_moment(total.unbiased, contrasts, weight)
-    factors = xp.repeat(samples.unbiased_factor[part.samples()], part.m - 1)
-    contrasts *= (1.0 / xp.sqrt(factors))[:, None].astype(contrasts.dtype)
-    engine.add_second_moment(total.within, contrasts, weight)
+    return False
