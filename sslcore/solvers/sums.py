@@ -129,8 +129,8 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
 def _adds_to_one_sum(total: Sums, contrasts: Array, part: SampleClass, weight: float, engine: Backend) -> bool:
     """Add contrasts of one class, times the roots of the unbiased factors; False if they do not serve both sums.
 
-    As long as the factors are the same, one sum is kept, and the other is a multiple of it.  Without these roots float32
-    would lose the contrasts of a sample in which one view has nearly all of the weight.
+    As long as the factors are the same, one sum is kept, and the other is a multiple of it.  Without these roots
+    float32 would lose the contrasts of a sample in which one view has nearly all of the weight.
     """
     if total.unbiased is None:
         if part.factor is not None and total.factor in (None, part.factor):
