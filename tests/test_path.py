@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 import sslcore
 from sslcore import Views, pretrain, pretrain_path
 from sslcore.augmentations import GaussianNoise
+from sslcore.backends import get_backend
 from sslcore.errors import CertificateError, MemoryBudgetError, NotPositiveSemidefiniteError
 from sslcore.features import Identity, Nystrom, RandomFourier
-from sslcore.fitting import path as paths
-from sslcore.fitting import pretraining
+from sslcore.fitting import problem as problems
+from sslcore.fitting.crossings import crossings, least
 from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial, Precomputed
 from sslcore.solvers.exact import ConditionedKernel, solve_exact
 from sslcore.solvers.groups import Samples
@@ -97,7 +98,7 @@ def test_other_sources(tmp_path):
 
 def test_work_is_shared(monkeypatch):
     counts = {"gram": 0, "cholesky": 0, "pass": 0}
-    engine = paths.get_backend()
+    engine = get_backend()
 
     def counted(name, function):
         def call(*args, **kwargs):
@@ -106,9 +107,9 @@ def test_work_is_shared(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(pretraining, "rotated_gram", counted("gram", rotated_gram))
+    monkeypatch.setattr(problems, "rotated_gram", counted("gram", rotated_gram))
     monkeypatch.setattr(engine, "cholesky", counted("cholesky", engine.cholesky))
-    monkeypatch.setattr(paths.Moments, "add", counted("pass", paths.Moments.add))
+    monkeypatch.setattr(problems.Moments, "add", counted("pass", problems.Moments.add))
     regs = np.logspace(-3, 0, 5)
     pretrain_path(VIEWS, Exponential(1.0), 3, regs=regs, betas=(0.0, 1.0, 2.0))
     assert counts == {"gram": 1, "cholesky": 10, "pass": 0}  # none at beta = 0
@@ -152,7 +153,7 @@ def test_conditioned_again_as_if_new(seed, order, backend):
 
 def test_conditioned_after_a_failure():
     """A kernel that is not positive: the factorisation fails at small reg, and the operator can still be used."""
-    engine = paths.get_backend()
+    engine = get_backend()
     x = noisy(9, 2, 3).reshape(18, 3)
     samples = Samples.from_views(9, 2, engine)
     blocks = rotated_gram(Gaussian(1.0), x, samples, engine)
@@ -170,7 +171,7 @@ def test_conditioned_after_a_failure():
 
 def test_near_vectors_do_not_hide_others():
     """Vectors that are exact eigenvectors, but no longer the leading ones, as after a crossing."""
-    engine = paths.get_backend()
+    engine = get_backend()
     x = normal((40, 3))
     samples = Samples.from_views(40, 1, engine)
     operator = ConditionedKernel(
@@ -189,7 +190,9 @@ def test_near_vectors_save_steps(model, monkeypatch):
     views = noisy(300, 2, 3)
     regs = np.logspace(-4, -3, 12)
     warm = pretrain_path(views, model, 6, regs=regs)
-    monkeypatch.setattr(paths._Points, "last", property(lambda self: None, lambda self, value: None), raising=False)
+    for solver in (problems.KernelProblem, problems.FeatureProblem):
+        at = solver.at
+        monkeypatch.setattr(solver, "at", lambda self, objective, near=None, at=at: at(self, objective))
     cold = pretrain_path(views, model, 6, regs=regs)
     steps = [sum(rep.certificate.iterations for rep in path) for path in (warm, cold)]
     assert steps[0] < steps[1]
@@ -309,30 +312,30 @@ def test_no_crossing_without_an_exchange():
     slopes = np.stack([np.ones(4), 1 + 2 * (x - 1.5)], axis=1)
     stays, swaps = np.tile(np.eye(2), (3, 1, 1)), np.tile(np.eye(2), (3, 1, 1))
     swaps[1] = np.eye(2)[::-1]
-    assert list(paths._crossings(x, gamma, slopes, stays)) == []
-    ((component, place, gap, exchange),) = paths._crossings(x, gamma, slopes, swaps)
+    assert list(crossings(x, gamma, slopes, stays)) == []
+    ((component, place, gap, exchange),) = crossings(x, gamma, slopes, swaps)
     assert (component, exchange) == (0, 1.0)
     assert place == pytest.approx(1.5)
     assert 0.9 < gap < 1.1
     slow = np.tile([[0.75, 0.25], [0.25, 0.75]], (3, 1, 1))  # 30 degrees a step
-    ((_, _, _, exchange),) = paths._crossings(x, gamma, slopes, slow)
+    ((_, _, _, exchange),) = crossings(x, gamma, slopes, slow)
     assert exchange == pytest.approx(1.0)
-    assert list(paths._crossings(x, gamma, slopes[::-1], swaps)) == []  # a gap that is largest
+    assert list(crossings(x, gamma, slopes[::-1], swaps)) == []  # a gap that is largest
     copies = np.stack([x, x * (1 + 1e-12)], axis=1)
     noise = np.stack([np.ones(4), 1 + 1e-9 * (x - 1.5)], axis=1)
-    assert list(paths._crossings(x, copies, noise, swaps)) == []
-    assert list(paths._crossings(x, np.where(x[:, None] < 2, gamma, math.inf), slopes, swaps)) == []
-    assert list(paths._crossings(x[:1], gamma[:1], slopes[:1], even[:0].reshape(0, 2, 2))) == []
+    assert list(crossings(x, copies, noise, swaps)) == []
+    assert list(crossings(x, np.where(x[:, None] < 2, gamma, math.inf), slopes, swaps)) == []
+    assert list(crossings(x[:1], gamma[:1], slopes[:1], even[:0].reshape(0, 2, 2))) == []
 
 
 @given(p=st.floats(0, 10), q=st.floats(0, 10), u=st.floats(-10, 0), v=st.floats(0, 10))
 def test_least_of_a_cubic(p, q, u, v):
     t = np.linspace(0, 1, 2001)
     cubic = p * (2 * t**3 - 3 * t**2 + 1) + u * (t**3 - 2 * t**2 + t) + q * (3 * t**2 - 2 * t**3) + v * (t**3 - t**2)
-    place, least = paths._least(np.array([p, q]), np.array([u, v]))
+    place, lowest = least(np.array([p, q]), np.array([u, v]))
     assert 0 <= place <= 1
-    assert least == pytest.approx(cubic.min(), abs=1e-4)
-    assert least <= cubic.min() + 1e-9
+    assert lowest == pytest.approx(cubic.min(), abs=1e-4)
+    assert lowest <= cubic.min() + 1e-9
 
 
 @pytest.mark.parametrize("model", [Exponential(1.0), Nystrom(Gaussian(1.5), 12)], ids=["exact", "features"])

@@ -14,9 +14,9 @@ import sslcore
 from sslcore import SelectionWarning, pretrain
 from sslcore.augmentations import GaussianNoise, Views
 from sslcore.features import Identity, Nystrom
-from sslcore.fitting import held_out, search
+from sslcore.fitting import held_out, problem
 from sslcore.fitting.held_out import HeldOutRisk
-from sslcore.fitting.search import as_search, make_folds
+from sslcore.fitting.search import _least, as_search, make_folds
 from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
 from sslcore.risk import vicreg
 from sslcore.selection import AutoReg
@@ -190,7 +190,7 @@ def check_by_hand(model, n_folds, asarray, *, beta, center, unbiased):
 @pytest.mark.parametrize("beta", [0.0, 1.5])
 def test_groups_and_weights(model, beta, monkeypatch):
     """Unequal numbers of views, in any order, of any weight; features in small blocks."""
-    monkeypatch.setattr(sslcore.fitting.pretraining, "feature_rows", lambda r, d: 7)
+    monkeypatch.setattr(sslcore.fitting.moments, "feature_rows", lambda r, d: 7)
     rng = np.random.default_rng(1)
     groups = rng.permutation(np.repeat(np.arange(30), rng.integers(1, 5, 30)))
     x = rng.normal(size=(30, 3))[groups] + 0.3 * rng.normal(size=(len(groups), 3))
@@ -248,12 +248,12 @@ def test_the_grid_goes_with_the_scale_of_the_kernel(model):
 
 def test_folds_that_do_not_fit_side_by_side_are_made_again(monkeypatch):
     made = []
-    original = search.rotated_gram
-    monkeypatch.setattr(search, "rotated_gram", lambda *a: made.append(1) or original(*a))
+    original = problem.rotated_gram
+    monkeypatch.setattr(problem, "rotated_gram", lambda *a: made.append(1) or original(*a))
     kept = quietly(moons(), Exponential(0.5), reg="auto").selection
-    assert len(made) == 5
+    assert len(made) == 5 + 1  # and that of all views
     again = quietly(moons(), Exponential(0.5), reg="auto", memory=1_000_000).selection
-    assert len(made) == 5 + 1 + 2 * 5
+    assert len(made) == 6 + 1 + 2 * 5 + 1
     assert_close(again.risks, kept.risks)
 
 
@@ -505,7 +505,7 @@ def test_the_words_of_the_choice_are_true(risks):
         return
     regs = np.logspace(0, -3, len(risks))
     found = sslcore.selection.Selection(
-        float(regs[search._least(risks, 1)]),
+        float(regs[_least(risks, 1)]),
         regs,
         risks,
         risks,

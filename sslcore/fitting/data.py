@@ -54,6 +54,16 @@ class Data:
         return self.n_views - self.n
 
     @property
+    def sizes(self) -> np.ndarray:
+        """Number of views of each sample."""
+        return np.full(self.n, self.views.shape[1]) if self.groups is None else np.bincount(self.groups)
+
+    @property
+    def sample_of_each_view(self) -> np.ndarray:
+        """(N,), the same as ``groups`` if these are given."""
+        return np.repeat(np.arange(self.n), self.views.shape[1]) if self.groups is None else self.groups
+
+    @property
     def made(self) -> bool:
         """Whether points are made or gathered as they are needed, and so take memory besides what was handed over."""
         return self.groups is not None or isinstance(self.views, np.memmap | Views) or self.views.dtype != self.dtype

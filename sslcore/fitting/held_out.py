@@ -14,7 +14,7 @@ from ..solvers.groups import Samples
 _PAIRED = 256
 """Views whose pairs are multiplied in one product: small beside what a block takes, large beside a call."""
 
-_GROUPS = 20
+GROUPS = 20
 """Groups of held-out samples for the jackknife: their standard error is itself good to 16 %."""
 
 
@@ -27,9 +27,9 @@ class HeldOutRisk:
     def __init__(self, k: int, beta: float, unbiased: bool, engine: Backend) -> None:
         self.k, self.beta, self.unbiased, self.engine = k, beta, unbiased, engine
         self.xp = xp = engine.xp
-        self.second = xp.zeros((_GROUPS, k, k))
+        self.second = xp.zeros((GROUPS, k, k))
         # weight, weights of pairs, invariance, and <C_i, C_j> of pairs: both of different samples of the group
-        self.sums = xp.zeros((_GROUPS, 4))
+        self.sums = xp.zeros((GROUPS, 4))
 
     def add(self, z: Array, samples: Samples, weight: float, groups: np.ndarray) -> None:
         """Values z (N, k) in the order of ``samples``, of this total weight; ``groups`` (n,) in the same order."""

@@ -97,10 +97,7 @@ class Moments:
         features = self.features.prepare(data.d, data.dtype, engine)
         total: Sums | None = None
         buffer = engine.xp.empty(0, data.dtype)  # one for all blocks: fresh memory would be paged in again and again
-        r = self.features.n_features(data.d)
-        rows = feature_rows(r, data.d)
-        rows = fitting_rows(rows, r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
-        for x, samples, weight in data.blocks(rows, engine):
+        for x, samples, weight in data.blocks(block_rows(self.features, data, engine, budget), engine):
             phi = features(x)
             total = total or Sums.zero(phi.shape[1], engine.xp)
             if buffer.size < phi.size:
@@ -205,6 +202,13 @@ class Moments:
         except MALFORMED as error:
             raise refusal(path, ("moments",), error) from None
         return moments
+
+
+def block_rows(features: Features, data: Data, engine: Backend, budget: int | None) -> int:
+    """About how many views a block of these data has, whose features are made and summed at a time."""
+    r = features.n_features(data.d)
+    rows = feature_rows(r, data.d)
+    return fitting_rows(rows, r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
 
 
 def _check_sums(sums: Sums) -> None:

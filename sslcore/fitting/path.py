@@ -13,22 +13,20 @@ import numpy as np
 
 from ..arrays import Array, as_native, check_scalar, gives_memory_back
 from ..augmentations import Views
-from ..backends import Backend, device_of, get_backend
+from ..backends import get_backend
 from ..declarations.reprs import brief
 from ..errors import CertificateError, NotPositiveSemidefiniteError
-from ..features import Features
-from ..kernels import Kernel, as_kernel
 from ..solvers.objective import Objective
-from .data import Data, as_data
-from .moments import Moments
-from .plan import features_plan, memory_budget
-from .pretraining import ExactProblem
+from .crossings import crossings
+from .data import as_data
+from .plan import memory_budget
+from .problem import Frame, Problem, pose
 from .representation import Representation
 
 __all__ = ["AvoidedCrossing", "Path", "pretrain_path"]
 
-_NEAR, _SAME, _EXCHANGED = 0.1, 0.01, 0.5
-"""Share of the way, and of the dimensions, within which two spans count as one (`Path.regimes`); of an exchange."""
+_NEAR, _SAME = 0.1, 0.01
+"""Share of the way, and of the dimensions, within which two spans count as one (`Path.regimes`)."""
 
 
 @dataclass(frozen=True)
@@ -182,10 +180,10 @@ class Path:
         found = []
         for j, beta in enumerate(self.betas):
             arrays = self.regs, self.gamma[:, j], self.norms[:, j], self.reg_overlaps[:, j]
-            found += [AvoidedCrossing(i, x, float(beta), g, e, "reg") for i, x, g, e in _crossings(*arrays)]
+            found += [AvoidedCrossing(i, x, float(beta), g, e, "reg") for i, x, g, e in crossings(*arrays)]
         for i, reg in enumerate(self.regs):
             arrays = self.betas, self.gamma[i], self.invariance[i], self.beta_overlaps[i]
-            found += [AvoidedCrossing(c, float(reg), x, g, e, "beta") for c, x, g, e in _crossings(*arrays)]
+            found += [AvoidedCrossing(c, float(reg), x, g, e, "beta") for c, x, g, e in crossings(*arrays)]
         return tuple(found)
 
     def plot(self, target: Any = None, beta: int = 0) -> Any:
@@ -210,11 +208,11 @@ class Path:
         if target is None:
             return panels.side_by_side(1, lambda axes, _: self.plot(axes, beta)).axes[0]
         values = self.eigenvalues[:, beta]
-        crossings = [c for c in self.avoided_crossings if c.along == "reg" and c.beta == self.betas[beta]]
+        here = [c for c in self.avoided_crossings if c.along == "reg" and c.beta == self.betas[beta]]
         # between two points of the path the upper of the two is drawn as straight as the line is
         logs = np.log(self.regs)
-        tops = [float(np.interp(np.log(c.reg), logs, values[:, c.component])) for c in crossings]
-        circles = [(c.reg, top - c.gap / 2) for c, top in zip(crossings, tops, strict=True)]
+        tops = [float(np.interp(np.log(c.reg), logs, values[:, c.component])) for c in here]
+        circles = [(c.reg, top - c.gap / 2) for c, top in zip(here, tops, strict=True)]
         panels.spectrum_over_reg(target, self.regs, values, self.regimes[:, beta], circles)
         target.set_title(rf"$\beta$ = {self.betas[beta]:g}", pad=18)
         return target
@@ -278,21 +276,11 @@ def pretrain_path(
     betas = _grid(betas, "betas", strict=False)
     views = as_native(views, "views")
     engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
-    single = not bool(betas.any())
-    data = as_data(views, groups, sample_weight, single_views=single)
-    budget = memory_budget(memory, engine)
-    numbers = Objective.of(n_components, float(regs[-1]), float(betas[-1]), unbiased, center)
-    points: _Points
-    if isinstance(model, Features):
-        r = model.n_features(data.d)
-        numbers.within(r, "features")
-        points = _FeaturePoints(data, model, numbers, budget, engine, backend, n_points=regs.size * betas.size)
-    else:
-        numbers.within(data.n_views, "views")
-        points = _ExactPoints(
-            data, as_kernel(model), numbers, budget, engine, not single, n_points=regs.size * betas.size
-        )
-    return _walk(points, numbers, regs, betas, progress)
+    objective = Objective.of(n_components, float(regs[-1]), float(betas[-1]), unbiased, center)
+    data = as_data(views, groups, sample_weight, single_views=objective.beta == 0)
+    n_points = regs.size * betas.size + 1  # kernel PCA is one more
+    problem = pose(model, data, objective, engine, memory_budget(memory, engine), n_points=n_points)
+    return _walk(problem, regs, betas, progress)
 
 
 def _grid(values: Any, name: str, *, strict: bool) -> np.ndarray:
@@ -309,114 +297,36 @@ def _grid(values: Any, name: str, *, strict: bool) -> np.ndarray:
     return np.array(numbers)
 
 
-@dataclass(frozen=True, eq=False)
-class _Frame:
-    """Functions f_1..f_k' at the training views: ``left``^T ``right`` of two frames are their inner products."""
-
-    left: Array
-    right: Array
-
-
-class _Points:
-    """Solves one point after the other."""
-
-    engine: Backend
-
-    def solve(self, numbers: Objective) -> tuple[Representation, _Frame]:
-        raise NotImplementedError
-
-    def overlap(self, first: _Frame, second: _Frame) -> np.ndarray:
-        """Squared inner products, (k', k'')."""
-        return self.engine.to_host(self.engine.matmul(first.left.T, second.right)).astype(float) ** 2
-
-
-class _ExactPoints(_Points):
-    def __init__(
-        self,
-        data: Data,
-        kernel: Kernel,
-        numbers: Objective,
-        budget: int,
-        engine: Backend,
-        contrasts: bool,
-        n_points: int,
-    ) -> None:
-        self.engine, self.home = engine, device_of(data.source)
-        self.problem = ExactProblem.prepare(
-            data, kernel, numbers, budget, engine, contrasts=contrasts, n_points=n_points + 1
-        )
-        self.last: Array | None = None
-
-    def solve(self, numbers: Objective) -> tuple[Representation, _Frame]:
-        solution = self.problem.solve(numbers, near=self.last)
-        rank = solution.spectrum.certificate.rank
-        self.last = v = self.engine.xp.asfortranarray(solution.vectors[:, :rank])
-        return self.problem.represent(numbers, solution).to(self.home), _Frame(v, v)
-
-
-class _FeaturePoints(_Points):
-    def __init__(
-        self,
-        data: Data,
-        model: Features,
-        numbers: Objective,
-        budget: int,
-        engine: Backend,
-        backend: str | None,
-        n_points: int,
-    ) -> None:
-        self.engine, self.data, self.home = engine, data, device_of(data.source)
-        r, itemsize = model.n_features(data.d), data.dtype.itemsize
-        features_plan(
-            r, data.d, numbers.k, itemsize, data.n_views, n_points=n_points + 1, model=model, made=data.made
-        ).require(budget)
-        moments = Moments(model.fit(data.views), backend=backend)
-        moments.add(data, engine, budget)
-        self.features = moments.features
-        self.pencil = moments.pencil(engine, unbiased=numbers.unbiased, center=numbers.center).diagonalize()
-        self.last: Array | None = None
-
-    def solve(self, numbers: Objective) -> tuple[Representation, _Frame]:
-        spectrum = self.pencil.solve(numbers, near=self.last)
-        rep = Representation.from_spectrum(spectrum, self.features, numbers, n_coordinates=self.data.d)
-        self.last = c = self.engine.xp.asfortranarray(spectrum.coefficients[:, : spectrum.certificate.rank])
-        frame = _Frame(c, self.pencil.times_sigma(c))
-        return replace(rep.to(self.home), training=self.data.views), frame
-
-
-def _walk(
-    points: _Points,
-    numbers: Objective,
-    regs: np.ndarray,
-    betas: np.ndarray,
-    progress: Callable[[int, int], None] | None,
-) -> Path:
+def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Callable[[int, int], None] | None) -> Path:
     """From the largest reg down, for one beta after the other: there the problem is best conditioned."""
-    size, k = (len(regs), len(betas)), numbers.k
+    size, k = (len(regs), len(betas)), problem.objective.k
     representations: list[list[Any]] = [[None] * size[1] for _ in regs]
     position = np.zeros(size)
     reg_overlaps, beta_overlaps = np.zeros((size[0] - 1, size[1], k, k)), np.zeros((size[0], size[1] - 1, k, k))
-    _, architecture = points.solve(replace(numbers, beta=0.0))
-    before: list[_Frame] = []
+    last = architecture = problem.frame(problem.at(replace(problem.objective, beta=0.0)))
+    before: list[Frame] = []
     done = 0
     for j, beta in enumerate(betas):
         frames: list[Any] = [None] * len(regs)
         for i in reversed(range(len(regs))):
+            objective = replace(problem.objective, reg=float(regs[i]), beta=float(beta))
             try:
-                representations[i][j], frames[i] = points.solve(replace(numbers, reg=float(regs[i]), beta=float(beta)))
+                solution = problem.at(objective, near=last.left)
             except (CertificateError, NotPositiveSemidefiniteError) as error:
                 raise _located(error, regs, i, float(beta)) from error
+            representations[i][j] = problem.represent(objective, solution)
+            last = frames[i] = problem.frame(solution)
             done += 1
             if progress is not None:
                 progress(done, len(regs) * len(betas))
         for i, frame in enumerate(frames):
-            start, end = _distance(points, frame, frames[0]), _distance(points, frame, architecture)
+            start, end = problem.distance(frame, frames[0]), problem.distance(frame, architecture)
             position[i, j] = start / (start + end) if start + end > 0 else 1.0
             if i:
-                _put(reg_overlaps[i - 1, j], points.overlap(frames[i - 1], frame))
+                _put(reg_overlaps[i - 1, j], problem.overlap(frames[i - 1], frame))
             if j:
-                _put(beta_overlaps[i, j - 1], points.overlap(before[i], frame))
-        if _distance(points, frames[0], architecture) < _SAME * k:
+                _put(beta_overlaps[i, j - 1], problem.overlap(before[i], frame))
+        if problem.distance(frames[0], architecture) < _SAME * k:
             position[:, j] = 1.0
         before = frames
     rows = tuple(map(tuple, representations))
@@ -432,50 +342,5 @@ def _located(error: Any, regs: np.ndarray, i: int, beta: float) -> Exception:
     return NotPositiveSemidefiniteError(message, error.eigenvalue)
 
 
-def _distance(points: _Points, first: _Frame, second: _Frame) -> float:
-    """In how many dimensions the spans differ; 0 up to rounding."""
-    larger = max(first.left.shape[1], second.left.shape[1])
-    distance = larger - float(points.overlap(first, second).sum())
-    return distance if distance > 1e-6 * max(larger, 1) else 0.0
-
-
 def _put(where: np.ndarray, values: np.ndarray) -> None:
     where[: values.shape[0], : values.shape[1]] = values
-
-
-def _crossings(
-    x: np.ndarray, gamma: np.ndarray, slopes: np.ndarray, overlaps: np.ndarray
-) -> Iterator[tuple[int, float, float, float]]:
-    """(component, place, gap, exchange) along x, for gamma (n, k) and its derivatives."""
-    last = len(x) - 1
-    for i in range(gamma.shape[1] - 1):
-        with np.errstate(invalid="ignore"):  # infinite beyond the rank
-            gaps, rates = gamma[:, i + 1] - gamma[:, i], slopes[:, i + 1] - slopes[:, i]
-        # copies of one eigenvalue part by rounding only
-        apart = (gaps > 1e-8 * np.abs(gamma[:, i])) | (np.abs(rates) > 1e-6 * np.abs(slopes[:, i]))
-        apart &= np.isfinite(gaps)
-        closing, opening = apart & (rates < 0), apart & (rates > 0)
-        stay = overlaps[:, i, i] + overlaps[:, i + 1, i + 1]
-        turns = np.arctan2(np.sqrt(overlaps[:, i, i + 1] + overlaps[:, i + 1, i]), np.sqrt(stay))
-        for a in np.flatnonzero(closing[:-1] & opening[1:]):
-            start, stop = a, a + 1
-            while start > 0 and closing[start - 1]:
-                start -= 1
-            while stop < last and opening[stop + 1]:
-                stop += 1
-            exchange = np.sin(min(float(turns[start:stop].sum()), np.pi / 2)) ** 2
-            if exchange >= _EXCHANGED:
-                step = x[a + 1] - x[a]
-                t, square = _least(gaps[a : a + 2] ** 2, 2 * (gaps * rates)[a : a + 2] * step)
-                yield i, float(x[a] + t * step), float(np.sqrt(max(square, 0.0))), float(exchange)
-
-
-def _least(values: np.ndarray, slopes: np.ndarray) -> tuple[float, float]:
-    """Place in [0, 1] and value of the minimum of the cubic with these values and slopes (<= 0, >= 0) at 0 and 1."""
-    (p, q), (u, v) = values, slopes
-    cubic, square = 2 * (p - q) + u + v, 3 * (q - p) - 2 * u - v
-    roots = np.roots([3 * cubic, 2 * square, u]) if cubic != 0 else np.array([-u / (2 * square)] if square else [0.0])
-    inside = [0.0, 1.0, *(float(t.real) for t in roots if abs(t.imag) < 1e-9 and 0 <= t.real <= 1)]
-    heights = [p + t * (u + t * (square + t * cubic)) for t in inside]
-    best = int(np.argmin(heights))
-    return inside[best], float(heights[best])

@@ -1,31 +1,22 @@
-"""`pretrain`: the door to both solvers."""
+"""`pretrain`: from views and a model to a representation; which solver works is for `pose` to choose."""
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from ..arrays import Array, as_native, gives_memory_back
+from ..arrays import as_native, gives_memory_back
 from ..augmentations import Views
-from ..backends import Backend, device_of, get_backend
-from ..features import Features, Identity
-from ..kernels import Kernel, Precomputed, as_kernel
-from ..solvers.certificate import TOLERANCE
-from ..solvers.exact import ConditionedKernel, Solution, solve_exact
-from ..solvers.groups import Samples
+from ..backends import get_backend
+from ..features import Identity
 from ..solvers.objective import Objective
-from ..solvers.rotated_gram import rotated_gram
-from ..solvers.selection import Selection
-from .data import Data, as_data
-from .moments import Moments
-from .plan import Plan, exact_plan, feature_rows, features_plan, fitting_rows, memory_budget
+from .data import as_data
+from .plan import memory_budget
+from .problem import pose
 from .representation import Representation
-from .search import AutoReg, as_search, moments_bytes, select_exact, select_features
+from .search import AutoReg, as_search, choose, most_folds
 
-__all__ = ["ExactProblem", "pretrain"]
+__all__ = ["pretrain"]
 
 
 @gives_memory_back
@@ -119,157 +110,11 @@ def pretrain(
     """
     views = as_native(views, "views")
     engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
-    search = as_search(reg)
-    number: Any = 1.0 if search else reg
-    zero_reg = isinstance(model, Identity)
-    numbers = Objective.of(n_components, number, beta, unbiased, center, zero_reg=zero_reg)
-    data = as_data(views, groups, sample_weight, single_views=numbers.beta == 0)
-    budget = memory_budget(memory, engine)
-    if isinstance(model, Features):
-        r = model.n_features(data.d)
-        numbers.within(r, "features")
-        plan = features_plan(r, data.d, numbers.k, data.dtype.itemsize, data.n_views, model=model, made=data.made)
-        plan.require(budget)
-        moments = Moments(model.fit(data.views), backend=backend)
-        selection = None
-        if search:
-            replace(plan, bytes=plan.bytes + moments_bytes(search, r)).require(budget)
-            rows = fitting_rows(feature_rows(r, data.d), r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
-            selection = select_features(search, moments, data, numbers, engine, rows)
-            number = selection.reg
-        else:
-            moments.add(data, engine, budget)
-        rep = moments.solve(n_components, reg=number, beta=beta, unbiased=unbiased, center=center)
-        return replace(rep, training=data.views, selection=selection)
-    numbers.within(data.n_views, "views")
-    rep = _exact(data, as_kernel(model), numbers, search, budget, engine)
-    return rep.to(device_of(data.source))
-
-
-def _exact(
-    data: Data,
-    kernel: Kernel,
-    numbers: Objective,
-    search: AutoReg | None,
-    budget: int,
-    engine: Backend,
-) -> Representation:
-    contrasts = numbers.beta > 0
-    problem = ExactProblem.prepare(data, kernel, numbers, budget, engine, contrasts=contrasts, search=search)
-    if problem.selection:
-        numbers = replace(numbers, reg=problem.selection.reg)
-    return problem.represent(numbers, problem.solve(numbers))
-
-
-@dataclass(frozen=True, eq=False)
-class ExactProblem:
-    """A kernel's operator on checked views, for one reg and beta or many."""
-
-    data: Data
-    kernel: Kernel
-    operator: ConditionedKernel
-    centres: Array | None
-    plan: Plan
-    started: float
-    selection: Selection | None = None
-
-    @classmethod
-    def prepare(
-        cls,
-        data: Data,
-        kernel: Kernel,
-        numbers: Objective,
-        budget: int,
-        engine: Backend,
-        *,
-        contrasts: bool,
-        n_points: int = 1,
-        search: AutoReg | None = None,
-    ) -> ExactProblem:
-        """Check and plan, then the Gram matrix; without ``contrasts`` (all beta = 0) of single views.
-
-        The ``search`` for reg comes before: its matrices have been given back when that of all views is made.
-        """
-        if isinstance(kernel, Precomputed) and data.d != data.n_views:
-            raise ValueError(
-                f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
-                f"found {data.d}"
-            )
-        n, n_contrasts = (data.n, data.n_contrasts) if contrasts else (data.n_views, 0)
-        plan = exact_plan(
-            n,
-            n_contrasts,
-            data.d,
-            numbers.k,
-            data.dtype.itemsize,
-            kernel=kernel,
-            block_factor=engine.BLOCK_FACTOR,
-            n_points=n_points,
-            searched=search is not None,
-            made=data.made,
-        )
-        plan.require(budget)
-        points = data.materialize(engine)
-        _refuse_constant(points)
-        if not kernel.trusted:
-            _require_symmetric(kernel, points, engine)
-        room = budget // plan.bytes  # a fold takes less than the fit to all
-        selection = select_exact(search, kernel, points, data, numbers, engine, room) if search else None
-        if search:
-            engine.release()  # what was kept of the matrices of the folds counts as resident
-        samples = data.samples(engine)
-        solved = samples if contrasts else Samples.from_groups(np.arange(data.n_views), engine, data.weight)
-        given = isinstance(kernel, Precomputed)
-        ordered = points if solved.identity_order or given else points[solved.order]
-        started = time.perf_counter()
-        blocks = rotated_gram(kernel, ordered, solved, engine)
-        operator = ConditionedKernel(blocks, kernel, engine, unbiased=numbers.unbiased, center=numbers.center)
-        centres = None if given else points if isinstance(data.views, Views) else points.copy()
-        return cls(data, kernel, operator, centres, plan, started, selection)
-
-    def solve(self, numbers: Objective, near: Array | None = None, started: float | None = None) -> Solution:
-        """The components for one reg and beta."""
-        solution = solve_exact(
-            self.operator,
-            numbers,
-            tolerance=TOLERANCE[self.data.dtype],
-            planned_bytes=self.plan.bytes,
-            near=near,
-            started=self.started if started is None else started,
-        )
-        samples, engine = self.operator.samples, self.operator.engine
-        if self.data.n_contrasts and not samples.n_contrasts:  # the solver saw single views
-            samples = self.data.samples(engine)
-            _, c = samples.rotate(solution.values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
-            invariance = (samples.contrast_factor(numbers.unbiased)[:, None] * c**2).sum(axis=0)
-            return replace(solution, spectrum=replace(solution.spectrum, invariance=engine.to_host(invariance)))
-        return solution
-
-    def represent(self, numbers: Objective, solution: Solution) -> Representation:
-        """The same as functions."""
-        values = solution.values.reshape(*self.data.shape, numbers.k)
-        rep = Representation.from_spectrum(solution.spectrum, self.kernel, numbers, centres=self.centres, values=values)
-        return replace(rep, selection=self.selection)
-
-
-def _refuse_constant(points: Array) -> None:
-    if bool((points[0] == points[-1]).all()) and bool((points == points[0]).all()):
-        raise ValueError("the data are constant: all views are the same point, and there is nothing to represent")
-
-
-def _require_symmetric(kernel: Kernel, points: Array, engine: Backend) -> None:
-    """The solver reads each pair once, so it would not see that a matrix or a function is not symmetric."""
-    if not isinstance(kernel, Precomputed):
-        some = points[:: max(1, len(points) // 64)]
-        values = kernel(some, some.copy())
-        matrices = [(values, values.T)]
-    else:
-        step = max(1, (1 << 20) // len(points))
-        matrices = [(points[s : s + step], points[:, s : s + step].T) for s in range(0, len(points), step)]
-    for rows, columns in matrices:
-        error = float(engine.xp.abs(rows - columns).max())
-        size = float(engine.xp.abs(rows).max())
-        if error > 1e3 * float(engine.xp.finfo(points.dtype).eps) * size:
-            raise ValueError(
-                f"the kernel matrix must be symmetric, found entries that differ from their mirror by {error:.3g}"
-            )
+    search, zero_reg = as_search(reg), isinstance(model, Identity)
+    objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
+    data = as_data(views, groups, sample_weight, single_views=objective.beta == 0)
+    problem = pose(model, data, objective, engine, memory_budget(memory, engine), n_folds=most_folds(search))
+    selection = choose(search, problem) if search else None
+    if selection:
+        objective = replace(objective, reg=selection.reg)
+    return replace(problem.represent(objective, problem.at(objective)), selection=selection)

@@ -13,7 +13,7 @@ from ..arrays import Array, namespace, shown
 from ..declarations.reprs import brief
 from ..errors import CertificateError
 
-__all__ = ["TOLERANCE", "Certificate", "Circumstances", "Components", "Spectrum", "certify"]
+__all__ = ["TOLERANCE", "Certificate", "Circumstances", "Components", "Solution", "Spectrum", "certify"]
 
 TOLERANCE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 3e-3}
 """What the residuals of active components are held to."""
@@ -162,6 +162,24 @@ class Spectrum:
     coefficients: Array
     intercept: Array
     certificate: Certificate
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A spectrum and what a path takes from it.
+
+    Attributes
+    ----------
+    spectrum : Spectrum
+    vectors : (N or r, k')
+        The components in the solver's own basis, which the search for those of a problem close to it may begin with.
+    values : (N, k) or None
+        Of the unit eigenfunctions at the views, in the caller's order, if the solver has them.
+    """
+
+    spectrum: Spectrum
+    vectors: Array
+    values: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,12 +27,12 @@ from ..arrays import Array, quiet
 from ..backends import Backend
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
-from .certificate import Circumstances, Components, Spectrum, certify
+from .certificate import Circumstances, Components, Solution, certify
 from .krylov import Accuracy, block_width, canonical_basis, krylov_capacity, top_eigenpairs
 from .objective import Objective
 from .rotated_gram import RotatedGram
 
-__all__ = ["ConditionedKernel", "Solution", "solve_exact"]
+__all__ = ["ConditionedKernel", "solve_exact"]
 
 
 ROUNDING = 0.3
@@ -263,15 +262,6 @@ class ConditionedKernel:
         return self.xp.asfortranarray(v[: self.n]), self.xp.asfortranarray(v[self.n :])
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
-    """The spectrum; values (N, k) of the unit eigenfunctions, in the caller's order; v (N, k') in the rotated basis."""
-
-    spectrum: Spectrum
-    values: Array
-    vectors: Array
-
-
 def solve_exact(
     operator: ConditionedKernel,
     numbers: Objective,
@@ -384,7 +374,7 @@ def solve_exact(
     values[:, :present] = (
         samples.rotate_back(centred[:n, :present], centred[n:, :present]) / xp.sqrt(samples.weight)[:, None]
     )
-    return Solution(spectrum, samples.restore_order(values), v)
+    return Solution(spectrum, v, samples.restore_order(values))
 
 
 def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.ndarray) -> np.ndarray:

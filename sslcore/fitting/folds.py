@@ -1,0 +1,265 @@
+"""The folds of a search for reg: training parts, solved, and judged by the samples that each holds out."""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..arrays import Array
+from ..backends import Backend
+from ..errors import CertificateError, NotPositiveSemidefiniteError
+from ..kernels import Kernel
+from ..kernels._rows import block_height
+from ..solvers.certificate import Spectrum
+from ..solvers.exact import ConditionedKernel
+from ..solvers.groups import Samples
+from ..solvers.objective import Objective
+from ..solvers.pencil import Pencil
+from ..solvers.sums import Sums, add_block
+from .data import Data
+from .held_out import GROUPS, HeldOutRisk, training_risk
+from .moments import block_rows
+
+if TYPE_CHECKING:
+    from .problem import FeatureProblem, KernelProblem, Problem
+
+__all__ = ["FeatureFolds", "Folds", "KernelFolds", "Restricted"]
+
+_REFUSALS = (CertificateError, NotPositiveSemidefiniteError)
+"""What a fit raises whose reg is below the rounding of the matrix."""
+
+
+@dataclass(frozen=True)
+class Folds:
+    """``part`` (n,): the fold 0..count-1 in which a sample is held out, ``count`` if in none, -1 if it is not used."""
+
+    part: np.ndarray
+    count: int
+
+    @property
+    def used(self) -> int:
+        """Samples that are in some fold."""
+        return int((self.part >= 0).sum())
+
+    @property
+    def held_out(self) -> int:
+        """Samples held out in the first fold."""
+        return int((self.part == 0).sum())
+
+    def jackknife(self) -> np.ndarray:
+        """The group of each sample: those of every part in turn, so that groups are of equal size."""
+        groups = np.zeros(len(self.part), int)
+        for f in range(self.count):
+            held = np.flatnonzero(self.part == f)
+            groups[held] = np.arange(len(held)) % GROUPS
+        return groups
+
+
+class Restricted(ABC):
+    """A problem restricted to the training part of every fold.
+
+    Attributes
+    ----------
+    trace : float
+        That of the operator of the first training part: no reg that is larger leaves a component active.
+    """
+
+    trace: float
+
+    def __init__(self, problem: Problem, folds: Folds) -> None:
+        self.folds, self.objective = folds, problem.objective
+        self.jackknife = folds.jackknife()
+        self._refused: Exception | None = None
+
+    @abstractmethod
+    def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
+        """Put what `risks` returns into ``found``, where no fit is refused."""
+
+    def risks(self, regs: np.ndarray) -> np.ndarray:
+        """Held-out risk, its error and training risk, (L, folds, 3), of each reg; NaN where a fit was refused.
+
+        Where every reg is refused, so that nothing is left to choose from, the last refusal is raised.
+        """
+        found = np.full((len(regs), self.folds.count, 3), math.nan)
+        self._risks(regs, found)
+        if self._refused and not np.isfinite(found[:, :, 0].mean(axis=1)).any():
+            raise self._refused
+        return found
+
+    def _solved(self, solve: Callable[[Objective], Spectrum], regs: np.ndarray) -> Iterator[tuple[int, Spectrum]]:
+        """Solve for each reg that rounding allows, with its index."""
+        for i, reg in enumerate(regs):
+            try:
+                spectrum = solve(replace(self.objective, reg=float(reg)))
+            except _REFUSALS as error:
+                self._refused = error.with_traceback(None)  # which would keep the matrices alive
+            else:
+                yield i, spectrum
+
+    def _held_out_risk(self, engine: Backend) -> HeldOutRisk:
+        return HeldOutRisk(self.objective.k, self.objective.beta, self.objective.unbiased, engine)
+
+
+# ---------------------------------------------------------------- a kernel
+
+
+@dataclass(frozen=True, eq=False)
+class _KernelFold:
+    """The operator of a training part, and kernel values between the held-out views and those of the training part."""
+
+    operator: ConditionedKernel
+    cross: Array
+    samples: Samples  # those held out, in the order of the rows of ``cross``
+    weight: float
+    members: np.ndarray  # their jackknife groups
+
+
+class KernelFolds(Restricted):
+    """A kernel's: as many folds are kept as the budget has room for; if not for all, each is made when it is needed."""
+
+    def __init__(self, problem: KernelProblem, folds: Folds) -> None:
+        super().__init__(problem, folds)
+        self.problem = problem
+        room = problem.budget // problem.plan.bytes  # a fold takes less than the fit to all
+        self.kept = [self._fold(f) for f in range(folds.count)] if folds.count <= max(room, 1) else []
+        self.trace = (self.kept[0] if self.kept else self._fold(0)).operator.trace
+
+    def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
+        engine = self.problem.engine
+        for f in range(self.folds.count):
+            fold = self.kept[f] if self.kept else self._fold(f)
+            solve = functools.partial(self._spectrum, fold.operator)
+            for i, spectrum in self._solved(solve, regs):
+                risk = self._held_out_risk(engine)
+                risk.add(_embed(spectrum, fold.cross, engine), fold.samples, fold.weight, fold.members)
+                found[i, f] = *risk.value(), training_risk(spectrum, self.objective.beta)
+            del fold, solve  # before the next fold is made
+
+    def _spectrum(self, operator: ConditionedKernel, objective: Objective) -> Spectrum:
+        return self.problem.solve(operator, objective).spectrum
+
+    def _fold(self, f: int) -> _KernelFold:
+        problem, data, engine = self.problem, self.problem.data, self.problem.engine
+        xp, points, groups = engine.xp, problem.points, data.sample_of_each_view
+        part = self.folds.part[groups]
+        training, held = np.flatnonzero((part >= 0) & (part != f)), np.flatnonzero(part == f)
+        if self.objective.k > len(training):
+            raise ValueError(
+                f"reg='auto' trains on {len(training)} of the {data.n_views} views, and n_components must be at most "
+                f"that, found {self.objective.k}; give reg as a number, or use more folds"
+            )
+        single = self.objective.beta == 0
+        names = np.arange(len(training)) if single else np.unique(groups[training], return_inverse=True)[1]
+        samples = Samples.from_groups(names, engine, None if data.weight is None else data.weight[training])
+        x = points[xp.asarray(training)]
+        # rows in the order of the samples; a given matrix is read in that order
+        ordered = x[:, xp.asarray(training)] if problem.given else x[samples.order]
+        operator = problem.operator_on(ordered, samples)
+        labels, names = np.unique(groups[held], return_inverse=True)
+        theirs = Samples.from_groups(names, engine, None if data.weight is None else data.weight[held])
+        rows = points[xp.asarray(held[engine.to_host(theirs.order)])]
+        cross = rows[:, xp.asarray(training)] if problem.given else _values(problem.model, rows, x, engine)
+        weight = float(len(held)) if data.weight is None else float(data.weight[held].sum())
+        return _KernelFold(operator, cross, theirs, weight, self.jackknife[labels][engine.to_host(theirs.labels)])
+
+
+def _values(kernel: Kernel, x: Array, y: Array, engine: Backend) -> Array:
+    """Kernel values (n_x, n_y), by blocks of rows."""
+    source = kernel.rows(y, engine)
+    out = engine.xp.empty((len(x), len(y)), x.dtype)
+    height = block_height(len(y), x.dtype.itemsize, engine)
+    for start in range(0, len(x), height):
+        rows = slice(start, start + height)
+        source.fill(x[rows], 0, out[rows])
+    return out
+
+
+def _embed(spectrum: Spectrum, phi: Array, engine: Backend) -> Array:
+    """psi from the values phi of features, or of the kernel."""
+    scale = engine.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
+    coefficients = engine.xp.asfortranarray(spectrum.coefficients)
+    values = engine.matmul(phi.astype(coefficients.dtype, copy=False), coefficients)
+    return (values.astype(float) + spectrum.intercept) * scale
+
+
+# ---------------------------------------------------------------- features
+
+
+class FeatureFolds(Restricted):
+    """Features': one pass over the views for the moments of all parts, and one for the held-out risks of each grid."""
+
+    def __init__(self, problem: FeatureProblem, folds: Folds) -> None:
+        super().__init__(problem, folds)
+        self.data, self.engine, features = problem.data, problem.engine, problem.features
+        self.finest, self.phi = features.finest, features.prepare(self.data.d, self.data.dtype, self.engine)
+        self.rows = block_rows(features, self.data, self.engine, problem.budget)
+        self.parts = self._moments(features.n_kept(self.data.d))
+        self.trace = self._pencil(0).unit
+
+    def _moments(self, r: int) -> dict[int, Sums]:
+        """Of every part; their sum is that of all views."""
+        engine, data = self.engine, self.data
+        parts = {int(p): Sums.zero(r, engine.xp) for p in np.unique(self.folds.part)}
+        buffer = engine.xp.empty(0, data.dtype)
+        for x, samples, weight, index in _indexed_blocks(data, self.rows, engine):
+            values = self.phi(x)
+            if buffer.size < values.size:
+                buffer = engine.xp.empty(values.size, values.dtype)
+            for p in np.unique(self.folds.part[index]):
+                chosen, some, share = _take(samples, weight, self.folds.part[index] == p, engine, data.weight is None)
+                add_block(parts[int(p)], values[chosen], some, share, buffer, engine)
+        return parts
+
+    def _pencil(self, f: int) -> Pencil:
+        """The eigenproblem of the training part of fold f."""
+        total = Sums.zero(len(self.parts[f].mean), self.engine.xp)
+        for p, part in self.parts.items():
+            total = total.merged(part) if p not in (f, -1) else total
+        objective = self.objective
+        return Pencil(total, self.engine, finest=self.finest, unbiased=objective.unbiased, center=objective.center)
+
+    def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
+        engine, folds = self.engine, self.folds
+        solved = {
+            (i, f): spectrum for f in range(folds.count) for i, spectrum in self._solved(self._pencil(f).solve, regs)
+        }
+        risks = {key: self._held_out_risk(engine) for key in solved}
+        for x, samples, weight, index in _indexed_blocks(self.data, self.rows, engine):
+            for f in np.unique(folds.part[index]):
+                if not 0 <= f < folds.count:
+                    continue
+                held = folds.part[index] == f
+                chosen, some, share = _take(samples, weight, held, engine, self.data.weight is None)
+                values = self.phi(x[chosen])
+                for i in range(len(regs)):
+                    if (i, int(f)) in solved:
+                        z = _embed(solved[i, int(f)], values, engine)
+                        risks[i, int(f)].add(z, some, share, self.jackknife[index[held]])
+        for (i, f), risk in risks.items():
+            found[i, f] = *risk.value(), training_risk(solved[i, f], self.objective.beta)
+
+
+def _indexed_blocks(data: Data, rows: int, engine: Backend) -> Iterator[tuple[Array, Samples, float, np.ndarray]]:
+    """`Data.blocks` with the index of each sample, in the order of the block's samples."""
+    first = 0
+    for x, samples, weight in data.blocks(rows, engine):
+        yield x, samples, weight, first + engine.to_host(samples.labels)
+        first += samples.n
+
+
+def _take(
+    samples: Samples, weight: float, chosen: np.ndarray, engine: Backend, equal: bool
+) -> tuple[Array, Samples, float]:
+    """Rows, samples and total weight of those ``chosen`` (n,) of a block."""
+    sizes = np.concatenate([np.full(c.count, c.m) for c in samples.classes])
+    rows = np.flatnonzero(np.repeat(chosen, sizes))
+    names = np.repeat(np.arange(int(chosen.sum())), sizes[chosen])
+    p = engine.to_host(samples.weight)[rows]
+    some = Samples.from_groups(names, engine, None if equal else p)
+    return engine.xp.asarray(rows), some, weight * float(p.sum())

@@ -1,0 +1,329 @@
+"""What a solver owes to a fit, a path and a search for reg: the contract `Problem`, and the problems of both models.
+
+A problem is a model on the views of some data.  Memory is planned when it is posed; all else is computed when it is
+first asked for, so that a search for reg is over before the matrices of all views are made.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array
+from ..augmentations import Views
+from ..backends import Backend, device_of
+from ..features import Features
+from ..kernels import Kernel, Precomputed, as_kernel
+from ..solvers.certificate import TOLERANCE, Solution
+from ..solvers.exact import ConditionedKernel, solve_exact
+from ..solvers.groups import Samples
+from ..solvers.objective import Objective
+from ..solvers.pencil import Pencil
+from ..solvers.rotated_gram import rotated_gram
+from .data import Data
+from .folds import FeatureFolds, Folds, KernelFolds, Restricted
+from .moments import Moments
+from .plan import Plan, exact_plan, features_plan
+from .representation import Representation
+
+__all__ = ["FeatureProblem", "Frame", "KernelProblem", "Problem", "pose"]
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """Functions f_1..f_k' at the training views: ``left``^T ``right`` of two frames are their inner products."""
+
+    left: Array
+    right: Array
+
+
+class Problem(ABC):
+    """A model on the views of some data, to be solved for one objective or for many.
+
+    A solver is a subclass, which `pose` chooses.
+
+    Parameters
+    ----------
+    model : Kernel, callable or Features
+    data : Data
+    objective : Objective
+        Whose k, unbiased and center all solutions share; if its beta is 0, so is theirs.
+    engine : Backend
+    budget : int
+        Bytes that the ``plan`` must keep.
+    n_points : int
+        Objectives that a path solves for; 1: a single fit.
+    n_folds : int
+        Folds of a search for reg before it; 0: none.
+    """
+
+    model: Any
+    plan: Plan
+
+    def __init__(
+        self,
+        model: Any,
+        data: Data,
+        objective: Objective,
+        engine: Backend,
+        budget: int,
+        *,
+        n_points: int = 1,
+        n_folds: int = 0,
+    ) -> None:
+        self.model, self.data, self.objective, self.engine, self.budget = model, data, objective, engine, budget
+        self.n_points = n_points
+        self.plan = self._planned(n_folds)
+        self.plan.require(budget)
+
+    @abstractmethod
+    def _planned(self, n_folds: int) -> Plan:
+        """Check model and objective against the data, and plan."""
+
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype:
+        """The type of the matrices that are solved: its rounding ends the default grid of a search."""
+
+    @abstractmethod
+    def restrict(self, folds: Folds) -> Restricted:
+        """Pose the same for the training part of every fold, with the risk on what it holds out."""
+
+    @abstractmethod
+    def at(self, objective: Objective, near: Array | None = None) -> Solution:
+        """Solve for one objective; ``near`` may hold the vectors of a solution close to the wanted one (`Frame`)."""
+
+    @abstractmethod
+    def frame(self, solution: Solution) -> Frame:
+        """Make the components that are present comparable to those of other solutions."""
+
+    def overlap(self, first: Frame, second: Frame) -> np.ndarray:
+        """Squared inner products of the functions of two frames, (k', k'')."""
+        return self.engine.to_host(self.engine.matmul(first.left.T, second.right)).astype(float) ** 2
+
+    def distance(self, first: Frame, second: Frame) -> float:
+        """In how many dimensions the spans of two frames differ; 0 up to rounding."""
+        larger = max(first.left.shape[1], second.left.shape[1])
+        distance = larger - float(self.overlap(first, second).sum())
+        return distance if distance > 1e-6 * max(larger, 1) else 0.0
+
+    @abstractmethod
+    def represent(self, objective: Objective, solution: Solution) -> Representation:
+        """Make functions of the solution, with their arrays where the data lie."""
+
+
+def pose(
+    model: Any, data: Data, objective: Objective, engine: Backend, budget: int, *, n_points: int = 1, n_folds: int = 0
+) -> Problem:
+    """Choose the solver: features by their moments, kernels exactly."""
+    if isinstance(model, Features):
+        return FeatureProblem(model, data, objective, engine, budget, n_points=n_points, n_folds=n_folds)
+    return KernelProblem(model, data, objective, engine, budget, n_points=n_points, n_folds=n_folds)
+
+
+class KernelProblem(Problem):
+    """A kernel, solved exactly by the Gram matrix of all views; of single views if beta is 0."""
+
+    model: Kernel
+
+    def _planned(self, n_folds: int) -> Plan:
+        data, self.model = self.data, as_kernel(self.model)
+        self.objective.within(data.n_views, "views")
+        self.given = isinstance(self.model, Precomputed)
+        if self.given and data.d != data.n_views:
+            raise ValueError(
+                f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
+                f"found {data.d}"
+            )
+        n, n_contrasts = (data.n, data.n_contrasts) if self.objective.beta > 0 else (data.n_views, 0)
+        return exact_plan(
+            n,
+            n_contrasts,
+            data.d,
+            self.objective.k,
+            data.dtype.itemsize,
+            kernel=self.model,
+            block_factor=self.engine.BLOCK_FACTOR,
+            n_points=self.n_points,
+            searched=n_folds > 0,
+            made=data.made,
+        )
+
+    @property
+    def dtype(self) -> np.dtype:
+        """That of the points."""
+        return self.data.dtype
+
+    @cached_property
+    def points(self) -> Array:
+        """The points (N, d), checked, in the caller's order; or a Gram matrix (N, N), for `Precomputed`."""
+        points = self.data.materialize(self.engine)
+        _refuse_constant(points)
+        if not self.model.trusted:
+            _require_symmetric(self.model, points, self.engine)
+        return points
+
+    @cached_property
+    def operator(self) -> ConditionedKernel:
+        """That of all views; then their points are not needed here any more."""
+        data, engine, points = self.data, self.engine, self.points
+        if self.objective.beta > 0:
+            samples = data.samples(engine)
+        else:
+            samples = Samples.from_groups(np.arange(data.n_views), engine, data.weight)
+        ordered = points if samples.identity_order or self.given else points[samples.order]
+        self.started = time.perf_counter()
+        operator = self.operator_on(ordered, samples)
+        self.centres = None if self.given else points if isinstance(data.views, Views) else points.copy()
+        del self.points
+        return operator
+
+    def operator_on(self, points: Array, samples: Samples) -> ConditionedKernel:
+        """The operator of some points in the order of the samples (of a given matrix, in the caller's)."""
+        blocks = rotated_gram(self.model, points, samples, self.engine)
+        objective = self.objective
+        return ConditionedKernel(blocks, self.model, self.engine, unbiased=objective.unbiased, center=objective.center)
+
+    def solve(
+        self,
+        operator: ConditionedKernel,
+        objective: Objective,
+        near: Array | None = None,
+        started: float | None = None,
+    ) -> Solution:
+        """Solve with the operator of all views or of some."""
+        return solve_exact(
+            operator,
+            objective,
+            tolerance=TOLERANCE[self.dtype],
+            planned_bytes=self.plan.bytes,
+            near=near,
+            started=started,
+        )
+
+    def restrict(self, folds: Folds) -> KernelFolds:
+        """The operator of each training part, and the kernel between the parts."""
+        return KernelFolds(self, folds)
+
+    def at(self, objective: Objective, near: Array | None = None) -> Solution:
+        """Condition the operator, and iterate; the certificate's time includes the Gram matrix."""
+        operator = self.operator
+        solution = self.solve(operator, objective, near, self.started)
+        if operator.samples.n_contrasts or not self.data.n_contrasts:
+            return solution
+        assert solution.values is not None  # of single views, which were all that the solver saw
+        engine, samples = self.engine, self.data.samples(self.engine)
+        _, c = samples.rotate(solution.values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
+        invariance = (samples.contrast_factor(objective.unbiased)[:, None] * c**2).sum(axis=0)
+        return replace(solution, spectrum=replace(solution.spectrum, invariance=engine.to_host(invariance)))
+
+    def frame(self, solution: Solution) -> Frame:
+        """The vectors are orthonormal."""
+        v = self.engine.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
+        return Frame(v, v)
+
+    def represent(self, objective: Objective, solution: Solution) -> Representation:
+        """Functions of the distances to the training views, with their values there."""
+        assert solution.values is not None
+        values = solution.values.reshape(*self.data.shape, objective.k)
+        rep = Representation.from_spectrum(
+            solution.spectrum, self.model, objective, centres=self.centres, values=values
+        )
+        return rep.to(device_of(self.data.source))
+
+
+class FeatureProblem(Problem):
+    """Features, solved by their moments."""
+
+    model: Features
+
+    def _planned(self, n_folds: int) -> Plan:
+        data, r = self.data, self.model.n_features(self.data.d)
+        k = self.objective.within(r, "features").k
+        plan = features_plan(
+            r, data.d, k, data.dtype.itemsize, data.n_views, n_points=self.n_points, model=self.model, made=data.made
+        )
+        plan.require(self.budget)
+        # a search keeps the moments of each fold, of no fold and of one training part
+        return replace(plan, bytes=plan.bytes + 16 * r * r * (2 + n_folds)) if n_folds else plan
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Moments are accumulated in float64."""
+        return np.dtype(float)
+
+    @cached_property
+    def features(self) -> Features:
+        """The features, with what they choose from data chosen."""
+        return self.model.fit(self.data.views)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Those of all views; a search hands them over, for it has seen all views."""
+        moments = Moments(self.features)
+        moments.add(self.data, self.engine, self.budget)
+        return moments
+
+    @cached_property
+    def pencil(self) -> Pencil:
+        """The eigenproblem of the moments; for many objectives in a basis in which each is a matter of products."""
+        objective = self.objective
+        pencil = self.moments.pencil(self.engine, unbiased=objective.unbiased, center=objective.center)
+        return pencil.diagonalize() if self.n_points > 1 else pencil
+
+    def restrict(self, folds: Folds) -> FeatureFolds:
+        """The moments of each part, in one pass, which sum to those of all views.
+
+        Landmarks were chosen from all views, without harm: a penalised function is a combination of the features of
+        the views that it was fitted to, wherever the landmarks lie.
+        """
+        restricted = FeatureFolds(self, folds)
+        self.moments = Moments(self.features)
+        self.moments.take(restricted.parts.values(), self.data, self.engine)
+        return restricted
+
+    def at(self, objective: Objective, near: Array | None = None) -> Solution:
+        """Solve the pencil."""
+        spectrum = self.pencil.solve(objective, near=near)
+        return Solution(spectrum, spectrum.coefficients)
+
+    def frame(self, solution: Solution) -> Frame:
+        """Coefficients c are orthonormal beside Sigma c."""
+        c = self.engine.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
+        return Frame(c, self.pencil.times_sigma(c))
+
+    def represent(self, objective: Objective, solution: Solution) -> Representation:
+        """Functions of the features; values at the training views are computed when they are asked for."""
+        data = self.data
+        rep = Representation.from_spectrum(
+            solution.spectrum, self.features, objective, training=data.views, n_coordinates=data.d
+        )
+        return rep.to(device_of(data.source))
+
+
+def _refuse_constant(points: Array) -> None:
+    if bool((points[0] == points[-1]).all()) and bool((points == points[0]).all()):
+        raise ValueError("the data are constant: all views are the same point, and there is nothing to represent")
+
+
+def _require_symmetric(kernel: Kernel, points: Array, engine: Backend) -> None:
+    """The solver reads each pair once, so it would not see that a matrix or a function is not symmetric."""
+    if not isinstance(kernel, Precomputed):
+        some = points[:: max(1, len(points) // 64)]
+        values = kernel(some, some.copy())
+        matrices = [(values, values.T)]
+    else:
+        step = max(1, (1 << 20) // len(points))
+        matrices = [(points[s : s + step], points[:, s : s + step].T) for s in range(0, len(points), step)]
+    for rows, columns in matrices:
+        error = float(engine.xp.abs(rows - columns).max())
+        size = float(engine.xp.abs(rows).max())
+        if error > 1e3 * float(engine.xp.finfo(points.dtype).eps) * size:
+            raise ValueError(
+                f"the kernel matrix must be symmetric, found entries that differ from their mirror by {error:.3g}"
+            )

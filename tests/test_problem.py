@@ -1,0 +1,105 @@
+"""Each solver against the contract `sslcore.fitting.problem.Problem`: what a fit, a path and a search ask of it."""
+
+import dataclasses
+import inspect
+import math
+
+import numpy as np
+import pytest
+
+from sslcore import MemoryBudgetError, pretrain
+from sslcore.backends import device_of
+from sslcore.features import Nystrom
+from sslcore.fitting.data import as_data
+from sslcore.fitting.problem import FeatureProblem, KernelProblem, Problem, pose
+from sslcore.fitting.search import AutoReg, make_folds
+from sslcore.kernels import Gaussian
+from sslcore.solvers.objective import Objective
+
+from .comparators import assert_close
+from .test_features import noisy
+
+MODELS = {KernelProblem: Gaussian(1.0), FeatureProblem: Nystrom(Gaussian(1.0), 12)}
+OBJECTIVE = Objective(3, 1e-2, 1.0, True, False)
+VIEWS = noisy(25, 2, 3)
+
+
+@pytest.fixture(params=MODELS, ids=lambda solver: solver.__name__)
+def solver(request):
+    return request.param
+
+
+@pytest.fixture
+def posed(solver, backend):
+    """A function that poses the solver's problem on the views."""
+
+    def make(objective=OBJECTIVE, budget=10**9, **numbers):
+        data = as_data(backend.asarray(VIEWS), None, None, single_views=objective.beta == 0)
+        return pose(MODELS[solver], data, objective, backend.engine, budget, **numbers)
+
+    return make
+
+
+def test_every_solver_is_held():
+    def leaves(cls):
+        return {cls} if not cls.__subclasses__() else set().union(*map(leaves, cls.__subclasses__()))
+
+    assert leaves(Problem) == set(MODELS)
+    assert not any(map(inspect.isabstract, MODELS))
+
+
+def test_it_is_chosen_and_keeps_the_budget(solver, posed):
+    problem = posed()
+    assert type(problem) is solver
+    assert problem.plan.bytes > 0
+    with pytest.raises(MemoryBudgetError):
+        posed(budget=problem.plan.bytes - 1)
+    for numbers in ({"n_points": 9}, {"n_folds": 5}):
+        assert posed(**numbers).plan.bytes >= problem.plan.bytes
+
+
+def test_what_it_finds_is_represented_where_the_data_lie(solver, posed, backend):
+    problem = posed()
+    solution = problem.at(OBJECTIVE)
+    rep = problem.represent(OBJECTIVE, solution)
+    direct = pretrain(backend.asarray(VIEWS), MODELS[solver], 3, reg=1e-2)
+    assert_close(rep.gamma, direct.gamma, tol=1e-12)
+    assert rep.certificate.bytes >= problem.plan.bytes > 0
+    assert device_of(rep.coefficients) == device_of(rep.embedding) == backend.engine.NAME
+    assert solution.values is None or solution.values.shape == (50, 3)
+    assert_close(backend.asnumpy(rep.embedding), backend.asnumpy(rep(problem.data.views)), tol=1e-8)
+
+
+def test_frames_have_the_inner_products_of_functions(posed):
+    """A frame is orthonormal with itself, and its span is near that of a neighbour."""
+    problem = posed(n_points=4)
+    solutions = [problem.at(dataclasses.replace(OBJECTIVE, reg=reg)) for reg in (1e-2, 1.1e-2, 1.0)]
+    frames = [problem.frame(solution) for solution in solutions]
+    assert_close(problem.overlap(frames[0], frames[0]), np.eye(3), tol=1e-8)
+    assert problem.distance(frames[0], frames[0]) == 0
+    assert problem.distance(frames[0], frames[1]) < problem.distance(frames[0], frames[2])
+    again = problem.at(OBJECTIVE, near=frames[1].left)
+    assert_close(again.spectrum.gamma, solutions[0].spectrum.gamma, tol=1e-8)
+    assert again.spectrum.certificate.iterations <= solutions[0].spectrum.certificate.iterations
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_training_parts_do_not_see_what_they_hold_out(posed, solver, beta):
+    """The spectra are those of fits to the training views alone, and so are the risks that come of them."""
+    objective = dataclasses.replace(OBJECTIVE, beta=beta)
+    problem = posed(objective, n_folds=2)
+    folds = make_folds(problem.data.sizes, AutoReg(n_folds=2), beta == 0)
+    parts = problem.restrict(folds)
+    assert 0 < parts.trace < math.inf
+    regs = np.array([1e-1, 1e-2])
+    found = parts.risks(regs)
+    assert found.shape == (2, 2, 3)
+    for f in range(2):
+        model = MODELS[solver] if solver is not FeatureProblem else MODELS[solver].fit(VIEWS)
+        for i, reg in enumerate(regs):
+            rep = pretrain(VIEWS[folds.part != f], model, 3, reg=float(reg), beta=beta)
+            mu = np.clip(rep.eigenvalues, 0.0, None)
+            trained = 2 * beta * mu @ rep.invariance + ((mu - 1) ** 2).sum()
+            assert_close(found[i, f, 2], trained, tol=1e-7)
+    # a problem that has been searched is still that of all views
+    assert_close(problem.at(objective).spectrum.gamma, posed(objective).at(objective).spectrum.gamma, tol=1e-10)
