@@ -17,6 +17,7 @@ from sslcore.features import Features, Identity, Nystrom, RandomFourier
 from sslcore.fitting import data as data_inputs
 from sslcore.fitting import moments as moments_module
 from sslcore.kernels import Exponential, Gaussian, L1Exponential, Linear, Matern, Polynomial, Precomputed
+from sslcore.selection import AutoReg
 
 from . import naive
 from .comparators import assert_close, assert_same_subspace
@@ -734,6 +735,22 @@ def test_moments_of_very_unequal_weights(backend, logs, seed):
         _, within, unbiased, _ = sums(moments, backend.asnumpy)
         assert_close(unbiased, expected, tol=tol, scale=np.abs(expected).max())
         assert_close(within, biased, tol=tol, scale=np.abs(biased).max())
+
+
+@pytest.mark.parametrize("scale", [1e-18, 1e-20, 1e-22, 1e-30])
+@pytest.mark.parametrize("searched", [False, True])
+def test_small_float32_features_lose_nothing(backend, scale, searched):
+    """Their squares are no numbers of float32, or subnormal ones of few digits."""
+    views = noisy(100, 2, 3)
+
+    def fitted(views, unit):
+        reg = AutoReg(regs=(5.0 * unit, 0.1 * unit, 1e-3 * unit), n_folds=2) if searched else 1e-2 * unit
+        return pretrain(views, Identity(), 3, reg=reg)
+
+    small = backend.asarray((views * scale).astype(np.float32))
+    found, expected = fitted(small, scale**2), fitted(views, 1.0)
+    assert_close(found.gamma / expected.gamma, np.ones(3), tol=2e-5)
+    assert_close(found.reg / scale**2, expected.reg, tol=1e-12)
 
 
 def test_float32_views_between_landmarks_in_float64():

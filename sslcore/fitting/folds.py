@@ -204,13 +204,21 @@ class FeatureFolds(Restricted):
 
     def _moments(self, r: int) -> dict[int, Sums]:
         """Of every part; their sum is that of all views."""
+        dtype = self.data.dtype
+        parts = self._accumulated(r, dtype)
+        if any(part.may_underflow(dtype) for part in parts.values()):
+            return self._accumulated(r, np.dtype(float))
+        return parts
+
+    def _accumulated(self, r: int, dtype: np.dtype) -> dict[int, Sums]:
+        """`_moments` of features that are multiplied in ``dtype``."""
         engine, data = self.engine, self.data
         parts = {int(p): Sums.zero(r, engine.xp) for p in np.unique(self.folds.part)}
-        buffer = engine.xp.empty(0, data.dtype)
+        buffer = engine.xp.empty(0, dtype)
         for x, samples, weight, index in _indexed_blocks(data, self.rows, engine):
-            values = self.phi(x)
+            values = self.phi(x).astype(dtype, copy=False)
             if buffer.size < values.size:
-                buffer = engine.xp.empty(values.size, values.dtype)
+                buffer = engine.xp.empty(values.size, dtype)
             for p in np.unique(self.folds.part[index]):
                 chosen, some, share = _take(samples, weight, self.folds.part[index] == p, engine, data.weight is None)
                 add_block(parts[int(p)], values[chosen], some, share, buffer, engine)

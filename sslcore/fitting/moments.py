@@ -95,16 +95,24 @@ class Moments:
         if self._d not in (None, data.d):
             raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
         features = self.features.prepare(data.d, data.dtype, engine)
-        total: Sums | None = None
-        buffer = engine.xp.empty(0, data.dtype)  # one for all blocks: fresh memory would be paged in again and again
-        for x, samples, weight in data.blocks(block_rows(self.features, data, engine, budget), engine):
-            phi = features(x)
-            total = total or Sums.zero(phi.shape[1], engine.xp)
-            if buffer.size < phi.size:
-                buffer = engine.xp.empty(phi.size, phi.dtype)
-            add_block(total, phi, samples, weight, buffer, engine)
-            del phi  # before the next block is made
-        assert total is not None
+        rows = block_rows(self.features, data, engine, budget)
+
+        def accumulated(dtype: np.dtype) -> Sums:
+            total: Sums | None = None
+            buffer = engine.xp.empty(0, dtype)  # one for all blocks: fresh memory would be paged in again and again
+            for x, samples, weight in data.blocks(rows, engine):
+                phi = features(x).astype(dtype, copy=False)
+                total = total or Sums.zero(phi.shape[1], engine.xp)
+                if buffer.size < phi.size:
+                    buffer = engine.xp.empty(phi.size, dtype)
+                add_block(total, phi, samples, weight, buffer, engine)
+                del phi  # before the next block is made
+            assert total is not None
+            return total
+
+        total = accumulated(data.dtype)
+        if total.may_underflow(data.dtype):
+            total = accumulated(np.dtype(float))
         total = total if self._sums is None else self._sums.on(engine).merged(total)
         total.require_finite()
         self._sums = total

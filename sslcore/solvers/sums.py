@@ -18,6 +18,9 @@ from .groups import SampleClass, Samples
 
 __all__ = ["Sums", "add_block"]
 
+_LEAST_SQUARE = 2.0**-70
+"""Of features in float32: products of values and differences 10^8 times smaller are no subnormal numbers yet."""
+
 
 @dataclass
 class Sums:
@@ -61,6 +64,13 @@ class Sums:
     def unbiased_sum(self) -> Array:
         """Delta's sum with unbiased factors."""
         return self.within * (self.factor or 1.0) if self.unbiased is None else self.unbiased
+
+    def may_underflow(self, dtype: np.dtype) -> bool:
+        """Whether features, multiplied in ``dtype``, were so small that their products lost digits, or all of them."""
+        if dtype != np.float32 or not self.n:
+            return False
+        square = float((self.between.diagonal() + self.within.diagonal()).max()) / self.weight
+        return square < _LEAST_SQUARE
 
     def require_finite(self) -> None:
         """Refuse sums that have overflowed, or that are of such: no number made of them means anything."""
