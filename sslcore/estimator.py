@@ -302,7 +302,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     @property
     def representation_(self) -> Representation:
-        """What was fitted."""
+        """The representation that was fitted."""
         if getattr(self, "_stale", False):
             self._representation = self._moments.solve(
                 self.n_components, reg=self.reg, beta=self.beta, unbiased=self.unbiased, center=self.center
@@ -389,7 +389,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             )
 
     def _check_data(self, views: Any, groups: Any, sample_weight: Any, *, single_views: bool = True) -> Data:
-        """What `as_data` makes of checked views; groups and weights of views are for views that are given."""
+        """Return what `as_data` makes of checked views; groups and weights of views are for views that are given."""
         if self.input == "samples":
             if groups is not None:
                 raise ValueError("groups name the sample of each view: use input='views'")

@@ -340,12 +340,12 @@ class RandomFourier(Features):
 
 
 def _coarsest(dtype: np.dtype, largest: float) -> float:
-    """The least square of a pivot that is more than the rounding of kernel values of this size in ``dtype``."""
+    """Return the least square of a pivot above the rounding of kernel values of this size in ``dtype``."""
     return 4 * float(np.finfo(dtype).eps) * largest
 
 
 def _gather(views: Any, index: np.ndarray) -> Array:
-    """The views with these (sorted) positions in sample-major order, as points."""
+    """Gather the views with these (sorted) positions in sample-major order, as points."""
     check_map(views, "views")
     if views.ndim == 2:
         return as_array(views[namespace(views).asarray(index)], "views", ndim=2)
@@ -361,7 +361,7 @@ def _gather(views: Any, index: np.ndarray) -> Array:
 
 
 def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions of ``count`` pivots of randomly pivoted Cholesky, by blocks with rejection.
+    """Draw the positions of ``count`` pivots of randomly pivoted Cholesky, by blocks with rejection.
 
     Proposals drawn in proportion to the residual diagonal at the block's start are accepted with probability (residual
     now) / (residual then), which gives the law of one pivot at a time (Epperly, Tropp and Webber 2024, algorithm 2.2).

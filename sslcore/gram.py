@@ -29,7 +29,7 @@ __all__ = ["RotatedGram", "contrast_gram", "gram", "kernel_product", "release_me
 def gram(
     kernel: Any, x: Array, y: Array | None = None, *, out: Array | None = None, backend: str | None = None
 ) -> Array:
-    """Gram matrix K[i, j] = k(x_i, y_j).
+    """Compute the Gram matrix K[i, j] = k(x_i, y_j).
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def release_memory(*, backend: str | None = None) -> None:
 
 @same_kind("x", "y", "coefficients")
 def kernel_product(kernel: Any, x: Array, y: Array, coefficients: Array, *, backend: str | None = None) -> Array:
-    """The product K(x, y) @ coefficients; K is never stored.
+    """Multiply K(x, y) @ coefficients; K is never stored.
 
     Parameters
     ----------

@@ -220,7 +220,7 @@ def _shapes(
 
 
 def _keep(ctx: Any, inputs: Any, output: Any) -> None:
-    """What the derivatives need of a call."""
+    """Keep of a call what its derivatives need."""
     gradient = output[1]
     ctx.mark_non_differentiable(gradient)
     ctx.save_for_backward(inputs[0], gradient)

@@ -1,4 +1,4 @@
-"""What a bug report needs to say of the installation."""
+"""The lines that a bug report needs to say of the installation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every augmentation is; `sslcore.augmentations` says what a declaration contains."""
+"""The class that every augmentation is; `sslcore.augmentations` says what a declaration contains."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ class Views:
 
 
 def as_readable(views: Any) -> Any:
-    """Views whose entries are checked as they are read: `Views` and memory maps as they are, else an array."""
+    """Return views whose entries are checked as they are read: `Views` and memory maps as they are, else an array."""
     views = as_native(views, "views")
     if isinstance(views, Views) or (isinstance(views, np.memmap) and views.ndim in (2, 3)):
         as_float_dtype(views.dtype, "views")

@@ -1,4 +1,4 @@
-"""What a backend offers: the contract between algorithms, which are written once, and devices.
+"""The contract between algorithms, which are written once, and devices: all that a backend offers.
 
 A backend is a module that satisfies `Backend`: `numba_cpu` (NumPy arrays, Numba kernels, SciPy's BLAS) or `cupy_gpu`
 (CuPy arrays, CUDA C kernels, cuBLAS and cuSOLVER).  mypy checks every call of a primitive against the signatures here,
@@ -38,7 +38,7 @@ class Points(Protocol):
 
 
 class Groups(Protocol):
-    """Which views belong together, as `sslcore.solvers.groups.Samples` knows it."""
+    """Views that belong together, as `sslcore.solvers.groups.Samples` knows them."""
 
     @property
     def n(self) -> int:
@@ -94,11 +94,11 @@ class Backend(Protocol):
 
     @property
     def NAME(self) -> Literal["numba", "cupy"]:
-        """How users ask for it, in ``backend=``."""
+        """The word by which users ask for it, in ``backend=``."""
 
     @property
     def BLOCK_FACTOR(self) -> int:
-        """How many times larger blocks are than those that suit the cache of a CPU."""
+        """The factor by which blocks are larger than those that suit the cache of a CPU."""
 
     @property
     def xp(self) -> Any:

@@ -1,4 +1,4 @@
-"""What this process may use: memory that is left, and processors.
+"""The memory and the processors that this process may use.
 
 The least of all limits counts: the machine's, those of every control group (cgroup v1 or v2) around this process as
 far as they can be seen from here, and those of the process (``ulimit``).  Containers, Slurm and systemd set the second

@@ -99,7 +99,7 @@ def parse_features(text: str, kernel: Kernel | None, seed: int) -> Features:
 
 
 def kernel_forms() -> list[str]:
-    """How each kernel is written, and its defaults.
+    """Show how each kernel is written, and its defaults.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def kernel_forms() -> list[str]:
 
 
 def augmentation_forms() -> list[str]:
-    """How each augmentation is written, and its defaults.
+    """Show how each augmentation is written, and its defaults.
 
     Examples
     --------
@@ -123,7 +123,7 @@ def augmentation_forms() -> list[str]:
 
 
 def feature_forms() -> list[str]:
-    """How each feature map is written, and its defaults; kernel and seed are options of their own.
+    """Show how each feature map is written, and its defaults; kernel and seed are options of their own.
 
     Examples
     --------

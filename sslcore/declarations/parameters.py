@@ -69,7 +69,7 @@ class Parameter:
 
     @property
     def description(self) -> str:
-        """What documentation and command lines say of it: a sentence, and the range."""
+        """The text of documentation and command lines: a sentence, and the range."""
         text = self.sentence[:1].upper() + self.sentence[1:]
         return f"{text}; {self.range}." if self.range else f"{text}."
 

@@ -138,7 +138,7 @@ _CALLED = {"__call__", "__getattr__", "__getattribute__"}
 
 
 def _names(cls: type) -> set[str]:
-    """What a class defines or declares: attributes, methods and fields, without what Python adds to each class."""
+    """List what a class defines or declares: attributes, methods and fields, without those that Python adds to each."""
     found = {*vars(cls), *vars(cls).get("__annotations__", ())} - {"_abc_impl"}
     return {name for name in found if name in _CALLED or not (name.startswith("__") and name.endswith("__"))}
 

@@ -203,7 +203,7 @@ class FeatureFolds(Restricted):
         self.trace = self._pencil(0).unit
 
     def _moments(self, r: int) -> dict[int, Sums]:
-        """Of every part; their sum is that of all views."""
+        """Return the moments of every part; their sum is that of all views."""
         dtype = self.data.dtype
         parts = self._accumulated(r, dtype)
         if any(part.may_underflow(dtype) for part in parts.values()):
@@ -211,7 +211,7 @@ class FeatureFolds(Restricted):
         return parts
 
     def _accumulated(self, r: int, dtype: np.dtype) -> dict[int, Sums]:
-        """`_moments` of features that are multiplied in ``dtype``."""
+        """Return `_moments` of features that are multiplied in ``dtype``."""
         engine, data = self.engine, self.data
         parts = {int(p): Sums.zero(r, engine.xp) for p in np.unique(self.folds.part)}
         buffer = engine.xp.empty(0, dtype)

@@ -1,4 +1,4 @@
-"""What the machine does in a second, measured once in a process when it is first asked for (about a tenth of a second).
+"""The machine's work in a second, measured once in a process when it is first asked for (about a tenth of a second).
 
 Four rates say how long a fit takes: that of matrix products and that of Cholesky factorisations, where arithmetic is
 the limit; that of kernel values; and that of copies, the limit of products with few columns, which read a matrix once
@@ -31,7 +31,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Work:
-    """What a fit does: kernel values, flops of products and of factorisations, and block iterations.
+    """The work of a fit: kernel values, flops of products and of factorisations, and block iterations.
 
     ``steps_flops`` and ``steps_bytes`` are the arithmetic of all block iterations and the memory that they read: what
     takes longer of the two is their time.
@@ -49,7 +49,7 @@ class Work:
         return self.products + self.factors + self.steps_flops
 
     def seconds(self, rates: Rates) -> float:
-        """How long that takes at these rates."""
+        """Return how long that takes at these rates."""
         steps = max(self.steps_flops / rates.products, self.steps_bytes / rates.copies)
         return self.values / rates.values + self.products / rates.products + self.factors / rates.factors + steps
 

@@ -91,7 +91,7 @@ class Moments:
         return self
 
     def add(self, data: Data, engine: Backend, budget: int | None = None) -> None:
-        """`update` for data that are checked already."""
+        """Update with data that are checked already."""
         if self._d not in (None, data.d):
             raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
         features = self.features.prepare(data.d, data.dtype, engine)
@@ -154,7 +154,7 @@ class Moments:
         unbiased: bool = True,
         center: bool = False,
     ) -> Representation:
-        """The minimiser over f = <c, phi(.)>: Sigma c = (1/gamma) (beta Delta + lambda I) c, as in `sslcore.pretrain`.
+        """Minimise over f = <c, phi(.)>: Sigma c = (1/gamma) (beta Delta + lambda I) c, as in `sslcore.pretrain`.
 
         Parameters and errors are those of `sslcore.pretrain`; reg = 0 is allowed for `Identity` features whose Sigma is
         positive definite.
@@ -172,7 +172,7 @@ class Moments:
         return rep.to("numba") if self._from_host else rep
 
     def pencil(self, engine: Backend, *, unbiased: bool, center: bool) -> Pencil:
-        """The eigenproblem of what was seen so far, for checked arguments."""
+        """Make the eigenproblem of the data seen so far, for checked arguments."""
         assert self._sums is not None
         assert self._d is not None
         sums, d = self._sums.on(engine), self._d
@@ -198,7 +198,7 @@ class Moments:
 
     @classmethod
     def from_content(cls, path: str | os.PathLike[str], content: dict[str, Any]) -> Moments:
-        """From what a file holds, checked."""
+        """Read moments from the content of a file, checked."""
         try:
             moments = cls(content.pop("features"))
             moments._d = check_integer(content.pop("d"), "d", minimum=1)
@@ -220,7 +220,7 @@ def block_rows(features: Features, data: Data, engine: Backend, budget: int | No
 
 
 def _check_sums(sums: Sums) -> None:
-    """Types, shapes and ranges of what came from a file."""
+    """Check types, shapes and ranges of what came from a file."""
     check_integer(sums.n, "n", minimum=1, maximum=2**62)
     check_integer(sums.n_views, "n_views", minimum=sums.n, maximum=2**62)
     check_scalar(sums.weight, "weight", minimum=0.0, strict=True)

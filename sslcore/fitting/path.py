@@ -152,7 +152,7 @@ class Path:
 
     @property
     def regimes(self) -> np.ndarray:
-        r"""What rules the span of the k functions at each point: "augmentation", "interplay" or "architecture".
+        r"""The rule of the span of the k functions at each point: "augmentation", "interplay" or "architecture".
 
         With P the projector on the span at a point, P_0 that at the smallest reg of the path and the same beta, and
         P_inf that of kernel PCA (the limit of large reg), and d(P, P') = ||P - P'||^2 / 2, the number of dimensions in
@@ -171,7 +171,7 @@ class Path:
 
     @cached_property
     def avoided_crossings(self) -> tuple[AvoidedCrossing, ...]:
-        """Where the gap of two neighbours is least and their slopes are exchanged, along reg, then along beta.
+        """The places where neighbours come closest and exchange their slopes, along reg, then along beta.
 
         Between two points of the path gap^2 is interpolated by the cubic with the values and (exact) slopes at both;
         for two levels it is a parabola, so that a crossing within one step is found exactly, too.  A gap that is least

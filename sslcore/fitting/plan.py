@@ -1,4 +1,4 @@
-"""How much memory and time a computation takes, said before anything is allocated.
+"""The memory and the time that a computation takes, said before anything is allocated.
 
 >>> import sslcore
 >>> plan = sslcore.plan(10_000, 2, 32, sslcore.kernels.Gaussian(1.0), 16)
@@ -47,7 +47,7 @@ _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**
 
 @dataclass(frozen=True)
 class Plan:
-    """What a fit, or a path, will take.
+    """The memory and the time that a fit, or a path, will take.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ class Plan:
         return self.work.seconds(measured_rates(get_backend(backend=self.backend)))
 
     def fitting(self, memory: int | str) -> str:
-        """What would keep a budget of ``memory``, in words."""
+        """Say what would keep a budget of ``memory``, in words."""
         return self._fitting(memory_budget(memory))
 
     def _fitting(self, budget: int) -> str:
@@ -268,7 +268,7 @@ def exact_plan(
 
 
 def _needs(kernel: Any, d: int) -> tuple[float, float, int, float]:
-    """What rows of this kernel take, in copies of the points with their d coordinates, and in blocks of values.
+    """Return what rows of this kernel take, in copies of the points with their d coordinates, and in blocks of values.
 
     Copies of the second argument that are kept, and that are there while they are made; blocks of values, the result
     among them; copies of some rows of the first argument.

@@ -1,4 +1,4 @@
-"""What a solver owes to a fit, a path and a search for reg: the contract `Problem`, and the problems of both models.
+"""The contract of solvers with a fit, a path and a search for reg, `Problem`, and the problems of both models.
 
 A problem is a model on the views of some data.  Memory is planned when it is posed; all else is computed when it is
 first asked for, so that a search for reg is over before the matrices of all views are made.

@@ -142,7 +142,7 @@ class Representation:
         )
 
     def _fitted_to(self) -> str:
-        """What the axes of the training views were taken for, where they are known."""
+        """Say for what the axes of the training views were taken, where they are known."""
         known = self.values if self.values is not None else self.training
         if known is None:
             return ""
@@ -228,7 +228,7 @@ class Representation:
         return summary.as_dict(self)
 
     def to(self, backend: str) -> Representation:
-        """The same representation with its arrays on another device: ``"numba"`` (NumPy arrays) or ``"cupy"``.
+        """Return the representation with its arrays on another device: ``"numba"`` (NumPy arrays) or ``"cupy"``.
 
         The training views stay where they are.
 
@@ -252,20 +252,20 @@ class Representation:
         )
 
     def _scale(self) -> np.ndarray:
-        """sqrt(max(mu, 0))."""
+        """Return sqrt(max(mu, 0))."""
         return np.clip(1.0 - self.gamma, 0.0, None) ** 0.5
 
     def _scale_where(self, array: Array) -> Array:
-        """The same on the device of ``array``, in its type."""
+        """Return `_scale` on the device of ``array``, in its type."""
         return namespace(array).asarray(self._scale().astype(array.dtype))
 
     def __call__(self, x: Any) -> Array:
-        """`transform` with the default scaling."""
+        """Transform with the default scaling."""
         return self.transform(x)
 
     @gives_memory_back
     def transform(self, x: Any, scale: bool = True, *, backend: str | None = None) -> Array:
-        """psi(x), in blocks: memory O(block).
+        """Evaluate psi(x), in blocks: memory O(block).
 
         Parameters
         ----------
@@ -305,7 +305,7 @@ class Representation:
         return home.bring(values.reshape(*x.shape[:-1], self.n_components))
 
     def _evaluator(self, like: Array, shape: tuple[int, ...], scale: bool, engine: Backend) -> Callable[[Array], Array]:
-        """A function from points on the engine's device, with coordinates as ``like``, to their values."""
+        """Make a function from points on the engine's device, with coordinates as ``like``, to their values."""
         width, dtype = like.shape[1], like.dtype
         weights, intercept = self.coefficients, self.intercept
         if scale:
@@ -355,7 +355,7 @@ class Representation:
         return evaluate
 
     def linear_head(self) -> tuple[Array, Array]:
-        """(W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models."""
+        """Return (W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models."""
         if not isinstance(self.model, Features):
             raise TypeError(
                 "a kernel model has no finite linear head; fit a feature model, such as sslcore.features.Nystrom"
@@ -404,7 +404,7 @@ class Representation:
 
     @classmethod
     def from_content(cls, path: str | os.PathLike[str], content: dict[str, Any]) -> Representation:
-        """From what a file holds, checked."""
+        """Read a representation from the content of a file, checked."""
         try:
             _check_names(content, [f for f in fields(cls) if f.name != "training"])
             loaded = cls(**content)
@@ -415,7 +415,7 @@ class Representation:
 
 
 def _check_names(content: dict[str, Any], known: list[Any]) -> None:
-    """A file may lack what came later and has a default; what it has must be known."""
+    """Refuse unknown names: a file may lack what came later and has a default, and have nothing else."""
     unknown = set(content) - {f.name for f in known}
     missing = {f.name for f in known if f.default is MISSING and f.default_factory is MISSING} - set(content)
     if unknown or missing:
@@ -423,7 +423,7 @@ def _check_names(content: dict[str, Any], known: list[Any]) -> None:
 
 
 def _check_content(rep: Representation) -> None:
-    """Types and shapes of what came from a file: everything that `transform` relies on."""
+    """Check types and shapes of what came from a file: everything that `transform` relies on."""
 
     def require(holds: bool, what: str) -> None:
         if not holds:

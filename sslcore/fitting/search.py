@@ -34,7 +34,7 @@ _FLAT = 1e-4
 
 @dataclass(frozen=True)
 class AutoReg:
-    """How `sslcore.pretrain` looks for reg; ``reg="auto"`` is ``reg=AutoReg()``.
+    """The way in which `sslcore.pretrain` looks for reg; ``reg="auto"`` is ``reg=AutoReg()``.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def as_search(reg: Any) -> AutoReg | None:
 
 
 def most_folds(search: AutoReg | None) -> int:
-    """How many folds the search may have, whatever the number of samples; none if there is no search."""
+    """Return how many folds the search may have, whatever the number of samples; none if there is no search."""
     if search is None:
         return 0
     return _FOLDS if search.n_folds is None else search.n_folds

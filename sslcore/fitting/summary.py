@@ -1,4 +1,4 @@
-"""What a fit found, in words and plain numbers: what `Representation.summary` and `as_dict` give, and reports print."""
+"""The result of a fit in words and plain numbers, for `Representation.summary`, `as_dict` and the reports."""
 
 from __future__ import annotations
 

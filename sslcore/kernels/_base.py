@@ -1,4 +1,4 @@
-"""What every kernel is, and kernels made of kernels; `sslcore.kernels` says what a declaration contains."""
+"""The classes that every kernel is made of, and kernels made of kernels; `sslcore.kernels` says what one declares."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Kernel(Declared):
 
     @same_kind("x", "y")
     def __call__(self, x: Array, y: Array | None = None, *, backend: str | None = None) -> Array:
-        """Gram matrix k(x_i, y_j), shape (n_x, n_y); with ``y=None`` that of x with itself, exactly symmetric."""
+        """Return the Gram matrix k(x_i, y_j), (n_x, n_y); with ``y=None`` that of x with itself, exactly symmetric."""
         return self._gram(x, y, None, backend)
 
     def _gram(self, x: Array, y: Array | None, out: Array | None, backend: str | None) -> Array:
-        """The Gram matrix, as `sslcore.gram.gram` and a call of the kernel return it."""
+        """Make the Gram matrix that `sslcore.gram.gram` and a call of the kernel return."""
         return gram_matrix(self.rows, x, y, out, backend)
 
     def rows(self, y: Array, backend: Backend) -> Rows:
@@ -92,7 +92,7 @@ class Kernel(Declared):
         raise TypeError(f"{self} has no values of its own here")
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
-        """k(x, y) as a function of the cosine u of x and y, for points of one length: all that matters on a sphere.
+        """Evaluate k(x, y) as a function of the cosine u of x and y, for points of one length: all of it on a sphere.
 
         Parameters
         ----------
@@ -139,7 +139,7 @@ registry: dict[str, type[Kernel]] = {}
 
 
 def constant_profiles() -> list[tuple[str, str]]:
-    """The pair values and formulas that declared kernels have whatever their parameters: what can be compiled ahead.
+    """List the pair values and formulas that declared kernels have whatever their parameters: they are compiled ahead.
 
     Examples
     --------
@@ -199,19 +199,19 @@ class Profile(Kernel):
         return 1.0
 
     def constants(self, length: float) -> tuple[float, ...]:
-        """c0, c1, ... for points measured in a unit in which ``self.length`` reads ``length``."""
+        """Return c0, c1, ... for points measured in a unit in which ``self.length`` reads ``length``."""
         return ()
 
     def coordinates(self, x: Array) -> Array:
-        """The points between which pair values are taken, made from ``x`` (n, d); x itself unless overridden."""
+        """Return the points between which pair values are taken, made from ``x`` (n, d); x itself unless overridden."""
         return x
 
     def rows(self, y: Array, backend: Backend) -> Rows:
-        """As in `Kernel.rows`, by the backend's compiled formula."""
+        """Prepare rows as in `Kernel.rows`, by the backend's compiled formula."""
         return PreparedRows(self, backend.points(self, y), self.pair in ("sqdist", "l1"), backend)
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
-        """As in `Kernel.profile`: f at |x - y|^2 = 2 |x|^2 (1 - u), or at <x, y> = |x|^2 u."""
+        """Evaluate as in `Kernel.profile`: f at |x - y|^2 = 2 |x|^2 (1 - u), or at <x, y> = |x|^2 u."""
         if self.pair not in ("sqdist", "dot") or type(self).coordinates is not Profile.coordinates:
             return super().profile(u, width=width, squared_norm=squared_norm)
         _check_profile(u, width, squared_norm)
@@ -223,7 +223,7 @@ class Profile(Kernel):
         return evaluate_formula(self.formula, names | self._named_constants(number(self.length)))
 
     def _named_constants(self, length: Any) -> dict[str, Any]:
-        """c0 to c3 by name; those that the kernel does not have are 0."""
+        """Return c0 to c3 by name; those that the kernel does not have are 0."""
         values = self.constants(length)
         return {f"c{i}": values[i] if i < len(values) else 0.0 for i in range(4)}
 
@@ -262,11 +262,11 @@ class Sum(Kernel):
     second: Kernel = converted("a kernel", _as_part)
 
     def rows(self, y: Array, backend: Backend) -> Rows:
-        """As in `Kernel.rows`."""
+        """Prepare rows as in `Kernel.rows`."""
         return CombinedRows(self, self.first.rows(y, backend), self.second.rows(y, backend), operator.iadd, backend)
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
-        """As in `Kernel.profile`, if both parts have one."""
+        """Evaluate as in `Kernel.profile`, if both parts have one."""
         at = {"width": width, "squared_norm": squared_norm}
         return self.first.profile(u, **at) + self.second.profile(u, **at)
 
@@ -291,11 +291,11 @@ class Product(Kernel):
     second: Kernel = converted("a kernel", _as_part)
 
     def rows(self, y: Array, backend: Backend) -> Rows:
-        """As in `Kernel.rows`."""
+        """Prepare rows as in `Kernel.rows`."""
         return CombinedRows(self, self.first.rows(y, backend), self.second.rows(y, backend), operator.imul, backend)
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
-        """As in `Kernel.profile`, if both parts have one."""
+        """Evaluate as in `Kernel.profile`, if both parts have one."""
         at = {"width": width, "squared_norm": squared_norm}
         return self.first.profile(u, **at) * self.second.profile(u, **at)
 
@@ -320,11 +320,11 @@ class Scaled(Kernel):
     factor: float = positive("what the values are multiplied by", label="the factor of a kernel")
 
     def rows(self, y: Array, backend: Backend) -> Rows:
-        """As in `Kernel.rows`."""
+        """Prepare rows as in `Kernel.rows`."""
         return ScaledRows(self, self.base.rows(y, backend), self.factor)
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
-        """As in `Kernel.profile`, if the base has one."""
+        """Evaluate as in `Kernel.profile`, if the base has one."""
         return self.factor * self.base.profile(u, width=width, squared_norm=squared_norm)
 
     @property
@@ -351,7 +351,7 @@ class Function(Kernel):
     trusted: ClassVar[bool] = False
 
     def rows(self, y: Array, backend: Backend) -> Rows:
-        """As in `Kernel.rows`, by calls of the function."""
+        """Prepare rows as in `Kernel.rows`, by calls of the function."""
         return CalledRows(self.function, y, backend)
 
 
@@ -373,7 +373,7 @@ class Precomputed(Kernel):
     trusted: ClassVar[bool] = False
 
     def _gram(self, x: Array, y: Array | None, out: Array | None, backend: str | None) -> Array:
-        """The matrix that was given."""
+        """Return the matrix that was given."""
         get_backend(x, y, backend=backend)
         x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
         if out is not None:
@@ -404,12 +404,12 @@ class _Numpy:
 
 
 def _functions(u: Any) -> Any:
-    """What computes with numbers like ``u``: mpmath, which is then there, or NumPy."""
+    """Return the module that computes with numbers like ``u``: mpmath, which is then there, or NumPy."""
     return sys.modules["mpmath"].mp if type(u).__module__.startswith("mpmath") else _Numpy
 
 
 def as_kernel(value: Any) -> Kernel:
-    """``value`` if it is a kernel; a plain callable is wrapped into `Function`.
+    """Return ``value`` if it is a kernel; wrap a plain callable into `Function`.
 
     Examples
     --------

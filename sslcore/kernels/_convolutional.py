@@ -77,11 +77,11 @@ class Convolutional(Kernel):
         return self.base.trusted
 
     def rows(self, y: Array, backend: Backend) -> Rows:
-        """As in `Kernel.rows`, by rows of the base for one position of the patches after the other."""
+        """Prepare rows as in `Kernel.rows`, by rows of the base for one position of the patches after the other."""
         return _PatchRows(self, y, self.shifts(y.shape[1]), backend)
 
     def shifts(self, width: int) -> dict[int, float]:
-        """The weight r(s) / d of each shift s that has one, for points with ``width`` = d coordinates.
+        """Return the weight r(s) / d of each shift s that has one, for points with ``width`` = d coordinates.
 
         Raises
         ------
@@ -115,7 +115,7 @@ class _PatchRows(Rows):
     backend: Backend
 
     def fill(self, x: Array, first: int, out: Array) -> None:
-        """As in `Rows.fill`, by tiles."""
+        """Fill as in `Rows.fill`, by tiles."""
         height, width = (math.isqrt(self.backend.BLOCK_FACTOR) * side for side in _PATCH_TILE)
         for i in range(0, len(x), height):
             for j in range(0, out.shape[1], width):
@@ -124,7 +124,7 @@ class _PatchRows(Rows):
         require_finite(out, f"the values of {self.kernel}")
 
     def _fill_tile(self, x: Array, y: Array, out: Array) -> None:
-        """The sum of the base's values over the pairs of patches that are a shift apart, each with its weight."""
+        """Add up the base's values over the pairs of patches that are a shift apart, each with its weight."""
         xp, d, patch = self.backend.xp, x.shape[1], self.kernel.patch
         around = [xp.concatenate([points, points[:, : patch - 1]], axis=1) for points in (x, y)]
         block = xp.empty(out.shape, out.dtype)

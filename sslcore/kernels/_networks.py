@@ -38,11 +38,11 @@ class _Angular(Profile):
         return 1
 
     def divisor(self, width: int) -> float:
-        """What the inner products of points with ``width`` coordinates are divided by before the first layer."""
+        """Return the divisor of inner products of points with ``width`` coordinates, before the first layer."""
         return 1.0
 
     def directions(self, x: Array) -> tuple[Array, Array]:
-        """Unit vectors (n, d), with biases (n, d + 1), of the points x (n, d), and lengths (layers, n) in float64.
+        """Return unit vectors (n, d), with biases (n, d + 1), of x (n, d), and float64 lengths (layers, n).
 
         The first layer's covariance is that of the points (sqrt(gain / divisor) x, sqrt(bias)): these are made unit
         vectors (0 stays 0); the l-th length is sqrt(gain) times the norm that they have after l layers.
@@ -69,7 +69,7 @@ class _Angular(Profile):
         return wide.astype(x.dtype, copy=False), lengths
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
-        """As in `Kernel.profile`; near u = 1 and u = -1 to rounding of 1 - u and 1 + u."""
+        """Evaluate as in `Kernel.profile`; near u = 1 and u = -1 to rounding of 1 - u and 1 + u."""
         _check_profile(u, width, squared_norm)
         f = _functions(u)
         squared = self.gain / self.divisor(width) * (width if squared_norm is None else squared_norm)
@@ -136,7 +136,7 @@ class ArcCosine(_Angular):
 
 @dataclass(frozen=True)
 class _Network(_Angular):
-    """What `NNGP` and `NTK` share: their parameters."""
+    """The parameters that `NNGP` and `NTK` share."""
 
     depth: int = integer("number of hidden layers", minimum=1, maximum=1000)
     weight_variance: float = positive("variance of the weights times the number of inputs", default=2.0)
@@ -159,7 +159,7 @@ class _Network(_Angular):
         return self.depth
 
     def divisor(self, width: int) -> float:
-        """``fan_in``, by default the number of coordinates."""
+        """Return ``fan_in``, by default the number of coordinates."""
         return float(width) if self.fan_in is None else self.fan_in
 
 

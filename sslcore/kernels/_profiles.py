@@ -42,7 +42,7 @@ class Gaussian(Profile):
         return self.scale
 
     def constants(self, length: float) -> tuple[float, ...]:
-        """-1 / (2 scale^2)."""
+        """Return -1 / (2 scale^2)."""
         return (-0.5 / length**2,)
 
 
@@ -75,7 +75,7 @@ class Exponential(Profile):
         return self.scale
 
     def constants(self, length: float) -> tuple[float, ...]:
-        """-1 / scale."""
+        """Return -1 / scale."""
         return (-1.0 / length,)
 
 
@@ -107,7 +107,7 @@ class L1Exponential(Profile):
         return self.scale
 
     def constants(self, length: float) -> tuple[float, ...]:
-        """-1 / scale."""
+        """Return -1 / scale."""
         return (-1.0 / length,)
 
 
@@ -154,7 +154,7 @@ class Matern(Profile):
         return self.scale / math.sqrt(2 * self.nu)
 
     def constants(self, length: float) -> tuple[float, ...]:
-        """-sqrt(2 nu) / scale and its square over 3."""
+        """Return -sqrt(2 nu) / scale and its square over 3."""
         return (-1.0 / length, 1.0 / (3.0 * length**2))
 
 
@@ -192,7 +192,7 @@ class Polynomial(Profile):
         return " * ".join(factors)
 
     def constants(self, length: float) -> tuple[float, ...]:
-        """The offset."""
+        """Return the offset."""
         return (self.offset,)
 
 
@@ -277,7 +277,7 @@ class PeriodicGaussian(Profile):
         return self.scale
 
     def constants(self, length: float) -> tuple[float, ...]:
-        """-1 / (2 scale^2) and exp(-1 / scale^2); or sqrt(2 pi) scale, q = exp(-2 pi^2 scale^2), q^3 and q^5."""
+        """Return -1/(2 scale^2) and exp(-1/scale^2); or sqrt(2 pi) scale, q = exp(-2 pi^2 scale^2), q^3 and q^5."""
         if self._regime != "wide":
             return (-0.5 / length**2, math.exp(-1.0 / length**2))
         power = -2.0 * math.pi**2 * length * length
@@ -322,11 +322,11 @@ class VonMises(Profile):
         return self.scale
 
     def constants(self, length: float) -> tuple[float, ...]:
-        """-1 / (2 scale^2)."""
+        """Return -1 / (2 scale^2)."""
         return (-0.5 / length**2,)
 
     def coordinates(self, x: Array) -> Array:
-        """The circles' points, all cosines first, (n, 2 d); angles are reduced before they are rounded."""
+        """Return the circles' points, all cosines first, (n, 2 d); angles are reduced before they are rounded."""
         xp = namespace(x)
         angle = (x - xp.rint(x)).astype(xp.float64, copy=False)
         angle *= 2.0 * math.pi

@@ -85,12 +85,12 @@ class PreparedRows(Rows):
     backend: Backend
 
     def fill(self, x: Array, first: int, out: Array) -> None:
-        """As in `Rows.fill`."""
+        """Fill as in `Rows.fill`."""
         self.backend.gram_rows(self.points, x, first, out)
         self._check(out)
 
     def fill_symmetric(self, x: Array, out: Array, backend: Backend) -> None:
-        """As in `Rows.fill_symmetric`; some backends have a better way than to compute half of it."""
+        """Fill as in `Rows.fill_symmetric`; some backends have a better way than to compute half of it."""
         if self.points.mirrored:
             fill_half_and_mirror(self, x, out, backend)
         else:
@@ -98,7 +98,7 @@ class PreparedRows(Rows):
             self._check(out)
 
     def fill_contrasts(self, samples: Any, mean: Array, cross_t: Array, contrast: Array) -> bool:
-        """As in `Rows.fill_contrasts`, where the backend has a way."""
+        """Fill as in `Rows.fill_contrasts`, where the backend has a way."""
         done = self.backend.gram_contrasts(self.points, samples, mean, cross_t, contrast)
         if done:
             for block in (mean, cross_t, contrast):
@@ -121,7 +121,7 @@ class CombinedRows(Rows):
     backend: Backend
 
     def fill(self, x: Array, first: int, out: Array) -> None:
-        """As in `Rows.fill`, with one more block of values."""
+        """Fill as in `Rows.fill`, with one more block of values."""
         self.first.fill(x, first, out)
         other = self.backend.xp.empty_like(out)
         self.second.fill(x, first, other)
@@ -139,7 +139,7 @@ class ScaledRows(Rows):
     factor: float
 
     def fill(self, x: Array, first: int, out: Array) -> None:
-        """As in `Rows.fill`."""
+        """Fill as in `Rows.fill`."""
         self.base.fill(x, first, out)
         with quiet():
             out *= self.factor
@@ -155,7 +155,7 @@ class CalledRows(Rows):
     backend: Backend
 
     def fill(self, x: Array, first: int, out: Array) -> None:
-        """As in `Rows.fill`; what the function returns is checked."""
+        """Fill as in `Rows.fill`; the values that the function returns are checked."""
         y = self.y[first : first + out.shape[1]]
         values = as_array(as_native(self.function(x, y)), "the kernel function's result", ndim=2)
         if device_of(values) != self.backend.NAME:
@@ -175,12 +175,12 @@ class CalledRows(Rows):
 
 
 def block_rows(columns: int, itemsize: int) -> int:
-    """Rows of a block of ``columns`` values that stays in the last-level cache of a CPU."""
+    """Return how many rows of ``columns`` values stay in the last-level cache of a CPU."""
     return max(64, _BLOCK_BYTES // (columns * itemsize) // 64 * 64)  # aligned to the vectors' width
 
 
 def block_height(columns: int, itemsize: int, backend: Backend) -> int:
-    """`block_rows`, and as many more as the backend asks for."""
+    """Return `block_rows`, times what the backend asks for."""
     return backend.BLOCK_FACTOR * block_rows(columns, itemsize)
 
 
@@ -200,7 +200,7 @@ def gram_matrix(
     out: Array | None = None,
     backend: str | None = None,
 ) -> Array:
-    """`sslcore.gram.gram` of the kernel whose rows are ``prepare(y, backend)``, for arrays that are not checked yet."""
+    """Make `sslcore.gram.gram` of the kernel whose rows are ``prepare(y, backend)``, from unchecked arrays."""
     engine = get_backend(x, y, backend=backend)
     x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
     if y is not None:

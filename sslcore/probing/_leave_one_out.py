@@ -120,7 +120,7 @@ class RidgePath:
         return min(float(rescaled(np.array(root), -self.z_exponent)), LARGEST)
 
     def _condition(self, root: float) -> float:
-        """How much larger an error may be than the rounding error that a decomposition makes."""
+        """Bound how much larger an error may be than the rounding error that a decomposition makes."""
         if not len(self._ends):
             return math.inf if self._lost else 1.0
         smallest = math.hypot(0.0 if self._lost else float(self._ends[-1]), root)

@@ -108,7 +108,7 @@ class Certificate:
         return max((float(p[: self.rank].max()) for p in parts if self.rank), default=0.0)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON."""
+        """Return plain numbers and lists, for JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {k: v.tolist() if hasattr(v, "tolist") else v for k, v in values.items()} | {"worst": self.worst}
 
@@ -223,7 +223,7 @@ class Components:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """How the components were found and what that took, as the `Certificate` reports it."""
+    """The algorithm by which components were found and the effort it took, as the `Certificate` reports them."""
 
     algorithm: str
     jitter: float

@@ -120,7 +120,7 @@ class ConditionedKernel:
         return xp.sqrt(scale)
 
     def _size(self, diagonal: Array) -> float:
-        """The Frobenius norm of Khat / unit: of some rows of A and B, or of the diagonal if that has more."""
+        """Estimate the Frobenius norm of Khat / unit: of some rows of A and B, or of the diagonal if that has more."""
         step = max(1, self.n // 64)
 
         def squares(m: Array) -> float:
@@ -155,13 +155,13 @@ class ConditionedKernel:
         return self
 
     def _restore(self) -> None:
-        """C itself, from its strict lower triangle."""
+        """Restore C itself, from its strict lower triangle."""
         index = self.xp.arange(len(self.c))
         self.c[index, index] = self.kept_diagonal
         self.engine.mirror(self.c.T)
 
     def _factorize(self) -> None:
-        """C + D = U^T U in place; on failure again with a shift of the order of rounding, which is reported."""
+        """Factorise C + D = U^T U in place; if that fails, with a shift of the order of rounding, which is reported."""
         index = self.xp.arange(len(self.c))
         epsilon = float(self.xp.finfo(self.c.dtype).eps)
         for jitter in (0.0, 10 * epsilon, 1000 * epsilon):
@@ -205,19 +205,19 @@ class ConditionedKernel:
         return float(values[0]), float(values[-1])
 
     def centre(self, v: Array) -> Array:
-        """H v, or v itself."""
+        """Return H v, or v itself if nothing is centred."""
         if self.constant is None:
             return v
         return v - self.constant_column() * (self.constant @ v[: self.n])
 
     def constant_column(self) -> Array:
-        """P^(1/2) 1 in the rotated basis, as a column: no contrast sees a constant."""
+        """Return P^(1/2) 1 in the rotated basis, as a column: no contrast sees a constant."""
         column = self.xp.zeros((self.n + len(self.c), 1), self.a.dtype)
         column[: self.n, 0] = self.constant
         return column
 
     def corrections(self, v: Array) -> tuple[Array, Array]:
-        """Columns z = S^-1 (B^T u - D c) and y = c + z = S^-1 (B^T u + C c): from whichever cancels less."""
+        """Return z = S^-1 (B^T u - D c) and y = c + z = S^-1 (B^T u + C c): from whichever cancels less."""
         u, c = self.halves(v)
         if self.noise is None:  # infinite
             return -c, self.xp.zeros_like(c)
@@ -229,7 +229,7 @@ class ConditionedKernel:
         return y - c, y
 
     def combine(self, v: Array, z: Array, y: Array) -> Array:
-        """(reg / unit) G v from v and its corrections."""
+        """Return (reg / unit) G v, from v and its corrections."""
         if self.noise is None:
             return self.times_kernel(v)
         u, _ = self.halves(v)
@@ -241,12 +241,12 @@ class ConditionedKernel:
         return out
 
     def apply(self, v: Array) -> Array:
-        """(reg / unit) H G H v; rounding lets directions off the centred space into a Krylov basis, hence both H."""
+        """Return (reg / unit) H G H v: rounding lets directions off the centred space into the basis, hence both H."""
         v = self.centre(v)
         return self.centre(self.combine(v, *self.corrections(v)))
 
     def times_kernel(self, v: Array) -> Array:
-        """Khat v / unit, from the Gram matrix itself."""
+        """Return Khat v / unit, from the Gram matrix itself."""
         u, c = self.halves(v)
         out = self.xp.empty_like(v, order="F")
         top = self.engine.matmul(self.a, u)
@@ -258,7 +258,7 @@ class ConditionedKernel:
         return out
 
     def halves(self, v: Array) -> tuple[Array, Array]:
-        """Means and contrasts, each in Fortran order."""
+        """Split v into means and contrasts, each in Fortran order."""
         return self.xp.asfortranarray(v[: self.n]), self.xp.asfortranarray(v[self.n :])
 
 
@@ -378,7 +378,7 @@ def solve_exact(
 
 
 def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.ndarray) -> np.ndarray:
-    """Squared norms of the functions with these values v, and their relative errors, (2, k), where Khat is of low rank.
+    """Return squared norms of the functions with values v, and their relative errors, (2, k), where Khat has low rank.
 
     Coefficients have a part in the null space of Khat, and it is large where reg is small: all of gamma v - beta
     (I - T) v that no function can have.  The norm alpha^T K alpha squares its rounding.  On the range, which products
@@ -411,6 +411,6 @@ def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.nd
 
 
 def column_norms(a: Array) -> Any:
-    """Euclidean norms of the columns, accumulated in float64."""
+    """Compute the Euclidean norms of the columns, accumulated in float64."""
     with quiet():
         return (a.astype(float) ** 2).sum(axis=0) ** 0.5

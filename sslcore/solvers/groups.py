@@ -1,4 +1,4 @@
-"""Which views belong to which sample, with which weights, and the rotation that this defines.
+"""The samples to which views belong, their weights, and the rotation that these define.
 
 With weights p on the N views (sum 1), Khat = P^(1/2) K P^(1/2) and a function's values F become
 v = P^(1/2) F.  Within sample i, q_a = p_ia / p_i (p_i the sample's total) and w_a = sqrt(q_a): the average over the
@@ -50,15 +50,15 @@ class SampleClass:
         return self.sample_stop - self.sample_start
 
     def samples(self) -> slice:
-        """Where this class stands among the samples."""
+        """Return the places of this class among the samples."""
         return slice(self.sample_start, self.sample_stop)
 
     def contrasts(self) -> slice:
-        """Where this class stands among the contrasts."""
+        """Return the places of this class among the contrasts."""
         return slice(self.contrast_start, self.contrast_start + (self.m - 1) * self.count)
 
     def rows(self) -> slice:
-        """Where this class stands among the views."""
+        """Return the places of this class among the views."""
         return slice(self.row_start, self.row_start + self.m * self.count)
 
 
@@ -102,7 +102,7 @@ class Samples:
 
     @classmethod
     def from_views(cls, n: int, m: int, engine: Backend, weight: np.ndarray | None = None) -> Samples:
-        """N samples of m views each, in order."""
+        """Group N views into samples of m views each, in order."""
         if weight is not None:
             return cls.from_groups(np.repeat(np.arange(n), m), engine, weight)
         xp = engine.xp  # one sample stands for all, and nothing is sorted
@@ -125,7 +125,7 @@ class Samples:
 
     @classmethod
     def from_groups(cls, groups: np.ndarray, engine: Backend, weight: np.ndarray | None = None) -> Samples:
-        """Views with the sample index of each (any order, 0..n-1); ``weight`` (N,), default uniform."""
+        """Group views by the sample index of each (any order, 0..n-1); ``weight`` (N,), default uniform."""
         xp = engine.xp
         groups = np.asarray(groups)
         n_views = len(groups)
@@ -186,7 +186,7 @@ class Samples:
         )
 
     def unbiased_rotation(self, part: SampleClass) -> Array:
-        """The rotation of ``part`` together with P^(1/2), its contrasts times the roots of the unbiased factors.
+        """Return the rotation of ``part`` and P^(1/2), its contrasts times the roots of the unbiased factors.
 
         The contrasts of a sample then are of the size of the differences of its views, however unequal their weights.
         """
@@ -207,7 +207,7 @@ class Samples:
         return rotation, exponent
 
     def strips(self, height: int) -> Iterator[Strip]:
-        """Strips of at most ``height`` views (at least one sample each), in order."""
+        """Yield strips of at most ``height`` views (at least one sample each), in order."""
         for c in self.classes:
             step = max(1, height // c.m)
             for start in range(c.sample_start, c.sample_stop, step):
@@ -216,14 +216,14 @@ class Samples:
                 yield Strip(c, start, stop, row, row + (stop - start) * c.m)
 
     def contrast_factor(self, unbiased: bool) -> Array:
-        """beta_i / beta of each contrast: 1, or the unbiased factor of its sample."""
+        """Return beta_i / beta of each contrast: 1, or the unbiased factor of its sample."""
         if not unbiased:
             return self.xp.ones(self.n_contrasts)
         parts = [self.xp.repeat(self.unbiased_factor[c.samples()], c.m - 1) for c in self.classes]
         return self.xp.concatenate(parts)
 
     def rotate(self, v: Array) -> tuple[Array, Array]:
-        """v (N, k), in this order, to means (n, k) and contrasts (n_contrasts, k)."""
+        """Turn v (N, k), in this order, to means (n, k) and contrasts (n_contrasts, k)."""
         xp = self.xp
         u = xp.empty((self.n, v.shape[1]), v.dtype)
         c = xp.empty((self.n_contrasts, v.shape[1]), v.dtype)
@@ -235,7 +235,7 @@ class Samples:
         return u, c
 
     def rotate_back(self, u: Array, c: Array) -> Array:
-        """The inverse of `rotate`: (N, k)."""
+        """Invert `rotate`: return (N, k)."""
         xp = self.xp
         v = xp.empty((self.n_views, u.shape[1]), u.dtype)
         for part in self.classes:
@@ -251,7 +251,7 @@ class Samples:
         return v
 
     def restore_order(self, values: Array) -> Array:
-        """Rows in this order back to the caller's."""
+        """Bring rows in this order back to the caller's."""
         if self.identity_order:
             return values
         out = self.xp.empty_like(values)
@@ -265,7 +265,7 @@ def _exponent(values: np.ndarray) -> int:
 
 
 def _others(q: np.ndarray) -> np.ndarray:
-    """What the other columns of each row sum to, without a difference."""
+    """Sum the other columns of each row, without a difference."""
     none = np.zeros((len(q), 1))
     before = np.cumsum(q[:, :-1], axis=1)
     after = np.cumsum(q[:, :0:-1], axis=1)[:, ::-1]
@@ -273,7 +273,7 @@ def _others(q: np.ndarray) -> np.ndarray:
 
 
 def _helmert(q: np.ndarray) -> np.ndarray:
-    """Weighted Helmert matrices, (m, m, n), of the shares q (n, m); see the module's docstring."""
+    """Make the weighted Helmert matrices, (m, m, n), of the shares q (n, m); see the module's docstring."""
     n, m = q.shape
     h = np.zeros((m, m, n))
     w, root = np.sqrt(q), np.sqrt(np.cumsum(q, axis=1))

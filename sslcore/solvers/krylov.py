@@ -43,7 +43,7 @@ class Eigenpairs:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """When an iteration stops: a residual is at most min(relative theta, absolute), or ``steps`` are done."""
+    """Ends an iteration: residuals are at most min(relative theta, absolute), or ``steps`` are done."""
 
     relative: float
     absolute: float = math.inf
@@ -115,17 +115,17 @@ def top_eigenpairs(
 
 
 def block_width(k: int, total: int) -> int:
-    """Columns of a Krylov block: the wanted ones, and a few for the gap after them."""
+    """Return the columns of a Krylov block: the wanted ones, and a few for the gap after them."""
     return min(total, k + max(4, k // 8))
 
 
 def krylov_capacity(width: int, total: int) -> int:
-    """Columns of the Krylov basis before a restart: 8 blocks, or 4 wide ones, whose projected problem is large."""
+    """Return the columns of the basis before a restart: 8 blocks, or 4 wide ones, whose projected problem is large."""
     return min(total, max(128, min(8 * width, 512), 4 * width))
 
 
 def _next_check(checks: list[tuple[int, float]], steps: int, excess: float) -> int:
-    """When to solve the small eigenproblem again, which costs as much as some applications of a small operator.
+    """Choose the step at which to solve the small eigenproblem again, which costs as much as some steps.
 
     Residuals fall by a constant factor a step in the end; before that rate is known, every three steps.
     """
@@ -138,7 +138,7 @@ def _next_check(checks: list[tuple[int, float]], steps: int, excess: float) -> i
 
 
 def _columns(y: np.ndarray, like: Array, xp: ModuleType) -> Array:
-    """``y`` where ``like`` is, in its type, in Fortran order."""
+    """Bring ``y`` to where ``like`` is, in its type, in Fortran order."""
     return xp.asarray(np.asfortranarray(y, dtype=like.dtype))
 
 
@@ -152,7 +152,7 @@ def _border(h: np.ndarray, old: int, column: np.ndarray) -> None:
 
 
 def clusters(values: np.ndarray, relative_gap: float) -> list[tuple[int, int]]:
-    """Runs (start, stop) of decreasing values that differ by at most relative_gap times the largest of the run.
+    """List runs (start, stop) of decreasing values that differ by at most relative_gap times the largest of the run.
 
     A chain of close neighbours whose ends are further apart is cut where its gaps are largest.
     """
@@ -169,7 +169,7 @@ def clusters(values: np.ndarray, relative_gap: float) -> list[tuple[int, int]]:
 
 
 def canonical_basis(pairs: Eigenpairs, reference: Array, engine: Backend, relative_gap: float = 1e-8) -> Array:
-    """The eigenvectors in a basis that depends on their eigenspaces alone: no free signs, no free rotations.
+    """Turn the eigenvectors to a basis that depends on their eigenspaces alone: no free signs, no free rotations.
 
     In a block V of equal eigenvalues, V^T R = q r (QR with positive diagonal) for fixed random columns R; V q is
     the same for every basis V of the space (V o gives o^T q), and its j-th vector has no part along the first

@@ -1,4 +1,4 @@
-"""What is minimised: the numbers of a fit, checked once."""
+"""The objective that is minimised: the numbers of a fit, checked once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Objective"]
 
 @dataclass(frozen=True)
 class Objective:
-    """Which risk, of how many components, is minimised: reg, beta, and how T and the second moment are taken."""
+    """The risk that is minimised: components, reg, beta, and how T and the second moment are taken."""
 
     k: int
     reg: float

@@ -107,7 +107,7 @@ class Pencil:
         self._diagonal: _Eigenbasis | None = None
 
     def diagonalize(self) -> Pencil:
-        """For many solutions: in the eigenbasis V of Delta = V diag(delta) V^T every penalty is diagonal.
+        """Prepare for many solutions: in the eigenbasis V of Delta = V diag(delta) V^T every penalty is diagonal.
 
         Then neither a factorisation nor a triangular solve is left to each of them.  Where the scales of the features
         differ too much for an orthogonal basis, all stays as it is.  Returns self.
@@ -122,14 +122,14 @@ class Pencil:
         return self
 
     def times_sigma(self, coefficients: Array) -> Array:
-        """Sigma times coefficients (r, k) of the features."""
+        """Return Sigma times coefficients (r, k) of the features."""
         if self._frame is None:
             return self.engine.matmul(self.sigma, coefficients) * self.unit
         turned = self.engine.matmul(self.sigma, self._frame.coordinates(coefficients))
         return self._frame.moments(turned) * self.unit
 
     def solve(self, numbers: Objective, near: Array | None = None) -> Spectrum:
-        """The k components for these numbers; unbiased and center are those of the problem.
+        """Solve for these numbers; unbiased and center are those of the problem.
 
         ``near`` (r, at most k), after `diagonalize`, may hold coefficients close to the wanted ones.
         """
@@ -243,7 +243,7 @@ class _Frame:
 
     @classmethod
     def of(cls, mean: Array, scale: Array) -> _Frame:
-        """The frame in which ``mean``, in units of ``scale``, is a multiple of one coordinate."""
+        """Make the frame in which ``mean``, in units of ``scale``, is a multiple of one coordinate."""
         xp, size = namespace(mean), float((mean**2).sum() ** 0.5)
         pivot = int(abs(mean).argmax())
         normal = mean / size
@@ -254,7 +254,7 @@ class _Frame:
         return cls(scale, normal, pivot, frame._reflected(xp.diag(scale**-2.0)))
 
     def _reflected(self, matrix: Array) -> Array:
-        """H M H of a symmetric matrix, which is overwritten."""
+        """Return H M H of a symmetric matrix, which is overwritten."""
         v = self.normal
         image = 2.0 * (matrix @ v)
         image = image - v * float(v @ image)
@@ -264,22 +264,22 @@ class _Frame:
         return matrix
 
     def turned(self, matrix: Array) -> Array:
-        """H D^-1 M D^-1 H."""
+        """Return H D^-1 M D^-1 H."""
         return self._reflected(matrix / self.scale[:, None] / self.scale)
 
     def _reflect(self, columns: Array) -> Array:
         return columns - (2.0 * self.normal)[:, None] * (self.normal @ columns)
 
     def coordinates(self, coefficients: Array) -> Array:
-        """H D c."""
+        """Return H D c."""
         return self._reflect(self.scale[:, None] * coefficients)
 
     def coefficients(self, coordinates: Array) -> Array:
-        """The inverse, D^-1 H."""
+        """Invert `coordinates`: return D^-1 H times them."""
         return self._reflect(coordinates) / self.scale[:, None]
 
     def moments(self, columns: Array) -> Array:
-        """D H: columns of a moment times coordinates, as those of the features."""
+        """Return D H times ``columns``, a moment times coordinates: as those of the features."""
         return self.scale[:, None] * self._reflect(columns)
 
 
@@ -380,7 +380,7 @@ def _unwhitened(pairs: Eigenpairs, factor: _Factor, sigma: Array, penalty: Array
 
 
 def _graded(gamma: np.ndarray, c: Array, sigma: Array, penalty: Array, engine: Backend) -> tuple[np.ndarray, Array]:
-    """Rayleigh and Ritz in the span of present components whose gamma may be of very different size.
+    """Solve again in the span of the present components (Rayleigh-Ritz), whose gamma may be of very different size.
 
     The penalty B there is S D^2 S for a well-conditioned S^T S and scales D, so that the singular values of its factor,
     by Jacobi's method, have all their digits (Drmac and Veselic 2008).
@@ -399,7 +399,7 @@ def _graded(gamma: np.ndarray, c: Array, sigma: Array, penalty: Array, engine: B
 
 
 def _top(apply: Callable[[Array], Array], r: int, k: int, engine: Backend, near: Array | None = None) -> Eigenpairs:
-    """The k largest eigenpairs, from ``near`` or from random vectors."""
+    """Find the k largest eigenpairs, from ``near`` or from random vectors."""
     width = block_width(k, r)
     start = engine.reference_normals(r, width, 0)
     if near is not None:
@@ -474,6 +474,6 @@ def _smallest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Found:
 
 
 def _symmetric(upper: Array, xp: Any) -> Array:
-    """The symmetric matrix with this upper triangle."""
+    """Return the symmetric matrix with this upper triangle."""
     top = xp.triu(upper)
     return top + xp.triu(upper, 1).T

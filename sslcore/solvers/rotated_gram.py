@@ -44,13 +44,13 @@ class RotatedGram:
         self.mean, self.cross, self.contrast, self.samples = mean, cross, contrast, samples
 
     def diagonal(self) -> Array:
-        """The diagonal of A, then that of C."""
+        """Return the diagonal of A, then that of C."""
         return self.samples.xp.concatenate([self.mean.diagonal(), self.contrast.diagonal()])
 
 
 @gives_memory_back
 def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> RotatedGram:
-    r"""Gram matrix of the views in the rotated basis (means of samples, contrasts within samples).
+    r"""Compute the Gram matrix of the views in the rotated basis (means of samples, contrasts within samples).
 
     The views of each sample are rotated by the orthonormal Helmert matrix h of m rows: the first is
     1/sqrt(m), the c-th, c = 1..m-1, has c entries 1/sqrt(c (c+1)), one entry -c/sqrt(c (c+1)), and zeros.
@@ -95,7 +95,7 @@ def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> R
 
 
 def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: Backend) -> RotatedGram:
-    """`contrast_gram` for checked views x (N, d), one after the other in the order of ``samples``."""
+    """Compute `contrast_gram` for checked views x (N, d), one after the other in the order of ``samples``."""
     dtype = x.dtype
     n, n_contrasts = samples.n, samples.n_contrasts
     mean = engine.empty_matrix(n, n, dtype)

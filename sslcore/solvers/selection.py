@@ -1,4 +1,4 @@
-"""What the search for reg found."""
+"""The result of the search for reg."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Selection"]
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """What the search for reg found (``rep.selection``).
+    """The result of the search for reg (``rep.selection``).
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class Selection:
             raise ValueError(f"it is damaged: reg {self.reg} is not on the grid of the selection")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers and lists, for JSON."""
+        """Return plain numbers and lists, for JSON."""
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         plain = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in values.items()}
         return plain | {"risk": self.risk, "gap": self.gap}
@@ -109,7 +109,7 @@ class Selection:
         return f"Selection(reg {self.reg:g} of {len(self.regs)}, risk {self.risk:.6g}, {self.n_folds} folds)"
 
     def __str__(self) -> str:
-        """A table, for people."""
+        """Write a table, for people."""
         how = f"{self.n_folds} folds" if self.n_folds > 1 else f"one split, {self.n_held_out} held out"
         rows = [f"{self.how} ({self.n_samples} samples, {how})"]
         rows += ["      reg   held out (std. error)   training"]

@@ -37,11 +37,11 @@ class Sums:
 
     @classmethod
     def zero(cls, r: int, xp: Any) -> Sums:
-        """Of no samples."""
+        """Make the sums over no samples."""
         return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
 
     def on(self, engine: Backend) -> Sums:
-        """The same sums where the engine works."""
+        """Bring the sums to where the engine works."""
         if get_backend(self.mean) is engine:
             return self
         return dataclasses.replace(
@@ -53,7 +53,7 @@ class Sums:
         )
 
     def in_fortran_order(self) -> Sums:
-        """The same with matrices as the backends want them."""
+        """Return the same with matrices as the backends want them."""
         return dataclasses.replace(
             self,
             between=np.asfortranarray(self.between),
@@ -62,7 +62,7 @@ class Sums:
         )
 
     def unbiased_sum(self) -> Array:
-        """Delta's sum with unbiased factors."""
+        """Return Delta's sum with unbiased factors."""
         return self.within * (self.factor or 1.0) if self.unbiased is None else self.unbiased
 
     def may_underflow(self, dtype: np.dtype) -> bool:
@@ -84,7 +84,7 @@ class Sums:
             )
 
     def merged(self, other: Sums) -> Sums:
-        """The sums over both; neither is changed."""
+        """Return the sums over both; neither is changed."""
         if not self.n or not other.n:
             return other if not self.n else self
         weight = self.weight + other.weight

@@ -43,7 +43,7 @@ class Points:
 
     @property
     def tile(self) -> str | None:
-        """Which kernels of gram.cu serve, if they do: kernels of angles have their own."""
+        """The kernels of gram.cu that serve, if they do: kernels of angles have their own."""
         tiles = sources.TILES.get(self.kernel.pair, (None,))
         return tiles[0] if self.centre is None else tiles[-1]
 

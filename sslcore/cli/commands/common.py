@@ -1,4 +1,4 @@
-"""What commands share: reports, streams, outputs that are checked first, data and models."""
+"""Shared by all commands: reports, streams, outputs that are checked first, data and models."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 
 
 class Report(NamedTuple):
-    """What a command found: for machines (``--json``), and for people; ``failed``: what of it could not be made."""
+    """The result of a command: for machines (``--json``), and for people; ``failed``: what of it could not be made."""
 
     document: dict[str, Any]
     text: str

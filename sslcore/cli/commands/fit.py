@@ -123,7 +123,7 @@ _reg.__name__ = "number"  # what argparse says was expected
 
 
 def _told(args: argparse.Namespace, file: Path) -> str:
-    """What the model depends on, as one line of JSON: the options, and the file as it is now."""
+    """Write what the model depends on as one line of JSON: the options, and the file as it is now."""
     options = {name: str(value) for name, value in sorted(vars(args).items()) if name not in NOT_OF_THE_FIT}
     state = file.stat() if file.is_file() else None  # if it is none, reading says so
     return json.dumps({"options": options, "file": state and [state.st_size, state.st_mtime_ns]})

@@ -113,7 +113,7 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
 
 
 def _labelled(labels: Table, task: str) -> Any:
-    """Which samples have a label: not missing, and not the class -1, which means that there is none."""
+    """Mark the samples that have a label: not missing, and not the class -1, which means that there is none."""
     assert labels.missing is not None
     there = ~labels.missing
     if task == "regression" or labels.values.dtype.kind != "i":

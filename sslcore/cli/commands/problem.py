@@ -1,4 +1,4 @@
-"""What `sslcore fit` and `sslcore path` have in common: data, views and a model from the words of the command line."""
+"""Shared by `sslcore fit` and `sslcore path`: data, views and a model from the words of the command line."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Problem:
         expect_fits(begin, step, planned, n_fits)
 
     def as_dict(self) -> dict[str, Any]:
-        """What was asked for, for machines."""
+        """Return what was asked for, for machines."""
         n, m, d = self.views.shape
         return {
             "file": str(self.source),
@@ -157,7 +157,7 @@ def expect_fits(begin: Progress, step: str, planned: Plan, n_fits: int = 1) -> N
 
 
 def _forms() -> str:
-    """What can be written for the options; asked for by ``--help`` only, since it imports what there is."""
+    """List what can be written for the options; asked for by ``--help`` only, since it imports what there is."""
     from ..spec import augmentation_forms, feature_forms, kernel_forms
 
     def block(title: str, forms: list[str]) -> str:

@@ -124,7 +124,7 @@ def progress(wanted: bool | None, steps: Mapping[str, float]) -> Iterator[Progre
 
 
 class Bar(Protocol):
-    """What `Progress` draws on."""
+    """The surface on which `Progress` draws."""
 
     def draw(self, words: str, fraction: float, seconds: float) -> None:
         """Show the step and the part of the whole that is done after so many seconds."""
@@ -134,7 +134,7 @@ class Bar(Protocol):
 
 
 class Lines:
-    """Where there is no terminal to move on: a line for each step as it begins, and one at the end."""
+    """Serves where there is no terminal to move on: a line for each step as it begins, and one at the end."""
 
     def __init__(self, seconds: float) -> None:
         self._last = ""
@@ -176,7 +176,7 @@ def _clock(seconds: float) -> str:
 
 
 class Progress:
-    """How far the work is; moves a bar, or nothing.
+    """Tells how far the work is; moves a bar, or nothing.
 
     Within a step the bar follows `advance`, else the clock: the step is taken to last as long, compared with those
     done, as was expected.  A bar that fails is given up: the work goes on.
