@@ -20,9 +20,7 @@ def _status(name):
 
 _RESET = """
 import ctypes
-from sslcore.gram import release_memory
-release_memory()  # what the setup has freed goes back, or its reuse would hide a rise
-ctypes.CDLL(None).malloc_trim(0)
+ctypes.CDLL(None).malloc_trim(0)  # what the setup has freed goes back, or its reuse would hide a rise
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # sets VmHWM back to VmRSS (man 5 proc)
 before = _status("VmRSS")

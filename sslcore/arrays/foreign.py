@@ -206,7 +206,7 @@ def same_kind(*names: str) -> Callable[[F], F]:
 
 
 def gives_memory_back(function: F) -> F:
-    """Decorate a public function that brings its arrays over by itself, by blocks."""
+    """Decorate a public function that brings its arrays over by itself: if the GPU has no more, the call lets go."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -221,7 +221,6 @@ def _guarded(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[s
         return function(*args, **kwargs)
     except MemoryError as error:
         if device_of(error) != "cupy":
-            get_backend(backend="numba").release()  # what is kept for the next results, so that a new try has it
             raise
         message = str(error)
         traceback.clear_frames(error.__traceback__)  # they keep the arrays of the failed call alive

@@ -108,7 +108,7 @@ class Backend(Protocol):
         """Return the bytes that can still be allocated."""
 
     def release(self) -> None:
-        """Give back to the system memory that is kept for the next results."""
+        """Give back to the system memory that the backend's library keeps for the next results."""
 
     def to_host(self, array: Array) -> np.ndarray:
         """Return ``array`` as one of NumPy: itself on the CPU, a copy from a GPU, which is waited for."""

@@ -32,7 +32,7 @@ def free_memory() -> int:
     """Return the bytes that this process can still allocate.
 
     Pages that the system can drop at any time count as left, in a container too: those of files that were read, and
-    memory that is kept for the next results (``MADV_FREE``), which the system counts among them.
+    memory marked as free (``MADV_FREE``), which the system counts among them.
     """
     left = [_available_memory()]
     left += [limit - used for limit, used in map(_memory_of_group, _groups("memory")) if limit is not None]

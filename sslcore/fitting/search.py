@@ -126,7 +126,6 @@ def choose(search: AutoReg, problem: Problem) -> Selection:
     """Choose the reg of least risk on held-out samples, at the problem's k and beta."""
     folds = make_folds(problem.data.sizes, search, problem.objective.beta == 0)
     selection = _search(search, problem.restrict(folds), problem.dtype)
-    problem.engine.release()  # what was kept of the matrices of the folds counts as resident
     _warn(selection, problem.objective.k)
     return selection
 

@@ -25,7 +25,6 @@ from .dense import (
 )
 from .gram import empty_matrix, gram_contrasts, gram_rows, gram_symmetric, mirror, points
 from .philox import reference_normals
-from .recycling import release
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
 from .views import views
@@ -35,6 +34,10 @@ NAME: Final = "numba"
 
 BLOCK_FACTOR = 1
 """How many times larger blocks are than those for the cache of a CPU."""
+
+
+def release() -> None:
+    """Do nothing: what an array has held goes back to the system as it dies."""
 
 
 def to_host(array: Any) -> Any:

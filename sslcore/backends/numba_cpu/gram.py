@@ -11,7 +11,7 @@ import numpy as np
 from ..pairing import RECURSIONS, near_versine, require_in_range
 from ..pairing import TOLERANCE as _TOLERANCE
 from ..pairing import unit_of as _unit
-from . import angles, pairs, recycling
+from . import angles, pairs
 from .parallel import parallel_for
 from .vectors import ROWS, VECTOR
 
@@ -150,7 +150,11 @@ def _fill_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> 
 
 def empty_matrix(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
     """Make an array that begins at the width of a vector, so that `gram_symmetric` may write past the caches."""
-    return recycling.empty((rows, columns), dtype)
+    dtype = np.dtype(dtype)
+    size = rows * columns * dtype.itemsize
+    raw = np.empty(size + VECTOR, np.uint8)
+    start = -raw.ctypes.data % VECTOR
+    return raw[start : start + size].view(dtype).reshape(rows, columns)
 
 
 def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
