@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.metrics.pairwise import euclidean_distances, rbf_kernel
 
 from sslcore.backends.numba_cpu.parallel import n_threads, parallel_for
+from sslcore.backends.pairing import TOLERANCE
 from sslcore.gram import gram
 from sslcore.kernels import Exponential, Gaussian
 
@@ -46,13 +47,11 @@ def hard_points(n: int, d: int, scale: float, dtype: type) -> np.ndarray:
     A third of the pairs at distances from 1e-12 to 10, in units of the scale; two thirds within a factor 2 of the
     distance below which the library computes a pair again from its differences (on either side: the worst place).
     """
-    from sslcore.backends.numba_cpu.gram import _TOLERANCE
-
     rng = np.random.default_rng(1)
     x = points(n, d, seed=2)
     centred = x - x.mean(axis=0)
     twice_norm = 2 * (centred**2).sum(axis=1)
-    threshold = np.finfo(dtype).eps / _TOLERANCE[np.dtype(dtype)] * twice_norm / scale
+    threshold = np.finfo(dtype).eps / TOLERANCE[np.dtype(dtype)] * twice_norm / scale
     distance = threshold * np.exp2(rng.uniform(-1, 1, n))
     distance[::3] = scale * np.logspace(-12, 1, len(distance[::3]))
     direction = rng.standard_normal((n, d))

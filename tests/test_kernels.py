@@ -15,6 +15,7 @@ from sslcore import gram as grams
 from sslcore import kernels
 from sslcore.backends.numba_cpu import elementary, pairs
 from sslcore.backends.numba_cpu import gram as blocks
+from sslcore.backends.pairing import TOLERANCE
 from sslcore.gram import gram, kernel_product
 from sslcore.kernels import (
     Exponential,
@@ -129,7 +130,7 @@ def test_both_sides_of_the_recomputation_threshold(d):
     for make in DISTANCE:
         k = make(1.0)
         norms = 2 * np.sum(base**2, axis=1)
-        threshold = np.finfo(float).eps / blocks._TOLERANCE[np.dtype(float)] * norms / k.length
+        threshold = np.finfo(float).eps / TOLERANCE[np.dtype(float)] * norms / k.length
         x = base + (threshold * np.linspace(0.8, 1.2, n))[:, None] * directions
         found = np.diagonal(k(x, base))
         expected = np.array([naive.gram(k, x[i : i + 1], base[i : i + 1])[0, 0] for i in range(n)])

@@ -9,6 +9,7 @@ import cupy as xp
 import numpy as np
 
 from ..stages import run, with_arrays
+from . import sources
 from .loader import kernel, launch
 
 __all__ = ["reference_normals", "views"]
@@ -30,7 +31,7 @@ def _pairs(d: int, *arguments: Any) -> int:
 
 
 def _warp(d: int, *arguments: Any) -> int:
-    return 32
+    return sources.numbers("views")["WIDTH"]
 
 
 def _column_pairs(d: int, height: int, width: int, *arguments: Any) -> int:
@@ -142,6 +143,7 @@ def _apply(
         *companion(block, first, place, seed, rows),
         *_numbers(block, first, place, seed, rows),
         *(typed for kind, value in zip(types, arguments, strict=True) for typed in kind(value)),
+        block=sources.numbers("views")["THREADS"],
     )
 
 

@@ -15,7 +15,7 @@ import cupyx
 import numpy as np
 
 from .. import small
-from . import blas
+from . import blas, sources
 from .device import to_host
 from .loader import THREADS, blocks_of, kernel, launch
 
@@ -197,11 +197,11 @@ def pivoted_cholesky(a: Any, tolerance: float) -> tuple[Any, Any, int]:
     pivots, values = xp.zeros(n, np.int64), xp.zeros(n)
     settled = xp.full(1, -1, np.int32)
     choose, row = kernel("dense", "choose_pivot"), kernel("dense", "pivot_row")
-    limit = np.float64(tolerance)
+    limit, threads = np.float64(tolerance), (sources.numbers("dense")["THREADS"],)
     for start in range(0, n, _PIVOTS):
         stop = min(start + _PIVOTS, n)
         for step in range(start, stop):
-            choose((1,), (THREADS,), (residual, np.int64(n), limit, np.int64(step), pivots, values, settled))
+            choose((1,), threads, (residual, np.int64(n), limit, np.int64(step), pivots, values, settled))
             launch(row, n, a, np.int64(n), np.int64(start), np.int64(step), pivots, values, factor, residual, settled)
         done = factor[start:stop]
         blas.gemm(done.T, done, a.T, -1.0, 1.0)
@@ -267,5 +267,7 @@ def mirror(matrix: Any) -> None:
     """Copy the upper triangle of a square matrix in C order onto the lower one."""
     n = len(matrix)
     if n:
-        side = blocks_of(n, 32)
-        kernel("dense", "mirror", matrix.dtype)((side, side), (32, 8), (matrix, np.int64(n)))
+        numbers = sources.numbers("dense")
+        side = blocks_of(n, numbers["SIDE"])
+        block = numbers["SIDE"], numbers["LINES"]
+        kernel("dense", "mirror", matrix.dtype)((side, side), block, (matrix, np.int64(n)))

@@ -19,7 +19,7 @@ from . import sources
 __all__ = ["blocks_of", "kernel", "launch"]
 
 THREADS = 256
-"""Threads of a block where each works for itself."""
+"""Threads of a block where each works for itself, and no source says how many."""
 
 
 @functools.cache
@@ -57,10 +57,10 @@ def _module(source: str, dtype: str, formula: str | None, tile: str | None) -> A
     return xp.RawModule(code=sources.text(source), options=sources.options(source, dtype, formula, tile))
 
 
-def launch(function: Any, n_threads: int, *args: Any) -> None:
-    """Call a kernel in which each of ``n_threads`` threads works for itself; nothing if there are none."""
+def launch(function: Any, n_threads: int, *args: Any, block: int = THREADS) -> None:
+    """Call a kernel of ``n_threads`` threads, ``block`` of them in a block; do nothing if there are none."""
     if n_threads:
-        function((blocks_of(n_threads, THREADS),), (THREADS,), args)
+        function((blocks_of(n_threads, block),), (block,), args)
 
 
 def blocks_of(total: int, each: int) -> int:

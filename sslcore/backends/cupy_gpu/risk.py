@@ -12,7 +12,7 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
-from . import blas
+from . import blas, sources
 from .dense import LARGEST
 from .device import free_memory, to_host
 from .loader import blocks_of, kernel
@@ -33,7 +33,6 @@ MOMENT_ENTRIES = 1 << 24
 """Entries of all second moments of chunks, at most, if there are several."""
 
 _TILE = 128  # columns of a product in cuBLAS
-_WARPS, _LANES = 4, 32  # of a block of threads; a warp owns a sample (risk.cu)
 _MOST_BLOCKS = 4096  # of threads: enough for any device
 
 
@@ -78,11 +77,11 @@ def view_gradient(z: Any, weight: Any, spread: float, outer: float) -> Any:
 def _add_sums(block: Any, copy: Any, products: bool, scalars: Any) -> None:
     """Add the sums over the views of each sample to ``scalars`` (2,), and convert the block if there is a copy."""
     n, m, k = block.shape
-    grid = _grid(n)
-    partial = xp.empty((grid, 2))
+    grid, block_shape = _launch_shape(n)
+    partial = xp.empty((*grid, 2))
     kernel("risk", "sample_sums", block.dtype)(
-        (grid,),
-        (_WARPS * _LANES,),
+        grid,
+        block_shape,
         (block, np.int64(n), np.int64(m), np.int64(k), np.int32(products), copy, partial),
     )
     scalars += partial.sum(axis=0)
@@ -109,14 +108,15 @@ def _finish(block: Any, product: Any, spread: float, outer: float, gradient: Any
     """Return the gradient; ``product`` is z_ia times the weight: an array to write over, or the gradient itself."""
     n, m, k = block.shape
     kernel("risk", "finish_gradient", block.dtype)(
-        (_grid(n),),
-        (_WARPS * _LANES,),
+        *_launch_shape(n),
         (block, product, np.int64(n), np.int64(m), np.int64(k), np.float64(spread), np.float64(outer), gradient),
     )
 
 
-def _grid(n: int) -> int:
-    return min(blocks_of(n, _WARPS), _MOST_BLOCKS)
+def _launch_shape(n: int) -> tuple[tuple[int], tuple[int]]:
+    """Return the blocks for ``n`` samples, and the threads of one: a warp owns a sample."""
+    numbers = sources.numbers("risk")
+    return (min(blocks_of(n, numbers["WARPS"]), _MOST_BLOCKS),), (numbers["WARPS"] * numbers["LANES"],)
 
 
 def _chunks(rows: int, k: int) -> int:

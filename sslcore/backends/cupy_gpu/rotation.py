@@ -7,11 +7,10 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
+from . import sources
 from .loader import blocks_of, kernel, launch
 
 __all__ = ["rotate_rows", "rotate_views"]
-
-_SIDE, _LINES = 32, 8  # of a tile of pairs of samples, and the threads' share of it (rotate.cu)
 
 
 def rotate_rows(block: Any, strip: Any, samples: Any, mean: Any, cross_t: Any, contrast: Any) -> None:
@@ -20,6 +19,8 @@ def rotate_rows(block: Any, strip: Any, samples: Any, mean: Any, cross_t: Any, c
     block[r, s] is the value of views strip.row_start + r and strip.row_start + s.  Fills the rows of these
     samples in A, B^T, C, and the columns that are their transposes.
     """
+    numbers = sources.numbers("rotate")
+    side, lines = numbers["SIDE"], numbers["LINES"]
     mine = strip.sample_class
     offset = strip.sample_start - mine.sample_start
     left = mine.weighted.astype(block.dtype, copy=False)
@@ -29,31 +30,31 @@ def rotate_rows(block: Any, strip: Any, samples: Any, mean: Any, cross_t: Any, c
         first = max(strip.sample_start, other.sample_start)
         skipped = first - other.sample_start
         rows, columns = strip.sample_stop - strip.sample_start, other.sample_stop - first
-        place = np.array(  # in the order of the enumeration in rotate.cu
-            [
-                block.shape[1],
-                rows,
-                columns,
-                mine.m,
-                other.m,
-                other.row_start + skipped * other.m - strip.row_start,
-                mine.count,
-                other.count,
-                offset,
-                skipped,
-                strip.sample_start,
-                first,
-                mine.contrast_start + offset * (mine.m - 1),
-                other.contrast_start + skipped * (other.m - 1),
-                samples.n,
-                samples.n_contrasts,
-            ],
-            np.int64,
-        )
+        known = {
+            "LD": block.shape[1],
+            "SAMPLES_I": rows,
+            "SAMPLES_J": columns,
+            "VIEWS_I": mine.m,
+            "VIEWS_J": other.m,
+            "COLUMN": other.row_start + skipped * other.m - strip.row_start,
+            "COUNT_I": mine.count,
+            "COUNT_J": other.count,
+            "OFFSET_I": offset,
+            "OFFSET_J": skipped,
+            "SAMPLE_I": strip.sample_start,
+            "SAMPLE_J": first,
+            "CONTRAST_I": mine.contrast_start + offset * (mine.m - 1),
+            "CONTRAST_J": other.contrast_start + skipped * (other.m - 1),
+            "N": samples.n,
+            "N_CONTRASTS": samples.n_contrasts,
+        }
+        place = np.zeros(numbers["PLACE_SIZE"], np.int64)
+        for key, value in known.items():
+            place[numbers[key]] = value
         name = "rotate_two_views" if mine.m == other.m == 2 else "rotate_any_views"
         kernel("rotate", name, block.dtype)(
-            (blocks_of(columns, _SIDE), blocks_of(rows, _SIDE)),
-            (_SIDE, _LINES),
+            (blocks_of(columns, side), blocks_of(rows, side)),
+            (side, lines),
             (
                 block,
                 xp.asarray(place),

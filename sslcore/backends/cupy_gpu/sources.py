@@ -5,10 +5,13 @@ Uses the standard library only, and is no part of a package when ``setup.py`` ru
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 __all__ = [
     "ARCHITECTURES",
@@ -19,6 +22,7 @@ __all__ = [
     "DamagedError",
     "fatbin_name",
     "find_prebuilt",
+    "numbers",
     "options",
     "text",
     "variants",
@@ -48,6 +52,29 @@ class DamagedError(Exception):
 def text(name: str) -> str:
     """Return the source ``name``.cu."""
     return (FOLDER / f"{name}.cu").read_text(encoding="utf-8")
+
+
+_DEFINITION = re.compile(r"^#define[ \t]+(\w+)[ \t]+(\d+)[ \t]*(?://.*)?$", re.MULTILINE)
+_ENUMERATION = re.compile(r"\benum\s*\{(.*?)\}", re.DOTALL)
+
+
+@functools.cache
+def numbers(name: str) -> Mapping[str, int]:
+    """Read what the source ``name``.cu says of shapes of blocks and tiles, and of the order of what it is given.
+
+    These are its integers after ``#define`` and its enumerators: nobody else writes them down.
+    """
+    code = re.sub(r"//.*", "", text(name))
+    found = {key: int(value) for key, value in _DEFINITION.findall(code)}
+    for enumeration in _ENUMERATION.findall(code):
+        following = 0
+        for entry in filter(None, map(str.strip, enumeration.split(","))):
+            key, _, value = (part.strip() for part in entry.partition("="))
+            if value and not value.isdecimal():
+                break  # the compiler's to know
+            found[key] = int(value) if value else following
+            following = found[key] + 1
+    return MappingProxyType(found)
 
 
 def options(name: str, dtype: str, formula: str | None = None, tile: str | None = None) -> tuple[str, ...]:

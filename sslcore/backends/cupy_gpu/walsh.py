@@ -6,15 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .loader import THREADS, blocks_of, kernel
+from . import sources
+from .loader import blocks_of, kernel
 
 __all__ = ["walsh_hadamard"]
 
-TILE = 4096
-"""Most numbers of a tile; the kernel has room for as many."""
-
 LEVELS = 8
-"""Most levels of a launch after the first one, whose tiles then have runs of 16 numbers in memory."""
+"""Most levels of a launch after the first one: the rows of its tiles are then runs of some numbers in memory."""
 
 
 def walsh_hadamard(values: Any) -> Any:
@@ -22,22 +20,22 @@ def walsh_hadamard(values: Any) -> Any:
 
     Unnormalised: twice gives 2^d values.  Returns ``values``.
     """
-    size, columns = len(values), values[:1].size
+    size, columns, most = len(values), values[:1].size, sources.numbers("walsh")["TILE"]
     left = size.bit_length() - 1
-    inside = max(0, min(left, (TILE // columns).bit_length() - 1))
+    inside = max(0, min(left, (most // columns).bit_length() - 1))
     distance = columns
     if inside:
         _launch(values, distance, inside, columns)
         left, distance = left - inside, distance << inside
     while left:
         levels = -(-left // -(-left // LEVELS))  # of launches that share the levels evenly
-        _launch(values, distance, levels, min(TILE >> levels, distance))
+        _launch(values, distance, levels, min(most >> levels, distance))
         left, distance = left - levels, distance << levels
     return values
 
 
 def _launch(values: Any, distance: int, levels: int, width: int) -> None:
     n_tiles = values.size // (distance << levels) * blocks_of(distance, width)
-    kernel("walsh", "walsh_hadamard", values.dtype)(
-        (n_tiles,), (THREADS,), (values, np.int64(distance), np.int32(levels), np.int32(width))
-    )
+    block = (sources.numbers("walsh")["THREADS"],)
+    arguments = values, np.int64(distance), np.int32(levels), np.int32(width)
+    kernel("walsh", "walsh_hadamard", values.dtype)((n_tiles,), block, arguments)

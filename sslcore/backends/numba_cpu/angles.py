@@ -151,7 +151,7 @@ def angle_strip(x, y, lengths_x, lengths_y, near, recursion, a, g, out):
     """Turn products out[i, j] = <x_i, y_j> of unit vectors into values of the kernel.
 
     Versines up to ``near``, which rounding of products may change too much, are half the squared distance of the
-    unit vectors, or of one and the other's opposite.  ``recursion`` is one of `sslcore.backends.pairing.RECURSIONS`.
+    unit vectors, or of one and the other's opposite.  ``recursion`` is one of `_RECURSIONS` of gram.py.
     """
     rows, columns = out.shape
     layers = lengths_x.shape[0]

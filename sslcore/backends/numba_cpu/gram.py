@@ -2,75 +2,40 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..pairing import RECURSIONS, near_versine, require_in_range
-from ..pairing import TOLERANCE as _TOLERANCE
-from ..pairing import unit_of as _unit
+from ..contract import Matrix
+from ..pairing import Points, in_units, near_versine, prepare, squared_norms, wrapped
 from . import angles, pairs
 from .parallel import parallel_for
 from .vectors import ROWS, VECTOR
 
-__all__ = ["Points", "empty_matrix", "gram_contrasts", "gram_rows", "gram_symmetric", "mirror", "points"]
+__all__ = ["empty_matrix", "gram_contrasts", "gram_rows", "gram_symmetric", "mirror", "points"]
 
 _DIRECT = 48  # up to so many coordinates the differences are summed; above, a matrix product is faster
 _ROW_BYTES, _LEAST_ROWS = 4 << 20, 32  # of rows of the first argument that are prepared at a time
+_RECURSIONS = {"step": 0, "quadratic": 1, "nngp": 2, "ntk": 3}  # what `angles.angle_strip` does with an angle
 _STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
 
 
-@dataclass(frozen=True)
-class Points:
-    """The second argument of a profile kernel, prepared once for many blocks of the first."""
+def points(kernel: Any, y: Matrix) -> Points:
+    """Prepare ``y`` (n_y, d) as second argument of the profile kernel ``kernel``.
 
-    kernel: Any
-    exponent: int  # coordinates are stored times 2^-exponent, which is exact: the kernel's length is then near 1
-    constants: np.ndarray
-    address: int
-    centre: np.ndarray | None  # subtracted from the coordinates (matrix products only)
-    y: np.ndarray  # (n_y, d) C order, for matrix products; (d, n_y and a few zeros) for direct sums
-    norms: Any = None  # |y|^2, for distances from matrix products
-    uncentred: Any = None  # y before the centre is subtracted, which rounds: for differences
-    lengths: Any = None  # of the points in each layer, for kernels of angles
-
-    @property
-    def direct(self) -> bool:
-        """True if differences are summed directly."""
-        return self.kernel.pair in ("sqdist", "l1") and self.centre is None
-
-    @property
-    def mirrored(self) -> bool:
-        """True if a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
-        return self.kernel.pair not in ("sqdist", "l1")
-
-
-def points(kernel: Any, y: np.ndarray) -> Points:
-    """Prepare ``y`` (n_y, d) as second argument of the profile kernel ``kernel``."""
-    distance = kernel.pair in ("sqdist", "l1")
-    length, exponent = _unit(kernel.length) if distance else (kernel.length, 0)
-    y = kernel.coordinates(y)
-    if kernel.pair == "angle":
-        directions, lengths = kernel.directions(y)
-        return Points(kernel, 0, np.zeros(4), 0, None, np.ascontiguousarray(directions), lengths=lengths)
-    constants = np.zeros(4, y.dtype)
-    values = kernel.constants(length)
-    constants[: len(values)] = values
-    plain = kernel.formula == "t"
-    address = 0 if plain else pairs.profile_address(kernel.formula, kernel.source_file, type(kernel).__name__, y.dtype)
-    if kernel.pair == "dot":
-        return Points(kernel, 0, constants, address, None, np.ascontiguousarray(y))
-    if kernel.pair == "torus":
-        return Points(kernel, 0, constants, address, None, np.ascontiguousarray(_wrapped(y).T))
-    if kernel.pair == "l1" or y.shape[1] <= _DIRECT:
-        return Points(kernel, exponent, constants, address, None, _columns(_in_units(y, exponent)))
-    uncentred = _in_units(y, exponent)
-    del y  # where the kernel has made it of the points
-    centre = uncentred.mean(axis=0)
-    scaled = uncentred - centre
-    return Points(kernel, exponent, constants, address, centre, scaled, _squared_norms(scaled), uncentred)
+    For sums over coordinates the points lie as columns.
+    """
+    prepared = prepare(kernel, y, _DIRECT)
+    mirrored, address = kernel.pair not in ("sqdist", "l1"), 0
+    if kernel.pair != "angle" and kernel.formula != "t":
+        address = pairs.profile_address(kernel.formula, kernel.source_file, type(kernel).__name__, prepared.y.dtype)
+    laid = prepared.y
+    if prepared.direct:
+        laid = _columns(laid)
+    elif kernel.pair == "torus":
+        laid = np.ascontiguousarray(laid.T)
+    return replace(prepared, y=laid, address=address, mirrored=mirrored)
 
 
 def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
@@ -86,14 +51,14 @@ def _fill_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> 
     height = min(64, ROWS * -(-_STRIP // (ROWS * max(1, out.shape[1]))))
     n_strips = -(-len(x) // height)
     if prepared.kernel.pair == "torus":
-        wrapped = _wrapped(x)
+        around = wrapped(x)
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
-            pairs.torus_strip(wrapped[rows], prepared.y, first, prepared.address, prepared.constants, out[rows])
+            pairs.torus_strip(around[rows], prepared.y, first, prepared.address, prepared.constants, out[rows])
 
     elif prepared.direct:
-        scaled = _whole_rows(_in_units(x, prepared.exponent))
+        scaled = _whole_rows(in_units(x, prepared.exponent))
         l1 = prepared.kernel.pair == "l1"
 
         def strip(s: int) -> None:
@@ -106,7 +71,7 @@ def _fill_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> 
         y, lengths_y = prepared.y[columns], prepared.lengths[:, columns]
         np.matmul(directions, y.T, out=out)
         near = near_versine(kernel.length, y.shape[1], x.dtype)
-        recursion = RECURSIONS[kernel.recursion]
+        recursion = _RECURSIONS[kernel.recursion]
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
@@ -124,13 +89,13 @@ def _fill_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> 
             pairs.apply_profile(prepared.address, prepared.constants, out[s * height : (s + 1) * height])
 
     else:
-        uncentred = _in_units(x, prepared.exponent)
+        uncentred = in_units(x, prepared.exponent)
         scaled = uncentred - prepared.centre
         y, norms_y = prepared.y[columns], prepared.norms[columns]
         uncentred_y = prepared.uncentred[columns]
-        norms_x = _squared_norms(scaled)
+        norms_x = squared_norms(scaled)
         np.matmul(scaled, y.T, out=out)
-        bounds = _bounds(prepared)
+        bounds = prepared.bounds()
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
@@ -163,7 +128,7 @@ def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
     if prepared.centre is not None:
         _symmetric_from_products(prepared, out)
         return
-    scaled = _whole_rows(_in_units(prepared.kernel.coordinates(x), prepared.exponent))
+    scaled = _whole_rows(in_units(prepared.kernel.coordinates(x), prepared.exponent))
     l1 = prepared.kernel.pair == "l1"
     height = min(64, ROWS * -(-2 * _STRIP // (ROWS * max(1, n))))
 
@@ -181,7 +146,7 @@ def _symmetric_from_products(prepared: Points, out: np.ndarray) -> None:
     high = max(256, n // 16 // height * height)  # enough for matrix products, and not much beyond the diagonal
     for start in range(0, n, high):
         np.matmul(prepared.y[start : start + high], prepared.y[start:].T, out=out[start : start + high, start:])
-    bounds = _bounds(prepared)
+    bounds = prepared.bounds()
 
     def strip(s: int) -> None:
         start, stop = s * height, min((s + 1) * height, n)
@@ -192,36 +157,11 @@ def _symmetric_from_products(prepared: Points, out: np.ndarray) -> None:
     parallel_for(strip, -(-n // height))
 
 
-def _bounds(prepared: Points) -> tuple[Any, Any, Any]:
-    """Return where distances from products are too uncertain: `pairs.correct_distances`."""
-    dtype = prepared.y.dtype
-    length, _ = _unit(prepared.kernel.length)
-    epsilon = np.finfo(dtype).eps
-    return (
-        dtype.type(epsilon / _TOLERANCE[dtype] / length),
-        dtype.type(prepared.kernel.reach * length),
-        dtype.type(8 * math.sqrt(prepared.y.shape[1]) * epsilon),
-    )
-
-
 def mirror(matrix: np.ndarray) -> None:
     """Copy the upper triangle of a square matrix in C order onto the lower one."""
     n = len(matrix)
     height = max(32, min(256, n // 4))
     parallel_for(lambda s: pairs.mirror_strip(matrix, s * height, min((s + 1) * height, n)), -(-n // height))
-
-
-def _in_units(x: np.ndarray, exponent: int) -> np.ndarray:
-    """Return coordinates times 2^-exponent, exactly; refuse them where squared distances in this unit overflow."""
-    with np.errstate(over="ignore"):
-        scaled = np.ldexp(x, -exponent, order="C")
-    require_in_range(max(float(scaled.max()), -float(scaled.min())) if scaled.size else 0.0, x)
-    return scaled
-
-
-def _wrapped(x: np.ndarray) -> np.ndarray:
-    """Return coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
-    return np.ascontiguousarray(x - np.rint(x))
 
 
 def _whole_rows(x: np.ndarray) -> np.ndarray:
@@ -240,10 +180,6 @@ def _columns(y: np.ndarray) -> np.ndarray:
     padded = np.zeros((y.shape[1], vectors * step), y.dtype)
     padded[:, : len(y)] = y.T
     return padded
-
-
-def _squared_norms(x: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", x, x)
 
 
 def gram_contrasts(prepared: Points, samples: Any, mean: np.ndarray, cross_t: np.ndarray, contrast: np.ndarray) -> bool:

@@ -528,6 +528,20 @@ enum {  // blocks on a multiprocessor, at least
     FOR_CONTRASTS = Shape<SSL_TILE, CONTRASTS>::blocks
 };
 
+template <int what>
+__device__ inline void tell_shapes(int* to) {
+    to[0] = Shape<SSL_TILE, what>::I, to[1] = Shape<SSL_TILE, what>::J;
+    to[2] = Shape<SSL_TILE, what, true>::I, to[3] = Shape<SSL_TILE, what, true>::J;
+}
+
+// Rows and columns of a block's tile, where it sums itself and after a matrix product, for each thing that is stored: the
+// caller makes its grids of them
+extern "C" __global__ void tile_shapes(int* shapes) {
+    tell_shapes<ROWS>(shapes + 4 * ROWS);
+    tell_shapes<BOTH>(shapes + 4 * BOTH);
+    tell_shapes<CONTRASTS>(shapes + 4 * CONTRASTS);
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS, FOR_ROWS)
 gram_rows(POINTS, BOUNDS, OTHERS, real* out, i64 ld, int paired) {
     tile<SSL_TILE, ROWS>(x, rows, y, columns, d, WITH(norms_y, exact_y), Target{out, 0, 0, 0, ld, paired != 0});
