@@ -106,7 +106,7 @@ def views(x: Any, augmentation: Any, n_views: int, seed: int, first: int, out: A
 
 
 def _run(stages: Any, block: Any, first: int, seed: int) -> None:
-    """Run the stages over rows told by a pair, who chose what, and what is wanted; ``(None, -1)`` are all rows."""
+    """Run the stages over the rows that a pair selects: those of which ``choice`` is ``branch``, or all for None."""
 
     def apply(rows: Any, place: int, name: str, arguments: tuple[Any, ...]) -> None:
         _apply(name, block, first, place, seed, arguments, rows)
@@ -148,7 +148,7 @@ def _apply(
 
 
 def _numbers(block: Any, first: int, place: int, seed: int, rows: tuple[Any, int]) -> tuple[Any, ...]:
-    """Return what all kernels of views.cu take."""
+    """Return the arguments that every kernel of views.cu takes."""
     n, m, d = block.shape
     choice, branch = rows
     return (

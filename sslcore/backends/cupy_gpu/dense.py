@@ -212,7 +212,7 @@ def pivoted_cholesky(a: Any, tolerance: float) -> tuple[Any, Any, int]:
 
 
 def whitener(factor: Any, dtype: Any) -> Any:
-    """Make what `whiten` takes for U, a pivoted Cholesky factor in float64: once for many blocks.
+    """Prepare U, a pivoted Cholesky factor in float64, for `whiten`: once for many blocks.
 
     It is U with the blocks on its diagonal inverted, rounded to ``dtype``.  With pivots no entry of a row exceeds the
     one on the diagonal, so that U is a diagonal matrix times one that is well conditioned however small the pivots are,

@@ -17,7 +17,7 @@ _OLDEST = 70
 
 
 def require_device() -> None:
-    """Refuse, with what to do, where no GPU can be used."""
+    """Raise `BackendError` where no GPU can be used; its message says what to do."""
     advice = "use backend='numba' with NumPy arrays, or"
     try:
         count = xp.cuda.runtime.getDeviceCount()
@@ -54,7 +54,7 @@ def release() -> None:
 
 
 def to_host(array: Any) -> np.ndarray:
-    """Return ``array`` as a NumPy array: wait for the device, then copy."""
+    """Copy ``array`` to NumPy; this waits for the device."""
     return xp.asnumpy(array)
 
 

@@ -1,4 +1,4 @@
-"""Gram matrices: which kernel serves which pair value, after the same rules as on the CPU."""
+"""Gram matrices by the kernels of gram.cu and angles.cu: which of them serves which pair value."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def gram_symmetric(prepared: Points, x: Any, out: Any) -> None:
 
 
 def gram_contrasts(prepared: Points, samples: Any, mean: Any, cross_t: Any, contrast: Any) -> bool:
-    """Make the Gram matrix of the points in the rotated basis; False for what `rotate_rows` must do.
+    """Write the Gram matrix of the points in the rotated basis; return False where `rotate_rows` must.
 
     For samples of two views all: a thread has the four values of a pair of samples, and writes their rotation alone.
     """
@@ -158,5 +158,5 @@ def _angle_rows(prepared: Points, x: Any, columns: slice, ld: int, out: Any) -> 
 
 
 def empty_matrix(rows: int, columns: int, dtype: Any) -> Any:
-    """Make an array; CuPy's begin at multiples of 512 bytes anyway."""
+    """Make an array, which begins at a multiple of 512 bytes as all of CuPy's do."""
     return xp.empty((rows, columns), dtype)

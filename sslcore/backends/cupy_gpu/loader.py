@@ -1,4 +1,4 @@
-"""One loader for all CUDA sources: compiled ahead of time if ``setup.py`` found nvcc, else by NVRTC at the first call.
+"""The loader of all CUDA sources: compiled ahead of time if ``setup.py`` found nvcc, else by NVRTC at the first call.
 
 CuPy keeps what NVRTC made on disk, so that only the first process of a machine waits, about a second a source.
 """
@@ -19,7 +19,7 @@ from . import sources
 __all__ = ["blocks_of", "kernel", "launch"]
 
 THREADS = 256
-"""Threads of a block where each works for itself, and no source says how many."""
+"""Threads of a block, for kernels whose source leaves their number to the caller."""
 
 
 @functools.cache

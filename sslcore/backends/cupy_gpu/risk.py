@@ -105,7 +105,7 @@ def _add_moments(rows: Any, moments: Any) -> None:
 
 
 def _finish(block: Any, product: Any, spread: float, outer: float, gradient: Any) -> None:
-    """Return the gradient; ``product`` is z_ia times the weight: an array to write over, or the gradient itself."""
+    """Write the gradient; ``product`` holds z_ia times the weight: an array to write over, or the gradient itself."""
     n, m, k = block.shape
     kernel("risk", "finish_gradient", block.dtype)(
         *_launch_shape(n),
@@ -114,13 +114,13 @@ def _finish(block: Any, product: Any, spread: float, outer: float, gradient: Any
 
 
 def _launch_shape(n: int) -> tuple[tuple[int], tuple[int]]:
-    """Return the blocks for ``n`` samples, and the threads of one: a warp owns a sample."""
+    """Return how many blocks serve ``n`` samples, a warp each, and how many threads a block has."""
     numbers = sources.numbers("risk")
     return (min(blocks_of(n, numbers["WARPS"]), _MOST_BLOCKS),), (numbers["WARPS"] * numbers["LANES"],)
 
 
 def _chunks(rows: int, k: int) -> int:
-    """Return into how many chunks so many rows are divided for second moments."""
+    """Choose the number of chunks into which so many rows are divided for second moments."""
     return max(1, min(_multiprocessors(), rows // CHUNK_ROWS, MOMENT_ENTRIES // k**2))
 
 
@@ -129,7 +129,7 @@ def _multiprocessors() -> int:
 
 
 def _samples(z: Any) -> int:
-    """Return the number of samples of a block."""
+    """Choose the number of samples of a block, by the memory that is left."""
     entries = BLOCK_ENTRIES
     if z.dtype == np.float64 and z.flags.c_contiguous:
         entries = LARGEST
