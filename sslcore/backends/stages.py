@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["PRIMITIVES", "n_places", "run", "with_arrays"]
+__all__ = ["PRIMITIVES", "REFERENCE_SEED", "n_places", "run", "with_arrays"]
 
 PRIMITIVES: dict[str, tuple[type, ...]] = {
     "add_normals": (Real,),
@@ -22,6 +22,9 @@ PRIMITIVES: dict[str, tuple[type, ...]] = {
     "step_on_sphere": (Real, Integral),
 }
 """What a stage may be, on every backend, and the types of its numbers; a tuple is a list of integers."""
+
+REFERENCE_SEED = 0x5353_4C43_4F52_4531  # "SSLCORE1"
+"""Of the normals that algorithms start from (`Backend.reference_normals`), the same on every backend."""
 
 
 def n_places(stages: Sequence[Any]) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
-from ..stages import run, with_arrays
+from ..stages import REFERENCE_SEED, run, with_arrays
 from . import sources
 from .loader import kernel, launch
 
@@ -164,14 +164,11 @@ def _numbers(block: Any, first: int, place: int, seed: int, rows: tuple[Any, int
     )
 
 
-_REFERENCE_SEED = 0x5353_4C43_4F52_4531  # "SSLCORE1"
-
-
 def reference_normals(n: int, columns: int, stream: int) -> Any:
     """Return standard normals (n, columns) in float64, the same in every run and on every backend: start vectors.
 
     Row i does not depend on n; ``stream`` in [0, 2^24) selects independent tables.
     """
     z = xp.zeros((n, 1, columns))
-    _apply("add_normals", z, stream << 32, 0, _REFERENCE_SEED, (1.0,))
+    _apply("add_normals", z, stream << 32, 0, REFERENCE_SEED, (1.0,))
     return z.reshape(n, columns)

@@ -41,6 +41,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from ..stages import REFERENCE_SEED
 from .compiling import compiled
 
 __all__ = [
@@ -351,7 +352,7 @@ def add_normals(views, rows, stage, k0, k1, scale):
                 _add_scaled(view[start : start + width], z[lane, i * width :], scale)
 
 
-_REFERENCE_KEY = key_of_seed(0x5353_4C43_4F52_4531)  # "SSLCORE1"
+_REFERENCE_KEY = key_of_seed(REFERENCE_SEED)
 
 
 def reference_normals(n: int, columns: int, stream: int) -> np.ndarray:
