@@ -58,3 +58,33 @@ def test_plain_numbers(reg):
     assert found["certificate"] == rep.certificate.as_dict()
     for name in set(found) - {"selection", "certificate"}:
         assert np.array_equal(found[name], getattr(rep, name)), name
+
+
+def test_a_path_as_lines():
+    """One line a point, with its numbers to three digits; at most six eigenvalues; crossings count from 1."""
+    path = sslcore.pretrain_path(VIEWS, Nystrom(Gaussian(0.5), 20), 8, regs=[1e-3, 0.1, 10.0], betas=[0.5, 1.0])
+    lines = path.summary(model="mine").splitlines()
+    assert lines[0] == "model       mine, 8 components"
+    assert path.summary().splitlines()[0] == f"model       {path.at(0).model}, 8 components"
+    for j, start in ((0, 2), (1, 8)):
+        assert lines[start] == f"beta {path.betas[j]:g}"
+        header = lines[start + 1].split()
+        assert header == ["reg", "active", *(f"mu_{i}" for i in range(1, 7)), "ruled", "by"]
+        for i in range(3):
+            reg, active, *mu, ruler = lines[start + 2 + i].split()
+            assert (float(reg), int(active), ruler) == (path.regs[i], path.n_active[i, j], path.regimes[i, j])
+            assert np.allclose([float(value) for value in mu], path.eigenvalues[i, j, :6], atol=6e-4)
+    assert lines[14] == "avoided crossings" + ("" if path.avoided_crossings else ": none")
+    assert len(lines) == 15 + len(path.avoided_crossings)
+    for line, c in zip(lines[15:], path.avoided_crossings, strict=True):
+        assert line.startswith(
+            f"  components {c.component + 1} and {c.component + 2}: reg {c.reg:.3g}, beta {c.beta:g}, "
+        )
+
+
+def test_plain_numbers_of_a_path():
+    path = sslcore.pretrain_path(VIEWS, Gaussian(0.5), 3, regs=np.logspace(-4, 0, 9))
+    found = json.loads(json.dumps(path.as_dict(), allow_nan=False))
+    assert found["avoided_crossings"] == [vars(crossing) for crossing in path.avoided_crossings]
+    for name in set(found) - {"avoided_crossings"}:
+        assert np.array_equal(found[name], getattr(path, name)), name

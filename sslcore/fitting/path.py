@@ -17,6 +17,7 @@ from ..backends import get_backend
 from ..declarations.reprs import brief
 from ..errors import CertificateError, NotPositiveSemidefiniteError
 from ..solvers.objective import Objective
+from . import summary
 from .crossings import crossings
 from .data import as_data
 from .plan import memory_budget
@@ -185,6 +186,43 @@ class Path:
             arrays = self.betas, self.gamma[i], self.invariance[i], self.beta_overlaps[i]
             found += [AvoidedCrossing(c, float(reg), x, g, e, "beta") for c, x, g, e in crossings(*arrays)]
         return tuple(found)
+
+    def summary(self, *, model: Any = None) -> str:
+        """Tell, in lines for people, how the spectrum changes: a table for each beta, and the avoided crossings.
+
+        Parameters
+        ----------
+        model : object, optional
+            What to call the model; its own `repr`, as it was fitted, if not given.
+
+        Examples
+        --------
+        >>> import sslcore
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
+        >>> path = sslcore.pretrain_path(views, sslcore.kernels.Gaussian(0.5), 3, regs=[1e-3, 1e-1])
+        >>> for line in path.summary().splitlines()[2:6]:
+        ...     print(line)
+        beta 1
+               reg  active     mu_1     mu_2     mu_3  ruled by
+             0.001       3    0.994    0.992    0.988  augmentation
+               0.1       3    0.515    0.451    0.278  architecture
+        """
+        return "\n".join(summary.path_lines(self, self.at(0).model if model is None else model))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the numbers of the path as plain numbers and lists, for JSON: no function, model or view.
+
+        Eigenvalues beyond the numerical rank are -inf, which strict JSON has no word for: the commands write null.
+
+        Examples
+        --------
+        >>> import sslcore
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
+        >>> found = sslcore.pretrain_path(views, sslcore.kernels.Gaussian(0.5), 3, regs=[1e-3, 1e-1]).as_dict()
+        >>> found["regs"], found["n_active"], found["regimes"]
+        ([0.001, 0.1], [[3], [3]], [['augmentation'], ['architecture']])
+        """
+        return summary.path_as_dict(self)
 
     def plot(self, target: Any = None, beta: int = 0) -> Any:
         """Draw the eigenvalues over reg, the regimes as bands, crossings as circles; needs matplotlib.

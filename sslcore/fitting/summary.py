@@ -1,4 +1,4 @@
-"""The result of a fit in words and plain numbers, for `Representation.summary`, `as_dict` and the reports."""
+"""The result of a fit or a path in words and plain numbers, for `summary`, `as_dict` and the reports."""
 
 from __future__ import annotations
 
@@ -6,12 +6,26 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..solvers.certificate import Certificate
+    from .path import Path
     from .representation import Representation
 
-__all__ = ["as_dict", "brief_lines", "certificate_line", "full_lines", "model_line", "risk_line", "spectrum_line"]
+__all__ = [
+    "as_dict",
+    "brief_lines",
+    "certificate_line",
+    "full_lines",
+    "model_line",
+    "path_as_dict",
+    "path_lines",
+    "risk_line",
+    "spectrum_line",
+]
 
 SHOWN = 8
 """Eigenvalues on one line."""
+
+SHOWN_OF_PATH = 6
+"""And on one line of a path."""
 
 
 def full_lines(rep: Representation, model: Any) -> list[str]:
@@ -88,4 +102,43 @@ def as_dict(rep: Representation) -> dict[str, Any]:
         "risk": rep.risk,
         "selection": rep.selection.as_dict() if rep.selection else None,
         "certificate": rep.certificate.as_dict(),
+    }
+
+
+def path_lines(path: Path, model: Any) -> list[str]:
+    """Tell of a path the leading eigenvalues and what rules them, as a table for each beta, and the crossings."""
+    k = path.eigenvalues.shape[2]
+    shown = min(SHOWN_OF_PATH, k)
+    header = "       reg  active  " + "  ".join(f"   mu_{i + 1}" for i in range(shown)) + "  ruled by"
+    lines = [f"model       {model}, {k} components"]
+    for j, beta in enumerate(path.betas):
+        lines += ["", f"beta {beta:g}", header]
+        for i, reg in enumerate(path.regs):
+            mu = "  ".join(f"{value:7.3f}" for value in path.eigenvalues[i, j, :shown])
+            lines.append(f"{reg:10.3g}  {path.n_active[i, j]:6}  {mu}  {path.regimes[i, j]}")
+    crossings = path.avoided_crossings
+    return [
+        *lines,
+        "",
+        "avoided crossings" + ("" if crossings else ": none"),
+        *(
+            f"  components {c.component + 1} and {c.component + 2}: reg {c.reg:.3g}, beta {c.beta:g}, gap {c.gap:.2g}"
+            for c in crossings
+        ),
+    ]
+
+
+def path_as_dict(path: Path) -> dict[str, Any]:
+    """Give the numbers of a path as plain numbers and lists."""
+    return {
+        "regs": path.regs.tolist(),
+        "betas": path.betas.tolist(),
+        "eigenvalues": path.eigenvalues.tolist(),
+        "invariance": path.invariance.tolist(),
+        "norms": path.norms.tolist(),
+        "n_active": path.n_active.tolist(),
+        "risk": path.risk.tolist(),
+        "position": path.position.tolist(),
+        "regimes": path.regimes.tolist(),
+        "avoided_crossings": [dict(vars(crossing)) for crossing in path.avoided_crossings],
     }

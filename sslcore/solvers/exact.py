@@ -264,22 +264,22 @@ class ConditionedKernel:
 
 def solve_exact(
     operator: ConditionedKernel,
-    numbers: Objective,
+    objective: Objective,
     *,
     tolerance: float,
     planned_bytes: int,
     near: Array | None = None,
     started: float | None = None,
 ) -> Solution:
-    """Solve for ``numbers``; ``near`` (N, any) may hold vectors, in the rotated basis, close to the wanted ones.
+    """Solve for one objective; ``near`` (N, any) may hold vectors, in the rotated basis, close to the wanted ones.
 
     The operator is conditioned on reg and beta here.  Beside ``near`` the search begins with random vectors, which find
     what comes in at a crossing.
     """
     started = time.perf_counter() if started is None else started
     engine, xp, samples, dtype = operator.engine, operator.xp, operator.samples, operator.a.dtype
-    n, total, k = samples.n, samples.n_views, numbers.k
-    operator.condition(numbers.reg, numbers.beta)
+    n, total, k = samples.n, samples.n_views, objective.k
+    operator.condition(objective.reg, objective.beta)
     width = block_width(k, total)
     epsilon = float(xp.finfo(dtype).eps)
     start = engine.reference_normals(total, width, 0).astype(dtype, copy=False)
@@ -301,7 +301,7 @@ def solve_exact(
     z, y = operator.corrections(v)
     told = pairs.values > 4 * epsilon
     theta = np.where(told, pairs.values, 1.0)
-    gamma = np.where(told, numbers.reg / (operator.unit * theta), math.inf)
+    gamma = np.where(told, objective.reg / (operator.unit * theta), math.inf)
     heights = xp.asarray(theta.astype(dtype))
     u, c = operator.halves(v)
     if operator.noise is not None:  # gamma y / beta_i has digits of its own, where v has those of a vector of length 1
@@ -312,7 +312,7 @@ def solve_exact(
     centred = operator.centre(image)
     off = centred - xp.concatenate([u, c])
     alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
-    next_gamma = numbers.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
+    next_gamma = objective.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
     measured = engine.to_host(  # all numbers of the components at once
         xp.concatenate(
             [
@@ -343,20 +343,20 @@ def solve_exact(
         better = norms_on_the_range(operator, xp.concatenate([u, c]), coefficient_residuals + rounding)
         norms, norm_errors = np.where(better[1] < norm_errors, better, (norms, norm_errors))
     with np.errstate(divide="ignore", invalid="ignore"):
-        apart = np.abs(numbers.beta * invariance + numbers.reg * norms - gamma) / gamma
+        apart = np.abs(objective.beta * invariance + objective.reg * norms - gamma) / gamma
     found = Components(
         gamma=gamma,
         invariance=invariance,
         norms=norms,
         coefficients=samples.restore_order(alpha.astype(dtype)),
-        intercept=-(operator.constant @ image[:n]) if numbers.center else xp.zeros(len(theta), dtype),
+        intercept=-(operator.constant @ image[:n]) if objective.center else xp.zeros(len(theta), dtype),
         overlaps=measured[7:],
         residuals=residuals,
         coefficient_residuals=coefficient_residuals,
         stationarity_residuals=stationarity_residuals,
         rounding_errors=np.maximum(rounding, apart),
         norm_errors=norm_errors,
-        rounding=16 * epsilon * operator.unit / numbers.reg,
+        rounding=16 * epsilon * operator.unit / objective.reg,
         next_gamma=next_gamma,
     )
     circumstances = Circumstances(

@@ -128,34 +128,34 @@ class Pencil:
         turned = self.engine.matmul(self.sigma, self._frame.coordinates(coefficients))
         return self._frame.moments(turned) * self.unit
 
-    def solve(self, numbers: Objective, near: Array | None = None) -> Spectrum:
-        """Solve for these numbers; unbiased and center are those of the problem.
+    def solve(self, objective: Objective, near: Array | None = None) -> Spectrum:
+        """Solve for this objective; unbiased and center are those of the problem.
 
         ``near`` (r, at most k), after `diagonalize`, may hold coefficients close to the wanted ones.
         """
         started = time.perf_counter()
         xp, engine, sigma, delta, unit = self.engine.xp, self.engine, self.sigma, self.delta, self.unit
         r = len(sigma)
-        k = min(numbers.k, r)  # fewer if landmarks were dropped
-        reg = numbers.reg / unit
+        k = min(objective.k, r)  # fewer if landmarks were dropped
+        reg = objective.reg / unit
         if not math.isfinite(reg):
-            raise ValueError(f"reg = {numbers.reg:g} is too large beside the features' second moment {unit:g}")
+            raise ValueError(f"reg = {objective.reg:g} is too large beside the features' second moment {unit:g}")
         found: _Found | None = None
         if self._diagonal is not None:
-            found = _by_eigenbasis(sigma, self._diagonal, numbers.beta * self._diagonal.values + reg, near, k, engine)
+            found = _by_eigenbasis(sigma, self._diagonal, objective.beta * self._diagonal.values + reg, near, k, engine)
         if found is None:
-            penalty = numbers.beta * delta
+            penalty = objective.beta * delta
             if self._frame is None:
                 index = xp.arange(r)
                 penalty[index, index] += reg
             else:
                 penalty += reg * self._frame.norm
-            found = (_largest if numbers.reg > 0 else _smallest)(sigma, penalty, k, engine)
+            found = (_largest if objective.reg > 0 else _smallest)(sigma, penalty, k, engine)
         gamma, c = found.gamma, found.coefficients
         sigma_c = engine.matmul(sigma, c)
         delta_c = engine.matmul(delta, c)
         norm_c = c if self._frame is None else engine.matmul(self._frame.norm, c)
-        penalty_c = numbers.beta * delta_c + reg * norm_c
+        penalty_c = objective.beta * delta_c + reg * norm_c
         reached = np.where(np.isfinite(gamma), gamma, 0.0)
         amiss = found.factor.dual(penalty_c - sigma_c * xp.asarray(reached))
         # |c|^2 changes by 2 <c, U^-1 x> for an error x of the whitened component, as large as the dual residual
@@ -167,7 +167,7 @@ class Pencil:
                     xp.sqrt((amiss**2).sum(axis=0))[None],
                     xp.einsum("ij,ij->j", c, delta_c)[None],
                     xp.einsum("ij,ij->j", c, norm_c)[None],
-                    ((numbers.beta * delta.diagonal())[:, None] * size).sum(axis=0)[None],
+                    ((objective.beta * delta.diagonal())[:, None] * size).sum(axis=0)[None],
                     (self._deviations[:, None] ** 2 * size).sum(axis=0)[None],
                     xp.sqrt((slope**2).sum(axis=0))[None],
                     c.T @ sigma_c,
@@ -176,7 +176,7 @@ class Pencil:
         )
         # moments are known to rounding of their diagonals: what that does to gamma, beside 1 + gamma
         uncertain = _EPSILON * (measured[3] + reg * measured[2] + reached * measured[4]) / (1 + reached)
-        rounding = max(self._rounding(found, reg), self._finest / numbers.reg) if reg > 0 else 0.0
+        rounding = max(self._rounding(found, reg), self._finest / objective.reg) if reg > 0 else 0.0
         if rounding > 0.5:  # an active component may be hidden by it
             uncertain = np.maximum(uncertain, rounding * reached)
         coefficients = (c if self._frame is None else self._frame.coefficients(c)) / math.sqrt(unit)
@@ -203,7 +203,7 @@ class Pencil:
             seconds=time.perf_counter() - started,
             bytes=0 if self._planned is None else self._planned(k),
         )
-        return certify(components, numbers.k, circumstances, tolerance=TOLERANCE[np.dtype(float)], remedy=_REMEDY)
+        return certify(components, objective.k, circumstances, tolerance=TOLERANCE[np.dtype(float)], remedy=_REMEDY)
 
     def _rounding(self, found: _Found, reg: float) -> float:
         """Bound what the rounding of Sigma may hide of 1/gamma, or make, in directions other than those found.

@@ -6,14 +6,10 @@ import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .common import Report, check_outputs, draw, drawn, refuse_outputs, require_matplotlib
 from .problem import Problem, add_problem
 from .progress import add_progress, progress
-
-if TYPE_CHECKING:
-    from ...fitting.path import Path as Found
 
 
 def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
@@ -66,21 +62,12 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
             )
             begin("writing")
             failed = draw(out, "path_figure", path)
-        document = problem.as_dict() | {
-            "regs": path.regs,
-            "betas": path.betas,
-            "eigenvalues": path.eigenvalues,
-            "invariance": path.invariance,
-            "norms": path.norms,
-            "n_active": path.n_active,
-            "risk": path.risk,
-            "position": path.position,
-            "regimes": path.regimes,
-            "avoided_crossings": [vars(crossing) for crossing in path.avoided_crossings],
+        document = problem.as_dict() | path.as_dict()
+        document |= {
             "figure": None if failed else str(out),
             "seconds": time.perf_counter() - started,
         }
-        lines = [*problem.lines(), f"model       {problem.model}, {args.components} components", *_table(path)]
+        lines = [*problem.lines(), path.summary(model=problem.model)]
         return Report(
             document, "\n".join([*lines, "", f"{document['seconds']:.1f} s in all; {drawn(out, failed)}"]), failed
         )
@@ -101,24 +88,3 @@ def _regs(text: str) -> list[float]:
     if not (0 < low < high < float("inf") and 2 <= count <= 10_000):
         raise argparse.ArgumentTypeError(f"a grid is LOW:HIGH:COUNT with 0 < LOW < HIGH and COUNT > 1, found {text!r}")
     return [low * (high / low) ** (i / (count - 1)) for i in range(count)]
-
-
-def _table(path: Found) -> list[str]:
-    shown = min(6, path.eigenvalues.shape[2])
-    lines: list[str] = []
-    for j, beta in enumerate(path.betas):
-        lines += [
-            "",
-            f"beta {beta:g}",
-            "       reg  active  " + "  ".join(f"   mu_{i + 1}" for i in range(shown)) + "  ruled by",
-        ]
-        for i, reg in enumerate(path.regs):
-            mu = "  ".join(f"{value:7.3f}" for value in path.eigenvalues[i, j, :shown])
-            lines.append(f"{reg:10.3g}  {path.n_active[i, j]:6}  {mu}  {path.regimes[i, j]}")
-    crossings = path.avoided_crossings
-    lines += ["", "avoided crossings" + ("" if crossings else ": none")]
-    lines += [
-        f"  components {c.component + 1} and {c.component + 2}: reg {c.reg:.3g}, beta {c.beta:g}, gap {c.gap:.2g}"
-        for c in crossings
-    ]
-    return lines
