@@ -18,7 +18,7 @@ engine = get_backend(backend="numba")
 
 BLOCKS = {  # the sizes of each backend, and smaller ones with which small transforms take every path
     "numba": {"BLOCK": 32, "INNER": 16, "ROWS": 4, "TASK": 2},
-    "cupy": {"TILE": 16, "LEVELS": 2},
+    "cupy": {"tile_size": lambda: 16, "LEVELS": 2},
 }
 
 

@@ -107,7 +107,7 @@ def _launch(prepared: Points, what: str, left: Any, right: Any, *target: Any) ->
             clusters, per_column = clusters * blocks_of(columns, side), min(side, rows + height - 1) // height
         launch((clusters * per_column * per_row,), block, (*arguments, *target))
         return
-    tall = min(rows, _BLOCK[0] // height * height)
+    tall = min(rows, max(1, _BLOCK[0] // height) * height)
     wide = min(columns, max(1, _BLOCK[1] // y.dtype.itemsize // tall // width) * width)
     products = xp.empty(tall * wide, y.dtype)
     for top in range(0, rows, tall):

@@ -15,12 +15,17 @@ LEVELS = 8
 """Most levels of a launch after the first one: the rows of its tiles are then runs of some numbers in memory."""
 
 
+def tile_size() -> int:
+    """Return the most numbers of a tile: the kernel has room for as many."""
+    return sources.numbers("walsh")["TILE"]
+
+
 def walsh_hadamard(values: Any) -> Any:
     """Replace ``values``, (2^d,) or (2^d, c) and contiguous, by sum_x (-1)^popcount(x & S) values[x] at each S.
 
     Unnormalised: twice gives 2^d values.  Returns ``values``.
     """
-    size, columns, most = len(values), values[:1].size, sources.numbers("walsh")["TILE"]
+    size, columns, most = len(values), values[:1].size, tile_size()
     left = size.bit_length() - 1
     inside = max(0, min(left, (most // columns).bit_length() - 1))
     distance = columns
