@@ -101,7 +101,8 @@ def half_moons_probabilities(x: Any) -> Array:
     scores = scores.reshape(len(x), 4, 10).max(axis=2)
     with np.errstate(over="ignore"):  # to -inf: a probability of 0
         weights = np.exp(8 * 64 * (scores - scores.max(axis=1, keepdims=True)))
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(x.dtype, copy=False)
+    out: Array = (weights / weights.sum(axis=1, keepdims=True)).astype(x.dtype, copy=False)
+    return out
 
 
 def hypercube(n: int, d: int, seed: int) -> Array:
@@ -180,7 +181,8 @@ def sphere(n: int, d: int, seed: int) -> Array:
     n = check_integer(n, "n", minimum=1)
     d = check_integer(d, "d", minimum=2)
     x = np.random.default_rng(as_seed(seed)).standard_normal((n, d))
-    return x / np.linalg.norm(x, axis=1, keepdims=True)
+    out: Array = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return out
 
 
 def torus(n: int, d: int, seed: int) -> Array:

@@ -263,7 +263,8 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 f"views (n, m, d) have embeddings (n, m, k), which make no table of {container}, found X of shape "
                 f"{checked.shape}; transform X.reshape(-1, {checked.shape[-1]}), or set_output(transform='default')"
             )
-        return home_of(X).bring(self.representation_.transform(checked, backend=self.backend))
+        out: Array = home_of(X).bring(self.representation_.transform(checked, backend=self.backend))
+        return out
 
     def score(self, X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> float:
         """Minus the unbiased risk on fresh views of the samples X: the larger, the better; ``y`` is ignored.
@@ -308,9 +309,10 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 self.n_components, reg=self.reg, beta=self.beta, unbiased=self.unbiased, center=self.center
             )
             self._stale = False
-        if getattr(self, "_representation", None) is None:
+        found: Representation | None = getattr(self, "_representation", None)
+        if found is None:
             raise AttributeError("this SSLEmbedding is not fitted yet; call fit")
-        return self._representation
+        return found
 
     @property
     def reg_(self) -> float:

@@ -64,7 +64,8 @@ class Features(ABC):
     def __call__(self, x: Array, *, backend: str | None = None) -> Array:
         """Features (n, r) of the points x (n, d)."""
         x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
-        return self.prepare(x.shape[1], x.dtype, get_backend(x, backend=backend))(x)
+        out: Array = self.prepare(x.shape[1], x.dtype, get_backend(x, backend=backend))(x)
+        return out
 
     def fit(self, views: Any) -> Features:
         """The same features with all that must be chosen from data chosen; here nothing."""
@@ -238,7 +239,8 @@ class Nystrom(Features):
         """Rounding of the kernel's values at the landmarks, and what is left of landmarks that were dropped."""
         _, factor = self.factor()
         largest = float((factor**2).sum(axis=0).max())
-        return max(float(np.finfo(self.landmarks.dtype).eps) * largest, self.__dict__.get("_lost", 0.0))
+        lost: float = self.__dict__.get("_lost", 0.0)
+        return max(float(np.finfo(self.landmarks.dtype).eps) * largest, lost)
 
     def prepare(self, d: int, dtype: np.dtype, engine: Backend) -> Any:
         """Blocks of kernel values, whitened in place."""
@@ -329,7 +331,7 @@ class RandomFourier(Features):
         factor = dtype.type(math.sqrt(1.0 / half))
 
         def features(x: Array) -> Array:
-            out = xp.empty((len(x), 2 * half), dtype)
+            out: Array = xp.empty((len(x), 2 * half), dtype)
             phases = x @ w
             xp.cos(phases, out=out[:, :half])
             xp.sin(phases, out=out[:, half:])

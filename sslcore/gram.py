@@ -128,7 +128,7 @@ def kernel_product(kernel: Any, x: Array, y: Array, coefficients: Array, *, back
     y, weights = y.astype(dtype, copy=False), weights.astype(dtype, copy=False)
     if isinstance(kernel, Precomputed):
         return require_finite(x, "x").astype(dtype, copy=False) @ weights
-    out = xp.empty((len(x), *weights.shape[1:]), dtype)
+    out: Array = xp.empty((len(x), *weights.shape[1:]), dtype)
     source = kernel.rows(y, engine)
     height = block_height(len(y), dtype.itemsize, engine)
     block = xp.empty((min(height, len(x)), len(y)), dtype)

@@ -48,17 +48,17 @@ def as_float_dtype(dtype: Any, name: str) -> np.dtype:
 
     Integers and booleans become float64, float16 becomes float32; everything else is refused.
     """
-    dtype = np.dtype(dtype).newbyteorder("=")
-    if dtype.kind in "iub":
+    native: np.dtype = np.dtype(dtype).newbyteorder("=")
+    if native.kind in "iub":
         return np.dtype(np.float64)
-    if dtype == np.float16:
+    if native == np.float16:
         return np.dtype(np.float32)
-    if dtype in (np.dtype(np.float32), np.dtype(np.float64)):
-        return dtype
-    remedy = _REMEDIES.get(dtype.kind, "convert it first, for example with {name}.astype('float64')")
+    if native in (np.dtype(np.float32), np.dtype(np.float64)):
+        return native
+    remedy = _REMEDIES.get(native.kind, "convert it first, for example with {name}.astype('float64')")
     raise TypeError(
         f"{name} must hold real numbers (float32, float64, float16, integers or booleans), "
-        f"found dtype {str(dtype)[:80]}; {remedy.format(name=name)}"
+        f"found dtype {str(native)[:80]}; {remedy.format(name=name)}"
     )
 
 
@@ -116,14 +116,15 @@ def as_entries(value: Any, name: str) -> Array:
     """Return ``value`` as an array of the dtype it has; masks, sparse matrices and missing numbers are heeded."""
     value = as_native(value, name)
     if device_of(value) == "cupy" and hasattr(value, "dtype"):
-        return value
+        array: Array = value
+        return array
     return _table_entries(value, name) if hasattr(type(value), "iloc") else _entries(value, name)
 
 
 def _entries(value: Any, name: str) -> np.ndarray:
     """Return what NumPy makes of ``value``, or say why it makes nothing of it."""
     try:
-        array = np.asanyarray(value)
+        array: np.ndarray = np.asanyarray(value)
     except ValueError as error:
         raise ValueError(f"{name} must be a rectangular array: {error}") from None
     except OverflowError:
@@ -301,12 +302,12 @@ def check_same_width(x: Array, y: Array, name_x: str, name_y: str) -> None:
         )
 
 
-def as_views(views: Any) -> Array:
+def as_views(views: ArrayLike) -> Array:
     """Return views (n, m, d) with m >= 2, checked."""
-    views = as_array(views, "views", ndim=3, shape_hint="(n, m, d)")
-    if views.shape[1] < 2:
+    array = as_array(views, "views", ndim=3, shape_hint="(n, m, d)")
+    if array.shape[1] < 2:
         raise ValueError(
-            f"views must have at least 2 views of each sample (m >= 2), found shape {views.shape}; "
+            f"views must have at least 2 views of each sample (m >= 2), found shape {array.shape}; "
             f"with one view there is nothing to be invariant to"
         )
-    return views
+    return array

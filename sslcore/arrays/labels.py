@@ -348,7 +348,7 @@ def _require_some(places: np.ndarray) -> None:
 
 
 def _finite(names: np.ndarray, places: np.ndarray) -> np.ndarray:
-    chosen = names[places]
+    chosen: np.ndarray = names[places]
     if names.dtype.kind == "f" and not np.isfinite(chosen).all():
         row = int(places[~np.isfinite(chosen)][0])
         raise ValueError(f"y must be finite, found {names[row]} at index ({row},)")

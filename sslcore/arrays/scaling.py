@@ -32,4 +32,5 @@ def rescaled(array: Array, exponent: Any) -> Array:
     """
     xp = namespace(array)
     with np.errstate(over="ignore", under="ignore"):
-        return xp.ldexp(xp.asarray(array, np.float64), xp.asarray(exponent, np.int32))
+        out: Array = xp.ldexp(xp.asarray(array, np.float64), xp.asarray(exponent, np.int32))
+        return out

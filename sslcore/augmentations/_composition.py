@@ -19,10 +19,10 @@ __all__ = ["Compose", "Mixture"]
 def _check_parts(parts: Any, name: str) -> tuple[Augmentation, ...]:
     if not isinstance(parts, Iterable):
         raise TypeError(f"parts of {name} must be a sequence of augmentations, found {shown(parts)}")
-    parts = tuple(parts)
-    if not parts:
+    found = tuple(parts)
+    if not found:
         raise ValueError(f"{name} needs at least one augmentation, found none")
-    for part in parts:
+    for part in found:
         if not isinstance(part, Augmentation):
             how = "one argument each" if name == "Compose" else "in one sequence"
             raise TypeError(f"{name} takes augmentations, {how}, found {shown(part)}")
@@ -32,9 +32,9 @@ def _check_parts(parts: Any, name: str) -> tuple[Augmentation, ...]:
                 f"stages to the backends; apply one after the other to the arrays"
             )
         _check_stages(part)
-    if len({part.n_coordinates for part in parts} - {None}) > 1:
-        raise ValueError(f"the parts of {name} take samples of different numbers of coordinates, found {parts!r}")
-    return parts
+    if len({part.n_coordinates for part in found} - {None}) > 1:
+        raise ValueError(f"the parts of {name} take samples of different numbers of coordinates, found {found!r}")
+    return found
 
 
 # ---------------------------------------------------------------- composition

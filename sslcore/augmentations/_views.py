@@ -110,7 +110,8 @@ class Views:
                 f"{self.augmentation!r} must make views of shape {(len(x), self.n_views, x.shape[1])}, "
                 f"found {views.shape}"
             )
-        return views.astype(self.dtype, copy=False)
+        out: Array = views.astype(self.dtype, copy=False)
+        return out
 
     @overload
     def __getitem__(self, index: int) -> Array: ...
@@ -122,7 +123,8 @@ class Views:
             start, stop, step = index.indices(len(self))
             if step != 1:
                 raise ValueError(f"slices of Views must have step 1, found {step}; slice np.asarray(views) instead")
-            return self.home.bring(self.block(start, max(start, stop)))
+            out: Array = self.home.bring(self.block(start, max(start, stop)))
+            return out
         try:
             i = operator.index(index)
         except TypeError:
@@ -130,7 +132,8 @@ class Views:
         if not -len(self) <= i < len(self):
             raise IndexError(f"sample {i} is out of range for {len(self)} samples")
         i %= len(self)
-        return self.home.bring(self.block(i, i + 1)[0])
+        out = self.home.bring(self.block(i, i + 1)[0])
+        return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Make all views in memory, n m d numbers."""

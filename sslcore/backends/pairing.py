@@ -80,7 +80,7 @@ def prepare(kernel: Any, y: Matrix, few: int) -> Points:
 def in_units(x: Matrix, exponent: int) -> Matrix:
     """Return coordinates times 2^-exponent, exactly and in C order; refuse them where squares in this unit overflow."""
     xp = namespace(x)
-    scaled = xp.empty(x.shape, x.dtype)
+    scaled: Matrix = xp.empty(x.shape, x.dtype)
     with np.errstate(over="ignore"):
         xp.ldexp(x, np.int32(-exponent), out=scaled)
     _require_in_range(float(xp.maximum(scaled.max(), -scaled.min())) if scaled.size else 0.0, x)
@@ -90,14 +90,17 @@ def in_units(x: Matrix, exponent: int) -> Matrix:
 def wrapped(x: Matrix) -> Matrix:
     """Return coordinates modulo 1, in [-1/2, 1/2], without rounding; in C order."""
     xp = namespace(x)
-    return xp.ascontiguousarray(x - xp.rint(x))
+    near: Matrix = xp.ascontiguousarray(x - xp.rint(x))
+    return near
 
 
 def squared_norms(x: Matrix) -> Array:
     """Return |x_i|^2."""
     if namespace(x) is np:
-        return np.einsum("ij,ij->i", x, x)
-    return (x * x).sum(axis=1)  # CuPy's einsum would be as many products of one row each
+        norms: Array = np.einsum("ij,ij->i", x, x)
+    else:
+        norms = (x * x).sum(axis=1)  # CuPy's einsum would be as many products of one row each
+    return norms
 
 
 def unit_of(length: float) -> tuple[float, int]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Container, Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from .. import augmentations, features, kernels
 from ..augmentations import Augmentation, Compose
@@ -33,6 +33,8 @@ __all__ = [
     "parse_features",
     "parse_kernel",
 ]
+
+T = TypeVar("T")
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])"
 _TOKEN = re.compile(
@@ -161,16 +163,16 @@ def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-class _Parser:
+class _Parser(Generic[T]):
     """One pass from left to right over the tokens of ``text``."""
 
     def __init__(
-        self, text: str, what: str, kind: type, makers: dict[str, type], given: dict[str, Any] | None = None
+        self, text: str, what: str, kind: type[T], makers: dict[str, type], given: dict[str, Any] | None = None
     ) -> None:
         self.text, self.what, self.kind, self.makers, self.given = text, what, kind, makers, given or {}
         self.place = 0
 
-    def whole(self) -> Any:
+    def whole(self) -> T:
         value = self.expression()
         if self.text[self.place :].strip():
             raise self.unexpected("the end")

@@ -203,7 +203,8 @@ def _build_features(name: str, parameters: dict[str, Any]) -> Features:
                 f"{features.seed} than the one that made the file; use the NumPy that wrote it"
             )
         return features
-    return kind(**parameters)
+    others: Features = kind(**parameters)
+    return others
 
 
 def _first_frequencies(features: RandomFourier) -> np.ndarray:

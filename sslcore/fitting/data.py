@@ -82,7 +82,8 @@ class Data:
             return self.views.block(0, self.n).reshape(-1, self.d)
         check_map(self.views, "views")
         points = namespace(self.views).asarray(self.views, dtype=self.dtype)
-        return engine.xp.asarray(require_finite(points, "views")).reshape(-1, self.d)
+        out: Array = engine.xp.asarray(require_finite(points, "views")).reshape(-1, self.d)
+        return out
 
     def samples(self, engine: Backend) -> Samples:
         """Order, weights and rotations of all views."""
@@ -106,7 +107,8 @@ class Data:
         return device_of(self.source) != engine.NAME
 
     def _make(self, x: Array, start: int, engine: Backend) -> Array:
-        return self.views.make(x, start, engine)
+        out: Array = self.views.make(x, start, engine)
+        return out
 
     def _by_samples(self, rows: int, engine: Backend) -> Iterator[tuple[Array, int, Samples, float]]:
         m = self.views.shape[1]

@@ -172,7 +172,7 @@ class KernelFolds(Restricted):
 def _values(kernel: Kernel, x: Array, y: Array, engine: Backend) -> Array:
     """Kernel values (n_x, n_y), by blocks of rows."""
     source = kernel.rows(y, engine)
-    out = engine.xp.empty((len(x), len(y)), x.dtype)
+    out: Array = engine.xp.empty((len(x), len(y)), x.dtype)
     height = block_height(len(y), x.dtype.itemsize, engine)
     for start in range(0, len(x), height):
         rows = slice(start, start + height)
@@ -185,7 +185,8 @@ def _embed(spectrum: Spectrum, phi: Array, engine: Backend) -> Array:
     scale = engine.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
     coefficients = engine.xp.asfortranarray(spectrum.coefficients)
     values = engine.matmul(phi.astype(coefficients.dtype, copy=False), coefficients)
-    return (values.astype(float) + spectrum.intercept) * scale
+    out: Array = (values.astype(float) + spectrum.intercept) * scale
+    return out
 
 
 # ---------------------------------------------------------------- features

@@ -47,4 +47,5 @@ def load(path: str | os.PathLike[str]) -> Representation | Moments:
     array([ True])
     """
     kind, content = read_archive(path, *_KINDS)
-    return _KINDS[kind].from_content(path, content)
+    loaded: Representation | Moments = _KINDS[kind].from_content(path, content)
+    return loaded

@@ -28,6 +28,7 @@ from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import Certificate, Spectrum
 from ..solvers.objective import Objective
+from ..solvers.selection import Selection
 from . import summary
 from .codec import MALFORMED, read_archive, refusal, write_archive
 
@@ -99,7 +100,7 @@ class Representation:
     training: Any = field(default=None, repr=False)
     values: Array | None = field(default=None, repr=False)
     n_coordinates: int | None = field(default=None, repr=False)
-    selection: Any = field(default=None, repr=False)
+    selection: Selection | None = field(default=None, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -257,7 +258,8 @@ class Representation:
 
     def _scale_where(self, array: Array) -> Array:
         """Return `_scale` on the device of ``array``, in its type."""
-        return namespace(array).asarray(self._scale().astype(array.dtype))
+        out: Array = namespace(array).asarray(self._scale().astype(array.dtype))
+        return out
 
     def __call__(self, x: Any) -> Array:
         """Transform with the default scaling."""
@@ -287,7 +289,8 @@ class Representation:
             rows = max(1, 65536 // x.n_views)
             starts = range(0, len(x), rows)
             parts = [self.transform(x.block(s, min(s + rows, len(x))), scale, backend=backend) for s in starts]
-            return x.home.bring(namespace(parts[0]).concatenate(parts))
+            out: Array = x.home.bring(namespace(parts[0]).concatenate(parts))
+            return out
         home, x = home_of(x), as_native(x, "x")
         x = as_array(x, "x", ndim=(2, 3), shape_hint="(n, d) or (n, m, d)", finite=False)
         if backend == "cupy":
@@ -302,7 +305,8 @@ class Representation:
             rows = max(1, (64 << 20) // points[:1].nbytes)
             blocks = ((points[s : s + rows],) for s in range(0, len(points), rows))
             values = np.concatenate([engine.to_host(evaluate(block)) for (block,) in engine.stream(blocks)])
-        return home.bring(values.reshape(*x.shape[:-1], self.n_components))
+        out = home.bring(values.reshape(*x.shape[:-1], self.n_components))
+        return out
 
     def _evaluator(self, like: Array, shape: tuple[int, ...], scale: bool, engine: Backend) -> Callable[[Array], Array]:
         """Make a function from points on the engine's device, with coordinates as ``like``, to their values."""
@@ -321,7 +325,7 @@ class Representation:
 
             def product(points: Array) -> Array:
                 # products in float64: W phi and the intercept cancel where the features are far from the origin
-                values = engine.xp.empty((len(points), self.n_components))
+                values: Array = engine.xp.empty((len(points), self.n_components))
                 for start in range(0, len(points), step):
                     phi = features(require_finite(points[start : start + step], "x", offset=start))
                     for first in range(0, len(phi), chunk):

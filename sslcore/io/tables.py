@@ -366,7 +366,8 @@ def _read_array(source: Source) -> Array:
         if source.suffix == ".npy":
             shape, dtype = _promise(file, source, size)
             if 0 not in shape and math.prod(shape) * dtype.itemsize >= MAPPED_FROM:
-                return np.load(source.path, mmap_mode="r", allow_pickle=False)
+                out: Array = np.load(source.path, mmap_mode="r", allow_pickle=False)
+                return out
             file.seek(0)
             return _values(file, source)
         try:

@@ -244,7 +244,8 @@ def _as_part(value: Any, name: str) -> Kernel:
 def _as_function(value: Any, name: str) -> Callable[..., Any]:
     if not callable(value):
         raise TypeError(f"{name} must be callable, found {type(value).__name__}")
-    return value
+    function: Callable[..., Any] = value
+    return function
 
 
 @dataclass(frozen=True)

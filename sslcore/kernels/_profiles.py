@@ -330,7 +330,7 @@ class VonMises(Profile):
         xp = namespace(x)
         angle = (x - xp.rint(x)).astype(xp.float64, copy=False)
         angle *= 2.0 * math.pi
-        both = xp.empty((len(x), 2 * x.shape[1]), x.dtype)
+        both: Array = xp.empty((len(x), 2 * x.shape[1]), x.dtype)
         both[:, : x.shape[1]] = xp.cos(angle)
         both[:, x.shape[1] :] = xp.sin(angle)
         return both

@@ -35,10 +35,11 @@ __all__ = [
 _backend = os.environ.pop("MPLBACKEND", "") if "matplotlib" not in sys.modules else ""
 try:
     import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from matplotlib.backends.backend_agg import FigureCanvasAgg as FigureCanvasAgg
+    from matplotlib.figure import Figure as Figure
     from matplotlib.patheffects import withStroke
-    from matplotlib.ticker import FormatStrFormatter, LogLocator  # noqa: F401
+    from matplotlib.ticker import FormatStrFormatter as FormatStrFormatter
+    from matplotlib.ticker import LogLocator as LogLocator
 except ImportError as error:
     raise ImportError("pictures need matplotlib: pip install 'sslcore[plot]'") from error
 finally:

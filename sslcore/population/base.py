@@ -303,7 +303,9 @@ def _crossings(lines: Lines, k: int, beta: float) -> list[Crossing]:
     return [Crossing(reg, mu, lines.labels[int(names[i])], lines.labels[int(names[j])]) for reg, mu, i, j in found]
 
 
-def functions_of_classes(labels: Sequence[Label], basis: Callable[[Label], Callable[[Array], Array]]) -> Any:
+def functions_of_classes(
+    labels: Sequence[Label], basis: Callable[[Label], Callable[[Array], Array]]
+) -> Callable[[Array], Array]:
     """Make the function x -> (n, k) whose columns are, for each label, the next function of ``basis(label)``."""
     order = {label: [i for i, other in enumerate(labels) if other == label] for label in labels}
     parts = [(places, basis(label)) for label, places in order.items()]

@@ -264,7 +264,8 @@ def crop_eigenvalue_by_diameter(d: int, width: int, subset: Iterable[int]) -> fl
 
 def _squared(values: np.ndarray) -> np.ndarray:
     """Return |c|^2."""
-    return (values * values.conj()).real if np.iscomplexobj(values) else values * values
+    out: np.ndarray = (values * values.conj()).real if np.iscomplexobj(values) else values * values
+    return out
 
 
 def _enumerated(d: int, augmentation: Augmentation, kernel: Kernel) -> Lines:

@@ -100,23 +100,27 @@ def eigenvalues(augmentation: Any, space: Space) -> np.ndarray:
 
 @eigenvalues.register(BitFlip)
 def _(augmentation: BitFlip, space: Space) -> np.ndarray:
-    return ((1.0 - 2.0 * augmentation.p) ** np.arange(space.d + 1))[space.sizes]
+    out: np.ndarray = ((1.0 - 2.0 * augmentation.p) ** np.arange(space.d + 1))[space.sizes]
+    return out
 
 
 @eigenvalues.register(Resample)
 def _(augmentation: Resample, space: Space) -> np.ndarray:
-    return ((1.0 - augmentation.p) ** np.arange(space.d + 1))[space.sizes]
+    out: np.ndarray = ((1.0 - augmentation.p) ** np.arange(space.d + 1))[space.sizes]
+    return out
 
 
 @eigenvalues.register(SignFlip)
 def _(augmentation: SignFlip, space: Space) -> np.ndarray:
-    return np.where(np.arange(space.d + 1) % 2 == 0, 1.0, 1.0 - 2.0 * augmentation.p)[space.sizes]
+    out: np.ndarray = np.where(np.arange(space.d + 1) % 2 == 0, 1.0, 1.0 - 2.0 * augmentation.p)[space.sizes]
+    return out
 
 
 @eigenvalues.register(Crop)
 def _(augmentation: Crop, space: Space) -> np.ndarray:
     starts = space.d if augmentation.cyclic else space.d - augmentation.width + 1
-    return (np.arange(starts + 1) / starts)[space.windows(augmentation.width, augmentation.cyclic)]
+    out: np.ndarray = (np.arange(starts + 1) / starts)[space.windows(augmentation.width, augmentation.cyclic)]
+    return out
 
 
 @eigenvalues.register(Shift)

@@ -179,13 +179,16 @@ def class_lines(d: int, augmentation: Any, kernel: Kernel, n: int, reg: float | 
 def _bounds(augmentation: Any, space: Space) -> np.ndarray:
     """Return an upper bound of |A| on each class, whatever the frequency; exactly |A| without shifts."""
     if needs(augmentation) == "parities":
-        return np.abs(eigenvalues(augmentation, space))
+        out: np.ndarray = np.abs(eigenvalues(augmentation, space))
+        return out
     if has_law(augmentation, Shift):
         return np.ones(len(space.sizes))
     bounds = [_bounds(part, space) for part in augmentation.parts]
     if has_law(augmentation, Compose):
-        return np.prod(bounds, axis=0)
-    return np.asarray(augmentation.weights) @ np.array(bounds)
+        out = np.prod(bounds, axis=0)
+        return out
+    out = np.asarray(augmentation.weights) @ np.array(bounds)
+    return out
 
 
 def _first(
@@ -215,7 +218,8 @@ def _first(
 def _nth(values: list[float], counts: list[int], n: int) -> float:
     """Return the n-th largest of ``values``, each repeated by its count; -inf if there are fewer."""
     total = 0
-    for i in np.argsort(-np.array(values), kind="stable").tolist():
+    order: list[int] = np.argsort(-np.array(values), kind="stable").tolist()
+    for i in order:
         total += counts[i]
         if total >= n:
             return values[i]

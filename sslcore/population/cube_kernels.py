@@ -89,7 +89,8 @@ def compute_zonal_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
     kernels, and to about 1e-18 max|f| 2^(1-d) for those of deep networks and Matern kernels; what is below is 0.
     """
     if has_law(kernel, Sum):
-        return zonal_eigenvalues(kernel.first, d) + zonal_eigenvalues(kernel.second, d)
+        out: np.ndarray = zonal_eigenvalues(kernel.first, d) + zonal_eigenvalues(kernel.second, d)
+        return out
     if has_law(kernel, Scaled):
         return kernel.factor * zonal_eigenvalues(kernel.base, d)
     profile = dot_profile(kernel, d)
@@ -99,7 +100,8 @@ def compute_zonal_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
         h = np.arange(d + 1)
         with np.errstate(divide="ignore"):
             odd = np.where(h > 0, h * np.log(-math.expm1(step) / 2), 0.0) if rate > 0 else np.where(h > 0, -np.inf, 0.0)
-        return top * np.exp(odd + (d - h) * math.log1p(math.expm1(step) / 2))
+        out = top * np.exp(odd + (d - h) * math.log1p(math.expm1(step) / 2))
+        return out
     found = _by_series(profile, d)
     return _direct(profile, d, repr(kernel)) if found is None else found
 

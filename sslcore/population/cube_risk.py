@@ -71,7 +71,8 @@ def moments(d: int, psi: Any, augmentation: Augmentation) -> tuple[np.ndarray, n
 def _apply(augmentation: Any, c: np.ndarray, d: int) -> np.ndarray:
     """Return the coefficients of A f on all parities, given those of f."""
     if needs(augmentation) == "parities":
-        return eigenvalues(augmentation, Masks(d))[:, None] * c
+        out: np.ndarray = eigenvalues(augmentation, Masks(d))[:, None] * c
+        return out
     masks = np.arange(1 << d, dtype=np.uint32)
     if has_law(augmentation, Compose):  # A1 A2 f
         for part in reversed(augmentation.parts):
@@ -81,9 +82,11 @@ def _apply(augmentation: Any, c: np.ndarray, d: int) -> np.ndarray:
         parts = zip(augmentation.weights, augmentation.parts, strict=True)
         return sum((w * _apply(part, c, d) for w, part in parts), np.zeros(c.shape))
     if has_law(augmentation, Reversal):
-        return (1.0 - augmentation.p) * c + augmentation.p * c[reversals(masks, d)]
+        out = (1.0 - augmentation.p) * c + augmentation.p * c[reversals(masks, d)]
+        return out
     # Shift: A chi_S = sum_a p_a chi_(S - a), so that chi_S gets the coefficients of S + a
-    return sum(p * c[rotations(masks, a, d)] for a, p in enumerate(augmentation.law) if p)
+    out = sum(p * c[rotations(masks, a, d)] for a, p in enumerate(augmentation.law) if p)
+    return out
 
 
 # ---------------------------------------------------------------- by identities
@@ -266,7 +269,8 @@ def _window_sums(
         for part in parts:
             t *= eigenvalues(part, space) ** 2
         # each set is met once in every cyclic window that holds it
-        return (t - outside[sizes]) * nu[sizes] ** 2 / space.windows(width, True)
+        out: np.ndarray = (t - outside[sizes]) * nu[sizes] ** 2 / space.windows(width, True)
+        return out
 
     k = alpha.shape[1]
     places, others = _places(x, width), None if y is x else _places(y, width)

@@ -142,7 +142,8 @@ class Orbits(Space):
         return Masks(self.d, self.masks).windows(width, cyclic)
 
     def character(self, law: Sequence[float]) -> np.ndarray:  # noqa: D102
-        return characters(tuple(law), self.d)[self.frequency]
+        out: np.ndarray = characters(tuple(law), self.d)[self.frequency]
+        return out
 
 
 class OrbitLabels(Sequence[Any]):
@@ -185,7 +186,7 @@ def reversals(masks: np.ndarray, d: int) -> np.ndarray:
 def characters(law: tuple[float, ...], d: int) -> np.ndarray:
     """Return sum_a law[a] exp(-2 pi i a w/d), w = 0..d-1; phases are reduced exactly before they are rounded."""
     a, w = np.arange(len(law)), np.arange(d)
-    found = np.exp(-2j * np.pi * (np.outer(w, a) % d) / d) @ np.asarray(law, np.float64)
+    found: np.ndarray = np.exp(-2j * np.pi * (np.outer(w, a) % d) / d) @ np.asarray(law, np.float64)
     found.setflags(write=False)
     return found
 

@@ -33,7 +33,10 @@ CHECKED = 4096
 def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.ndarray:
     """Return the eigenvalue of K on each function of ``space``; ``zonal``: refuse unless it depends on |S| alone."""
     if has_law(kernel, Sum):
-        return kernel_values(kernel.first, space, zonal=zonal) + kernel_values(kernel.second, space, zonal=zonal)
+        out: np.ndarray = kernel_values(kernel.first, space, zonal=zonal) + kernel_values(
+            kernel.second, space, zonal=zonal
+        )
+        return out
     if has_law(kernel, Scaled):
         return kernel.factor * kernel_values(kernel.base, space, zonal=zonal)
     if has_law(kernel, Convolutional):
@@ -45,7 +48,8 @@ def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.nd
             if is_pooled(kernel) or space.d > ENUMERATED:
                 raise
     try:
-        return zonal_eigenvalues(kernel, space.d)[space.sizes]
+        out = zonal_eigenvalues(kernel, space.d)[space.sizes]
+        return out
     except NotZonalError as error:
         if isinstance(kernel, Precomputed):  # has no values at points
             raise
@@ -58,7 +62,8 @@ def kernel_values(kernel: Kernel, space: Space, *, zonal: bool = False) -> np.nd
     sizes = Masks(space.d).sizes
     means = np.bincount(sizes, every) / np.bincount(sizes)
     if np.abs(every - means[sizes]).max() <= 1e-13 * every.max():
-        return means[space.sizes]
+        out = means[space.sizes]
+        return out
     if zonal:
         raise NotZonalError(f"{kernel!r} is not a function of the Hamming distance; give the sets")
     if isinstance(space, Sets):
@@ -84,11 +89,12 @@ def _convolutional(kernel: Any, space: Space) -> np.ndarray:
     check_patches(kernel, space.d)
     nu = zonal_eigenvalues(kernel.base, q)
     sizes = np.minimum(space.sizes, q)  # larger sets lie in no patch
-    values = nu[sizes] * (space.windows(q, True) / space.d)
+    values: np.ndarray = nu[sizes] * (space.windows(q, True) / space.d)
     if kernel.pooling is None:
         return values
     law = pooling_filter(kernel, space.d)
-    return values * np.abs(space.character(law)) ** 2
+    out: np.ndarray = values * np.abs(space.character(law)) ** 2
+    return out
 
 
 def check_patches(kernel: Any, d: int) -> None:

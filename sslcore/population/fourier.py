@@ -197,7 +197,7 @@ def class_size(d: int, label: Class) -> int:
     >>> class_size(3, ()), class_size(3, (1,)), class_size(3, (2, 1))
     (1, 6, 24)
     """
-    size, left = 2 ** len(label), d
+    size, left = 1 << len(label), d
     for w in set(label):
         size *= math.comb(left, label.count(w))
         left -= label.count(w)

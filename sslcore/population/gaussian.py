@@ -264,7 +264,8 @@ class Gaussian(FittedDomain):
         """Return E exp(-|xi - c_i|^2 / 2u) exp(-|xi' - c_j|^2 / 2v), views of variance s and correlation rho."""
         determinant = (u + s) * (v + s) - (rho * s) ** 2
         exponent = (v + s) * squares[:, None] + (u + s) * squares - 2 * rho * s * inner
-        return (u * v / determinant) ** (self.d / 2) * np.exp(-0.5 * exponent / determinant)
+        out: np.ndarray = (u * v / determinant) ** (self.d / 2) * np.exp(-0.5 * exponent / determinant)
+        return out
 
 
 _MOST_RADIAL = 4096

@@ -107,7 +107,8 @@ class Lines:
 
     def values(self, reg: float, beta: float) -> np.ndarray:
         """Return mu, (b,), at lambda = ``reg``; for ``reg`` = 0 the kernel does not matter (no term in K at all)."""
-        return (1.0 - beta) + beta * self.augmentation - self.penalty(reg)
+        out: np.ndarray = (1.0 - beta) + beta * self.augmentation - self.penalty(reg)
+        return out
 
     def at(self, indices: Any) -> Lines:
         """Return the lines of these indices, in this order."""
@@ -308,7 +309,8 @@ def _multiplicities(given: Any) -> np.ndarray:
     if len(given) and given.min() < 1:
         raise ValueError(f"multiplicities must be at least 1, found {given.min()}")
     small = len(given) == 0 or float(min(given.max(), 2**62)) * len(given) < 2**62 or sum(map(int, given)) < 2**62
-    return given.astype(np.int64, copy=False) if small else given.astype(object)
+    out: np.ndarray = given.astype(np.int64, copy=False) if small else given.astype(object)
+    return out
 
 
 def check_components(n_components: Any) -> int:

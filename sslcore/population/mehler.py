@@ -55,7 +55,8 @@ def gaussian_kernel_eigenvalues(scale: float, sigma: float, d: int, degree: int)
     """
     two = 2.0 * (sigma / scale) ** 2
     whole = 1.0 + two + math.sqrt(1.0 + 2.0 * two)
-    return (2.0 / whole) ** (d / 2) * (two / whole) ** np.arange(degree + 1)
+    out: np.ndarray = (2.0 / whole) ** (d / 2) * (two / whole) ** np.arange(degree + 1)
+    return out
 
 
 def kernel_factor(scale: float, sigma: float, d: int, angular: int, size: int) -> np.ndarray:

@@ -118,7 +118,8 @@ class Sphere(FittedDomain):
         """
         degree = check_integer(degree, "degree", minimum=0, maximum=_LARGEST_DEGREE)
         values = np.abs(Operator.of(augmentation, self.d).values(degree)) ** 2
-        return values[:, 0] if values.shape[1] == 1 else values
+        out: np.ndarray = values[:, 0] if values.shape[1] == 1 else values
+        return out
 
     def kernel_eigenvalues(self, kernel: Any, degree: int = 8) -> np.ndarray:
         """Return the eigenvalues of K by degree 0..degree: the Funk-Hecke coefficients, (degree + 1,).
@@ -235,7 +236,8 @@ class Sphere(FittedDomain):
         size = math.sqrt(multiplicities(self.d, degree)[-1])
 
         def function(x: Array) -> Array:
-            return size * legendre(self.d, degree, np.clip(self._points(x, "x") @ pole, -1.0, 1.0))[-1]
+            out: Array = size * legendre(self.d, degree, np.clip(self._points(x, "x") @ pole, -1.0, 1.0))[-1]
+            return out
 
         return function
 
@@ -309,7 +311,8 @@ class Sphere(FittedDomain):
                 f"{name} must be points of the unit sphere in R^{self.d}, found shape {x.shape} and norms from "
                 f"{norms.min():.6g} to {norms.max():.6g}"
             )
-        return x / norms[:, None]
+        out: np.ndarray = x / norms[:, None]
+        return out
 
     def _grams(self, kernel: Kernel, augmentation: Any, centres: np.ndarray) -> tuple[Any, Any, Any]:
         centres = self._points(centres, "the representation's training views")
@@ -361,8 +364,10 @@ def _sph_harm(degree: int, order: int, theta: np.ndarray, phi: np.ndarray) -> np
     from scipy import special
 
     if hasattr(special, "sph_harm_y"):
-        return special.sph_harm_y(degree, order, theta, phi)
-    return special.sph_harm(order, degree, phi, theta)  # SciPy < 1.15
+        out: np.ndarray = special.sph_harm_y(degree, order, theta, phi)
+        return out
+    out = special.sph_harm(order, degree, phi, theta)  # SciPy < 1.15
+    return out
 
 
 # ---------------------------------------------------------------- kernels
@@ -395,7 +400,8 @@ def _coefficients(kernel: Kernel, d: int, degree: int) -> np.ndarray:
     if has_law(kernel, Scaled):
         return kernel.factor * _coefficients(kernel.base, d, degree)
     if has_law(kernel, Sum):
-        return _coefficients(kernel.first, d, degree) + _coefficients(kernel.second, d, degree)
+        out: np.ndarray = _coefficients(kernel.first, d, degree) + _coefficients(kernel.second, d, degree)
+        return out
     if has_law(kernel, Linear, Polynomial):
         power, offset = (kernel.degree, kernel.offset) if has_law(kernel, Polynomial) else (1, 0.0)
         terms = np.array([math.comb(power, n) * offset ** (power - n) for n in range(power + 1)])

@@ -90,7 +90,8 @@ def _envelope(angle: np.ndarray, d: int, degree: int) -> np.ndarray:
         return np.ones_like(angle)
     theta, weight = angles(d - 1, 8)
     base = np.cos(angle)[:, None] ** 2 + (np.sin(angle)[:, None] * np.cos(theta)) ** 2
-    return np.minimum(1.0, (base ** (degree / 2) @ weight) * (1 + 1e-9))
+    out: np.ndarray = np.minimum(1.0, (base ** (degree / 2) @ weight) * (1 + 1e-9))
+    return out
 
 
 def _rotation_bound(angle: float, d: int, degree: int) -> float:

@@ -320,7 +320,8 @@ def _series(first: Coefficients, second: Coefficients) -> np.ndarray:
     count = 16
     while count < 2**14 and first.bound(count) * second.bound(count) > 1e-18 * first[0] * second[0]:
         count *= 2
-    return first.first(count) * second.first(count)
+    out: np.ndarray = first.first(count) * second.first(count)
+    return out
 
 
 def _products(coefficients: np.ndarray, x: np.ndarray) -> np.ndarray:

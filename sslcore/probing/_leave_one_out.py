@@ -92,9 +92,11 @@ class RidgePath:
             self.prepare(np.array([root]))
         root = self._root(root)
         if not self._trusted[root]:
-            return self.engine.xp.asarray(self._by_itself().fit(root).residuals)
+            out: Array = self.engine.xp.asarray(self._by_itself().fit(root).residuals)
+            return out
         shrinkage, complement = self._complement(root)
-        return (self._rest + self._u @ (shrinkage[:, None] * self._projection)) / complement[:, None]
+        out = (self._rest + self._u @ (shrinkage[:, None] * self._projection)) / complement[:, None]
+        return out
 
     def _complement(self, root: float) -> tuple[Array, Array]:
         """root^2 / (S^2 + root^2), and 1 - H_ii of each point; where the rest is zero both times a common factor."""
@@ -253,7 +255,7 @@ class GradedRidge:
         # R^T R = G = I + W W^T without a product, in which nearly equal points would lose their difference
         triangle, order, _ = _graded_qr(np.vstack([whitened.T, np.eye(len(points))]))
         inverse = _solve(triangle, np.eye(len(points)))
-        residuals = np.empty_like(rho)
+        residuals: np.ndarray = np.empty_like(rho)
         residuals[order] = inverse @ (inverse.T @ rho[order]) / np.sum(inverse**2, axis=1)[:, None]
         return residuals
 
@@ -279,7 +281,8 @@ def _graded_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _solve(triangle: np.ndarray, b: np.ndarray, *, transposed: bool = False) -> np.ndarray:
     import scipy.linalg
 
-    return scipy.linalg.solve_triangular(triangle, b, trans="T" if transposed else "N", check_finite=False)
+    out: np.ndarray = scipy.linalg.solve_triangular(triangle, b, trans="T" if transposed else "N", check_finite=False)
+    return out
 
 
 def _median(z: np.ndarray) -> np.ndarray:
@@ -289,7 +292,8 @@ def _median(z: np.ndarray) -> np.ndarray:
     """
     low, high = (len(z) - 1) // 2, len(z) // 2
     ordered = np.partition(z, [low, high], axis=0)
-    return np.where(np.abs(ordered[low]) <= np.abs(ordered[high]), ordered[low], ordered[high])
+    out: np.ndarray = np.where(np.abs(ordered[low]) <= np.abs(ordered[high]), ordered[low], ordered[high])
+    return out
 
 
 def _typical_exponent(column: np.ndarray) -> int:

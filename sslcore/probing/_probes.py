@@ -87,7 +87,7 @@ class RidgeProbe:
             raise ValueError(f"z must have {self.coef.shape[0]} components as in the fit, found shape {z.shape}")
         get_backend(z, self.coef)
         with np.errstate(over="ignore", invalid="ignore"):
-            decision = (z @ self.coef + self.intercept).astype(z.dtype, copy=False)
+            decision: Array = (z @ self.coef + self.intercept).astype(z.dtype, copy=False)
         if not check_finite(decision):
             raise OverflowError(f"the probe's output is too large for {z.dtype}; rescale z")
         return decision
@@ -317,7 +317,8 @@ class KNNProbe:
         xp = namespace(z)
         if self.classes is None:
             mean = self.targets[index].mean(axis=1)
-            return xp.asarray(mean[:, 0] if self._flat_target else mean)
+            out: Array = xp.asarray(mean[:, 0] if self._flat_target else mean)
+            return out
         votes = self.targets[index]
         # a vote weighs more than all bonuses together; a class gets the bonus of its nearest neighbour
         scores = np.zeros((len(votes), len(self.classes)), np.int64)
@@ -429,8 +430,10 @@ def _score(probe: RidgeProbe | KNNProbe, z: ArrayLike, y: Any) -> float:
 def _named(classes: np.ndarray, chosen: Array, xp: Any) -> Array:
     """The classes with these indices, as an array of ``xp`` unless only NumPy knows their kind."""
     if classes.dtype.kind in "US":
-        return classes[on_host(chosen)]
-    return xp.asarray(classes)[xp.asarray(chosen)]
+        out: Array = classes[on_host(chosen)]
+        return out
+    out = xp.asarray(classes)[xp.asarray(chosen)]
+    return out
 
 
 def _r2(target: Array, prediction: Array) -> float:

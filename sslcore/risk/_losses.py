@@ -238,7 +238,9 @@ def vicreg_hinge(
         std = _roots(cov[:, diagonal, diagonal] + eps, xp)  # (m, k)
         cov[:, diagonal, diagonal] = 0.0
         hinge = xp.maximum(target_std - std, 0.0)
-        value = similarity * invariance + 2.0 / (m * k) * float(variance * xp.sum(hinge) + covariance * xp.sum(cov**2))
+        value: float = similarity * invariance + 2.0 / (m * k) * float(
+            variance * xp.sum(hinge) + covariance * xp.sum(cov**2)
+        )
         _require_representable(value)
         if not return_grad:
             return value
@@ -408,7 +410,8 @@ def _centred_blocks(z: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
 
 def _contrasts(block: Array) -> Array:
     """Return z_ia - zbar_i in float64."""
-    return block - block.mean(axis=1, keepdims=True, dtype=np.float64)
+    out: Array = block - block.mean(axis=1, keepdims=True, dtype=np.float64)
+    return out
 
 
 def _roots(variances: Array, xp: Any) -> Array:
@@ -416,7 +419,8 @@ def _roots(variances: Array, xp: Any) -> Array:
     if not float(variances.min()) >= SMALLEST_VARIANCE:
         _require_representable(float(variances.sum()))
         raise OverflowError("the variances of z, with eps, are too small to be represented; rescale z, or raise eps")
-    return xp.sqrt(variances)
+    out: Array = xp.sqrt(variances)
+    return out
 
 
 def _require_representable(value: float, gradient: Any = None) -> None:

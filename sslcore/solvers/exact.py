@@ -117,7 +117,8 @@ class ConditionedKernel:
             squares = total * (part.rotation**2 * shares).sum(axis=1)
             scale[part.samples(), 0] = squares[0]
             scale[self.n :][part.contrasts(), 0] = squares[1:].T.reshape(-1)
-        return xp.sqrt(scale)
+        out: Array = xp.sqrt(scale)
+        return out
 
     def _size(self, diagonal: Array) -> float:
         """Estimate the Frobenius norm of Khat / unit: of some rows of A and B, or of the diagonal if that has more."""
@@ -208,11 +209,12 @@ class ConditionedKernel:
         """Return H v, or v itself if nothing is centred."""
         if self.constant is None:
             return v
-        return v - self.constant_column() * (self.constant @ v[: self.n])
+        out: Array = v - self.constant_column() * (self.constant @ v[: self.n])
+        return out
 
     def constant_column(self) -> Array:
         """Return P^(1/2) 1 in the rotated basis, as a column: no contrast sees a constant."""
-        column = self.xp.zeros((self.n + len(self.c), 1), self.a.dtype)
+        column: Array = self.xp.zeros((self.n + len(self.c), 1), self.a.dtype)
         column[: self.n, 0] = self.constant
         return column
 
@@ -233,7 +235,7 @@ class ConditionedKernel:
         if self.noise is None:
             return self.times_kernel(v)
         u, _ = self.halves(v)
-        out = self.xp.empty_like(v, order="F")
+        out: Array = self.xp.empty_like(v, order="F")
         top = self.engine.matmul(self.a, u)
         top = self.engine.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
         out[self.n :] = y * (self.noise / self.unit)
@@ -248,7 +250,7 @@ class ConditionedKernel:
     def times_kernel(self, v: Array) -> Array:
         """Return Khat v / unit, from the Gram matrix itself."""
         u, c = self.halves(v)
-        out = self.xp.empty_like(v, order="F")
+        out: Array = self.xp.empty_like(v, order="F")
         top = self.engine.matmul(self.a, u)
         if len(self.c):
             top = self.engine.matmul(self.b, c, out=top, beta=1.0)

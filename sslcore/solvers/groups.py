@@ -218,9 +218,11 @@ class Samples:
     def contrast_factor(self, unbiased: bool) -> Array:
         """Return beta_i / beta of each contrast: 1, or the unbiased factor of its sample."""
         if not unbiased:
-            return self.xp.ones(self.n_contrasts)
+            out: Array = self.xp.ones(self.n_contrasts)
+            return out
         parts = [self.xp.repeat(self.unbiased_factor[c.samples()], c.m - 1) for c in self.classes]
-        return self.xp.concatenate(parts)
+        out = self.xp.concatenate(parts)
+        return out
 
     def rotate(self, v: Array) -> tuple[Array, Array]:
         """Turn v (N, k), in this order, to means (n, k) and contrasts (n_contrasts, k)."""
@@ -237,7 +239,7 @@ class Samples:
     def rotate_back(self, u: Array, c: Array) -> Array:
         """Invert `rotate`: return (N, k)."""
         xp = self.xp
-        v = xp.empty((self.n_views, u.shape[1]), u.dtype)
+        v: Array = xp.empty((self.n_views, u.shape[1]), u.dtype)
         for part in self.classes:
             turned = xp.concatenate(
                 [
@@ -254,7 +256,7 @@ class Samples:
         """Bring rows in this order back to the caller's."""
         if self.identity_order:
             return values
-        out = self.xp.empty_like(values)
+        out: Array = self.xp.empty_like(values)
         out[self.order] = values
         return out
 
@@ -269,7 +271,8 @@ def _others(q: np.ndarray) -> np.ndarray:
     none = np.zeros((len(q), 1))
     before = np.cumsum(q[:, :-1], axis=1)
     after = np.cumsum(q[:, :0:-1], axis=1)[:, ::-1]
-    return np.concatenate([none, before], axis=1) + np.concatenate([after, none], axis=1)
+    out: np.ndarray = np.concatenate([none, before], axis=1) + np.concatenate([after, none], axis=1)
+    return out
 
 
 def _helmert(q: np.ndarray) -> np.ndarray:

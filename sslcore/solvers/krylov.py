@@ -139,7 +139,8 @@ def _next_check(checks: list[tuple[int, float]], steps: int, excess: float) -> i
 
 def _columns(y: np.ndarray, like: Array, xp: ModuleType) -> Array:
     """Bring ``y`` to where ``like`` is, in its type, in Fortran order."""
-    return xp.asarray(np.asfortranarray(y, dtype=like.dtype))
+    out: Array = xp.asarray(np.asfortranarray(y, dtype=like.dtype))
+    return out
 
 
 def _border(h: np.ndarray, old: int, column: np.ndarray) -> None:

@@ -268,7 +268,8 @@ class _Frame:
         return self._reflected(matrix / self.scale[:, None] / self.scale)
 
     def _reflect(self, columns: Array) -> Array:
-        return columns - (2.0 * self.normal)[:, None] * (self.normal @ columns)
+        out: Array = columns - (2.0 * self.normal)[:, None] * (self.normal @ columns)
+        return out
 
     def coordinates(self, coefficients: Array) -> Array:
         """Return H D c."""
@@ -429,10 +430,12 @@ def _by_eigenbasis(
         return engine.matmul(basis, xp.asfortranarray(root * v))
 
     def dual(v: Array) -> Array:
-        return root * engine.matmul(basis.T, xp.asfortranarray(v))
+        out: Array = root * engine.matmul(basis.T, xp.asfortranarray(v))
+        return out
 
     def apply(v: Array) -> Array:
-        return root * engine.matmul(delta.turned, xp.asfortranarray(root * v))
+        out: Array = root * engine.matmul(delta.turned, xp.asfortranarray(root * v))
+        return out
 
     pairs = _top(apply, len(sigma), k, engine, start)
     if float(pairs.values[0]) > _RANGE * max(1.0, float(pairs.values.min())):
@@ -476,4 +479,5 @@ def _smallest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Found:
 def _symmetric(upper: Array, xp: Any) -> Array:
     """Return the symmetric matrix with this upper triangle."""
     top = xp.triu(upper)
-    return top + xp.triu(upper, 1).T
+    out: Array = top + xp.triu(upper, 1).T
+    return out

@@ -45,7 +45,8 @@ class RotatedGram:
 
     def diagonal(self) -> Array:
         """Return the diagonal of A, then that of C."""
-        return self.samples.xp.concatenate([self.mean.diagonal(), self.contrast.diagonal()])
+        out: Array = self.samples.xp.concatenate([self.mean.diagonal(), self.contrast.diagonal()])
+        return out
 
 
 @gives_memory_back

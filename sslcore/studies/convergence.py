@@ -150,13 +150,15 @@ class Study:
 
     def mean(self, name: str, measure: str) -> np.ndarray:
         """Return the geometric mean over repetitions, (len(m), len(n))."""
-        return np.exp(np.log(self.errors[name][measure]).mean(axis=2))
+        out: np.ndarray = np.exp(np.log(self.errors[name][measure]).mean(axis=2))
+        return out
 
     def rates(self, name: str, measure: str) -> np.ndarray:
         """Return, for each m, the exponent a of error = c n^-a, by least squares in logarithms; NaN for a single n."""
         if len(self.n) < 2:
             return np.full(len(self.m), math.nan)
-        return -np.polyfit(np.log(self.n), np.log(self.mean(name, measure)).T, 1)[0]
+        out: np.ndarray = -np.polyfit(np.log(self.n), np.log(self.mean(name, measure)).T, 1)[0]
+        return out
 
     def document(self) -> dict[str, Any]:
         """Return all results, for machines."""
@@ -289,12 +291,14 @@ class Exact:
             weighted = weights[:, None] * f(nodes)
 
             def images(x: Array) -> Array:
-                return kernel(x, nodes) @ weighted
+                out: Array = kernel(x, nodes) @ weighted
+                return out
 
         else:
 
             def images(x: Array) -> Array:
-                return spectrum.kernel * _functions(domain, spectrum, law, kernel, numbers)(x)
+                out: Array = spectrum.kernel * _functions(domain, spectrum, law, kernel, numbers)(x)
+                return out
 
         return cls(setting, spectrum, spectrum.minimum_risk(), images)
 

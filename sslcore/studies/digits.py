@@ -275,7 +275,9 @@ def choose_reg(views: Views, settings: Settings) -> Selection:
     """
     features = Nystrom(settings.kernel, min(settings.search_features, len(views)))
     search = AutoReg(settings.regs, n_folds=1)
-    return pretrain(views, features, settings.n_components, reg=search, beta=settings.beta, center=True).selection
+    rep = pretrain(views, features, settings.n_components, reg=search, beta=settings.beta, center=True)
+    assert rep.selection is not None
+    return rep.selection
 
 
 def label_draws(labels: Array, n_labels: int, n_draws: int, seed: int) -> list[Array]:
@@ -311,7 +313,8 @@ def kernel_pca(x: Array, kernel: Kernel, n_components: int) -> Array:
     eigenvalue kappa_i, so the component of variance kappa_i is f_i / ||f_i||_H, whatever reg.
     """
     rep = pretrain(x[:, None], kernel, n_components, reg=1e-6, beta=0.0, center=True)
-    return rep.transform(x, scale=False) / np.sqrt(rep.norms)
+    out: Array = rep.transform(x, scale=False) / np.sqrt(rep.norms)
+    return out
 
 
 def planar_map(z: Array, seed: int) -> Array:
@@ -319,4 +322,5 @@ def planar_map(z: Array, seed: int) -> Array:
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(z) - 1) / 3)
-    return TSNE(2, init="pca", perplexity=perplexity, max_iter=350, random_state=seed % 2**32).fit_transform(z)
+    out: Array = TSNE(2, init="pca", perplexity=perplexity, max_iter=350, random_state=seed % 2**32).fit_transform(z)
+    return out

@@ -17,7 +17,7 @@ __all__ = ["gemm", "gemm_batched", "potrf", "syrk", "trsm"]
 
 
 def _is_double(array: Any) -> bool:
-    return array.dtype == np.float64
+    return bool(array.dtype == np.float64)
 
 
 def _operand(a: Any) -> tuple[Any, int, int]:

@@ -150,7 +150,7 @@ def symmetric_product(a: Any, diagonal: Any, b: Any) -> Any:
 
 
 def _leading(a: Any) -> int:
-    return max(len(a), a.strides[1] // a.dtype.itemsize)
+    return max(len(a), int(a.strides[1]) // int(a.dtype.itemsize))
 
 
 def _columns(a: Any) -> Iterator[slice]:
@@ -165,13 +165,15 @@ def convergent() -> AbstractContextManager[Any]:
 
     Otherwise they return what there is: they do not look at what cuSOLVER says.
     """
-    return cupyx.errstate(linalg="raise")
+    context: AbstractContextManager[Any] = cupyx.errstate(linalg="raise")
+    return context
 
 
 def eigh(a: Any) -> tuple[Any, Any]:
     """Return all eigenvalues, increasing, and eigenvectors."""
     with convergent():
-        return xp.linalg.eigh(a)
+        values, vectors = xp.linalg.eigh(a)
+    return values, vectors
 
 
 def symmetric_eigenvalues(a: Any) -> Any:

@@ -55,7 +55,8 @@ def release() -> None:
 
 def to_host(array: Any) -> np.ndarray:
     """Copy ``array`` to NumPy; this waits for the device."""
-    return xp.asnumpy(array)
+    out: np.ndarray = xp.asnumpy(array)
+    return out
 
 
 def stream(blocks: Iterable[Any]) -> Iterator[Any]:

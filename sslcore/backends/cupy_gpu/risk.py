@@ -135,7 +135,7 @@ def _samples(z: Any) -> int:
         entries = LARGEST
     elif z.size > LEAST_ENTRIES:  # up to three arrays of a block, of which two in float64
         entries = min(entries, max(LEAST_ENTRIES, free_memory() // 64))
-    return max(1, entries // (z.shape[1] * z.shape[2]))
+    return max(1, entries // int(z.shape[1] * z.shape[2]))
 
 
 def _blocks(z: Any, step: int) -> Iterator[tuple[slice, Any, Any]]:
