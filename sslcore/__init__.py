@@ -19,7 +19,7 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
     declarations
     arrays
     backends
-    errors _version
+    errors tunables _version
 """
 
 from __future__ import annotations

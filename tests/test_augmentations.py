@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslcore import pretrain
+from sslcore import pretrain, tunables
 from sslcore.augmentations import (
     Affine,
     Augmentation,
@@ -564,14 +564,11 @@ def test_any_division_of_the_data_makes_the_same_views(example, seed, first, cut
 
 @pytest.mark.parametrize(("a", "d"), CASES)
 def test_blocks_and_threads_do_not_matter(a, d, monkeypatch):
-    from importlib import import_module
-
-    module = import_module("sslcore.backends.numba_cpu.views")
     n = 150 if d < 100 else 20
     x = samples(n, d)
     whole = a.views(x, 2, seed=9)
     for block, threads in ((1, 1), (5 * d, 3), (64 * d, 2)):
-        monkeypatch.setattr(module, "_BLOCK", block)
+        monkeypatch.setattr(tunables, "CPU_VIEW_COORDINATES", block)
         monkeypatch.setenv("SSLCORE_NUM_THREADS", str(threads))
         assert n_threads() == threads
         assert np.array_equal(a.views(x, 2, seed=9), whole)

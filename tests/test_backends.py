@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import sslcore
 import sslcore.backends.numba_cpu as cpu
-from sslcore import Moments, Views, features, pretrain, probing, risk
+from sslcore import Moments, Views, features, pretrain, probing, risk, tunables
 from sslcore.augmentations import (
     Affine,
     BitFlip,
@@ -135,11 +135,10 @@ def test_reference_normals_have_the_same_bits(cp, shape):
 
 
 def test_blocks_of_views_do_not_matter(cp, monkeypatch):
-    engine = get_backend(backend="cupy")
     x = np.random.default_rng(0).standard_normal((17, 6))
     whole = Compose(Affine((2, 3)), GaussianNoise(0.1))
     expected = whole.views(x, 3, seed=5)
-    monkeypatch.setattr(sys.modules[f"{engine.__name__}.augment"], "_BLOCK", 40)
+    monkeypatch.setattr(tunables, "CUDA_VIEW_COORDINATES", 40)
     assert np.array_equal(cp.asnumpy(whole.views(cp.asarray(x), 3, seed=5)), expected)
     lazy = Views(cp.asarray(x), whole, 3, seed=5)
     assert np.array_equal(cp.asnumpy(lazy[4:9]), expected[4:9])
@@ -264,9 +263,9 @@ def dense(cp, monkeypatch):
     """The engine with panels of five columns, and calls of at most 60 entries."""
     engine = get_backend(backend="cupy")
     module = sys.modules[f"{engine.__name__}.dense"]
-    monkeypatch.setattr(module, "PANEL", 5)
+    monkeypatch.setattr(tunables, "CUDA_PANEL_COLUMNS", 5)
     monkeypatch.setattr(module, "LARGEST", 60)
-    monkeypatch.setattr(module, "_PIVOTS", 4)
+    monkeypatch.setattr(tunables, "CUDA_PIVOT_STEPS", 4)
     return engine
 
 
@@ -437,7 +436,7 @@ def test_second_moments_in_float32(cp, dense, r, n):
 @pytest.mark.parametrize("distance", [1.0, 1e-3, 1e-6])
 def test_whitening_with_landmarks_close_to_each_other(cp, dense, monkeypatch, dtype, side, distance):
     """No further from the exact features than triangular solves, however small the pivots."""
-    monkeypatch.setattr(sys.modules[f"{dense.__name__}.dense"], "INVERTED", side)
+    monkeypatch.setattr(tunables, "CUDA_INVERTED_ROWS", side)
     rng = np.random.default_rng(0)
     landmarks = rng.standard_normal((30, 3))
     landmarks = np.concatenate([landmarks, landmarks + distance * rng.standard_normal((30, 3))])
@@ -499,11 +498,11 @@ def test_sums_of_the_risk_in_blocks(cp, monkeypatch, shape, dtype, layout):
     """By few blocks of threads, so that each takes several turns; several chunks and blocks of columns for moments."""
     engine = get_backend(backend="cupy")
     module = sys.modules[f"{engine.__name__}.risk"]
-    for name in ("BLOCK_ENTRIES", "LARGEST"):
-        monkeypatch.setattr(module, name, 60 if shape[2] < 50 else 15 * shape[1] * shape[2])
-    monkeypatch.setattr(module, "_MOST_BLOCKS", 2)
-    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(module, "_TILE", 16)
+    for place, name in ((tunables, "CUDA_RISK_BLOCK_ENTRIES"), (module, "LARGEST")):
+        monkeypatch.setattr(place, name, 60 if shape[2] < 50 else 15 * shape[1] * shape[2])
+    monkeypatch.setattr(tunables, "CUDA_RISK_MOST_BLOCKS", 2)
+    monkeypatch.setattr(tunables, "CUDA_RISK_CHUNK_ROWS", 7)
+    monkeypatch.setattr(tunables, "CUDA_RISK_TILE_COLUMNS", 16)
     z = np.random.default_rng(0).standard_normal(shape).astype(dtype)
     if layout == "shifted":  # rows that begin at no multiple of 16 bytes
         there = cp.empty(z.size + 1, dtype)[1:].reshape(shape)
@@ -528,7 +527,7 @@ def test_sums_of_the_risk_in_blocks(cp, monkeypatch, shape, dtype, layout):
 def test_risks_take_no_more_memory_than_results_and_blocks(hosted, monkeypatch, dtype, order):
     """Float64 in C order is read in place; otherwise blocks are as large as the memory that is left allows."""
     module = sys.modules[f"{get_backend(backend='cupy').__name__}.risk"]
-    monkeypatch.setattr(module, "LEAST_ENTRIES", 1000)
+    monkeypatch.setattr(tunables, "CUDA_RISK_LEAST_ENTRIES", 1000)
     monkeypatch.setattr(module, "free_memory", lambda: 64 * 4096)
     z = hosted.asarray(np.asarray(np.random.default_rng(0).standard_normal((2000, 2, 16)), dtype, order=order))
     memory = standin.the_memory
@@ -1067,21 +1066,23 @@ def test_every_way_to_a_gram_matrix(cp, kernel, n, d, few, many, block, dtype, s
     """Differences, products and products by blocks: of points, of views in their basis, exactly symmetric."""
     if kernel.pair == "torus" and d > 12:
         d = 12  # a product of many factors underflows
-    engine = get_backend(backend="cupy")
-    module = sys.modules[f"{engine.__name__}.gram"]
     x = np.random.default_rng(seed).standard_normal((n, d)).astype(dtype)
     x[n // 2 :] = np.where(np.arange(n - n // 2)[:, None] % 3 == 0, x[0], x[n // 2 :])  # some pairs are equal
-    kept = module.FEW, module.MANY, module._BLOCK
-    try:
-        module.FEW, module.MANY, module._BLOCK = few, many, block
+    sizes = {
+        "DIFFERENCES_COORDINATES": few,
+        "CUBLAS_COORDINATES": many,
+        "PRODUCT_ROWS": block[0],
+        "PRODUCT_BYTES": block[1],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in sizes.items():
+            patch.setattr(tunables, f"CUDA_{name}", size)
         found, part = (
             cp.asnumpy(gram(kernel, cp.asarray(x))),
             cp.asnumpy(gram(kernel, cp.asarray(x), cp.asarray(x[:7]))),
         )
         pairs = x[: n // 2 * 2].reshape(n // 2, 2, d)
         turned = contrast_gram(kernel, cp.asarray(pairs)) if n > 1 else None
-    finally:
-        module.FEW, module.MANY, module._BLOCK = kept
     expected = kernel(x.astype(np.float64))
     scale = max(1.0, float(np.abs(expected).max()))
     tol = 1e-12 if dtype == np.float64 else 3e-5

@@ -203,6 +203,42 @@ def test_an_older_entry_behind_a_newer_index(tmp_path, cache, use):
     assert said == ""
 
 
+SCALED = """
+from sslcore import tunables
+from sslcore.backends.numba_cpu.compiling import compiled
+from sslcore.tunables import CPU_TILE_COLUMNS as TILE
+
+@compiled(nogil=True)
+def scaled(x):
+    return x * TILE + tunables.CPU_DRAW_BLOCKS
+"""
+
+
+def test_a_changed_tunable_is_compiled_anew(tmp_path):
+    """A constant of another file, of which Numba's own cache knows nothing; unchanged, nothing is compiled."""
+    (tmp_path / "theirs.py").write_text(SCALED)
+
+    def call(columns, blocks):
+        code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from sslcore import tunables
+tunables.CPU_TILE_COLUMNS, tunables.CPU_DRAW_BLOCKS = {columns}, {blocks}
+from theirs import scaled
+print(scaled(2), sum(scaled.stats.cache_misses.values()))
+"""
+        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+        return tuple(map(int, done.stdout.split()))
+
+    assert call(512, 512) == (1536, 1)
+    assert call(512, 512) == (1536, 0)
+    assert call(256, 512) == (1024, 1)
+    assert call(256, 512) == (1024, 0)
+    assert call(256, 128) == (640, 1)
+    assert call(256, 128) == (640, 0)
+
+
 FULL = f"""
 import builtins, os
 real = builtins.open

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sslcore
-from sslcore import pretrain
+from sslcore import pretrain, tunables
 from sslcore.augmentations import GaussianNoise, Views
-from sslcore.diagnostics import _spectra, alpha_req, collapse_report, effective_dimension, invariance, rankme
+from sslcore.diagnostics import alpha_req, collapse_report, effective_dimension, invariance, rankme
 from sslcore.features import Identity, Nystrom
 from sslcore.kernels import Exponential, Gaussian, Linear
 
@@ -33,7 +33,7 @@ def fitted(model=Exponential(0.5), k=6, **numbers):  # noqa: B008
 )
 def test_against_loops_property(z, shift, block, backend):
     z = (z + shift).astype(z.dtype)
-    before, _spectra.BLOCK_ENTRIES = _spectra.BLOCK_ENTRIES, block
+    before, tunables.DIAGNOSTICS_BLOCK_ENTRIES = tunables.DIAGNOSTICS_BLOCK_ENTRIES, block
     try:
         there = backend.asarray(z)
         flat = z.reshape(-1, z.shape[2]).astype(float)
@@ -47,7 +47,7 @@ def test_against_loops_property(z, shift, block, backend):
             assert_close(alpha_req(there), naive.alpha_req(spectrum, 1, 10), tol=1e-6)
         assert_close(effective_dimension(there, 0.3), sum(v / (v + 0.3) for v in spectrum), tol=1e-9)
     finally:
-        _spectra.BLOCK_ENTRIES = before
+        tunables.DIAGNOSTICS_BLOCK_ENTRIES = before
 
 
 @given(k=st.integers(2, 30), alpha=st.floats(0.0, 3.0), scale=st.sampled_from([1e-200, 1.0, 1e200]))

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sslcore
-from sslcore import features, pretrain
+from sslcore import features, pretrain, tunables
 from sslcore.backends.pairing import near_versine
 from sslcore.gram import kernel_product
 from sslcore.kernels import (
@@ -34,7 +34,6 @@ from sslcore.kernels import (
     Polynomial,
     Precomputed,
     VonMises,
-    _convolutional,
     _rows,
 )
 from sslcore.population import Hypercube, Torus
@@ -399,7 +398,7 @@ def test_convolutions(backend, k, dtype):
 
 @pytest.mark.parametrize("tile", [(1, 1), (3, 5)])
 def test_tiles_of_convolutions(backend, tile, monkeypatch):
-    monkeypatch.setattr(_convolutional, "_PATCH_TILE", tile)
+    monkeypatch.setattr(tunables, "CONVOLUTION_TILE_PAIRS", tile)
     monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 4)
     x, y = np.random.default_rng(0).standard_normal((2, 13, 5))
     k = CONVOLUTIONS[2]

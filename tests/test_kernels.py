@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslcore import gram as grams
-from sslcore import kernels
+from sslcore import kernels, tunables
 from sslcore.backends.numba_cpu import elementary, pairs
 from sslcore.backends.numba_cpu import gram as blocks
 from sslcore.backends.pairing import TOLERANCE
@@ -50,7 +50,7 @@ def points(n, d, seed=0, dtype=np.float64):
 def small_blocks(monkeypatch):
     """Rows in blocks of 7, tasks of a few rows, more threads than processors."""
     monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
-    monkeypatch.setattr(blocks, "_STRIP", 40)
+    monkeypatch.setattr(tunables, "CPU_TASK_PAIRS", 40)
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
 
 
@@ -212,7 +212,7 @@ def test_gram_property(n, other, d, dtype, layout, k, data):
     y = None if other is None else data.draw(arrays((other, d), dtype, layouts))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
-        patch.setattr(blocks, "_STRIP", 40)
+        patch.setattr(tunables, "CPU_TASK_PAIRS", 40)
         patch.setenv("SSLCORE_NUM_THREADS", "3")
         found = k(x, y)
     expected = naive.gram(k, x, y).astype(float)
@@ -251,10 +251,10 @@ def test_symmetric_matrices_of_several_blocks(n, d):
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 63, 64, 65, 319, 320, 321, 576, 577])
 def test_symmetric_tiles(n, dtype, monkeypatch):
     """Tiles of 64 x 256 values, squares of 8 x 8, vectors of 8 or 16: every remainder of each, on several threads."""
-    monkeypatch.setattr(blocks, "_STRIP", 40)
+    monkeypatch.setattr(tunables, "CPU_TASK_PAIRS", 40)
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
     for tasks in (40, 1 << 16):  # strips of 8 and of 64 rows
-        monkeypatch.setattr(blocks, "_STRIP", tasks)
+        monkeypatch.setattr(tunables, "CPU_TASK_PAIRS", tasks)
         for d in (1, 2, 11):
             x = points(n, d, dtype=dtype)
             for k in (Exponential(2.0), L1Exponential(2.0)):
@@ -581,7 +581,7 @@ def test_sums_products_and_scalings(k, x, y_rows):
     y = points(y_rows, x.shape[1], seed=3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
-        patch.setattr(blocks, "_STRIP", 40)
+        patch.setattr(tunables, "CPU_TASK_PAIRS", 40)
         found, symmetric = k(x, y), k(x)
     expected = naive.gram(k, x, y).astype(float)
     magnitude = float(naive.gram(k, np.abs(x), np.abs(x)).max() + naive.gram(k, np.abs(y), np.abs(y)).max())
@@ -620,7 +620,7 @@ def test_kernel_product_property(n, n_y, k_columns, d, dtype, k, layout, data):
     c = data.draw(arrays((n_y,) if k_columns is None else (n_y, k_columns), dtype, layout))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_rows, "block_rows", lambda columns, itemsize: 5)
-        patch.setattr(blocks, "_STRIP", 40)
+        patch.setattr(tunables, "CPU_TASK_PAIRS", 40)
         found = kernel_product(k, x, y, c)
     wide = naive.gram(k, x, y).astype(float)
     magnitude = (

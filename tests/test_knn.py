@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore.probing import _nearest as nearest
+from sslcore import tunables
 from sslcore.probing import knn_probe
 
 from . import naive
@@ -17,7 +17,7 @@ from .strategies import arrays, dtypes, layouts, seeds, with_layout
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(nearest, "BLOCK", 16)
+    monkeypatch.setattr(tunables, "NEAREST_BLOCK_ENTRIES", 16)
 
 
 def normal(shape, seed=0):
@@ -94,7 +94,7 @@ def test_against_scikit_learn():
 
 @pytest.mark.parametrize("block", [1, 7, 16, 100, 1 << 20])
 def test_ties_do_not_depend_on_the_blocks(block, monkeypatch, backend):
-    monkeypatch.setattr(nearest, "BLOCK", block)
+    monkeypatch.setattr(tunables, "NEAREST_BLOCK_ENTRIES", block)
     z = np.tile(np.array([[0.1, 0.7], [0.3, 0.2]]), (20, 1))  # twenty copies of each of two points
     y = np.arange(40) % 3
     probe = knn_probe(backend.asarray(z), backend.asarray(y), 5)
@@ -128,7 +128,7 @@ def test_points_without_a_label_are_nobodys_neighbours(backend):
 
 
 def test_memory_is_that_of_a_block(monkeypatch):
-    monkeypatch.setattr(nearest, "BLOCK", 1 << 14)
+    monkeypatch.setattr(tunables, "NEAREST_BLOCK_ENTRIES", 1 << 14)
     z, fresh = normal((4000, 3)), normal((3000, 3), 1)
     probe = knn_probe(z, normal(4000, 2), 3)
     probe.predict(fresh[:10])

@@ -181,7 +181,7 @@ def test_tables_and_pair_sums():
         ]
         np.testing.assert_allclose(_table(weights, d), expected, atol=1e-13 * max(expected))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sslcore.population.cube_risk.TILE", (4, 8))
+        patch.setattr("sslcore.tunables.CUBE_TILE_PAIRS", (4, 8))
         for n in (1, 4, 5, 9, 17):
             x, alpha, tables = rng.choice([-1.0, 1.0], (n, 6)), rng.standard_normal((n, 2)), rng.random((2, 7))
             distances = ((6 - x @ x.T) / 2).astype(int)

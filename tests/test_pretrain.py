@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from sklearn.decomposition import KernelPCA
 
 import sslcore
-from sslcore import Views, pretrain
+from sslcore import Views, pretrain, tunables
 from sslcore.augmentations import BitFlip, GaussianNoise
-from sslcore.backends.numba_cpu import rotation
 from sslcore.features import Identity, Nystrom
 from sslcore.kernels import Exponential, Function, Gaussian, Linear, Matern, Polynomial, Precomputed, _rows
 from sslcore.risk import vicreg
@@ -124,7 +123,7 @@ def test_exact_solver_property(backend, n, m, d, k, kernel, beta, reg, unbiased,
     k = min(k, n * m)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
-        patch.setattr(rotation, "_TILE_VALUES", 60)
+        patch.setattr(tunables, "CPU_ROTATION_TILE_VALUES", 60)
         patch.setattr(backend.engine, "BLOCK_FACTOR", 1)
         there = backend.asarray(views)
         rep = pretrain(there, kernel, k, reg=reg, beta=beta, unbiased=unbiased, center=center)

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sslcore import risk
-from sslcore.backends.numba_cpu import risk as primitives
-from sslcore.risk import _losses, equivalent_parameters
+from sslcore import risk, tunables
+from sslcore.risk import equivalent_parameters
 
 from . import naive
 from .comparators import TOLERANCE, assert_close
@@ -62,10 +61,10 @@ def sample(shape, seed=0, dtype=np.float64):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(primitives, "MINI_ROWS", 6)
-    monkeypatch.setattr(primitives, "BLOCK_ROWS", 10)
-    monkeypatch.setattr(primitives, "MAX_PARTS", 3)
-    monkeypatch.setattr(_losses, "BLOCK_ENTRIES", 20)
+    monkeypatch.setattr(tunables, "CPU_RISK_MINI_ROWS", 6)
+    monkeypatch.setattr(tunables, "CPU_RISK_BLOCK_ROWS", 10)
+    monkeypatch.setattr(tunables, "CPU_RISK_MOST_PARTS", 3)
+    monkeypatch.setattr(tunables, "RISK_BLOCK_ENTRIES", 20)
 
 
 # ------------------------------------------------------------------------------ values and gradients
@@ -100,10 +99,10 @@ def test_gradient_is_the_derivative_of_the_definition(name, shape, small_blocks)
 @given(z=arrays(shapes(block=5, minimum=(2, 2, 1))), unbiased=st.booleans(), beta=st.floats(0, 3))
 def test_vicreg_property(backend, z, unbiased, beta):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(primitives, "MINI_ROWS", 5)
-        patch.setattr(primitives, "BLOCK_ROWS", 8)
+        patch.setattr(tunables, "CPU_RISK_MINI_ROWS", 5)
+        patch.setattr(tunables, "CPU_RISK_BLOCK_ROWS", 8)
         if backend.name == "cupy":
-            patch.setattr(sys.modules[f"{backend.engine.__name__}.risk"], "BLOCK_ENTRIES", 40)
+            patch.setattr(tunables, "CUDA_RISK_BLOCK_ENTRIES", 40)
         value, gradient = risk.vicreg(backend.asarray(z), beta, unbiased, return_grad=True)
         gradient = backend.asnumpy(gradient)
     n, m, k = z.shape
@@ -127,7 +126,7 @@ def test_vicreg_property(backend, z, unbiased, beta):
 def test_centred_risks_property(backend, z, name):
     function, oracle = RISKS[name]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_losses, "BLOCK_ENTRIES", 16)
+        patch.setattr(tunables, "RISK_BLOCK_ENTRIES", 16)
         patch.setattr(backend.engine, "BLOCK_FACTOR", 1)
         value, gradient = function(backend.asarray(z), return_grad=True)
         gradient = backend.asnumpy(gradient)

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore import Moments, pretrain
+from sslcore import Moments, pretrain, tunables
 from sslcore.backends.machine import available_cpus
-from sslcore.backends.numba_cpu import gram as blocks
 from sslcore.backends.numba_cpu import parallel
 from sslcore.backends.numba_cpu.parallel import n_threads, parallel_for
 from sslcore.features import Identity, Nystrom
@@ -54,7 +53,7 @@ def work(seed=0):
 def many_tasks(monkeypatch):
     """Small tasks and more threads than processors, so that all of them are used."""
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
-    monkeypatch.setattr(blocks, "_STRIP", 64)
+    monkeypatch.setattr(tunables, "CPU_TASK_PAIRS", 64)
     monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 16)
 
 
@@ -314,7 +313,7 @@ def test_moments_on_workers_merge():
 
 @pytest.mark.parametrize("threads", ["1", "2", "5"])
 def test_results_do_not_depend_on_the_number_of_threads(threads, monkeypatch):
-    monkeypatch.setattr(blocks, "_STRIP", 64)
+    monkeypatch.setattr(tunables, "CPU_TASK_PAIRS", 64)
     x = np.random.default_rng(0).standard_normal((50, 3))
     monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
     found = Exponential(1.0)(x)

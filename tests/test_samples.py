@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sslcore.backends.numba_cpu as engine
-from sslcore.backends.numba_cpu import rotation
+from sslcore import tunables
 from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial, Precomputed, _rows
 from sslcore.solvers.groups import Samples
 from sslcore.solvers.rotated_gram import contrast_gram, rotated_gram
@@ -40,7 +40,7 @@ def dense_rotation(samples):
 @pytest.fixture
 def small_blocks(monkeypatch):
     monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
-    monkeypatch.setattr(rotation, "_TILE_VALUES", 60)
+    monkeypatch.setattr(tunables, "CPU_ROTATION_TILE_VALUES", 60)
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "3")
 
 
@@ -177,8 +177,8 @@ def test_contrast_gram_property(n, m, d, dtype, k, data):
     views = data.draw(arrays((n, m, d), dtype))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
-        patch.setattr(rotation, "_TILE_VALUES", 60)
-        patch.setattr(rotation, "_LARGE", data.draw(st.sampled_from([0, 1 << 30])))
+        patch.setattr(tunables, "CPU_ROTATION_TILE_VALUES", 60)
+        patch.setattr(tunables, "CPU_STREAMED_BYTES", data.draw(st.sampled_from([0, 1 << 30])))
         patch.setenv("SSLCORE_NUM_THREADS", "3")
         blocks = contrast_gram(k, views)
     x = views.astype(float).reshape(-1, d)
@@ -206,7 +206,7 @@ def test_rotated_gram_with_groups_and_weights(grouping, dtype, seed):
     expected = r @ (root[:, None] * matrix * root) @ r.T
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_rows, "block_rows", lambda columns, itemsize: 5)
-        patch.setattr(rotation, "_TILE_VALUES", 40)
+        patch.setattr(tunables, "CPU_ROTATION_TILE_VALUES", 40)
         patch.setenv("SSLCORE_NUM_THREADS", "3")
         found = full(rotated_gram(k, x[samples.order], samples, engine))
         given_matrix = full(rotated_gram(Precomputed(), matrix.astype(dtype), samples, engine))

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sslcore
-from sslcore import SelectionWarning, pretrain
+from sslcore import SelectionWarning, pretrain, tunables
 from sslcore.augmentations import GaussianNoise, Views
 from sslcore.features import Identity, Nystrom
-from sslcore.fitting import held_out, problem
+from sslcore.fitting import problem
 from sslcore.fitting.held_out import HeldOutRisk
 from sslcore.fitting.search import _least, as_search, make_folds
 from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
@@ -103,7 +103,7 @@ def test_held_out_risk_of_very_unequal_weights(logs, k, seed, backend):
 
 
 def test_held_out_risk_in_several_products(backend, monkeypatch):
-    monkeypatch.setattr(held_out, "_PAIRED", 7)
+    monkeypatch.setattr(tunables, "HELD_OUT_PRODUCT_VIEWS", 7)
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), rng.integers(1, 5, 40))
     z, weight = rng.normal(size=(len(groups), 3)), rng.uniform(0.5, 2, len(groups))

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore import arrays, augmentations, backends, features, kernels, pretrain
+from sslcore import arrays, augmentations, backends, features, kernels, pretrain, tunables
 from sslcore.fitting import data as inputs
 from sslcore.io import sheets, tables
 from sslcore.io.tables import parse_source, read_labels, read_points, write_csv
@@ -219,7 +219,7 @@ def test_csv_that_is_written_can_be_read(tmp_path):
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("mapped", [False, True])
 def test_arrays_come_back(tmp_path, monkeypatch, dtype, order, mapped):
-    monkeypatch.setattr(tables, "MAPPED_FROM", 0 if mapped else 1 << 20)
+    monkeypatch.setattr(tunables, "TABLE_MAPPED_BYTES", 0 if mapped else 1 << 20)
     for shape in ((5, 3), (4, 2, 3)):
         x = np.asarray(np.random.default_rng(0).integers(0, 2, shape).astype(dtype), order=order)
         np.save(tmp_path / "a.npy", x)
@@ -383,7 +383,7 @@ def test_no_content_does_worse_than_an_error(tmp_path_factory, data):
 @pytest.fixture
 def shrunk(tmp_path, monkeypatch):
     """A function that opens a map of random numbers of a shape, and then cuts its file short."""
-    monkeypatch.setattr(tables, "MAPPED_FROM", 0)
+    monkeypatch.setattr(tunables, "TABLE_MAPPED_BYTES", 0)
 
     def open_and_cut(shape, dtype=float):
         np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal(shape).astype(dtype))
@@ -440,7 +440,7 @@ x.sum()
 @pytest.mark.skipif(sys.platform == "win32", reason="mapped files cannot be cut short there")
 def test_a_map_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
     """The check is made before each block, not once."""
-    monkeypatch.setattr(tables, "MAPPED_FROM", 0)
+    monkeypatch.setattr(tunables, "TABLE_MAPPED_BYTES", 0)
     engine = backends.get_backend(backend="numba")
 
     def fresh():
@@ -461,7 +461,7 @@ def test_a_map_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
 
 
 def test_maps_that_grow_or_stay_are_fine(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "MAPPED_FROM", 0)
+    monkeypatch.setattr(tunables, "TABLE_MAPPED_BYTES", 0)
     np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((40, 2, 3)))
     views = points(tmp_path / "x.npy").values
     with (tmp_path / "x.npy").open("ab") as file:

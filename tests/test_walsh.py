@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sslcore import tunables
 from sslcore.backends import get_backend
 
 from . import naive
@@ -17,8 +18,8 @@ engine = get_backend(backend="numba")
 
 
 BLOCKS = {  # the sizes of each backend, and smaller ones with which small transforms take every path
-    "numba": {"BLOCK": 32, "INNER": 16, "ROWS": 4, "TASK": 2},
-    "cupy": {"tile_size": lambda: 16, "LEVELS": 2},
+    "numba": {"BLOCK_NUMBERS": 32, "INNER_NUMBERS": 16, "BUFFER_ROWS": 4, "TASK_STRIPS": 2},
+    "cupy": {"LEVELS": 2},
 }
 
 
@@ -34,7 +35,9 @@ def test_against_the_matrix_of_signs(backend, d, columns, dtype, seed, small):
     there = backend.asarray(x.copy())
     with pytest.MonkeyPatch.context() as patch:
         for name, value in BLOCKS[backend.name].items() if small else ():
-            patch.setattr(sys.modules[f"{backend.engine.__name__}.walsh"], name, value)
+            patch.setattr(tunables, f"{'CPU' if backend.name == 'numba' else 'CUDA'}_WALSH_{name}", value)
+        if small and backend.name == "cupy":  # its tiles are as large as the source has room for
+            patch.setattr(sys.modules[f"{backend.engine.__name__}.walsh"], "tile_size", lambda: 16)
         y = backend.engine.walsh_hadamard(there)
     assert y is there
     assert_close(backend.asnumpy(y), naive.walsh_hadamard(x), dtype=dtype)

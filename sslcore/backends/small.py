@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 from scipy.linalg import blas, lapack
 
+from .. import tunables
 from . import namespace
 
 __all__ = ["eigh", "graded_pairs", "orthonormalize", "top_eigh"]
 
 _ROUNDING = 1e-14  # what the driver for all eigenpairs leaves, of a matrix of norm 1
-
-_SHORT = 1024  # rows up to which LAPACK's QR runs on one thread anyway
 
 
 def eigh(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +86,7 @@ def orthonormalize(
     for the device.
     """
     xp = namespace(a)
-    if len(a) <= _SHORT:
+    if len(a) <= tunables.EIGEN_SHORT_ROWS:
         q, r = _pivoted_qr(to_host(a), tolerance)
         return xp.asarray(q), xp.asarray(r)
     gram = to_host(matmul(a.T, a)).astype(float)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import (
     Array,
     as_array,
@@ -24,9 +25,6 @@ from ..backends import get_backend
 from ..fitting.representation import Representation
 
 __all__ = ["alpha_req", "effective_dimension", "invariance", "rankme"]
-
-BLOCK_ENTRIES = 1 << 17
-"""Entries of an embedding in one block: 1 MiB in float64."""
 
 
 @dataclass(frozen=True)
@@ -304,7 +302,7 @@ def moments_of(z: Any) -> Moments:
         raise ValueError(f"z must hold at least 2 samples, found shape {z.shape}")
     engine = get_backend(z)
     xp, m, k = engine.xp, 1 if z.ndim == 2 else z.shape[1], z.shape[-1]
-    height = max(1, BLOCK_ENTRIES // (m * k))
+    height = max(1, tunables.DIAGNOSTICS_BLOCK_ENTRIES // (m * k))
     blocks = [slice(s, s + height) for s in range(0, len(z), height)]
     largest = xp.zeros(k)
     for part in blocks:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from .. import augmentations, kernels
+from .. import augmentations, kernels, tunables
 from .. import features as feature_maps
 from .._version import __version__
 from ..arrays import on_host
@@ -49,7 +49,6 @@ _HEADER = "header.json"
 _MOST_HEADER, _MOST_MEMBERS, _MOST_AXES = 1 << 24, 1024, 8
 _MOST_LISTS, _MOST_VALUES = 1 << 17, 1 << 20  # lists and dictionaries of the header, and values in them
 _MOST_DIGITS = 4300
-_CHUNK = 1 << 22
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{,:]', re.DOTALL)
 _READABLE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 MALFORMED = (
@@ -401,8 +400,8 @@ def _read_array(
         with archive.open(info) as member:
             if member.read(len(beginning)) != beginning:
                 raise ValueError
-            for start in range(0, len(target), _CHUNK):
-                piece = member.read(min(_CHUNK, len(target) - start))
+            for start in range(0, len(target), tunables.ARCHIVE_PIECE_BYTES):
+                piece = member.read(min(tunables.ARCHIVE_PIECE_BYTES, len(target) - start))
                 target[start : start + len(piece)] = piece
                 digest.update(piece)
         if digest.hexdigest() != sha256:

@@ -6,13 +6,11 @@ import math
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array
 from ..backends import Backend
 from ..solvers.certificate import Spectrum
 from ..solvers.groups import Samples
-
-_PAIRED = 256
-"""Views whose pairs are multiplied in one product: small beside what a block takes, large beside a call."""
 
 GROUPS = 20
 """Groups of held-out samples for the jackknife: their standard error is itself good to 16 %."""
@@ -42,7 +40,7 @@ class HeldOutRisk:
             rotation = samples.unbiased_rotation(part) if self.unbiased else part.weighted
             contrasts = xp.einsum("cai,iak->ick", rotation[1:, 1:], values[:, 1:] - values[:, :1])
             spread = 2.0 * weight * (contrasts**2).sum(axis=(1, 2))
-            members, height = groups[part.samples()], max(1, _PAIRED // part.m)
+            members, height = groups[part.samples()], max(1, tunables.HELD_OUT_PRODUCT_VIEWS // part.m)
             for g in np.unique(members):
                 index = np.flatnonzero(members == g)
                 for start in range(0, len(index), height):

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import as_float_dtype, check_boolean, check_integer
 from ..backends import Backend, get_backend
 from ..backends.machine import free_memory
@@ -28,15 +29,6 @@ from .machine_rates import Work, measured_rates
 
 __all__ = ["Plan", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "plan"]
 
-
-_BLOCK = 16 << 20
-"""Bytes of a block of kernel values on its way to somewhere else (`sslcore.kernels._rows.block_rows`)."""
-
-_ROW_BYTES, _LEAST_ROWS = 4 << 20, 32
-"""Bytes, and the least number, of rows of the first argument that a backend prepares at a time."""
-
-_DIRECT = 48
-"""Coordinates from which on distances come from matrix products."""
 
 _LARGEST = 2**48
 """No size is larger: of any two of them there is a product in bytes, and of any four the floating-point operations."""
@@ -196,6 +188,11 @@ def _size(value: Any, name: str) -> int:
     return size
 
 
+def _prepared_rows(row_bytes: int, block_factor: int = 1) -> int:
+    """Return how many rows of the first argument a backend prepares at a time."""
+    return max(tunables.KERNEL_PREPARED_ROWS, tunables.KERNEL_PREPARED_BYTES * block_factor // row_bytes)
+
+
 _STEPS = 10
 """Block iterations of a typical fit, for the estimate of time."""
 
@@ -237,8 +234,8 @@ def exact_plan(
         views = 0 if given else itemsize * total * d
         fixed = itemsize * (rotated + 3 * total * k * (n_points - 1)) + views * made
         fixed += 8 * (2 * per_sample * total + 6 * total) + 8 * n_points * k * k * (n_points > 1)
-        height = block_factor * max(64, _BLOCK // (total * itemsize))
-        rows = min(total, max(_LEAST_ROWS, _ROW_BYTES * block_factor // (d * itemsize)))
+        height = block_factor * max(64, tunables.KERNEL_BLOCK_BYTES // (total * itemsize))
+        rows = min(total, _prepared_rows(d * itemsize, block_factor))
         filling: float = itemsize * blocks * total * min(total, height)
         if not given:
             filling += views * max(prepared, kept + wide * rows / total)
@@ -291,7 +288,7 @@ def _needs(kernel: Any, d: int) -> tuple[float, float, int, float]:
         return 0, 0, 1, 0
     if kernel.pair == "angle":
         return 1, 3, 1, 3
-    if kernel.pair == "sqdist" and share * d > _DIRECT:  # with and without the centre
+    if kernel.pair == "sqdist" and share * d > tunables.CPU_DIFFERENCES_COORDINATES:  # with and without the centre
         return 2 * share, 2 * share, 1, 2 if share == 1 else 6
     return share, 3 * share, 1, 3 * share
 
@@ -324,9 +321,7 @@ def features_plan(
         own = 8 * r * d if cosines else 8 * (3 * r * r + 4 * r * d) if values else 0
         own += 8 * 10 * height  # order, weights and rotations of the samples
         adding = 8 * 3 * r * r + itemsize * height * (blocks * r + made * d)
-        adding += (
-            itemsize * 2 * d * min(height, max(_LEAST_ROWS, _ROW_BYTES // (d * itemsize))) * (values and not cosines)
-        )
+        adding += itemsize * 2 * d * min(height, _prepared_rows(d * itemsize)) * (values and not cosines)
         solving = 8 * (8 * r * r + r * (capacity + 7 * width) + 2 * capacity**2 + 5 * capacity * (k + 2))
         if n_points > 1:
             own += 8 * (2 * r * r + 3 * n_points * r * k + n_points * k * k)

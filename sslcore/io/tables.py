@@ -26,6 +26,7 @@ from typing import IO
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array, as_float_dtype, check_finite
 from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
@@ -36,8 +37,6 @@ from .writing import write_csv, write_npy
 __all__ = ["Source", "Table", "parse_source", "read_labels", "read_points", "write_csv", "write_npy"]
 
 SUFFIXES = (".npy", ".npz", *TEXT, *COLUMNAR)
-MAPPED_FROM = 64 << 20
-"""Bytes from which an ``.npy`` file is mapped."""
 MOST_HEADER = 10_000
 """Bytes of the longest header of an array that NumPy takes."""
 MOST_UNPACKED, MOST_RATIO = 64 << 20, 100
@@ -365,7 +364,7 @@ def _read_array(source: Source) -> Array:
         size = os.fstat(file.fileno()).st_size
         if source.suffix == ".npy":
             shape, dtype = _promise(file, source, size)
-            if 0 not in shape and math.prod(shape) * dtype.itemsize >= MAPPED_FROM:
+            if 0 not in shape and math.prod(shape) * dtype.itemsize >= tunables.TABLE_MAPPED_BYTES:
                 out: Array = np.load(source.path, mmap_mode="r", allow_pickle=False)
                 return out
             file.seek(0)

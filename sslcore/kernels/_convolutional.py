@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array, check_scalar, quiet, require_finite, shown
 from ..backends import Backend
 from ..declarations.parameters import converted, integer
@@ -15,9 +16,6 @@ from ._base import Kernel, _as_part, as_kernel, registry
 from ._rows import Rows
 
 __all__ = ["Convolutional"]
-
-_PATCH_TILE = 128, 1024
-"""Rows and columns that are summed over patches while they stay in the cache of a processor."""
 
 
 def _as_filter(value: Any, name: str) -> str | tuple[float, ...] | None:
@@ -116,7 +114,7 @@ class _PatchRows(Rows):
 
     def fill(self, x: Array, first: int, out: Array) -> None:
         """Fill as in `Rows.fill`, by tiles."""
-        height, width = (math.isqrt(self.backend.BLOCK_FACTOR) * side for side in _PATCH_TILE)
+        height, width = (math.isqrt(self.backend.BLOCK_FACTOR) * side for side in tunables.CONVOLUTION_TILE_PAIRS)
         for i in range(0, len(x), height):
             for j in range(0, out.shape[1], width):
                 tile = out[i : i + height, j : j + width]

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import (
     Array,
     as_array,
@@ -19,9 +20,6 @@ from ..arrays import (
 )
 from ..backends import Backend, device_of, get_backend
 from ..errors import BackendError
-
-_BLOCK_BYTES = 16 << 20
-"""Size of a block of kernel values on its way to somewhere else: it stays in the last-level cache."""
 
 
 class Rows(Protocol):
@@ -176,7 +174,7 @@ class CalledRows(Rows):
 
 def block_rows(columns: int, itemsize: int) -> int:
     """Return how many rows of ``columns`` values stay in the last-level cache of a CPU."""
-    return max(64, _BLOCK_BYTES // (columns * itemsize) // 64 * 64)  # aligned to the vectors' width
+    return max(64, tunables.KERNEL_BLOCK_BYTES // (columns * itemsize) // 64 * 64)  # aligned to the vectors' width
 
 
 def block_height(columns: int, itemsize: int, backend: Backend) -> int:

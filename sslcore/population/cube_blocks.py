@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..augmentations import Compose, Mixture, Reversal
 from ..declarations.registries import has_law
 from ..kernels import Kernel
@@ -25,8 +26,6 @@ __all__ = ["block_lines", "orbit_blocks"]
 
 LARGEST = 20
 """Largest d: 2^20 sets are 26,000 matrices of 40 x 40."""
-CHUNK = 1 << 20
-"""Entries of the matrices made at once."""
 
 
 def orbit_blocks(d: int, augmentation: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -50,7 +49,7 @@ def orbit_blocks(d: int, augmentation: Any) -> Iterator[tuple[np.ndarray, np.nda
     place[order] = np.arange(len(order)) - np.repeat(starts, lengths)
     for r in np.unique(lengths):
         of_length = starts[lengths == r]
-        step = max(1, CHUNK // int(r) ** 2)
+        step = max(1, tunables.CUBE_CHUNK_ENTRIES // int(r) ** 2)
         for first in range(0, len(of_length), step):
             members = order[of_length[first : first + step, None] + np.arange(r)].astype(np.uint32)
             a = _matrix(augmentation, members, place, d)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import as_array, on_host
 from ..augmentations import Augmentation, Compose, Crop, Mixture, Reversal, Shift
 from ..backends import get_backend
@@ -31,10 +32,6 @@ __all__ = ["moments"]
 
 WINDOW = 16
 """Widest crop of which the 2^w parities of each window are summed."""
-SUMS = 1 << 22
-"""Numbers of the sums of windows that are made at once."""
-TILE = 256, 2048
-"""Pairs of centres at a time: their distances stay in the cache."""
 
 
 def moments(d: int, psi: Any, augmentation: Augmentation) -> tuple[np.ndarray, np.ndarray]:
@@ -232,7 +229,7 @@ def _pair_sums(x: np.ndarray, alpha: np.ndarray, tables: np.ndarray, y: np.ndarr
     flipped = [np.ascontiguousarray(table[(d - np.arange(-d, d + 1)) // 2]) for table in tables]  # by <x, y> + d
     same = len(tables) > 1 and np.array_equal(tables[0], tables[1])
     out = np.zeros((len(tables), alpha.shape[1], alpha.shape[1]))
-    height, width = TILE
+    height, width = tunables.CUBE_TILE_PAIRS
     for top in range(0, n, height):
         rows = slice(top, top + height)
         for left in range(top if y is None else 0, n, width):
@@ -275,7 +272,7 @@ def _window_sums(
     k = alpha.shape[1]
     places, others = _places(x, width), None if y is x else _places(y, width)
     total = np.zeros((k, k))
-    step = max(1, SUMS // (k << width))
+    step = max(1, tunables.CUBE_SUMS_NUMBERS // (k << width))
     same = None if fixed else weights(0)
     for start in range(0, d, step):
         some = range(start, min(start + step, d))

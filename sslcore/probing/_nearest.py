@@ -6,13 +6,12 @@ import math
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array, exponent_of, require_finite, rescaled
 from ..backends import get_backend
 
 __all__ = ["nearest"]
 
-BLOCK = 1 << 20
-"""Entries of one block of distances: 8 MiB."""
 
 LARGEST = 490
 """Coordinates are below 2^490: squares of them do not overflow, those of differences down to 2^-537 do not vanish."""
@@ -28,7 +27,7 @@ def nearest(z: Array, points: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
     shift = LARGEST - max(exponent_of(z, "z"), exponent_of(points, "the labelled points"))
     squares = np.full((len(z), k), np.inf)
     index = np.zeros((len(z), k), np.int64)
-    side = engine.BLOCK_FACTOR**0.5 * BLOCK**0.5
+    side = engine.BLOCK_FACTOR**0.5 * tunables.NEAREST_BLOCK_ENTRIES**0.5
     height, width = max(1, int(side / 2)), max(1, int(2 * side))
     starts = range(0, len(points), width)
     # products cancel less about the centre; of parts, so that a block is all that is held
@@ -53,7 +52,7 @@ def nearest(z: Array, points: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
                 reach = xp.minimum(reach, xp.partition(near, k - 1, axis=1)[:, k - 1] + rounding)
             i, j = xp.nonzero(near <= (reach + rounding)[:, None])
             found = xp.empty(len(i))
-            step = max(1, BLOCK // x.shape[1])
+            step = max(1, tunables.NEAREST_BLOCK_ENTRIES // x.shape[1])
             for s in range(0, len(i), step):
                 part = slice(s, s + step)
                 found[part] = ((x[i[part]] - y[j[part]]) ** 2).sum(axis=1)

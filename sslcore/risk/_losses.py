@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import (
     Array,
     as_array,
@@ -21,8 +22,6 @@ from ..backends import get_backend
 
 __all__ = ["barlow_twins", "spectral_contrastive", "vicreg", "vicreg_hinge"]
 
-BLOCK_ENTRIES = 1 << 17
-"""Entries of z in one block of the centred risks: 1 MiB in float64."""
 
 SMALLEST_VARIANCE = 1e-290
 """Least variance plus eps: below, the squares that it is a sum of may be denormal."""
@@ -402,7 +401,7 @@ def _views(z: Array, *, minimum_n: int, finite: bool = False) -> Array:
 
 def _centred_blocks(z: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
     """Yield blocks of samples of z - mean in float64, each with its place."""
-    step = max(1, get_backend(z).BLOCK_FACTOR * BLOCK_ENTRIES // (z.shape[1] * z.shape[2]))
+    step = max(1, get_backend(z).BLOCK_FACTOR * tunables.RISK_BLOCK_ENTRIES // (z.shape[1] * z.shape[2]))
     for start in range(0, z.shape[0], step):
         part = slice(start, start + step)
         yield part, z[part] - mean

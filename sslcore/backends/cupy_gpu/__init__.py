@@ -6,6 +6,7 @@ from typing import Final
 
 import cupy as xp
 
+from ... import tunables
 from .device import free_memory, release, require_device, stream, to_host
 
 require_device()
@@ -35,5 +36,5 @@ from .walsh import walsh_hadamard  # noqa: E402
 
 NAME: Final = "cupy"
 
-BLOCK_FACTOR = 16
+BLOCK_FACTOR = tunables.CUDA_BLOCK_FACTOR
 """How many times larger blocks are than those for the cache of a CPU: a launch must be worth its overhead."""

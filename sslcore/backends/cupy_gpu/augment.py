@@ -8,13 +8,12 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
+from ... import tunables
 from ..stages import REFERENCE_SEED, run, with_arrays
 from . import sources
 from .loader import kernel, launch
 
 __all__ = ["reference_normals", "views"]
-
-_BLOCK = 1 << 24  # coordinates made at a time: an image's affine map reads from a copy of them
 
 
 def _draws(d: int, *arguments: Any) -> int:
@@ -97,7 +96,7 @@ def views(x: Any, augmentation: Any, n_views: int, seed: int, first: int, out: A
     if out is None:
         out = xp.empty((n, n_views, d), dtype=x.dtype)
     stages = with_arrays(augmentation.stages(), lambda numbers: xp.asarray(np.array(numbers, np.int64)))
-    step = max(1, _BLOCK // max(1, n_views * d))
+    step = max(1, tunables.CUDA_VIEW_COORDINATES // max(1, n_views * d))
     for start in range(0, n, step):
         block = out[start : start + step]
         block[...] = x[start : start + step, None]

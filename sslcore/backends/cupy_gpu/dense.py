@@ -14,6 +14,7 @@ import cupy as xp
 import cupyx
 import numpy as np
 
+from ... import tunables
 from .. import small
 from . import blas, sources
 from .device import to_host
@@ -36,19 +37,10 @@ __all__ = [
     "whitener",
 ]
 
-PANEL = 2048
-"""Columns of a panel: wide enough for products at full rate, narrow enough for the factorisation of its corner."""
 
 LARGEST = 2**30
 """Entries of memory that a matrix in one call extends over, those between its columns included (and never less than
 four panels of columns): cuBLAS's 32-bit interface does not promise more than 2^31."""
-
-INVERTED = 256
-"""Side of the blocks on a factor's diagonal that are inverted for whitening: products instead of short solves, at the
-price of as many operations as a side is of the whole.  For 16384 rows and 4096 features in float32 an H200 took 7.6 ms
-with 256, 7.8 with 512, 8.4 with 1024, and 9.5 for a triangular solve."""
-
-_PIVOTS = 64  # steps of a pivoted factorisation between two products
 
 
 def matmul(a: Any, b: Any, *, out: Any = None, alpha: float = 1.0, beta: float = 0.0) -> Any:
@@ -73,10 +65,10 @@ def cholesky(a: Any) -> bool:
     by a triangular solve, and what they explain is subtracted from the rows below by products of panels.
     """
     n = len(a)
-    info = xp.zeros(max(1, blocks_of(n, PANEL)), np.int32)
+    info = xp.zeros(max(1, blocks_of(n, tunables.CUDA_PANEL_COLUMNS)), np.int32)
     put_upper = kernel("dense", "put_upper", a.dtype)
-    for number, start in enumerate(range(0, n, PANEL)):
-        stop = min(start + PANEL, n)
+    for number, start in enumerate(range(0, n, tunables.CUDA_PANEL_COLUMNS)):
+        stop = min(start + tunables.CUDA_PANEL_COLUMNS, n)
         place = a[start:stop, start:stop]
         corner = place.copy(order="F")
         blas.potrf(corner, info[number : number + 1])
@@ -84,8 +76,8 @@ def cholesky(a: Any) -> bool:
         rows = a[start:stop, stop:]
         for part in _columns(rows):
             blas.trsm(corner, rows[:, part], transposed=True)
-        for left in range(stop, n, 4 * PANEL):
-            right = min(left + 4 * PANEL, n)
+        for left in range(stop, n, 4 * tunables.CUDA_PANEL_COLUMNS):
+            right = min(left + 4 * tunables.CUDA_PANEL_COLUMNS, n)
             columns = a[start:stop, left:right]
             for part in _columns(a[start:stop, stop:left]):
                 above = a[stop:left, left:right][part]
@@ -112,7 +104,7 @@ def triangular_solve(factor: Any, b: Any, *, transposed: bool = False) -> Any:
 
 def _solve_in_place(factor: Any, b: Any, *, transposed: bool) -> None:
     n = len(factor)
-    step = 4 * PANEL
+    step = 4 * tunables.CUDA_PANEL_COLUMNS
     starts = range(0, n, step)
     for start in starts if transposed else reversed(starts):
         stop = min(start + step, n)
@@ -129,8 +121,8 @@ def symmetric_product(a: Any, diagonal: Any, b: Any) -> Any:
     n = len(a)
     out = xp.zeros((n, b.shape[1]), b.dtype, order="F")
     tile = kernel("dense", "symmetric_tile", a.dtype)
-    for start in range(0, n, PANEL):
-        stop = min(start + PANEL, n)
+    for start in range(0, n, tunables.CUDA_PANEL_COLUMNS):
+        stop = min(start + tunables.CUDA_PANEL_COLUMNS, n)
         corner = xp.empty((stop - start, stop - start), a.dtype, order="F")
         place = a[start:stop, start:stop]
         launch(
@@ -155,7 +147,7 @@ def _leading(a: Any) -> int:
 
 def _columns(a: Any) -> Iterator[slice]:
     """Yield the columns of ``a`` (Fortran order), as many at a time as extend over LARGEST entries of memory."""
-    step = max(4 * PANEL, LARGEST // _leading(a))
+    step = max(4 * tunables.CUDA_PANEL_COLUMNS, LARGEST // _leading(a))
     for start in range(0, a.shape[1], step):
         yield slice(start, start + step)
 
@@ -200,8 +192,8 @@ def pivoted_cholesky(a: Any, tolerance: float) -> tuple[Any, Any, int]:
     settled = xp.full(1, -1, np.int32)
     choose, row = kernel("dense", "choose_pivot"), kernel("dense", "pivot_row")
     limit, threads = np.float64(tolerance), (sources.numbers("dense")["THREADS"],)
-    for start in range(0, n, _PIVOTS):
-        stop = min(start + _PIVOTS, n)
+    for start in range(0, n, tunables.CUDA_PIVOT_STEPS):
+        stop = min(start + tunables.CUDA_PIVOT_STEPS, n)
         for step in range(start, stop):
             choose((1,), threads, (residual, np.int64(n), limit, np.int64(step), pivots, values, settled))
             launch(row, n, a, np.int64(n), np.int64(start), np.int64(step), pivots, values, factor, residual, settled)
@@ -221,8 +213,8 @@ def whitener(factor: Any, dtype: Any) -> Any:
     and nothing is lost by inverses of blocks, which a scaling of rows does not change.
     """
     prepared = factor.astype(dtype, order="F")
-    for start in range(0, len(factor), INVERTED):
-        place = slice(start, start + INVERTED)
+    for start in range(0, len(factor), tunables.CUDA_INVERTED_ROWS):
+        place = slice(start, start + tunables.CUDA_INVERTED_ROWS)
         corner = xp.asfortranarray(factor[place, place])
         inverse = xp.asfortranarray(xp.eye(len(corner)))
         blas.trsm(corner, inverse, transposed=False)
@@ -242,12 +234,12 @@ def whiten(factor: Any, values: Any) -> Any:
 
 def _whiten_columns(prepared: Any, values: Any, start: int, stop: int) -> None:
     """Whiten features ``start`` to ``stop`` of ``values`` (r, n), from which those before have been subtracted."""
-    blocks = blocks_of(stop - start, INVERTED)
+    blocks = blocks_of(stop - start, tunables.CUDA_INVERTED_ROWS)
     if blocks == 1:
         mine = values[start:stop]
         blas.gemm(prepared[start:stop, start:stop].T, mine.copy(order="F"), mine)
         return
-    middle = start + blocks_of(blocks, 2) * INVERTED
+    middle = start + blocks_of(blocks, 2) * tunables.CUDA_INVERTED_ROWS
     _whiten_columns(prepared, values, start, middle)
     blas.gemm(prepared[start:middle, middle:stop].T, values[start:middle], values[middle:stop], -1.0, 1.0)
     _whiten_columns(prepared, values, middle, stop)

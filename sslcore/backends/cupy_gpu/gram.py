@@ -9,6 +9,7 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
+from ... import tunables
 from ..contract import Matrix
 from ..pairing import Points, in_units, near_versine, prepare, squared_norms, wrapped
 from . import blas, sources
@@ -17,21 +18,13 @@ from .loader import THREADS, blocks_of, kernel
 
 __all__ = ["empty_matrix", "gram_contrasts", "gram_rows", "gram_symmetric", "points"]
 
-FEW = 8
-"""Up to so many coordinates squared distances are sums of differences; above, products take less time."""
-
-MANY = 512
-"""From so many coordinates on, cuBLAS multiplies, block by block, but for contrasts."""
 
 _WIDE = "distances", "products"  # tiles of products of coordinates
-
-_BLOCK = 2048, 256 << 20  # rows, and bytes, of a block of products, at most: enough for their full rate
-_LINES = 1024  # blocks along the rows where each thread goes down a column
 
 
 def points(kernel: Any, y: Matrix) -> Points:
     """Prepare ``y`` (n_y, d) as second argument of the profile kernel ``kernel``."""
-    prepared = prepare(kernel, y, FEW)
+    prepared = prepare(kernel, y, tunables.CUDA_DIFFERENCES_COORDINATES)
     lengths = None if prepared.lengths is None else prepared.lengths.astype(prepared.y.dtype)
     return replace(prepared, lengths=lengths, mirrored=_tile(prepared) is None)
 
@@ -93,7 +86,7 @@ def _launch(prepared: Points, what: str, left: Any, right: Any, *target: Any) ->
     if not upper:
         arguments += (y, np.int64(columns), norms_y, exact_y)
     tile = _tile(prepared)
-    from_products = tile in _WIDE and d >= MANY and what != "contrasts"
+    from_products = tile in _WIDE and d >= tunables.CUDA_CUBLAS_COORDINATES and what != "contrasts"
     numbers, compiled = sources.numbers("gram"), (y.dtype, prepared.kernel.formula, tile)
     height, width = _tile_shapes(*compiled)[numbers[what.upper()]][from_products]
     launch = kernel("gram", f"finish_{what}" if from_products else f"gram_{what}", *compiled)
@@ -107,8 +100,8 @@ def _launch(prepared: Points, what: str, left: Any, right: Any, *target: Any) ->
             clusters, per_column = clusters * blocks_of(columns, side), min(side, rows + height - 1) // height
         launch((clusters * per_column * per_row,), block, (*arguments, *target))
         return
-    tall = min(rows, max(1, _BLOCK[0] // height) * height)
-    wide = min(columns, max(1, _BLOCK[1] // y.dtype.itemsize // tall // width) * width)
+    tall = min(rows, max(1, tunables.CUDA_PRODUCT_ROWS // height) * height)
+    wide = min(columns, max(1, tunables.CUDA_PRODUCT_BYTES // y.dtype.itemsize // tall // width) * width)
     products = xp.empty(tall * wide, y.dtype)
     for top in range(0, rows, tall):
         for first in range(top if upper else 0, columns, wide):
@@ -144,7 +137,7 @@ def _angle_rows(prepared: Points, x: Any, columns: slice, ld: int, out: Any) -> 
     directions, y, dtype = xp.ascontiguousarray(directions), prepared.y[columns], x.dtype
     blas.gemm(y, directions.T, out.T)
     kernel("angles", "finish_angles", dtype)(
-        (blocks_of(out.shape[1], THREADS), min(out.shape[0], _LINES)),
+        (blocks_of(out.shape[1], THREADS), min(out.shape[0], tunables.CUDA_COLUMN_BLOCKS)),
         (THREADS,),
         (
             *(out.data, np.int64(out.shape[0]), np.int64(out.shape[1]), np.int64(ld)),

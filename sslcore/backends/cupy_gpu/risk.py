@@ -12,28 +12,13 @@ from typing import Any
 import cupy as xp
 import numpy as np
 
+from ... import tunables
 from . import blas, sources
 from .dense import LARGEST
 from .device import free_memory, to_host
 from .loader import blocks_of, kernel
 
 __all__ = ["view_gradient", "view_sums"]
-
-BLOCK_ENTRIES = 1 << 26
-"""Entries of z in one block that is copied: 512 MiB in float64, and less where memory is short."""
-
-LEAST_ENTRIES = 1 << 24
-"""Entries of a block however little memory is left."""
-
-CHUNK_ROWS = 512
-"""Rows of z in a chunk for second moments, at least.  Chunks are multiplied at the same time, so that there is work for
-all multiprocessors: a product of 256 columns has tiles for three of them."""
-
-MOMENT_ENTRIES = 1 << 24
-"""Entries of all second moments of chunks, at most, if there are several."""
-
-_TILE = 128  # columns of a product in cuBLAS
-_MOST_BLOCKS = 4096  # of threads: enough for any device
 
 
 def view_sums(z: Any, products: bool) -> tuple[Any, float, float]:
@@ -93,7 +78,8 @@ def _add_moments(rows: Any, moments: Any) -> None:
     each = len(rows) // chunks
     first = moments[0].T
     # with few columns the whole costs no more than a triangle; with many, blocks of columns down to the diagonal do
-    width = k if k < 2 * _TILE else _TILE * blocks_of(k, 4 * _TILE)
+    tile = tunables.CUDA_RISK_TILE_COLUMNS
+    width = k if k < 2 * tile else tile * blocks_of(k, 4 * tile)
     for start in range(0, k, width):
         stop = min(start + width, k)
         if each:
@@ -116,12 +102,14 @@ def _finish(block: Any, product: Any, spread: float, outer: float, gradient: Any
 def _launch_shape(n: int) -> tuple[tuple[int], tuple[int]]:
     """Return how many blocks serve ``n`` samples, a warp each, and how many threads a block has."""
     numbers = sources.numbers("risk")
-    return (min(blocks_of(n, numbers["WARPS"]), _MOST_BLOCKS),), (numbers["WARPS"] * numbers["LANES"],)
+    blocks = min(blocks_of(n, numbers["WARPS"]), tunables.CUDA_RISK_MOST_BLOCKS)
+    return (blocks,), (numbers["WARPS"] * numbers["LANES"],)
 
 
 def _chunks(rows: int, k: int) -> int:
     """Choose the number of chunks into which so many rows are divided for second moments."""
-    return max(1, min(_multiprocessors(), rows // CHUNK_ROWS, MOMENT_ENTRIES // k**2))
+    most = tunables.CUDA_RISK_MOMENT_ENTRIES // k**2
+    return max(1, min(_multiprocessors(), rows // tunables.CUDA_RISK_CHUNK_ROWS, most))
 
 
 def _multiprocessors() -> int:
@@ -130,11 +118,11 @@ def _multiprocessors() -> int:
 
 def _samples(z: Any) -> int:
     """Choose the number of samples of a block, by the memory that is left."""
-    entries = BLOCK_ENTRIES
+    entries = tunables.CUDA_RISK_BLOCK_ENTRIES
     if z.dtype == np.float64 and z.flags.c_contiguous:
         entries = LARGEST
-    elif z.size > LEAST_ENTRIES:  # up to three arrays of a block, of which two in float64
-        entries = min(entries, max(LEAST_ENTRIES, free_memory() // 64))
+    elif z.size > tunables.CUDA_RISK_LEAST_ENTRIES:  # up to three arrays of a block, of which two in float64
+        entries = min(entries, max(tunables.CUDA_RISK_LEAST_ENTRIES, free_memory() // 64))
     return max(1, entries // int(z.shape[1] * z.shape[2]))
 
 

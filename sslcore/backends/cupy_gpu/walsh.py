@@ -6,13 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ... import tunables
 from . import sources
 from .loader import blocks_of, kernel
 
 __all__ = ["walsh_hadamard"]
-
-LEVELS = 8
-"""Most levels of a launch after the first one: the rows of its tiles are then runs of some numbers in memory."""
 
 
 def tile_size() -> int:
@@ -33,7 +31,7 @@ def walsh_hadamard(values: Any) -> Any:
         _launch(values, distance, inside, columns)
         left, distance = left - inside, distance << inside
     while left:
-        levels = -(-left // -(-left // LEVELS))  # of launches that share the levels evenly
+        levels = -(-left // -(-left // tunables.CUDA_WALSH_LEVELS))  # of launches that share the levels evenly
         _launch(values, distance, levels, min(most >> levels, distance))
         left, distance = left - levels, distance << levels
     return values

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as xp
 
+from ... import tunables
 from ..machine import free_memory
 from .dense import (
     add_second_moment,
@@ -32,7 +33,7 @@ from .walsh import walsh_hadamard
 
 NAME: Final = "numba"
 
-BLOCK_FACTOR = 1
+BLOCK_FACTOR = tunables.CPU_BLOCK_FACTOR
 """How many times larger blocks are than those for the cache of a CPU."""
 
 

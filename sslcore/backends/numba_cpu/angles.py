@@ -25,7 +25,7 @@ import numpy as np
 
 from .compiling import compiled
 from .elementary import FAST, arcsine64, rounded, wide_vectors
-from .pairs import _TILE, _row
+from .pairs import TILE, _row
 
 __all__ = ["angle_strip"]
 
@@ -155,9 +155,9 @@ def angle_strip(x, y, lengths_x, lengths_y, near, recursion, a, g, out):
     """
     rows, columns = out.shape
     layers = lengths_x.shape[0]
-    versines, tangents = np.empty(_TILE), np.empty(_TILE)
-    for j0 in range(0, columns, _TILE):
-        j1 = min(j0 + _TILE, columns)
+    versines, tangents = np.empty(TILE), np.empty(TILE)
+    for j0 in range(0, columns, TILE):
+        j1 = min(j0 + TILE, columns)
         v, tangent = versines[: j1 - j0], tangents[: j1 - j0]
         for i in range(rows):
             row = _row(out, i, j0, j1)

@@ -5,6 +5,8 @@ What is kept saves the next process a minute of compilation; without it everythi
 * An entry that is damaged, in whatever way, is compiled again and written anew.  Numba itself would unpickle and run
   what it finds, so each entry has a checksum here, and the stamp of the source that it was made from: Numba writes its
   index before the entry, and where the disk is full in between, the index points to an older entry.
+* Numba's stamp of a source is that of one file, but the sizes of `sslcore.tunables` are constants of the machine code:
+  an entry has a digest of them too, and is made anew where any was changed.
 * Where nothing can be written or read the process goes on without, and says once what would help.
 * A fork waits until no thread compiles: the child would find Numba's lock taken, by a thread that it does not have.
 """
@@ -24,7 +26,13 @@ from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
+from ... import tunables
+
 __all__ = ["compiled", "compiled_callback"]
+
+
+TUNED = hashlib.sha256(repr(sorted((k, v) for k, v in vars(tunables).items() if k.isupper())).encode()).hexdigest()
+"""Digest of the sizes that compiled loops may use, as they are when the compiler is loaded."""
 
 
 class _Damaged(Exception):
@@ -32,10 +40,13 @@ class _Damaged(Exception):
 
 
 class _CheckedEntry(CompileResultCacheImpl):
-    """An entry as Numba makes it, behind the stamp of its source and the checksum of both."""
+    """An entry as Numba makes it, behind the stamp of what it is made of and the checksum of both."""
+
+    def stamp(self) -> tuple[Any, str]:
+        return self.locator.get_source_stamp(), TUNED
 
     def reduce(self, cres: Any) -> tuple[bytes, bytes]:
-        content = dumps((self.locator.get_source_stamp(), super().reduce(cres)))
+        content = dumps((self.stamp(), super().reduce(cres)))
         return hashlib.sha256(content).digest(), content
 
     def rebuild(self, target_context: Any, payload: Any) -> Any:
@@ -43,8 +54,8 @@ class _CheckedEntry(CompileResultCacheImpl):
         if hashlib.sha256(content).digest() != checksum:
             raise _Damaged("its checksum does not fit")
         stamp, reduced = pickle.loads(content)
-        if stamp != self.locator.get_source_stamp():
-            raise _Damaged("it was made from an older source")
+        if stamp != self.stamp():
+            raise _Damaged("it was made from an older source, or with other sizes of blocks")
         return super().rebuild(target_context, reduced)
 
 

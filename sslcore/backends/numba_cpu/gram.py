@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import tunables
 from ..contract import Matrix
 from ..pairing import Points, in_units, near_versine, prepare, squared_norms, wrapped
 from . import angles, pairs
@@ -15,10 +16,7 @@ from .vectors import ROWS, VECTOR
 
 __all__ = ["empty_matrix", "gram_contrasts", "gram_rows", "gram_symmetric", "mirror", "points"]
 
-_DIRECT = 48  # up to so many coordinates the differences are summed; above, a matrix product is faster
-_ROW_BYTES, _LEAST_ROWS = 4 << 20, 32  # of rows of the first argument that are prepared at a time
 _RECURSIONS = {"step": 0, "quadratic": 1, "nngp": 2, "ntk": 3}  # what `angles.angle_strip` does with an angle
-_STRIP = 1 << 16  # pair values per task: about 0.1 ms, so that small problems stay on one thread
 
 
 def points(kernel: Any, y: Matrix) -> Points:
@@ -26,7 +24,7 @@ def points(kernel: Any, y: Matrix) -> Points:
 
     For sums over coordinates the points lie as columns.
     """
-    prepared = prepare(kernel, y, _DIRECT)
+    prepared = prepare(kernel, y, tunables.CPU_DIFFERENCES_COORDINATES)
     mirrored, address = kernel.pair not in ("sqdist", "l1"), 0
     if kernel.pair != "angle" and kernel.formula != "t":
         address = pairs.profile_address(kernel.formula, kernel.source_file, type(kernel).__name__, prepared.y.dtype)
@@ -40,7 +38,8 @@ def points(kernel: Any, y: Matrix) -> Points:
 
 def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
     """Set out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
-    high = max(_LEAST_ROWS, _ROW_BYTES // max(1, x.shape[1] * x.itemsize))  # of many coordinates copies would be large
+    fitting = tunables.KERNEL_PREPARED_BYTES // max(1, x.shape[1] * x.itemsize)
+    high = max(tunables.KERNEL_PREPARED_ROWS, fitting)
     for start in range(0, len(x), high):
         _fill_rows(prepared, x[start : start + high], first, out[start : start + high])
 
@@ -48,7 +47,7 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
 def _fill_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
     columns = slice(first, first + out.shape[1])
     x = prepared.kernel.coordinates(x)
-    height = min(64, ROWS * -(-_STRIP // (ROWS * max(1, out.shape[1]))))
+    height = min(64, ROWS * -(-tunables.CPU_TASK_PAIRS // (ROWS * max(1, out.shape[1]))))
     n_strips = -(-len(x) // height)
     if prepared.kernel.pair == "torus":
         around = wrapped(x)
@@ -130,7 +129,7 @@ def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
         return
     scaled = _whole_rows(in_units(prepared.kernel.coordinates(x), prepared.exponent))
     l1 = prepared.kernel.pair == "l1"
-    height = min(64, ROWS * -(-2 * _STRIP // (ROWS * max(1, n))))
+    height = min(64, ROWS * -(-2 * tunables.CPU_TASK_PAIRS // (ROWS * max(1, n))))
 
     def strip(s: int) -> None:
         start, stop = s * height, min((s + 1) * height, n)

@@ -17,6 +17,8 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
+from ...tunables import CPU_SYMMETRIC_TILE_COLUMNS as SYMMETRIC_TILE
+from ...tunables import CPU_TILE_COLUMNS as TILE
 from ..formulas import check_formula
 from .compiling import compiled, compiled_callback
 from .elementary import FAST, cos2pi32, cos2pi64, exp32, exp64, wide_vectors
@@ -33,8 +35,6 @@ __all__ = [
     "torus_strip",
 ]
 
-_TILE = 512  # columns per tile: the row of results and a few rows of y stay in L1
-_SYMMETRIC_TILE = 256  # columns of a tile that is written twice: with 64 rows it stays in L2
 _NO_PROFILE = 0
 
 
@@ -130,9 +130,9 @@ def direct_strip(x, i0, i1, yt, j_first, l1, address, constants, out):
     """
     columns = out.shape[1]
     itemsize = out.itemsize
-    spare = np.empty((ROWS, _TILE), out.dtype)  # for blocks with rows or columns that ``out`` does not have
-    for k0 in range(0, columns, _TILE):
-        width = min(_TILE, columns - k0)
+    spare = np.empty((ROWS, TILE), out.dtype)  # for blocks with rows or columns that ``out`` does not have
+    for k0 in range(0, columns, TILE):
+        width = min(TILE, columns - k0)
         for i in range(i0, i1, ROWS):
             rows = min(ROWS, i1 - i)
             whole = rows == ROWS and width * itemsize % VECTOR == 0
@@ -153,9 +153,9 @@ def symmetric_strip(x, i0, i1, yt, l1, address, constants, out):
     n = out.shape[0]
     streamed = aligned(out)  # i0 is a multiple of ROWS
     height = i1 - i0
-    tile = np.empty((-(-height // ROWS) * ROWS, _SYMMETRIC_TILE + 8), out.dtype)  # rows do not share a set of the cache
-    for k0 in range(i0, n, _SYMMETRIC_TILE):
-        width = min(_SYMMETRIC_TILE, n - k0)
+    tile = np.empty((-(-height // ROWS) * ROWS, SYMMETRIC_TILE + 8), out.dtype)  # rows do not share a set of the cache
+    for k0 in range(i0, n, SYMMETRIC_TILE):
+        width = min(SYMMETRIC_TILE, n - k0)
         for i in range(i0, i1, ROWS):
             target = tile.ctypes.data + (i - i0) * tile.strides[0]
             _fill(x, i, yt, k0, l1, address, constants, target, tile.strides[0], min(ROWS, i1 - i), width)
@@ -195,9 +195,9 @@ def _multiply(factor, out):
 def torus_strip(x, yt, j_first, address, constants, out):
     """Set out[i, j] to the product over c of f(distance of x_ic and y_{j_first + j, c} on the circle)."""
     rows, columns = out.shape
-    factor = np.empty(_TILE, out.dtype)
-    for k0 in range(0, columns, _TILE):
-        k1 = min(k0 + _TILE, columns)
+    factor = np.empty(TILE, out.dtype)
+    for k0 in range(0, columns, TILE):
+        k1 = min(k0 + TILE, columns)
         j0, j1 = j_first + k0, j_first + k1
         for i in range(rows):
             row = _row(out, i, k0, k1)
@@ -252,8 +252,8 @@ def correct_distances(x, y, norms_x, norms_y, factor, reach, rounding, address, 
     centre was subtracted (which rounds too), unless r > ``reach``, where the kernel has decayed to nothing.  r^2 is
     known to ``rounding`` (|x|^2 + |y|^2) only: far from the centre, equal points look far apart.
     """
-    for j0 in range(0, out.shape[1], _TILE):
-        j1 = min(j0 + _TILE, out.shape[1])
+    for j0 in range(0, out.shape[1], TILE):
+        j1 = min(j0 + TILE, out.shape[1])
         norms = norms_y[j0:j1]
         for i in range(out.shape[0]):
             row = _row(out, i, j0, j1)
@@ -275,8 +275,8 @@ def correct_symmetric(x, norms, factor, reach, rounding, address, constants, i0,
     """
     n = out.shape[0]
     streamed = aligned(out)  # i0 is a multiple of ROWS
-    for j0 in range(i0, n, _SYMMETRIC_TILE):
-        j1 = min(j0 + _SYMMETRIC_TILE, n)
+    for j0 in range(i0, n, SYMMETRIC_TILE):
+        j1 = min(j0 + SYMMETRIC_TILE, n)
         tile = out[i0:i1, j0:j1]
         correct_distances(
             x[i0:i1], x[j0:j1], norms[i0:i1], norms[j0:j1], factor, reach, rounding, address, constants, tile
@@ -293,8 +293,8 @@ def correct_symmetric(x, norms, factor, reach, rounding, address, constants, i0,
 @compiled(nogil=True)
 def apply_profile(address, constants, out):
     """Replace out[i, j] by f(out[i, j])."""
-    for j0 in range(0, out.shape[1], _TILE):
-        j1 = min(j0 + _TILE, out.shape[1])
+    for j0 in range(0, out.shape[1], TILE):
+        j1 = min(j0 + TILE, out.shape[1])
         for i in range(out.shape[0]):
             row = _row(out, i, j0, j1)
             _call_profile(address, row.ctypes.data, row.size, constants.ctypes.data)
@@ -306,6 +306,6 @@ def mirror_strip(out, i0, i1):
     for j in range(i0, i1):
         for i in range(i0, j):
             out[j, i] = out[i, j]
-    for j0 in range(i1, out.shape[0], _SYMMETRIC_TILE):
-        j1 = min(j0 + _SYMMETRIC_TILE, out.shape[0])
+    for j0 in range(i1, out.shape[0], SYMMETRIC_TILE):
+        j1 = min(j0 + SYMMETRIC_TILE, out.shape[0])
         transpose(out[i0:i1, j0:j1], out[j0:j1, i0:i1], False)

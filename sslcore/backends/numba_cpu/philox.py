@@ -41,6 +41,7 @@ import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
+from ...tunables import CPU_DRAW_BLOCKS as TILE
 from ..stages import REFERENCE_SEED
 from .compiling import compiled
 
@@ -73,7 +74,6 @@ kernel = compiled(nogil=True, error_model="numpy")
 inline = compiled(nogil=True, error_model="numpy", forceinline=True)
 
 LANES = 4
-TILE = 512  # draw blocks made at a time: their words and normals (24 KiB) stay in the first-level cache
 
 # Numba turns a mixture of uint64 and int64 into float64, so every integer constant is a uint64.
 _1, _24, _30, _32, _52 = (np.uint64(i) for i in (1, 24, 30, 32, 52))

@@ -9,21 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ... import tunables
 from ..contract import Array, Matrix
 from .compiling import compiled
 from .parallel import parallel_for
 
 __all__ = ["view_gradient", "view_sums"]
 
-MINI_ROWS = 512
-"""Most rows (views) of a mini-block, unless k is larger."""
-SERIAL_PRODUCT = 1 << 19
-"""Rows times k^2 up to which OpenBLAS starts no threads of its own (twice this is too much): the blocks
-are spread over our threads already, and the two kinds fighting for the cores take twice the time."""
-BLOCK_ROWS = 4096
-"""Rows of a block: what is copied at once if z must be."""
-MAX_PARTS = 64
-"""Parts of z, the unit that a thread takes: one block, or several so that their k x k sums stay few."""
 
 # Neither "nnan" nor "ninf": an overflow must stay visible in the sums.
 FAST = {"contract", "reassoc", "nsz", "arcp"}
@@ -74,15 +66,15 @@ def _parts(shape: tuple[int, ...]) -> tuple[list[list[slice]], int]:
     They depend on the shape alone, so that results do not depend on the number of threads.
     """
     n, m, k = shape
-    step = max(1, BLOCK_ROWS // m)
+    step = max(1, tunables.CPU_RISK_BLOCK_ROWS // m)
     blocks = [slice(start, min(start + step, n)) for start in range(0, n, step)]
-    n_parts = min(len(blocks), MAX_PARTS)
+    n_parts = min(len(blocks), tunables.CPU_RISK_MOST_PARTS)
     cuts = [len(blocks) * i // n_parts for i in range(n_parts + 1)]
     parts = [blocks[cuts[i] : cuts[i + 1]] for i in range(n_parts)]
-    rows = SERIAL_PRODUCT // k**2
+    rows = tunables.CPU_RISK_SERIAL_FLOPS // k**2
     if rows < 32:  # too few for a good product: larger ones then, on BLAS's threads
         rows = max(256, k)
-    return parts, min(step, n, max(1, min(rows, max(MINI_ROWS, k)) // m))
+    return parts, min(step, n, max(1, min(rows, max(tunables.CPU_RISK_MINI_ROWS, k)) // m))
 
 
 @compiled(nogil=True, fastmath=FAST)

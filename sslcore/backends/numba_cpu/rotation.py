@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import tunables
 from ..contract import Array, Groups, Matrix, Strip
 from .compiling import compiled
 from .elementary import FAST, wide_vectors
@@ -13,10 +14,6 @@ from .parallel import parallel_for
 from .vectors import SIDE, aligned, copy_rows, transpose
 
 __all__ = ["rotate_rows"]
-
-_HEIGHT = 32
-_TILE_VALUES = 4096  # kernel values per tile: with its two copies it stays in L1 and L2
-_LARGE = 8 << 20  # bytes of a result that does not stay in the caches
 
 
 @compiled(nogil=True, fastmath=FAST)
@@ -139,11 +136,11 @@ def rotate_rows(block: Matrix, strip: Strip, samples: Groups, mean: Matrix, cros
     samples in A, B^T, C, and the columns that are their transposes.
     """
     mine = strip.sample_class
-    height = max(1, _HEIGHT // mine.m)
+    height = max(1, tunables.CPU_ROTATION_VIEWS // mine.m)
     n_tasks = -(-(strip.sample_stop - strip.sample_start) // height)
     weighted = [c.weighted.astype(block.dtype, copy=False) for c in samples.classes]
     rotation = weighted[samples.classes.index(mine)]
-    out = Blocks(mean, cross_t, contrast, contrast.nbytes >= _LARGE)
+    out = Blocks(mean, cross_t, contrast, contrast.nbytes >= tunables.CPU_STREAMED_BYTES)
 
     def task(number: int) -> None:
         start = strip.sample_start + number * height
@@ -159,7 +156,7 @@ def rotate_rows(block: Matrix, strip: Strip, samples: Groups, mean: Matrix, cros
             view = other.row_start + skipped * other.m - strip.row_start
             place = other.contrast_start + skipped * (other.m - 1)
             right = Side(turn, skipped, other.count, view, first, place)
-            width = max(height, _TILE_VALUES // (height * mine.m * other.m))
+            width = max(height, tunables.CPU_ROTATION_TILE_VALUES // (height * mine.m * other.m))
             _rotate_strip(block, left, right, other is mine, width, out)
 
     parallel_for(task, n_tasks)

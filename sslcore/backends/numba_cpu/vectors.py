@@ -13,16 +13,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ...tunables import CPU_REGISTER_POINTS as ROWS
+from ...tunables import CPU_VECTOR_BYTES as VECTOR
 from .compiling import compiled
 from .elementary import wide_vectors
 
 __all__ = ["ROWS", "SIDE", "VECTOR", "aligned", "copy_rows", "pair_values", "transpose"]
-
-ROWS = 8
-"""Points of x at a time: as many sums in registers, enough to hide the time that one operation takes."""
-
-VECTOR = 64
-"""Bytes of a vector of points of y: the widest that there are."""
 
 SIDE = 8
 """Side of the squares that are transposed."""

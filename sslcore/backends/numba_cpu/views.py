@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import tunables
 from ..contract import ViewLaw
 from ..stages import run, with_arrays
 from .parallel import parallel_for
@@ -37,8 +38,6 @@ from .philox import (
 
 __all__ = ["views"]
 
-_BLOCK = 2**15  # coordinates made at a time on one thread: they stay in the second-level cache
-
 
 def views(
     x: np.ndarray, augmentation: ViewLaw, n_views: int, seed: int, first: int, out: np.ndarray | None = None
@@ -52,7 +51,7 @@ def views(
         out = np.empty((n, n_views, d), dtype=x.dtype)
     stages = with_arrays(augmentation.stages(), lambda numbers: np.array(numbers, np.int64))
     k0, k1 = key_of_seed(seed)
-    step = max(1, _BLOCK // (n_views * d))
+    step = max(1, tunables.CPU_VIEW_COORDINATES // (n_views * d))
 
     def make(i: int) -> None:
         start = i * step

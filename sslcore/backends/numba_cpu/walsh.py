@@ -9,20 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from ... import tunables
 from ..contract import Array
 from .compiling import compiled
 from .parallel import parallel_for
 
 __all__ = ["walsh_hadamard"]
 
-BLOCK = 1 << 15
-"""Numbers of a block, or of a buffer: 256 KiB in float64, well inside a level-2 cache."""
-INNER = 1 << 11
-"""Numbers that stay in the level-1 cache."""
-ROWS = 1 << 9
-"""Most rows of a buffer: a strip is then 64 numbers wide, a few cache lines at a time."""
-TASK = 8
-"""Strips that a thread takes at once."""
 
 FAST = {"contract", "nsz"}
 
@@ -32,35 +25,40 @@ def walsh_hadamard(values: Array) -> Array:
 
     Unnormalised: twice gives 2^d values.  Returns ``values``.
     """
+    block, inner, task = (
+        tunables.CPU_WALSH_BLOCK_NUMBERS,
+        tunables.CPU_WALSH_INNER_NUMBERS,
+        tunables.CPU_WALSH_TASK_STRIPS,
+    )
     size, columns = len(values), values[:1].size
     flat = values.reshape(-1)
     inside = 1  # rows of a block
-    while inside < size and 2 * inside * columns <= BLOCK:
+    while inside < size and 2 * inside * columns <= block:
         inside *= 2
     if inside > 1:
         width = inside * columns
-        per_task = max(1, 4 * BLOCK // width)
+        per_task = max(1, 4 * block // width)
         n_blocks = size // inside
 
         def blocks(i: int) -> None:
             first, last = i * per_task, min((i + 1) * per_task, n_blocks)
-            _blocks(flat[first * width : last * width], columns, width, INNER)
+            _blocks(flat[first * width : last * width], columns, width, inner)
 
         parallel_for(blocks, -(-n_blocks // per_task))
     distance = inside * columns
     while inside < size:
-        rows = min(ROWS, size // inside)
-        strip = max(1, min(BLOCK // rows, distance))
+        rows = min(tunables.CPU_WALSH_BUFFER_ROWS, size // inside)
+        strip = max(1, min(block // rows, distance))
         n_strips = -(-distance // strip)
-        per_row = -(-n_strips // TASK)
+        per_row = -(-n_strips // task)
         packs = flat.reshape(-1, rows, distance)
 
         def strips(
             i: int, packs: Array = packs, strip: int = strip, n_strips: int = n_strips, per_row: int = per_row
         ) -> None:
             pack, part = divmod(i, per_row)
-            stop = min((part + 1) * TASK, n_strips) * strip
-            _strips(packs[pack], part * TASK * strip, min(stop, packs.shape[2]), strip, INNER)
+            stop = min((part + 1) * task, n_strips) * strip
+            _strips(packs[pack], part * task * strip, min(stop, packs.shape[2]), strip, inner)
 
         parallel_for(strips, len(packs) * per_row)
         inside, distance = inside * rows, distance * rows

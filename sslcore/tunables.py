@@ -1,0 +1,178 @@
+"""Every number that trades time or memory and changes no result beyond rounding: sizes of blocks, tiles and tasks.
+
+A name says who uses it, what it measures and, last, its unit: ``CPU_`` is the Numba backend, ``CUDA_`` the CuPy
+backend, anything else a part of the library that runs on both.  Blocks of the parts are for the cache of a CPU;
+a backend has them ``BLOCK_FACTOR`` times as large.  Each number is read when it is needed, so a change holds from the
+next call on; those that compiled loops use are constants of the machine code, whose cache on disk is made anew where
+any of these numbers was changed (`sslcore.backends.numba_cpu.compiling`).
+
+Not here: tolerances and thresholds of accuracy, which belong to their algorithm; limits of what is accepted, which
+belong to what they protect; the shapes of tiles and blocks of threads that a CUDA source or the width of a warp fixes.
+"""
+
+# ---------------------------------------------------------------- both backends
+
+KERNEL_BLOCK_BYTES = 16 << 20
+"""A block of kernel values on its way to somewhere else: it stays in the last-level cache."""
+
+KERNEL_PREPARED_BYTES = 4 << 20
+"""Rows of the first argument that are prepared at a time: copies of many coordinates would be large."""
+
+KERNEL_PREPARED_ROWS = 32
+"""Least number of such rows, however many coordinates they have: a matrix product needs as many."""
+
+CONVOLUTION_TILE_PAIRS = 128, 1024
+"""Rows and columns that are summed over patches while they stay in the cache of a processor."""
+
+RISK_BLOCK_ENTRIES = 1 << 17
+"""Entries of z in a block of the centred risks: 1 MiB in float64, which stays in the second-level cache."""
+
+DIAGNOSTICS_BLOCK_ENTRIES = 1 << 17
+"""Entries of an embedding in a block: 1 MiB in float64, which stays in the second-level cache."""
+
+NEAREST_BLOCK_ENTRIES = 1 << 20
+"""Distances of a block of samples and points: 8 MiB, which stay in the last-level cache."""
+
+HELD_OUT_PRODUCT_VIEWS = 256
+"""Views whose pairs are multiplied in one product: small beside what a block takes, large beside a call."""
+
+EIGEN_SHORT_ROWS = 1024
+"""Rows up to which an orthonormalisation is LAPACK's QR, which runs on one thread there anyway."""
+
+# ---------------------------------------------------------------- the CPU: kernels
+
+CPU_BLOCK_FACTOR = 1
+"""How many times larger the blocks of both backends are: they are made for the cache of a CPU."""
+
+CPU_DIFFERENCES_COORDINATES = 48
+"""Coordinates up to which squared distances are sums of differences; above, a matrix product is faster."""
+
+CPU_TASK_PAIRS = 1 << 16
+"""Pair values of a task: about 0.1 ms, so that small problems stay on one thread."""
+
+CPU_REGISTER_POINTS = 8
+"""Points of x at a time: as many sums in registers, enough to hide the time that one operation takes."""
+
+CPU_VECTOR_BYTES = 64
+"""A vector of points of y, and where memory for results begins: the widest vectors that there are."""
+
+CPU_TILE_COLUMNS = 512
+"""Columns of a tile: the row of results and a few rows of y stay in the first-level cache."""
+
+CPU_SYMMETRIC_TILE_COLUMNS = 256
+"""Columns of a tile that is written twice: with 64 rows it stays in the second-level cache."""
+
+CPU_ROTATION_VIEWS = 32
+"""Views of a strip of samples whose rows are rotated by one task."""
+
+CPU_ROTATION_TILE_VALUES = 4096
+"""Kernel values of a tile that is rotated: with its two copies it stays in the first two caches."""
+
+CPU_STREAMED_BYTES = 8 << 20
+"""Size from which a rotated matrix is written past the caches, in which it does not stay."""
+
+# ---------------------------------------------------------------- the CPU: views, transforms, risks
+
+CPU_DRAW_BLOCKS = 512
+"""Blocks of random words made at a time: with their normals (24 KiB) they stay in the first-level cache."""
+
+CPU_VIEW_COORDINATES = 1 << 15
+"""Coordinates of views made at a time on one thread: they stay in the second-level cache."""
+
+CPU_WALSH_BLOCK_NUMBERS = 1 << 15
+"""A block, or a buffer, of a Walsh-Hadamard transform: 256 KiB in float64, well inside a second-level cache."""
+
+CPU_WALSH_INNER_NUMBERS = 1 << 11
+"""Part of such a block that stays in the first-level cache."""
+
+CPU_WALSH_BUFFER_ROWS = 1 << 9
+"""Most rows of a buffer: a strip is then 64 numbers wide, a few cache lines at a time."""
+
+CPU_WALSH_TASK_STRIPS = 8
+"""Strips that a thread takes at once."""
+
+CPU_RISK_MINI_ROWS = 512
+"""Most rows (views) of a mini-block, which stays in the cache, unless there are more columns."""
+
+CPU_RISK_SERIAL_FLOPS = 1 << 19
+"""Rows times k^2 up to which OpenBLAS starts no threads of its own (twice this is too much): the blocks are spread
+over our threads already, and the two kinds fighting for the cores take twice the time."""
+
+CPU_RISK_BLOCK_ROWS = 4096
+"""Rows of a block: what is copied at once if z must be."""
+
+CPU_RISK_MOST_PARTS = 64
+"""Parts of z, the unit that a thread takes: one block, or several so that their k x k sums stay few."""
+
+# ---------------------------------------------------------------- CUDA
+
+CUDA_BLOCK_FACTOR = 16
+"""How many times larger the blocks of both backends are: a launch must be worth its overhead."""
+
+CUDA_DIFFERENCES_COORDINATES = 8
+"""Coordinates up to which squared distances are sums of differences; above, products take less time."""
+
+CUDA_CUBLAS_COORDINATES = 512
+"""Coordinates from which on cuBLAS multiplies, block by block, but for contrasts."""
+
+CUDA_PRODUCT_ROWS = 2048
+"""Rows of a block of products by cuBLAS: enough for its full rate."""
+
+CUDA_PRODUCT_BYTES = 256 << 20
+"""Size of such a block: wide enough for the full rate."""
+
+CUDA_COLUMN_BLOCKS = 1024
+"""Blocks of threads along the rows where each thread goes down a column."""
+
+CUDA_VIEW_COORDINATES = 1 << 24
+"""Coordinates of views made at a time: an image's affine map reads from a copy of them."""
+
+CUDA_WALSH_LEVELS = 8
+"""Most levels of a launch after the first one, whose tiles then have runs of 16 numbers in memory."""
+
+CUDA_PANEL_COLUMNS = 2048
+"""Columns of a panel: wide enough for products at full rate, narrow enough for the factorisation of its corner."""
+
+CUDA_INVERTED_ROWS = 256
+"""Side of the blocks on a factor's diagonal that are inverted for whitening: products instead of short solves, at the
+price of as many operations as a side is of the whole.  For 16384 rows and 4096 features in float32 an H200 took 7.6 ms
+with 256, 7.8 with 512, 8.4 with 1024, and 9.5 for a triangular solve."""
+
+CUDA_PIVOT_STEPS = 64
+"""Steps of a pivoted factorisation between two products."""
+
+CUDA_RISK_BLOCK_ENTRIES = 1 << 26
+"""Entries of z in one block that is copied: 512 MiB in float64, and less where memory is short."""
+
+CUDA_RISK_LEAST_ENTRIES = 1 << 24
+"""Entries of such a block however little memory is left."""
+
+CUDA_RISK_CHUNK_ROWS = 512
+"""Rows of z in a chunk for second moments, at least.  Chunks are multiplied at the same time, so that there is work for
+all multiprocessors: a product of 256 columns has tiles for three of them."""
+
+CUDA_RISK_MOMENT_ENTRIES = 1 << 24
+"""Entries of all second moments of chunks, at most, if there are several."""
+
+CUDA_RISK_TILE_COLUMNS = 128
+"""Columns of a product's tile in cuBLAS: a triangle of second moments is made of blocks of as many."""
+
+CUDA_RISK_MOST_BLOCKS = 4096
+"""Blocks of threads, each taking several samples in turn: enough for any device."""
+
+# ---------------------------------------------------------------- population and files
+
+CUBE_CHUNK_ENTRIES = 1 << 20
+"""Entries of the orbits' matrices that are made at once: 8 MiB."""
+
+CUBE_SUMS_NUMBERS = 1 << 22
+"""Sums over windows that are made at once: 32 MiB."""
+
+CUBE_TILE_PAIRS = 256, 2048
+"""Rows and columns of the pairs of centres at a time: their distances stay in the cache."""
+
+TABLE_MAPPED_BYTES = 64 << 20
+"""Size from which an ``.npy`` file is mapped, and read only where it is used."""
+
+ARCHIVE_PIECE_BYTES = 1 << 22
+"""What is unpacked of an array in an archive at a time: no second copy of a large array arises."""
