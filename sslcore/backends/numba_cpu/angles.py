@@ -23,9 +23,10 @@ import math
 
 import numpy as np
 
+from ...tunables import CPU_TILE_COLUMNS as TILE
 from .compiling import compiled
 from .elementary import FAST, arcsine64, rounded, wide_vectors
-from .pairs import TILE, _row
+from .pairs import _row
 
 __all__ = ["angle_strip"]
 
