@@ -16,6 +16,7 @@ import numpy as np
 
 from .arrays import (
     Array,
+    ArrayLike,
     as_array,
     as_native,
     as_seed,
@@ -61,7 +62,7 @@ class Features(ABC):
         register(registry, cls, home=__name__)
 
     @same_kind("x")
-    def __call__(self, x: Array, *, backend: str | None = None) -> Array:
+    def __call__(self, x: ArrayLike, *, backend: str | None = None) -> Array:
         """Features (n, r) of the points x (n, d)."""
         x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
         out: Array = self.prepare(x.shape[1], x.dtype, get_backend(x, backend=backend))(x)

@@ -6,19 +6,20 @@ block.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 
 from .arrays import (
     Array,
+    ArrayLike,
     as_array,
     check_same_width,
     require_finite,
     same_kind,
 )
 from .backends import get_backend
-from .kernels import Precomputed, as_kernel
+from .kernels import Kernel, Precomputed, as_kernel
 from .kernels._rows import block_height
 from .solvers.rotated_gram import RotatedGram, contrast_gram
 
@@ -27,7 +28,12 @@ __all__ = ["RotatedGram", "contrast_gram", "gram", "kernel_product", "release_me
 
 @same_kind("x", "y")
 def gram(
-    kernel: Any, x: Array, y: Array | None = None, *, out: Array | None = None, backend: str | None = None
+    kernel: Kernel | Callable[[Array, Array], Array],
+    x: ArrayLike,
+    y: ArrayLike | None = None,
+    *,
+    out: Array | None = None,
+    backend: str | None = None,
 ) -> Array:
     """Compute the Gram matrix K[i, j] = k(x_i, y_j).
 
@@ -87,7 +93,14 @@ def release_memory(*, backend: str | None = None) -> None:
 
 
 @same_kind("x", "y", "coefficients")
-def kernel_product(kernel: Any, x: Array, y: Array, coefficients: Array, *, backend: str | None = None) -> Array:
+def kernel_product(
+    kernel: Kernel | Callable[[Array, Array], Array],
+    x: ArrayLike,
+    y: ArrayLike,
+    coefficients: ArrayLike,
+    *,
+    backend: str | None = None,
+) -> Array:
     """Multiply K(x, y) @ coefficients; K is never stored.
 
     Parameters

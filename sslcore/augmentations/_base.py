@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from ..arrays import (
     Array,
+    ArrayLike,
     as_array,
     as_entries,
     as_seed,
@@ -91,7 +92,7 @@ class Augmentation(Declared, ABC):
         return None
 
     @same_kind("x")
-    def views(self, x: Array, n_views: int, *, seed: int, first: int = 0, backend: str | None = None) -> Array:
+    def views(self, x: ArrayLike, n_views: int, *, seed: int, first: int = 0, backend: str | None = None) -> Array:
         """Make views of each sample.
 
         Parameters

@@ -16,13 +16,22 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 __all__ = ["Array", "ArrayLike", "Backend", "Groups", "Matrix", "Points", "Strip", "ViewLaw"]
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 """An array of NumPy or of CuPy.  Type checkers read it as NumPy's, whose interface CuPy's arrays have."""
 
-ArrayLike: TypeAlias = Any
+
+class SharesMemory(Protocol):
+    """An array of another library, which hands its memory over by DLPack."""
+
+    def __dlpack__(self, *, stream: Any = ...) -> Any:
+        """Return the capsule."""
+
+
+ArrayLike: TypeAlias = "npt.ArrayLike | SharesMemory"
 """What can be read as an array: of NumPy, CuPy, PyTorch or JAX, lists, tables of pandas or polars."""
 
 Matrix: TypeAlias = Array

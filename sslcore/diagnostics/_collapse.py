@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import gives_memory_back, rescaled
+from ..arrays import ArrayLike, gives_memory_back, rescaled
 from ..declarations.reprs import brief
 from ..fitting.representation import Representation
 from ._spectra import alpha_req, has_views, invariance, moments_of, rankme_of, view_shares
@@ -84,7 +84,7 @@ class CollapseReport:
 
 
 @gives_memory_back
-def collapse_report(z: Any) -> CollapseReport:
+def collapse_report(z: ArrayLike | Representation) -> CollapseReport:
     """Report whether a representation has collapsed, how far, and why: in words, with the values that are normal.
 
     Total collapse: all samples are mapped to one point.  Partial: components that are zero, nearly constant, or copies

@@ -11,6 +11,7 @@ import numpy as np
 from .. import tunables
 from ..arrays import (
     Array,
+    ArrayLike,
     as_array,
     as_native,
     check_integer,
@@ -62,7 +63,7 @@ class Moments:
 
 
 @gives_memory_back
-def rankme(z: Any) -> float:
+def rankme(z: ArrayLike | Representation) -> float:
     r"""Return RankMe: the exponential of the entropy of the singular values of the centred embedding.
 
     exp(-sum_i p_i log p_i), p_i = sigma_i / sum_j sigma_j.  It is a smooth rank, between 1 and k: k if all directions
@@ -115,7 +116,7 @@ def rankme_of(spectrum: np.ndarray) -> float:
 
 
 @gives_memory_back
-def alpha_req(eigenvalues: Any, *, ranks: tuple[int, int] | None = None) -> float:
+def alpha_req(eigenvalues: ArrayLike | Representation, *, ranks: tuple[int, int] | None = None) -> float:
     """Return alpha-ReQ: the exponent of the power law i^-alpha that a middle range of the eigenvalues follows.
 
     Minus the slope of the weighted least-squares line through (log i, log lambda_i) for ranks first <= i <= last, with
@@ -186,7 +187,7 @@ def _ranks(ranks: Any) -> tuple[int, int]:
 
 
 @gives_memory_back
-def effective_dimension(eigenvalues: Any, g: float) -> float:
+def effective_dimension(eigenvalues: ArrayLike | Representation, g: float) -> float:
     """Return the degrees of freedom tr((S + g)^-1 S) = sum_i lambda_i / (lambda_i + g) of a ridge of penalty g.
 
     How many components a ridge probe with that penalty uses: about the number of eigenvalues above g.  **Normal**: the
@@ -221,7 +222,7 @@ def effective_dimension(eigenvalues: Any, g: float) -> float:
 
 
 @gives_memory_back
-def invariance(z: Any) -> np.ndarray:
+def invariance(z: ArrayLike | Representation) -> np.ndarray:
     """Return the share of each component's variance that lies between the views of one sample, (k,).
 
     E|f(xi) - f(xi')|^2 / (2 Var f): 0 for a component that does not see the augmentations, 1 for one that differs as

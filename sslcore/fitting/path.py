@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, as_native, check_scalar, gives_memory_back
+from ..arrays import Array, ArrayLike, as_native, check_scalar, gives_memory_back
 from ..augmentations import Views
 from ..backends import get_backend
 from ..declarations.reprs import brief
@@ -258,7 +258,7 @@ class Path:
 
 @gives_memory_back
 def pretrain_path(
-    views: Any,
+    views: Views | ArrayLike,
     model: Any,
     n_components: int,
     *,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..arrays import as_native, gives_memory_back
+from ..arrays import ArrayLike, as_native, gives_memory_back
 from ..augmentations import Views
 from ..backends import get_backend
 from ..features import Identity
@@ -21,7 +21,7 @@ __all__ = ["pretrain"]
 
 @gives_memory_back
 def pretrain(
-    views: Any,
+    views: Views | ArrayLike,
     model: Any,
     n_components: int,
     *,

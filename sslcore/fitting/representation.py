@@ -11,6 +11,7 @@ import numpy as np
 
 from ..arrays import (
     Array,
+    ArrayLike,
     as_array,
     as_native,
     brought,
@@ -261,12 +262,12 @@ class Representation:
         out: Array = namespace(array).asarray(self._scale().astype(array.dtype))
         return out
 
-    def __call__(self, x: Any) -> Array:
+    def __call__(self, x: ArrayLike | Views) -> Array:
         """Transform with the default scaling."""
         return self.transform(x)
 
     @gives_memory_back
-    def transform(self, x: Any, scale: bool = True, *, backend: str | None = None) -> Array:
+    def transform(self, x: ArrayLike | Views, scale: bool = True, *, backend: str | None = None) -> Array:
         """Evaluate psi(x), in blocks: memory O(block).
 
         Parameters

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arrays import Array, as_array, check_integer, check_scalar, same_kind, shown
+from ..arrays import Array, ArrayLike, as_array, check_integer, check_scalar, same_kind, shown
 from ..backends import Backend, get_backend
 from ..backends.formulas import check_formula, evaluate_formula
 from ..declarations.parameters import Declared, converted, positive
@@ -49,11 +49,11 @@ class Kernel(Declared):
     """Whether the kernel is positive semi-definite by construction (else solvers check the matrix)."""
 
     @same_kind("x", "y")
-    def __call__(self, x: Array, y: Array | None = None, *, backend: str | None = None) -> Array:
+    def __call__(self, x: ArrayLike, y: ArrayLike | None = None, *, backend: str | None = None) -> Array:
         """Return the Gram matrix k(x_i, y_j), (n_x, n_y); with ``y=None`` that of x with itself, exactly symmetric."""
         return self._gram(x, y, None, backend)
 
-    def _gram(self, x: Array, y: Array | None, out: Array | None, backend: str | None) -> Array:
+    def _gram(self, x: ArrayLike, y: ArrayLike | None, out: Array | None, backend: str | None) -> Array:
         """Make the Gram matrix that `sslcore.gram.gram` and a call of the kernel return."""
         return gram_matrix(self.rows, x, y, out, backend)
 
@@ -373,7 +373,7 @@ class Precomputed(Kernel):
 
     trusted: ClassVar[bool] = False
 
-    def _gram(self, x: Array, y: Array | None, out: Array | None, backend: str | None) -> Array:
+    def _gram(self, x: ArrayLike, y: ArrayLike | None, out: Array | None, backend: str | None) -> Array:
         """Return the matrix that was given."""
         get_backend(x, y, backend=backend)
         x = as_array(x, "x", ndim=2, shape_hint="(n, d)")

@@ -12,6 +12,7 @@ import numpy as np
 from .. import tunables
 from ..arrays import (
     Array,
+    ArrayLike,
     as_array,
     as_native,
     check_same_width,
@@ -193,8 +194,8 @@ def fill_half_and_mirror(rows: Rows, x: Array, out: Array, backend: Backend) -> 
 
 def gram_matrix(
     prepare: Callable[[Array, Backend], Rows],
-    x: Array,
-    y: Array | None,
+    x: ArrayLike,
+    y: ArrayLike | None,
     out: Array | None = None,
     backend: str | None = None,
 ) -> Array:

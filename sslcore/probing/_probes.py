@@ -284,7 +284,7 @@ class KNNProbe:
     ([0, 1], [1], [[2]])
     """
 
-    z: ArrayLike
+    z: Array
     targets: np.ndarray
     places: np.ndarray
     n_neighbors: int

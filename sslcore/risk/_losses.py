@@ -11,6 +11,7 @@ import numpy as np
 from .. import tunables
 from ..arrays import (
     Array,
+    ArrayLike,
     as_array,
     check_boolean,
     check_finite,
@@ -29,7 +30,7 @@ SMALLEST_VARIANCE = 1e-290
 
 @same_kind("z")
 def vicreg(
-    z: Array, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False
+    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False
 ) -> float | tuple[float, Array]:
     r"""Return the VICReg risk: invariance to the views, plus distance of the second moment to the identity.
 
@@ -100,7 +101,9 @@ def vicreg(
 
 
 @same_kind("z")
-def spectral_contrastive(z: Array, unbiased: bool = False, return_grad: bool = False) -> float | tuple[float, Array]:
+def spectral_contrastive(
+    z: ArrayLike, unbiased: bool = False, return_grad: bool = False
+) -> float | tuple[float, Array]:
     """Return the spectral contrastive risk: attraction of two views of a sample, repulsion of any two views.
 
     -2 E[psi(xi)^T psi(xi')] + E[(psi(xi)^T psi(xi''))^2], with xi, xi' two views of one sample and xi''
@@ -148,7 +151,7 @@ def spectral_contrastive(z: Array, unbiased: bool = False, return_grad: bool = F
 
 @same_kind("z")
 def vicreg_hinge(
-    z: Array,
+    z: ArrayLike,
     similarity: float = 25.0,
     variance: float = 25.0,
     covariance: float = 1.0,
@@ -258,7 +261,7 @@ def vicreg_hinge(
 
 @same_kind("z")
 def barlow_twins(
-    z: Array, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: bool = False
+    z: ArrayLike, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: bool = False
 ) -> float | tuple[float, Array]:
     """Return the Barlow Twins loss: the cross-correlation of two views should be the identity.
 
@@ -350,7 +353,7 @@ def barlow_twins(
     return value, gradient
 
 
-def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[float, Any, int]:
+def _vicreg(z: ArrayLike, beta: float, unbiased: bool, return_grad: bool) -> tuple[float, Any, int]:
     """Return the risk, its gradient if asked for, and k."""
     unbiased, return_grad = check_boolean(unbiased, "unbiased"), check_boolean(return_grad, "return_grad")
     z = _views(z, minimum_n=2 if unbiased else 1)
@@ -389,7 +392,7 @@ def _vicreg(z: Array, beta: float, unbiased: bool, return_grad: bool) -> tuple[f
     return value, gradient, k
 
 
-def _views(z: Array, *, minimum_n: int, finite: bool = False) -> Array:
+def _views(z: ArrayLike, *, minimum_n: int, finite: bool = False) -> Array:
     """Check ``z``; whether its entries are finite may be left to the sums."""
     z = as_array(z, "z", ndim=3, shape_hint="(n, m, k)", finite=finite)
     if z.shape[1] < 2:

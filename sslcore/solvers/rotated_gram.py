@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 from ..arrays import (
     Array,
+    ArrayLike,
     as_native,
     as_views,
     gives_memory_back,
@@ -50,7 +51,9 @@ class RotatedGram:
 
 
 @gives_memory_back
-def contrast_gram(kernel: Any, views: Array, *, backend: str | None = None) -> RotatedGram:
+def contrast_gram(
+    kernel: Kernel | Callable[[Array, Array], Array], views: ArrayLike, *, backend: str | None = None
+) -> RotatedGram:
     r"""Compute the Gram matrix of the views in the rotated basis (means of samples, contrasts within samples).
 
     The views of each sample are rotated by the orthonormal Helmert matrix h of m rows: the first is

@@ -10,8 +10,9 @@ import numpy as np
 import sslcore
 from sslcore.augmentations import Compose, GaussianNoise
 from sslcore.features import Nystrom
-from sslcore.kernels import Gaussian, Kernel
-from sslcore.probing import ridge_probe
+from sslcore.gram import contrast_gram, gram, kernel_product
+from sslcore.kernels import Gaussian, Kernel, Linear
+from sslcore.probing import KNNProbe, RidgeProbe, knn_probe, ridge_probe
 
 x = sslcore.datasets.half_moons(100, seed=0)
 views = GaussianNoise(0.1).views(x, 2, seed=0)
@@ -32,6 +33,23 @@ ridge_probe(rep(x), [0, 1] * 50, 1e-2)
 Compose(GaussianNoise(0.1), GaussianNoise(0.2))
 sslcore.Views(x, GaussianNoise(0.1), 2, seed=0)
 
+points = [[0.0, 1.0], [1.0, 0.0]]  # lists are arrays, too
+assert_type(Gaussian(1.0)(points), sslcore.arrays.Array)
+assert_type(gram(Linear(), points, np.eye(2)), sslcore.arrays.Array)
+assert_type(gram(lambda a, b: a @ b.T, points), sslcore.arrays.Array)
+assert_type(kernel_product(Linear(), points, points, [1.0, 2.0]), sslcore.arrays.Array)
+assert_type(contrast_gram(Linear(), views).mean, sslcore.arrays.Array)
+assert_type(sslcore.risk.vicreg([[[0.0], [1.0]]], beta=2.0), float | tuple[float, sslcore.arrays.Array])
+assert_type(sslcore.diagnostics.rankme(rep), float)
+assert_type(sslcore.diagnostics.rankme(points), float)
+assert_type(
+    sslcore.pretrain(sslcore.Views(x, GaussianNoise(0.1), 2, seed=0), Linear(), 1, reg=1.0), sslcore.Representation
+)
+assert_type(ridge_probe(points, [0, 1], [0.1, 1.0]), RidgeProbe)
+assert_type(knn_probe(points, ["a", "b"], n_neighbors=1), KNNProbe)
+assert_type(knn_probe(points, [0, 1], n_neighbors=1).predict(points), sslcore.arrays.Array)
+assert_type(rep.selection, sslcore.selection.Selection | None)
+
 sslcore.pretrain(views, Gaussian(0.5), 3)  # error
 sslcore.pretrain(views, Gaussian(0.5), "three", reg=1e-3)  # error
 sslcore.pretrain(views, Gaussian(0.5), 3, reg=1e-3, centre=True)  # error
@@ -40,3 +58,13 @@ Gaussian("wide")  # error
 print(rep.eigenvectors)  # error
 print(sslcore.pretrian)  # error
 sslcore.plan(100, 2, 2, Gaussian(1.0))  # error
+gram(0.5, points)  # error
+gram(Gaussian(1.0), None)  # error
+Gaussian(1.0)(sslcore)  # error
+kernel_product(Linear(), points, points)  # error
+sslcore.risk.vicreg(rep)  # error
+sslcore.risk.vicreg(views, beta="large")  # error
+sslcore.diagnostics.rankme(None)  # error
+ridge_probe(object(), [0, 1], 0.1)  # error
+knn_probe(points, [0, 1], n_neighbors="all")  # error
+sslcore.pretrain(None, Gaussian(0.5), 3, reg=1e-3)  # error
