@@ -1,19 +1,26 @@
 """Kernels, augmentations and features as words: whatever is declared can be written."""
 
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
+import sslcore.cli
 from sslcore import augmentations, features, kernels
 from sslcore.augmentations import Affine, Augmentation, Compose, Cutout, GaussianNoise
+from sslcore.cli import options
+from sslcore.cli.main import COMMANDS, main
 from sslcore.cli.spec import (
     augmentation_forms,
     feature_forms,
     kernel_forms,
+    listing,
     parse_augmentation,
     parse_features,
     parse_kernel,
 )
+from sslcore.declarations.parameters import parameters_of
 from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.kernels import (
     Exponential,
@@ -109,6 +116,49 @@ def test_forms():
     assert parse_augmentation(
         "affine:IMAGE_SHAPE,rotation=10,zoom=1.1,shift=1".replace("IMAGE_SHAPE", "8x8")
     ) == Affine((8, 8))
+
+
+@pytest.mark.parametrize(
+    ("what", "registry", "commands"),
+    [
+        ("kernel", kernels.registry, ("fit", "path", "halfmoons")),
+        ("augmentation", augmentations.registry, ("fit", "path", "halfmoons")),
+        ("feature map", features.registry, ("fit", "path")),
+    ],
+)
+def test_help_says_what_is_declared(what, registry, commands, capsys):
+    """Each kernel, law and feature map with each of its parameters, and its sentence and range."""
+    entries = dict(re.findall(r"^  (\S+)\n((?:      .*\n)*)", listing(what) + "\n", flags=re.M))
+    found = {form.partition(":")[0].replace("-", ""): " ".join(about.split()) for form, about in entries.items()}
+    for name, maker in registry.items():
+        if maker is not Compose and name in ours(registry):
+            about = found[
+                "".join(("-" if b.isupper() and not a.isupper() else "") + b for a, b in _pairs(maker)).lower()
+            ]
+            given = {"kernel", "seed"} if what == "feature map" else set()
+            assert all(f"{p}: " in about for p in set(inspect.signature(maker).parameters) - given)
+            for parameter, declared in parameters_of(maker).items():
+                assert f"{parameter}: {declared.sentence}" in about
+                assert declared.range in about
+    for command in commands:
+        assert main([command, "--help"]) == 0
+        assert listing(what) in capsys.readouterr().out
+
+
+def test_each_option_is_declared_once():
+    """Commands add declared options; what a flag is called and takes is the same in all of them."""
+    folder = Path(sslcore.cli.__file__).parent
+    assert not [p.name for p in (folder / "commands").glob("*.py") if "add_argument" in p.read_text(encoding="utf-8")]
+    found = {}
+    for name, declare in COMMANDS.items():
+        parser = options.Parser(prog=name)
+        declare(parser)
+        for each in parser.declared:
+            if each.flags not in (("--out",), ("--kernel",), ("--figure",)):  # the kernel of interplay is a word
+                kept = {key: value for key, value in each.settings.items() if key in ("metavar", "choices")}
+                assert found.setdefault(each.flags, kept) == kept
+    assert {("--reg",), ("--beta",), ("--seed",), ("file",)} <= set(found)
+    assert options.SEED.but("of views", default=3).help == "of views (default: %(default)s)"
 
 
 @pytest.mark.parametrize(

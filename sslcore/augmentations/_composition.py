@@ -101,7 +101,7 @@ class Mixture(Augmentation):
     weights : sequence of float
         The probability of each part, used to 2^-32.  They must sum to 1 within 1e-6, and are divided by their sum.
     parts : sequence of Augmentation
-        As many; those on images must agree in the number of coordinates.
+        As many laws; those on images must agree in the number of coordinates.
 
     References
     ----------
@@ -118,7 +118,9 @@ class Mixture(Augmentation):
     """
 
     weights: tuple[float, ...] = converted("the probability of each part, used to 2^-32", _check_law)
-    parts: tuple[Augmentation, ...] = converted("as many", lambda parts, _: _check_parts(parts, "Mixture"))
+    parts: tuple[Augmentation, ...] = converted(
+        "as many augmentations", lambda parts, _: _check_parts(parts, "Mixture")
+    )
 
     def _complete(self) -> None:
         if len(self.weights) != len(self.parts):

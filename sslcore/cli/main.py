@@ -16,29 +16,18 @@ import textwrap
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
 from .._version import __version__
 from .commands import COMMANDS
-from .commands.common import Report, UsageError, one_line, say, write_line
+from .commands.common import Report, one_line, say, write_line
 from .commands.progress import interrupts_kept
+from .options import DEBUG, JSON, Parser
 
 __all__ = ["COMMANDS", "Report", "main"]
 
 PLAIN_ERRORS = (ValueError, TypeError, OSError, MemoryError, ImportError, ArithmeticError, RuntimeError)
 """Errors whose message says all; others are mistakes of ours, and named."""
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaint is one line, printed where all errors are."""
-
-    def format_help(self) -> str:
-        if forms := self.get_default("forms"):  # what it costs imports for, it is asked for now
-            self.epilog = forms()
-        return super().format_help()
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -129,8 +118,8 @@ def _warn(
     say(f"sslcore: warning: {' '.join(str(message).split())}", sys.stderr)
 
 
-def _parser() -> _Parser:
-    parser = _Parser(prog="sslcore", description="Self-supervised learning in closed form.")
+def _parser() -> Parser:
+    parser = Parser(prog="sslcore", description="Self-supervised learning in closed form.")
     parser.add_argument("--version", action="version", version=f"sslcore {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
     for name, declare in COMMANDS.items():
@@ -142,8 +131,7 @@ def _parser() -> _Parser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.set_defaults(run=declare(sub))
-        sub.add_argument("--json", action="store_true", help="print one JSON document instead of text")
-        sub.add_argument("--debug", action="store_true", help="show the full traceback of an error")
+        sub.add(JSON, DEBUG)
     return parser
 
 

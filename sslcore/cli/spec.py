@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from collections.abc import Callable, Container, Mapping
 from typing import Any, Generic, TypeVar
 
 from .. import augmentations, features, kernels
 from ..augmentations import Augmentation, Compose
+from ..declarations.parameters import parameters_of
 from ..features import Features
 from ..kernels import Kernel
 
@@ -29,6 +31,7 @@ __all__ = [
     "augmentation_forms",
     "feature_forms",
     "kernel_forms",
+    "listing",
     "parse_augmentation",
     "parse_features",
     "parse_kernel",
@@ -134,6 +137,50 @@ def feature_forms() -> list[str]:
     ['identity', 'nystrom:LANDMARKS,selection=uniform', 'random-fourier:N_FEATURES']
     """
     return [_form(name, maker, {"kernel", "seed"}) for name, maker in _by_name(features.registry).items()]
+
+
+def listing(what: str) -> str:
+    """List all of a kind for ``--help``: how each is written, and what its parameters mean, as they are declared.
+
+    Parameters
+    ----------
+    what : {"kernel", "augmentation", "feature map"}
+
+    Examples
+    --------
+    >>> from sslcore.cli.spec import listing
+    >>> [line.strip() for line in listing("kernel").splitlines()[1:3]]
+    ['gaussian:SCALE', 'scale: standard deviation, in the unit of the data; > 0']
+    """
+    title, makers, given = {
+        "kernel": (
+            "kernels (capitals: a value is needed; k+k, k*k and 2*k are kernels too):",
+            _by_name(kernels.registry),
+            (),
+        ),
+        "augmentation": (
+            "augmentations (a+b: one after the other; shapes are written 8x8 or 32x32x3):",
+            _augmentations(),
+            (),
+        ),
+        "feature map": ("features (of --kernel):", _by_name(features.registry), ("kernel", "seed")),
+    }[what]
+    lines = [title]
+    for name, maker in makers.items():
+        lines.append(f"  {_form(name, maker, given)}")
+        for parameter in inspect.signature(maker).parameters:
+            if parameter not in given and (about := _meaning(maker, parameter)):
+                lines += textwrap.wrap(f"{parameter}: {about}", 94, initial_indent=" " * 6, subsequent_indent=" " * 10)
+    return "\n".join(lines)
+
+
+def _meaning(maker: type, name: str) -> str:
+    """What a parameter is and its range, from its declaration; of one without, the first sentence of its docstring."""
+    if (parameter := parameters_of(maker).get(name)) is not None:
+        return f"{parameter.sentence}; {parameter.range}" if parameter.range else parameter.sentence
+    section = (inspect.getdoc(maker) or "").partition("Parameters\n----------\n")[2]  # none under `python -OO`
+    found = re.search(rf"^{name} :[^\n]*\n((?:    [^\n]*\n?)+)", section, flags=re.M)
+    return re.split(r"[.:] |\.$", " ".join(found[1].split()))[0] if found else ""
 
 
 def _by_name(registry: Mapping[str, type]) -> dict[str, type]:

@@ -6,25 +6,25 @@ import argparse
 import math
 import os
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from ..options import Parser, UsageError
 
 if TYPE_CHECKING:
     from ...fitting.representation import Representation
     from ...io.tables import Source, Table, Wanted
 
 __all__ = [
-    "DATA",
     "Declare",
+    "Picture",
     "Report",
     "UsageError",
-    "add_columns",
     "check_outputs",
     "columns_of",
-    "draw",
-    "drawn",
     "fitting",
     "is_terminal",
     "noted",
@@ -47,11 +47,7 @@ class Report(NamedTuple):
     failed: tuple[str, ...] = ()
 
 
-class UsageError(ValueError):
-    """A command line that cannot be understood."""
-
-
-Declare = Callable[[argparse.ArgumentParser], Callable[[argparse.Namespace], Report]]
+Declare = Callable[[Parser], Callable[[argparse.Namespace], Report]]
 
 
 # ---------------------------------------------------------------- streams
@@ -145,18 +141,41 @@ def require_matplotlib() -> None:
         pass
 
 
-def draw(path: Path, figure: str, *values: Any) -> tuple[str, ...]:
-    """Draw a figure of `sslcore.studies.figures` and write it; say what went wrong (`Report.failed`)."""
-    from ...io.atomic import replacing
+class Picture:
+    """The figure of a command: refused before the work where it cannot be, drawn at its end, and told by the report.
 
-    content, failed = render(figure, *values)
-    if content is not None:
-        try:
-            with replacing(path) as file:
-                file.write(content)
-        except OSError as error:
-            failed = (f"the figure: {one_line(error)}",)
-    return failed
+    Parameters
+    ----------
+    label : str
+        The option that says where it goes, as for `check_outputs`.
+    path : Path
+    inputs : iterable of Path
+        Files that are read.
+    """
+
+    def __init__(self, label: str, path: Path, inputs: Iterable[Path] = ()) -> None:
+        self.started, self.path, self.failed = time.perf_counter(), path, tuple[str, ...]()
+        check_outputs({label: path}, inputs)
+        require_matplotlib()
+
+    def draw(self, figure: str, *values: Any) -> None:
+        """Draw a figure of `sslcore.studies.figures` and write it; what goes wrong stands in the report."""
+        from ...io.atomic import replacing
+
+        content, self.failed = render(figure, *values)
+        if content is not None:
+            try:
+                with replacing(self.path) as file:
+                    file.write(content)
+            except OSError as error:
+                self.failed = (f"the figure: {one_line(error)}",)
+
+    def report(self, document: dict[str, Any], text: str) -> Report:
+        """Return what was found, with the time it took and the place of the figure, if there is one."""
+        seconds = time.perf_counter() - self.started
+        drawn = "no figure" if self.failed else f"figure: {self.path}"
+        document = document | {"seconds": seconds, "figure": None if self.failed else str(self.path)}
+        return Report(document, f"{text}\n\n{seconds:.1f} s in all; {drawn}", self.failed)
 
 
 def render(figure: str, *values: Any) -> tuple[bytes | None, tuple[str, ...]]:
@@ -170,36 +189,12 @@ def render(figure: str, *values: Any) -> tuple[bytes | None, tuple[str, ...]]:
         return None, (f"the figure could not be drawn: {type(error).__name__}: {one_line(error)}",)
 
 
-def drawn(path: Path, failed: tuple[str, ...]) -> str:
-    """Words for the end of a report: where the figure is, if it is."""
-    return "no figure" if failed else f"figure: {path}"
-
-
 def one_line(error: BaseException) -> str:
     """The message of an error, in one line of reasonable length."""
     return " ".join(str(error).split())[:500]
 
 
 # ---------------------------------------------------------------- data and models
-
-DATA = "data; FILE:NAME,NAME chooses columns of a table, FILE:NAME an array of an .npz"
-
-
-def add_columns(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--drop`` and ``--header``."""
-    parser.add_argument(
-        "--drop",
-        action="append",
-        default=[],
-        metavar="COL,...",
-        help="columns of a table to leave out, by name, or by number if it has no header",
-    )
-    parser.add_argument(
-        "--header",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="whether text files begin with a row of names (default: auto: if none of its cells is a number)",
-    )
 
 
 def columns_of(columns: tuple[str, ...] | None) -> str:

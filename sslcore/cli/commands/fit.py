@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..options import BETA, PROGRESS, REG, Parser, option
 from .common import Report, check_outputs, refuse_outputs, render, require_matplotlib
-from .problem import Problem, add_problem
-from .progress import add_progress, progress
+from .problem import OPTIONS, Problem
+from .progress import Progress, progress
 
 if TYPE_CHECKING:
     from ...fitting.representation import Representation
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 SEARCHED = 12
 """Fits that the search for reg takes, about."""
 
-NOT_OF_THE_FIT = ("command", "debug", "figure", "forms", "json", "memory", "overwrite", "progress", "run")
+NOT_OF_THE_FIT = ("command", "debug", "figure", "json", "memory", "overwrite", "progress", "run")
 """Options that change nothing in the model."""
 
 OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
 
 
-def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
+def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Learn a representation of the data in a file, without labels.
 
     FILE holds samples, one a row (.csv, .npy, .npz), of which --augment makes views; or views made elsewhere, an array
@@ -36,83 +37,97 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     Python), its values at the data to PREFIX-embedding.npy, what was found to PREFIX-report.txt and a picture to
     PREFIX-figure.png: all four, or none (a picture that cannot be drawn is said, and keeps nothing from being written).
     """
-    add_problem(parser)
-    parser.add_argument(
-        "--reg",
-        type=_reg,
-        default="auto",
-        metavar="LAMBDA",
-        help="weight of the norm; auto: that of least risk on held-out samples, where that is flat the largest "
-        "(default: %(default)s)",
+    parser.add(
+        *OPTIONS,
+        REG.but(
+            f"{REG.sentence}; auto: that of least risk on held-out samples, where that is flat the largest",
+            type=_reg,
+            default="auto",
+        ),
+        BETA,
+        option("--out", says="of the four files (default: the name of FILE, in this folder)", metavar="PREFIX"),
+        option("--figure", says="draw it", action=argparse.BooleanOptionalAction, default=True),
+        option("--overwrite", says="replace the four files of another fit", action="store_true"),
+        PROGRESS,
     )
-    parser.add_argument("--beta", type=float, default=1.0, help="weight of the invariance (default: %(default)s)")
-    parser.add_argument("--out", metavar="PREFIX", help="of the four files (default: the name of FILE, in this folder)")
-    parser.add_argument("--figure", action=argparse.BooleanOptionalAction, default=True, help="draw it (default: yes)")
-    parser.add_argument("--overwrite", action="store_true", help="replace the four files of another fit")
-    add_progress(parser)
 
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         problem = Problem(args)
-        prefix = problem.source.stem if args.out is None else args.out
-        outputs = {what: Path(f"{prefix}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
-        check_outputs(outputs, [problem.source.path])
-        refuse_outputs(problem.source)
-        earlier = [path for path in outputs.values() if os.path.lexists(path)]
         told = _told(args, problem.source.path)
-        if earlier and not args.overwrite and not _made_by(outputs["model"], told):
-            raise FileExistsError(
-                f"{', '.join(map(str, earlier))} {'is' if len(earlier) == 1 else 'are'} there already: choose other "
-                f"names with --out PREFIX, or replace all that belongs to another fit with --overwrite (the same fit "
-                f"of the same file is made again without)"
-            )
-        if args.figure:
-            require_matplotlib()
-
+        outputs = _outputs(problem, told)
         steps = {"reading": problem.reading(), "fit": 3.0, "embedding": 0.5, "writing": 1.5}
         with progress(args.progress, steps) as begin:
             begin("reading")
             problem.read(begin, "fit", n_fits=SEARCHED if args.reg == "auto" else 1)
-            from ...diagnostics import collapse_report  # before the fit: an interrupted import may lose the interrupt
-            from ...errors import SelectionWarning
-            from ...fitting.pretraining import pretrain
-
-            begin("fit")
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", SelectionWarning)
-                rep = pretrain(
-                    problem.views,
-                    problem.model,
-                    args.components,
-                    reg=args.reg,
-                    beta=args.beta,
-                    center=args.center,
-                    memory=args.memory,
-                    backend=args.backend,
-                )
+            rep, warned = _fitted(problem, begin)
             begin("embedding")
-            x = problem.table.values
-            z = rep.transform(x, backend=args.backend)
-            collapse = collapse_report(rep)
+            z = rep.transform(problem.table.values, backend=args.backend)
+            document, text = _found(problem, rep, warned)
             begin("writing")
-            warned = [f"warning     {warning.message}" for warning in caught]
-            text = "\n".join([*problem.lines(), rep.summary(model=problem.model), *warned, "", str(collapse)])
             rep.notes["made_by"] = told
             if problem.table.named:
                 rep.notes["columns"] = list(problem.table.columns or ())
-            figure, failed = render("fit_figure", rep, x, z) if args.figure else (None, ())
+            figure, failed = render("fit_figure", rep, problem.table.values, z) if args.figure else (None, ())
             written = _write(outputs, rep, z, text, figure)
-        document = problem.as_dict() | rep.as_dict()
-        document |= {
-            "diagnostics": collapse.as_dict(),
-            "warnings": [str(warning.message) for warning in caught],
-            "outputs": {what: str(path) for what, path in written.items()},
-            "seconds": time.perf_counter() - started,
-        }
+        seconds = time.perf_counter() - started
+        document |= {"outputs": {what: str(path) for what, path in written.items()}, "seconds": seconds}
         files = ", ".join(map(str, written.values()))
-        return Report(document, f"{text}\n\n{document['seconds']:.1f} s in all; written: {files}", failed)
+        return Report(document, f"{text}\n\n{seconds:.1f} s in all; written: {files}", failed)
 
     return run
+
+
+def _outputs(problem: Problem, told: str) -> dict[str, Path]:
+    """Return where the four files go; refuse, before any work, what would be lost there, or cannot be written."""
+    args, source = problem.args, problem.source
+    prefix = source.stem if args.out is None else args.out
+    outputs = {what: Path(f"{prefix}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
+    check_outputs(outputs, [source.path])
+    refuse_outputs(source)
+    earlier = [path for path in outputs.values() if os.path.lexists(path)]
+    if earlier and not args.overwrite and not _made_by(outputs["model"], told):
+        raise FileExistsError(
+            f"{', '.join(map(str, earlier))} {'is' if len(earlier) == 1 else 'are'} there already: choose other "
+            f"names with --out PREFIX, or replace all that belongs to another fit with --overwrite (the same fit "
+            f"of the same file is made again without)"
+        )
+    if args.figure:
+        require_matplotlib()
+    return outputs
+
+
+def _fitted(problem: Problem, begin: Progress) -> tuple[Representation, list[str]]:
+    """Return the representation of the data that were read, and what was to be warned of."""
+    from ... import diagnostics  # noqa: F401  # before the fit: an interrupted import may lose the interrupt
+    from ...errors import SelectionWarning
+    from ...fitting.pretraining import pretrain
+
+    args = problem.args
+    begin("fit")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", SelectionWarning)
+        rep = pretrain(
+            problem.views,
+            problem.model,
+            args.components,
+            reg=args.reg,
+            beta=args.beta,
+            center=args.center,
+            memory=args.memory,
+            backend=args.backend,
+        )
+    return rep, [str(warning.message) for warning in caught]
+
+
+def _found(problem: Problem, rep: Representation, warned: list[str]) -> tuple[dict[str, Any], str]:
+    """Return what was found, for machines and for people."""
+    from ...diagnostics import collapse_report
+
+    collapse = collapse_report(rep)
+    lines = [*problem.lines(), rep.summary(model=problem.model), *(f"warning     {text}" for text in warned)]
+    document = problem.as_dict() | rep.as_dict() | {"diagnostics": collapse.as_dict(), "warnings": warned}
+    return document, "\n".join([*lines, "", str(collapse)])
 
 
 def _reg(text: str) -> float | str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from ..options import MODEL, Parser
 from .common import Report, open_model
 
 
-def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
+def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Show versions and the machine, which a bug report needs; or what a saved model is."""
-    parser.add_argument("model", metavar="MODEL", type=Path, nargs="?", help="a saved model")
+    parser.add(MODEL.but(nargs="?"))
 
     def run(args: argparse.Namespace) -> Report:
         if args.model is None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from .common import Report, check_outputs, draw, drawn, require_matplotlib
+from ..options import BETA, Parser, option, picture
+from .common import Picture, Report
 
 KERNELS = ("nngp", "ntk", "gaussian", "exponential", "l1")
 
 
-def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
+def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Show how augmentation and architecture decide together which parity of the cube is learnt first, exactly.
 
     On {-1, 1}^d the parities of subsets S diagonalise crops, flips and dot-product kernels, and each has the eigenvalue
@@ -24,44 +23,32 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     By default it is the example of the paper (Cabannes et al., The SSL Interplay, 2023), in dimension 16: windows of 8
     neighbouring coordinates are kept, and the kernel is that of an infinitely wide network of two hidden layers.
     """
-    parser.add_argument("--dimension", type=int, default=16, metavar="D", help="of the cube (default: %(default)s)")
-    parser.add_argument(
-        "--crop", type=int, metavar="W", help="width of the window that is kept (default: 8; 0: no crop)"
-    )
-    parser.add_argument("--flip", type=float, default=0.0, metavar="P", help="probability of bit flips (default: 0)")
-    parser.add_argument("--kernel", choices=KERNELS, default="nngp", help="default: %(default)s")
-    parser.add_argument("--depth", type=int, default=2, help="hidden layers of nngp and ntk (default: %(default)s)")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the other kernels (default: %(default)s)")
-    parser.add_argument("--beta", type=float, default=1.0, help="weight of the invariance (default: %(default)s)")
-    parser.add_argument(
-        "--sets",
-        nargs="+",
-        type=_subset,
-        metavar="I,J,...",
-        help="subsets whose parities are compared (default: 0,5 0,2,4 0,1,2,3)",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        default=Path("sslcore-interplay.png"),
-        metavar="PATH",
-        help="where the figure goes (default: %(default)s)",
+    parser.add(
+        option("--dimension", says="of the cube", type=int, default=16, metavar="D"),
+        option("--crop", says="width of the window that is kept (default: 8; 0: no crop)", type=int, metavar="W"),
+        option("--flip", says="probability of bit flips (default: 0)", type=float, default=0.0, metavar="P"),
+        option("--kernel", says="that the parities diagonalise", choices=KERNELS, default="nngp"),
+        option("--depth", says="hidden layers of nngp and ntk", type=int, default=2),
+        option("--scale", says="of the other kernels", type=float, default=1.0),
+        BETA,
+        option(
+            "--sets",
+            says="subsets whose parities are compared (default: 0,5 0,2,4 0,1,2,3)",
+            type=_subset,
+            nargs="+",
+            metavar="I,J,...",
+        ),
+        picture("interplay"),
     )
 
     def run(args: argparse.Namespace) -> Report:
-        started = time.perf_counter()
-        check_outputs({"--output (.png)": args.output})
-        require_matplotlib()
+        figure = Picture("--output (.png)", args.output)
         from ...studies.interplay import SETS, study
 
-        found = study(
-            args.dimension, _augmentation(args.crop, args.flip), _kernel(args), args.sets or SETS, beta=args.beta
-        )
-        failed = draw(args.output, "interplay_figure", found)
-        seconds = time.perf_counter() - started
-        document = found.document() | {"seconds": seconds, "figure": None if failed else str(args.output)}
-        return Report(document, f"{found.table()}\n\n{seconds:.1f} s in all; {drawn(args.output, failed)}", failed)
+        law, sets = _augmentation(args.crop, args.flip), args.sets or SETS
+        found = study(args.dimension, law, _kernel(args), sets, beta=args.beta)
+        figure.draw("interplay_figure", found)
+        return figure.report(found.document(), found.table())
 
     return run
 

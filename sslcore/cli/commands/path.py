@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .common import Report, check_outputs, draw, drawn, refuse_outputs, require_matplotlib
-from .problem import Problem, add_problem
-from .progress import add_progress, progress
+from ..options import PROGRESS, Parser, option
+from .common import Picture, Report, refuse_outputs
+from .problem import OPTIONS, Problem
+from .progress import progress
 
 
-def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
+def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Follow the spectrum of the data in a file over reg and beta, and draw it.
 
     The same data, views and models as `sslcore fit`, solved at every reg and beta while the work that these share is
     done once.  The picture, PREFIX-path.png, shows the eigenvalues, where two of them avoid each other, and which of
     the augmentations (small reg), the architecture (large reg) or their interplay rules.
     """
-    add_problem(parser)
-    parser.add_argument(
-        "--regs",
-        type=_regs,
-        default="1e-5:1:21",
-        metavar="REGS",
-        help="LOW:HIGH:COUNT, evenly spaced in the logarithm, or numbers with commas (default: %(default)s)",
+    parser.add(
+        *OPTIONS,
+        option(
+            "--regs",
+            says="LOW:HIGH:COUNT, evenly spaced in the logarithm, or numbers with commas",
+            type=_regs,
+            default="1e-5:1:21",
+            metavar="REGS",
+        ),
+        option("--betas", says="numbers with commas", type=_numbers, default="1", metavar="BETAS"),
+        option("--out", says="a .png file (default: the name of FILE and -path.png)", type=Path, metavar="PATH"),
+        PROGRESS,
     )
-    parser.add_argument(
-        "--betas", type=_numbers, default="1", metavar="BETAS", help="numbers with commas (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="PATH", help="a .png file (default: the name of FILE and -path.png)"
-    )
-    add_progress(parser)
 
     def run(args: argparse.Namespace) -> Report:
-        started = time.perf_counter()
         problem = Problem(args)
         out = Path(f"{problem.source.stem}-path.png") if args.out is None else args.out
-        check_outputs({"--out (.png)": out}, [problem.source.path])
+        figure = Picture("--out (.png)", out, [problem.source.path])
         refuse_outputs(problem.source)
-        require_matplotlib()
-
         with progress(args.progress, {"reading": problem.reading(), "path": 5.0, "writing": 1.0}) as begin:
             begin("reading")
             problem.read(begin, "path", n_points=len(args.regs) * len(args.betas))
@@ -61,16 +56,9 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
                 progress=lambda done, total: begin.advance(done / total),
             )
             begin("writing")
-            failed = draw(out, "path_figure", path)
-        document = problem.as_dict() | path.as_dict()
-        document |= {
-            "figure": None if failed else str(out),
-            "seconds": time.perf_counter() - started,
-        }
-        lines = [*problem.lines(), path.summary(model=problem.model)]
-        return Report(
-            document, "\n".join([*lines, "", f"{document['seconds']:.1f} s in all; {drawn(out, failed)}"]), failed
-        )
+            figure.draw("path_figure", path)
+        text = "\n".join([*problem.lines(), path.summary(model=problem.model)])
+        return figure.report(problem.as_dict() | path.as_dict(), text)
 
     return run
 
@@ -80,7 +68,7 @@ def _numbers(text: str) -> list[float]:
 
 
 def _regs(text: str) -> list[float]:
-    """A grid, or a list."""
+    """Read a grid, or a list."""
     parts = text.split(":")
     if len(parts) == 1:
         return _numbers(text)

@@ -7,19 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import (
-    DATA,
-    Report,
-    UsageError,
-    add_columns,
-    check_outputs,
-    fitting,
-    noted,
-    open_model,
-    refuse_outputs,
-    wanted_by,
-)
-from .progress import add_progress, progress
+from ..options import FILE, MODEL, PROGRESS, TABLE, Parser, UsageError, option
+from .common import Report, check_outputs, fitting, noted, open_model, refuse_outputs, wanted_by
+from .progress import progress
 
 if TYPE_CHECKING:
     from ...io.tables import Table
@@ -29,7 +19,7 @@ REGS = tuple(10.0 ** (i / 2) for i in range(-16, 5))
 """Penalties from which a probe takes that of least leave-one-out error."""
 
 
-def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
+def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Fit a linear probe on a saved model's representation, and predict.
 
     A ridge probe is fitted to the embedding of FILE and its LABELS, and judged by exact leave-one-out errors; the same
@@ -37,19 +27,21 @@ def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], R
     decimal point are regressed on.  Samples without a label (an empty cell, NA, NaN, None and their kin; of classes
     also -1) are left out, and counted.  --predict NEW writes the predictions for other data.
     """
-    parser.add_argument("model", metavar="MODEL", type=Path, help="a saved model")
-    parser.add_argument("file", metavar="FILE", help=DATA)
-    parser.add_argument("labels", metavar="LABELS", help="a label for each sample, such as moons.csv:class or y.npy")
-    add_columns(parser)
-    parser.add_argument(
-        "--task",
-        choices=("auto", "classification", "regression"),
-        default="auto",
-        help="what the labels are (default: regression if they are numbers with a decimal point)",
+    parser.add(
+        MODEL,
+        FILE,
+        option("labels", says="a label for each sample, such as moons.csv:class or y.npy", metavar="LABELS"),
+        *TABLE,
+        option(
+            "--task",
+            says="what the labels are (default: regression if they are numbers with a decimal point)",
+            choices=("auto", "classification", "regression"),
+            default="auto",
+        ),
+        option("--predict", says="data to predict, with the same columns as FILE", metavar="NEW"),
+        option("--out", says="a .csv file for them (default: NEW-predictions.csv)", type=Path, metavar="PATH"),
+        PROGRESS,
     )
-    parser.add_argument("--predict", metavar="NEW", help="data to predict, with the same columns as FILE")
-    parser.add_argument("--out", type=Path, metavar="PATH", help="a .csv file for them (default: NEW-predictions.csv)")
-    add_progress(parser)
 
     def run(args: argparse.Namespace) -> Report:
         import numpy as np

@@ -6,7 +6,21 @@ import argparse
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from .common import DATA, UsageError, add_columns, columns_of, noted
+from ..options import (
+    AUGMENT,
+    BACKEND,
+    CENTER,
+    COMPONENTS,
+    FEATURES,
+    FILE,
+    KERNEL,
+    MEMORY,
+    SEED,
+    TABLE,
+    VIEWS,
+    UsageError,
+)
+from .common import columns_of, noted
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -23,41 +37,20 @@ OVER_PLAN = 3.0
 """Fits take 2 to 4 times as long as `sslcore.plan` says, which counts the leading terms at their full rates."""
 
 
-def add_problem(parser: argparse.ArgumentParser) -> None:
-    """Declare the options that `Problem` reads."""
-    parser.add_argument("file", metavar="FILE", help=DATA)
-    parser.add_argument(
-        "--augment",
-        action="append",
-        metavar="LAW",
-        help="how views are made, such as gaussian-noise:0.1; several, with + or by repeating the option, follow each "
-        "other",
-    )
-    parser.add_argument("--views", type=int, metavar="M", help="views of each sample (default: 2)")
-    parser.add_argument(
-        "--kernel",
-        metavar="KERNEL",
-        help="such as gaussian:2 or 'exponential:0.2+0.1*linear' (default: exponential, at half the median distance of "
-        "the data)",
-    )
-    parser.add_argument(
-        "--features",
-        metavar="MAP",
-        help=f"in place of the kernel's exact solution, such as nystrom:1024, or identity for data that are features "
-        f"already (default: nystrom:1024 if there are over {EXACT_UP_TO:,} views)",
-    )
-    parser.add_argument("--components", type=int, default=8, metavar="K", help="dimensions (default: %(default)s)")
-    parser.add_argument(
-        "--center",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="covariance in place of second moments (default: yes)",
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of views and landmarks (default: %(default)s)")
-    add_columns(parser)
-    parser.add_argument("--memory", metavar="SIZE", help="refuse what needs more, such as 8GB (default: what is free)")
-    parser.add_argument("--backend", choices=("numba", "cupy"), help="where to compute (default: numba, the CPU)")
-    parser.set_defaults(forms=_forms)
+OPTIONS = (
+    FILE,
+    AUGMENT,
+    VIEWS.but(f"{VIEWS.sentence} (default: 2)"),
+    KERNEL.but(f"{KERNEL.sentence} (default: exponential, at half the median distance of the data)"),
+    FEATURES.but(f"{FEATURES.sentence} (default: nystrom:1024 if there are over {EXACT_UP_TO:,} views)"),
+    COMPONENTS,
+    CENTER,
+    SEED,
+    *TABLE,
+    MEMORY,
+    BACKEND,
+)
+"""The options that `Problem` reads."""
 
 
 class Problem:
@@ -154,22 +147,6 @@ def expect_fits(begin: Progress, step: str, planned: Plan, n_fits: int = 1) -> N
     """Tell the progress how long fits will take, unless that takes longer to find out than they do."""
     if n_fits * planned.flops > QUICK:
         begin.expect(step, lambda: 0.5 + OVER_PLAN * n_fits * planned.seconds)
-
-
-def _forms() -> str:
-    """List what can be written for the options; asked for by ``--help`` only, since it imports what there is."""
-    from ..spec import augmentation_forms, feature_forms, kernel_forms
-
-    def block(title: str, forms: list[str]) -> str:
-        return f"{title}\n" + "\n".join(f"  {form}" for form in forms)
-
-    return "\n\n".join(
-        [
-            block("kernels (capitals: a value is needed; k+k, k*k and 2*k are kernels too):", kernel_forms()),
-            block("augmentations (a+b: one after the other; shapes are written 8x8 or 32x32x3):", augmentation_forms()),
-            block("features (of --kernel):", feature_forms()),
-        ]
-    )
 
 
 def _features_need_kernel(args: argparse.Namespace) -> bool:

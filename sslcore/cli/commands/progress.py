@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import signal
 import sys
@@ -15,7 +14,7 @@ from typing import Any, Protocol
 
 from .common import is_terminal, say
 
-__all__ = ["Progress", "add_progress", "check_interrupt", "interrupts_kept", "progress"]
+__all__ = ["Progress", "check_interrupt", "interrupts_kept", "progress"]
 
 PATIENCE = 2.0
 """Seconds after which work is worth a progress bar."""
@@ -65,15 +64,6 @@ def check_interrupt() -> None:
 
 
 # ---------------------------------------------------------------- progress
-
-
-def add_progress(parser: argparse.ArgumentParser) -> None:
-    """Declare ``--progress`` and ``--no-progress``."""
-    parser.add_argument(
-        "--progress",
-        action=argparse.BooleanOptionalAction,
-        help="show progress on stderr (default: if that is a terminal and it takes over 2 seconds)",
-    )
 
 
 @contextmanager

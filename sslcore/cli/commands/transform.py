@@ -6,23 +6,20 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from .common import DATA, Report, add_columns, check_outputs, fitting, noted, open_model, refuse_outputs, wanted_by
-from .progress import add_progress, progress
+from ..options import BACKEND, FILE, MODEL, PROGRESS, TABLE, Parser, option
+from .common import Report, check_outputs, fitting, noted, open_model, refuse_outputs, wanted_by
+from .progress import progress
 
 
-def declare(parser: argparse.ArgumentParser) -> Callable[[argparse.Namespace], Report]:
+def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Apply a saved model to new data.
 
     MODEL was written by `sslcore fit` or by Representation.save in Python.  FILE holds points with as many coordinates
     as the model was fitted to; if both have names of columns, these are matched, whatever their order, and columns that
     the model does not have are left out.  The embedding, one row for each point, goes to FILE-embedding.npy.
     """
-    parser.add_argument("model", metavar="MODEL", type=Path, help="a saved model")
-    parser.add_argument("file", metavar="FILE", help=DATA)
-    add_columns(parser)
-    parser.add_argument("--out", type=Path, metavar="PATH", help="a .npy or .csv file (default: FILE-embedding.npy)")
-    parser.add_argument("--backend", choices=("numba", "cupy"), help="where to compute (default: numba, the CPU)")
-    add_progress(parser)
+    out = option("--out", says="a .npy or .csv file (default: FILE-embedding.npy)", type=Path, metavar="PATH")
+    parser.add(MODEL, FILE, *TABLE, out, BACKEND, PROGRESS)
 
     def run(args: argparse.Namespace) -> Report:
         from ...io.atomic import replacing

@@ -1,0 +1,159 @@
+"""The options of the command line, each declared once; a command names those that it takes.
+
+``parser.add(FILE, DROP, SEED.but(default=1))`` declares three.  Defaults are shown by themselves.  Below the help of a
+command stand the kernels, laws and features that its options take, from their own declarations (`spec.listing`).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NoReturn
+
+__all__ = ["Option", "Parser", "UsageError", "option", "picture"]
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option, or a place on the line.
+
+    Attributes
+    ----------
+    flags : tuple of str
+        How it is written; one without hyphens is a place.
+    sentence : str
+        What it means, for ``--help``, without the default.
+    settings : mapping
+        What else `argparse.ArgumentParser.add_argument` takes.
+    words : str
+        The words of `spec.listing` that it takes: ``"kernel"``, ``"augmentation"`` or ``"feature map"``.
+    """
+
+    flags: tuple[str, ...]
+    sentence: str
+    settings: Mapping[str, Any]
+    words: str = ""
+
+    def but(self, sentence: str | None = None, **settings: Any) -> Option:
+        """Make the same option with another sentence, default or kind."""
+        sentence = self.sentence if sentence is None else sentence
+        return replace(self, sentence=sentence, settings={**self.settings, **settings})
+
+    @property
+    def help(self) -> str:
+        """The sentence, and the default where there is one that the sentence does not tell."""
+        default = self.settings.get("default")
+        if default is None or default == [] or self.settings.get("action") == "store_true":
+            return self.sentence
+        if "(default" in self.sentence:
+            return self.sentence
+        return f"{self.sentence} (default: {'yes' if default is True else '%(default)s'})"
+
+
+def option(*flags: str, says: str, words: str = "", **settings: Any) -> Option:
+    """Declare an option, with the settings of `argparse.ArgumentParser.add_argument`."""
+    return Option(flags, says, settings, words)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of declared options, whose complaint is one line, printed where all errors are."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.declared: list[Option] = []
+
+    def add(self, *options: Option) -> None:
+        """Declare options, in this order."""
+        for each in options:
+            self.add_argument(*each.flags, help=each.help, **each.settings)
+        self.declared += options
+
+    def format_help(self) -> str:
+        """Return the help; what it costs imports for is asked for only now."""
+        if words := [each.words for each in self.declared if each.words]:
+            from .spec import listing
+
+            self.epilog = "\n\n".join(map(listing, words))
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the complaint."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+# ---------------------------------------------------------------- of every command
+
+JSON = option("--json", says="print one JSON document instead of text", action="store_true")
+DEBUG = option("--debug", says="show the full traceback of an error", action="store_true")
+PROGRESS = option(
+    "--progress",
+    says="show progress on stderr (default: if that is a terminal and it takes over 2 seconds)",
+    action=argparse.BooleanOptionalAction,
+)
+
+
+def picture(name: str) -> Option:
+    """Declare ``--output``, by default the file of this name."""
+    return option(
+        "-o", "--output", says="where the figure goes", type=Path, default=Path(f"sslcore-{name}.png"), metavar="PATH"
+    )
+
+
+# ---------------------------------------------------------------- files
+
+MODEL = option("model", says="a saved model", type=Path, metavar="MODEL")
+FILE = option(
+    "file",
+    says="data; FILE:NAME,NAME chooses columns of a table, FILE:NAME an array of an .npz",
+    metavar="FILE",
+)
+DROP = option(
+    "--drop",
+    says="columns of a table to leave out, by name, or by number if it has no header",
+    action="append",
+    default=[],
+    metavar="COL,...",
+)
+HEADER = option(
+    "--header",
+    says="whether text files begin with a row of names (default: auto: if none of its cells is a number)",
+    choices=("auto", "yes", "no"),
+    default="auto",
+)
+TABLE = (DROP, HEADER)
+"""How a FILE is read."""
+
+# ---------------------------------------------------------------- the problem
+
+AUGMENT = option(
+    "--augment",
+    says="how views are made, such as gaussian-noise:0.1; several, with + or by repeating the option, follow each "
+    "other",
+    words="augmentation",
+    action="append",
+    metavar="LAW",
+)
+VIEWS = option("--views", says="views of each sample", type=int, metavar="M")
+KERNEL = option("--kernel", says="such as gaussian:2 or 'exponential:0.2+0.1*linear'", words="kernel", metavar="KERNEL")
+FEATURES = option(
+    "--features",
+    says="in place of the kernel's exact solution, such as nystrom:1024, or identity for data that are features "
+    "already",
+    words="feature map",
+    metavar="MAP",
+)
+COMPONENTS = option("--components", says="dimensions", type=int, default=8, metavar="K")
+REG = option("--reg", says="weight of the norm", type=float, metavar="LAMBDA")
+BETA = option("--beta", says="weight of the invariance", type=float, default=1.0)
+CENTER = option(
+    "--center", says="covariance in place of second moments", action=argparse.BooleanOptionalAction, default=True
+)
+SEED = option("--seed", says="of views and landmarks", type=int, default=0)
+MEMORY = option("--memory", says="refuse what needs more, such as 8GB (default: what is free)", metavar="SIZE")
+BACKEND = option("--backend", says="where to compute (default: numba, the CPU)", choices=("numba", "cupy"))
