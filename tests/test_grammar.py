@@ -132,9 +132,7 @@ def test_help_says_what_is_declared(what, registry, commands, capsys):
     found = {form.partition(":")[0].replace("-", ""): " ".join(about.split()) for form, about in entries.items()}
     for name, maker in registry.items():
         if maker is not Compose and name in ours(registry):
-            about = found[
-                "".join(("-" if b.isupper() and not a.isupper() else "") + b for a, b in _pairs(maker)).lower()
-            ]
+            about = found[name.lower()]
             given = {"kernel", "seed"} if what == "feature map" else set()
             assert all(f"{p}: " in about for p in set(inspect.signature(maker).parameters) - given)
             for parameter, declared in parameters_of(maker).items():
