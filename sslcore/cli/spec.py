@@ -175,7 +175,7 @@ def listing(what: str) -> str:
 
 
 def _meaning(maker: type, name: str) -> str:
-    """What a parameter is and its range, from its declaration; of one without, the first sentence of its docstring."""
+    """Say what a parameter is, and its range: as declared, or in the first words of the docstring."""
     if (parameter := parameters_of(maker).get(name)) is not None:
         return f"{parameter.sentence}; {parameter.range}" if parameter.range else parameter.sentence
     section = (inspect.getdoc(maker) or "").partition("Parameters\n----------\n")[2]  # none under `python -OO`
