@@ -53,7 +53,7 @@ class Folds:
         return int((self.part == 0).sum())
 
     def jackknife(self) -> np.ndarray:
-        """The group of each sample: those of every part in turn, so that groups are of equal size."""
+        """Put the samples of every part into groups in turn, so that these are of equal size."""
         groups = np.zeros(len(self.part), int)
         for f in range(self.count):
             held = np.flatnonzero(self.part == f)
@@ -82,7 +82,7 @@ class Restricted(ABC):
         """Put what `risks` returns into ``found``, where no fit is refused."""
 
     def risks(self, regs: np.ndarray) -> np.ndarray:
-        """Held-out risk, its error and training risk, (L, folds, 3), of each reg; NaN where a fit was refused.
+        """Give held-out risk, its error and training risk, (L, folds, 3), of each reg; NaN where a fit was refused.
 
         Where every reg is refused, so that nothing is left to choose from, the last refusal is raised.
         """
@@ -121,7 +121,7 @@ class _KernelFold:
 
 
 class KernelFolds(Restricted):
-    """A kernel's: as many folds are kept as the budget has room for; if not for all, each is made when it is needed."""
+    """The folds of a kernel: all are kept if the budget has room for that, else each is made when it is needed."""
 
     def __init__(self, problem: KernelProblem, folds: Folds) -> None:
         super().__init__(problem, folds)
@@ -193,7 +193,7 @@ def _embed(spectrum: Spectrum, phi: Array, engine: Backend) -> Array:
 
 
 class FeatureFolds(Restricted):
-    """Features': one pass over the views for the moments of all parts, and one for the held-out risks of each grid."""
+    """The folds of features: one pass over the views sums all moments, and one for each grid has the held-out risks."""
 
     def __init__(self, problem: FeatureProblem, folds: Folds) -> None:
         super().__init__(problem, folds)
@@ -226,7 +226,7 @@ class FeatureFolds(Restricted):
         return parts
 
     def _pencil(self, f: int) -> Pencil:
-        """The eigenproblem of the training part of fold f."""
+        """Pose the eigenproblem of the training part of fold f."""
         total = Sums.zero(len(self.parts[f].mean), self.engine.xp)
         for p, part in self.parts.items():
             total = total.merged(part) if p not in (f, -1) else total

@@ -88,7 +88,7 @@ class Problem(ABC):
     @property
     @abstractmethod
     def dtype(self) -> np.dtype:
-        """The type of the matrices that are solved: its rounding ends the default grid of a search."""
+        """Tell the type of the matrices that are solved: its rounding ends the default grid of a search."""
 
     @abstractmethod
     def restrict(self, folds: Folds) -> Restricted:
@@ -156,12 +156,12 @@ class KernelProblem(Problem):
 
     @property
     def dtype(self) -> np.dtype:
-        """That of the points."""
+        """Matrices have the type of the points."""
         return self.data.dtype
 
     @cached_property
     def points(self) -> Array:
-        """The points (N, d), checked, in the caller's order; or a Gram matrix (N, N), for `Precomputed`."""
+        """Check the points (N, d), in the caller's order; for `Precomputed` they are a Gram matrix (N, N)."""
         points = self.data.materialize(self.engine)
         _refuse_constant(points)
         if not self.model.trusted:
@@ -170,7 +170,7 @@ class KernelProblem(Problem):
 
     @cached_property
     def operator(self) -> ConditionedKernel:
-        """That of all views; then their points are not needed here any more."""
+        """Make the operator of all views; then their points are not needed here any more."""
         data, engine, points = self.data, self.engine, self.points
         if self.objective.beta > 0:
             samples = data.samples(engine)
@@ -184,7 +184,7 @@ class KernelProblem(Problem):
         return operator
 
     def operator_on(self, points: Array, samples: Samples) -> ConditionedKernel:
-        """The operator of some points in the order of the samples (of a given matrix, in the caller's)."""
+        """Make the operator of some points in the order of the samples (of a given matrix, in the caller's)."""
         blocks = rotated_gram(self.model, points, samples, self.engine)
         objective = self.objective
         return ConditionedKernel(blocks, self.model, self.engine, unbiased=objective.unbiased, center=objective.center)
@@ -207,7 +207,7 @@ class KernelProblem(Problem):
         )
 
     def restrict(self, folds: Folds) -> KernelFolds:
-        """The operator of each training part, and the kernel between the parts."""
+        """Make the operator of each training part, and the kernel values between the parts."""
         return KernelFolds(self, folds)
 
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
@@ -228,7 +228,7 @@ class KernelProblem(Problem):
         return Frame(v, v)
 
     def represent(self, objective: Objective, solution: Solution) -> Representation:
-        """Functions of the distances to the training views, with their values there."""
+        """Combine the kernel's functions at the training views, and keep the values there."""
         assert solution.values is not None
         values = solution.values.reshape(*self.data.shape, objective.k)
         rep = Representation.from_spectrum(
@@ -259,25 +259,25 @@ class FeatureProblem(Problem):
 
     @cached_property
     def features(self) -> Features:
-        """The features, with what they choose from data chosen."""
+        """Let the features choose what they take from data, such as landmarks."""
         return self.model.fit(self.data.views)
 
     @cached_property
     def moments(self) -> Moments:
-        """Those of all views; a search hands them over, for it has seen all views."""
+        """Sum over all views; a search, which has seen them all, has put its sums here."""
         moments = Moments(self.features)
         moments.add(self.data, self.engine, self.budget)
         return moments
 
     @cached_property
     def pencil(self) -> Pencil:
-        """The eigenproblem of the moments; for many objectives in a basis in which each is a matter of products."""
+        """Make the eigenproblem of the moments; for many objectives in a basis in which each takes products only."""
         objective = self.objective
         pencil = self.moments.pencil(self.engine, unbiased=objective.unbiased, center=objective.center)
         return pencil.diagonalize() if self.n_points > 1 else pencil
 
     def restrict(self, folds: Folds) -> FeatureFolds:
-        """The moments of each part, in one pass, which sum to those of all views.
+        """Sum the moments of each part, in one pass; together they are those of all views.
 
         Landmarks were chosen from all views, without harm: a penalised function is a combination of the features of
         the views that it was fitted to, wherever the landmarks lie.
@@ -298,7 +298,7 @@ class FeatureProblem(Problem):
         return Frame(c, self.pencil.times_sigma(c))
 
     def represent(self, objective: Objective, solution: Solution) -> Representation:
-        """Functions of the features; values at the training views are computed when they are asked for."""
+        """Combine the features; values at the training views are computed when they are asked for."""
         data = self.data
         rep = Representation.from_spectrum(
             solution.spectrum, self.features, objective, training=data.views, n_coordinates=data.d
