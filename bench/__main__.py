@@ -18,6 +18,7 @@ BENCHMARKS = {  # name: module and function
     "features": ("features", "run"),
     "path": ("path", "run"),
     "risk": ("risk", "run"),
+    "prefix_probes": ("probes", "run"),
     "transform": ("transform", "run"),
     "tiny": ("small", "run_tiny"),
     "import": ("small", "run_import"),

@@ -674,6 +674,27 @@ def barlow_twins(z, redundancy=5e-3, eps=1e-5):
     return total / pairs
 
 
+# ---------------------------------------------------------------- probes
+
+
+def prefix_errors(z, y, sizes, test, target, reg, fit_intercept):
+    """Squared and 0-1 error of a ridge probe (least norm for reg = 0) on the first s points of each draw."""
+    z, y, test, target = (np.asarray(a, np.float64) for a in (z, y, test, target))
+    squared, zero_one = np.zeros((2, len(z), len(sizes)))
+    for r in range(len(z)):
+        for j, s in enumerate(sizes):
+            x, wanted = z[r, :s], y[r, :s]
+            shift, level = (x.mean(axis=0), wanted.mean(axis=0)) if fit_intercept else (0.0, 0.0)
+            x, wanted = x - shift, wanted - level
+            u, singular, v = np.linalg.svd(x, full_matrices=False)
+            used = singular > 1e-12 * singular.max(initial=0.0)
+            factors = np.where(used, singular, 0.0) / np.where(used, singular**2 + s * reg, 1.0)
+            predicted = (test - shift) @ (v.T @ (factors[:, None] * (u.T @ wanted))) + level
+            squared[r, j] = np.mean(np.sum((predicted - target) ** 2, axis=1))
+            zero_one[r, j] = np.mean([max(t) - t[np.argmax(p)] for p, t in zip(predicted, target, strict=True)])
+    return squared, zero_one
+
+
 # ---------------------------------------------------------------- population
 
 

@@ -33,6 +33,7 @@ PRIMITIVES = [
     "test_kernels.py::test_tiles",
     "test_risk.py",
     "test_samples.py",
+    "test_prefixes.py",
     "test_walsh.py",
 ]
 

@@ -252,6 +252,21 @@ class Backend(Protocol):
     def view_gradient(self, z: Array, weight: Matrix, spread: float, outer: float) -> Array:
         """Return z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia), in the type of z (n, m, k)."""
 
+    # ------------------------------------------------------------ probes
+
+    def prefix_probes(
+        self, z: Array, y: Array, sizes: Array, test: Matrix, target: Matrix, penalty: Array, tolerance: float
+    ) -> tuple[Matrix, Matrix]:
+        """Fit least squares on the first s points of each draw, and return its errors on test points.
+
+        For z (R, n, k), y (R, n, q) and each s of ``sizes`` (D,), increasing int64 on the host, w minimises
+        sum_{i<s} |z_i w - y_i|^2 + s sum_j penalty_j |w_j|^2 (``penalty`` (k,), float64 on the host).  With test (t, k)
+        and target (t, q) the errors, both (R, D), are the mean of |test w - target|^2, and that of max_c target_c less
+        the target of the class c predicted, the first of those with the largest value.
+
+        NaN where a pivot of the normal equations keeps less than ``tolerance`` of itself: they say too little there.
+        """
+
     # ------------------------------------------------------------ the cube
 
     def walsh_hadamard(self, values: Array) -> Array:

@@ -115,6 +115,16 @@ def test_walsh_hadamard(order, d, columns, dtype):
     compare(order, lambda x: get_backend(x).walsh_hadamard(x.copy()), x, tol=0.0)  # sums of integers are exact
 
 
+@pytest.mark.parametrize(("k", "q", "t"), [(1, 1, 3), (5, 4, 200), (17, 3, 130)])
+def test_prefix_probes(order, k, q, t):
+    def probes(z, y, test, target):
+        sizes, penalty = np.array([4, 30, 41]), np.full(k, 1e-3)
+        return get_backend(z).prefix_probes(z, y, sizes, test, target, penalty, 1e-6)
+
+    z, y, test, target = samples(3, 41, k), samples(3, 41, q, seed=1), samples(t, k, seed=2), samples(t, q, seed=3)
+    compare(order, probes, z, y, test, target, tol=1e-9)
+
+
 def test_exact_pretraining(order):
     views = samples(20, 1, 3) + 0.2 * samples(20, 2, 3, seed=1)
 

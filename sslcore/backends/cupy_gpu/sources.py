@@ -31,7 +31,7 @@ __all__ = [
 
 FOLDER = Path(__file__).parent / "cuda"
 PREBUILT = Path(__file__).parent / "prebuilt"
-NAMES = ("angles", "dense", "gram", "risk", "rotate", "views", "walsh")
+NAMES = ("angles", "dense", "gram", "prefix_probes", "risk", "rotate", "views", "walsh")
 PROFILE = "SSL_PROFILE"
 """The macro that holds the profile of a kernel."""
 TILES = {"sqdist": ("squares", "distances"), "l1": ("absolutes",), "torus": ("circles",), "dot": ("products",)}

@@ -1,0 +1,186 @@
+"""Least-squares probes on growing prefixes: running sums, a small Cholesky factorisation and one pass over test points.
+
+A draw is a task, so results do not depend on the number of threads.  The test points lie in the last axis, where loops
+over them are vectorised; a prediction, its error and the class it chooses stay in the cache.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..contract import Array, Matrix
+from .compiling import compiled
+from .parallel import parallel_for
+
+__all__ = ["prefix_probes"]
+
+# Neither "nnan" nor "ninf": what is not finite must stay visible in the errors.
+FAST = {"contract", "reassoc", "nsz", "arcp"}
+
+
+def prefix_probes(
+    z: Array, y: Array, sizes: Array, test: Matrix, target: Matrix, penalty: Array, tolerance: float
+) -> tuple[Matrix, Matrix]:
+    """Fit least squares on the first s points of each draw, s in ``sizes``, and return errors on test points.
+
+    ``sslcore.backends.contract.Backend.prefix_probes`` has the formulas.
+    """
+    z, y = np.ascontiguousarray(z, np.float64), np.ascontiguousarray(y, np.float64)
+    columns, wanted = np.ascontiguousarray(test.T, np.float64), np.ascontiguousarray(target.T, np.float64)
+    highest = wanted.max(axis=0)
+    squared, zero_one = np.empty((2, len(z), len(sizes)))
+
+    def draw(r: int) -> None:
+        _draw(z[r], y[r], sizes, columns, wanted, highest, penalty, tolerance, squared[r], zero_one[r])
+
+    parallel_for(draw, len(z))
+    return squared, zero_one
+
+
+@compiled(nogil=True, fastmath=FAST)
+def _set(out: Array, x: Array, a: float) -> None:
+    for p in range(out.size):
+        out[p] = a * x[p]
+
+
+@compiled(nogil=True, fastmath=FAST)
+def _add(out: Array, x: Array, a: float) -> None:
+    for p in range(out.size):
+        out[p] += a * x[p]
+
+
+@compiled(nogil=True, fastmath=FAST)
+def _add_four(out: Array, x: Matrix, a: float, b: float, c: float, d: float) -> None:
+    """Add four rows of x at once: ``out`` is read and written a quarter as often."""
+    x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
+    for p in range(out.size):
+        out[p] += a * x0[p] + b * x1[p] + c * x2[p] + d * x3[p]
+
+
+@compiled(nogil=True, fastmath=FAST)
+def _judge_first(prediction: Array, values: Array, best: Array, chosen: Array) -> float:
+    """Return the squared error for the first class, which all points choose to begin with."""
+    total = 0.0
+    for p in range(prediction.size):
+        total += (prediction[p] - values[p]) ** 2
+        best[p], chosen[p] = prediction[p], values[p]
+    return total
+
+
+@compiled(nogil=True, fastmath=FAST)
+def _judge(prediction: Array, values: Array, best: Array, chosen: Array) -> float:
+    """Return the squared error for a class, and let the points for which it is predicted above those before choose it.
+
+    ``chosen`` is the true value of the class that a point has chosen.
+    """
+    total = 0.0
+    for p in range(prediction.size):
+        new, old = prediction[p], best[p]
+        value, kept = values[p], chosen[p]
+        total += (new - value) ** 2
+        chosen[p] = value if new > old else kept
+        best[p] = max(new, old)
+    return total
+
+
+@compiled(nogil=True, fastmath=FAST)
+def _sum_of_differences(x: Array, y: Array) -> float:
+    total = 0.0
+    for p in range(x.size):
+        total += x[p] - y[p]
+    return total
+
+
+@compiled(nogil=True)
+def _solve(second: Matrix, cross: Matrix, ridge: Array, tolerance: float, factor: Matrix, w: Matrix) -> bool:
+    """Solve (second + diag(ridge)) w = cross by Cholesky; False if a pivot lost more than ``tolerance`` of itself.
+
+    A row of zeros has weight zero: the solution of least norm.
+    """
+    k, q = cross.shape
+    for i in range(k):
+        for j in range(i):
+            value = second[i, j]
+            for m in range(j):
+                value -= factor[i, m] * factor[j, m]
+            factor[i, j] = value * factor[j, j]
+        diagonal = second[i, i] + ridge[i]
+        value = diagonal
+        for m in range(i):
+            value -= factor[i, m] ** 2
+        if diagonal == 0.0:
+            factor[i, i] = 0.0
+        elif value > tolerance * diagonal:
+            factor[i, i] = 1.0 / math.sqrt(value)  # the inverse: there is one division a row
+        else:
+            return False
+    for c in range(q):
+        for i in range(k):
+            value = cross[i, c]
+            for m in range(i):
+                value -= factor[i, m] * w[m, c]
+            w[i, c] = value * factor[i, i]
+        for i in range(k - 1, -1, -1):
+            value = w[i, c]
+            for m in range(i + 1, k):
+                value -= factor[m, i] * w[m, c]
+            w[i, c] = value * factor[i, i]
+    return True
+
+
+@compiled(nogil=True)
+def _errors(
+    columns: Matrix, wanted: Matrix, highest: Array, w: Matrix, prediction: Array, best: Array, chosen: Array
+) -> tuple[float, float]:
+    """Return the squared and the 0-1 error of the weights w on the test points."""
+    k, n = columns.shape
+    squared = 0.0
+    for c in range(wanted.shape[0]):
+        _set(prediction, columns[0], w[0, c])
+        j = 1
+        while j + 4 <= k:
+            _add_four(prediction, columns[j : j + 4], w[j, c], w[j + 1, c], w[j + 2, c], w[j + 3, c])
+            j += 4
+        while j < k:
+            _add(prediction, columns[j], w[j, c])
+            j += 1
+        if c == 0:
+            squared += _judge_first(prediction, wanted[c], best, chosen)
+        else:
+            squared += _judge(prediction, wanted[c], best, chosen)
+    return squared / n, _sum_of_differences(highest, chosen) / n
+
+
+@compiled(nogil=True)
+def _draw(
+    z: Matrix,
+    y: Matrix,
+    sizes: Array,
+    columns: Matrix,
+    wanted: Matrix,
+    highest: Array,
+    penalty: Array,
+    tolerance: float,
+    squared: Array,
+    zero_one: Array,
+) -> None:
+    k, q = z.shape[1], y.shape[1]
+    second, cross = np.zeros((k, k)), np.zeros((k, q))
+    factor, w = np.zeros((k, k)), np.zeros((k, q))
+    n = columns.shape[1]
+    prediction, best, chosen = np.empty(n), np.empty(n), np.empty(n)  # rows of one array would count as strided
+    start = 0
+    for s in range(sizes.size):
+        for i in range(start, sizes[s]):
+            for a in range(k):
+                for b in range(a + 1):
+                    second[a, b] += z[i, a] * z[i, b]
+                for c in range(q):
+                    cross[a, c] += z[i, a] * y[i, c]
+        start = sizes[s]
+        if _solve(second, cross, start * penalty, tolerance, factor, w):
+            squared[s], zero_one[s] = _errors(columns, wanted, highest, w, prediction, best, chosen)
+        else:
+            squared[s] = zero_one[s] = np.nan

@@ -1,0 +1,58 @@
+"""Errors of probes along a learning curve: least squares on the first 30, 40, ... labelled points of many draws."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..arrays import Array
+from ..backends import get_backend
+
+__all__ = ["prefix_errors"]
+
+LEAST_PIVOT = 1e-6
+"""Share of itself that a pivot of the normal equations must keep: their solution is then good to 1e-10 or so."""
+
+
+def prefix_errors(
+    z: Array, y: Array, sizes: np.ndarray, test: Array, target: Array, *, reg: float = 0.0, fit_intercept: bool = False
+) -> tuple[Array, Array]:
+    """Return squared and 0-1 errors (R, D) of ridge probes on the first s points of each of R draws, s in ``sizes``.
+
+    z (R, n, k) and y (R, n, q) are the points and targets of the draws; errors are means over the test points, with
+    embedding (t, k) and target (t, q): |prediction - target|^2, and max_c target_c less the target of the class
+    predicted (the share of errors if the target is one-hot; the excess over the best guess if it has probabilities).
+
+    The probe is `sslcore.probing.ridge_probe`'s: min_w (1/s) sum |z_i w - y_i|^2 + reg |w|^2, of least norm for
+    reg = 0, the intercept not penalised.
+    """
+    engine = get_backend(z)
+    k, sizes = z.shape[2], np.asarray(sizes, np.int64)
+    points, tests, penalty = z, test, np.full(k, float(reg))
+    if fit_intercept:  # one column more, without a penalty; the centre of the first draw spares its digits
+        shift = z[0].mean(axis=0)
+        one = engine.xp.ones_like
+        points = engine.xp.concatenate([z - shift, one(z[:, :, :1])], axis=2)
+        tests = engine.xp.concatenate([test - shift, one(test[:, :1])], axis=1)
+        penalty = np.append(penalty, 0.0)
+    squared, zero_one = engine.prefix_probes(points, y, sizes, tests, target, penalty, LEAST_PIVOT)
+    host = [engine.to_host(a) for a in (z, y, test, target)]
+    for r, j in np.argwhere(np.isnan(engine.to_host(squared))).tolist():  # too few points, or linearly dependent
+        s = int(sizes[j])
+        found = _by_singular_values(host[0][r, :s], host[1][r, :s], host[2], host[3], reg, fit_intercept)
+        squared[r, j], zero_one[r, j] = found
+    return squared, zero_one
+
+
+def _by_singular_values(
+    z: np.ndarray, y: np.ndarray, test: np.ndarray, target: np.ndarray, reg: float, fit_intercept: bool
+) -> tuple[float, float]:
+    """Return both errors of one probe by a singular value decomposition, which loses no digits of z."""
+    z, y, test = (np.asarray(a, np.float64) for a in (z, y, test))
+    shift, level = (z.mean(axis=0), y.mean(axis=0)) if fit_intercept else (0.0, 0.0)
+    u, singular, v = np.linalg.svd(z - shift, full_matrices=False)
+    used = singular > max(z.shape) * np.finfo(np.float64).eps * singular[0]
+    singular, u, v = singular[used], u[:, used], v[used]
+    weights = v.T @ ((singular / (singular**2 + len(z) * reg))[:, None] * (u.T @ (y - level)))
+    predicted = (test - shift) @ weights + level
+    chosen = target[np.arange(len(target)), predicted.argmax(axis=1)]
+    return float(((predicted - target) ** 2).sum(axis=1).mean()), float((target.max(axis=1) - chosen).mean())
