@@ -105,7 +105,7 @@ def fixed_size(scale, sigma, rho, d, angular, reg, beta, size=mehler.LARGEST):
     ],
 )
 def test_functions_are_added_until_nothing_but_rounding_changes(ratio, rho, d, angular, beta, reg):
-    found = mehler.sector(1.0, ratio, rho, d, angular, 3, reg=reg, beta=beta)
+    found = mehler.sector(mehler.Pair(1.0, ratio, rho, d, reg, beta), angular, 3)
     np.testing.assert_allclose(found.gamma, fixed_size(1.0, ratio, rho, d, angular, reg, beta), rtol=3e-11, atol=1e-15)
 
 
@@ -154,7 +154,7 @@ def test_the_factor_has_the_kernels_eigenvalues(d, j):
 
 def test_the_discretisation_converges_geometrically():
     rho, reg, sigma = 0.8, 1e-4, math.sqrt(1.25)
-    exact = mehler.sector(1.0, sigma, rho, 1, 0, 1, reg=reg, beta=1.0)
+    exact = mehler.sector(mehler.Pair(1.0, sigma, rho, 1, reg, 1.0), 0, 1)
     assert exact.change < 1e-12
     errors = []
     for size in (3, 6, 9, 12):

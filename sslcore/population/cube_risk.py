@@ -184,9 +184,9 @@ def _by_identities(d: int, psi: Representation, augmentation: Any) -> tuple[np.n
         else:
             (part,) = _pair_sums(x, alpha, np.stack(tables[1:]), y)
         if wide > WINDOW:
-            part = _wide_sums(d, x, y, alpha, nu, parts)
+            part = _wide_sums(x, y, alpha, nu, parts)
         elif crops:
-            part = part + _window_sums(d, x, y, alpha, nu, parts, wide, outside)
+            part = part + _window_sums(x, y, alpha, nu, parts, wide, outside)
         smooth += p * part
     mean = nu[0] * alpha.sum(axis=0)
     shift = np.outer(mean, intercept) + np.outer(intercept, mean) + np.outer(intercept, intercept)
@@ -194,7 +194,7 @@ def _by_identities(d: int, psi: Representation, augmentation: Any) -> tuple[np.n
 
 
 class _Outside(Space):
-    """One set of each size that lies in no window of a crop (but the empty one does, and all are in that of d)."""
+    """One set of each size that lies in no window of a crop, save the empty set and windows of all d coordinates."""
 
     def __init__(self, d: int) -> None:
         self.d, self.sizes = d, np.arange(d + 1)
@@ -247,7 +247,6 @@ def _pair_sums(x: np.ndarray, alpha: np.ndarray, tables: np.ndarray, y: np.ndarr
 
 
 def _window_sums(
-    d: int,
     x: np.ndarray,
     y: np.ndarray,
     alpha: np.ndarray,
@@ -257,7 +256,7 @@ def _window_sums(
     outside: np.ndarray,
 ) -> np.ndarray:
     """Sum (t_S - t outside) c_S c'_S^T over the sets S inside of some window; c' has the centres y."""
-    sizes = Masks(width).sizes.astype(np.intp)
+    d, sizes = x.shape[1], Masks(width).sizes.astype(np.intp)
     fixed = any(not cyclic for _, cyclic in _crops(parts, d))
 
     def weights(start: int) -> np.ndarray:
@@ -314,12 +313,13 @@ def _pairs_of_windows(parts: list[Any], d: int) -> tuple[int, list[Any]] | None:
     return crops[0].width, [a for a in leaf if a is not crops[0]]
 
 
-def _wide_sums(d: int, x: np.ndarray, y: np.ndarray, alpha: np.ndarray, nu: np.ndarray, parts: list[Any]) -> np.ndarray:
+def _wide_sums(x: np.ndarray, y: np.ndarray, alpha: np.ndarray, nu: np.ndarray, parts: list[Any]) -> np.ndarray:
     """Return d^-2 sum over windows W, W' of alpha^T table_m[j inside of W and W'] alpha, m = |W and W'|.
 
     A keeps the part of f that depends on W alone, on average over W: <A f, A f> has, for each pair of windows, the
     parities inside of both.  W and W' s places apart share an arc of w - s places and one of w - (d - s).
     """
+    d = x.shape[1]
     found = _pairs_of_windows(parts, d)
     assert found is not None
     width, others = found
@@ -344,7 +344,8 @@ def _wide_sums(d: int, x: np.ndarray, y: np.ndarray, alpha: np.ndarray, nu: np.n
                 inside = inside + runs[:, :, place + length] - runs[:, :, place]
             values += tables[total].take(inside).sum(axis=2)
         out += alpha[top : top + step].T @ (values @ alpha)
-    return out / d**2
+    out /= d**2
+    return out
 
 
 class _Inside(Space):

@@ -19,7 +19,7 @@ from ..kernels import Kernel, Product, Scaled, Sum, as_kernel
 from .fitted import FittedDomain
 from .laws import OrnsteinUhlenbeck
 from .lines import MOST_DEGREE, TIE, Label, Lines, check_components
-from .mehler import LARGEST, Sector, gaussian_kernel_eigenvalues, hermite, sector
+from .mehler import LARGEST, Pair, Sector, gaussian_kernel_eigenvalues, hermite, sector
 from .zonal import hermite_multiplicities, multiplicities
 
 __all__ = ["Gaussian"]
@@ -174,6 +174,7 @@ class Gaussian(FittedDomain):
             )
         found: dict[int, tuple[Sector, float]] = {}
         top = factor * gaussian_kernel_eigenvalues(width, sigma, self.d, 4096)
+        pair = Pair(width, sigma, rho, self.d, reg / factor, beta)
         for j in range(2 if self.d == 1 else 4096):
             size = multiplicities(self.d, j)[j]
             best = (1.0 - beta) + beta * rho**j - (reg / top[j] if top[j] > 0 else math.inf)
@@ -185,7 +186,7 @@ class Gaussian(FittedDomain):
                 break
             if -(-n // size) > LARGEST:
                 raise _too_many(n)
-            part = sector(width, sigma, rho, self.d, j, -(-n // size), reg=reg / factor, beta=beta)
+            part = sector(pair, j, -(-n // size))
             found[j] = part._replace(norms=part.norms / factor), sigma
         return found
 

@@ -25,10 +25,21 @@ from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["Sector", "gaussian_kernel_eigenvalues", "hermite", "kernel_factor", "sector"]
+__all__ = ["Pair", "Sector", "gaussian_kernel_eigenvalues", "hermite", "kernel_factor", "sector"]
 
 LARGEST = 512
 """Most radial functions of a sector before we give up."""
+
+
+class Pair(NamedTuple):
+    """The Gaussian kernel of width ``scale`` and the noise of correlation ``rho`` under N(0, sigma^2 I) in R^d."""
+
+    scale: float
+    sigma: float
+    rho: float
+    d: int
+    reg: float
+    beta: float
 
 
 class Sector(NamedTuple):
@@ -83,7 +94,7 @@ def kernel_factor(scale: float, sigma: float, d: int, angular: int, size: int) -
         return np.where(q >= p, np.where(gap % 2, -1.0, 1.0) * np.exp(log), 0.0)
 
 
-def sector(scale: float, sigma: float, rho: float, d: int, angular: int, k: int, *, reg: float, beta: float) -> Sector:
+def sector(pair: Pair, angular: int, k: int) -> Sector:
     """Return the first k eigenfunctions of (1 - beta) I + beta T - reg K^-1 of one angular degree; reg > 0.
 
     The number of radial functions is doubled until gamma no longer changes, or by no less than at the doubling before:
@@ -96,6 +107,7 @@ def sector(scale: float, sigma: float, rho: float, d: int, angular: int, k: int,
     """
     from scipy.linalg import cholesky, solve_triangular
 
+    scale, sigma, rho, d, reg, beta = pair
     size = max(32, 1 << (2 * k - 1).bit_length())
     before, change = None, math.inf
     while True:
