@@ -16,7 +16,8 @@ import pytest
 
 import sslcore
 from sslcore import Moments, Representation, pretrain
-from sslcore.fitting import codec as serialization
+from sslcore.fitting.codec import decode
+from sslcore.io import archive as archives
 from sslcore.io.tables import parse_source, read_labels, read_points
 from sslcore.kernels import Gaussian
 
@@ -88,7 +89,7 @@ def test_headers(tmp_path, name):
 
 def test_what_is_just_allowed_stays_bounded(tmp_path):
     path = tmp_path / "model"
-    for text in ("[" + "[0]," * (serialization._MOST_LISTS - 200) + "0]", "[" + "1.5," * (1 << 19) + "0]"):
+    for text in ("[" + "[0]," * (archives._MOST_LISTS - 200) + "0]", "[" + "1.5," * (1 << 19) + "0]"):
         archive(path, header(text))
         _, peak = traced(lambda: sslcore.load(path))
         assert peak < 60 * MB
@@ -132,7 +133,7 @@ def test_an_array_has_one_place(tmp_path):
     """A thousand Nystrom features of one array would be a thousand copies."""
     archive(tmp_path / "model", header('[{"array": "x"}, {"array": "x"}]', arrays={}))
     with pytest.raises(ValueError, match="array 'x' is missing, or has two places"):
-        serialization.decode([{"array": "x"}, {"array": "x"}], {"x": np.ones(3)})
+        decode([{"array": "x"}, {"array": "x"}], {"x": np.ones(3)})
 
 
 def directory(entries):
@@ -244,7 +245,7 @@ def test_sizes_that_the_directory_makes_up(tmp_path):
 def test_a_file_larger_than_the_memory_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "model"
     pretrain(VIEWS, Gaussian(1.0), 2, reg=1e-2).save(path)
-    monkeypatch.setattr(serialization, "free_memory", lambda: 1000)
+    monkeypatch.setattr(archives, "free_memory", lambda: 1000)
     with pytest.raises(sslcore.MemoryBudgetError, match=r"model takes .* GB of memory, of which .* GB are free"):
         sslcore.load(path)
 

@@ -1,11 +1,11 @@
-"""`load`: whatever the library has saved."""
+"""`load` reads whatever the library has saved."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from .codec import read_archive
+from .codec import read_values
 from .moments import Moments
 from .representation import Representation
 
@@ -46,6 +46,6 @@ def load(path: str | os.PathLike[str]) -> Representation | Moments:
     ...     sslcore.load(os.path.join(folder, "model")).eigenvalues == rep.eigenvalues
     array([ True])
     """
-    kind, content = read_archive(path, *_KINDS)
+    kind, content = read_values(path, *_KINDS)
     loaded: Representation | Moments = _KINDS[kind].from_content(path, content)
     return loaded

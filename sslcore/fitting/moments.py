@@ -21,10 +21,11 @@ import numpy as np
 from ..arrays import check_integer, check_scalar, gives_memory_back, require_finite
 from ..backends import Backend, device_of, get_backend
 from ..features import Features, Identity
+from ..io.archive import MALFORMED, refusal
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums, add_block
-from .codec import MALFORMED, read_archive, refusal, same_features, write_archive
+from .codec import read_values, same_features, write_values
 from .data import Data, as_data
 from .plan import feature_rows, features_plan, fitting_rows
 from .representation import Representation
@@ -188,12 +189,12 @@ class Moments:
         if self._sums is None:
             raise ValueError("the moments are empty; there is nothing to save")
         content = {"features": self.features, "d": self._d} | vars(self._sums)
-        write_archive(path, "moments", content)
+        write_values(path, "moments", content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Moments:
         """Read what `save` wrote; a file that is damaged or of another kind is refused with the reason."""
-        _, content = read_archive(path, "moments")
+        _, content = read_values(path, "moments")
         return cls.from_content(path, content)
 
     @classmethod

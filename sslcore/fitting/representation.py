@@ -26,12 +26,13 @@ from ..augmentations import Views
 from ..backends import Backend, device_of, get_backend
 from ..features import Features
 from ..gram import kernel_product
+from ..io.archive import MALFORMED, refusal
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import Certificate, Spectrum
 from ..solvers.objective import Objective
 from ..solvers.selection import Selection
 from . import summary
-from .codec import MALFORMED, read_archive, refusal, write_archive
+from .codec import read_values, write_values
 
 __all__ = ["Representation"]
 
@@ -399,12 +400,12 @@ class Representation:
         (Gaussian(scale=0.5), True)
         """
         content = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "training"}
-        write_archive(path, "representation", content)
+        write_values(path, "representation", content)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Representation:
         """Read what `save` wrote (`sslcore.load`)."""
-        _, content = read_archive(path, "representation")
+        _, content = read_values(path, "representation")
         return cls.from_content(path, content)
 
     @classmethod
