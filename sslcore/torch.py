@@ -29,7 +29,7 @@ __all__ = ["barlow_twins", "linear_layer", "spectral_contrastive", "vicreg", "vi
 
 
 def vicreg(z: torch.Tensor, beta: float = 1.0, unbiased: bool = False) -> torch.Tensor:
-    """`sslcore.risk.vicreg` as a loss: beta E||psi(xi) - psi(xi')||^2 + ||E[psi psi^T] - I||_F^2.
+    """Compute `sslcore.risk.vicreg` as a loss: beta E||psi(xi) - psi(xi')||^2 + ||E[psi psi^T] - I||_F^2.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def vicreg(z: torch.Tensor, beta: float = 1.0, unbiased: bool = False) -> torch.
 
 
 def spectral_contrastive(z: torch.Tensor, unbiased: bool = False) -> torch.Tensor:
-    """`sslcore.risk.spectral_contrastive` as a loss: -2 E[psi(xi)^T psi(xi')] + E[(psi(xi)^T psi(xi''))^2].
+    """Compute `sslcore.risk.spectral_contrastive`: -2 E[psi(xi)^T psi(xi')] + E[(psi(xi)^T psi(xi''))^2].
 
     Parameters, result and errors are those of `vicreg`, which it is at ``beta=1`` less k.
 
@@ -87,7 +87,7 @@ def vicreg_hinge(
     target_std: float = 1.0,
     eps: float = 1e-4,
 ) -> torch.Tensor:
-    """`sslcore.risk.vicreg_hinge`, the original VICReg (Bardes, Ponce, LeCun 2022), as a loss.
+    """Compute `sslcore.risk.vicreg_hinge`, the original VICReg (Bardes, Ponce, LeCun 2022), as a loss.
 
     Parameters are those of `sslcore.risk.vicreg_hinge`; ``z``, the result and errors as for `vicreg`.
 
@@ -102,7 +102,7 @@ def vicreg_hinge(
 
 
 def barlow_twins(z: torch.Tensor, redundancy: float = 5e-3, eps: float = 1e-5) -> torch.Tensor:
-    """`sslcore.risk.barlow_twins` (Zbontar et al. 2021) as a loss.
+    """Compute `sslcore.risk.barlow_twins` (Zbontar et al. 2021) as a loss.
 
     Parameters are those of `sslcore.risk.barlow_twins`; ``z``, the result and errors as for `vicreg`.
 
@@ -168,7 +168,7 @@ _ONCE = (
 
 
 def _loss(z: torch.Tensor, name: str, **options: Any) -> torch.Tensor:
-    """The risk of this name; ``options`` are its parameters in order, the boolean one last."""
+    """Compute the risk of this name; ``options`` are its parameters in order, the boolean one last."""
     if not isinstance(z, torch.Tensor):
         raise TypeError(f"z must be a torch.Tensor, found {type(z).__name__}; for arrays use sslcore.risk")
     if z.dtype not in (torch.float32, torch.float64):
@@ -189,12 +189,12 @@ def _loss(z: torch.Tensor, name: str, **options: Any) -> torch.Tensor:
 
 
 def _checked(name: str, value: Any) -> float | bool:
-    """A parameter of a risk, before PyTorch's operator would say of it what nobody understands."""
+    """Check a parameter of a risk, before PyTorch's operator would say of it what nobody understands."""
     return check_boolean(value, name) if name == "unbiased" else check_scalar(value, name, minimum=0.0)
 
 
 def _sorted(options: dict[str, Any]) -> tuple[list[float], list[bool]]:
-    """Numbers and booleans, as the operator takes them."""
+    """Return numbers and booleans, as the operator takes them."""
     numbers = [value for name, value in options.items() if name != "unbiased"]
     return numbers, [options["unbiased"]] if "unbiased" in options else []
 
@@ -205,7 +205,7 @@ def _sorted(options: dict[str, Any]) -> tuple[list[float], list[bool]]:
 def _risk(
     z: torch.Tensor, name: str, values: Sequence[float], flags: Sequence[bool], slope: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The risk, and its gradient or an empty tensor."""
+    """Return the risk, and its gradient or an empty tensor."""
     function = getattr(risk, name)
     found = function(z.detach(), *values, *flags, return_grad=slope)
     value, gradient = found if slope else (found, z.new_empty(0))
@@ -215,7 +215,7 @@ def _risk(
 def _shapes(
     z: torch.Tensor, name: str, values: Sequence[float], flags: Sequence[bool], slope: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tensors like those of `_risk`, without values."""
+    """Make tensors like those of `_risk`, without values."""
     return z.new_empty(()), z.new_empty(z.shape if slope else 0)
 
 

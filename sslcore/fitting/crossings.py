@@ -15,7 +15,7 @@ _EXCHANGED = 0.5
 def crossings(
     x: np.ndarray, gamma: np.ndarray, slopes: np.ndarray, overlaps: np.ndarray
 ) -> Iterator[tuple[int, float, float, float]]:
-    """(component, place, gap, exchange) along x, for gamma (n, k) and its derivatives."""
+    """Return (component, place, gap, exchange) along x, for gamma (n, k) and its derivatives."""
     last = len(x) - 1
     for i in range(gamma.shape[1] - 1):
         with np.errstate(invalid="ignore"):  # infinite beyond the rank
@@ -40,7 +40,7 @@ def crossings(
 
 
 def least(values: np.ndarray, slopes: np.ndarray) -> tuple[float, float]:
-    """Place in [0, 1] and value of the minimum of the cubic with these values and slopes (<= 0, >= 0) at 0 and 1."""
+    """Minimise on [0, 1] the cubic with these values and slopes (<= 0, >= 0) at the ends: its place and its value."""
     (p, q), (u, v) = values, slopes
     cubic, square = 2 * (p - q) + u + v, 3 * (q - p) - 2 * u - v
     roots = np.roots([3 * cubic, 2 * square, u]) if cubic != 0 else np.array([-u / (2 * square)] if square else [0.0])

@@ -74,7 +74,7 @@ class Data:
         return self.views.x if isinstance(self.views, Views) else self.views
 
     def materialize(self, engine: Backend) -> Array:
-        """All points (N, d), checked, where the engine works."""
+        """Return all points (N, d), checked, where the engine works."""
         if isinstance(self.views, Views) and self._crosses(engine):
             x = engine.xp.asarray(self.views.samples(0, self.n))
             return self._make(x, 0, engine).reshape(-1, self.d)
@@ -86,13 +86,13 @@ class Data:
         return out
 
     def samples(self, engine: Backend) -> Samples:
-        """Order, weights and rotations of all views."""
+        """Return order, weights and rotations of all views."""
         if self.groups is None:
             return Samples.from_views(self.n, self.views.shape[1], engine, self.weight)
         return Samples.from_groups(self.groups, engine, self.weight)
 
     def blocks(self, rows: int, engine: Backend) -> Iterator[tuple[Array, Samples, float]]:
-        """Points, samples and total weight of consecutive blocks of samples with about ``rows`` views each.
+        """Yield points, samples and total weight of consecutive blocks of samples with about ``rows`` views each.
 
         Points that lie on the host for an engine that does not work there are on their way while the block before is
         worked on.

@@ -170,7 +170,7 @@ class KernelFolds(Restricted):
 
 
 def _values(kernel: Kernel, x: Array, y: Array, engine: Backend) -> Array:
-    """Kernel values (n_x, n_y), by blocks of rows."""
+    """Compute kernel values (n_x, n_y), by blocks of rows."""
     source = kernel.rows(y, engine)
     out: Array = engine.xp.empty((len(x), len(y)), x.dtype)
     height = block_height(len(y), x.dtype.itemsize, engine)
@@ -181,7 +181,7 @@ def _values(kernel: Kernel, x: Array, y: Array, engine: Backend) -> Array:
 
 
 def _embed(spectrum: Spectrum, phi: Array, engine: Backend) -> Array:
-    """psi from the values phi of features, or of the kernel."""
+    """Return psi from the values phi of features, or of the kernel."""
     scale = engine.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
     coefficients = engine.xp.asfortranarray(spectrum.coefficients)
     values = engine.matmul(phi.astype(coefficients.dtype, copy=False), coefficients)
@@ -255,7 +255,7 @@ class FeatureFolds(Restricted):
 
 
 def _indexed_blocks(data: Data, rows: int, engine: Backend) -> Iterator[tuple[Array, Samples, float, np.ndarray]]:
-    """`Data.blocks` with the index of each sample, in the order of the block's samples."""
+    """Yield `Data.blocks` with the index of each sample, in the order of the block's samples."""
     first = 0
     for x, samples, weight in data.blocks(rows, engine):
         yield x, samples, weight, first + engine.to_host(samples.labels)
@@ -265,7 +265,7 @@ def _indexed_blocks(data: Data, rows: int, engine: Backend) -> Iterator[tuple[Ar
 def _take(
     samples: Samples, weight: float, chosen: np.ndarray, engine: Backend, equal: bool
 ) -> tuple[Array, Samples, float]:
-    """Rows, samples and total weight of those ``chosen`` (n,) of a block."""
+    """Take rows, samples and total weight of those ``chosen`` (n,) of a block."""
     sizes = np.concatenate([np.full(c.count, c.m) for c in samples.classes])
     rows = np.flatnonzero(np.repeat(chosen, sizes))
     names = np.repeat(np.arange(int(chosen.sum())), sizes[chosen])

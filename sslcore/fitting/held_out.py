@@ -30,7 +30,7 @@ class HeldOutRisk:
         self.sums = xp.zeros((GROUPS, 4))
 
     def add(self, z: Array, samples: Samples, weight: float, groups: np.ndarray) -> None:
-        """Values z (N, k) in the order of ``samples``, of this total weight; ``groups`` (n,) in the same order."""
+        """Add values z (N, k) in the order of ``samples``, of this total weight; ``groups`` (n,) in the same order."""
         xp, z = self.xp, self.xp.ascontiguousarray(z.astype(float))
         for part in samples.classes:
             values = z[part.rows()].reshape(part.count, part.m, self.k)
@@ -63,7 +63,7 @@ class HeldOutRisk:
         self.second[g] += second
 
     def value(self) -> tuple[float, float]:
-        """The risk and its standard error (NaN if there are too few groups)."""
+        """Return the risk and its standard error (NaN if there are too few groups)."""
         second, sums = self.engine.to_host(self.second), self.engine.to_host(self.sums)
         filled = np.flatnonzero(sums[:, 0] > 0)
         second, sums = second[filled].reshape(len(filled), -1), sums[filled]
@@ -94,6 +94,6 @@ class HeldOutRisk:
 
 
 def training_risk(spectrum: Spectrum, beta: float) -> float:
-    """beta E||psi - psi'||^2 + ||E psi psi^T - I||^2 on the training views: there E psi psi^T = diag(max(mu, 0))."""
+    """Return beta E||psi - psi'||^2 + ||E psi psi^T - I||^2 on the training views: E psi psi^T = diag(max(mu, 0))."""
     mu = np.clip(1.0 - spectrum.gamma, 0.0, None)
     return float(2.0 * beta * (mu * spectrum.invariance).sum() + ((mu - 1.0) ** 2).sum())

@@ -214,7 +214,7 @@ class Moments:
 
 
 def block_rows(features: Features, data: Data, engine: Backend, budget: int | None) -> int:
-    """About how many views a block of these data has, whose features are made and summed at a time."""
+    """Return about how many views a block of these data has, whose features are made and summed at a time."""
     r = features.n_features(data.d)
     rows = feature_rows(r, data.d)
     return fitting_rows(rows, r, data.d, data.dtype.itemsize, data.n_views, budget, engine)

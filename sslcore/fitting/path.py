@@ -102,7 +102,7 @@ class Path:
     __repr__ = brief
 
     def at(self, i: int, j: int = 0) -> Representation:
-        """The representation at ``regs[i]`` and ``betas[j]``."""
+        """Return the representation at ``regs[i]`` and ``betas[j]``."""
         return self.representations[i][j]
 
     def __iter__(self) -> Iterator[Representation]:
@@ -272,7 +272,7 @@ def pretrain_path(
     memory: int | str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """`sslcore.pretrain` at every reg and beta, sharing what does not depend on them.
+    """Do as `sslcore.pretrain` at every reg and beta, sharing what does not depend on them.
 
     Features: one pass over the views, one eigendecomposition of Delta; a point is then some products with r x r
     matrices.  A kernel: one Gram matrix; a point is one Cholesky factorisation and the block iteration, which begins
@@ -322,7 +322,7 @@ def pretrain_path(
 
 
 def _grid(values: Any, name: str, *, strict: bool) -> np.ndarray:
-    """Sorted numbers, each once."""
+    """Sort numbers, each once."""
     if isinstance(values, str) or not hasattr(values, "__len__"):
         raise TypeError(f"{name} must be a sequence of numbers, found {values!r}")
     one = name.removesuffix("s")
@@ -336,7 +336,7 @@ def _grid(values: Any, name: str, *, strict: bool) -> np.ndarray:
 
 
 def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Callable[[int, int], None] | None) -> Path:
-    """From the largest reg down, for one beta after the other: there the problem is best conditioned."""
+    """Solve from the largest reg down, for one beta after the other: there the problem is best conditioned."""
     size, k = (len(regs), len(betas)), problem.objective.k
     representations: list[list[Any]] = [[None] * size[1] for _ in regs]
     position = np.zeros(size)
@@ -372,7 +372,7 @@ def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Calla
 
 
 def _located(error: Any, regs: np.ndarray, i: int, beta: float) -> Exception:
-    """The same error, with its place on the path and what to do."""
+    """Return the same error, with its place on the path and what to do."""
     good = f"the path is good down to reg = {regs[i + 1]:.6g}; " if i + 1 < len(regs) else ""
     message = f"at reg = {regs[i]:.6g}, beta = {beta:.6g}: {good}{error}"
     if isinstance(error, CertificateError):

@@ -34,7 +34,7 @@ def pretrain(
     backend: str | None = None,
     memory: int | str | None = None,
 ) -> Representation:
-    r"""The exact minimiser of the regularised VICReg risk over the functions of a kernel or of features.
+    r"""Find the exact minimiser of the regularised VICReg risk over the functions of a kernel or of features.
 
     Minimises over psi = Theta phi(.) with k components
 

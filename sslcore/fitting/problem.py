@@ -103,11 +103,11 @@ class Problem(ABC):
         """Make the components that are present comparable to those of other solutions."""
 
     def overlap(self, first: Frame, second: Frame) -> np.ndarray:
-        """Squared inner products of the functions of two frames, (k', k'')."""
+        """Return squared inner products of the functions of two frames, (k', k'')."""
         return self.engine.to_host(self.engine.matmul(first.left.T, second.right)).astype(float) ** 2
 
     def distance(self, first: Frame, second: Frame) -> float:
-        """In how many dimensions the spans of two frames differ; 0 up to rounding."""
+        """Count the dimensions in which the spans of two frames differ; 0 up to rounding."""
         larger = max(first.left.shape[1], second.left.shape[1])
         distance = larger - float(self.overlap(first, second).sum())
         return distance if distance > 1e-6 * max(larger, 1) else 0.0
@@ -312,7 +312,7 @@ def _refuse_constant(points: Array) -> None:
 
 
 def _require_symmetric(kernel: Kernel, points: Array, engine: Backend) -> None:
-    """The solver reads each pair once, so it would not see that a matrix or a function is not symmetric."""
+    """Refuse what is not symmetric: the solver reads each pair once, and would not see it."""
     if not isinstance(kernel, Precomputed):
         some = points[:: max(1, len(points) // 64)]
         values = kernel(some, some.copy())

@@ -78,7 +78,7 @@ class AutoReg:
 
 
 def as_search(reg: Any) -> AutoReg | None:
-    """The search that ``reg`` asks for, if it does."""
+    """Return the search that ``reg`` asks for, if it does."""
     if isinstance(reg, str) and reg == "auto":
         return AutoReg()
     return reg if isinstance(reg, AutoReg) else None
@@ -163,7 +163,7 @@ def _search(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
 
 
 def _least(risks: np.ndarray, k: int) -> int:
-    """Index of the least risk; where it is flat, of the largest reg: the better conditioned problem."""
+    """Return the index of the least risk; where it is flat, of the largest reg: the better conditioned problem."""
     return int(np.flatnonzero(risks <= np.nanmin(risks) + _FLAT * k)[0])
 
 

@@ -195,7 +195,7 @@ class Samples:
         return rotation
 
     def scaled_rotation(self, part: SampleClass, *, unbiased: bool) -> tuple[Array, int]:
-        """The rotation of ``part`` together with P^(1/2), its contrasts divided by 2^e so that they are near 1; and e.
+        """Return the rotation of ``part`` with P^(1/2), its contrasts divided by 2^e so that they are near 1, and e.
 
         Else float32 would round the products of small ones to its subnormal numbers.  Each choice of ``unbiased`` has
         its own e: contrasts of one may vanish beside those of the other.
@@ -262,7 +262,7 @@ class Samples:
 
 
 def _exponent(values: np.ndarray) -> int:
-    """The e with the largest of the absolute values in [2^(e-1), 2^e)."""
+    """Return the e with the largest of the absolute values in [2^(e-1), 2^e)."""
     return math.frexp(float(np.abs(values).max(initial=0.0)))[1]
 
 

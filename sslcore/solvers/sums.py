@@ -66,7 +66,7 @@ class Sums:
         return self.within * (self.factor or 1.0) if self.unbiased is None else self.unbiased
 
     def may_underflow(self, dtype: np.dtype) -> bool:
-        """Whether features, multiplied in ``dtype``, were so small that their products lost digits, or all of them."""
+        """Tell whether features, multiplied in ``dtype``, were so small that products lost digits."""
         if dtype != np.float32 or not self.n:
             return False
         square = float((self.between.diagonal() + self.within.diagonal()).max()) / self.weight
