@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -235,3 +236,30 @@ def test_no_penalty_among_others():
     z = rng.normal(size=(30, 3))
     y = z @ [1.0, -2.0, 0.5] + 1e-6 * rng.normal(size=30)
     assert ridge_probe(z, y, [1.0, 0.0, 1e-2]).reg == 0.0
+
+
+def test_wide_points_take_two_decompositions_a_penalty(monkeypatch):
+    """One for the weights, one for the points without themselves: each costs a second at 1,000 points."""
+    rng = np.random.default_rng(5)
+    graded = GradedRidge(rng.standard_normal((20, 30)), rng.standard_normal((20, 2)), True)
+    count, original = [], scipy.linalg.qr
+    monkeypatch.setattr(scipy.linalg, "qr", lambda *args, **kwargs: count.append(1) or original(*args, **kwargs))
+    assert np.isfinite(graded.fit(1e-8).residuals).all()
+    assert len(count) == 2
+
+
+@pytest.mark.parametrize("n", [40, 6])
+def test_penalties_together_and_one_by_one(n, monkeypatch):
+    """More penalties than columns: complements are made of several at a time, once for each."""
+    rng = np.random.default_rng(6)
+    z, y = rng.standard_normal((n, 5)), rng.standard_normal((n, 2))
+    roots = np.logspace(-3, 2, 13)
+    together, shrunk = RidgePath(z, y, True), []
+    original = RidgePath._shrinkage
+    monkeypatch.setattr(RidgePath, "_shrinkage", lambda path, root: shrunk.append(root) or original(path, root))
+    together.prepare(roots)
+    assert len(shrunk) == len(roots)
+    monkeypatch.undo()
+    for root in roots:
+        alone = RidgePath(z, y, True)
+        assert_close(together.leave_one_out(root), alone.leave_one_out(root), tol=1e-13, scale=10.0)

@@ -62,6 +62,7 @@ class RidgePath:
         self._z, self._y = z, rescaled(y, xp.asarray(-self.y_exponents))
         n = len(z)
         self._trusted: dict[float, bool] = {}
+        self._complements: dict[float, Array] = {}  # 1 - H_ii of the penalties that were prepared last
         self._z_mean, self._u, self._s, self._v, self._lost = _decompose(rescaled(z, -self.z_exponent), fit_intercept)
         self._y_mean = self._y.mean(axis=0) if fit_intercept else xp.zeros(y.shape[1])
         self._squares = self._u**2  # once for all penalties
@@ -77,10 +78,19 @@ class RidgePath:
 
     def prepare(self, roots: np.ndarray) -> None:
         """Decide for all of these at once which are solved by the one decomposition: a device is waited for once."""
-        places = [self._root(root) for root in roots]
-        complements = [self._complement(root)[1] for root in places]
-        ends = self.engine.to_host(self.engine.xp.stack([f() for c in complements for f in (c.min, c.max)]))
-        for root, (least, most) in zip(places, ends.reshape(-1, 2), strict=True):
+        xp, places = self.engine.xp, [self._root(root) for root in roots]
+        step = max(1, len(self._s))  # columns at a time: what is kept is no larger than U
+        for start in range(0, len(places), step):
+            some = places[start : start + step]
+            shrinkages = xp.stack([self._shrinkage(root) for root in some])
+            complements = shrinkages @ self._squares.T + self._rest_leverage
+            self._complements = dict(zip(some, complements, strict=True))
+            ends = self.engine.to_host(xp.stack([complements.min(axis=1), complements.max(axis=1)]))
+            self._decide(some, ends)
+
+    def _decide(self, roots: list[float], ends: np.ndarray) -> None:
+        """`prepare` for penalties with these smallest and largest 1 - H_ii, (2, number)."""
+        for root, least, most in zip(roots, *ends, strict=True):
             condition = self._condition(root)
             if self._interpolates:  # 1 - H_ii is an entry of (Z Z^T + root^2)^-1: it feels the square
                 condition = max(condition, condition**2 / 2**8)
@@ -94,16 +104,18 @@ class RidgePath:
         if not self._trusted[root]:
             out: Array = self.engine.xp.asarray(self._by_itself().fit(root).residuals)
             return out
-        shrinkage, complement = self._complement(root)
+        shrinkage, complement = self._shrinkage(root), self._complements.get(root)
+        if complement is None:
+            complement = self._rest_leverage + self._squares @ shrinkage
         out = (self._rest + self._u @ (shrinkage[:, None] * self._projection)) / complement[:, None]
         return out
 
-    def _complement(self, root: float) -> tuple[Array, Array]:
-        """root^2 / (S^2 + root^2), and 1 - H_ii of each point; where the rest is zero both times a common factor."""
+    def _shrinkage(self, root: float) -> Array:
+        """root^2 / (S^2 + root^2); where the rest is zero this times a factor, as are `_complements` then."""
         scale = self.engine.xp.hypot(self._s, root)
         # where the rest is zero only ratios count, and a penalty that vanishes has a limit
-        shrinkage = ((scale[-1:] if self._interpolates else root) / scale) ** 2
-        return shrinkage, self._rest_leverage + self._squares @ shrinkage
+        shrinkage: Array = ((scale[-1:] if self._interpolates else root) / scale) ** 2
+        return shrinkage
 
     def solution(self, root: float) -> tuple[Array, Array]:
         """Return weights (k, t) and intercepts (t,), in the units of z and y."""
@@ -232,11 +244,8 @@ class GradedRidge:
         complement = 1.0 - np.sum(full.whitened(x) ** 2, axis=1)
         high = np.flatnonzero(complement < ALONE)
         residuals = (y - x @ full.w) / np.where(complement > 0.0, complement, 1.0)[:, None]
-        if len(high) == len(x) and self.fit_intercept:  # an intercept needs a point: one stays, for itself another one
-            first, second = np.argsort(np.abs(x).max(axis=1), kind="stable")[:2]
-            residuals[np.delete(high, first)] = self._without(np.delete(high, first), root)
-            others = np.delete(high, second)
-            residuals[first] = self._without(others, root)[others == first]
+        if len(high) == len(x) and self.fit_intercept:  # an intercept needs a point
+            residuals = self._all_but_one(root)
         elif len(high):
             residuals[high] = self._without(high, root)
         intercept = full.w[0] if self.fit_intercept else np.zeros(y.shape[1])
@@ -251,20 +260,57 @@ class GradedRidge:
         others[points] = False
         factor = self._factor(_reduced(self._x[others], self.y[others]), root)
         rho = self.y[points] - self._x[points] @ factor.w
-        whitened = factor.whitened(self._x[points])
-        # R^T R = G = I + W W^T without a product, in which nearly equal points would lose their difference
-        triangle, order, _ = _graded_qr(np.vstack([whitened.T, np.eye(len(points))]))
-        inverse = _solve(triangle, np.eye(len(points)))
-        residuals: np.ndarray = np.empty_like(rho)
-        residuals[order] = inverse @ (inverse.T @ rho[order]) / np.sum(inverse**2, axis=1)[:, None]
+        return _left_out(factor.whitened(self._x[points]), rho)[0]
+
+    def _all_but_one(self, root: float) -> np.ndarray:
+        """Leave-one-out residuals of all points, from the fit of an intercept to one of them, f, alone.
+
+        A_0 is diag(1, root^2 D^2) for the value at f and the weights, so that no factor is needed.  (I - H) 1 = 0 gives
+        what belongs to f: (I - H)_ff = 1^T G^-1 1 and (y - H y)_f = -1^T G^-1 rho.
+        """
+        x = self._x[:, 1:]
+        first = int(np.argmin(np.abs(x).max(axis=1, initial=0.0)))  # differences to it are as precise as the others
+        others = np.delete(np.arange(len(x)), first)
+        whitened = np.hstack([np.ones((len(others), 1)), (x[others] - x[first]) / (root * self._scale)])
+        residuals: np.ndarray = np.empty_like(self.y)
+        residuals[others], residuals[first] = _left_out(whitened, self.y[others] - self.y[first])
         return residuals
 
     def _factor(self, reduced: tuple[np.ndarray, np.ndarray], root: float) -> _Factor:
         rows, targets = reduced
-        triangle, order, q = _graded_qr(np.vstack([rows, root * self._penalty]))
+        padded = np.vstack([targets, np.zeros((len(self._penalty), targets.shape[1]))])
+        triangle, order, projection = _graded_triangle(np.vstack([rows, root * self._penalty]), padded)
         w = np.empty((len(triangle), targets.shape[1]))
-        w[order] = _solve(triangle, q[: len(rows)].T @ targets)
+        w[order] = _solve(triangle, projection)
         return _Factor(triangle, order, w)
+
+
+def _left_out(whitened: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(G^-1 rho)_i / (G^-1)_ii with G = I + W W^T, and -1^T G^-1 rho / 1^T G^-1 1."""
+    # R^T R = G without a product, in which nearly equal points would lose their difference
+    stacked = np.vstack([whitened.T, np.eye(len(whitened))])
+    triangle, order, _ = _graded_triangle(stacked, np.empty((len(stacked), 0)))
+    inverse = _solve(triangle, np.eye(len(whitened)))
+    half = inverse.T @ rho[order]
+    residuals: np.ndarray = np.empty_like(rho)
+    residuals[order] = inverse @ half / np.sum(inverse**2, axis=1)[:, None]
+    ones = inverse.sum(axis=0)
+    return residuals, -(ones @ half) / np.sum(ones**2)
+
+
+def _graded_triangle(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """R, order and Q^T b with a[:, order] = Q R as in `_graded_qr`; Q itself would cost as much again."""
+    import scipy.linalg
+
+    largest_first = np.argsort(-np.abs(a).max(axis=1, initial=0.0), kind="stable")
+    (reflectors, factors), triangle, order = scipy.linalg.qr(
+        a[largest_first], mode="raw", pivoting=True, check_finite=False
+    )
+    product = np.asfortranarray(b[largest_first])
+    if b.shape[1]:
+        size = max(1, 64 * b.shape[1])  # blocks of 64 reflectors
+        product = scipy.linalg.lapack.dormqr("L", "T", reflectors, factors, product, size)[0]
+    return triangle, order, product[: len(triangle)]
 
 
 def _graded_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
