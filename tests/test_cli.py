@@ -308,7 +308,9 @@ def test_help(command, capsys):
     ("argv", "message"),
     [
         ([], "COMMAND (see sslcore --help)"),
-        (["study"], "invalid choice: 'study'"),
+        (["studies"], "invalid choice: 'studies'"),
+        (["study"], "NAME is missing; there are: convergence, digits, halfmoons, interplay"),
+        (["study", "moons"], "there is no study 'moons'; there are: convergence, "),
         (["digits", "--seed", "x"], "invalid int value: 'x' (see sslcore digits --help)"),
         (["digits", "--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["digits", "--seed", "-1"], "seed must be at least 0"),

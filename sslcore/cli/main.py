@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
-import math
 import os
 import sys
 import textwrap
@@ -20,7 +19,7 @@ from typing import Any
 
 from .._version import __version__
 from .commands import COMMANDS
-from .commands.common import Report, one_line, say, write_line
+from .commands.common import Report, one_line, plain, say, write_line
 from .commands.progress import interrupts_kept
 from .options import DEBUG, JSON, Parser
 
@@ -62,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             report = args.run(args)
         failed = report.failed
         document = report.document | ({"failed": failed} if failed else {})
-        failed += _answer(json.dumps(_plain(document), allow_nan=False) if args.json else report.text)
+        failed += _answer(json.dumps(plain(document), allow_nan=False) if args.json else report.text)
         for what in failed:
             say(f"sslcore: error: {what} (all else is done)", sys.stderr)
         return 1 if failed else 0
@@ -137,14 +136,3 @@ def _parser() -> Parser:
 
 def _wrapped(text: str) -> str:
     return "\n\n".join(textwrap.fill(paragraph, 80) for paragraph in text.split("\n\n"))
-
-
-def _plain(value: Any) -> Any:
-    """``value`` in the types of JSON, which has neither NaN nor infinity: these become null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):  # arrays and their scalars
-        value = value.tolist()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -24,8 +24,9 @@ from ..augmentations import Augmentation, BitFlip, GaussianNoise, TangentStep, V
 from ..fitting.pretraining import pretrain
 from ..fitting.representation import Representation
 from ..kernels import Gaussian, Kernel, PeriodicGaussian
+from ._registry import Registered
 
-__all__ = ["MEASURES", "SETTINGS", "Settings", "Study", "compare", "settings", "study"]
+__all__ = ["MEASURES", "SETTINGS", "STUDY", "Settings", "Study", "compare", "settings", "study"]
 
 MEASURES = {
     "eigenvalues": "largest error of an eigenvalue",
@@ -331,3 +332,17 @@ def _functions(domain: Any, spectrum: Any, law: Any, kernel: Any, numbers: Any) 
         return domain.eigenfunctions(law, kernel, **numbers)
     bases = [domain.harmonics(label) for label in dict.fromkeys(spectrum.labels)]
     return lambda x: np.concatenate([basis(x) for basis in bases], axis=1)
+
+
+def _sizes(full: bool, begin: Callable[[str], Any]) -> Study:
+    """Run up to 1,024 samples four times, or up to 2,048 samples eight times."""
+    n = (64, 128, 256, 512, 1024)
+    return study(n=(*n, 2048) if full else n, repetitions=8 if full else 4, begin=begin)
+
+
+STUDY = Registered(
+    "fits on n samples approach the exact spectrum of the population, at a rate",
+    run=_sizes,
+    seconds={setting.name: 6.0 for setting in SETTINGS},
+    figure="convergence_figure",
+)

@@ -14,8 +14,9 @@ from ..augmentations import Augmentation, GaussianNoise, Views
 from ..fitting.pretraining import pretrain
 from ..fitting.representation import Representation
 from ..kernels import Exponential, Kernel
+from ._registry import Registered
 
-__all__ = ["N_COMPONENTS", "STEPS", "Study", "study"]
+__all__ = ["N_COMPONENTS", "STEPS", "STUDY", "Study", "study"]
 
 STEPS = ("samples", "fit")
 """Steps of `study`, each of which it reports as it begins it."""
@@ -101,3 +102,12 @@ def study(
     made(views)
     begin("fit")
     return Study(views, kernel, pretrain(views, kernel, N_COMPONENTS, reg=reg, beta=beta, center=center))
+
+
+STUDY = Registered(
+    "functions of the plane that follow the half-moons, learnt without labels",
+    run=lambda full, begin: study(2000 if full else 1000, begin=begin),
+    seconds={"samples": 0.1, "fit": 3.0},
+    figure="half_moons_figure",
+    drawn=lambda found: (found.representation, found.views),
+)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,10 +20,11 @@ import numpy as np
 
 from ..arrays import check_scalar
 from ..augmentations import Augmentation, Compose, Crop
-from ..kernels import Kernel
+from ..kernels import NNGP, Kernel
 from ..population import Crossing, Hypercube, Lines, Regime
+from ._registry import Registered
 
-__all__ = ["SETS", "Study", "study"]
+__all__ = ["SETS", "STUDY", "Study", "study"]
 
 SETS = ((0, 5), (0, 2, 4), (0, 1, 2, 3))
 """The parities of the paper's picture."""
@@ -221,3 +222,17 @@ def _classes(cube: Hypercube, augmentation: Augmentation, kernel: Kernel) -> lis
 def named(label: Any) -> str:
     """Write a set as ``{0, 5}``."""
     return "{" + ", ".join(map(str, label)) + "}"
+
+
+def _paper(full: bool, begin: Callable[[str], Any]) -> Study:
+    """Compute the example of the paper, in dimension 16, or 20."""
+    begin("lines")
+    return study(20 if full else 16, Crop(8), NNGP(2))
+
+
+STUDY = Registered(
+    "which parity of the cube is learnt first, by augmentation and architecture together, exactly",
+    run=_paper,
+    seconds={"lines": 0.5},
+    figure="interplay_figure",
+)

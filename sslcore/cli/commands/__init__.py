@@ -10,7 +10,7 @@ Modules import what they need when they run, so that ``--help`` and a mistyped o
 
 from __future__ import annotations
 
-from . import convergence, digits, fit, halfmoons, info, interplay, path, probe, transform
+from . import convergence, digits, fit, halfmoons, info, interplay, path, probe, study, transform
 from .common import Declare
 
 __all__ = ["COMMANDS"]
@@ -24,5 +24,6 @@ COMMANDS: dict[str, Declare] = {
     "path": path.declare,
     "interplay": interplay.declare,
     "convergence": convergence.declare,
+    "study": study.declare,
     "info": info.declare,
 }

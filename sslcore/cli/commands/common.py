@@ -30,6 +30,7 @@ __all__ = [
     "noted",
     "one_line",
     "open_model",
+    "plain",
     "refuse_outputs",
     "render",
     "require_matplotlib",
@@ -48,6 +49,17 @@ class Report(NamedTuple):
 
 
 Declare = Callable[[Parser], Callable[[argparse.Namespace], Report]]
+
+
+def plain(value: Any) -> Any:
+    """``value`` in the types of JSON, which has neither NaN nor infinity: these become null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # arrays and their scalars
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # ---------------------------------------------------------------- streams
