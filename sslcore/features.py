@@ -31,6 +31,7 @@ from .arrays import (
 )
 from .augmentations._views import as_readable
 from .backends import Backend, get_backend
+from .declarations.parameters import Declared, converted
 from .declarations.registries import has_law, register
 from .declarations.reprs import brief
 from .errors import NotPositiveSemidefiniteError
@@ -110,8 +111,30 @@ class Identity(Features):
         return lambda x: engine.xp.array(x, order="C")
 
 
+def _as_kernel_of_points(value: Any, name: str) -> Kernel:
+    kernel = as_kernel(value)
+    if isinstance(kernel, Precomputed):
+        raise TypeError("Nystrom needs a kernel of points; for a given matrix use the exact solver")
+    return kernel
+
+
+def _as_landmarks(value: Any, name: str) -> Any:
+    landmarks = as_native(value, name)
+    if rank_of(landmarks) == 0:
+        return check_integer(landmarks, name, minimum=1)
+    return as_array(landmarks, name, ndim=2, shape_hint="(r, d)").copy()
+
+
+def _as_seed(value: Any, name: str) -> int:
+    return as_seed(value)
+
+
+def _as_selection(value: Any, name: str) -> str:
+    return check_choice(value, name, ("uniform", "rpcholesky"))
+
+
 @dataclass(frozen=True, eq=False)
-class Nystrom(Features):
+class Nystrom(Declared, Features):
     """Whitened Nystrom features of a kernel, phi(x) = U^-T k(Z, x) with k(Z, Z) = U^T U.
 
     Then <phi(x), phi(y)> = k(x, Z) k(Z, Z)^-1 k(Z, y), the orthogonal projection of the kernel on the span of its
@@ -121,14 +144,15 @@ class Nystrom(Features):
     Parameters
     ----------
     kernel : Kernel or callable
+        Kernel of points.
     landmarks : array (r, d) or int
-        The points Z, or how many to choose from the data (by `fit`, which `sslcore.pretrain` calls).
+        Points Z, or how many to choose from the data.  The choice is made by `fit`, which `sslcore.pretrain` calls.
     selection : {"uniform", "rpcholesky"}
-        How to choose: uniformly among all views, or by randomly pivoted Cholesky (Chen, Epperly, Tropp and Webber 2022)
-        among a uniform pool of max(4096, 10 r) views: each pivot with probability proportional to what the ones before
-        leave of k(x, x).
+        How to choose: uniformly among all views, or by randomly pivoted Cholesky.  The latter (Chen, Epperly, Tropp and
+        Webber 2022) is among a uniform pool of max(4096, 10 r) views: each pivot with probability proportional to what
+        the ones before leave of k(x, x).
     seed : int
-        Of the choice.
+        Seed of the choice, in [0, 2**64).
 
     Examples
     --------
@@ -140,26 +164,14 @@ class Nystrom(Features):
     ((50, 8), True)
     """
 
-    kernel: Any
-    landmarks: Any
-    selection: str = "uniform"
-    seed: int = 0
+    kernel: Any = converted("kernel of points", _as_kernel_of_points)
+    landmarks: Any = converted("points Z, or how many to choose from the data", _as_landmarks)
+    selection: str = converted(
+        "how to choose: uniformly among all views, or by randomly pivoted Cholesky", _as_selection, default="uniform"
+    )
+    seed: int = converted("seed of the choice, in [0, 2**64)", _as_seed, default=0)
 
     __repr__ = brief
-
-    def __post_init__(self) -> None:
-        kernel = as_kernel(self.kernel)
-        if isinstance(kernel, Precomputed):
-            raise TypeError("Nystrom needs a kernel of points; for a given matrix use the exact solver")
-        object.__setattr__(self, "kernel", kernel)
-        landmarks = as_native(self.landmarks, "landmarks")
-        if rank_of(landmarks) == 0:
-            object.__setattr__(self, "landmarks", check_integer(landmarks, "landmarks", minimum=1))
-        else:
-            points = as_array(landmarks, "landmarks", ndim=2, shape_hint="(r, d)")
-            object.__setattr__(self, "landmarks", points.copy())
-        check_choice(self.selection, "selection", ("uniform", "rpcholesky"))
-        object.__setattr__(self, "seed", as_seed(self.seed))
 
     def n_features(self, d: int) -> int:
         """The number of landmarks (an upper bound of ``rank``)."""

@@ -26,6 +26,7 @@ from sslcore.declarations.parameters import (
     real,
 )
 from sslcore.population import Domain, HeatKernel, OrnsteinUhlenbeck
+from sslcore.selection import AutoReg
 
 from .examples import augmentation_examples, kernel_examples
 
@@ -41,8 +42,10 @@ INSTANCES: list[Declared] = [
     population.Gaussian(2, 1.5),
     HeatKernel(0.5),
     OrnsteinUhlenbeck(0.5),
+    AutoReg(n_folds=2, max_samples=10),
 ]
-CLASSES = {type(instance): instance for instance in INSTANCES}
+NYSTROM = features.Nystrom(kernels.Gaussian(1.0), 5)  # is no value: each has a factor of its own
+CLASSES = {type(instance): instance for instance in (*INSTANCES, NYSTROM)}
 DECLARED = [(cls, name) for cls in CLASSES for name in parameters_of(cls)]
 NUMBERS = [(cls, name) for cls, name in DECLARED if parameters_of(cls)[name].range or name == "cyclic"]
 

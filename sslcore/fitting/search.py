@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import as_seed, check_integer, check_scalar
+from ..arrays import as_seed, check_scalar
+from ..declarations.parameters import Declared, converted, integer
 from ..errors import SelectionWarning
 from ..solvers.selection import Selection
 from .folds import Folds, Restricted
@@ -32,22 +33,36 @@ _FLAT = 1e-4
 """Risks as close as this, in units of k, count as equal."""
 
 
+def _as_seed(value: Any, name: str) -> int:
+    return as_seed(value)
+
+
+def _as_regs(value: Any, name: str) -> tuple[float, ...] | None:
+    if value is None:
+        return None
+    given = [value] if np.ndim(value) == 0 else list(value)
+    regs = {check_scalar(reg, name, minimum=0.0, strict=True) for reg in given}
+    if len(regs) < 2:
+        raise ValueError(f"{name} must hold at least two different numbers to choose from, found {value!r}")
+    return tuple(sorted(regs, reverse=True))
+
+
 @dataclass(frozen=True)
-class AutoReg:
+class AutoReg(Declared):
     """The way in which `sslcore.pretrain` looks for reg; ``reg="auto"`` is ``reg=AutoReg()``.
 
     Parameters
     ----------
     regs : sequence of float, optional
-        The grid.  By default nine decades down from the trace of the kernel's operator (seven in float32), rounded to a
-        power of ten, then the half decades beside the best of them.
+        Grid of at least two numbers > 0.  By default nine decades down from the trace of the kernel's operator (seven
+        in float32), rounded to a power of ten, then the half decades beside the best of them.
     n_folds : int, optional
-        Every sample is held out once in n_folds >= 2 parts; 1: one split, which holds out a quarter of the samples (at
-        most 10,000).  By default 5 up to 500 samples, else 1.
+        Number of parts, each of which is held out once; >= 1.  1: one split, which holds out a quarter of the samples
+        (at most 10,000).  By default 5 up to 500 samples, else 1.
     max_samples : int, optional
-        Search on that many samples, drawn at random (then reg is the best for that many: a little larger).
+        Number of samples to search on, drawn at random; >= 4.  Then reg is the best for that many: a little larger.
     seed : int
-        Of the folds.
+        Seed of the folds, in [0, 2**64).
 
     Examples
     --------
@@ -58,23 +73,10 @@ class AutoReg:
     0.01
     """
 
-    regs: tuple[float, ...] | None = None
-    n_folds: int | None = None
-    max_samples: int | None = None
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.regs is not None:
-            values = [self.regs] if np.ndim(self.regs) == 0 else list(self.regs)
-            regs = {check_scalar(reg, "regs", minimum=0.0, strict=True) for reg in values}
-            if len(regs) < 2:
-                raise ValueError(f"regs must hold at least two different numbers to choose from, found {self.regs!r}")
-            object.__setattr__(self, "regs", tuple(sorted(regs, reverse=True)))
-        if self.n_folds is not None:
-            object.__setattr__(self, "n_folds", check_integer(self.n_folds, "n_folds", minimum=1))
-        if self.max_samples is not None:
-            object.__setattr__(self, "max_samples", check_integer(self.max_samples, "max_samples", minimum=4))
-        object.__setattr__(self, "seed", as_seed(self.seed))
+    regs: tuple[float, ...] | None = converted("grid of at least two numbers > 0", _as_regs, default=None)
+    n_folds: int | None = integer("number of parts, each of which is held out once", minimum=1, default=None)
+    max_samples: int | None = integer("number of samples to search on, drawn at random", minimum=4, default=None)
+    seed: int = converted("seed of the folds, in [0, 2**64)", _as_seed, default=0)
 
 
 def as_search(reg: Any) -> AutoReg | None:
