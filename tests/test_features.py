@@ -17,6 +17,7 @@ from sslcore.features import Features, Identity, Nystrom, RandomFourier
 from sslcore.fitting import data as data_inputs
 from sslcore.fitting import moments as moments_module
 from sslcore.kernels import Exponential, Gaussian, L1Exponential, Linear, Matern, Polynomial, Precomputed
+from sslcore.probing import ridge_probe
 from sslcore.selection import AutoReg
 
 from . import naive
@@ -768,6 +769,21 @@ def test_nystrom_of_all_points_is_the_exact_fit():
         exact = pretrain(views, Gaussian(0.7), 4, reg=reg)
         rep = pretrain(views, Nystrom(Gaussian(0.7), views.reshape(-1, 2)), 4, reg=reg)
         assert_close(rep.gamma / exact.gamma, np.ones(4), tol=1e-8)
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(0.7), Gaussian(2.0), Exponential(1.0)], ids=repr)
+def test_all_points_as_landmarks_for_any_penalty(kernel):
+    """Fits, and ridge regression at the points themselves, are as good as rounding of the kernel beside reg allows."""
+    views = noisy(60, 2, 2)
+    x = views.reshape(-1, 2)
+    phi, gram, y = Nystrom(kernel, x), kernel(x), np.sin(3 * x[:, 0])
+    for reg in 10.0 ** -np.arange(3, 9):
+        exact = pretrain(views, kernel, 4, reg=reg)
+        rep = pretrain(views, phi, 4, reg=reg)
+        assert_close(rep.gamma / exact.gamma, np.ones(4), tol=1e-13 + 2e-16 / reg)
+        probe = ridge_probe(phi(x), y, reg=reg, fit_intercept=False)
+        expected = gram @ np.linalg.solve(gram + len(x) * reg * np.eye(len(x)), y)
+        assert_close(probe.predict(phi(x)), expected, tol=1e-13 + 2e-16 / reg, scale=1.0)
 
 
 @pytest.mark.parametrize(
