@@ -20,6 +20,7 @@ BENCHMARKS = {  # name: module and function
     "risk": ("risk", "run"),
     "prefix_probes": ("probes", "run"),
     "transform": ("transform", "run"),
+    "plans": ("plans", "run"),
     "tiny": ("small", "run_tiny"),
     "import": ("small", "run_import"),
     "views": ("views", "run"),

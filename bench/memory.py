@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -27,9 +28,12 @@ before = _status("VmRSS")
 """
 
 
-def in_fresh_process(code: str) -> Any:
+def in_fresh_process(code: str, **environment: str) -> Any:
     """Run ``code`` in a new interpreter from the repository's root; its last line printed is JSON."""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    variables = os.environ | environment
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RuntimeError(f"the fresh process failed:\n{done.stderr}")
     return json.loads(done.stdout.strip().splitlines()[-1])

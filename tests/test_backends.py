@@ -30,7 +30,7 @@ from sslcore.augmentations import (
 from sslcore.backends import get_backend
 from sslcore.backends.stages import PRIMITIVES
 from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
-from sslcore.fitting.plan import features_plan, fitting_rows
+from sslcore.fitting.plan import Sizes, features_plan, fitting_rows
 from sslcore.gram import gram, kernel_product
 from sslcore.kernels import (
     Exponential,
@@ -949,11 +949,11 @@ def test_a_limit_of_the_pool_is_kept(hosted):
 def test_blocks_of_features_keep_the_budget(cp):
     """Four times the rows of a CPU where the budget has room for them, fewer where it has not."""
     engine = get_backend(backend="cupy")
-    numbers = (512, 16, 8, 10**6)
-    plan = {f: features_plan(512, 16, 1, 8, 10**6, f * 1000).bytes for f in (1, 2, 4)}
+    sizes = Sizes(500_000, 10**6, 16, 1)
+    plan = {f: features_plan(sizes, 512, rows=f * 1000).bytes for f in (1, 2, 4)}
     for factor in (1, 2, 4):
-        assert fitting_rows(1000, *numbers, plan[factor], engine) == factor * 1000
-    assert fitting_rows(1000, *numbers, None, cpu) == 1000
+        assert fitting_rows(1000, sizes, 512, plan[factor], engine) == factor * 1000
+    assert fitting_rows(1000, sizes, 512, None, cpu) == 1000
 
 
 # ---------------------------------------------------------------- other libraries' arrays

@@ -27,7 +27,7 @@ from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums, add_block
 from .codec import read_values, same_features, write_values
 from .data import Data, as_data
-from .plan import feature_rows, features_plan, fitting_rows
+from .plan import Sizes, feature_rows, features_plan, fitting_rows
 from .representation import Representation
 
 __all__ = ["Moments"]
@@ -179,7 +179,7 @@ class Moments:
         sums, d = self._sums.on(engine), self._d
 
         def planned(k: int) -> int:
-            return features_plan(len(sums.mean), d, k, itemsize=8, n_views=sums.n_views).bytes
+            return features_plan(Sizes(sums.n, sums.n_views, d, k), len(sums.mean), self.features).bytes
 
         finest = self.features.finest
         return Pencil(sums, engine, finest=finest, unbiased=unbiased, center=center, planned=planned)
@@ -216,8 +216,8 @@ class Moments:
 def block_rows(features: Features, data: Data, engine: Backend, budget: int | None) -> int:
     """Return about how many views a block of these data has, whose features are made and summed at a time."""
     r = features.n_features(data.d)
-    rows = feature_rows(r, data.d)
-    return fitting_rows(rows, r, data.d, data.dtype.itemsize, data.n_views, budget, engine)
+    sizes = Sizes(data.n, data.n_views, data.d, 1, data.dtype.itemsize, made=data.made)
+    return fitting_rows(feature_rows(r, data.d), sizes, r, budget, engine)
 
 
 def _check_sums(sums: Sums) -> None:

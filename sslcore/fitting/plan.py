@@ -22,12 +22,13 @@ from ..arrays import as_float_dtype, check_boolean, check_integer
 from ..backends import Backend, get_backend
 from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
-from ..features import Features, Identity, RandomFourier
-from ..kernels import Function, Kernel, Precomputed, Product, Profile, Scaled, Sum, VonMises, as_kernel
+from ..features import Features, Identity, Nystrom, RandomFourier
+from ..kernels import Kernel, Precomputed, as_kernel
+from ..kernels._rows import Needs, block_rows
 from ..solvers.krylov import block_width, krylov_capacity
 from .machine_rates import Work, measured_rates
 
-__all__ = ["Plan", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "plan"]
+__all__ = ["Plan", "Sizes", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "plan"]
 
 
 _LARGEST = 2**48
@@ -67,7 +68,8 @@ class Plan:
     bytes: int
     work: Work
     advice: str
-    alternatives: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # numbers of features, and bytes
+    # numbers of features, and bytes; made when a plan is refused
+    alternatives: Callable[[], list[tuple[int, int]]] = field(default=list, repr=False, compare=False)
     smaller: Callable[[int], int] | None = field(default=None, repr=False, compare=False)  # bytes of a smaller one
     size: int = field(default=0, repr=False)  # samples, or features: what `smaller` takes
     backend: str | None = field(default=None, repr=False)
@@ -89,7 +91,7 @@ class Plan:
     def _fitting(self, budget: int) -> str:
         if self.bytes <= budget:
             return "this keeps it"
-        fitting = [r for r, size in self.alternatives if size <= budget]
+        fitting = [r for r, size in self.alternatives() if size <= budget]
         option = f"use features, such as sslcore.features.Nystrom(kernel, {fitting[0]}), or " if fitting else ""
         largest = bisect.bisect_right(range(1, self.size + 1), budget, key=self.smaller) if self.smaller else 0
         return f"{option}{self.advice}" + (f" (at most {largest:,} fit)" if largest else "")
@@ -167,15 +169,12 @@ def plan(
     itemsize = as_float_dtype(dtype, "dtype").itemsize
     engine = None if backend in (None, "numba") else get_backend(backend=backend)
     budget = memory_budget(memory, engine)
+    sizes = Sizes(n, n * m, d, k, itemsize, n_points=points, made=made)
     if isinstance(model, Features):
         r = _size(model.n_features(d), "the number of features")
-        result = features_plan(r, d, k, itemsize, n * m, n_points=points, model=model, made=made)
+        result = features_plan(sizes, r, model)
     else:
-        kernel = as_kernel(model)
-        factor = 1 if engine is None else engine.BLOCK_FACTOR
-        result = exact_plan(
-            n, n * (m - 1), d, k, itemsize, kernel=kernel, block_factor=factor, n_points=points, made=made
-        )
+        result = exact_plan(sizes, as_kernel(model), 1 if engine is None else engine.BLOCK_FACTOR)
     result = replace(result, backend=backend)
     result.require(budget)
     return result
@@ -197,147 +196,202 @@ _STEPS = 10
 """Block iterations of a typical fit, for the estimate of time."""
 
 
-def exact_plan(
-    n: int,
-    n_contrasts: int,
-    d: int,
-    k: int,
-    itemsize: int,
-    *,
-    kernel: Kernel,
-    block_factor: int = 1,
-    n_points: int = 1,
-    searched: bool = False,
-    made: bool = False,
-) -> Plan:
-    """The plan of the exact solver: the largest of its phases, beside A, B, C, and the views if they are ``made``.
+@dataclass(frozen=True)
+class Sizes:
+    """What is fitted, in numbers.
 
-    * The Gram matrix: the points as the kernel prepares them, one block of K, and what sums and given matrices add.
-    * The check of a kernel that is not known to be positive semi-definite: all of Khat once more.
-    * The iteration: a copy of the views, which the result keeps; its basis, and blocks of vectors on their way through
-      the operator; the projected problem.
-    * The components: vectors, coefficients, values and residuals, some 16 of each.
-
-    A path of ``n_points`` keeps coefficients, values and eigenvectors of each point.  A search (``searched``) also has
-    the views of the training part, in the order of the caller and in that of the samples.
+    Attributes
+    ----------
+    n, n_views, d : int
+        Samples, views of all of them, coordinates of a view.
+    k, itemsize : int
+        Components; bytes of a coordinate.
+    n_points : int
+        Points of a path; 1: a single fit.
+    n_folds : int
+        Folds of a search for reg; 0: none.
+    made : bool
+        Whether the views take memory too, as they are made or gathered.
     """
-    kept, prepared, blocks, wide = _needs(kernel, d)
+
+    n: int
+    n_views: int
+    d: int
+    k: int
+    itemsize: int = 8
+    n_points: int = 1
+    n_folds: int = 0
+    made: bool = False
+
+    @property
+    def points_bytes(self) -> int:
+        """Bytes of all points."""
+        return self.itemsize * self.d * self.n_views
+
+    @property
+    def trained(self) -> float:
+        """The share of the samples in the training part of a fold."""
+        return 0.75 if self.n_folds == 1 else 1.0 - 1.0 / self.n_folds
+
+    def with_samples(self, n: int) -> Sizes:
+        """Return the same of n samples with as many views each."""
+        return replace(self, n=n, n_views=n + n * (self.n_views - self.n) // self.n)
+
+
+def exact_plan(sizes: Sizes, kernel: Kernel, block_factor: int = 1) -> Plan:
+    """Plan the exact solver: `_exact_bytes`, and the work of its leading terms."""
+    n, total, d, k, n_points = sizes.n, sizes.n_views, sizes.d, sizes.k, sizes.n_points
+    contrasts, width = total - n, block_width(k, total)
+    # a step reads A, B twice and the triangle of the factor twice, and orthogonalises its block twice
+    entries = n_points * _STEPS * (n * n + 2 * n * contrasts + contrasts * contrasts)
+    work = Work(
+        values=total * total / 2,
+        products=float(total) ** 2 * d,
+        factors=n_points * contrasts**3 / 3 + (0 if kernel.trusted else total**3 / 3),
+        steps_flops=2.0 * width * entries + n_points * 4 * _STEPS**2 * total * width**2,
+        steps_bytes=float(sizes.itemsize * entries),
+    )
+
+    def smaller(samples: int) -> int:
+        return _exact_bytes(sizes.with_samples(samples), kernel, block_factor)
+
+    def alternatives() -> list[tuple[int, int]]:
+        numbers = [r for r in (1024 >> i for i in range(8)) if k <= r <= total]
+        of_features = replace(sizes, n_folds=0, made=False)
+        return [(r, _features_bytes(of_features, r, Nystrom(kernel, r), None)) for r in numbers]
+
+    none = isinstance(kernel, Precomputed)  # no features are made of a given matrix
+    size = _exact_bytes(sizes, kernel, block_factor)
+    return Plan("exact", size, work, "use fewer samples", list if none else alternatives, smaller, n)
+
+
+def _exact_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> int:
+    """Count what the exact solver takes: A, B, C and the points, if they are made, and the largest of its phases.
+
+    A path keeps coefficients, values and eigenvectors of each point.
+    """
+    total, k, itemsize, n_points = sizes.n_views, sizes.k, sizes.itemsize, sizes.n_points
     given = isinstance(kernel, Precomputed)
-
-    def planned(samples: int) -> tuple[int, Work]:
-        contrasts = samples * n_contrasts // n
-        total = samples + contrasts
-        width = block_width(k, total)
-        capacity = max(krylov_capacity(width, total), min(total, 3 * width))
-        rotated = samples * samples + samples * contrasts + contrasts * contrasts
-        per_sample = -(-total // samples)
-        views = 0 if given else itemsize * total * d
-        fixed = itemsize * (rotated + 3 * total * k * (n_points - 1)) + views * made
-        fixed += 8 * (2 * per_sample * total + 6 * total) + 8 * n_points * k * k * (n_points > 1)
-        height = block_factor * max(64, tunables.KERNEL_BLOCK_BYTES // (total * itemsize))
-        rows = min(total, _prepared_rows(d * itemsize, block_factor))
-        filling: float = itemsize * blocks * total * min(total, height)
-        if not given:
-            filling += views * max(prepared, kept + wide * rows / total)
-        if searched:  # a fold has up to four fifths of the samples, and values between its parts: 0.86 of the blocks
-            filling += max(0.0, 2 * views - 0.14 * itemsize * rotated)
-        check = itemsize * total * total * (not kernel.trusted)
-        small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
-        iterating = itemsize * total * (capacity + 7 * width) + small
-        components = max(itemsize, 6) * total * 16 * min(k, total)
-        # a step reads A, B twice and the triangle of the factor twice, and orthogonalises its block twice
-        entries = n_points * _STEPS * (samples * samples + 2 * samples * contrasts + contrasts * contrasts)
-        orthogonal = n_points * 4 * _STEPS**2 * total * width**2
-        work = Work(
-            values=total * total / 2,
-            products=float(total) ** 2 * d,
-            factors=n_points * contrasts**3 / 3 + (0 if kernel.trusted else total**3 / 3),
-            steps_flops=2.0 * width * entries + orthogonal,
-            steps_bytes=float(itemsize * entries),
-        )
-        return int(fixed + max(filling, check, views * (not made) + max(iterating, components))), work
-
-    size, work = planned(n)
-    total = n + n_contrasts
-    sizes = [r for r in (1024 >> i for i in range(8)) if k <= r <= total]
-    alternatives = tuple((r, features_plan(r, d, k, itemsize, total, n_points=n_points).bytes) for r in sizes)
-    return Plan("exact", size, work, "use fewer samples", alternatives, lambda samples: planned(samples)[0], n)
+    rotated = _rotated_bytes(sizes)
+    points = 0 if given else sizes.points_bytes
+    per_sample = -(-total // sizes.n)
+    fixed = points * sizes.made + 8 * (2 * per_sample * total + 6 * total)  # rotations, order and weights of samples
+    fixed += itemsize * 3 * total * k * (n_points - 1) + 8 * n_points * k * k * (n_points > 1)
+    filling = rotated + _filling_bytes(sizes, kernel, block_factor)
+    # a kernel that is not known to be positive semi-definite: Khat once more
+    checking = rotated + itemsize * total * total * (not kernel.trusted)
+    width = block_width(k, total)
+    capacity = max(krylov_capacity(width, total), min(total, 3 * width))
+    small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))  # the projected problem
+    iterating = itemsize * total * (capacity + 7 * width) + small  # the basis, and blocks on their way through G
+    components = max(itemsize, 6) * total * 16 * min(k, total)  # vectors, coefficients, values, residuals
+    kept = points * (not sizes.made)  # the copy that the result has
+    phases = [filling, checking, rotated + kept + max(iterating, components)]
+    if sizes.n_folds:
+        phases.append(_fold_bytes(sizes, kernel, block_factor))
+    return int(fixed + max(phases))
 
 
-def _needs(kernel: Any, d: int) -> tuple[float, float, int, float]:
-    """Return what rows of this kernel take, in copies of the points with their d coordinates, and in blocks of values.
+def _rotated_bytes(sizes: Sizes) -> int:
+    """Count A, B and C."""
+    n, contrasts = sizes.n, sizes.n_views - sizes.n
+    return sizes.itemsize * (n * n + n * contrasts + contrasts * contrasts)
 
-    Copies of the second argument that are kept, and that are there while they are made; blocks of values, the result
-    among them; copies of some rows of the first argument.
+
+def _filling_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
+    """Count blocks of kernel values between all points, and what the kernel keeps meanwhile."""
+    total, itemsize = sizes.n_views, sizes.itemsize
+    needs = kernel._needs(total, sizes.d, itemsize)
+    height = min(total, block_factor * block_rows(total, itemsize))
+    return max(needs.preparing, itemsize * needs.blocks * total * height + _at_work(needs, sizes, height, block_factor))
+
+
+def _at_work(needs: Needs, sizes: Sizes, height: int, block_factor: int = 1) -> float:
+    """Count what rows keep and use while they fill blocks of this height."""
+    rows = min(height, _prepared_rows(sizes.d * sizes.itemsize, block_factor))
+    return needs.kept + needs.working + needs.row * rows
+
+
+def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
+    """Count one fold of a search: its blocks of Khat, values between its parts, its points in two orders and those held out.
+
+    Of a given matrix its rows, and then their columns, take the place of points.
     """
-    if isinstance(kernel, Sum | Product):
-        first, second = _needs(kernel.first, d), _needs(kernel.second, d)
-        kept = first[0] + second[0]
-        return kept, max(first[1], first[0] + second[1]), max(first[2], 1 + second[2]), max(first[3], second[3])
-    if isinstance(kernel, Scaled):
-        return _needs(kernel.base, d)
-    if isinstance(kernel, Precomputed):  # rows, then columns are taken
-        return 0, 0, 3, 0
-    if isinstance(kernel, Function):  # what a function of the user's takes inside nobody knows; a kernel's is known
-        inner = _needs(kernel.function, d) if isinstance(kernel.function, Kernel) else (0, 0, 1, 0)
-        return max(inner[:2]), max(inner[:2]), 1 + inner[2], inner[3]
-    if not isinstance(kernel, Profile):  # tiles of patches are small
-        return 0, 0, 1, 4
-    share = 2 if isinstance(kernel, VonMises) else 1  # cosines and sines
-    if kernel.pair == "dot":
-        return 0, 0, 1, 0
-    if kernel.pair == "angle":
-        return 1, 3, 1, 3
-    if kernel.pair == "sqdist" and share * d > tunables.CPU_DIFFERENCES_COORDINATES:  # with and without the centre
-        return 2 * share, 2 * share, 1, 2 if share == 1 else 6
-    return share, 3 * share, 1, 3 * share
+    share, total = sizes.trained, sizes.n_views
+    inner = sizes.with_samples(max(1, math.ceil(share * sizes.n)))
+    cross = sizes.itemsize * share * (1 - share) * total**2
+    if isinstance(kernel, Precomputed):
+        points = sizes.itemsize * total**2 * (share + share**2 + (1 - share))
+    else:
+        points = sizes.points_bytes * (2 * share + (1 - share))
+    return _rotated_bytes(inner) + cross + points + _filling_bytes(inner, kernel, block_factor)
 
 
-def features_plan(
-    r: int,
-    d: int,
-    k: int,
-    itemsize: int,
-    n_views: int,
-    rows: int | None = None,
-    n_points: int = 1,
-    model: Features | None = None,
-    made: bool = False,
-) -> Plan:
-    """The plan of the feature solver: two moments and their factors, blocks of ``rows`` views and features.
+def features_plan(sizes: Sizes, r: int, model: Features | None = None, rows: int | None = None) -> Plan:
+    """Plan the feature solver, by blocks of ``rows`` views: `_features_bytes`, and the work of leading terms.
 
-    A path of ``n_points`` also takes the eigenbasis of Delta, and keeps the coefficients of each point.  By default
-    features are kernel values, whitened; cosines take about as long.
+    By default features are kernel values, whitened; cosines take about as long.
     """
-    values, cosines = not isinstance(model, Identity), isinstance(model, RandomFourier)
+    n_points, n_views, width = sizes.n_points, sizes.n_views, block_width(sizes.k, r)
+    values = not isinstance(model, Identity)
+    entries = n_points * 2 * _STEPS * r * r
+    work = Work(
+        values=float(n_views) * r if values else 0.0,
+        products=n_views * (2.0 * r * sizes.d + r * r if values else 0.0) + float(n_views) * r * r,
+        # a symmetric eigenproblem takes as long as some 30 factorisations
+        factors=r**3 / 3 + (10.0 * r**3 if n_points > 1 else 0.0),
+        steps_flops=2.0 * width * entries + n_points * 4.0 * _STEPS**2 * r * width**2,
+        steps_bytes=8.0 * entries,
+    )
 
-    def planned(r: int) -> tuple[int, Work]:
-        height = min(n_views, rows or feature_rows(r, d))
-        width = block_width(k, r)
-        capacity = max(krylov_capacity(width, r), min(r, 3 * width))
-        # features, phases or what sums of kernels add, and the rotated rows
-        blocks = 2.5 if cosines else 3 if values else 2
-        # frequencies while they are drawn; or landmarks, as they are and prepared, and their factor
-        own = 8 * r * d if cosines else 8 * (3 * r * r + 4 * r * d) if values else 0
-        own += 8 * 10 * height  # order, weights and rotations of the samples
-        adding = 8 * 3 * r * r + itemsize * height * (blocks * r + made * d)
-        adding += itemsize * 2 * d * min(height, _prepared_rows(d * itemsize)) * (values and not cosines)
-        solving = 8 * (8 * r * r + r * (capacity + 7 * width) + 2 * capacity**2 + 5 * capacity * (k + 2))
-        if n_points > 1:
-            own += 8 * (2 * r * r + 3 * n_points * r * k + n_points * k * k)
-        entries = n_points * 2 * _STEPS * r * r
-        work = Work(
-            values=float(n_views) * r if values else 0.0,
-            products=n_views * (2.0 * r * d + r * r if values else 0.0) + float(n_views) * r * r,
-            # a symmetric eigenproblem takes as long as some 30 factorisations
-            factors=r**3 / 3 + (10.0 * r**3 if n_points > 1 else 0.0),
-            steps_flops=2.0 * width * entries + n_points * 4.0 * _STEPS**2 * r * width**2,
-            steps_bytes=8.0 * entries,
-        )
-        return int(own + max(adding, solving)), work
+    def smaller(r: int) -> int:
+        return _features_bytes(sizes, r, model, rows)
 
-    size, work = planned(r)
-    return Plan("features", size, work, f"use fewer features than {r}", (), lambda r: planned(r)[0], r)
+    return Plan("features", smaller(r), work, f"use fewer features than {r}", list, smaller, r)
+
+
+def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | None) -> int:
+    """Count what the feature solver takes: what the features are made of, moments, and the larger of two phases.
+
+    * Blocks: views that are made, features and what they are made through, and the rows that are rotated.
+    * The eigenproblem: Sigma, Delta, their copies and factors, and its Krylov basis.
+
+    A path also takes the eigenbasis of Delta, and keeps coefficients of each point.  A search has the moments of each
+    fold, of no fold and of one training part, and takes the features of a fold out of a block.
+    """
+    n_views, d, k, itemsize, n_points = sizes.n_views, sizes.d, sizes.k, sizes.itemsize, sizes.n_points
+    height = min(n_views, rows or feature_rows(r, d))
+    second = min(n_views - height, height)  # what a block needs of its own while the buffers of the first are kept
+    square = 8 * r * r
+    if isinstance(model, RandomFourier):
+        preparing, kept = 8.0 * r * d, 0.5 * itemsize * r * d  # frequencies, as they are drawn and scaled
+        working, block = 0.0, max(2.0 * height, height + 1.5 * second)  # features and phases; what is rotated
+    elif isinstance(model, Identity):
+        preparing = kept = working = 0.0
+        block = 2.0 * height
+    else:
+        kernel = model.kernel if isinstance(model, Nystrom) else None
+        needs = Needs() if kernel is None else kernel._needs(r, d, itemsize)
+        factoring = 5 * square if kernel is None else max(5 * square, square + kernel._needs(r, d, 8).preparing)
+        kept = square + 2 * itemsize * r * d  # the factor; landmarks as chosen, and as they were pivoted
+        preparing = max((itemsize + 8) * r * d + factoring, kept + needs.preparing)
+        working, block = _at_work(needs, sizes, height), max(2.0 * height, needs.blocks * height)
+        block = max(block, 2.0 * height + (needs.blocks - 1) * second)
+    if sizes.n_folds:
+        block += height * (sizes.trained if sizes.n_folds == 1 else 1.0 / sizes.n_folds)
+    m = -(-n_views // sizes.n)
+    adding = 8 * height * (3 * m + 6)  # rotations of the samples, with and without weights, their order and weights
+    adding += 3 * square + 1.5 * square * (itemsize < 8)  # two moments, a third of unequal weights; a product
+    adding += working + itemsize * (block * r + sizes.made * height * d)
+    width = block_width(k, r)
+    capacity = max(krylov_capacity(width, r), min(r, 3 * width))
+    iterating = 8 * (r * (capacity + 7 * width) + 2 * capacity**2 + 5 * capacity * (k + 2))
+    solving = max(8 * square, 6 * square + iterating)  # made of the moments, or with factors or an eigenbasis
+    if n_points > 1:
+        kept += 8 * (3 * n_points * r * k + n_points * k * k)
+    if sizes.n_folds:
+        kept += 2 * square * (2 + sizes.n_folds)
+    return int(max(preparing, kept + max(adding, solving)))
 
 
 def feature_rows(r: int, d: int) -> int:
@@ -349,12 +403,12 @@ def feature_rows(r: int, d: int) -> int:
     return int(min(16384, max(256, (128 << 20) // (8 * max(r, d)))))
 
 
-def fitting_rows(rows: int, r: int, d: int, itemsize: int, n_views: int, budget: int | None, engine: Backend) -> int:
+def fitting_rows(rows: int, sizes: Sizes, r: int, budget: int | None, engine: Backend) -> int:
     """``rows`` on a CPU; up to four times as many on a GPU, which has no such cache, as long as the budget is kept."""
     if engine.BLOCK_FACTOR == 1:
         return rows
     budget = memory_budget(None, engine) if budget is None else budget
-    factors = [f for f in (4, 2) if features_plan(r, d, 1, itemsize, n_views, f * rows).bytes <= budget]
+    factors = [f for f in (4, 2) if features_plan(sizes, r, rows=f * rows).bytes <= budget]
     return max([1, *factors]) * rows
 
 

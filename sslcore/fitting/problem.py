@@ -28,7 +28,7 @@ from ..solvers.rotated_gram import rotated_gram
 from .data import Data
 from .folds import FeatureFolds, Folds, KernelFolds, Restricted
 from .moments import Moments
-from .plan import Plan, exact_plan, features_plan
+from .plan import Plan, Sizes, exact_plan, features_plan
 from .representation import Representation
 
 __all__ = ["FeatureProblem", "Frame", "KernelProblem", "Problem", "pose"]
@@ -85,6 +85,12 @@ class Problem(ABC):
     def _planned(self, n_folds: int) -> Plan:
         """Check model and objective against the data, and plan."""
 
+    def _sizes(self, n: int, n_folds: int) -> Sizes:
+        """Tell what is fitted, taken as n samples."""
+        data, k = self.data, self.objective.k
+        itemsize, n_points = data.dtype.itemsize, self.n_points
+        return Sizes(n, data.n_views, data.d, k, itemsize, n_points=n_points, n_folds=n_folds, made=data.made)
+
     @property
     @abstractmethod
     def dtype(self) -> np.dtype:
@@ -140,19 +146,8 @@ class KernelProblem(Problem):
                 f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
                 f"found {data.d}"
             )
-        n, n_contrasts = (data.n, data.n_contrasts) if self.objective.beta > 0 else (data.n_views, 0)
-        return exact_plan(
-            n,
-            n_contrasts,
-            data.d,
-            self.objective.k,
-            data.dtype.itemsize,
-            kernel=self.model,
-            block_factor=self.engine.BLOCK_FACTOR,
-            n_points=self.n_points,
-            searched=n_folds > 0,
-            made=data.made,
-        )
+        n = data.n if self.objective.beta > 0 else data.n_views
+        return exact_plan(self._sizes(n, n_folds), self.model, self.engine.BLOCK_FACTOR)
 
     @property
     def dtype(self) -> np.dtype:
@@ -244,13 +239,8 @@ class FeatureProblem(Problem):
 
     def _planned(self, n_folds: int) -> Plan:
         data, r = self.data, self.model.n_features(self.data.d)
-        k = self.objective.within(r, "features").k
-        plan = features_plan(
-            r, data.d, k, data.dtype.itemsize, data.n_views, n_points=self.n_points, model=self.model, made=data.made
-        )
-        plan.require(self.budget)
-        # a search keeps the moments of each fold, of no fold and of one training part
-        return replace(plan, bytes=plan.bytes + 16 * r * r * (2 + n_folds)) if n_folds else plan
+        self.objective.within(r, "features")
+        return features_plan(self._sizes(data.n, n_folds), r, self.model)
 
     @property
     def dtype(self) -> np.dtype:

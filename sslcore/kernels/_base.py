@@ -6,17 +6,18 @@ import math
 import operator
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array, ArrayLike, as_array, check_integer, check_scalar, same_kind, shown
 from ..backends import Backend, get_backend
 from ..backends.formulas import check_formula, evaluate_formula
 from ..declarations.parameters import Declared, converted, positive
 from ..declarations.registries import register
-from ._rows import CalledRows, CombinedRows, PreparedRows, Rows, ScaledRows, gram_matrix
+from ._rows import CalledRows, CombinedRows, Needs, PreparedRows, Rows, ScaledRows, gram_matrix
 
 __all__ = [
     "Function",
@@ -47,6 +48,13 @@ class Kernel(Declared):
 
     trusted: ClassVar[bool] = True
     """Whether the kernel is positive semi-definite by construction (else solvers check the matrix)."""
+
+    extra_blocks: ClassVar[int] = 1
+    """Blocks of values that its rows hold while they fill one, besides those of the kernels in its fields.
+
+    `sslcore.plan` counts them, and a copy of the points.  Declare 0 for rows that work in place, 2 for rows that hold
+    two more than what they are given to fill.
+    """
 
     @same_kind("x", "y")
     def __call__(self, x: ArrayLike, y: ArrayLike | None = None, *, backend: str | None = None) -> Array:
@@ -91,6 +99,18 @@ class Kernel(Declared):
         """
         raise TypeError(f"{self} has no values of its own here")
 
+    def _needs(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count what rows for n points with d coordinates take; unless overridden those of the kernels in its fields.
+
+        A kernel without any is taken to keep a copy of the points; who makes blocks of values, of copies of the points.
+        """
+        values = [getattr(self, field.name) for field in fields(self)] if is_dataclass(self) else []
+        parts = [value._needs(n, d, itemsize) for value in values if isinstance(value, Kernel)]
+        size = itemsize * d
+        parts = parts or [Needs(preparing=size * n, kept=size * n, row=size)]
+        needs = _together(parts, max(part.blocks for part in parts) + self.extra_blocks)
+        return replace(needs, working=needs.working + size * n * (self.extra_blocks > 0))
+
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """Evaluate k(x, y) as a function of the cosine u of x and y, for points of one length: all of it on a sphere.
 
@@ -132,6 +152,16 @@ class Kernel(Declared):
 
     def __rmul__(self, other: Callable[..., Array] | float) -> Kernel:
         return Product(as_kernel(other), self) if callable(other) else Scaled(self, other)
+
+
+def _together(parts: list[Needs], blocks: int) -> Needs:
+    """Count what several rows take that are made one after the other, and fill one after the other."""
+    preparing = kept = 0.0
+    for part in parts:
+        preparing = max(preparing, kept + part.preparing)
+        kept += part.kept
+    working, row = max(part.working for part in parts), max(part.row for part in parts)
+    return Needs(max(preparing, kept), kept, working, row, blocks)
 
 
 registry: dict[str, type[Kernel]] = {}
@@ -210,6 +240,23 @@ class Profile(Kernel):
         """Prepare rows as in `Kernel.rows`, by the backend's compiled formula."""
         return PreparedRows(self, backend.points(self, y), self.pair in ("sqdist", "l1"), backend)
 
+    def _needs(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count as in `Kernel._needs`; coordinates of one's own are taken to be as many as the points have."""
+        needs = self._needs_of_coordinates(n, d, itemsize)
+        if type(self).coordinates is Profile.coordinates:
+            return needs
+        size = itemsize * d
+        return Needs(needs.preparing + size * n, needs.kept, needs.working, needs.row + size)
+
+    def _needs_of_coordinates(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count what points with d coordinates take once these are made."""
+        size = itemsize * d
+        if self.pair == "dot":
+            return Needs()
+        # with and without the centre; else in units of the length, or wrapped, and turned into columns
+        kept = 2 if self.pair == "sqdist" and d > tunables.CPU_DIFFERENCES_COORDINATES else 1
+        return Needs(preparing=2 * size * n, kept=kept * size * n, row=2 * size)
+
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """Evaluate as in `Kernel.profile`: f at |x - y|^2 = 2 |x|^2 (1 - u), or at <x, y> = |x|^2 u."""
         if self.pair not in ("sqdist", "dot") or type(self).coordinates is not Profile.coordinates:
@@ -262,6 +309,11 @@ class Sum(Kernel):
     first: Kernel = converted("a kernel", _as_part)
     second: Kernel = converted("a kernel", _as_part)
 
+    def _needs(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count as in `Kernel._needs`: values of the second part have a block of their own."""
+        first, second = self.first._needs(n, d, itemsize), self.second._needs(n, d, itemsize)
+        return _together([first, second], max(first.blocks, 1 + second.blocks))
+
     def rows(self, y: Array, backend: Backend) -> Rows:
         """Prepare rows as in `Kernel.rows`."""
         return CombinedRows(self, self.first.rows(y, backend), self.second.rows(y, backend), operator.iadd, backend)
@@ -291,6 +343,11 @@ class Product(Kernel):
     first: Kernel = converted("a kernel", _as_part)
     second: Kernel = converted("a kernel", _as_part)
 
+    def _needs(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count as in `Kernel._needs`: values of the second part have a block of their own."""
+        first, second = self.first._needs(n, d, itemsize), self.second._needs(n, d, itemsize)
+        return _together([first, second], max(first.blocks, 1 + second.blocks))
+
     def rows(self, y: Array, backend: Backend) -> Rows:
         """Prepare rows as in `Kernel.rows`."""
         return CombinedRows(self, self.first.rows(y, backend), self.second.rows(y, backend), operator.imul, backend)
@@ -319,6 +376,7 @@ class Scaled(Kernel):
 
     base: Kernel = converted("a kernel", _as_part)
     factor: float = positive("what the values are multiplied by", label="the factor of a kernel")
+    extra_blocks: ClassVar[int] = 0
 
     def rows(self, y: Array, backend: Backend) -> Rows:
         """Prepare rows as in `Kernel.rows`."""
@@ -351,6 +409,12 @@ class Function(Kernel):
     function: Callable[[Array, Array], Array] = converted("values of a kernel", _as_function)
     trusted: ClassVar[bool] = False
 
+    def _needs(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count as in `Kernel._needs`: what a function takes inside nobody knows, but a kernel's is known."""
+        inner = self.function._needs(n, d, itemsize) if isinstance(self.function, Kernel) else Needs()
+        working = max(inner.preparing, inner.kept + inner.working)  # it prepares the points at every call
+        return Needs(working=working, row=inner.row, blocks=1 + inner.blocks)
+
     def rows(self, y: Array, backend: Backend) -> Rows:
         """Prepare rows as in `Kernel.rows`, by calls of the function."""
         return CalledRows(self.function, y, backend)
@@ -372,6 +436,10 @@ class Precomputed(Kernel):
     """
 
     trusted: ClassVar[bool] = False
+
+    def _needs(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count as in `Kernel._needs`: rows of the matrix are taken, then columns of these."""
+        return Needs(blocks=3)
 
     def _gram(self, x: ArrayLike, y: ArrayLike | None, out: Array | None, backend: str | None) -> Array:
         """Return the matrix that was given."""

@@ -13,7 +13,7 @@ from ..arrays import Array, check_scalar, quiet, require_finite, shown
 from ..backends import Backend
 from ..declarations.parameters import converted, integer
 from ._base import Kernel, _as_part, as_kernel, registry
-from ._rows import Rows
+from ._rows import Needs, Rows
 
 __all__ = ["Convolutional"]
 
@@ -77,6 +77,14 @@ class Convolutional(Kernel):
     def rows(self, y: Array, backend: Backend) -> Rows:
         """Prepare rows as in `Kernel.rows`, by rows of the base for one position of the patches after the other."""
         return _PatchRows(self, y, self.shifts(y.shape[1]), backend)
+
+    def _needs(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count as in `Kernel._needs`, for one tile: points around the circle, values of the base, and their sum."""
+        height, width = tunables.CONVOLUTION_TILE_PAIRS[0], min(tunables.CONVOLUTION_TILE_PAIRS[1], n)
+        inner = self.base._needs(width, self.patch, itemsize)
+        working = height * width * (inner.blocks * itemsize + 8.0) + height * inner.row + inner.working
+        working += itemsize * (height + width) * (d + self.patch)
+        return Needs(working=working + max(inner.preparing, inner.kept))
 
     def shifts(self, width: int) -> dict[int, float]:
         """Return the weight r(s) / d of each shift s that has one, for points with ``width`` = d coordinates.

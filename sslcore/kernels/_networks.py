@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ..arrays import Array, namespace, quiet
 from ..declarations.parameters import integer, nonnegative, positive
 from ._base import Profile, _check_profile, _functions
+from ._rows import Needs
 
 __all__ = ["NNGP", "NTK", "ArcCosine"]
 
@@ -40,6 +41,12 @@ class _Angular(Profile):
     def divisor(self, width: int) -> float:
         """Return the divisor of inner products of points with ``width`` coordinates, before the first layer."""
         return 1.0
+
+    def _needs(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count as in `Kernel._needs`: unit vectors are made in float64, and a coordinate is added for the biases."""
+        vectors = 8 * d * (2 if itemsize < 8 or self.bias else 1) + 8 * (self.layers + 6)
+        kept = itemsize * (d + (self.bias > 0)) + 8 * self.layers
+        return Needs(preparing=vectors * n, kept=kept * n, row=vectors)
 
     def directions(self, x: Array) -> tuple[Array, Array]:
         """Return unit vectors (n, d), with biases (n, d + 1), of x (n, d), and float64 lengths (layers, n).

@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from .. import tunables
 from ..arrays import Array, namespace
 from ..declarations.parameters import integer, nonnegative, one_of, positive, real
 from ._base import Profile
+from ._rows import Needs
 
 __all__ = ["Exponential", "Gaussian", "L1Exponential", "Linear", "Matern", "PeriodicGaussian", "Polynomial", "VonMises"]
 
@@ -324,6 +326,13 @@ class VonMises(Profile):
     def constants(self, length: float) -> tuple[float, ...]:
         """Return -1 / (2 scale^2)."""
         return (-0.5 / length**2,)
+
+    def _needs(self, n: int, d: int, itemsize: int) -> Needs:
+        """Count as in `Kernel._needs`: angles and a function of them in float64 beside both coordinates, then these."""
+        both = 2 * itemsize * d
+        needs, making = self._needs_of_coordinates(n, 2 * d, itemsize), 16 * d + both
+        row = max(making, needs.row + both)
+        return Needs(max(making * n, needs.preparing + both * n * (2 * d <= tunables.CPU_DIFFERENCES_COORDINATES)), needs.kept, 0.0, row)
 
     def coordinates(self, x: Array) -> Array:
         """Return the circles' points, all cosines first, (n, 2 d); angles are reduced before they are rounded."""

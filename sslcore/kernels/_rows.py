@@ -75,6 +75,22 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
+class Needs:
+    """Bytes that rows of a kernel take beside the points that they are made for: what `sslcore.plan` counts.
+
+    ``preparing`` at most while they are made, ``kept`` from then on, ``working`` while they fill; and ``row`` for each
+    of the rows of x that are worked on at a time.  ``blocks`` is how many blocks of values there are at a time, the
+    one that is filled among them.
+    """
+
+    preparing: float = 0.0
+    kept: float = 0.0
+    working: float = 0.0
+    row: float = 0.0
+    blocks: int = 1
+
+
+@dataclass(frozen=True)
 class PreparedRows(Rows):
     """Rows of a kernel that the backend evaluates, for points that it prepared; ``bounded`` values cannot overflow."""
 
