@@ -28,7 +28,7 @@ MOST = 1.3
 
 @dataclass(frozen=True)
 class Case:
-    """A fit, a path (``points`` > 1), a search (``folds`` > 0) or a transform (of ``new`` points) to be measured."""
+    """A fit, a path (``points`` > 1) or a search (``folds`` > 0) to be measured."""
 
     model: str
     n: int
@@ -38,7 +38,6 @@ class Case:
     dtype: str = "float64"
     points: int = 1
     folds: int = 0
-    new: int = 0
     made: bool = False
     groups: bool = False
     weights: bool = False
@@ -47,7 +46,7 @@ class Case:
     def __str__(self) -> str:
         """The model and the sizes, and what is not as usual."""
         usual = asdict(Case("", 0, 0, 0, 0))
-        other = [f"{name}={value}" for name, value in asdict(self).items() if name not in "model n m d k".split()]
+        other = [f"{name}={value}" for name, value in asdict(self).items() if name not in ("model", "n", "m", "d", "k")]
         other = [text for text in other if text != f"{text.split('=')[0]}={usual[text.split('=')[0]]}"]
         return " ".join([f"{self.model} n={self.n} m={self.m} d={self.d} k={self.k}", *other])
 
@@ -192,10 +191,6 @@ def prepared(n, m, d, k, model, regs):
     if m == 1:
         more["beta"] = 0.0
     expected = planned(n, m, d, k, views)
-    if options["new"]:
-        rep = pretrain(views, model, k, reg=1e-2, **more)
-        x = np.random.default_rng(1).normal(size=(options["new"], d)).astype(options["dtype"])
-        return lambda: rep(x), rep.planned_bytes(options["new"])
     if options["points"] > 1:
         return lambda: pretrain_path(views, model, k, regs=regs, memory=expected, **more), expected
     reg = AutoReg(n_folds=options["folds"]) if options["folds"] else 1e-2

@@ -264,6 +264,7 @@ def test_bad_input():
 
 # ---------------------------------------------------------------- plans against the system's own count
 
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("cases", GRID.values(), ids=GRID)
 def test_plans_hold(cases):

@@ -313,7 +313,7 @@ def _at_work(needs: Needs, sizes: Sizes, height: int, block_factor: int = 1) -> 
 
 
 def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
-    """Count one fold of a search: its blocks of Khat, values between its parts, its points in two orders and those held out.
+    """Count one fold of a search: A, B, C, values between its parts, its points in two orders and those held out.
 
     Of a given matrix its rows, and then their columns, take the place of points.
     """
@@ -380,7 +380,7 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
     if sizes.n_folds:
         block += height * (sizes.trained if sizes.n_folds == 1 else 1.0 / sizes.n_folds)
     m = -(-n_views // sizes.n)
-    adding = 8 * height * (3 * m + 6)  # rotations of the samples, with and without weights, their order and weights
+    adding = 8.0 * height * (3 * m + 6)  # rotations of the samples, with and without weights, their order and weights
     adding += 3 * square + 1.5 * square * (itemsize < 8)  # two moments, a third of unequal weights; a product
     adding += working + itemsize * (block * r + sizes.made * height * d)
     width = block_width(k, r)

@@ -104,7 +104,7 @@ class Kernel(Declared):
 
         A kernel without any is taken to keep a copy of the points; who makes blocks of values, of copies of the points.
         """
-        values = [getattr(self, field.name) for field in fields(self)] if is_dataclass(self) else []
+        values: list[Any] = [getattr(self, field.name) for field in fields(self)] if is_dataclass(self) else []
         parts = [value._needs(n, d, itemsize) for value in values if isinstance(value, Kernel)]
         size = itemsize * d
         parts = parts or [Needs(preparing=size * n, kept=size * n, row=size)]

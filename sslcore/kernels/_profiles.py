@@ -331,8 +331,9 @@ class VonMises(Profile):
         """Count as in `Kernel._needs`: angles and a function of them in float64 beside both coordinates, then these."""
         both = 2 * itemsize * d
         needs, making = self._needs_of_coordinates(n, 2 * d, itemsize), 16 * d + both
-        row = max(making, needs.row + both)
-        return Needs(max(making * n, needs.preparing + both * n * (2 * d <= tunables.CPU_DIFFERENCES_COORDINATES)), needs.kept, 0.0, row)
+        direct = 2 * d <= tunables.CPU_DIFFERENCES_COORDINATES  # then these are not given back meanwhile
+        preparing = needs.preparing + both * n * direct
+        return Needs(max(making * n, preparing), needs.kept, 0.0, max(making, needs.row + both))
 
     def coordinates(self, x: Array) -> Array:
         """Return the circles' points, all cosines first, (n, 2 d); angles are reduced before they are rounded."""
