@@ -206,7 +206,7 @@ def warm_blas():
     kinds = [(letter, shape) for letter in "ds" for shape in ((768, 4096), (256, 28672))]
     for letter, (rows, columns) in kinds:
         tall, square = np.ones((rows, columns), letter.replace("s", "f")), np.eye(rows, dtype=letter.replace("s", "f"))
-        square @ tall, tall @ tall.T
+        square @ tall, tall.T @ square, tall @ tall.T
         f, square = np.asfortranarray(tall), np.asfortranarray(square)
         getattr(blas, letter + "gemm")(1.0, square, f)
         getattr(blas, letter + "gemm")(1.0, f, tall.T)

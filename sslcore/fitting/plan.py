@@ -153,7 +153,7 @@ def plan(
     >>> import sslcore
     >>> plan = sslcore.plan(10_000, 2, 8, sslcore.kernels.Gaussian(1.0), 4)
     >>> plan.algorithm, plan.fitting("200MB")
-    ('exact', 'use features, such as sslcore.features.Nystrom(kernel, 256), or use fewer samples (at most 2,749 fit)')
+    ('exact', 'use features, such as sslcore.features.Nystrom(kernel, 512), or use fewer samples (at most 2,775 fit)')
     """
     n = _size(n, "n")
     m = _size(n_views, "n_views")
