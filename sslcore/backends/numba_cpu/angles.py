@@ -20,22 +20,46 @@ that a process that compiles and one that reads the cache have the same bits.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from ...tunables import CPU_TILE_COLUMNS as TILE
+from ..contract import Array, Matrix
 from .compiling import compiled
 from .elementary import FAST, arcsine64, rounded, wide_vectors
 from .pairs import _row
 
-__all__ = ["angle_strip"]
+__all__ = ["Rays", "Recursion", "angle_strip"]
 
 _TINY = 1e-35
 """Supplement of an angle of pi: its sign must not be lost."""
 
 
+class Rays(NamedTuple):
+    """Points as directions and lengths."""
+
+    directions: Matrix  # unit vectors, (n, d)
+    lengths: Matrix  # norms in each layer times sqrt(g), (layers, n)
+
+
+class Recursion(NamedTuple):
+    """What a kernel does with an angle."""
+
+    kind: int  # one of `_RECURSIONS` of gram.py
+    a: float  # variance of the biases
+    g: float  # half that of the weights
+
+
+class _Norms(NamedTuple):
+    """Norms in one layer, times sqrt(g), of a point of x and of several of y."""
+
+    r: float
+    s: Array
+
+
 @compiled(nogil=True, fastmath=FAST)
-def _versines(cosine, near, out):
+def _versines(cosine: Array, near: float, out: Array) -> int:
     """Set out[j] = 1 - cos of an acute angle, -(1 + cos) of an obtuse one; return how many are at most ``near``."""
     wide_vectors()
     count = 0
@@ -48,7 +72,7 @@ def _versines(cosine, near, out):
 
 
 @compiled(nogil=True, fastmath=FAST | {"reassoc"})
-def _chord(x, y, sign):
+def _chord(x: Array, y: Array, sign: float) -> float:
     """Return half of |x - sign y|^2."""
     wide_vectors()
     total = 0.0
@@ -59,7 +83,7 @@ def _chord(x, y, sign):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _kappas(v):
+def _kappas(v: float) -> tuple[float, float, float]:
     """Return kappa0, kappa1 and 1 - kappa1 of a versine."""
     m = abs(v)
     c = 1.0 - m
@@ -71,14 +95,15 @@ def _kappas(v):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _step(v, out):
+def _step(v: Array, out: Array) -> None:
     wide_vectors()
     for j in range(v.size):
         out[j] = _kappas(v[j])[0]
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _quadratic(v, r, s, out):
+def _quadratic(here: _Norms, v: Array, out: Array) -> None:
+    r, s = here
     wide_vectors()
     for j in range(v.size):
         m = abs(v[j])
@@ -90,8 +115,11 @@ def _quadratic(v, r, s, out):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _hidden(a, g, r, s, next_r, next_s, v):
-    """Replace v, the versines before a layer, by those after it."""
+def _hidden(recursion: Recursion, here: _Norms, after: _Norms, v: Array) -> None:
+    """Replace v, the versines before a layer, by those after it, where the norms are ``after``."""
+    _, a, g = recursion
+    r, s = here
+    next_r, next_s = after
     wide_vectors()
     if a == 0.0:
         for j in range(v.size):
@@ -105,23 +133,28 @@ def _hidden(a, g, r, s, next_r, next_s, v):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _covariance(a, r, s, v, out):
+def _covariance(a: float, here: _Norms, v: Array, out: Array) -> None:
+    r, s = here
     wide_vectors()
     for j in range(v.size):
         out[j] = a + r * s[j] * _kappas(v[j])[1]
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _inputs(r, s, v, tangent):
+def _inputs(here: _Norms, v: Array, tangent: Array) -> None:
     """Set tangent to g times the covariance of the inputs."""
+    r, s = here
     wide_vectors()
     for j in range(v.size):
         tangent[j] = r * s[j] * (1.0 - v[j] if v[j] >= 0.0 else -1.0 - v[j])
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _add_layer(a, g, r, s, next_r, next_s, v, tangent):
+def _add_layer(recursion: Recursion, here: _Norms, after: _Norms, v: Array, tangent: Array) -> None:
     """Set tangent to g (covariance after the layer + tangent kappa0), and v to the versines after it."""
+    _, a, g = recursion
+    r, s = here
+    next_r, next_s = after
     wide_vectors()
     if a == 0.0:
         for j in range(v.size):
@@ -139,8 +172,9 @@ def _add_layer(a, g, r, s, next_r, next_s, v, tangent):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _tangent(a, r, s, v, tangent, out):
+def _tangent(a: float, here: _Norms, v: Array, tangent: Array, out: Array) -> None:
     """Set out to the tangent after the last layer."""
+    r, s = here
     wide_vectors()
     for j in range(v.size):
         kappa0, kappa1, _ = _kappas(v[j])
@@ -148,14 +182,19 @@ def _tangent(a, r, s, v, tangent, out):
 
 
 @compiled(nogil=True)
-def angle_strip(x, y, lengths_x, lengths_y, near, recursion, a, g, out):
+def _norms(x: Rays, y: Rays, layer: int, i: int, j0: int, j1: int) -> _Norms:
+    return _Norms(x.lengths[layer, i], y.lengths[layer, j0:j1])
+
+
+@compiled(nogil=True)
+def angle_strip(x: Rays, y: Rays, near: float, recursion: Recursion, out: Matrix) -> None:
     """Turn products out[i, j] = <x_i, y_j> of unit vectors into values of the kernel.
 
     Versines up to ``near``, which rounding of products may change too much, are half the squared distance of the
-    unit vectors, or of one and the other's opposite.  ``recursion`` is one of `_RECURSIONS` of gram.py.
+    unit vectors, or of one and the other's opposite.
     """
     rows, columns = out.shape
-    layers = lengths_x.shape[0]
+    last = x.lengths.shape[0] - 1
     versines, tangents = np.empty(TILE), np.empty(TILE)
     for j0 in range(0, columns, TILE):
         j1 = min(j0 + TILE, columns)
@@ -166,21 +205,21 @@ def angle_strip(x, y, lengths_x, lengths_y, near, recursion, a, g, out):
                 for j in range(v.size):
                     if abs(v[j]) <= near + _TINY:
                         if v[j] >= 0.0:
-                            v[j] = _chord(x[i], y[j0 + j], 1.0)
+                            v[j] = _chord(x.directions[i], y.directions[j0 + j], 1.0)
                         else:
-                            v[j] = -_chord(x[i], y[j0 + j], -1.0) - _TINY
-            if recursion == 0:
+                            v[j] = -_chord(x.directions[i], y.directions[j0 + j], -1.0) - _TINY
+            if recursion.kind == 0:
                 _step(v, row)
-            elif recursion == 1:
-                _quadratic(v, lengths_x[0, i], lengths_y[0, j0:j1], row)
-            elif recursion == 2:
-                for layer in range(layers - 1):
-                    r, s = lengths_x[layer, i], lengths_y[layer, j0:j1]
-                    _hidden(a, g, r, s, lengths_x[layer + 1, i], lengths_y[layer + 1, j0:j1], v)
-                _covariance(a, lengths_x[layers - 1, i], lengths_y[layers - 1, j0:j1], v, row)
+            elif recursion.kind == 1:
+                _quadratic(_norms(x, y, 0, i, j0, j1), v, row)
+            elif recursion.kind == 2:
+                for layer in range(last):
+                    after = _norms(x, y, layer + 1, i, j0, j1)
+                    _hidden(recursion, _norms(x, y, layer, i, j0, j1), after, v)
+                _covariance(recursion.a, _norms(x, y, last, i, j0, j1), v, row)
             else:
-                _inputs(lengths_x[0, i], lengths_y[0, j0:j1], v, tangent)
-                for layer in range(layers - 1):
-                    r, s = lengths_x[layer, i], lengths_y[layer, j0:j1]
-                    _add_layer(a, g, r, s, lengths_x[layer + 1, i], lengths_y[layer + 1, j0:j1], v, tangent)
-                _tangent(a, lengths_x[layers - 1, i], lengths_y[layers - 1, j0:j1], v, tangent, row)
+                _inputs(_norms(x, y, 0, i, j0, j1), v, tangent)
+                for layer in range(last):
+                    after = _norms(x, y, layer + 1, i, j0, j1)
+                    _add_layer(recursion, _norms(x, y, layer, i, j0, j1), after, v, tangent)
+                _tangent(recursion.a, _norms(x, y, last, i, j0, j1), v, tangent, row)

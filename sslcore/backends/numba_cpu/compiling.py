@@ -18,17 +18,22 @@ import os
 import pickle
 import warnings
 from collections.abc import Callable
-from typing import Any
+from types import CodeType
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache
 from numba.core.ccallback import CFunc
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
+from numba.extending import intrinsic
 
 from ... import tunables
 
-__all__ = ["compiled", "compiled_callback"]
+__all__ = ["code_of", "compiled", "compiled_callback", "generated"]
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_Arguments = ParamSpec("_Arguments")
 
 
 TUNED = hashlib.sha256(repr(sorted((k, v) for k, v in vars(tunables).items() if k.isupper())).encode()).hexdigest()
@@ -121,20 +126,40 @@ def _cache_of(function: Callable[..., Any]) -> Any:
         return NullCache()
 
 
-def compiled(signature: Any = None, **options: Any) -> Callable[[Callable[..., Any]], Any]:
-    """Compile by `numba.njit` with these options and keep the result on disk; with a signature, compile at once."""
+def compiled(signature: Any = None, **options: Any) -> Callable[[_Function], _Function]:
+    """Compile by `numba.njit` with these options and keep the result on disk; with a signature, compile at once.
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        dispatcher = numba.njit(**options)(function)
-        if not hasattr(dispatcher, "compile"):  # NUMBA_DISABLE_JIT
-            return dispatcher
-        dispatcher._cache = _cache_of(function)
-        if signature is not None:
-            dispatcher.compile(signature)
-            dispatcher.disable_compile()
-        return dispatcher
+    A type checker sees the function as it was written.
+    """
+
+    def decorate(function: _Function) -> _Function:
+        dispatcher: Any = numba.njit(**options)(function)
+        if hasattr(dispatcher, "compile"):  # not under NUMBA_DISABLE_JIT
+            dispatcher._cache = _cache_of(function)
+            if signature is not None:
+                dispatcher.compile(signature)
+                dispatcher.disable_compile()
+        decorated: _Function = dispatcher
+        return decorated
 
     return decorate
+
+
+def generated(
+    function: Callable[Concatenate[Any, _Arguments], tuple[Any, Callable[..., Any]]],
+) -> Callable[_Arguments, Any]:
+    """Make a function that compiled code calls of one that writes LLVM's instructions, by `numba.extending.intrinsic`.
+
+    ``function`` takes Numba's typing context, which callers do not see, and the types of the arguments; it returns a
+    signature and the generator of the instructions.
+    """
+    return cast(Callable[_Arguments, Any], intrinsic(function))
+
+
+def code_of(function: Callable[..., Any]) -> CodeType:
+    """Return the bytecode of a function as it was written, whether it is compiled or not."""
+    code: CodeType = getattr(function, "py_func", function).__code__
+    return code
 
 
 def compiled_callback(function: Callable[..., Any], signature: Any, **options: Any) -> Any:

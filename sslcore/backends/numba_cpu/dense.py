@@ -47,8 +47,10 @@ def matmul(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: float = 1.
     first, flip_a = (a, 0) if a.flags.f_contiguous else (a.T, 1)
     second, flip_b = (b, 0) if b.flags.f_contiguous else (b.T, 1)
     if out is None:
-        return gemm(alpha, first, second, trans_a=flip_a, trans_b=flip_b)
-    return gemm(alpha, first, second, beta=beta, c=out, trans_a=flip_a, trans_b=flip_b, overwrite_c=1)
+        product: Matrix = gemm(alpha, first, second, trans_a=flip_a, trans_b=flip_b)
+    else:
+        product = gemm(alpha, first, second, beta=beta, c=out, trans_a=flip_a, trans_b=flip_b, overwrite_c=1)
+    return product
 
 
 def cholesky(a: Matrix) -> bool:
@@ -64,13 +66,15 @@ def cholesky(a: Matrix) -> bool:
 def cholesky_solve(factor: Matrix, b: Matrix) -> Matrix:
     """Overwrite b, in Fortran order, by (U^T U)^-1 b."""
     potrs = lapack.dpotrs if factor.dtype == np.float64 else lapack.spotrs
-    return potrs(factor, b, lower=0, overwrite_b=1)[0]
+    solution: Matrix = potrs(factor, b, lower=0, overwrite_b=1)[0]
+    return solution
 
 
 def triangular_solve(factor: Matrix, b: Matrix, *, transposed: bool = False) -> Matrix:
     """Return U^-1 b, or U^-T b."""
     trtrs = lapack.dtrtrs if factor.dtype == np.float64 else lapack.strtrs
-    return trtrs(factor, b, lower=0, trans=int(transposed))[0]
+    solution: Matrix = trtrs(factor, b, lower=0, trans=int(transposed))[0]
+    return solution
 
 
 def symmetric_product(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
@@ -83,14 +87,16 @@ def symmetric_product(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
     kept = a.diagonal().copy()
     a[index, index] = diagonal
     try:
-        return symm(1.0, a, b, lower=1)
+        product: Matrix = symm(1.0, a, b, lower=1)
     finally:
         a[index, index] = kept
+    return product
 
 
 def symmetric_eigenvalues(a: Matrix) -> Array:
     """Return all eigenvalues, increasing; ``a`` may be overwritten."""
-    return sl.eigh(a, eigvals_only=True, driver="evr", overwrite_a=True, check_finite=False)
+    values: Array = sl.eigh(a, eigvals_only=True, driver="evr", overwrite_a=True, check_finite=False)
+    return values
 
 
 def orthonormalize(a: Matrix, tolerance: float) -> tuple[Matrix, Matrix]:
@@ -115,7 +121,8 @@ def whitener(factor: Matrix, dtype: Any) -> Matrix:
 def whiten(factor: Matrix, values: Matrix) -> Matrix:
     """Multiply rows by U^-1, in place: values (n, r) in C order."""
     trsm = blas.dtrsm if values.dtype == np.float64 else blas.strsm
-    return trsm(1.0, factor, values.T, trans_a=1, lower=0, overwrite_b=1).T
+    whitened: Matrix = trsm(1.0, factor, values.T, trans_a=1, lower=0, overwrite_b=1).T
+    return whitened
 
 
 def add_second_moment(total: Matrix, rows: Matrix, factor: float = 1.0) -> None:

@@ -7,11 +7,13 @@ exponent set through the bits.  About 1 ulp.  Results below 1e-307 (1e-37) are f
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from .compiling import compiled
+from .compiling import compiled, generated
 
 __all__ = ["FAST", "arcsine64", "cos2pi32", "cos2pi64", "exp32", "exp64", "rounded", "wide_vectors"]
 
@@ -20,7 +22,7 @@ __all__ = ["FAST", "arcsine64", "cos2pi32", "cos2pi64", "exp32", "exp64", "round
 FAST = {"contract", "nsz", "arcp"}
 
 
-def _half_power_of_two(numba_type, llvm_type, bits, mantissa):
+def _half_power_of_two(numba_type: Any, llvm_type: Any, bits: int, mantissa: int) -> Callable[[Any], Any]:
     """Return 2^(n-1) from the float that holds n in its low bits (an intrinsic).
 
     One power less, and a product by 2 afterwards, since n reaches an exponent that no float has.
@@ -29,9 +31,9 @@ def _half_power_of_two(numba_type, llvm_type, bits, mantissa):
     integer = ir.IntType(bits)
     bias = (1 << (bits - mantissa - 2)) - 2
 
-    @intrinsic
-    def half_power(typingctx, shifted):
-        def codegen(context, builder, signature, args):
+    @generated
+    def half_power(typingctx: Any, shifted: Any) -> tuple[Any, Callable[..., Any]]:
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             n = builder.add(builder.bitcast(args[0], integer), integer(bias))
             return builder.bitcast(builder.shl(n, integer(mantissa)), llvm_type)
 
@@ -44,15 +46,15 @@ _half_power64 = _half_power_of_two(types.float64, ir.DoubleType(), 64, 52)
 _half_power32 = _half_power_of_two(types.float32, ir.FloatType(), 32, 23)
 
 
-@intrinsic
-def wide_vectors(typingctx):
+@generated
+def wide_vectors(typingctx: Any) -> tuple[Any, Callable[..., Any]]:
     """Mark the function that calls this: use the widest vectors there are, and stay out of line.
 
     LLVM uses half of AVX-512's width unless a function asks for more; exp takes half the time with all of
     it.  Inlined into a caller without the mark the request would be lost.
     """
 
-    def codegen(context, builder, signature, args):
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         # llvmlite's own `add` knows only LLVM's enumerated attributes
         for attribute in ('"prefer-vector-width"="512"', "noinline"):
             set.add(builder.function.attributes, attribute)
@@ -62,7 +64,7 @@ def wide_vectors(typingctx):
 
 
 @compiled(types.float64(types.float64, types.float64))
-def rounded(a, b):
+def rounded(a: float, b: float) -> float:
     """Return a product that is rounded before it is added to another: it is fused with no addition."""
     return a * b
 
@@ -72,7 +74,7 @@ def rounded(a, b):
 
 
 @compiled(types.float64(types.float64), fastmath=FAST, error_model="numpy")
-def exp64(x):
+def exp64(x: float) -> Any:
     """Return the exponential of a float64; see the module's docstring."""
     z = -708.3 if x < -708.3 else x  # there the half power is exactly 0
     z = 710.0 if z > 710.0 else z  # and here the result inf
@@ -97,7 +99,7 @@ def exp64(x):
 
 
 @compiled(types.float32(types.float32), fastmath=FAST, error_model="numpy")
-def exp32(x):
+def exp32(x: Any) -> Any:
     """Return the exponential of a float32; see the module's docstring."""
     f = types.float32
     z = f(-87.3) if x < f(-87.3) else x
@@ -121,7 +123,7 @@ def exp32(x):
 
 
 @compiled(types.float64(types.float64), fastmath=FAST, error_model="numpy")
-def cos2pi64(t):
+def cos2pi64(t: float) -> Any:
     """Return cos(2 pi t) of a float64 in [0, 1/2]."""
     h = t - 0.25
     s = h * h
@@ -140,7 +142,7 @@ def cos2pi64(t):
 
 
 @compiled(types.float32(types.float32), fastmath=FAST, error_model="numpy")
-def cos2pi32(t):
+def cos2pi32(t: Any) -> Any:
     """Return cos(2 pi t) of a float32 in [0, 1/2]."""
     f = types.float32
     h = t - f(0.25)
@@ -159,7 +161,7 @@ def cos2pi32(t):
 
 
 @compiled(types.float64(types.float64), fastmath=FAST, error_model="numpy")
-def arcsine64(s):
+def arcsine64(s: float) -> Any:
     """Return asin(sqrt(s)) / sqrt(s) of a float64 in [0, 1/2]."""
     p = 1.1264192878807509
     p = p * s - 4.438816692066939

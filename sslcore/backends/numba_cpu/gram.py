@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from ... import tunables
-from ..contract import Matrix
+from ..contract import Array, Matrix
 from ..pairing import Points, in_units, near_versine, prepare, squared_norms, wrapped
 from . import angles, pairs
+from .angles import Rays, Recursion
+from .pairs import Bounds, Centred, CompiledProfile
 from .parallel import parallel_for
 from .vectors import ROWS, VECTOR
 
@@ -36,7 +38,11 @@ def points(kernel: Any, y: Matrix) -> Points:
     return replace(prepared, y=laid, address=address, mirrored=mirrored)
 
 
-def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
+def _profile(prepared: Points) -> CompiledProfile:
+    return CompiledProfile(prepared.address, prepared.constants)
+
+
+def gram_rows(prepared: Points, x: Array, first: int, out: Array) -> None:
     """Set out[i, j] = k(x_i, y_{first + j}); ``out`` has unit stride along its rows."""
     fitting = tunables.KERNEL_PREPARED_BYTES // max(1, x.shape[1] * x.itemsize)
     high = max(tunables.KERNEL_PREPARED_ROWS, fitting)
@@ -44,39 +50,38 @@ def gram_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> N
         _fill_rows(prepared, x[start : start + high], first, out[start : start + high])
 
 
-def _fill_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> None:
+def _fill_rows(prepared: Points, x: Array, first: int, out: Array) -> None:
     columns = slice(first, first + out.shape[1])
     x = prepared.kernel.coordinates(x)
     height = min(64, ROWS * -(-tunables.CPU_TASK_PAIRS // (ROWS * max(1, out.shape[1]))))
     n_strips = -(-len(x) // height)
+    profile = _profile(prepared)
     if prepared.kernel.pair == "torus":
         around = wrapped(x)
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
-            pairs.torus_strip(around[rows], prepared.y, first, prepared.address, prepared.constants, out[rows])
+            pairs.torus_strip(around[rows], prepared.y, first, profile, out[rows])
 
     elif prepared.direct:
         scaled = _whole_rows(in_units(x, prepared.exponent))
         l1 = prepared.kernel.pair == "l1"
 
         def strip(s: int) -> None:
-            start, stop = s * height, min((s + 1) * height, len(x))
-            pairs.direct_strip(scaled, start, stop, prepared.y, first, l1, prepared.address, prepared.constants, out)
+            rows = slice(s * height, (s + 1) * height)
+            pairs.direct_strip(scaled[rows], prepared.y, first, l1, profile, out[rows])
 
     elif prepared.kernel.pair == "angle":
         kernel = prepared.kernel
         directions, lengths = kernel.directions(x)
-        y, lengths_y = prepared.y[columns], prepared.lengths[:, columns]
-        np.matmul(directions, y.T, out=out)
-        near = near_versine(kernel.length, y.shape[1], x.dtype)
-        recursion = _RECURSIONS[kernel.recursion]
+        against = Rays(prepared.y[columns], prepared.lengths[:, columns])
+        np.matmul(directions, against.directions.T, out=out)
+        near = near_versine(kernel.length, directions.shape[1], x.dtype)
+        recursion = Recursion(_RECURSIONS[kernel.recursion], kernel.bias, kernel.gain)
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
-            angles.angle_strip(
-                directions[rows], y, lengths[:, rows], lengths_y, near, recursion, kernel.bias, kernel.gain, out[rows]
-            )
+            angles.angle_strip(Rays(directions[rows], lengths[:, rows]), against, near, recursion, out[rows])
 
     elif prepared.kernel.pair == "dot":
         with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for values that are not finite
@@ -85,34 +90,24 @@ def _fill_rows(prepared: Points, x: np.ndarray, first: int, out: np.ndarray) -> 
             return
 
         def strip(s: int) -> None:
-            pairs.apply_profile(prepared.address, prepared.constants, out[s * height : (s + 1) * height])
+            pairs.apply_profile(profile, out[s * height : (s + 1) * height])
 
     else:
         uncentred = in_units(x, prepared.exponent)
         scaled = uncentred - prepared.centre
-        y, norms_y = prepared.y[columns], prepared.norms[columns]
-        uncentred_y = prepared.uncentred[columns]
-        norms_x = squared_norms(scaled)
-        np.matmul(scaled, y.T, out=out)
-        bounds = prepared.bounds()
+        others = Centred(prepared.uncentred[columns], prepared.norms[columns])
+        norms = squared_norms(scaled)
+        np.matmul(scaled, prepared.y[columns].T, out=out)
+        bounds = Bounds(*prepared.bounds())
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
-            pairs.correct_distances(
-                uncentred[rows],
-                uncentred_y,
-                norms_x[rows],
-                norms_y,
-                *bounds,
-                prepared.address,
-                prepared.constants,
-                out[rows],
-            )
+            pairs.correct_distances(Centred(uncentred[rows], norms[rows]), others, bounds, profile, out[rows])
 
     parallel_for(strip, n_strips)
 
 
-def empty_matrix(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
+def empty_matrix(rows: int, columns: int, dtype: np.dtype[Any]) -> Array:
     """Make an array that begins at the width of a vector, so that `gram_symmetric` may write past the caches."""
     dtype = np.dtype(dtype)
     size = rows * columns * dtype.itemsize
@@ -121,55 +116,54 @@ def empty_matrix(rows: int, columns: int, dtype: np.dtype) -> np.ndarray:
     return raw[start : start + size].view(dtype).reshape(rows, columns)
 
 
-def gram_symmetric(prepared: Points, x: np.ndarray, out: np.ndarray) -> None:
+def gram_symmetric(prepared: Points, x: Array, out: Array) -> None:
     """Set out[i, j] = k(x_i, x_j), exactly symmetric; ``prepared`` was made of ``x``, for a kernel of distances."""
     n = len(x)
     if prepared.centre is not None:
         _symmetric_from_products(prepared, out)
         return
     scaled = _whole_rows(in_units(prepared.kernel.coordinates(x), prepared.exponent))
-    l1 = prepared.kernel.pair == "l1"
+    l1, profile = prepared.kernel.pair == "l1", _profile(prepared)
     height = min(64, ROWS * -(-2 * tunables.CPU_TASK_PAIRS // (ROWS * max(1, n))))
 
     def strip(s: int) -> None:
         start, stop = s * height, min((s + 1) * height, n)
-        pairs.symmetric_strip(scaled, start, stop, prepared.y, l1, prepared.address, prepared.constants, out)
+        pairs.symmetric_strip(scaled, start, stop, prepared.y, l1, profile, out)
 
     parallel_for(strip, -(-n // height))
 
 
-def _symmetric_from_products(prepared: Points, out: np.ndarray) -> None:
+def _symmetric_from_products(prepared: Points, out: Array) -> None:
     """Make all products first, then all values: BLAS threads wait busily, in the way of ours, after each product."""
     n = len(out)
     height = 64  # a tile of `pairs.correct_symmetric` stays in L2
     high = max(256, n // 16 // height * height)  # enough for matrix products, and not much beyond the diagonal
     for start in range(0, n, high):
         np.matmul(prepared.y[start : start + high], prepared.y[start:].T, out=out[start : start + high, start:])
-    bounds = prepared.bounds()
+    mine, bounds = Centred(prepared.uncentred, prepared.norms), Bounds(*prepared.bounds())
+    profile = _profile(prepared)
 
     def strip(s: int) -> None:
         start, stop = s * height, min((s + 1) * height, n)
-        pairs.correct_symmetric(
-            prepared.uncentred, prepared.norms, *bounds, prepared.address, prepared.constants, start, stop, out
-        )
+        pairs.correct_symmetric(mine, start, stop, bounds, profile, out)
 
     parallel_for(strip, -(-n // height))
 
 
-def mirror(matrix: np.ndarray) -> None:
+def mirror(matrix: Array) -> None:
     """Copy the upper triangle of a square matrix in C order onto the lower one."""
     n = len(matrix)
     height = max(32, min(256, n // 4))
     parallel_for(lambda s: pairs.mirror_strip(matrix, s * height, min((s + 1) * height, n)), -(-n // height))
 
 
-def _whole_rows(x: np.ndarray) -> np.ndarray:
+def _whole_rows(x: Array) -> Array:
     """Add zeros below, to a multiple of the points that are worked on at once."""
     missing = -len(x) % ROWS
     return np.concatenate([x, np.zeros((missing, x.shape[1]), x.dtype)]) if missing else x
 
 
-def _columns(y: np.ndarray) -> np.ndarray:
+def _columns(y: Array) -> Array:
     """Return points as columns, with zeros on the right: a vector may begin at the last point.
 
     The rows are an odd number of vectors long, else those of 512 columns would share one set of the cache.
@@ -181,6 +175,6 @@ def _columns(y: np.ndarray) -> np.ndarray:
     return padded
 
 
-def gram_contrasts(prepared: Points, samples: Any, mean: np.ndarray, cross_t: np.ndarray, contrast: np.ndarray) -> bool:
+def gram_contrasts(prepared: Points, samples: Any, mean: Array, cross_t: Array, contrast: Array) -> bool:
     """Return False: rows of the Gram matrix are rotated by `rotate_rows` while they are in the cache."""
     return False

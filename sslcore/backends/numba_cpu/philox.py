@@ -36,18 +36,23 @@ in C++ give the same bits under ``-ffp-contract=off``, in CUDA under ``--fmad=fa
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
 
 from ...tunables import CPU_DRAW_BLOCKS as TILE
+from ..contract import Array, Matrix
 from ..stages import REFERENCE_SEED
-from .compiling import compiled
+from .compiling import compiled, generated
 
 __all__ = [
     "LANES",
     "TILE",
+    "Stream",
+    "Tile",
+    "Words",
     "add_normals",
     "cos_sin",
     "draw",
@@ -62,7 +67,7 @@ __all__ = [
     "philox",
     "reference_normals",
     "rows_of_views",
-    "tile_bounds",
+    "tile_of",
     "uniform",
     "words_of_block",
     "words_of_view",
@@ -80,6 +85,27 @@ _1, _24, _30, _32, _52 = (np.uint64(i) for i in (1, 24, 30, 32, 52))
 _MASK, _QUARTER, _SIGN = np.uint64(2**32 - 1), np.uint64(2**30 - 1), np.uint64(2**63)
 
 
+class Stream(NamedTuple):
+    """Where a stage of a pipeline takes its draws from."""
+
+    stage: int  # its place in the pipeline
+    k0: np.uint64  # the key
+    k1: np.uint64
+
+
+class Tile(NamedTuple):
+    """Some draw blocks of some rows."""
+
+    row: int  # the first row
+    height: int  # how many
+    block: int  # the first draw block
+    width: int  # how many
+
+
+Words: TypeAlias = tuple[Any, Any, Any, Any]
+"""The four words of a draw block, uint64 each."""
+
+
 # ---------------------------------------------------------------- Philox4x32-10
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -87,7 +113,7 @@ _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 
 
 @inline
-def philox(c0, c1, c2, c3, k0, k1):
+def philox(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> Words:
     """Return four words for the counter (c0, c1, c2, c3) and the key (k0, k1); all of them uint64 below 2^32."""
     for _ in range(10):
         # high halves are left dirty: the product of two masked words is one 32-bit vector multiplication
@@ -105,21 +131,21 @@ def key_of_seed(seed: int) -> tuple[np.uint64, np.uint64]:
 
 
 @inline
-def _high_word(sample, stage):
+def _high_word(sample: int, stage: int) -> Any:
     return (np.uint64(sample) >> _32) | (np.uint64(stage) << _24)
 
 
 @inline
-def words_of_block(block, sample, view, stage, k0, k1):
+def words_of_block(block: int, sample: int, view: int, stream: Stream) -> Words:
     """Return the four words of one block."""
     low = np.uint64(sample) & _MASK
-    return philox(np.uint64(block), np.uint64(view), low, _high_word(sample, stage), k0, k1)
+    return philox(np.uint64(block), np.uint64(view), low, _high_word(sample, stream.stage), stream.k0, stream.k1)
 
 
 @inline
-def words_of_view(sample, view, stage, k0, k1):
+def words_of_view(sample: int, view: int, stream: Stream) -> Words:
     """Return the four words of block 0, for the draws that a view needs once."""
-    return words_of_block(0, sample, view, stage, k0, k1)
+    return words_of_block(0, sample, view, stream)
 
 
 # ---------------------------------------------------------------- tiles of draw blocks
@@ -128,7 +154,7 @@ def words_of_view(sample, view, stage, k0, k1):
 
 
 @kernel
-def rows_of_views(n, n_views, first):
+def rows_of_views(n: int, n_views: int, first: int) -> Matrix:
     """Return all rows of an array of views of the samples first, ..., first + n - 1, one sample after the other."""
     rows = np.empty((3, n * n_views), np.int64)
     r = 0
@@ -140,46 +166,47 @@ def rows_of_views(n, n_views, first):
 
 
 @inline
-def n_blocks(d):
+def n_blocks(d: int) -> int:
     """Count the draw blocks B of a view of d coordinates."""
     return (d + LANES - 1) // LANES
 
 
 @inline
-def n_lanes(d):
+def n_lanes(d: int) -> int:
     """Count the lanes in use: 4 unless d is 1, 2, 3, 5, 6 or 9."""
     blocks = n_blocks(d)
     return (d + blocks - 1) // blocks
 
 
 @inline
-def _tile_shape(blocks):
+def _tile_shape(blocks: int) -> tuple[int, int]:
     width = min(blocks, TILE)
     return TILE // width, width
 
 
 @inline
-def n_tiles(rows, blocks):
+def n_tiles(rows: int, blocks: int) -> int:
     """Count the tiles, at most ``TILE`` draw blocks each, that cover rows x blocks."""
     height, width = _tile_shape(blocks)
     return ((rows + height - 1) // height) * ((blocks + width - 1) // width)
 
 
 @inline
-def tile_bounds(tile, rows, blocks):
-    """Return first row, number of rows, first block and number of blocks of a tile."""
+def tile_of(number: int, rows: int, blocks: int) -> Tile:
+    """Return the tile with this number among those of `n_tiles`."""
     height, width = _tile_shape(blocks)
     across = (blocks + width - 1) // width
-    row, block = (tile // across) * height, (tile % across) * width
-    return row, min(height, rows - row), block, min(width, blocks - block)
+    row, block = (number // across) * height, (number % across) * width
+    return Tile(row, min(height, rows - row), block, min(width, blocks - block))
 
 
 @kernel
-def draw(words, rows, row, height, block, width, stage, k0, k1):
-    """Fill ``words[:, i * width + j]`` with the words of block ``block + j`` of row ``row + i``."""
+def draw(words: Matrix, rows: Matrix, tile: Tile, stream: Stream) -> None:
+    """Fill ``words[:, i * width + j]`` with the words of block ``block + j`` of row ``row + i`` of the tile."""
+    row, height, block, width = tile
     for i in range(height):
         sample, view = rows[1, row + i], rows[2, row + i]
-        low, high = np.uint32(np.uint64(sample) & _MASK), np.uint32(_high_word(sample, stage))
+        low, high = np.uint32(np.uint64(sample) & _MASK), np.uint32(_high_word(sample, stream.stage))
         for j in range(width):
             words[0, i * width + j] = block + j
             words[1, i * width + j] = view
@@ -188,24 +215,24 @@ def draw(words, rows, row, height, block, width, stage, k0, k1):
     c0, c1, c2, c3 = words[0], words[1], words[2], words[3]
     for t in range(height * width):
         c0[t], c1[t], c2[t], c3[t] = philox(
-            np.uint64(c0[t]), np.uint64(c1[t]), np.uint64(c2[t]), np.uint64(c3[t]), k0, k1
+            np.uint64(c0[t]), np.uint64(c1[t]), np.uint64(c2[t]), np.uint64(c3[t]), stream.k0, stream.k1
         )
 
 
 # ---------------------------------------------------------------- elementary functions, branch-free
 
 
-@intrinsic
-def _bits(typingctx, x):
-    def codegen(context, builder, signature, args):
+@generated
+def _bits(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(types.uint64))
 
     return types.uint64(types.float64), codegen
 
 
-@intrinsic
-def _float(typingctx, x):
-    def codegen(context, builder, signature, args):
+@generated
+def _float(typingctx: Any, x: Any) -> tuple[Any, Callable[..., Any]]:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], context.get_value_type(types.float64))
 
     return types.float64(types.uint64), codegen
@@ -254,18 +281,18 @@ _C1, _C2, _C3, _C4, _C5, _C6 = (
 
 
 @inline
-def _float_of(i):
+def _float_of(i: Any) -> Any:
     return _float(i | _I) - _2_52
 
 
 @inline
-def uniform(w):
+def uniform(w: Any) -> Any:
     """Return ``(w + 1/2) 2^-32``, in (0, 1), for a word w as uint64."""
     return (_float_of(w) + 0.5) * 2.0**-32
 
 
 @inline
-def minus_two_log(w):
+def minus_two_log(w: Any) -> Any:
     """Return ``-2 log((w + 1/2) 2^-32)`` within 2 ulp, everywhere: no cancellation near 1."""
     v = _bits(_float_of(w + w + _1))  # odd integer below 2^33: v = m 2^e with m in [sqrt(1/2), sqrt(2))
     t = v - _SQRT_HALF
@@ -280,7 +307,7 @@ def minus_two_log(w):
 
 
 @inline
-def _cos_sin_quarter(x):
+def _cos_sin_quarter(x: float) -> tuple[float, float]:
     """Return (cos x, sin x) within 1 ulp for |x| <= pi/4."""
     z = x * x
     cos = 1.0 + z * (-0.5 + z * (_C1 + z * (_C2 + z * (_C3 + z * (_C4 + z * (_C5 + z * _C6))))))
@@ -289,7 +316,7 @@ def _cos_sin_quarter(x):
 
 
 @inline
-def cos_sin(turns):
+def cos_sin(turns: float) -> tuple[float, float]:
     """Return (cos, sin) of 2 pi turns, for |turns| <= 1; exact at multiples of a quarter turn."""
     shifted = 4.0 * turns + _ROUND
     cos, sin = _cos_sin_quarter((turns - 0.25 * (shifted - _ROUND)) * _2PI)
@@ -300,7 +327,7 @@ def cos_sin(turns):
 
 
 @inline
-def exp2(t):
+def exp2(t: float) -> Any:
     """Return 2^t within 2 ulp for |t| < 1000."""
     k = (t + _ROUND) - _ROUND
     r = (t - k) * 0.6931471805599453
@@ -314,7 +341,7 @@ def exp2(t):
 
 
 @kernel
-def _box_muller(u, v, a, b):
+def _box_muller(u: Array, v: Array, a: Array, b: Array) -> None:
     """Make pairs (a, b) of standard normals from pairs (u, v) of words; LLVM vectorises the loop."""
     for i in range(u.size):
         w = np.uint64(v[i])
@@ -328,19 +355,20 @@ def _box_muller(u, v, a, b):
 
 
 @inline
-def _add_scaled(y, z, scale):
+def _add_scaled(y: Array, z: Array, scale: float) -> None:
     for j in range(y.size):
         y[j] += scale * z[j]  # in float64, rounded once to the type of y
 
 
 @kernel
-def add_normals(views, rows, stage, k0, k1, scale):
+def add_normals(views: Matrix, rows: Matrix, stream: Stream, scale: float) -> None:
     """Add ``scale`` times standard normals to ``rows`` of ``views`` (number, d), in place."""
     d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
     words, z = np.empty((LANES, TILE), np.uint32), np.empty((LANES, TILE))
-    for tile in range(n_tiles(count, blocks)):
-        row, height, block, width = tile_bounds(tile, count, blocks)
-        draw(words, rows, row, height, block, width, stage, k0, k1)
+    for number in range(n_tiles(count, blocks)):
+        tile = tile_of(number, count, blocks)
+        draw(words, rows, tile, stream)
+        row, height, block, width = tile
         t = height * width
         _box_muller(words[0, :t], words[1, :t], z[0, :t], z[1, :t])
         if n_lanes(d) > 2:
@@ -352,14 +380,14 @@ def add_normals(views, rows, stage, k0, k1, scale):
                 _add_scaled(view[start : start + width], z[lane, i * width :], scale)
 
 
-_REFERENCE_KEY = key_of_seed(REFERENCE_SEED)
+_REFERENCE = Stream(0, *key_of_seed(REFERENCE_SEED))
 
 
-def reference_normals(n: int, columns: int, stream: int) -> np.ndarray:
+def reference_normals(n: int, columns: int, stream: int) -> Matrix:
     """Return standard normals (n, columns) in float64, the same in every run: start vectors.
 
     Row i does not depend on n; ``stream`` in [0, 2^24) selects independent tables.
     """
     z = np.zeros((n, columns))
-    add_normals(z, rows_of_views(n, 1, stream << 32), 0, *_REFERENCE_KEY, 1.0)
+    add_normals(z, rows_of_views(n, 1, stream << 32), _REFERENCE, 1.0)
     return z

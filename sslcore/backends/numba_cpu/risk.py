@@ -78,7 +78,7 @@ def _parts(shape: tuple[int, ...]) -> tuple[list[list[slice]], int]:
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _dot(x, y):
+def _dot(x: Array, y: Array) -> float:
     total = 0.0
     for c in range(x.size):
         total += x[c] * y[c]
@@ -86,7 +86,7 @@ def _dot(x, y):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _mean(views, mean):
+def _mean(views: Matrix, mean: Array) -> None:
     """Set ``mean`` (k,) to the mean over the views (m, k) of one sample."""
     m = views.shape[0]
     for c in range(mean.size):
@@ -100,7 +100,7 @@ def _mean(views, mean):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _squared_distance(x, y):
+def _squared_distance(x: Array, y: Array) -> float:
     total = 0.0
     for c in range(x.size):
         total += (x[c] - y[c]) ** 2
@@ -108,7 +108,7 @@ def _squared_distance(x, y):
 
 
 @compiled(nogil=True)
-def _sums(z, samples, products, second, scalars):
+def _sums(z: Array, samples: int, products: bool, second: Matrix, scalars: Array) -> None:
     n, m, k = z.shape
     rows = z.reshape(n * m, k)
     product = np.empty((k, k))
@@ -133,19 +133,19 @@ def _sums(z, samples, products, second, scalars):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _finish_row(row, view, mean, spread, out):
+def _finish_row(row: Array, view: Array, mean: Array, spread: float, out: Array) -> None:
     for c in range(row.size):
         out[c] = row[c] + spread * (view[c] - mean[c])
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _subtract(row, factor, view):
+def _subtract(row: Array, factor: float, view: Array) -> None:
     for c in range(row.size):
         row[c] -= factor * view[c]
 
 
 @compiled(nogil=True)
-def _gradient(z, samples, weight, spread, outer, gradient):
+def _gradient(z: Array, samples: int, weight: Matrix, spread: float, outer: float, gradient: Array) -> None:
     n, m, k = z.shape
     rows = z.reshape(n * m, k)
     result = np.empty((samples * m, k))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,21 +17,21 @@ __all__ = ["rotate_rows"]
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _scale(weight, values, out):
+def _scale(weight: float, values: Array, out: Array) -> None:
     wide_vectors()
     for j in range(out.size):
         out[j] = weight * values[j]
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _add_scaled(weight, values, out):
+def _add_scaled(weight: float, values: Array, out: Array) -> None:
     wide_vectors()
     for j in range(out.size):
         out[j] += weight * values[j]
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _combine_pairs(rotation, values, mean, contrast):
+def _combine_pairs(rotation: Array, values: Array, mean: Array, contrast: Array) -> None:
     """Rotate on the right, for two views a sample: ``rotation`` (2, 2, count)."""
     wide_vectors()
     r00, r01, r10, r11 = rotation[0, 0], rotation[0, 1], rotation[1, 0], rotation[1, 1]
@@ -42,19 +42,19 @@ def _combine_pairs(rotation, values, mean, contrast):
 
 
 @compiled(nogil=True)
-def _store(part, out, row, column):
+def _store(part: Matrix, out: Matrix, row: int, column: int) -> None:
     copy_rows(part, out[row : row + part.shape[0], column : column + part.shape[1]], False)
 
 
 @compiled(nogil=True)
-def _store_transposed(part, out, row, column, large):
+def _store_transposed(part: Matrix, out: Matrix, row: int, column: int, large: bool) -> None:
     # past the caches, where vectors are whole: what is written is short and far from the next
     streamed = large and aligned(out) and column % SIDE == 0
     transpose(part, out[row : row + part.shape[1], column : column + part.shape[0]], streamed)
 
 
 @compiled(nogil=True)
-def _copy_upper(tile, row, column, size):
+def _copy_upper(tile: Matrix, row: int, column: int, size: int) -> None:
     """Make a diagonal block exactly symmetric."""
     for i in range(size):
         for j in range(i):
@@ -64,7 +64,7 @@ def _copy_upper(tile, row, column, size):
 class Side(NamedTuple):
     """Consecutive samples of one class, on the left or on the right of a rotation."""
 
-    rotation: Any  # (m, m, count): rows h_c of each sample of the class
+    rotation: Array  # (m, m, count): rows h_c of each sample of the class
     start: int  # the samples, counted in their class
     stop: int
     row: int  # where their views begin in the block of kernel values
@@ -75,14 +75,14 @@ class Side(NamedTuple):
 class Blocks(NamedTuple):
     """The Gram matrix in the basis of means and contrasts."""
 
-    mean: Any  # A, (n, n)
-    cross_t: Any  # B^T, (n_contrasts, n)
-    contrast: Any  # C, (n_contrasts, n_contrasts)
+    mean: Matrix  # A, (n, n)
+    cross_t: Matrix  # B^T, (n_contrasts, n)
+    contrast: Matrix  # C, (n_contrasts, n_contrasts)
     large: bool  # whether they do not stay in the caches
 
 
 @compiled(nogil=True)
-def _rotate_strip(block, left, right, diagonal, width, out):
+def _rotate_strip(block: Matrix, left: Side, right: Side, diagonal: bool, width: int, out: Blocks) -> None:
     """Rotate the views of the samples ``left`` against those of ``right``, ``width`` of them at a time.
 
     ``block`` holds their kernel values.  Results and their transposes go to A, B^T and C.  ``diagonal``: the first tile
@@ -163,21 +163,23 @@ def rotate_rows(block: Matrix, strip: Strip, samples: Groups, mean: Matrix, cros
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _scale_difference(weight, values, origin, out):
+def _scale_difference(weight: float, values: Array, origin: Array, out: Array) -> None:
     wide_vectors()
     for j in range(out.size):
         out[j] = weight * (values[j] - origin[j])
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _add_scaled_difference(weight, values, origin, out):
+def _add_scaled_difference(weight: float, values: Array, origin: Array, out: Array) -> None:
     wide_vectors()
     for j in range(out.size):
         out[j] += weight * (values[j] - origin[j])
 
 
 @compiled(nogil=True)
-def _rotate_some(features, rotation, shift, first, last, means, contrasts):
+def _rotate_some(
+    features: Array, rotation: Array, shift: Array, first: int, last: int, means: Matrix, contrasts: Matrix
+) -> None:
     m = features.shape[1]
     for i in range(first, last):
         out = means[i]

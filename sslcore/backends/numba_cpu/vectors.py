@@ -8,17 +8,21 @@ the processor has.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 
 from ...tunables import CPU_REGISTER_POINTS as ROWS
 from ...tunables import CPU_VECTOR_BYTES as VECTOR
-from .compiling import compiled
+from ..contract import Matrix
+from .compiling import compiled, generated
 from .elementary import wide_vectors
 
-__all__ = ["ROWS", "SIDE", "VECTOR", "aligned", "copy_rows", "pair_values", "transpose"]
+__all__ = ["ROWS", "SIDE", "VECTOR", "Rows", "aligned", "copy_rows", "pair_values", "transpose"]
 
 SIDE = 8
 """Side of the squares that are transposed."""
@@ -26,25 +30,35 @@ SIDE = 8
 _INTEGER = cgutils.intp_t
 
 
-def _vector(builder, address, offset, kind):
+class Rows(NamedTuple):
+    """Rows in memory: the address of the first, and how many bytes apart they are."""
+
+    address: Any  # np.intp: Numba adds the unsigned `ctypes.data` to signed integers as floating-point numbers
+    stride: int
+
+
+def _vector(builder: Any, address: Any, offset: Any, kind: Any) -> Any:
     """Return the pointer to a vector at this address plus this many bytes; it is aligned as one value only."""
     return builder.inttoptr(builder.add(address, offset), kind.as_pointer())
 
 
-def _constant(value):
+def _constant(value: int) -> Any:
     return ir.Constant(_INTEGER, value)
 
 
-def _pair_values(absolute, vectors):
+def _pair_values(absolute: bool, vectors: int) -> Callable[..., Any]:
     """Return the pair values of ROWS points of x with this many vectors of points of y (an intrinsic)."""
 
-    @intrinsic
-    def block(typingctx, like, x, x_stride, y, y_stride, d, out, out_stride):
+    @generated
+    def block(typingctx: Any, like: Any, x: Any, y: Any, d: Any, out: Any) -> tuple[Any, Callable[..., Any]]:
         size = like.bitwidth // 8
         width = VECTOR // size
 
-        def codegen(context, builder, signature, args):
-            _, x, x_stride, y, y_stride, d, out, out_stride = args
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            _, first, second, d, third = args
+            (x, x_stride), (y, y_stride), (out, out_stride) = (
+                cgutils.unpack_tuple(builder, rows, 2) for rows in (first, second, third)
+            )
             real = context.get_value_type(like)
             kind = ir.VectorType(real, width)
             zero = ir.Constant(kind, [0.0] * width)
@@ -60,8 +74,8 @@ def _pair_values(absolute, vectors):
                 for r in range(ROWS):
                     offset = builder.mul(x_stride, _constant(r))
                     value = builder.load(builder.inttoptr(builder.add(column, offset), real.as_pointer()))
-                    first = builder.insert_element(zero, value, ir.Constant(ir.IntType(32), 0))
-                    spread = builder.shuffle_vector(first, first, same)
+                    lane = builder.insert_element(zero, value, ir.Constant(ir.IntType(32), 0))
+                    spread = builder.shuffle_vector(lane, lane, same)
                     for v in range(vectors):
                         total = sums[r, v]
                         difference = builder.fsub(spread, points[v])
@@ -76,8 +90,7 @@ def _pair_values(absolute, vectors):
                 builder.store(builder.load(total), _vector(builder, at, _constant(v * VECTOR), kind), align=size)
             return context.get_dummy_value()
 
-        integer = types.intp
-        return types.void(like, integer, integer, integer, integer, integer, integer, integer), codegen
+        return types.void(like, x, y, types.intp, out), codegen
 
     return block
 
@@ -87,7 +100,7 @@ _squares_of_two = _pair_values(absolute=False, vectors=2)  # a fourth more a sec
 _absolutes = _pair_values(absolute=True, vectors=1)
 
 
-def _store(builder, value, pointer, size, streamed):
+def _store(builder: Any, value: Any, pointer: Any, size: int, streamed: bool) -> None:
     """Store a vector; ``streamed``: past the caches, to an address that is a multiple of the vector's size."""
     if not streamed:
         builder.store(value, pointer, align=size)
@@ -96,14 +109,16 @@ def _store(builder, value, pointer, size, streamed):
     instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
 
 
-def _transposition(streamed):
+def _transposition(streamed: bool) -> Callable[..., Any]:
     """Set target[j, i] = source[i, j], SIDE x SIDE, by three rounds of interleaving row i with row i + 4."""
 
-    @intrinsic
-    def transposed(typingctx, like, source, source_stride, target, target_stride):
+    @generated
+    def transposed(
+        typingctx: Any, like: Any, source: Any, source_stride: Any, target: Any, target_stride: Any
+    ) -> tuple[Any, Callable[..., Any]]:
         size = like.bitwidth // 8
 
-        def codegen(context, builder, signature, args):
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             _, source, source_stride, target, target_stride = args
             kind = ir.VectorType(context.get_value_type(like), SIDE)
             rows = [
@@ -130,30 +145,32 @@ def _transposition(streamed):
 
 
 @compiled(nogil=True)
-def pair_values(x, yt, j0, l1, target, stride, columns):
+def pair_values(x: Matrix, yt: Matrix, j0: int, l1: bool, target: Rows, columns: int) -> None:
     """Store pair values |x_i - y_{j0 + j}|^2 (``l1``: |.|_1) of ROWS points, by differences of coordinates.
 
     ``x`` (ROWS, d) has unit stride along its rows, ``yt`` (d, at least j0 + columns rounded up to whole vectors) holds
-    points as columns, ``target`` is the address of the first of ROWS rows of results, ``stride`` bytes apart.
+    points as columns, ``target`` are ROWS rows of results.
     """
     wide_vectors()
     like = yt.dtype.type(0)
     d = x.shape[1]
     step = VECTOR // yt.itemsize
-    y = yt.ctypes.data + j0 * yt.itemsize
+    first = Rows(np.intp(x.ctypes.data), x.strides[0])
+    y = np.intp(yt.ctypes.data) + j0 * yt.itemsize
     vectors = -(-columns // step)
     v = 0
     if not l1:
         while v + 2 <= vectors:
             at = VECTOR * v
-            _squares_of_two(like, x.ctypes.data, x.strides[0], y + at, yt.strides[0], d, target + at, stride)
+            _squares_of_two(like, first, Rows(y + at, yt.strides[0]), d, Rows(target.address + at, target.stride))
             v += 2
     while v < vectors:
         at = VECTOR * v
+        second, out = Rows(y + at, yt.strides[0]), Rows(target.address + at, target.stride)
         if l1:
-            _absolutes(like, x.ctypes.data, x.strides[0], y + at, yt.strides[0], d, target + at, stride)
+            _absolutes(like, first, second, d, out)
         else:
-            _squares(like, x.ctypes.data, x.strides[0], y + at, yt.strides[0], d, target + at, stride)
+            _squares(like, first, second, d, out)
         v += 1
 
 
@@ -161,12 +178,12 @@ _transposed = _transposition(streamed=False)
 _transposed_streamed = _transposition(streamed=True)
 
 
-@intrinsic
-def _streamed(typingctx, like, source, target):
+@generated
+def _streamed(typingctx: Any, like: Any, source: Any, target: Any) -> tuple[Any, Callable[..., Any]]:
     """Copy SIDE values from one address to another, past the caches."""
     size = like.bitwidth // 8
 
-    def codegen(context, builder, signature, args):
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, source, target = args
         kind = ir.VectorType(context.get_value_type(like), SIDE)
         zero = _constant(0)
@@ -178,13 +195,14 @@ def _streamed(typingctx, like, source, target):
 
 
 @compiled(nogil=True)
-def aligned(out):
+def aligned(out: Matrix) -> bool:
     """Tell whether every row begins at a multiple of VECTOR bytes, as stores past the caches want it."""
-    return out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0
+    found: bool = out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0
+    return found
 
 
 @compiled(nogil=True)
-def copy_rows(source, target, streamed):
+def copy_rows(source: Matrix, target: Matrix, streamed: bool) -> None:
     """Set target[...] = source, (rows, columns); ``streamed`` as in `transpose`."""
     wide_vectors()
     like = source.dtype.type(0)
@@ -199,7 +217,7 @@ def copy_rows(source, target, streamed):
 
 
 @compiled(nogil=True)
-def transpose(source, target, streamed):
+def transpose(source: Matrix, target: Matrix, streamed: bool) -> None:
     """Set target[j, i] = source[i, j]; both with unit stride along their rows.
 
     ``streamed``: past the caches, which spares reading what is overwritten; rows of ``target`` begin at multiples of

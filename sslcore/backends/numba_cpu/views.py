@@ -1,23 +1,24 @@
 """Views of samples on the CPU: one Numba function for each kind of stage, over blocks of samples.
 
 A stage works in place on ``rows`` of ``views`` (number, d), C-ordered: :mod:`.philox` tells what rows are, and who
-draws what.  ``stage`` is its place in the pipeline, (k0, k1) the key.
+draws what.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import tunables
-from ..contract import ViewLaw
+from ..contract import Array, Matrix, ViewLaw
 from ..stages import run, with_arrays
 from .parallel import parallel_for
 from .philox import (
     LANES,
     TILE,
+    Stream,
     add_normals,
     cos_sin,
     draw,
@@ -30,7 +31,7 @@ from .philox import (
     n_lanes,
     n_tiles,
     rows_of_views,
-    tile_bounds,
+    tile_of,
     uniform,
     words_of_block,
     words_of_view,
@@ -39,9 +40,7 @@ from .philox import (
 __all__ = ["views"]
 
 
-def views(
-    x: np.ndarray, augmentation: ViewLaw, n_views: int, seed: int, first: int, out: np.ndarray | None = None
-) -> np.ndarray:
+def views(x: Matrix, augmentation: ViewLaw, n_views: int, seed: int, first: int, out: Array | None = None) -> Array:
     """Make views (n, n_views, d) of the samples x (n, d), of float32 or float64; arguments are trusted.
 
     ``out`` receives them, if given: C-ordered, of the type of ``x``.
@@ -50,7 +49,7 @@ def views(
     if out is None:
         out = np.empty((n, n_views, d), dtype=x.dtype)
     stages = with_arrays(augmentation.stages(), lambda numbers: np.array(numbers, np.int64))
-    k0, k1 = key_of_seed(seed)
+    key = key_of_seed(seed)
     step = max(1, tunables.CPU_VIEW_COORDINATES // (n_views * d))
 
     def make(i: int) -> None:
@@ -59,12 +58,14 @@ def views(
         block[...] = x[start : start + step, None]
         flat = block.reshape(-1, d)
 
-        def apply(rows: np.ndarray, place: int, name: str, arguments: tuple[Any, ...]) -> None:
+        def apply(rows: Matrix, place: int, name: str, arguments: tuple[Any, ...]) -> None:
             if rows.size:
-                _STAGES[name](flat, rows, place, k0, k1, *arguments)
+                if name in _OF_IMAGES:
+                    arguments = (Size(*arguments[:3]), *arguments[3:])
+                _STAGES[name](flat, rows, Stream(place, *key), *arguments)
 
-        def choose(rows: np.ndarray, place: int, thresholds: np.ndarray, count: int) -> list[np.ndarray]:
-            choice = _choose(rows, place, k0, k1, thresholds)
+        def choose(rows: Matrix, place: int, thresholds: Array, count: int) -> list[Matrix]:
+            choice = _choose(rows, Stream(place, *key), thresholds)
             return [np.ascontiguousarray(rows[:, choice == i]) for i in range(count)]
 
         run(stages, rows_of_views(len(block), n_views, first + start), apply, choose)
@@ -77,18 +78,19 @@ def views(
 
 
 @inline
-def _flip_row(y, words, threshold):
+def _flip_row(y: Array, words: Array, threshold: int) -> None:
     for j in range(y.size):
         y[j] = -y[j] if np.int64(words[j]) < threshold else y[j]
 
 
 @kernel
-def _flip_signs(views, rows, stage, k0, k1, threshold):
+def _flip_signs(views: Matrix, rows: Matrix, stream: Stream, threshold: int) -> None:
     d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
     words = np.empty((LANES, TILE), np.uint32)
-    for tile in range(n_tiles(count, blocks)):
-        row, height, block, width = tile_bounds(tile, count, blocks)
-        draw(words, rows, row, height, block, width, stage, k0, k1)
+    for number in range(n_tiles(count, blocks)):
+        tile = tile_of(number, count, blocks)
+        draw(words, rows, tile, stream)
+        row, height, block, width = tile
         for i in range(height):
             view = views[rows[0, row + i]]
             for lane in range(n_lanes(d)):
@@ -97,7 +99,7 @@ def _flip_signs(views, rows, stage, k0, k1, threshold):
 
 
 @inline
-def _resample_row(y, words, threshold):
+def _resample_row(y: Array, words: Array, threshold: int) -> None:
     for j in range(y.size):
         w = np.int64(words[j])
         sign = 1.0 - 2.0 * (w & 1)
@@ -105,12 +107,13 @@ def _resample_row(y, words, threshold):
 
 
 @kernel
-def _resample_signs(views, rows, stage, k0, k1, threshold):
+def _resample_signs(views: Matrix, rows: Matrix, stream: Stream, threshold: int) -> None:
     d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
     words = np.empty((LANES, TILE), np.uint32)
-    for tile in range(n_tiles(count, blocks)):
-        row, height, block, width = tile_bounds(tile, count, blocks)
-        draw(words, rows, row, height, block, width, stage, k0, k1)
+    for number in range(n_tiles(count, blocks)):
+        tile = tile_of(number, count, blocks)
+        draw(words, rows, tile, stream)
+        row, height, block, width = tile
         for i in range(height):
             view = views[rows[0, row + i]]
             for lane in range(n_lanes(d)):
@@ -119,7 +122,7 @@ def _resample_signs(views, rows, stage, k0, k1, threshold):
 
 
 @inline
-def _keep_row(y, words, place, start, width, d):
+def _keep_row(y: Array, words: Array, place: int, start: int, width: int, d: int) -> None:
     for j in range(y.size):
         t = place + j - start
         t = t if t >= 0 else t + d
@@ -128,17 +131,18 @@ def _keep_row(y, words, place, start, width, d):
 
 
 @kernel
-def _keep_window(views, rows, stage, k0, k1, width_kept, cyclic):
+def _keep_window(views: Matrix, rows: Matrix, stream: Stream, width_kept: int, cyclic: int) -> None:
     d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
     starts = d if cyclic else d - width_kept + 1
     words = np.empty((LANES, TILE), np.uint32)
-    for tile in range(n_tiles(count, blocks)):
-        row, height, block, width = tile_bounds(tile, count, blocks)
-        draw(words, rows, row, height, block, width, stage, k0, k1)
+    for number in range(n_tiles(count, blocks)):
+        tile = tile_of(number, count, blocks)
+        draw(words, rows, tile, stream)
+        row, height, block, width = tile
         for i in range(height):
             w = np.uint64(words[0, i * width])
             if block > 0:
-                w = words_of_view(rows[1, row + i], rows[2, row + i], stage, k0, k1)[0]
+                w = words_of_view(rows[1, row + i], rows[2, row + i], stream)[0]
             first_kept = (np.int64(w) >> 1) * starts >> 31
             view = views[rows[0, row + i]]
             for lane in range(n_lanes(d)):
@@ -150,13 +154,13 @@ def _keep_window(views, rows, stage, k0, k1, width_kept, cyclic):
 
 
 @inline
-def _copy_row(y, x):
+def _copy_row(y: Array, x: Array) -> None:
     for j in range(x.size):  # y[:n] = x would compile Numba's error message, for three seconds
         y[j] = x[j]
 
 
 @inline
-def _pick(word, thresholds):
+def _pick(word: Any, thresholds: Array) -> int:
     """Return the index of the first threshold above the word; the last one is 2^32."""
     low, high = 0, thresholds.size - 1
     while low < high:
@@ -169,28 +173,28 @@ def _pick(word, thresholds):
 
 
 @kernel
-def _choose(rows, stage, k0, k1, thresholds):
+def _choose(rows: Matrix, stream: Stream, thresholds: Array) -> Array:
     choice = np.empty(rows.shape[1], np.int64)
     for i in range(choice.size):
-        choice[i] = _pick(words_of_view(rows[1, i], rows[2, i], stage, k0, k1)[0], thresholds)
+        choice[i] = _pick(words_of_view(rows[1, i], rows[2, i], stream)[0], thresholds)
     return choice
 
 
 @kernel
-def _flip_all_signs(views, rows, stage, k0, k1, threshold):
+def _flip_all_signs(views: Matrix, rows: Matrix, stream: Stream, threshold: int) -> None:
     for i in range(rows.shape[1]):
-        if np.int64(words_of_view(rows[1, i], rows[2, i], stage, k0, k1)[0]) < threshold:
+        if np.int64(words_of_view(rows[1, i], rows[2, i], stream)[0]) < threshold:
             view = views[rows[0, i]]
             for j in range(view.size):
                 view[j] = -view[j]
 
 
 @kernel
-def _roll(views, rows, stage, k0, k1, thresholds):
+def _roll(views: Matrix, rows: Matrix, stream: Stream, thresholds: Array) -> None:
     d = views.shape[1]
     kept = np.empty(d, views.dtype)
     for i in range(rows.shape[1]):
-        a = _pick(words_of_view(rows[1, i], rows[2, i], stage, k0, k1)[0], thresholds)
+        a = _pick(words_of_view(rows[1, i], rows[2, i], stream)[0], thresholds)
         if a > 0:
             view = views[rows[0, i]]
             _copy_row(kept, view)
@@ -198,8 +202,8 @@ def _roll(views, rows, stage, k0, k1, thresholds):
             _copy_row(view[:a], kept[d - a :])
 
 
-def _reverse(views: np.ndarray, rows: np.ndarray, stage: int, k0: Any, k1: Any, threshold: int) -> None:
-    _flip_columns(views, rows, stage, k0, k1, 1, views.shape[1], 1, threshold)
+def _reverse(views: Matrix, rows: Matrix, stream: Stream, threshold: int) -> None:
+    _flip_columns(views, rows, stream, Size(1, views.shape[1], 1), threshold)
 
 
 # ---------------------------------------------------------------- steps on the sphere
@@ -208,7 +212,7 @@ _WIDTH = 32  # sums have as many partial ones, of every 32nd term each: a warp's
 
 
 @inline
-def _add_products(sums, x, g):
+def _add_products(sums: Matrix, x: Array, g: Array) -> None:
     for j in range(x.size):
         xj, gj = np.float64(x[j]), g[j]
         sums[0, j] += xj * xj
@@ -217,20 +221,20 @@ def _add_products(sums, x, g):
 
 
 @inline
-def _move_row(x, g, cos, a, b):
+def _move_row(x: Array, g: Array, cos: float, a: float, b: float) -> None:
     for j in range(x.size):
         xj = np.float64(x[j])
         x[j] = cos * xj + (a * g[j] - b * xj)
 
 
 @kernel
-def _step_on_sphere(views, rows, stage, k0, k1, drop, of_plane):
+def _step_on_sphere(views: Matrix, rows: Matrix, stream: Stream, drop: float, of_plane: int) -> None:
     d, count = views.shape[1], rows.shape[1]
     own = rows.copy()
     for i in range(count):
         own[0, i] = i
     normals = np.zeros((count, d))
-    add_normals(normals, own, stage, k0, k1, 1.0)
+    add_normals(normals, own, stream, 1.0)
     sums = np.empty((3, _WIDTH))
     for i in range(count):
         x, g = views[rows[0, i]], normals[i]
@@ -247,7 +251,7 @@ def _step_on_sphere(views, rows, stage, k0, k1, drop, of_plane):
         norm, along, length = np.sqrt(sums[0, 0]), sums[1, 0], np.sqrt(sums[2, 0])
         share = 1.0
         if of_plane and d > 2:
-            w = words_of_block(n_blocks(d), rows[1, i], rows[2, i], stage, k0, k1)[0]
+            w = words_of_block(n_blocks(d), rows[1, i], rows[2, i], stream)[0]
             share = 1.0 - exp2(-minus_two_log(w) / ((d - 2) * 0.6931471805599453))
         lost = drop * share
         cos, sin = 1.0 - lost, np.sqrt(lost * (2.0 - lost))
@@ -260,11 +264,29 @@ def _step_on_sphere(views, rows, stage, k0, k1, drop, of_plane):
 # ---------------------------------------------------------------- a few draws for each image
 
 
+class Size(NamedTuple):
+    """The size of an image, whose values a view holds in this order."""
+
+    height: int
+    width: int
+    channels: int
+
+
+class _Line(NamedTuple):
+    """Where a row of pixels of a view comes from: a straight line in the padded image."""
+
+    row: float  # of the first pixel
+    column: float
+    down: float  # from each pixel to the next
+    right: float
+
+
 @kernel
-def _flip_columns(views, rows, stage, k0, k1, height, width, channels, threshold):
+def _flip_columns(views: Matrix, rows: Matrix, stream: Stream, size: Size, threshold: int) -> None:
+    height, width, channels = size
     images = views.reshape(len(views), height, width, channels)
     for i in range(rows.shape[1]):
-        if np.int64(words_of_view(rows[1, i], rows[2, i], stage, k0, k1)[0]) >= threshold:
+        if np.int64(words_of_view(rows[1, i], rows[2, i], stream)[0]) >= threshold:
             continue
         image = images[rows[0, i]]
         for r in range(height):
@@ -275,38 +297,40 @@ def _flip_columns(views, rows, stage, k0, k1, height, width, channels, threshold
 
 
 @kernel
-def _erase_square(views, rows, stage, k0, k1, height, width, channels, size):
-    images = views.reshape(len(views), height, width, channels)
+def _erase_square(views: Matrix, rows: Matrix, stream: Stream, size: Size, side: int) -> None:
+    images = views.reshape(len(views), size.height, size.width, size.channels)
     for i in range(rows.shape[1]):
-        w0, w1, _, _ = words_of_view(rows[1, i], rows[2, i], stage, k0, k1)
-        top = (np.int64(w0) * (height - size + 1)) >> 32
-        left = (np.int64(w1) * (width - size + 1)) >> 32
-        images[rows[0, i], top : top + size, left : left + size] = 0.0
+        w0, w1, _, _ = words_of_view(rows[1, i], rows[2, i], stream)
+        top = (np.int64(w0) * (size.height - side + 1)) >> 32
+        left = (np.int64(w1) * (size.width - side + 1)) >> 32
+        images[rows[0, i], top : top + side, left : left + side] = 0.0
 
 
 @inline
-def _clip(t, upper):
+def _clip(t: float, upper: float) -> float:
     t = t if t > 0.0 else 0.0
     return t if t < upper else upper
 
 
 @inline
-def _locate(origin, weights, row, column, a, b, height, width, channels):
+def _locate(origin: Array, weights: Matrix, line: _Line, size: Size) -> None:
     """Find, for one row of a view, where in the padded image each pixel comes from.
 
     ``origin[q]`` is the flat index of the upper left of the four neighbours, ``weights[:, q]`` the shares
     of the lower and of the right ones.  Places further out are moved into the frame, where all is zero.
     """
     for q in range(weights.shape[1]):
-        y = _clip(row + b * q, height + 1.0)
-        x = _clip(column + a * q, width + 1.0)
+        y = _clip(line.row + line.down * q, size.height + 1.0)
+        x = _clip(line.column + line.right * q, size.width + 1.0)
         i, j = int(y), int(x)
         weights[0, q], weights[1, q] = y - i, x - j
-        origin[q] = (i * (width + 3) + j) * channels
+        origin[q] = (i * (size.width + 3) + j) * size.channels
 
 
 @inline
-def _interpolate(out, padded, below, origin, down, right, channels):
+def _interpolate(
+    out: Array, padded: Array, below: Any, origin: Array, down: Array, right: Array, channels: Any
+) -> None:
     for q in range(origin.size):  # unsigned indices, which cannot count from the end: a third faster
         for c in range(channels):
             t = origin[q] + c
@@ -317,7 +341,10 @@ def _interpolate(out, padded, below, origin, down, right, channels):
 
 
 @kernel
-def _affine(views, rows, stage, k0, k1, height, width, channels, turns, log2_zoom, shift):
+def _affine(
+    views: Matrix, rows: Matrix, stream: Stream, size: Size, turns: float, log2_zoom: float, shift: float
+) -> None:
+    height, width, channels = size
     images = views.reshape(len(views), height, width * channels)
     # The image in float64 within a frame of zeros, one pixel before and two after
     padded = np.zeros((height + 3, (width + 3) * channels))
@@ -325,7 +352,7 @@ def _affine(views, rows, stage, k0, k1, height, width, channels, turns, log2_zoo
     origin, weights = np.empty(width, np.uint64), np.empty((2, width))
     middle_row, middle_column = 0.5 * (height - 1), 0.5 * (width - 1)
     for i in range(rows.shape[1]):
-        w0, w1, w2, w3 = words_of_view(rows[1, i], rows[2, i], stage, k0, k1)
+        w0, w1, w2, w3 = words_of_view(rows[1, i], rows[2, i], stream)
         cos, sin = cos_sin(turns * (2.0 * uniform(w0) - 1.0))
         inverse_zoom = exp2(log2_zoom * (2.0 * uniform(w1) - 1.0))
         a, b = cos * inverse_zoom, sin * inverse_zoom
@@ -337,7 +364,7 @@ def _affine(views, rows, stage, k0, k1, height, width, channels, turns, log2_zoo
         for r in range(height):
             row = 1.0 + middle_row + (a * (down + r) + b * right)
             column = 1.0 + middle_column + (a * right - b * (down + r))
-            _locate(origin, weights, row, column, a, b, height, width, channels)
+            _locate(origin, weights, _Line(row, column, b, a), size)
             _interpolate(image[r], flat, below, origin, weights[0], weights[1], np.uint64(channels))
 
 
@@ -354,3 +381,6 @@ _STAGES: dict[str, Callable[..., None]] = {
     "roll": _roll,
     "step_on_sphere": _step_on_sphere,
 }
+
+_OF_IMAGES = frozenset({"affine", "erase_square", "flip_columns"})
+"""Stages whose first three numbers are the `Size` of an image."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ... import tunables
-from ..contract import Array
+from ..contract import Array, Matrix
 from .compiling import compiled
 from .parallel import parallel_for
 
@@ -66,7 +66,7 @@ def walsh_hadamard(values: Array) -> Array:
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _eights(x):
+def _eights(x: Array) -> None:
     """Do the butterflies at the distances 1, 2 and 4."""
     for i in range(0, x.size, 8):
         a0, a1, a2, a3 = x[i] + x[i + 1], x[i] - x[i + 1], x[i + 2] + x[i + 3], x[i + 2] - x[i + 3]
@@ -78,21 +78,21 @@ def _eights(x):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _two(a, b):
+def _two(a: Array, b: Array) -> None:
     for j in range(a.size):
         s, t = a[j], b[j]
         a[j], b[j] = s + t, s - t
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _four(a, b, c, e):
+def _four(a: Array, b: Array, c: Array, e: Array) -> None:
     for j in range(a.size):
         s, t, u, v = a[j] + b[j], a[j] - b[j], c[j] + e[j], c[j] - e[j]
         a[j], b[j], c[j], e[j] = s + u, t + v, s - u, t - v
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _butterflies(x, distance, stop):
+def _butterflies(x: Array, distance: int, stop: int) -> None:
     """Do all butterflies of x at ``distance``, 2 ``distance``, ... below ``stop``."""
     while 2 * distance < stop:
         for i in range(0, x.size, 4 * distance):
@@ -109,7 +109,7 @@ def _butterflies(x, distance, stop):
 
 
 @compiled(nogil=True, fastmath=FAST)
-def _transform(x, distance, inner):
+def _transform(x: Array, distance: int, inner: int) -> None:
     """Do all butterflies of x from ``distance`` on; those inside of ``inner`` numbers first, block by block."""
     if distance == 1 and x.size >= 8:
         small = 8
@@ -129,19 +129,19 @@ def _transform(x, distance, inner):
 
 
 @compiled(nogil=True)
-def _blocks(flat, columns, width, inner):
+def _blocks(flat: Array, columns: int, width: int, inner: int) -> None:
     for i in range(0, flat.size, width):
         _transform(flat[i : i + width], columns, inner)
 
 
 @compiled(nogil=True)
-def _copy(a, b):
+def _copy(a: Array, b: Array) -> None:
     for j in range(a.size):
         b[j] = a[j]
 
 
 @compiled(nogil=True)
-def _strips(pack, start, stop, strip, inner):
+def _strips(pack: Matrix, start: int, stop: int, strip: int, inner: int) -> None:
     """Transform pack, (rows, distance), along its rows, for the columns start..stop - 1."""
     rows = pack.shape[0]
     buffer = np.empty(rows * strip, pack.dtype)
