@@ -1,6 +1,8 @@
 """The plan of the house: imports point downwards, and the picture of the floors is the one that the linter keeps."""
 
 import ast
+import inspect
+import pkgutil
 import re
 import subprocess
 import sys
@@ -73,3 +75,51 @@ def test_no_file_is_too_long():
     for path in sorted((ROOT / "sslcore").rglob("*.py")):
         lines = len(path.read_text(encoding="utf-8").splitlines())
         assert lines <= 500, f"{path.relative_to(ROOT)} has {lines} lines"
+
+
+MANY_PARAMETERS = {
+    "fitting/plan.py exact_plan": "sizes of a fit and its options, one number each",
+    "fitting/plan.py features_plan": "sizes of a fit and its options, one number each",
+    "population/cube_risk.py _window_sums": "weights, centres and parts of both sides of one sum",
+    "population/mehler.py sector": "kernel, data and augmentation are one number each, the objective two",
+    "studies/halfmoons.py study": "the settings of a study, which its command hands over by name",
+}
+"""Private functions of more than seven parameters, and why."""
+
+
+def public_objects():
+    """Functions and classes that the reference of the API describes: (module, name)."""
+    headings = re.findall(r"^#{3} (sslcore\.[\w.]+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.M)
+    for heading in headings:
+        try:
+            found = pkgutil.resolve_name(heading)
+        except ImportError:  # of a library that is not here
+            continue
+        if inspect.isclass(found) or inspect.isfunction(found):
+            yield found.__module__, found.__qualname__
+
+
+def functions(node, names=()):
+    """All functions below ``node``, with the names from the module to each."""
+    for child in ast.iter_child_nodes(node):
+        inside = names
+        if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            inside = (*names, child.name)
+            if not isinstance(child, ast.ClassDef):
+                yield inside, child
+        yield from functions(child, inside)
+
+
+def test_private_functions_take_at_most_seven_parameters():
+    public = set(public_objects())
+    assert ("sslcore.fitting.pretraining", "pretrain") in public
+    many = set()
+    for path in sorted((ROOT / "sslcore").rglob("*.py")):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for names, function in functions(ast.parse(path.read_text(encoding="utf-8"))):
+            taken = function.args
+            parameters = [a.arg for a in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs)]
+            count = len(parameters) - (parameters[:1] in (["self"], ["cls"]))
+            if count > 7 and (module, names[0]) not in public:
+                many.add(f"{path.relative_to(ROOT / 'sslcore').as_posix()} {'.'.join(names)}")
+    assert many == set(MANY_PARAMETERS)

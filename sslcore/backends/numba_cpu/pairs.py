@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import types
-from numba.np.numpy_support import carray
+from numba import carray, types
 
 from ...tunables import CPU_SYMMETRIC_TILE_COLUMNS as SYMMETRIC_TILE
 from ...tunables import CPU_TILE_COLUMNS as TILE
