@@ -122,4 +122,4 @@ def test_private_functions_take_at_most_seven_parameters():
             count = len(parameters) - (parameters[:1] in (["self"], ["cls"]))
             if count > 7 and (module, names[0]) not in public:
                 many.add(f"{path.relative_to(ROOT / 'sslcore').as_posix()} {'.'.join(names)}")
-    assert many == set(MANY_PARAMETERS)
+    assert many <= set(MANY_PARAMETERS), many - set(MANY_PARAMETERS)
