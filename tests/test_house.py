@@ -78,6 +78,7 @@ def test_no_file_is_too_long():
 
 
 MANY_PARAMETERS = {
+    "backends/numba_cpu/prefix_probes.py _draw": "written beside this table: test points could be one thing",
     "fitting/plan.py exact_plan": "sizes of a fit and its options, one number each",
     "fitting/plan.py features_plan": "sizes of a fit and its options, one number each",
     "population/cube_risk.py _window_sums": "weights, centres and parts of both sides of one sum",
