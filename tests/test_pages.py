@@ -74,6 +74,11 @@ def test_the_commands_of_the_gallery(tmp_path, monkeypatch, capsys):
 # ---------------------------------------------------------------- the guide
 
 
+def test_the_kernel_of_the_guide():
+    (code,) = blocks((DOCS / "guide.md").read_text(encoding="utf-8"), "python")
+    exec(code, {"__name__": __name__})
+
+
 def views(n=30, d=2, **kwargs):
     return np.random.default_rng(0).normal(size=(n, 2, d))
 
