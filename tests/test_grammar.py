@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import sslcore
 import sslcore.cli
 from sslcore import augmentations, features, kernels
 from sslcore.augmentations import Affine, Augmentation, Compose, Cutout, GaussianNoise
@@ -34,6 +35,7 @@ from sslcore.kernels import (
     Scaled,
     Sum,
 )
+from sslcore.solvers.objective import Objective
 
 from .examples import augmentation_examples, kernel_examples
 
@@ -141,6 +143,19 @@ def test_help_says_what_is_declared(what, registry, commands, capsys):
     for command in commands:
         assert main([command, "--help"]) == 0
         assert listing(what) in capsys.readouterr().out
+
+
+def test_numbers_of_the_fit_mean_what_pretrain_says():
+    """The words and ranges of the help are those of its docstring, and of its errors."""
+    about = inspect.getdoc(sslcore.pretrain)
+    for each, name, value in ((options.REG, "reg", 0.0), (options.BETA, "beta", -1.0)):
+        sentence, bound = each.sentence.split("; ")
+        assert f"{bound}, the {sentence}" in re.sub(r"lambda (?=>)|\n +", "", about)
+        with pytest.raises(ValueError, match=f"{name} must be a finite number {bound}"):
+            Objective.of(1, **{"reg": 0.1, "beta": 1.0, name: value}, unbiased=True, center=True)
+    with pytest.raises(ValueError, match="n_components must be at least 1"):
+        Objective.of(0, 0.1, 1.0, True, True)
+    assert options.COMPONENTS.sentence.endswith(">= 1")
 
 
 def test_each_option_is_declared_once():

@@ -148,9 +148,9 @@ FEATURES = option(
     words="feature map",
     metavar="MAP",
 )
-COMPONENTS = option("--components", says="dimensions", type=int, default=8, metavar="K")
-REG = option("--reg", says="weight of the norm", type=float, metavar="LAMBDA")
-BETA = option("--beta", says="weight of the invariance", type=float, default=1.0)
+COMPONENTS = option("--components", says="dimensions; >= 1", type=int, default=8, metavar="K")
+REG = option("--reg", says="weight of the norm; > 0", type=float, metavar="LAMBDA")
+BETA = option("--beta", says="weight of the invariance; >= 0", type=float, default=1.0)
 CENTER = option(
     "--center", says="covariance in place of second moments", action=argparse.BooleanOptionalAction, default=True
 )
