@@ -46,7 +46,8 @@ class Plan:
     ----------
     algorithm : {"exact", "features"}
     bytes : int
-        Peak memory besides the data handed over.
+        Peak memory besides the data handed over, of all that is allocated at once.  Not in it: what a process keeps
+        once and for all (code, stacks of threads, buffers of BLAS) and what the C library keeps of memory freed.
     flops : float
         Floating-point operations of the leading terms.
     seconds : float
