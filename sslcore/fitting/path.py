@@ -16,6 +16,7 @@ from ..augmentations import Views
 from ..backends import get_backend
 from ..declarations.reprs import brief
 from ..errors import CertificateError, NotPositiveSemidefiniteError
+from ..solvers.certificate import located
 from ..solvers.objective import Objective
 from . import summary
 from .crossings import crossings
@@ -351,7 +352,8 @@ def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Calla
             try:
                 solution = problem.at(objective, near=last.left)
             except (CertificateError, NotPositiveSemidefiniteError) as error:
-                raise _located(error, regs, i, float(beta)) from error
+                good = f"the path is good down to reg = {regs[i + 1]:.6g}; " if i + 1 < len(regs) else ""
+                raise located(error, f"at reg = {regs[i]:.6g}, beta = {beta:.6g}: {good}") from error
             representations[i][j] = problem.represent(objective, solution)
             last = frames[i] = problem.frame(solution)
             done += 1
@@ -369,15 +371,6 @@ def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Calla
         before = frames
     rows = tuple(map(tuple, representations))
     return Path(regs, betas, position, rows, reg_overlaps, beta_overlaps)
-
-
-def _located(error: Any, regs: np.ndarray, i: int, beta: float) -> Exception:
-    """Return the same error, with its place on the path and what to do."""
-    good = f"the path is good down to reg = {regs[i + 1]:.6g}; " if i + 1 < len(regs) else ""
-    message = f"at reg = {regs[i]:.6g}, beta = {beta:.6g}: {good}{error}"
-    if isinstance(error, CertificateError):
-        return CertificateError(message, error.certificate)
-    return NotPositiveSemidefiniteError(message, error.eigenvalue)
 
 
 def _put(where: np.ndarray, values: np.ndarray) -> None:

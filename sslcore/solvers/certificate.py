@@ -11,9 +11,9 @@ import numpy as np
 
 from ..arrays import Array, namespace, shown
 from ..declarations.reprs import brief
-from ..errors import CertificateError
+from ..errors import CertificateError, NotPositiveSemidefiniteError
 
-__all__ = ["TOLERANCE", "Certificate", "Circumstances", "Components", "Solution", "Spectrum", "certify"]
+__all__ = ["TOLERANCE", "Certificate", "Circumstances", "Components", "Solution", "Spectrum", "certify", "located"]
 
 TOLERANCE = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 3e-3}
 """What the residuals of active components are held to."""
@@ -296,6 +296,14 @@ def certify(found: Components, k: int, circumstances: Circumstances, *, toleranc
         fill(found.intercept),
         certificate,
     )
+
+
+def located(error: CertificateError | NotPositiveSemidefiniteError, where: str) -> Exception:
+    """Return the same error, its message after ``where`` among many fits it was raised."""
+    message = f"{where}{error}"
+    if isinstance(error, CertificateError):
+        return CertificateError(message, error.certificate)
+    return NotPositiveSemidefiniteError(message, error.eigenvalue)
 
 
 def _refusal(found: Components, bad: int, worst: float, bent: float, tolerance: float, remedy: str) -> str:

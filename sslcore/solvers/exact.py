@@ -17,6 +17,7 @@ that K alpha = P^(-1/2) v.  Centred: the eigenvectors of H G H, H the projector 
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from typing import Any
@@ -28,6 +29,7 @@ from ..backends import Backend
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from .certificate import Circumstances, Components, Solution, certify
+from .groups import Samples
 from .krylov import Accuracy, block_width, canonical_basis, krylov_capacity, top_eigenpairs
 from .objective import Objective
 from .rotated_gram import RotatedGram
@@ -70,7 +72,7 @@ class ConditionedKernel:
         xp = engine.xp
         self.engine, self.xp = engine, xp
         self.a, self.b, self.c = blocks.mean, blocks.cross, blocks.contrast
-        self.n, dtype = len(self.a), self.a.dtype
+        self.n = len(self.a)
         self.samples = samples = blocks.samples
         diagonal = blocks.diagonal()
         self.unit = float(diagonal.sum(dtype=float))
@@ -78,10 +80,23 @@ class ConditionedKernel:
             raise ValueError("the kernel's values overflow; rescale the data or the kernel")
         if not kernel.trusted:
             self._require_semidefinite()
+        self._require_variation(center)
+        self.rounding_scale = self._rounding_scale()
+        self.contrast_factor = samples.contrast_factor(unbiased)
+        self.contrast_beta = self.contrast_factor
+        self.kept_diagonal = self.c.diagonal().copy()
+        self.rounding = self._rounding(diagonal)
+        self.noise: Any = None  # an array where there is a condition
+        self.jitter, self.condition_number = 0.0, 1.0
+        self._ratio: float | None = None
+
+    def _require_variation(self, centred: bool) -> None:
+        """Refuse a kernel that is zero, or, ``centred``, constant at the views; sets ``constant``."""
+        xp, samples, dtype = self.xp, self.samples, self.a.dtype
         if self.unit <= 0:
             raise ValueError("the kernel is zero at all views; there is nothing to represent")
         self.constant: Any = None  # an array where centred
-        if center:
+        if centred:
             constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
             self.constant = constant[:, 0].astype(dtype)
             if not self.trace > 16 * float(xp.finfo(dtype).eps) * self.unit:
@@ -90,14 +105,11 @@ class ConditionedKernel:
                     "than its rounding: the kernel is constant at the views, or they lie far from the origin: subtract "
                     "their mean"
                 )
-        self.rounding_scale = self._rounding_scale()
-        self.contrast_factor = samples.contrast_factor(unbiased)
-        self.contrast_beta = self.contrast_factor
-        self.kept_diagonal = self.c.diagonal().copy()
-        self.rounding = ROUNDING * float(xp.finfo(dtype).eps) * self._size(diagonal) / math.sqrt(samples.n_views)
-        self.noise: Any = None  # an array where there is a condition
-        self.jitter, self.condition_number = 0.0, 1.0
-        self._ratio: float | None = None
+
+    def _rounding(self, diagonal: Array) -> float:
+        """Estimate the norm of the rounding of Khat / unit (`ROUNDING`)."""
+        epsilon = float(self.xp.finfo(self.a.dtype).eps)
+        return ROUNDING * epsilon * self._size(diagonal) / math.sqrt(self.samples.n_views)
 
     @property
     def trace(self) -> float:
@@ -155,6 +167,34 @@ class ConditionedKernel:
         self.jitter, self.condition_number = self._factored
         return self
 
+    def leading(self, n: int) -> ConditionedKernel:
+        """Return the operator of the first n samples, with the leading block of the factor at hand.
+
+        Its blocks keep the weight 1/N of all N views, so that its reg is, too, that of all views: with n' views of
+        their own weight, Khat and reg both are N/n' times as large, and S = C + D, hence G and gamma, stay what they
+        are.  Only norms and coefficients then come out N/n' times too large.  Samples must be alike (one class, equal
+        weights).
+        """
+        xp, engine, (alike,) = self.xp, self.engine, self.samples.classes
+        part = copy.copy(self)
+        part.samples = samples = Samples.from_views(n, alike.m, engine)
+        contrasts = slice(samples.n_contrasts)
+        part.n = n
+        part.a, part.b = self.a[:n, :n].copy(order="F"), self.b[:n, contrasts].copy(order="F")
+        part.c = self.c[contrasts, contrasts].copy(order="F")
+        part.contrast_factor, part.contrast_beta = self.contrast_factor[contrasts], self.contrast_beta[contrasts]
+        part.kept_diagonal = self.kept_diagonal[contrasts]
+        diagonal = xp.concatenate([part.a.diagonal(), part.kept_diagonal])
+        part.unit = float(diagonal.sum(dtype=float))
+        part._require_variation(self.constant is not None)
+        part.rounding = part._rounding(diagonal)
+        if self.noise is not None:
+            part.noise = self.noise[contrasts]
+            part.jitter *= self.unit / part.unit
+            part.condition_number = part._condition_of_factor()
+            part._factored = part.jitter, part.condition_number
+        return part
+
     def _restore(self) -> None:
         """Restore C itself, from its strict lower triangle."""
         index = self.xp.arange(len(self.c))
@@ -168,9 +208,7 @@ class ConditionedKernel:
         for jitter in (0.0, 10 * epsilon, 1000 * epsilon):
             self.c[index, index] = self.kept_diagonal + self.noise[:, 0] + self.c.dtype.type(jitter * self.unit)
             if self.engine.cholesky(self.c):
-                self.jitter = jitter
-                pivots = self.engine.to_host(self.c.diagonal())
-                self.condition_number = float(pivots.max() / pivots.min()) ** 2
+                self.jitter, self.condition_number = jitter, self._condition_of_factor()
                 return
             self._restore()
         lowest, highest = self._extremes(self.c.copy(order="F"))
@@ -179,6 +217,10 @@ class ConditionedKernel:
             f"eigenvalue is {lowest:.6g}, its largest {highest:.6g}; raise reg, or use a positive semi-definite kernel",
             lowest,
         )
+
+    def _condition_of_factor(self) -> float:
+        pivots = self.engine.to_host(self.c.diagonal())
+        return float(pivots.max() / pivots.min()) ** 2
 
     def _require_semidefinite(self) -> None:
         """Refuse a matrix with a clearly negative eigenvalue: Cholesky of all of Khat, shifted by rounding."""

@@ -1,0 +1,219 @@
+r"""Fits to the first n' samples of one array of views, for many n': the pretraining sizes of a learning curve.
+
+With S = Q^T K Q + (N lambda/beta) I (no 1/N), rows sample by sample, the matrix of the first n' samples is the leading
+block of that of all of them if N lambda, beta and m are the same, and so is its Cholesky factor.  One Gram matrix and
+one factorisation then serve all sizes; each has its own block iteration and its own certificate.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array, ArrayLike, as_native, check_integer, check_scalar, gives_memory_back
+from ..augmentations import Views
+from ..backends import device_of, get_backend
+from ..errors import CertificateError, NotPositiveSemidefiniteError
+from ..kernels import Kernel, Precomputed, as_kernel
+from ..solvers.certificate import Certificate, located
+from ..solvers.objective import Objective
+from .data import as_data
+from .plan import memory_budget
+from .problem import KernelProblem
+from .representation import Representation
+
+__all__ = ["NestedFit", "nested_fits"]
+
+
+@dataclass(frozen=True, eq=False)
+class NestedFit:
+    """A fit to the first ``n`` samples.
+
+    Attributes
+    ----------
+    n : int
+        Samples; N' = n m views.
+    representation : Representation
+        As `sslcore.pretrain` returns it for ``views[:n]``.
+    """
+
+    n: int
+    representation: Representation
+
+    @property
+    def reg(self) -> float:
+        """The reg of this size, reg_times_n / N'."""
+        return self.representation.reg
+
+    @property
+    def eigenvalues(self) -> np.ndarray:
+        """mu_i = 1 - gamma_i (k,), decreasing; -inf beyond the numerical rank."""
+        return self.representation.eigenvalues
+
+    @property
+    def gamma(self) -> np.ndarray:
+        """1 - mu_i as computed (k,)."""
+        return self.representation.gamma
+
+    @property
+    def coefficients(self) -> Array:
+        """alpha (N', k): f_i = sum_a alpha_ai k(., xi_a) + intercept_i over the views of the samples, in their order.
+
+        f_i has norm 1 on these views; psi_i = sqrt(max(mu_i, 0)) f_i.
+        """
+        return self.representation.coefficients
+
+    @property
+    def intercept(self) -> Array:
+        """(k,); 0 unless centred."""
+        return self.representation.intercept
+
+    @property
+    def certificate(self) -> Certificate:
+        """Residuals, eigengap and rank of this size, as of a fit of its own."""
+        return self.representation.certificate
+
+
+@gives_memory_back
+def nested_fits(
+    views: ArrayLike | Views,
+    kernel: Kernel,
+    n_components: int,
+    sizes: Sequence[int],
+    *,
+    reg_times_n: float,
+    beta: float = 1.0,
+    unbiased: bool = True,
+    center: bool = False,
+    backend: str | None = None,
+    memory: int | str | None = None,
+) -> list[NestedFit]:
+    """Do as `sslcore.pretrain` on ``views[:n]`` at reg = reg_times_n / (n m), for every n of ``sizes``.
+
+    One Gram matrix and one Cholesky factor, of the largest size, serve all of them (the module's docstring).  Each
+    iteration begins near the functions of the next larger size, at the views that both share.  With beta = 0
+    there is no factor to share, and the sizes are fitted one after the other.
+
+    Parameters
+    ----------
+    views : array (n, m, d) or Views
+        At least as many samples as the largest size; later ones are not looked at.
+    kernel : Kernel
+        Of points (a `Precomputed` matrix is not one of its own first rows).
+    n_components : int
+        k, at most the number of views of the smallest size.
+    sizes : sequence of int
+        Numbers of samples, increasing.
+    reg_times_n : float
+        N' reg(N') > 0, N' = n m the number of views: the same for all sizes.
+    beta, unbiased, center, backend, memory
+        As of `sslcore.pretrain`.
+
+    Returns
+    -------
+    list of NestedFit
+        In the order of ``sizes``: ``fit.n``, ``fit.reg``, ``fit.eigenvalues`` (k,), ``fit.coefficients`` (n m, k) and
+        ``fit.intercept`` (k,), ``fit.certificate``; ``fit.representation`` has all else.  Coefficients are those of
+        unit eigenfunctions, and lie where the views do.
+
+    Raises
+    ------
+    CertificateError
+        A size misses its tolerance; the message names it.
+    ValueError, TypeError, MemoryBudgetError, NotPositiveSemidefiniteError
+        As `sslcore.pretrain`; sizes that are not increasing, or more than there are samples.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> from sslcore.fitting.nested import nested_fits
+    >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(200, seed=0), 2, seed=0)
+    >>> kernel = sslcore.kernels.Exponential(0.2)
+    >>> fits = nested_fits(views, kernel, 5, [50, 100, 200], reg_times_n=5e-4)
+    >>> [(fit.n, fit.reg, fit.coefficients.shape) for fit in fits]
+    [(50, 5e-06, (100, 5)), (100, 2.5e-06, (200, 5)), (200, 1.25e-06, (400, 5))]
+    >>> alone = sslcore.pretrain(views[:100], kernel, 5, reg=2.5e-6)
+    >>> bool(abs(fits[1].gamma / alone.gamma - 1).max() < 1e-8)
+    True
+    """
+    kernel = as_kernel(kernel)
+    if isinstance(kernel, Precomputed):
+        raise ValueError(
+            "nested fits need a kernel of points, found Precomputed: call pretrain on each leading block of the matrix"
+        )
+    reg_times_n = check_scalar(reg_times_n, "reg_times_n", minimum=0.0, strict=True)
+    objective = Objective.of(n_components, reg_times_n, beta, unbiased, center)
+    data = as_data(as_native(views, "views"), None, None, single_views=objective.beta == 0)
+    sizes = _increasing(sizes, data.n)
+    m, most = data.n_views // data.n, sizes[-1]
+    objective.within(sizes[0] * m, "views of the smallest size")
+    engine = get_backend(data.source, backend=backend)
+    budget = memory_budget(memory, engine)
+
+    def pose(n: int) -> KernelProblem:
+        first = as_data(data.views[:n], None, None, single_views=objective.beta == 0)
+        own = replace(objective, reg=reg_times_n / (n * m))
+        return KernelProblem(kernel, first, own, engine, budget, n_points=len(sizes) if n == most else 1)
+
+    if objective.beta == 0:
+        return [_alone(n, pose(n)) for n in sizes]
+    problem = pose(most)
+    block = problem.data.dtype.itemsize * most * most * (m * m - m + 1) * (len(sizes) > 1)  # A, B, C once more
+    replace(problem.plan, bytes=problem.plan.bytes + block).require(budget)
+    return _walk(problem, sizes, m)
+
+
+def _increasing(sizes: Any, n: int) -> list[int]:
+    """Check sizes of the first samples of n."""
+    if isinstance(sizes, str) or not hasattr(sizes, "__len__"):
+        raise TypeError(f"sizes must be a sequence of integers, found {sizes!r}")
+    checked = [check_integer(size, "each of sizes", minimum=1) for size in sizes]
+    if not checked:
+        raise ValueError("sizes must not be empty")
+    for before, after in itertools.pairwise(checked):
+        if after <= before:
+            raise ValueError(f"sizes must be increasing, each once, found {before} before {after}; sort them")
+    if checked[-1] > n:
+        raise ValueError(f"sizes must be at most the number of samples, {n}, found {checked[-1]}; make more views")
+    return checked
+
+
+def _alone(n: int, problem: KernelProblem) -> NestedFit:
+    """Fit without a factor to share."""
+    return NestedFit(n, problem.represent(problem.objective, problem.at(problem.objective)))
+
+
+def _walk(problem: KernelProblem, sizes: list[int], m: int) -> list[NestedFit]:
+    """Solve from the largest size down, each with the leading blocks of the one before."""
+    started, objective, most = time.perf_counter(), problem.objective, sizes[-1]
+    operator = problem.operator_on(problem.points, problem.data.samples(problem.engine))
+    centres, fits, near = problem.points.copy(), [], None
+    del problem.points
+    for n in reversed(sizes):
+        if near is not None:
+            u, c = operator.halves(near)
+            near = operator.xp.concatenate([u[:n], c[: n * (m - 1)]])
+            operator = operator.leading(n)
+        try:
+            solution = problem.solve(operator, objective, near, started)
+        except (CertificateError, NotPositiveSemidefiniteError) as error:
+            raise located(error, f"at {n} samples: ") from error
+        own, spectrum = replace(objective, reg=objective.reg * most / n), solution.spectrum
+        share = n / most  # the operator's units are those of all views (`ConditionedKernel.leading`)
+        spectrum = replace(spectrum, norms=spectrum.norms * share, coefficients=spectrum.coefficients * share)
+        assert solution.values is not None
+        rep = Representation.from_spectrum(
+            spectrum,
+            problem.model,
+            own,
+            centres=centres[: n * m],
+            values=solution.values.reshape(n, m, objective.k),
+        )
+        fits.append(NestedFit(n, rep.to(device_of(problem.data.source))))
+        near, started = solution.vectors, time.perf_counter()
+    return fits[::-1]

@@ -1,0 +1,140 @@
+"""Fits to the first n samples, all from one factor: each against a fit of its own."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sslcore import Views, pretrain
+from sslcore.augmentations import GaussianNoise
+from sslcore.datasets import half_moons
+from sslcore.errors import CertificateError, MemoryBudgetError, NotPositiveSemidefiniteError
+from sslcore.fitting import problem as problems
+from sslcore.fitting.nested import nested_fits
+from sslcore.kernels import Exponential, Gaussian, Precomputed
+
+from .comparators import assert_close
+from .strategies import seeds
+from .test_features import noisy, normal
+
+SIZES = [4, 9, 10, 25]
+
+
+def assert_separate_fits(views, kernel, sizes, backend, *, k=4, reg_times_n=0.05, **options):
+    there = backend.asarray(views)
+    fits = nested_fits(there, kernel, k, sizes, reg_times_n=reg_times_n, **options)
+    assert [fit.n for fit in fits] == sizes
+    x = backend.asarray(normal((7, views.shape[2]), 5).astype(views.dtype))
+    single = views.dtype == np.float32
+    for fit in fits:
+        rep, alone = fit.representation, pretrain(there[: fit.n], kernel, k, reg=fit.reg, **options)
+        assert fit.reg == pytest.approx(reg_times_n / (fit.n * views.shape[1]), rel=1e-14)
+        for name in ("gamma", "invariance", "norms"):
+            assert_close(getattr(rep, name), getattr(alone, name), tol=1e-3 if single else 1e-9)
+        for name in ("coefficients", "intercept", "values", "centres"):
+            found, wanted = (backend.asnumpy(getattr(r, name)) for r in (rep, alone))
+            assert (found.shape, found.dtype) == (wanted.shape, wanted.dtype)
+            assert_close(found, wanted, tol=1e-2 if single else 1e-7, scale=max(1.0, float(abs(wanted).max())))
+        assert_close(backend.asnumpy(rep(x)), backend.asnumpy(alone(x)), tol=1e-2 if single else 1e-7, scale=1.0)
+        assert fit.certificate.worst <= fit.certificate.tolerance
+        assert fit.certificate.rank == alone.certificate.rank
+        assert fit.certificate.condition == pytest.approx(alone.certificate.condition, rel=1e-2 if single else 1e-6)
+        scale = (1e-2 if single else 1e-4) * float(alone.gamma.max())
+        assert fit.certificate.eigengap == pytest.approx(alone.certificate.eigengap, abs=scale)
+        for name in ("eigenvalues", "gamma", "coefficients", "intercept"):
+            assert (getattr(fit, name) == getattr(rep, name)).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("unbiased", [True, False])
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("beta", [0.0, 0.7])
+def test_every_size_is_a_separate_fit(beta, center, unbiased, dtype, backend):
+    views = noisy(25, 3, 2).astype(dtype)
+    options = {"beta": beta, "center": center, "unbiased": unbiased}
+    assert_separate_fits(views, Exponential(1.0), SIZES, backend, **options)
+
+
+@given(seed=seeds, m=st.integers(2, 4), sizes=st.sets(st.integers(3, 30), min_size=1, max_size=5), k=st.integers(1, 6))
+def test_any_sizes(seed, m, sizes, k, backend):
+    assert_separate_fits(noisy(33, m, 2, seed), Gaussian(1.0) + 0.1 * Exponential(0.5), sorted(sizes), backend, k=k)
+
+
+def test_one_gram_matrix_and_one_factor(monkeypatch, backend):
+    counts = {"gram": 0, "cholesky": 0}
+    engine, rotated_gram = backend.engine, problems.rotated_gram
+    cholesky = engine.cholesky
+
+    def counted(name, function):
+        def call(*args):
+            counts[name] += 1
+            return function(*args)
+
+        return call
+
+    monkeypatch.setattr(problems, "rotated_gram", counted("gram", rotated_gram))
+    monkeypatch.setattr(engine, "cholesky", counted("cholesky", cholesky))
+    nested_fits(backend.asarray(noisy(25, 2, 3)), Exponential(1.0), 3, SIZES, reg_times_n=0.1)
+    assert counts == {"gram": 1, "cholesky": 1}
+
+
+def test_a_shifted_factor(monkeypatch, backend):
+    """The shift, here without need, is the same for all sizes: beside the trace of the smaller it is larger."""
+    engine, views = backend.engine, backend.asarray(noisy(20, 2, 2))
+    cholesky, calls = engine.cholesky, []
+
+    def fails_once(a):
+        calls.append(cholesky(a) and bool(calls))
+        return calls[-1]
+
+    monkeypatch.setattr(engine, "cholesky", fails_once)
+    small, large = nested_fits(views, Exponential(1.0), 3, [10, 20], reg_times_n=1e-3)
+    assert large.certificate.jitter > 0
+    assert small.certificate.jitter == pytest.approx(2 * large.certificate.jitter)
+    for fit in (small, large):
+        assert_close(fit.gamma, pretrain(views[: fit.n], Exponential(1.0), 3, reg=fit.reg).gamma, tol=1e-9)
+
+
+def test_views_that_are_made_and_later_samples():
+    made = Views(normal((30, 3)), GaussianNoise(0.3), 2, seed=0)
+    wanted = nested_fits(np.asarray(made)[:20], Exponential(1.0), 3, [6, 20], reg_times_n=0.1)
+    for found, expected in zip(nested_fits(made, Exponential(1.0), 3, [6, 20], reg_times_n=0.1), wanted, strict=True):
+        assert_close(found.gamma, expected.gamma, tol=1e-12)
+        assert_close(found.coefficients, expected.coefficients, tol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"sizes": [5, 5]}, ValueError, "increasing, each once, found 5 before 5"),
+        ({"sizes": [6, 5]}, ValueError, "found 6 before 5; sort them"),
+        ({"sizes": []}, ValueError, "must not be empty"),
+        ({"sizes": [5, 11]}, ValueError, "at most the number of samples, 10, found 11"),
+        ({"sizes": [0, 5]}, ValueError, "each of sizes must be at least 1"),
+        ({"sizes": [2.5]}, TypeError, "each of sizes must be an integer"),
+        ({"sizes": 5}, TypeError, "sequence of integers, found 5"),
+        ({"sizes": [1, 5]}, ValueError, "views of the smallest size, 2, found 3"),
+        ({"reg_times_n": 0.0}, ValueError, "reg_times_n must be a finite number > 0"),
+        ({"reg_times_n": "auto"}, TypeError, "reg_times_n must be a real number"),
+        ({"kernel": Precomputed()}, ValueError, "found Precomputed"),
+        ({"kernel": 3}, TypeError, "kernel"),
+        ({"views": noisy(10, 1, 2)}, ValueError, "2 or more views"),
+        ({"views": noisy(10, 2, 2)[0]}, ValueError, "3 dimensions"),
+        ({"memory": 1000}, MemoryBudgetError, "budget"),
+        ({"kernel": lambda x, y: -np.exp(-((x[:, None] - y) ** 2).sum(2))}, NotPositiveSemidefiniteError, "eigenvalue"),
+    ],
+)
+def test_refused(changes, error, match):
+    arguments = {"views": noisy(10, 2, 2), "kernel": Exponential(1.0), "n_components": 3, "sizes": [5, 10]}
+    options = {"reg_times_n": 0.1} | changes
+    for name in arguments:
+        arguments[name] = options.pop(name, arguments[name])
+    with pytest.raises(error, match=match):
+        nested_fits(*arguments.values(), **options)
+
+
+def test_refused_sizes_are_named():
+    views = GaussianNoise(0.1).views(half_moons(200, seed=0), 2, seed=0)
+    with pytest.raises(CertificateError, match="at 200 samples: component") as caught:
+        nested_fits(views, Gaussian(1.0), 5, [100, 200], reg_times_n=4e-13)
+    assert caught.value.certificate.worst > caught.value.certificate.tolerance
