@@ -15,7 +15,7 @@ import pytest
 import sslcore
 from sslcore import datasets
 from sslcore.cli import main as cli
-from sslcore.studies import digits
+from sslcore.studies import _registry, digits
 
 from .comparators import assert_close
 
@@ -309,8 +309,8 @@ def test_help(command, capsys):
     [
         ([], "COMMAND (see sslcore --help)"),
         (["studies"], "invalid choice: 'studies'"),
-        (["study"], "NAME is missing; there are: convergence, digits, halfmoons, interplay"),
-        (["study", "moons"], "there is no study 'moons'; there are: convergence, "),
+        (["study"], f"NAME is missing; there are: {', '.join(_registry.names())}"),
+        (["study", "moons"], f"there is no study 'moons'; there are: {_registry.names()[0]}, "),
         (["digits", "--seed", "x"], "invalid int value: 'x' (see sslcore digits --help)"),
         (["digits", "--frobnicate"], "unrecognized arguments: --frobnicate"),
         (["digits", "--seed", "-1"], "seed must be at least 0"),

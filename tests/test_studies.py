@@ -1,14 +1,17 @@
 """``sslcore study NAME``: every file of the room is a study; its folder holds numbers, words and a picture."""
 
+import importlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from sslcore import datasets
 from sslcore.cli.main import main
-from sslcore.studies import _registry, convergence, figures, halfmoons
+from sslcore.plotting import panels
+from sslcore.studies import _registry, convergence, figures, halfmoons, interplay
 
 pytest.importorskip("matplotlib")
 
@@ -17,7 +20,9 @@ pytest.importorskip("matplotlib")
 def test_every_file_is_a_study(name, capsys):
     study = _registry.registered(name)
     assert not study.sentence.endswith(".")
-    assert callable(getattr(figures, study.figure))
+    room = importlib.import_module(f"{figures.__name__}.{name}")
+    assert "" in study.pictures
+    assert all(callable(getattr(room, function)) for function in study.pictures.values())
     assert main(["study", "--list"]) == 0
     assert f"{name:<14}{study.sentence}\n" in capsys.readouterr().out
 
@@ -55,7 +60,7 @@ def test_the_half_moons_are_those_of_their_command(tmp_path, monkeypatch, capsys
     assert main(["halfmoons", "--samples", "60", "-o", str(tmp_path / "a.png"), "--json"]) == 0
     one, two = json.loads(out), json.loads(capsys.readouterr().out)
     assert one["eigenvalues"] == pytest.approx(two["eigenvalues"], rel=1e-9)
-    assert {**two, **one}.keys() - two.keys() == {"study", "full", "sslcore"}
+    assert {**two, **one}.keys() - two.keys() == {"study", "full", "sslcore", "figures", "verdict"}
 
 
 def test_the_others_in_a_small_size(tmp_path, monkeypatch, capsys):
@@ -65,11 +70,153 @@ def test_the_others_in_a_small_size(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(datasets, "digits", lambda: (images, labels))
     whole = convergence.study
     monkeypatch.setattr(
-        convergence, "study", lambda n, repetitions, begin: whole(n=(20, 40), m=(2,), repetitions=1, begin=begin)
+        convergence, "study", lambda n, repetitions, **more: whole(n=(20, 40), m=(2,), repetitions=1, **more)
     )
     for name in ("digits", "convergence"):
-        assert main(["study", name, "--out", str(tmp_path), "--json", "--progress"]) == 0
+        folder = tmp_path / name
+        assert main(["study", name, "--out", str(folder), "--json", "--progress"]) == 0
         out, err = capsys.readouterr()
         assert all(step in err for step in _registry.registered(name).seconds)
         assert json.loads(out)["study"] == name
-        assert (tmp_path / f"{name}.png").stat().st_size > 20_000
+        assert (folder / f"{name}.png").stat().st_size > 20_000
+
+
+# ---------------------------------------------------------------- a small study: folders, parts and verdicts
+
+
+class Numbers:
+    """The results of a study for tests."""
+
+    def __init__(self, drawn):
+        self.drawn = drawn
+
+    def document(self):
+        return {"drawn": self.drawn}
+
+    def table(self):
+        return f"{len(self.drawn)} numbers"
+
+    def arrays(self):
+        return {"drawn": np.array(self.drawn)}
+
+    def verdict(self):
+        return f"The paper: 0. Measured: {_registry.plus_minus(self.drawn)}."
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Stand in for the study of the interplay: it keeps a part, and stops in the middle when it is told to."""
+    state = SimpleNamespace(fail=False, asked=None, steps=[])
+
+    def run(asked):
+        state.asked = asked
+        asked.begin("numbers")
+        asked.progress(1, 2)
+        place = asked.cells("draws")["folder"]
+        place.mkdir(exist_ok=True)
+        (place / "cell-00000.npz").write_bytes(b"a part")
+        if state.fail:
+            raise RuntimeError("in the middle")
+        return Numbers(np.random.default_rng(asked.seed).standard_normal(8 if asked.full else 4).tolist())
+
+    def figure(found):
+        made = panels.Figure(figsize=(1, 1))
+        made.subplots().plot(found.drawn)
+        return made
+
+    monkeypatch.setattr(interplay, "STUDY", _registry.Registered("numbers", run, {"numbers": 1.0}))
+    monkeypatch.setattr(figures.interplay, "figure", figure, raising=False)
+    return state
+
+
+@pytest.mark.parametrize("kind", ["png", "pdf", "svg"])
+def test_the_folder_of_a_study(kind, small, tmp_path, capsys):
+    argv = ["study", "interplay", "--out", str(tmp_path / "a"), "--format", kind, "--workers", "3", "--seed", "5"]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1].startswith("The paper: 0. Measured: ")
+    found = json.loads((tmp_path / "a" / "interplay.json").read_text())
+    assert found["verdict"] == out.splitlines()[-1]
+    assert (found["study"], found["full"], found["seed"], small.asked.workers) == ("interplay", False, 5, 3)
+    assert np.load(tmp_path / "a" / "interplay.npz")["drawn"].tolist() == found["drawn"]
+    files = sorted(path.name for path in (tmp_path / "a").iterdir())
+    assert files == sorted(["interplay.json", "interplay.npz", f"interplay.{kind}", "interplay.txt"])
+    picture = (tmp_path / "a" / f"interplay.{kind}").read_bytes()
+    assert picture[:4] == {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xm"}[kind]
+    argv[3] = str(tmp_path / "b")
+    assert main([*argv, "--full"]) == 0
+    assert len(json.loads((tmp_path / "b" / "interplay.json").read_text())["drawn"]) == 8
+    argv[3] = str(tmp_path / "c")
+    assert main(argv) == 0
+    assert (tmp_path / "c" / f"interplay.{kind}").read_bytes() == picture
+
+
+def test_a_part_goes_on_with_resume_only(small, tmp_path, monkeypatch, capsys):
+    argv = ["study", "interplay", "--out", str(tmp_path)]
+    small.fail = True
+    with pytest.raises(RuntimeError, match="in the middle"):
+        main([*argv, "--debug"])
+    capsys.readouterr()
+    small.fail = False
+    assert main(argv) == 2
+    assert "holds a part of interplay; go on with --resume" in capsys.readouterr().err
+    for more, other in ([["--full"], ""], [["--seed", "3"], ""]):
+        assert main([*argv, "--resume", *more]) == 2, other
+        assert "holds a part of interplay; name another folder with --out" in capsys.readouterr().err
+    part = json.loads((tmp_path / "cells" / "study.json").read_text())
+    (tmp_path / "cells" / "study.json").write_text(json.dumps(part | {"sslcore": "0.0"}))
+    assert main([*argv, "--resume"]) == 2
+    assert "by sslcore 0.0, whose numbers may differ" in capsys.readouterr().err
+    (tmp_path / "cells" / "study.json").write_text(json.dumps(part))
+    assert main([*argv, "--resume"]) == 0
+    assert (tmp_path / "interplay.json").exists()
+    assert not (tmp_path / "cells").exists()
+
+
+def test_results_of_another_study_or_size_are_refused(small, tmp_path, capsys):
+    argv = ["study", "interplay", "--out", str(tmp_path)]
+    assert main(argv) == 0
+    before = (tmp_path / "interplay.json").read_bytes()
+    for more in ([], ["--resume"]):
+        assert main([*argv, "--full", *more]) == 2
+        assert f"{tmp_path} holds the results of interplay; name another folder" in capsys.readouterr().err
+        assert main(["study", "convergence", "--out", str(tmp_path), *more]) == 2
+        assert f"{tmp_path} holds the results of interplay; name another folder" in capsys.readouterr().err
+    assert (tmp_path / "interplay.json").read_bytes() == before
+    assert main([*argv, "--resume"]) == 0
+    assert "done already" in capsys.readouterr().out
+    assert main(argv) == 0  # the same again: made again
+
+
+def test_a_picture_that_fails_leaves_the_parts(small, tmp_path, monkeypatch, capsys):
+    argv = ["study", "interplay", "--out", str(tmp_path)]
+    with monkeypatch.context() as broken:
+        broken.setattr(figures.interplay, "figure", lambda found: 1 / 0)
+        assert main(argv) == 1
+    assert "could not be drawn: ZeroDivisionError" in capsys.readouterr().err
+    assert (tmp_path / "interplay.json").exists()
+    assert (tmp_path / "cells" / "draws").exists()
+    assert main([*argv, "--resume"]) == 0
+    assert (tmp_path / "interplay.png").exists()
+    assert not (tmp_path / "cells").exists()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1.0, 1.2], "1.10 +- 0.10"),
+        ([3.0], "3"),
+        ([2.0, 2.0], "2 +- 0"),
+        ([100.0, 300.0], "200 +- 100"),
+        ([1e-9, 3e-9], "2e-09 +- 1e-09"),
+    ],
+)
+def test_means_with_errors(values, words):
+    assert _registry.plus_minus(values) == words
+
+
+def test_numbers_of_workers_that_are_none(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["study", "interplay", "--workers", "0"]) == 2
+    assert "--workers must be at least 1, found 0" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -24,6 +24,7 @@ __all__ = [
     "images_panel",
     "map_panel",
     "png",
+    "rendered",
     "save_png",
     "side_by_side",
     "spectrum_over_reg",
@@ -187,11 +188,18 @@ def spectrum_over_reg(
     without_frame(axes)
 
 
-@default_style
 def png(figure: Figure, dpi: int = 110) -> bytes:
     """The figure as a PNG."""
+    return rendered(figure, "png", dpi)
+
+
+@default_style
+def rendered(figure: Figure, kind: str, dpi: int = 110) -> bytes:
+    """Return the figure as the bytes of a png, pdf or svg: the same ones each time, without a date."""
+    undated = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}[kind]
     file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=dpi)
+    with matplotlib.rc_context({"svg.hashsalt": "sslcore"}):
+        figure.savefig(file, format=kind, dpi=dpi, metadata=undated)
     return file.getvalue()
 
 

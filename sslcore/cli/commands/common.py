@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import math
 import os
 import re
@@ -190,13 +191,18 @@ class Picture:
         return Report(document, f"{text}\n\n{seconds:.1f} s in all; {drawn}", self.failed)
 
 
-def render(figure: str, *values: Any) -> tuple[bytes | None, tuple[str, ...]]:
-    """A figure of `sslcore.studies.figures` as the bytes of a PNG, or None and the reason why there is none."""
+def render(figure: str, *values: Any, kind: str = "png") -> tuple[bytes | None, tuple[str, ...]]:
+    """Return a figure of `sslcore.studies.figures` as the bytes of a file, or None and the reason why there is none.
+
+    ``figure`` names a function there, or ``module.function``; ``kind`` is png, pdf or svg.
+    """
     try:
         from ...plotting import panels
         from ...studies import figures
 
-        return panels.png(getattr(figures, figure)(*values)), ()
+        module, _, function = figure.rpartition(".")
+        place = importlib.import_module(f"{figures.__name__}.{module}") if module else figures
+        return panels.rendered(getattr(place, function)(*values), kind), ()
     except Exception as error:  # of matplotlib, its fonts and its settings: many kinds
         return None, (f"the figure could not be drawn: {type(error).__name__}: {one_line(error)}",)
 

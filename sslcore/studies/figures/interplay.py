@@ -1,0 +1,92 @@
+"""The figure of the interplay of augmentation and architecture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...plotting.panels import CLASSES, GREY, Figure, FigureCanvasAgg, default_style, without_frame
+
+if TYPE_CHECKING:
+    from .. import interplay
+
+
+__all__ = ["interplay_figure", "lines_panel", "parities_panel"]
+
+
+@default_style
+def interplay_figure(study: interplay.Study) -> Figure:
+    """Draw the chosen lines with maximum, crossings and regimes, and the lines of all parities of the cube."""
+    wide = bool(study.classes)
+    figure = Figure(figsize=(13 if wide else 7.5, 5.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(1, 2 if wide else 1)
+    lines_panel(figure.add_subplot(grid[0, 0]), study)
+    if wide:
+        parities_panel(figure.add_subplot(grid[0, 1]), study)
+    figure.suptitle(f"{{-1, 1}}$^{{{study.cube.d}}}$, {study.augmentation}, {study.kernel}", fontsize=11)
+    return figure
+
+
+def lines_panel(axes: Any, study: interplay.Study) -> None:
+    """Draw mu_S(reg) of a few parities, their maximum, the crossings, and the regimes between them in shades."""
+    ends = [c.reg for c in study.crossings] or [float(study.lines.kernel.max())]
+    stop = 1.55 * ends[-1]
+    reg = np.unique(np.concatenate([np.linspace(0.0, stop, 200), [c.reg for c in study.crossings]]))
+    values = np.stack([study.lines.values(float(r), study.beta) for r in reg], axis=1)
+    highest = values.max(axis=0)
+    low = min(float(highest.min()), 0.0)
+    room = 0.16 * (float(highest.max()) - low)
+    for i, label in enumerate(study.lines.labels):
+        color, name = CLASSES[i % len(CLASSES)], "{" + ", ".join(map(str, label)) + "}"
+        axes.plot(reg, values[i], color=color, linewidth=1.8, label=f"S = {name}")
+    axes.plot(reg, highest, color="black", linewidth=4.5, alpha=0.22, solid_capstyle="round", label="the maximum")
+    for crossing in study.crossings:
+        axes.axvline(crossing.reg, color=GREY, linewidth=0.8, linestyle=":")
+        axes.plot(
+            crossing.reg, crossing.eigenvalue, "o", color="white", markeredgecolor="black", markersize=7, zorder=5
+        )
+        axes.annotate(
+            f"{crossing.reg:.4g}",
+            (crossing.reg, crossing.eigenvalue),
+            textcoords="offset points",
+            xytext=(7, 7),
+            fontsize=9,
+        )
+    top = float(highest.max()) + room
+    for index, regime in enumerate(study.regimes):
+        start, end = regime.start, min(regime.stop, stop)
+        axes.axvspan(start, end, color=("#eef4fb", "#fdf3e7", "#f1f1f3")[index % 3], zorder=-5)
+        axes.text(0.5 * (start + end), top - 0.3 * room, regime.name, ha="center", va="top", fontsize=10)
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    axes.set(xlim=(0.0, stop), ylim=(low - 0.3 * room, top))
+    axes.set(xlabel=r"reg $\lambda$", ylabel=r"$\mu_S = 1 - \beta + \beta t_S - \lambda / \kappa_S$")
+    axes.set_title("which parity is learnt first")
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+    axes.legend(frameon=False, loc="best", fontsize=9)
+    without_frame(axes)
+
+
+def parities_panel(axes: Any, study: interplay.Study) -> None:
+    """Draw the lines of all parities while they are active, over log reg, coloured by |S|: large sets go first."""
+    from matplotlib import colormaps
+
+    alive = [(h, t, kappa) for h, t, kappa, _ in study.classes if t > 1e-9 and kappa > 0 and h > 0]
+    largest = max((h for h, _, _ in alive), default=1)
+    start = min((kappa * t for _, t, kappa in alive), default=1.0)
+    shown = set()
+    for h, t, kappa in sorted(alive, reverse=True):
+        reg = np.geomspace(0.3 * start, kappa * (1 - study.beta + study.beta * t), 200)
+        color = colormaps["viridis"](0.95 * (h - 1) / max(largest - 1, 1))
+        label = None if h in shown else f"|S| = {h}"
+        shown.add(h)
+        axes.plot(reg, 1 - study.beta + study.beta * t - reg / kappa, color=color, linewidth=1.1, label=label)
+    for crossing in study.crossings:
+        axes.axvline(crossing.reg, color=GREY, linewidth=0.8, linestyle=":")
+    axes.set(xscale="log", xlabel=r"reg $\lambda$", ylabel=r"$\mu_S$")
+    axes.set_ylim(0.0, 1.22 * axes.get_ylim()[1])
+    axes.set_title("all parities of the cube, while active")
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1], frameon=False, loc="upper center", fontsize=8.5, ncols=4)
+    without_frame(axes)
