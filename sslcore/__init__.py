@@ -14,7 +14,7 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
     fitting
     gram
     solvers plotting
-    features
+    features runs
     kernels augmentations io risk probing datasets versions
     declarations
     arrays
@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
         population,
         probing,
         risk,
+        runs,
         selection,
     )
     from .augmentations import Views
@@ -91,6 +92,7 @@ __all__ = [
     "pretrain_path",
     "probing",
     "risk",
+    "runs",
     "selection",
     "show_versions",
 ]
