@@ -57,7 +57,7 @@ class Run:
     seed : int
         Of all that is drawn.
     workers : int
-        Processes among which cells are shared; the results do not depend on it.
+        Processes among which cells are shared; the results do not depend on how many.  0: this process alone.
     folder : Path or None
         Where finished cells are kept, and found again by a run that goes on; None keeps nothing.
     begin : callable
@@ -74,7 +74,7 @@ class Run:
 
     full: bool = False
     seed: int = 0
-    workers: int = 1
+    workers: int = 0
     folder: Path | None = None
     begin: Callable[[str], Any] = field(default=lambda step: None, repr=False)
     progress: Callable[..., Any] = field(default=lambda done, total, *left: None, repr=False)
