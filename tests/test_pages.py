@@ -22,6 +22,7 @@ from sslcore.features import Identity
 from sslcore.io import tables
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.probing import ridge_probe
+from sslcore.studies import _registry
 
 DOCS = Path(__file__).parents[1] / "docs"
 if not DOCS.exists():
