@@ -43,6 +43,7 @@ from sslcore.kernels import (
     L1Exponential,
     Linear,
     Matern,
+    Nugget,
     PeriodicGaussian,
     Polynomial,
     VonMises,
@@ -60,6 +61,7 @@ KERNELS: dict[str, list[Callable[[float], Kernel]]] = {
     "Matern": [lambda s: Matern(0.5, s), lambda s: Matern(1.5, s), lambda s: Matern(2.5, s)],
     "NNGP": [lambda s: NNGP(1), lambda s: NNGP(3, weight_variance=1.5, bias_variance=0.2 * s**2)],
     "NTK": [lambda s: NTK(2), lambda s: NTK(3, weight_variance=1.5, bias_variance=0.2 * s**2, fan_in=0.7)],
+    "Nugget": [lambda s: Nugget(0.5 * s)],
     "PeriodicGaussian": [  # whose formula changes with the scale
         lambda s: PeriodicGaussian(0.06 * s),
         lambda s: PeriodicGaussian(0.12 * s),

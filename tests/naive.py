@@ -126,6 +126,10 @@ def convolutional(k, x, y):
     return total / d
 
 
+def nugget(k, x, y):
+    return np.longdouble(k.variance if all(a == b for a, b in zip(x, y, strict=True)) else 0)
+
+
 KERNELS = {
     "ArcCosine": rectifier,
     "Convolutional": convolutional,
@@ -136,6 +140,7 @@ KERNELS = {
     "Matern": matern,
     "NNGP": rectifier,
     "NTK": rectifier,
+    "Nugget": nugget,
     "PeriodicGaussian": periodic_gaussian,
     "Polynomial": polynomial,
     "VonMises": von_mises,

@@ -78,6 +78,8 @@ def answers(thing):
     return found
 
 
+LATER = {"Nugget"}
+"""Kernels that were declared after the files were made."""
 NAMES = sorted(path.stem for path in FOLDER.glob("*.sslcore"))
 
 
@@ -107,7 +109,7 @@ def test_golden_files_load_and_answer_as_when_they_were_made(name):
 
 def test_golden_notes():
     notes = sslcore.load(FOLDER / "notes.sslcore").notes
-    assert notes["kernels"] == kernel_examples(1.3)
+    assert notes["kernels"] == [kernel for kernel in kernel_examples(1.3) if type(kernel).__name__ not in LATER]
     assert notes["augmentations"] == [augmentation for augmentation, _ in augmentation_examples()]
     assert repr(notes["numbers"]) == repr([0, -(2**70), 1e-300, np.inf, -np.inf, np.nan, True, None, "é\n"])
     found = notes["nested"]["a"]["b"]

@@ -47,6 +47,7 @@ from ._profiles import (
 )
 from ._networks import NNGP, NTK, ArcCosine
 from ._convolutional import Convolutional
+from ._nugget import Nugget
 from ._rows import Rows
 
 # isort: on
@@ -63,6 +64,7 @@ __all__ = [
     "L1Exponential",
     "Linear",
     "Matern",
+    "Nugget",
     "PeriodicGaussian",
     "Polynomial",
     "Precomputed",

@@ -40,6 +40,7 @@ from ..kernels import (
     Kernel,
     L1Exponential,
     Linear,
+    Nugget,
     Polynomial,
     Product,
     Profile,
@@ -93,6 +94,8 @@ def compute_zonal_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
         return out
     if has_law(kernel, Scaled):
         return kernel.factor * zonal_eigenvalues(kernel.base, d)
+    if has_law(kernel, Nugget):
+        return np.full(d + 1, math.ldexp(kernel.variance, -d))
     profile = dot_profile(kernel, d)
     if profile.exponential is not None:
         top, rate = profile.exponential

@@ -15,7 +15,7 @@ from ..arrays import Array, as_array, check_integer, check_scalar
 from ..augmentations import Compose, GaussianNoise
 from ..declarations.parameters import integer, positive
 from ..declarations.registries import has_law
-from ..kernels import Kernel, Product, Scaled, Sum, as_kernel
+from ..kernels import Kernel, Nugget, Product, Scaled, Sum, as_kernel
 from .fitted import FittedDomain
 from .laws import OrnsteinUhlenbeck
 from .lines import MOST_DEGREE, TIE, Label, Lines, check_components
@@ -281,6 +281,8 @@ def _too_many(n: int) -> ValueError:
 
 def _gaussians(kernel: Kernel) -> list[tuple[float, float]]:
     """List (weight, squared scale) of the terms of a kernel that is a sum of Gaussians."""
+    if has_law(kernel, Nugget):
+        return []
     if has_law(kernel, kernels.Gaussian):
         return [(1.0, kernel.scale**2)]
     if has_law(kernel, Scaled):
@@ -298,6 +300,8 @@ def _gaussians(kernel: Kernel) -> list[tuple[float, float]]:
 def _one_gaussian(kernel: Kernel) -> tuple[float, float]:
     """Return factor and scale of a multiple of one Gaussian kernel."""
     terms = _gaussians(kernel)
+    if not terms:
+        raise TypeError(f"the operator of {kernel!r} is zero on Gaussian space; add a Gaussian kernel to it")
     if len(terms) > 1:
         raise TypeError(f"the spectrum on Gaussian space is there for one Gaussian kernel, found the sum {kernel!r}")
     return terms[0][0], math.sqrt(terms[0][1])

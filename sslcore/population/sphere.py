@@ -14,7 +14,7 @@ from ..arrays import Array, as_array, check_integer
 from ..declarations.parameters import integer
 from ..declarations.registries import has_law
 from ..errors import NotPositiveSemidefiniteError
-from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Polynomial, Precomputed, Scaled, Sum, as_kernel
+from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Nugget, Polynomial, Precomputed, Scaled, Sum, as_kernel
 from .base import functions_of_classes
 from .fitted import FittedDomain
 from .lines import MOST_DEGREE, TIE, Label, Lines
@@ -142,7 +142,7 @@ class Sphere(FittedDomain):
         operator, kernel = Operator.of(augmentation, self.d), _any_kernel(kernel, reg)
         if self.max_degree is not None:
             return self._up_to(operator, kernel, self.max_degree)
-        trace = float(_profile(kernel, self.d)(np.zeros(1))[0])  # sum_l N(d, l) kappa_l = k(x, x)
+        trace = _trace(kernel, self.d)
         degree = 8
         while True:
             lines = self._up_to(operator, kernel, degree)
@@ -318,7 +318,7 @@ class Sphere(FittedDomain):
         centres = self._points(centres, "the representation's training views")
         operator = Operator.of(augmentation, self.d)
         degree = 16
-        trace = float(_profile(kernel, self.d)(np.zeros(1))[0])
+        trace = _trace(kernel, self.d)
         while True:
             kappa = _coefficients(kernel, self.d, degree)
             count = np.array([float(n) for n in multiplicities(self.d, degree)])
@@ -394,7 +394,20 @@ def _profile(kernel: Kernel, d: int) -> Callable[[np.ndarray], np.ndarray]:
     return profile
 
 
+def _trace(kernel: Kernel, d: int) -> float:
+    """Return sum_l N(d, l) kappa_l: k(x, x), without nuggets, whose operator is zero."""
+    if has_law(kernel, Nugget):
+        return 0.0
+    if has_law(kernel, Scaled):
+        return kernel.factor * _trace(kernel.base, d)
+    if has_law(kernel, Sum):
+        return _trace(kernel.first, d) + _trace(kernel.second, d)
+    return float(_profile(kernel, d)(np.zeros(1))[0])
+
+
 def _coefficients(kernel: Kernel, d: int, degree: int) -> np.ndarray:
+    if has_law(kernel, Nugget):
+        return np.zeros(degree + 1)
     if has_law(kernel, Gaussian):
         return gaussian_coefficients(kernel.scale, d, degree)
     if has_law(kernel, Scaled):
@@ -437,7 +450,7 @@ def _bound(kernel: Kernel, d: int, degree: int) -> float | None:
     """Return the largest coefficient from this degree on, where it is known."""
     if has_law(kernel, Gaussian):  # they decrease
         return float(gaussian_coefficients(kernel.scale, d, degree)[-1])
-    if has_law(kernel, Linear, Polynomial) and degree > getattr(kernel, "degree", 1):
+    if has_law(kernel, Nugget) or (has_law(kernel, Linear, Polynomial) and degree > getattr(kernel, "degree", 1)):
         return 0.0
     if has_law(kernel, Scaled):
         base = _bound(kernel.base, d, degree)

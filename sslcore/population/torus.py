@@ -15,7 +15,7 @@ from ..arrays import Array, as_array, check_integer
 from ..augmentations import Compose, GaussianNoise, Mixture
 from ..declarations.parameters import integer
 from ..declarations.registries import has_law
-from ..kernels import Kernel, PeriodicGaussian, Product, Scaled, Sum, VonMises, as_kernel
+from ..kernels import Kernel, Nugget, PeriodicGaussian, Product, Scaled, Sum, VonMises, as_kernel
 from .base import functions_of_classes
 from .fitted import FittedDomain
 from .fourier import Coefficients, Convolved, ProductKernel, VonMisesSeries, WrappedGaussian, class_size, walk
@@ -107,7 +107,10 @@ class Torus(FittedDomain):
         return [self.canonical(tuple(row)) for row in rows.tolist()]
 
     def _product(self, kernel: Any) -> ProductKernel:
-        return ProductKernel(self.d, tuple(_terms(as_kernel(kernel), self.d)))
+        terms = tuple(_terms(as_kernel(kernel), self.d))
+        if not terms:
+            raise TypeError(f"the operator of {kernel!r} is zero on the torus; add another kernel to it")
+        return ProductKernel(self.d, terms)
 
     # ------------------------------------------------------------ lines
 
@@ -298,6 +301,8 @@ def _smoothing(noises: Noises, label: tuple[int, ...]) -> float:
 
 
 def _terms(kernel: Kernel, d: int) -> list[tuple[float, Coefficients]]:
+    if has_law(kernel, Nugget):
+        return []
     if has_law(kernel, PeriodicGaussian):
         return [(1.0, WrappedGaussian(kernel.scale))]
     if has_law(kernel, VonMises):
