@@ -77,7 +77,7 @@ def _fingerprints(x: Array, salt: int) -> Array:
     xp = namespace(x)
     wide = x.dtype.itemsize == 8
     bits = xp.ascontiguousarray(x + x.dtype.type(0)).view(xp.uint64 if wide else xp.uint32)  # -0.0 becomes 0.0
-    found = xp.full(len(x), salt, xp.uint64)
+    found: Array = xp.full(len(x), salt, xp.uint64)
     shift = xp.uint64(32)
     for c in range(x.shape[1]):
         found ^= bits[:, c]
