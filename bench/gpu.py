@@ -70,15 +70,15 @@ def timed(tasks: dict[str, Task], repeat: int, *, warm: bool = True) -> dict[str
 
 def bare(quick: bool, *dtypes: Any) -> dict[str, Timing]:
     """The device's own rates: a copy, and matrix products in these precisions, large enough for their full rates."""
-    engine = get_backend(backend="cupy")
-    cp = engine.xp
+    backend = get_backend(backend="cupy")
+    cp = backend.xp
     n = 64 if quick else 8192
     source = cp.ones((1 << 12) if quick else (1 << 28))
     target = cp.empty_like(source)
     tasks = {"copy": on_device(lambda: cp.copyto(target, source), bytes=2.0 * source.nbytes)}
     for dtype in dtypes:
         a, b, c = (cp.ones((n, n), dtype, order="F") for _ in range(3))
-        tasks[product(dtype)] = on_device(lambda a=a, b=b, c=c: engine.matmul(a, b, out=c), flops=2.0 * n**3)  # type: ignore[misc]
+        tasks[product(dtype)] = on_device(lambda a=a, b=b, c=c: backend.matmul(a, b, out=c), flops=2.0 * n**3)  # type: ignore[misc]
     return timed(tasks, 1 if quick else 5)
 
 
@@ -138,8 +138,8 @@ def torch_gram(x: Any, name: str, scale: float) -> Callable[[], Any] | None:
 
 def run_gram(quick: bool = False) -> dict[str, Any]:
     """Gram matrices of x with itself, and contrast Gram matrices of pairs of views."""
-    engine = get_backend(backend="cupy")
-    cp = engine.xp
+    backend = get_backend(backend="cupy")
+    cp = backend.xp
     n, repeat = (96, 1) if quick else (32768, 5)
     errors = []
     for d in (2, 32, 784):
@@ -218,8 +218,8 @@ def dense_method(views: Any, reg: float, k: int, cp: Any) -> Any:
 
 def run_exact(quick: bool = False) -> dict[str, Any]:
     """Exact pretraining of 100,000 views and its bare Cholesky; and beside the dense method at a size it can do."""
-    engine = get_backend(backend="cupy")
-    cp = engine.xp
+    backend = get_backend(backend="cupy")
+    cp = backend.xp
     n, k, reg = (60, 4, 1e-4) if quick else (50_000, 16, 1e-6)
     views = half_moon_views(300)
     expected = pretrain(views, Exponential(0.2), 5, reg=1e-4)
@@ -247,7 +247,7 @@ def run_exact(quick: bool = False) -> dict[str, Any]:
         return matrix
 
     def factorize(matrix: Any) -> None:
-        if not engine.cholesky(matrix):  # which waits for the device
+        if not backend.cholesky(matrix):  # which waits for the device
             raise AssertionError("the matrix of the bare Cholesky is not positive definite")
 
     rates = bare(quick, np.float64)

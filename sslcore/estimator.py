@@ -25,7 +25,7 @@ from .arrays import (
     check_boolean,
     check_choice,
     check_integer,
-    home_of,
+    kind_of,
     namespace,
 )
 from .augmentations import Augmentation, GaussianNoise, Views
@@ -263,7 +263,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 f"views (n, m, d) have embeddings (n, m, k), which make no table of {container}, found X of shape "
                 f"{checked.shape}; transform X.reshape(-1, {checked.shape[-1]}), or set_output(transform='default')"
             )
-        out: Array = home_of(X).bring(self.representation_.transform(checked, backend=self.backend))
+        out: Array = kind_of(X).convert_back(self.representation_.transform(checked, backend=self.backend))
         return out
 
     def score(self, X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> float:
@@ -294,9 +294,9 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             m = z.shape[1]
             # a biased fit solves the problem at a smaller beta
             return -float(vicreg(z, rep.beta if rep.unbiased else rep.beta * (m - 1) / m, unbiased=True))  # type: ignore[arg-type]
-        engine = get_backend(z)
-        samples = data.samples(engine)
-        risk = HeldOutRisk(rep.n_components, rep.beta, rep.unbiased, engine)
+        backend = get_backend(z)
+        samples = data.samples(backend)
+        risk = HeldOutRisk(rep.n_components, rep.beta, rep.unbiased, backend)
         total = float(data.n_views if data.weight is None else data.weight.sum())
         risk.add(z.reshape(-1, rep.n_components)[samples.order], samples, total, np.arange(data.n) % 20)
         return -risk.value()[0]

@@ -20,7 +20,6 @@ from .arrays import (
     as_array,
     as_native,
     as_seed,
-    brought,
     check_choice,
     check_integer,
     check_map,
@@ -28,6 +27,7 @@ from .arrays import (
     namespace,
     rank_of,
     same_kind,
+    to_backend,
 )
 from .augmentations._views import as_readable
 from .backends import Backend, get_backend
@@ -87,7 +87,7 @@ class Features(ABC):
         return 0.0
 
     @abstractmethod
-    def prepare(self, d: int, dtype: np.dtype, engine: Backend) -> Any:
+    def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
         """A function from checked blocks x (n, d) to C-ordered arrays (n, r), each valid until the next call."""
 
 
@@ -106,9 +106,9 @@ class Identity(Features):
         """The number of coordinates d."""
         return d
 
-    def prepare(self, d: int, dtype: np.dtype, engine: Backend) -> Any:
+    def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
         """Copies, in C order."""
-        return lambda x: engine.xp.array(x, order="C")
+        return lambda x: backend.xp.array(x, order="C")
 
 
 def _as_kernel_of_points(value: Any, name: str) -> Kernel:
@@ -216,35 +216,35 @@ class Nystrom(Declared, Features):
         object.__setattr__(same, f"_factor_{get_backend(points).NAME}", (points, upper))
         return same
 
-    def factor(self, engine: Backend | None = None) -> tuple[Array, Array]:
+    def factor(self, backend: Backend | None = None) -> tuple[Array, Array]:
         """The landmarks kept and U, float64, computed once; by default where the landmarks are."""
         if isinstance(self.landmarks, int):
             raise ValueError(
                 f"the {self.landmarks} landmarks of Nystrom are not chosen yet; call .fit(views), or give an array"
             )
-        engine = get_backend(self.landmarks) if engine is None else engine
-        cached = self.__dict__.get(f"_factor_{engine.NAME}")
+        backend = get_backend(self.landmarks) if backend is None else backend
+        cached = self.__dict__.get(f"_factor_{backend.NAME}")
         elsewhere = [value for name, value in self.__dict__.items() if name.startswith("_factor_")]
         if cached is None and elsewhere:  # not again: of equal pivots another device may choose another one
             kept, upper = elsewhere[0]
-            cached = (brought(kept, engine), engine.xp.asfortranarray(brought(upper, engine)))
-            object.__setattr__(self, f"_factor_{engine.NAME}", cached)
+            cached = (to_backend(kept, backend), backend.xp.asfortranarray(to_backend(upper, backend)))
+            object.__setattr__(self, f"_factor_{backend.NAME}", cached)
         elif cached is None:
-            landmarks = brought(self.landmarks, engine)
+            landmarks = to_backend(self.landmarks, backend)
             gram = self.kernel(landmarks.astype(float))
             largest, n = float(gram.diagonal().max()), len(gram)
             lost = max(10.0, math.sqrt(n)) * _EPSILON * largest  # what is left of the others, at most, at these points
-            factor, pivots, rank = engine.pivoted_cholesky(gram, lost)
+            factor, pivots, rank = backend.pivoted_cholesky(gram, lost)
             if rank < n:
-                _require_semidefinite(self.kernel, gram, largest, _EPSILON, engine)
+                _require_semidefinite(self.kernel, gram, largest, _EPSILON, backend)
             # float32 points have kernel values that are good to float32: what is smaller would be their rounding
-            squares = engine.to_host(factor.diagonal()) ** 2
+            squares = backend.to_host(factor.diagonal()) ** 2
             kept_rank = max(1, int((squares > _coarsest(self.landmarks.dtype, largest)).sum()))
             if kept_rank < rank:
                 lost, rank = float(squares[kept_rank]), kept_rank
-            cached = (landmarks[pivots[:rank]], engine.xp.asfortranarray(factor[:rank, :rank]))
+            cached = (landmarks[pivots[:rank]], backend.xp.asfortranarray(factor[:rank, :rank]))
             object.__setattr__(self, "_lost", lost if rank < n else 0.0)
-            object.__setattr__(self, f"_factor_{engine.NAME}", cached)
+            object.__setattr__(self, f"_factor_{backend.NAME}", cached)
         return cached
 
     @property
@@ -255,24 +255,24 @@ class Nystrom(Declared, Features):
         lost: float = self.__dict__.get("_lost", 0.0)
         return max(float(np.finfo(self.landmarks.dtype).eps) * largest, lost)
 
-    def prepare(self, d: int, dtype: np.dtype, engine: Backend) -> Any:
+    def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
         """Blocks of kernel values, whitened in place."""
-        landmarks, factor = self.factor(engine)
+        landmarks, factor = self.factor(backend)
         check_same_width(np.empty((1, d)), landmarks, "x", "landmarks")
-        squares = engine.to_host(factor.diagonal()) ** 2
+        squares = backend.to_host(factor.diagonal()) ** 2
         # float32 points between landmarks that only float64 tells apart
         fine = np.dtype(float) if float(squares.min()) <= _coarsest(dtype, float(squares.max())) else dtype
-        source = self.kernel.rows(landmarks.astype(fine, copy=False), engine)
-        whitener = engine.whitener(factor, fine)
-        buffer = engine.xp.empty((0, len(landmarks)), fine)
+        source = self.kernel.rows(landmarks.astype(fine, copy=False), backend)
+        whitener = backend.whitener(factor, fine)
+        buffer = backend.xp.empty((0, len(landmarks)), fine)
 
         def features(x: Array) -> Array:
             nonlocal buffer
             if len(buffer) < len(x):
-                buffer = engine.xp.empty((len(x), len(landmarks)), fine)
+                buffer = backend.xp.empty((len(x), len(landmarks)), fine)
             values = buffer[: len(x)]
             source.fill(x.astype(fine, copy=False), 0, values)
-            return engine.whiten(whitener, values).astype(dtype, copy=False)
+            return backend.whiten(whitener, values).astype(dtype, copy=False)
 
         return features
 
@@ -336,9 +336,9 @@ class RandomFourier(Features):
         # a normal over sqrt(chi^2 / 2 nu) is the multivariate t; the exponential kernel is Matern's of nu = 1/2
         return w * np.sqrt(2 * nu / rng.chisquare(2 * nu, shape[1]))
 
-    def prepare(self, d: int, dtype: np.dtype, engine: Backend) -> Any:
+    def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
         """A matrix product, then cosines and sines."""
-        xp = engine.xp
+        xp = backend.xp
         w = xp.asarray(self.frequencies(d).astype(dtype))
         half = self.count // 2
         factor = dtype.type(math.sqrt(1.0 / half))
@@ -381,15 +381,15 @@ def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Gen
     Proposals drawn in proportion to the residual diagonal at the block's start are accepted with probability (residual
     now) / (residual then), which gives the law of one pivot at a time (Epperly, Tropp and Webber 2024, algorithm 2.2).
     """
-    engine = get_backend(points)
-    xp, n = engine.xp, len(points)
-    source = kernel.rows(points, engine)
+    backend = get_backend(points)
+    xp, n = backend.xp, len(points)
+    source = kernel.rows(points, backend)
     residual = np.empty(n)
     for start in range(0, n, 64):
         block = points[start : start + 64]
         values = xp.empty((len(block), len(block)), points.dtype)
         source.fill(block, start, values)
-        residual[start : start + 64] = engine.to_host(values.diagonal())
+        residual[start : start + 64] = backend.to_host(values.diagonal())
     factor = xp.empty((n, count))
     total = float(residual.sum())
     pivots: list[int] = []
@@ -405,7 +405,7 @@ def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Gen
         source.fill(points[rows], 0, values)
         done = len(pivots)
         columns = values.T - factor[:, :done] @ factor[rows, :done].T
-        drawn = engine.to_host(columns[rows])
+        drawn = backend.to_host(columns[rows])
         small = drawn.copy()
         accepted = []
         for j in range(size):
@@ -419,16 +419,16 @@ def _random_pivots(kernel: Kernel, points: Array, count: int, rng: np.random.Gen
         new = xp.linalg.solve(xp.asarray(corner), chosen.T).T
         factor[:, done : done + len(accepted)] = new
         pivots.extend(proposed[accepted].tolist())
-        residual = np.maximum(residual - engine.to_host((new**2).sum(axis=1)), 0.0)
+        residual = np.maximum(residual - backend.to_host((new**2).sum(axis=1)), 0.0)
         residual[pivots] = 0.0
     return np.array(pivots)
 
 
-def _require_semidefinite(kernel: Kernel, gram: Array, largest: float, epsilon: float, engine: Backend) -> None:
+def _require_semidefinite(kernel: Kernel, gram: Array, largest: float, epsilon: float, backend: Backend) -> None:
     """Tell a kernel of low rank (fine) from one that is not positive semi-definite, if it might be one."""
     if kernel.trusted:
         return
-    lowest = float(engine.symmetric_eigenvalues(gram)[0])
+    lowest = float(backend.symmetric_eigenvalues(gram)[0])
     if lowest < -1e4 * len(gram) * epsilon * largest:
         raise NotPositiveSemidefiniteError(
             f"the kernel is not positive semi-definite: its Gram matrix at the landmarks has the eigenvalue "

@@ -128,8 +128,8 @@ def kernel_product(
     array([30., 60.])
     """
     kernel = as_kernel(kernel)
-    engine = get_backend(x, y, coefficients, backend=backend)
-    xp = engine.xp
+    chosen = get_backend(x, y, coefficients, backend=backend)
+    xp = chosen.xp
     x = as_array(x, "x", ndim=2, shape_hint="(n, d)", finite=False)
     y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
     weights = as_array(coefficients, "coefficients", ndim=(1, 2), shape_hint="(n_y,) or (n_y, k)")
@@ -142,8 +142,8 @@ def kernel_product(
     if isinstance(kernel, Precomputed):
         return require_finite(x, "x").astype(dtype, copy=False) @ weights
     out: Array = xp.empty((len(x), *weights.shape[1:]), dtype)
-    source = kernel.rows(y, engine)
-    height = block_height(len(y), dtype.itemsize, engine)
+    source = kernel.rows(y, chosen)
+    height = block_height(len(y), dtype.itemsize, chosen)
     block = xp.empty((min(height, len(x)), len(y)), dtype)
     for start in range(0, len(x), height):
         rows = require_finite(x[start : start + height], "x", offset=start).astype(dtype, copy=False)

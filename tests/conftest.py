@@ -57,7 +57,7 @@ class Backend:
         self.xp = xp
 
     @property
-    def engine(self) -> ModuleType:
+    def primitives(self) -> ModuleType:
         """The primitives."""
         return get_backend(backend=self.name)
 

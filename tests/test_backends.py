@@ -172,13 +172,13 @@ def test_gram(cp, k, n, n_y, d, dtype, symmetric, seed):
 
 def test_gram_in_blocks_of_rows(cp, order):
     """Blocks that end anywhere, strided outputs, columns that begin anywhere."""
-    engine = get_backend(backend="cupy")
+    backend = get_backend(backend="cupy")
     rng = np.random.default_rng(0)
     for d in (3, 60):
         x, y = rng.standard_normal((70, d)), rng.standard_normal((90, d))
         for k in (Gaussian(1.0), L1Exponential(3.0), Polynomial(2)):
             out = cp.zeros((70, 100))
-            engine.gram_rows(engine.points(k, cp.asarray(y)), cp.asarray(x), 7, out[:, 5:75])
+            backend.gram_rows(backend.points(k, cp.asarray(y)), cp.asarray(x), 7, out[:, 5:75])
             assert_close(cp.asnumpy(out)[:, 5:75], k(x, y)[:, 7:77], tol=1e-13, scale=100.0)
             assert not cp.asnumpy(out)[:, 75:].any()
 
@@ -238,12 +238,12 @@ def test_rotated_gram(cp, counts, weighted, dtype, height, seed):
         patch.setattr(_rows, "block_rows", lambda columns, itemsize: height)
         samples = Samples.from_groups(groups, cpu, weight)
         expected = rotated_gram(Gaussian(1.0), x[samples.order], samples, cpu)
-        engine = get_backend(backend="cupy")
-        patch.setattr(engine, "BLOCK_FACTOR", 1)
-        there = Samples.from_groups(groups, engine, weight)
-        found = full_on_host(rotated_gram(Gaussian(1.0), cp.asarray(x)[there.order], there, engine), cp)
+        backend = get_backend(backend="cupy")
+        patch.setattr(backend, "BLOCK_FACTOR", 1)
+        there = Samples.from_groups(groups, backend, weight)
+        found = full_on_host(rotated_gram(Gaussian(1.0), cp.asarray(x)[there.order], there, backend), cp)
         matrix = Gaussian(1.0)(cp.asarray(x))
-        given_matrix = full_on_host(rotated_gram(Precomputed(), matrix, there, engine), cp)
+        given_matrix = full_on_host(rotated_gram(Precomputed(), matrix, there, backend), cp)
     assert_close(found, full(expected), tol=TOLERANCE[dtype], scale=1.0)
     assert_close(given_matrix, full(expected), tol=TOLERANCE[dtype], scale=1.0)
 
@@ -260,13 +260,13 @@ def test_contrast_gram_over_several_tiles(cp, order, m):
 
 @pytest.fixture
 def dense(cp, monkeypatch):
-    """The engine with panels of five columns, and calls of at most 60 entries."""
-    engine = get_backend(backend="cupy")
-    module = sys.modules[f"{engine.__name__}.dense"]
+    """The backend with panels of five columns, and calls of at most 60 entries."""
+    backend = get_backend(backend="cupy")
+    module = sys.modules[f"{backend.__name__}.dense"]
     monkeypatch.setattr(tunables, "CUDA_PANEL_COLUMNS", 5)
     monkeypatch.setattr(module, "LARGEST", 60)
     monkeypatch.setattr(tunables, "CUDA_PIVOT_STEPS", 4)
-    return engine
+    return backend
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -343,10 +343,10 @@ def test_products_of_parts_of_matrices(cp, shape, dtype, turned, offset, seed):
 
     (a, cut_a), (b, cut_b) = part(n, k, turned[0]), part(k, m, turned[1])
     c = np.asfortranarray(rng.standard_normal((n, m)).astype(dtype))
-    engine = get_backend(backend="cupy")
+    backend = get_backend(backend="cupy")
     first, second = cut_a(cp.asarray(a)), cut_b(cp.asarray(b))
-    found = cp.asnumpy(engine.matmul(first, second))
-    added = cp.asnumpy(engine.matmul(first, second, out=cp.asarray(c), alpha=-1.0, beta=1.0))
+    found = cp.asnumpy(backend.matmul(first, second))
+    added = cp.asnumpy(backend.matmul(first, second, out=cp.asarray(c), alpha=-1.0, beta=1.0))
     tol = 1e-13 if dtype == np.float64 else 1e-5
     assert_close(found, cut_a(a) @ cut_b(b), tol=tol, scale=10.0)
     assert_close(added, c - cut_a(a) @ cut_b(b), tol=tol, scale=10.0)
@@ -354,10 +354,10 @@ def test_products_of_parts_of_matrices(cp, shape, dtype, turned, offset, seed):
 
 def test_decompositions_that_do_not_converge_are_errors(hosted):
     """CuPy returns whatever there is, without a word, unless it is asked to look at cuSOLVER's information."""
-    engine, bad = get_backend(backend="cupy"), hosted.asarray(np.full((3, 3), np.nan))
+    backend, bad = get_backend(backend="cupy"), hosted.asarray(np.full((3, 3), np.nan))
     for name in ("eigh", "eigvalsh", "svd"):
         assert getattr(hosted.linalg, name)(bad) is not None
-    for function in (engine.eigh, engine.symmetric_eigenvalues, lambda a: _decompose(a, True)):
+    for function in (backend.eigh, backend.symmetric_eigenvalues, lambda a: _decompose(a, True)):
         with pytest.raises(np.linalg.LinAlgError, match="converge"):
             function(bad)
     with pytest.raises(np.linalg.LinAlgError, match="converge"):
@@ -369,13 +369,13 @@ def test_decompositions_that_do_not_converge_are_errors(hosted):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_orthonormalize(cp, n, dtype):
     """As on the CPU: dependent and tiny columns are dropped."""
-    engine = get_backend(backend="cupy")
+    backend = get_backend(backend="cupy")
     rng = np.random.default_rng(n)
     a = rng.standard_normal((n, 6)).astype(dtype)
     a[:, 3] = a[:, 0] + a[:, 1]
     a[:, 5] *= dtype(1e-3)
     a = np.asfortranarray(a)
-    q, r = engine.orthonormalize(cp.asarray(a), 1e-4)
+    q, r = backend.orthonormalize(cp.asarray(a), 1e-4)
     q, r = cp.asnumpy(q), cp.asnumpy(r)
     assert q.shape == (n, 5)
     tol = 1e-13 if dtype == np.float64 else 1e-5
@@ -496,8 +496,8 @@ RISK_SHAPES = [(1, 2, 1), (41, 3, 4), (9, 9, 3), (2, 2, 257), (37, 8, 33), (20, 
 @pytest.mark.parametrize("layout", ["C", "F", "shifted"])
 def test_sums_of_the_risk_in_blocks(cp, monkeypatch, shape, dtype, layout):
     """By few blocks of threads, so that each takes several turns; several chunks and blocks of columns for moments."""
-    engine = get_backend(backend="cupy")
-    module = sys.modules[f"{engine.__name__}.risk"]
+    backend = get_backend(backend="cupy")
+    module = sys.modules[f"{backend.__name__}.risk"]
     for place, name in ((tunables, "CUDA_RISK_BLOCK_ENTRIES"), (module, "LARGEST")):
         monkeypatch.setattr(place, name, 60 if shape[2] < 50 else 15 * shape[1] * shape[2])
     monkeypatch.setattr(tunables, "CUDA_RISK_MOST_BLOCKS", 2)
@@ -511,13 +511,13 @@ def test_sums_of_the_risk_in_blocks(cp, monkeypatch, shape, dtype, layout):
         there = cp.asarray(np.asarray(z, order=layout))
     tol = 1e-13 * shape[2]
     for products in (False, True):
-        second, within, fourth = engine.view_sums(there, products)
+        second, within, fourth = backend.view_sums(there, products)
         expected = cpu.view_sums(z, products)
         assert_close(cp.asnumpy(second), expected[0], tol=tol)
         assert_close(np.array([within, fourth]), np.array(expected[1:]), tol=1e-13, scale=max(1.0, *expected[1:]))
     weight = np.random.default_rng(1).standard_normal((shape[2], shape[2]))
     for outer in (0.0, 0.7):
-        found = cp.asnumpy(engine.view_gradient(there, cp.asarray(weight), 0.3, outer))
+        found = cp.asnumpy(backend.view_gradient(there, cp.asarray(weight), 0.3, outer))
         expected = cpu.view_gradient(z, weight, 0.3, outer)
         assert found.dtype == dtype
         assert_close(found, expected, tol=tol if dtype == np.float64 else 1e-6, scale=float(np.abs(expected).max()))
@@ -863,19 +863,19 @@ def test_transform_streams_too(cp, monkeypatch):
 
 
 def test_blocks_that_are_already_there_are_not_copied(cp):
-    engine = get_backend(backend="cupy")
+    backend = get_backend(backend="cupy")
     block = cp.asarray(np.ones(3))
-    assert [b for (b,) in engine.stream(iter([(block,)]))] == [block]
+    assert [b for (b,) in backend.stream(iter([(block,)]))] == [block]
 
 
 def test_pinned_memory_outlives_its_copies(hosted):
     """The caller's stream waits for a copy, the host does not: what CuPy's pool gets back too early is spoilt."""
-    engine = get_backend(backend="cupy")
+    backend = get_backend(backend="cupy")
     values = [np.full(size, float(size)) for size in (100, 100, 300, 100, 7)]  # the third takes a larger buffer
     late = hosted.cuda.Stream(non_blocking=True)
     with late:
-        found = [block for (block,) in engine.stream((v,) for v in values)]
-        others = list(engine.stream((np.zeros(size),) for size in (300, 100)))  # buffers of the same sizes
+        found = [block for (block,) in backend.stream((v,) for v in values)]
+        others = list(backend.stream((np.zeros(size),) for size in (300, 100)))  # buffers of the same sizes
         gc.collect()
         late.synchronize()
         for block, expected in zip(found, values, strict=True):
@@ -885,9 +885,9 @@ def test_pinned_memory_outlives_its_copies(hosted):
 
 def test_a_stream_that_is_given_up_leaves_no_copy_under_way(hosted):
     """Of which memory could be handed to somebody else."""
-    engine = get_backend(backend="cupy")
+    backend = get_backend(backend="cupy")
     with hosted.cuda.Stream(non_blocking=True):
-        blocks = engine.stream((np.full(9, float(i)),) for i in range(5))
+        blocks = backend.stream((np.full(9, float(i)),) for i in range(5))
         next(blocks)
         assert any(not stream.done for stream in cuda._streams)
         blocks.close()
@@ -932,27 +932,27 @@ def test_a_session_survives_when_memory_runs_out(hosted, model):
 
 def test_a_limit_of_the_pool_is_kept(hosted):
     """Whoever sets CUPY_GPU_MEMORY_LIMIT has less than the device has."""
-    engine, pool = get_backend(backend="cupy"), hosted.get_default_memory_pool()
-    free, used = engine.free_memory(), pool.used_bytes()
+    backend, pool = get_backend(backend="cupy"), hosted.get_default_memory_pool()
+    free, used = backend.free_memory(), pool.used_bytes()
     pool.set_limit(size=used + 5000)
     try:
-        assert engine.free_memory() == 5000
+        assert backend.free_memory() == 5000
         held = hosted.zeros(512)
-        assert engine.free_memory() == 5000 - held.nbytes
+        assert backend.free_memory() == 5000 - held.nbytes
         with pytest.raises(sslcore.MemoryBudgetError):
             pretrain(hosted.asarray(noisy(10)), Gaussian(1.0), 2, reg=1e-2)
     finally:
         pool.set_limit(size=0)
-    assert free >= engine.free_memory() > 5000
+    assert free >= backend.free_memory() > 5000
 
 
 def test_blocks_of_features_keep_the_budget(cp):
     """Four times the rows of a CPU where the budget has room for them, fewer where it has not."""
-    engine = get_backend(backend="cupy")
+    backend = get_backend(backend="cupy")
     sizes = Sizes(500_000, 10**6, 16, 1)
     plan = {f: features_plan(sizes, 512, rows=f * 1000).bytes for f in (1, 2, 4)}
     for factor in (1, 2, 4):
-        assert fitting_rows(1000, sizes, 512, plan[factor], engine) == factor * 1000
+        assert fitting_rows(1000, sizes, 512, plan[factor], backend) == factor * 1000
     assert fitting_rows(1000, sizes, 512, None, cpu) == 1000
 
 
@@ -1128,13 +1128,13 @@ CLUSTER = 256  # tiles of the last square of tiles, whose first ones hold the en
 def test_gram_beyond_32_bits(hosted, large, kernel, symmetric):
     """The last tiles of a Gram matrix; those before them are written in the same way, at smaller indices."""
     x = np.linspace(0, 3, LARGE, dtype=np.float32)[:, None]
-    engine = get_backend(backend="cupy")
-    points, given = engine.points(kernel, hosted.asarray(x)), hosted.asarray(x)
+    backend = get_backend(backend="cupy")
+    points, given = backend.points(kernel, hosted.asarray(x)), hosted.asarray(x)
     with running(last_blocks=CLUSTER):
         if symmetric:
-            engine.gram_symmetric(points, given, large)
+            backend.gram_symmetric(points, given, large)
         else:
-            engine.gram_rows(points, given, 0, large)
+            backend.gram_rows(points, given, 0, large)
     found = hosted.asnumpy(large[-40:, -150:])
     assert_close(found, kernel(x[-40:], x[-150:]), tol=1e-6)
     assert not hosted.asnumpy(large[:40, :150]).any()
@@ -1142,11 +1142,11 @@ def test_gram_beyond_32_bits(hosted, large, kernel, symmetric):
 
 def test_contrasts_beyond_32_bits(hosted, large):
     x = np.sin(np.arange(2 * LARGE, dtype=np.float32))[:, None]
-    engine = get_backend(backend="cupy")
-    samples = Samples.from_views(LARGE, 2, engine)
+    backend = get_backend(backend="cupy")
+    samples = Samples.from_views(LARGE, 2, backend)
     with running(last_blocks=CLUSTER):
         # the three blocks in one place: what is stored last stays
-        engine.gram_contrasts(engine.points(Gaussian(1.0), hosted.asarray(x)), samples, large, large, large)
+        backend.gram_contrasts(backend.points(Gaussian(1.0), hosted.asarray(x)), samples, large, large, large)
     expected = contrast_gram(Gaussian(1.0), x[-80:].reshape(40, 2, 1)).contrast * (40 / LARGE)
     assert_close(hosted.asnumpy(large[-40:, -40:]), expected, tol=1e-5)
 
@@ -1179,15 +1179,15 @@ def test_rotation_beyond_32_bits(hosted, large):
     """The last strip of a contrast Gram matrix, of two views and of three."""
     for m in (2, 3):
         n = LARGE if m == 2 else LARGE // 2
-        engine = get_backend(backend="cupy")
-        samples = Samples.from_views(n, m, engine)
+        backend = get_backend(backend="cupy")
+        samples = Samples.from_views(n, m, backend)
         *_, strip = samples.strips(20 * m)
         rows = strip.row_stop - strip.row_start
         block = np.random.default_rng(0).standard_normal((rows, rows)).astype(np.float32)
         block += block.T
         shapes = (n, n), (samples.n_contrasts, n), (samples.n_contrasts, samples.n_contrasts)
         found = [hosted.empty(s, "float32") for s in shapes]
-        engine.rotate_rows(hosted.asarray(block), strip, samples, *found)
+        backend.rotate_rows(hosted.asarray(block), strip, samples, *found)
         small = Samples.from_views(rows // m, m, cpu, np.full(rows, 1.0))
         *_, whole = small.strips(rows)
         expected = [
@@ -1288,8 +1288,8 @@ def test_sources_that_do_not_compile(cp, monkeypatch):
 
 def test_both_backends_know_the_same_stages(cp):
     """What else they offer is compared with the contract (test_contract.py)."""
-    engine = get_backend(backend="cupy")
-    stages = sys.modules[f"{engine.__name__}.augment"]._STAGES
+    backend = get_backend(backend="cupy")
+    stages = sys.modules[f"{backend.__name__}.augment"]._STAGES
     assert set(stages) == set(sys.modules["sslcore.backends.numba_cpu.views"]._STAGES) == set(PRIMITIVES)
 
 

@@ -21,13 +21,13 @@ def parameters(function):
 
 @pytest.mark.parametrize("name", PRIMITIVES)
 def test_primitives_have_the_declared_parameters(backend, name):
-    assert parameters(getattr(backend.engine, name)) == parameters(DECLARED[name])
+    assert parameters(getattr(backend.primitives, name)) == parameters(DECLARED[name])
 
 
 def test_nothing_is_public_that_is_not_declared(backend):
     public = {
         name
-        for name, value in vars(backend.engine).items()
+        for name, value in vars(backend.primitives).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType) and name not in ("annotations", "Final")
     }
     helpers = {"Any", "Iterable", "Iterator", "require_device"}
@@ -35,10 +35,10 @@ def test_nothing_is_public_that_is_not_declared(backend):
 
 
 def test_constants(backend):
-    engine = backend.engine
-    assert backend.name == engine.NAME
-    assert engine.BLOCK_FACTOR >= 1
-    assert engine.xp is backend.xp
+    primitives = backend.primitives
+    assert backend.name == primitives.NAME
+    assert primitives.BLOCK_FACTOR >= 1
+    assert primitives.xp is backend.xp
 
 
 def test_declarations_have_a_docstring_and_are_abstract():
@@ -52,6 +52,6 @@ def test_prepared_points_keep_their_contract(backend):
     from sslcore.kernels import Gaussian, Linear
 
     for kernel in (Gaussian(1.0), Linear()):
-        prepared = backend.engine.points(kernel, backend.asarray(np.zeros((3, 2))))
+        prepared = backend.primitives.points(kernel, backend.asarray(np.zeros((3, 2))))
         for name in [n for n in vars(Points) if not n.startswith("_")]:
             assert isinstance(getattr(prepared, name), bool)

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.linalg import lapack
 
-import sslcore.backends.numba_cpu as engine
-from sslcore.backends import small
+import sslcore.backends.numba_cpu as primitives
+from sslcore.backends import host_linalg
 from sslcore.solvers.krylov import Accuracy, Eigenpairs, canonical_basis, clusters, top_eigenpairs
 
 from .comparators import assert_close, assert_same_eigenspaces
@@ -27,7 +27,9 @@ def top(matrix, k, *, width=None, max_basis=128, seed=1, dtype=np.float64, **acc
     start = np.asfortranarray(np.random.default_rng(seed).standard_normal((len(matrix), width)).astype(dtype))
     matrix = np.asfortranarray(matrix.astype(dtype))
     accuracy = Accuracy(**{"relative": 1e-11, "absolute": 1e-18} | accuracy)
-    return top_eigenpairs(lambda v: engine.matmul(matrix, v), start, k, engine, accuracy=accuracy, max_basis=max_basis)
+    return top_eigenpairs(
+        lambda v: primitives.matmul(matrix, v), start, k, primitives, accuracy=accuracy, max_basis=max_basis
+    )
 
 
 SPECTRA = {
@@ -114,10 +116,10 @@ def test_start_in_an_invariant_space():
     matrix, values, vectors = operator(0.9 ** np.arange(50))
     start = np.asfortranarray(vectors[:, 10:16] @ np.random.default_rng(0).standard_normal((6, 6)))
     pairs = top_eigenpairs(
-        lambda v: engine.matmul(np.asfortranarray(matrix), v),
+        lambda v: primitives.matmul(np.asfortranarray(matrix), v),
         start,
         4,
-        engine,
+        primitives,
         accuracy=Accuracy(1e-12, absolute=0.0),
         max_basis=128,
     )
@@ -129,10 +131,10 @@ def test_dependent_start_columns():
     start = np.random.default_rng(0).standard_normal((40, 3))
     start = np.asfortranarray(np.concatenate([start, start, np.zeros((40, 1))], axis=1))
     pairs = top_eigenpairs(
-        lambda v: engine.matmul(np.asfortranarray(matrix), v),
+        lambda v: primitives.matmul(np.asfortranarray(matrix), v),
         start,
         5,
-        engine,
+        primitives,
         accuracy=Accuracy(1e-11, absolute=0.0),
         max_basis=128,
     )
@@ -184,7 +186,7 @@ def test_top_of_small_matrices(n, count, kind, seed):
     }[kind]
     matrix, values, _ = operator(values, seed)
     count = min(count, n)
-    found, vectors = small.top_eigh(matrix, count)
+    found, vectors = host_linalg.top_eigh(matrix, count)
     scale = max(float(np.abs(values).max()), 1e-300)
     assert_close(found, values[:count], tol=1e-13, scale=scale)
     assert_close(vectors.T @ vectors, np.eye(count), tol=1e-13)
@@ -206,7 +208,7 @@ def test_a_driver_that_fails_is_noticed(spoil, monkeypatch):
     matrix, values, _ = operator(0.8 ** np.arange(30))
     real = lapack.dsyevr
     monkeypatch.setattr(lapack, "dsyevr", lambda *a, **o: spoil(*real(*a, **o)))
-    found, vectors = small.top_eigh(matrix, 4)
+    found, vectors = host_linalg.top_eigh(matrix, 4)
     assert_close(found, values[:4], tol=1e-14)
     assert_close(vectors.T @ vectors, np.eye(4), tol=1e-13)
     assert_close(matrix @ vectors, vectors * found, tol=1e-14, scale=1.0)
@@ -231,7 +233,7 @@ def test_canonical_basis_depends_on_the_spaces_alone(seed, sizes_of_blocks):
     reference = rng.standard_normal((n, k))
 
     def canonical(v):
-        return canonical_basis(Eigenpairs(values, np.asfortranarray(v), 0.0, values, 1), reference, engine)
+        return canonical_basis(Eigenpairs(values, np.asfortranarray(v), 0.0, values, 1), reference, primitives)
 
     found = canonical(vectors)
     # any other basis of each space gives the same
@@ -262,7 +264,7 @@ def test_canonical_basis_separates_values_that_differ():
     values = np.array([1.0, 1.0 - 1e-6])
     vectors = np.eye(4)[:, :2]
     reference = np.random.default_rng(0).standard_normal((4, 2))
-    found = canonical_basis(Eigenpairs(values, np.asfortranarray(vectors), 0.0, values, 1), reference, engine)
+    found = canonical_basis(Eigenpairs(values, np.asfortranarray(vectors), 0.0, values, 1), reference, primitives)
     assert np.array_equal(np.abs(found), vectors)
 
 
@@ -284,7 +286,7 @@ def test_canonical_bases_stay_eigenvectors(seed, k, spread):
     """Whatever the values, no vector leaves its eigenspace by more than the gap that counts as none."""
     values = 1.0 - spread * np.random.default_rng(seed).uniform(0, 1, k).cumsum()
     reference = np.random.default_rng(seed + 1).standard_normal((k, k))
-    found = canonical_basis(Eigenpairs(values, np.eye(k, order="F"), 0.0, values, 1), reference, engine, 3e-8)
+    found = canonical_basis(Eigenpairs(values, np.eye(k, order="F"), 0.0, values, 1), reference, primitives, 3e-8)
     assert np.linalg.norm(values[:, None] * found - found * values, axis=0).max() <= 3e-8
 
 

@@ -309,7 +309,7 @@ def test_moments_property(backend, grouping, name, rows, far, dtype, seed):
     phi = EXAMPLES[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(moments_module, "feature_rows", lambda r, d: rows)
-        patch.setattr(backend.engine, "BLOCK_FACTOR", 1)
+        patch.setattr(backend.primitives, "BLOCK_FACTOR", 1)
         there = None if weight is None else backend.asarray(weight)
         moments = Moments(phi).update(backend.asarray(x), groups=groups, sample_weight=there)
     w = np.ones(len(groups)) if weight is None else weight
@@ -467,7 +467,7 @@ class Failing(Features):
     def n_features(self, d):
         return d
 
-    def prepare(self, d, dtype, engine):
+    def prepare(self, d, dtype, backend):
         def features(x):
             self.calls += 1
             if self.calls == self.at:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import sslcore
 from sslcore import features, pretrain, tunables
-from sslcore.backends.pairing import near_versine
+from sslcore.backends.pairing import recompute_below
 from sslcore.gram import kernel_product
 from sslcore.kernels import (
     NNGP,
@@ -284,7 +284,7 @@ def test_tiles_of_networks(columns):
 
 def test_angles_between_thresholds(backend):
     """Angles on both sides of that below which differences are taken, for the kernel that sees them best."""
-    near = near_versine(1.0, 40, np.dtype(float))
+    near = recompute_below(1.0, 40, np.dtype(float))
     angle = math.acos(1 - near) * np.linspace(0.7, 1.4, 101)
     rng = np.random.default_rng(0)
     base, side = np.linalg.qr(rng.standard_normal((40, 2)))[0].T

@@ -37,7 +37,7 @@ CAUCHY = {"pair": "sqdist", "formula": "real(1) / (real(1) + t)"}
 TABLES = {
     Profile: (kernels, CAUCHY),
     Augmentation: (augmentations, {"stages": lambda self: ()}),
-    features.Features: (features, {"n_features": lambda self, d: d, "prepare": lambda self, d, dtype, engine: None}),
+    features.Features: (features, {"n_features": lambda self, d: d, "prepare": lambda self, d, dtype, backend: None}),
 }
 TAKEN = [(base, name) for base, (module, _) in TABLES.items() for name in module.__all__ if name[0].isupper()]
 

@@ -287,7 +287,7 @@ def test_rates_are_measured_where_they_are_seen(monkeypatch):
     from sslcore.fitting import plan as budget
 
     monkeypatch.setattr(problem, "QUICK", 0.0)
-    monkeypatch.setattr(budget, "measured_rates", lambda engine: pytest.fail("nobody sees it"))
+    monkeypatch.setattr(budget, "measured_rates", lambda backend: pytest.fail("nobody sees it"))
     run(*FIT)
     monkeypatch.undo()
 

@@ -62,8 +62,8 @@ def test_any_sizes(seed, m, sizes, k, backend):
 
 def test_one_gram_matrix_and_one_factor(monkeypatch, backend):
     counts = {"gram": 0, "cholesky": 0}
-    engine, rotated_gram = backend.engine, problems.rotated_gram
-    cholesky = engine.cholesky
+    primitives, rotated_gram = backend.primitives, problems.rotated_gram
+    cholesky = primitives.cholesky
 
     def counted(name, function):
         def call(*args):
@@ -73,21 +73,21 @@ def test_one_gram_matrix_and_one_factor(monkeypatch, backend):
         return call
 
     monkeypatch.setattr(problems, "rotated_gram", counted("gram", rotated_gram))
-    monkeypatch.setattr(engine, "cholesky", counted("cholesky", cholesky))
+    monkeypatch.setattr(primitives, "cholesky", counted("cholesky", cholesky))
     nested_fits(backend.asarray(noisy(25, 2, 3)), Exponential(1.0), 3, SIZES, reg_times_n=0.1)
     assert counts == {"gram": 1, "cholesky": 1}
 
 
 def test_a_shifted_factor(monkeypatch, backend):
     """The shift, here without need, is the same for all sizes: beside the trace of the smaller it is larger."""
-    engine, views = backend.engine, backend.asarray(noisy(20, 2, 2))
-    cholesky, calls = engine.cholesky, []
+    primitives, views = backend.primitives, backend.asarray(noisy(20, 2, 2))
+    cholesky, calls = primitives.cholesky, []
 
     def fails_once(a):
         calls.append(cholesky(a) and bool(calls))
         return calls[-1]
 
-    monkeypatch.setattr(engine, "cholesky", fails_once)
+    monkeypatch.setattr(primitives, "cholesky", fails_once)
     small, large = nested_fits(views, Exponential(1.0), 3, [10, 20], reg_times_n=1e-3)
     assert large.certificate.jitter > 0
     assert small.certificate.jitter == pytest.approx(2 * large.certificate.jitter)

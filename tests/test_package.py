@@ -173,8 +173,8 @@ def hosted(monkeypatch):
     if not has_compiler():
         pytest.skip("CUDA code on the host is compiled by g++")
     with standin.installed() as cupy:
-        engine = get_backend(backend="cupy")
-        loader = sys.modules[f"{engine.__name__}.loader"]
+        backend = get_backend(backend="cupy")
+        loader = sys.modules[f"{backend.__name__}.loader"]
         made = []
 
         class Recorded(launcher.RawModule):

@@ -98,7 +98,7 @@ def test_other_sources(tmp_path):
 
 def test_work_is_shared(monkeypatch):
     counts = {"gram": 0, "cholesky": 0, "pass": 0}
-    engine = get_backend()
+    backend = get_backend()
 
     def counted(name, function):
         def call(*args, **kwargs):
@@ -108,7 +108,7 @@ def test_work_is_shared(monkeypatch):
         return call
 
     monkeypatch.setattr(problems, "rotated_gram", counted("gram", rotated_gram))
-    monkeypatch.setattr(engine, "cholesky", counted("cholesky", engine.cholesky))
+    monkeypatch.setattr(backend, "cholesky", counted("cholesky", backend.cholesky))
     monkeypatch.setattr(problems.Moments, "add", counted("pass", problems.Moments.add))
     regs = np.logspace(-3, 0, 5)
     pretrain_path(VIEWS, Exponential(1.0), 3, regs=regs, betas=(0.0, 1.0, 2.0))
@@ -129,17 +129,21 @@ def test_progress():
 @given(seed=seeds, order=st.permutations([(1e-3, 1.0), (1e-3, 0.0), (0.1, 2.0), (0.05, 1.0), (5.0, 1.0)]))
 def test_conditioned_again_as_if_new(seed, order, backend):
     """The Gram matrix survives every factorisation: in any order, each point as from a new operator."""
-    engine = backend.engine
+    primitives = backend.primitives
     x = backend.asarray(noisy(9, 2, 3, seed).reshape(18, 3))
-    samples = Samples.from_views(9, 2, engine)
+    samples = Samples.from_views(9, 2, primitives)
 
     def operator():
         return ConditionedKernel(
-            rotated_gram(Exponential(1.0), x, samples, engine), Exponential(1.0), engine, unbiased=True, center=False
+            rotated_gram(Exponential(1.0), x, samples, primitives),
+            Exponential(1.0),
+            primitives,
+            unbiased=True,
+            center=False,
         )
 
     again = operator()
-    v = engine.reference_normals(18, 4, 2)
+    v = primitives.reference_normals(18, 4, 2)
     for reg, beta in (*order, order[0]):
         expected, found = operator().condition(reg, beta), again.condition(reg, beta)
         for name in ("apply", "times_kernel"):
@@ -153,11 +157,11 @@ def test_conditioned_again_as_if_new(seed, order, backend):
 
 def test_conditioned_after_a_failure():
     """A kernel that is not positive: the factorisation fails at small reg, and the operator can still be used."""
-    engine = get_backend()
+    backend = get_backend()
     x = noisy(9, 2, 3).reshape(18, 3)
-    samples = Samples.from_views(9, 2, engine)
-    blocks = rotated_gram(Gaussian(1.0), x, samples, engine)
-    operator = ConditionedKernel(blocks, Gaussian(1.0), engine, unbiased=True, center=False)
+    samples = Samples.from_views(9, 2, backend)
+    blocks = rotated_gram(Gaussian(1.0), x, samples, backend)
+    operator = ConditionedKernel(blocks, Gaussian(1.0), backend, unbiased=True, center=False)
     expected = operator.condition(10.0, 1.0).apply(np.eye(18))
     index = np.arange(9)
     operator.kept_diagonal -= 1.0  # indefinite now
@@ -171,11 +175,11 @@ def test_conditioned_after_a_failure():
 
 def test_near_vectors_do_not_hide_others():
     """Vectors that are exact eigenvectors, but no longer the leading ones, as after a crossing."""
-    engine = get_backend()
+    backend = get_backend()
     x = normal((40, 3))
-    samples = Samples.from_views(40, 1, engine)
+    samples = Samples.from_views(40, 1, backend)
     operator = ConditionedKernel(
-        rotated_gram(Exponential(1.0), x, samples, engine), Exponential(1.0), engine, unbiased=True, center=False
+        rotated_gram(Exponential(1.0), x, samples, backend), Exponential(1.0), backend, unbiased=True, center=False
     )
     values, vectors = np.linalg.eigh(Exponential(1.0)(x) / 40)
     numbers = sslcore.solvers.objective.Objective(3, 1e-2, 0.0, True, False)

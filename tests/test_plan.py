@@ -166,7 +166,7 @@ def test_seconds_are_work_over_rates():
 
 def test_work_is_counted(monkeypatch):
     """Leading terms in closed form, and what each argument does to the time."""
-    monkeypatch.setattr(budget, "measured_rates", lambda engine: Rates(1e11, 5e10, 2e9, 1e10))
+    monkeypatch.setattr(budget, "measured_rates", lambda backend: Rates(1e11, 5e10, 2e9, 1e10))
     exact = plan(1000, 2, 8, Gaussian(1.0), 4)
     assert exact.work.values == 2000**2 / 2
     assert exact.work.products == 2000**2 * 8
@@ -192,7 +192,7 @@ def test_work_is_counted(monkeypatch):
 def test_rates_are_measured_once(monkeypatch):
     calls = []
     monkeypatch.setattr(rates, "_measured", {})
-    monkeypatch.setattr(rates, "_measure", lambda engine: calls.append(engine.NAME) or Rates(1.0, 1.0, 1.0, 1.0))
+    monkeypatch.setattr(rates, "_measure", lambda backend: calls.append(backend.NAME) or Rates(1.0, 1.0, 1.0, 1.0))
     first = plan(100, 2, 3, Gaussian(1.0), 4)
     assert calls == []  # planning measures nothing
     assert first.seconds == first.seconds > 0
@@ -201,7 +201,7 @@ def test_rates_are_measured_once(monkeypatch):
 
 
 def test_rates_of_a_backend(backend):
-    measured = rates._measure(backend.engine, n=48)
+    measured = rates._measure(backend.primitives, n=48)
     for speed in (measured.products, measured.factors, measured.values, measured.copies):
         assert 1e3 < speed < 1e16
     assert plan(100, 2, 3, Gaussian(1.0), 4, backend=backend.name).bytes > 0

@@ -124,7 +124,7 @@ def test_exact_solver_property(backend, n, m, d, k, kernel, beta, reg, unbiased,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
         patch.setattr(tunables, "CPU_ROTATION_TILE_VALUES", 60)
-        patch.setattr(backend.engine, "BLOCK_FACTOR", 1)
+        patch.setattr(backend.primitives, "BLOCK_FACTOR", 1)
         there = backend.asarray(views)
         rep = pretrain(there, kernel, k, reg=reg, beta=beta, unbiased=unbiased, center=center)
         embedding = backend.asnumpy(rep.embedding)
@@ -541,14 +541,14 @@ def test_signs_and_bases_do_not_depend_on_rounding(dtype, monkeypatch):
     monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 4)
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "1")
     assert_close(pretrain(views, Gaussian(1.5), 8, reg=1e-2).values, expected, tol=tol)
-    import sslcore.backends.numba_cpu as engine
+    import sslcore.backends.numba_cpu as backend
 
-    original = engine.reference_normals
+    original = backend.reference_normals
 
     def other_start(n, k, stream):
         return original(n, k, 7 if stream == 0 else stream)
 
-    monkeypatch.setattr(engine, "reference_normals", other_start)
+    monkeypatch.setattr(backend, "reference_normals", other_start)
     assert_close(pretrain(views, Gaussian(1.5), 8, reg=1e-2).values, expected, tol=tol)
 
 

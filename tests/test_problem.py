@@ -35,7 +35,7 @@ def posed(solver, backend):
 
     def make(objective=OBJECTIVE, budget=10**9, **numbers):
         data = as_data(backend.asarray(VIEWS), None, None, single_views=objective.beta == 0)
-        return pose(MODELS[solver], data, objective, backend.engine, budget, **numbers)
+        return pose(MODELS[solver], data, objective, backend.primitives, budget, **numbers)
 
     return make
 
@@ -65,7 +65,7 @@ def test_what_it_finds_is_represented_where_the_data_lie(solver, posed, backend)
     direct = pretrain(backend.asarray(VIEWS), MODELS[solver], 3, reg=1e-2)
     assert_close(rep.gamma, direct.gamma, tol=1e-12)
     assert rep.certificate.bytes >= problem.plan.bytes > 0
-    assert device_of(rep.coefficients) == device_of(rep.embedding) == backend.engine.NAME
+    assert device_of(rep.coefficients) == device_of(rep.embedding) == backend.primitives.NAME
     assert solution.values is None or solution.values.shape == (50, 3)
     assert_close(backend.asnumpy(rep.embedding), backend.asnumpy(rep(problem.data.views)), tol=1e-8)
 

@@ -27,7 +27,7 @@ def test_every_declaration_has_an_example_and_an_oracle():
 def test_every_stage_has_a_function_on_this_backend(backend):
     """An augmentation's stage is a Numba function and a CUDA kernel."""
     name = "augment" if backend.name == "cupy" else "views"
-    stages = sys.modules[f"{backend.engine.__name__}.{name}"]._STAGES
+    stages = sys.modules[f"{backend.primitives.__name__}.{name}"]._STAGES
     wanted = set().union(*(examples.primitives(a.stages()) for a, _ in examples.augmentation_examples()))
     assert wanted <= set(stages), f"{backend} has no stage {sorted(wanted - set(stages))}: add it to _STAGES"
 

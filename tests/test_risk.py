@@ -127,7 +127,7 @@ def test_centred_risks_property(backend, z, name):
     function, oracle = RISKS[name]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tunables, "RISK_BLOCK_ENTRIES", 16)
-        patch.setattr(backend.engine, "BLOCK_FACTOR", 1)
+        patch.setattr(backend.primitives, "BLOCK_FACTOR", 1)
         value, gradient = function(backend.asarray(z), return_grad=True)
         gradient = backend.asnumpy(gradient)
     x = z.astype(np.float64)

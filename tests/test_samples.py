@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import sslcore.backends.numba_cpu as engine
+import sslcore.backends.numba_cpu as primitives
 from sslcore import tunables
 from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial, Precomputed, _rows
 from sslcore.solvers.groups import Samples
@@ -46,7 +46,7 @@ def small_blocks(monkeypatch):
 
 @pytest.mark.parametrize("m", range(1, 9))
 def test_equal_weights_give_helmert_matrices(m):
-    samples = Samples.from_views(3, m, engine)
+    samples = Samples.from_views(3, m, primitives)
     expected = naive.helmert(m)
     assert_close(expected @ expected.T, np.eye(m), tol=1e-15)
     (part,) = samples.classes
@@ -66,8 +66,8 @@ def test_equal_weights_give_helmert_matrices(m):
 @pytest.mark.parametrize(("n", "m"), [(1, 1), (6, 1), (1, 4), (7, 2), (5, 3)])
 def test_equal_samples_are_groups_of_equal_size(backend, n, m):
     """`from_views` sorts nothing, and must agree with what sorting finds."""
-    found = Samples.from_views(n, m, backend.engine)
-    expected = Samples.from_groups(np.repeat(np.arange(n), m), engine)
+    found = Samples.from_views(n, m, backend.primitives)
+    expected = Samples.from_groups(np.repeat(np.arange(n), m), primitives)
     counts = "n", "n_views", "n_contrasts", "identity_order"
     assert [getattr(found, c) for c in counts] == [getattr(expected, c) for c in counts]
     pairs = [(getattr(found, a), getattr(expected, a)) for a in ("order", "weight", "unbiased_factor", "labels")]
@@ -83,7 +83,7 @@ def test_equal_samples_are_groups_of_equal_size(backend, n, m):
 @given(grouping=groupings())
 def test_rotation_property(grouping):
     groups, weight = grouping
-    samples = Samples.from_groups(groups, engine, weight)
+    samples = Samples.from_groups(groups, primitives, weight)
     n = len(set(groups))
     p = np.full(len(groups), 1 / len(groups)) if weight is None else weight / weight.sum()
     assert (samples.n, samples.n_views, samples.n_contrasts) == (n, len(groups), len(groups) - n)
@@ -126,7 +126,7 @@ def test_any_weights_within_a_sample(logs, seed):
     groups = np.repeat(np.arange(len(logs)), [len(part) for part in logs])
     rng = np.random.default_rng(seed)
     weight = 10.0 ** np.concatenate(logs) * rng.uniform(1, 9, len(groups))
-    samples = Samples.from_groups(groups, engine, weight)
+    samples = Samples.from_groups(groups, primitives, weight)
     r = dense_rotation(samples)
     assert_close(r @ r.T, np.eye(len(groups)), tol=1e-14)
     for i, part in enumerate(logs):
@@ -149,12 +149,12 @@ def test_weights_that_are_zero_beside_the_others_are_refused(weight):
     with pytest.raises(
         ValueError, match=r"differs too much within a sample: one view has the share .* leave such views"
     ):
-        Samples.from_groups(np.zeros(len(weight), int), engine, np.array(weight))
+        Samples.from_groups(np.zeros(len(weight), int), primitives, np.array(weight))
 
 
 @given(grouping=groupings(), height=st.integers(1, 12))
 def test_strips_cover_every_view_once(grouping, height):
-    samples = Samples.from_groups(grouping[0], engine)
+    samples = Samples.from_groups(grouping[0], primitives)
     strips = list(samples.strips(height))
     assert [s.row_start for s in strips] == [0, *(s.row_stop for s in strips[:-1])]
     assert strips[-1].row_stop == samples.n_views
@@ -197,7 +197,7 @@ def test_contrast_gram_property(n, m, d, dtype, k, data):
 @given(grouping=groupings(max_samples=8), dtype=dtypes, seed=seeds)
 def test_rotated_gram_with_groups_and_weights(grouping, dtype, seed):
     groups, weight = grouping
-    samples = Samples.from_groups(groups, engine, weight)
+    samples = Samples.from_groups(groups, primitives, weight)
     x = np.random.default_rng(seed).standard_normal((len(groups), 3)).astype(dtype)
     k = Exponential(1.0)
     matrix = k(x, x).astype(float)
@@ -208,8 +208,8 @@ def test_rotated_gram_with_groups_and_weights(grouping, dtype, seed):
         patch.setattr(_rows, "block_rows", lambda columns, itemsize: 5)
         patch.setattr(tunables, "CPU_ROTATION_TILE_VALUES", 40)
         patch.setenv("SSLCORE_NUM_THREADS", "3")
-        found = full(rotated_gram(k, x[samples.order], samples, engine))
-        given_matrix = full(rotated_gram(Precomputed(), matrix.astype(dtype), samples, engine))
+        found = full(rotated_gram(k, x[samples.order], samples, primitives))
+        given_matrix = full(rotated_gram(Precomputed(), matrix.astype(dtype), samples, primitives))
     assert_close(found, expected, dtype=dtype, tol=1e-14 if dtype == np.float64 else 1e-6, scale=1.0)
     assert_close(given_matrix, expected, dtype=dtype, tol=1e-14 if dtype == np.float64 else 1e-6, scale=1.0)
     assert np.array_equal(found, found.T)
@@ -227,7 +227,7 @@ def test_sizes_of_real_blocks(n, m):
     """The block sizes that are in use, crossed; large results whose rows are whole vectors, and others."""
     x = np.random.default_rng(0).standard_normal((n * m, 2))
     blocks = contrast_gram(Exponential(0.3), x.reshape(n, m, 2))
-    samples = Samples.from_views(n, m, engine)
+    samples = Samples.from_views(n, m, primitives)
     expected = np.concatenate(samples.rotate(np.concatenate(samples.rotate(Exponential(0.3)(x) / (n * m))).T))
     assert_close(full(blocks), expected.T, tol=1e-14, scale=1.0)
 
@@ -238,9 +238,11 @@ def test_rotate_views_is_the_rotation():
     for n, m, r in [(1, 2, 1), (5, 2, 3), (4, 3, 7), (7, 4, 2), (3, 1, 2)]:
         phi = rng.standard_normal((n, m, r))
         shift = rng.standard_normal(r)
-        samples = Samples.from_views(n, m, engine, rng.uniform(0.5, 2, n * m))
+        samples = Samples.from_views(n, m, primitives, rng.uniform(0.5, 2, n * m))
         u, c = samples.rotate((phi - shift).reshape(n * m, r) * np.sqrt(samples.weight)[:, None])
-        means, contrasts = engine.rotate_views(phi, samples.classes[0].weighted, shift, np.empty(phi.size, phi.dtype))
+        means, contrasts = primitives.rotate_views(
+            phi, samples.classes[0].weighted, shift, np.empty(phi.size, phi.dtype)
+        )
         assert_close(means, u, tol=1e-14, scale=3.0)
         assert_close(contrasts, c, tol=1e-14, scale=3.0)
 
@@ -251,12 +253,12 @@ def test_rotate_views_is_exact_far_from_the_origin(backend, dtype):
     rng = np.random.default_rng(0)
     far = 2.0**20 if dtype == np.float32 else 2.0**44
     phi = (far + rng.integers(-32, 33, (6, 3, 5)) / 4).astype(dtype)  # no rounding
-    samples = Samples.from_views(6, 3, backend.engine, rng.uniform(0.5, 2, 18))
+    samples = Samples.from_views(6, 3, backend.primitives, rng.uniform(0.5, 2, 18))
     weighted = backend.asnumpy(samples.classes[0].weighted)
     expected = np.einsum("cai,iak->ick", weighted, phi.astype(float) - far)
     shift = backend.asarray(np.full(5, far, dtype))
     buffer = backend.asarray(np.empty(phi.size, dtype))
-    found = backend.engine.rotate_views(backend.asarray(phi), samples.classes[0].weighted, shift, buffer)
+    found = backend.primitives.rotate_views(backend.asarray(phi), samples.classes[0].weighted, shift, buffer)
     means, contrasts = map(backend.asnumpy, found)
     assert_close(means, expected[:, 0], dtype=dtype, tol=20 * np.finfo(dtype).eps, scale=8.0)
     assert_close(contrasts, expected[:, 1:].reshape(12, 5), dtype=dtype, tol=20 * np.finfo(dtype).eps, scale=8.0)

@@ -192,8 +192,8 @@ def test_the_order_of_pivots_is_kept(tmp_path, monkeypatch):
     rep = pretrain(VIEWS, phi, 3, reg=1e-2)
     rep.save(tmp_path / "model")
     Moments(phi).update(VIEWS).save(tmp_path / "moments")
-    engine = sslcore.features.get_backend()
-    monkeypatch.setattr(engine, "pivoted_cholesky", lambda *_: pytest.fail("chosen again"))
+    backend = sslcore.features.get_backend()
+    monkeypatch.setattr(backend, "pivoted_cholesky", lambda *_: pytest.fail("chosen again"))
     assert np.array_equal(sslcore.load(tmp_path / "model")(VIEWS), rep(VIEWS))
     assert np.array_equal(sslcore.load(tmp_path / "moments").solve(3, reg=1e-2)(VIEWS), rep(VIEWS))
     for kept, factor in (
@@ -211,7 +211,7 @@ def test_the_order_of_pivots_is_kept(tmp_path, monkeypatch):
 def test_pivots_are_the_same_on_every_device(backend):
     phi = Nystrom(Gaussian(1.0), VIEWS[:8, 0])
     kept, factor = phi.factor()
-    there = phi.factor(backend.engine)
+    there = phi.factor(backend.primitives)
     assert np.array_equal(backend.asnumpy(there[0]), kept)
     assert np.array_equal(backend.asnumpy(there[1]), factor)
 
@@ -260,7 +260,7 @@ class Unknown(Features):
     def n_features(self, d):
         return d
 
-    def prepare(self, d, dtype, engine):
+    def prepare(self, d, dtype, backend):
         return lambda x: x.copy()
 
 

@@ -62,13 +62,13 @@ def test_held_out_risk_property(sizes, k, beta, unbiased, weighted, seed, backen
     groups = np.repeat(np.arange(len(sizes)), sizes)
     z = rng.normal(size=(len(groups), k))
     weight = rng.uniform(0.5, 2.0, len(groups)) if weighted else np.ones(len(groups))
-    risk = HeldOutRisk(k, beta, unbiased, backend.engine)
+    risk = HeldOutRisk(k, beta, unbiased, backend.primitives)
     cut = int(rng.integers(1, len(sizes)))
     for part in (groups < cut, groups >= cut):  # in two blocks
         names = np.unique(groups[part], return_inverse=True)[1]
-        samples = Samples.from_groups(names, backend.engine, weight[part])
+        samples = Samples.from_groups(names, backend.primitives, weight[part])
         values = backend.asarray(z[part])[samples.order]
-        members = backend.engine.to_host(samples.labels) + (0 if part[0] else cut)
+        members = backend.primitives.to_host(samples.labels) + (0 if part[0] else cut)
         risk.add(values, samples, float(weight[part].sum()), members % 20)
     value, error = risk.value()
     expected = naive.held_out_risk(z, groups, weight, beta, unbiased)
@@ -94,9 +94,9 @@ def test_held_out_risk_of_very_unequal_weights(logs, k, seed, backend):
         groups[-1] = 1
     weight = 10.0 ** np.array(logs) * rng.uniform(1, 9, len(groups))
     z = rng.normal(size=(len(groups), k))
-    samples = Samples.from_groups(groups, backend.engine, weight)
-    risk = HeldOutRisk(k, 1.0, True, backend.engine)
-    members = backend.engine.to_host(samples.labels) % 2
+    samples = Samples.from_groups(groups, backend.primitives, weight)
+    risk = HeldOutRisk(k, 1.0, True, backend.primitives)
+    members = backend.primitives.to_host(samples.labels) % 2
     risk.add(backend.asarray(z)[samples.order], samples, float(weight.sum()), members)
     expected = naive.held_out_risk(z, groups, weight, 1.0)
     assert_close(risk.value()[0], expected, tol=1e-12, scale=1 + (z**2).sum() ** 2)
@@ -107,16 +107,16 @@ def test_held_out_risk_in_several_products(backend, monkeypatch):
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(40), rng.integers(1, 5, 40))
     z, weight = rng.normal(size=(len(groups), 3)), rng.uniform(0.5, 2, len(groups))
-    samples = Samples.from_groups(groups, backend.engine, weight)
-    risk = HeldOutRisk(3, 0.7, True, backend.engine)
-    members = backend.engine.to_host(samples.labels) % 3
+    samples = Samples.from_groups(groups, backend.primitives, weight)
+    risk = HeldOutRisk(3, 0.7, True, backend.primitives)
+    members = backend.primitives.to_host(samples.labels) % 3
     risk.add(backend.asarray(z)[samples.order], samples, float(weight.sum()), members)
     assert_close(risk.value()[0], naive.held_out_risk(z, groups, weight, 0.7), tol=1e-12, scale=10.0)
 
 
 def test_held_out_risk_needs_two_samples(backend):
-    samples = Samples.from_views(1, 3, backend.engine)
-    risk = HeldOutRisk(2, 1.0, True, backend.engine)
+    samples = Samples.from_views(1, 3, backend.primitives)
+    risk = HeldOutRisk(2, 1.0, True, backend.primitives)
     risk.add(backend.asarray(np.ones((3, 2))), samples, 3.0, np.zeros(1, int))
     with pytest.raises(ValueError, match="needs pairs of different samples: hold out at least two"):
         risk.value()
@@ -124,9 +124,9 @@ def test_held_out_risk_needs_two_samples(backend):
 
 def test_equal_views_are_the_unbiased_vicreg_risk(backend):
     z = np.random.default_rng(0).normal(size=(50, 3, 4))
-    samples = Samples.from_views(50, 3, backend.engine)
+    samples = Samples.from_views(50, 3, backend.primitives)
     for beta, unbiased, factor in ((1.3, True, 1.0), (1.3, False, 2 / 3)):  # a biased fit's problem: beta (m-1)/m
-        risk = HeldOutRisk(4, beta, unbiased, backend.engine)
+        risk = HeldOutRisk(4, beta, unbiased, backend.primitives)
         risk.add(backend.asarray(z.reshape(150, 4)), samples, 150.0, np.arange(50) % 20)
         assert_close(risk.value()[0], vicreg(z, beta * factor, unbiased=True))
 

@@ -441,7 +441,7 @@ x.sum()
 def test_a_map_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
     """The check is made before each block, not once."""
     monkeypatch.setattr(tunables, "TABLE_MAPPED_BYTES", 0)
-    engine = backends.get_backend(backend="numba")
+    backend = backends.get_backend(backend="numba")
 
     def fresh():
         np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((4000, 2, 3)))
@@ -449,7 +449,7 @@ def test_a_map_that_shrinks_while_it_is_read(tmp_path, monkeypatch):
 
     for groups in (None, np.arange(8000) // 2):
         views = fresh()
-        blocks = inputs.as_data(views if groups is None else views.reshape(-1, 3), groups, None).blocks(1000, engine)
+        blocks = inputs.as_data(views if groups is None else views.reshape(-1, 3), groups, None).blocks(1000, backend)
         next(blocks)
         os.truncate(tmp_path / "x.npy", 5000)
         with pytest.raises(ValueError, match=MESSAGE):

@@ -14,7 +14,7 @@ from . import naive
 from .comparators import assert_close
 from .strategies import dtypes, seeds
 
-engine = get_backend(backend="numba")
+primitives = get_backend(backend="numba")
 
 
 BLOCKS = {  # the sizes of each backend, and smaller ones with which small transforms take every path
@@ -37,8 +37,8 @@ def test_against_the_matrix_of_signs(backend, d, columns, dtype, seed, small):
         for name, value in BLOCKS[backend.name].items() if small else ():
             patch.setattr(tunables, f"{'CPU' if backend.name == 'numba' else 'CUDA'}_WALSH_{name}", value)
         if small and backend.name == "cupy":  # its tiles are as large as the source has room for
-            patch.setattr(sys.modules[f"{backend.engine.__name__}.walsh"], "tile_size", lambda: 16)
-        y = backend.engine.walsh_hadamard(there)
+            patch.setattr(sys.modules[f"{backend.primitives.__name__}.walsh"], "tile_size", lambda: 16)
+        y = backend.primitives.walsh_hadamard(there)
     assert y is there
     assert_close(backend.asnumpy(y), naive.walsh_hadamard(x), dtype=dtype)
 
@@ -47,7 +47,7 @@ def test_against_the_matrix_of_signs(backend, d, columns, dtype, seed, small):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_twice_is_the_identity(backend, d, columns, dtype):
     """Beyond one block, with the sizes that are used; and a unit vector has the signs of its parity."""
-    walsh_hadamard = backend.engine.walsh_hadamard
+    walsh_hadamard = backend.primitives.walsh_hadamard
     x = example(d, columns, dtype, 0)
     y = backend.asnumpy(walsh_hadamard(walsh_hadamard(backend.asarray(x.copy()))))
     assert_close(y / dtype(2**d), x)  # of its own type: NumPy 1 takes a float32 array and an int to float64
@@ -63,5 +63,5 @@ def test_the_number_of_threads_does_not_matter(monkeypatch):
     found = []
     for threads in ("1", "3"):
         monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
-        found.append(engine.walsh_hadamard(x.copy()))
+        found.append(primitives.walsh_hadamard(x.copy()))
     assert (found[0] == found[1]).all()

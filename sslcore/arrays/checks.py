@@ -26,7 +26,6 @@ __all__ = [
     "as_float_dtype",
     "as_seed",
     "as_views",
-    "brought",
     "check_boolean",
     "check_choice",
     "check_finite",
@@ -34,12 +33,13 @@ __all__ = [
     "check_map",
     "check_same_width",
     "check_scalar",
+    "ignore_overflow",
     "namespace",
     "on_host",
-    "quiet",
     "rank_of",
     "require_finite",
     "shown",
+    "to_backend",
 ]
 
 
@@ -179,7 +179,7 @@ def check_map(array: Array, name: str) -> None:
             )
 
 
-def quiet() -> Any:
+def ignore_overflow() -> Any:
     """Make a context in which NumPy does not warn of overflow: for results that are checked afterwards."""
     return np.errstate(over="ignore", invalid="ignore")
 
@@ -191,11 +191,11 @@ def check_finite(array: Array) -> bool:
     return math.isfinite(total) or bool(namespace(array).isfinite(array).all())
 
 
-def brought(array: Array | None, engine: Backend) -> Any:
-    """Bring ``array``, or None, to where the engine works: an explicit copy, unless it is there."""
+def to_backend(array: Array | None, backend: Backend) -> Any:
+    """Bring ``array``, or None, to where the backend works: an explicit copy, unless it is there."""
     if array is None:
         return None
-    return on_host(array) if engine.NAME == "numba" else engine.xp.asarray(array)
+    return on_host(array) if backend.NAME == "numba" else backend.xp.asarray(array)
 
 
 def on_host(array: Array) -> np.ndarray:

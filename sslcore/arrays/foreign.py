@@ -24,28 +24,28 @@ import numpy as np
 from ..backends import device_of, get_backend
 from ..errors import BackendError
 
-__all__ = ["Home", "as_native", "gives_memory_back", "home_of", "same_kind"]
+__all__ = ["ArrayKind", "as_native", "gives_memory_back", "kind_of", "same_kind"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Home:
+class ArrayKind:
     """The library whose arrays came in, to which results go back."""
 
     def __init__(self, library: str, convert: Callable[[Any], Any] | None) -> None:
         self.library, self._convert = library, convert
 
-    def bring(self, result: Any) -> Any:
+    def convert_back(self, result: Any) -> Any:
         """Return ``result`` with every array in it as one of the library's own; words stay arrays of NumPy."""
         if self._convert is None:
             return result
         if isinstance(result, tuple):
-            return tuple(map(self.bring, result))
+            return tuple(map(self.convert_back, result))
         numbers = isinstance(result, np.ndarray) and result.dtype.kind in "biufc"
         return self._convert(result) if numbers or device_of(result) == "cupy" else result
 
 
-_NATIVE = Home("native", None)
+_NATIVE = ArrayKind("native", None)
 
 
 def is_foreign(value: Any) -> bool:
@@ -81,15 +81,15 @@ def as_native(value: Any, name: str = "an array", backend: str | None = None) ->
     return value
 
 
-def home_of(value: Any, backend: str | None = None) -> Home:
+def kind_of(value: Any, backend: str | None = None) -> ArrayKind:
     """Tell where the results of a call with the argument ``value`` go."""
     if is_foreign(value):
         library = type(value).__module__.split(".")[0]
         module = value.__array_namespace__() if hasattr(value, "__array_namespace__") else sys.modules.get(library)
         importer = getattr(module, "from_dlpack", None)
-        return Home(library, importer) if importer is not None else _NATIVE
+        return ArrayKind(library, importer) if importer is not None else _NATIVE
     if backend == "cupy" and device_of(value) != "cupy":
-        return Home("numpy", get_backend(backend="cupy").to_host)
+        return ArrayKind("numpy", get_backend(backend="cupy").to_host)
     return _NATIVE
 
 
@@ -187,18 +187,18 @@ def same_kind(*names: str) -> Callable[[F], F]:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             backend = kwargs.get("backend")
-            home = _NATIVE
+            kind = _NATIVE
             if backend == "cupy" or any(map(is_foreign, args)) or (kwargs and any(map(is_foreign, kwargs.values()))):
                 values = list(args)
                 for name, place in places.items():
                     if place < len(values):
-                        home = home_of(values[place], backend) if name == names[0] else home
+                        kind = kind_of(values[place], backend) if name == names[0] else kind
                         values[place] = as_native(values[place], name, backend)
                     elif name in kwargs:
-                        home = home_of(kwargs[name], backend) if name == names[0] else home
+                        kind = kind_of(kwargs[name], backend) if name == names[0] else kind
                         kwargs[name] = as_native(kwargs[name], name, backend)
                 args = tuple(values)
-            return home.bring(_guarded(function, args, kwargs))
+            return kind.convert_back(_guarded(function, args, kwargs))
 
         return cast(F, call)
 

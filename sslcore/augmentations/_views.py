@@ -14,10 +14,10 @@ from ..arrays import (
     as_float_dtype,
     as_native,
     as_seed,
-    brought,
     check_integer,
-    home_of,
+    kind_of,
     require_finite,
+    to_backend,
 )
 from ..backends import Backend, get_backend
 from ._base import Augmentation, _check_n_views, _check_stages, flattened
@@ -59,7 +59,7 @@ class Views:
     def __init__(self, x: Array, augmentation: Augmentation, n_views: int, seed: int) -> None:
         if not isinstance(augmentation, Augmentation):
             raise TypeError(f"augmentation must be an augmentation of sslcore, found {augmentation!r}")
-        self.home = home_of(x)
+        self.kind = kind_of(x)
         x = flattened(as_entries(x, "x"), augmentation)
         on_disk = isinstance(x, np.memmap) and x.ndim == 2 and x.size > 0
         self.x = x if on_disk else as_array(x, "x", ndim=2, shape_hint="(n, d)")
@@ -98,13 +98,13 @@ class Views:
         """
         return self.make(self.samples(start, stop), start)
 
-    def make(self, x: Array, start: int, engine: Backend | None = None) -> Array:
+    def make(self, x: Array, start: int, backend: Backend | None = None) -> Array:
         """Make the views of the samples ``x`` (b, d), read and checked, the first of which has the index ``start``."""
-        engine = get_backend(x) if engine is None else engine
+        backend = get_backend(x) if backend is None else backend
         if not self.augmentation._makes_its_views:
-            return engine.views(x, self.augmentation, self.n_views, self.seed, start)
+            return backend.views(x, self.augmentation, self.n_views, self.seed, start)
         made = self.augmentation.views(x, self.n_views, seed=self.seed, first=start)
-        views = brought(as_array(made, "the views", ndim=3, shape_hint="(n, m, d)", allow_empty=True), engine)
+        views = to_backend(as_array(made, "the views", ndim=3, shape_hint="(n, m, d)", allow_empty=True), backend)
         if views.shape != (len(x), self.n_views, x.shape[1]):
             raise ValueError(
                 f"{self.augmentation!r} must make views of shape {(len(x), self.n_views, x.shape[1])}, "
@@ -123,7 +123,7 @@ class Views:
             start, stop, step = index.indices(len(self))
             if step != 1:
                 raise ValueError(f"slices of Views must have step 1, found {step}; slice np.asarray(views) instead")
-            out: Array = self.home.bring(self.block(start, max(start, stop)))
+            out: Array = self.kind.convert_back(self.block(start, max(start, stop)))
             return out
         try:
             i = operator.index(index)
@@ -132,7 +132,7 @@ class Views:
         if not -len(self) <= i < len(self):
             raise IndexError(f"sample {i} is out of range for {len(self)} samples")
         i %= len(self)
-        out = self.home.bring(self.block(i, i + 1)[0])
+        out = self.kind.convert_back(self.block(i, i + 1)[0])
         return out
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

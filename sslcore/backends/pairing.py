@@ -14,7 +14,7 @@ import numpy as np
 from . import namespace
 from .contract import Array, Matrix
 
-__all__ = ["TOLERANCE", "Points", "in_units", "near_versine", "prepare", "squared_norms", "wrapped"]
+__all__ = ["TOLERANCE", "Points", "in_units", "prepare", "recompute_below", "squared_norms", "wrapped"]
 
 TOLERANCE = {np.dtype(np.float64): 3e-14, np.dtype(np.float32): 2e-6}
 """Error of a kernel value above which a distance from a matrix product is computed again."""
@@ -48,7 +48,7 @@ class Points:
         """
         dtype, d = self.y.dtype, self.y.shape[1]
         epsilon = float(np.finfo(dtype).eps)
-        length, _ = unit_of(self.kernel.length) if self.centre is not None else (1.0, 0)
+        length, _ = split_exponent(self.kernel.length) if self.centre is not None else (1.0, 0)
         bounds = epsilon / TOLERANCE[dtype] / length, self.kernel.reach * length, 8 * math.sqrt(d) * epsilon
         factor, reach, rounding = (dtype.type(min(bound, np.finfo(dtype).max)) for bound in bounds)
         return factor, reach, rounding
@@ -58,7 +58,7 @@ def prepare(kernel: Any, y: Matrix, few: int) -> Points:
     """Prepare ``y`` (n_y, d), in C order; up to ``few`` coordinates distances are summed from differences."""
     xp = namespace(y)
     distance = kernel.pair in ("sqdist", "l1")
-    length, exponent = unit_of(kernel.length) if distance else (kernel.length, 0)
+    length, exponent = split_exponent(kernel.length) if distance else (kernel.length, 0)
     y = kernel.coordinates(y)
     constants = np.zeros(4, y.dtype)
     if kernel.pair == "angle":
@@ -103,13 +103,13 @@ def squared_norms(x: Matrix) -> Array:
     return norms
 
 
-def unit_of(length: float) -> tuple[float, int]:
+def split_exponent(length: float) -> tuple[float, int]:
     """Split length = fraction 2^exponent, 1 <= fraction < 2: a kernel of length 1 sees the coordinates as they are."""
     fraction, exponent = math.frexp(length)
     return 2.0 * fraction, exponent - 1
 
 
-def near_versine(length: float, width: int, dtype: np.dtype) -> float:
+def recompute_below(length: float, width: int, dtype: np.dtype) -> float:
     """Return the 1 - cos(angle) up to which angles of unit vectors are recomputed from coordinate differences.
 
     A product has an absolute error near eps, hence the angle one of eps / angle, and a kernel that varies on the angle

@@ -301,15 +301,15 @@ def moments_of(z: Any) -> Moments:
     z = as_array(as_native(z, "z"), "z", ndim=(2, 3), shape_hint="(n, k) or (n, m, k)", finite=False)
     if len(z) < 2:
         raise ValueError(f"z must hold at least 2 samples, found shape {z.shape}")
-    engine = get_backend(z)
-    xp, m, k = engine.xp, 1 if z.ndim == 2 else z.shape[1], z.shape[-1]
+    backend = get_backend(z)
+    xp, m, k = backend.xp, 1 if z.ndim == 2 else z.shape[1], z.shape[-1]
     height = max(1, tunables.DIAGNOSTICS_BLOCK_ENTRIES // (m * k))
     blocks = [slice(s, s + height) for s in range(0, len(z), height)]
     largest = xp.zeros(k)
     for part in blocks:
         exponent_of(z[part], "z", part.start)  # refuses what is not finite
         largest = xp.maximum(largest, xp.abs(z[part]).reshape(-1, k).max(axis=0))
-    exponents = np.frexp(engine.to_host(largest))[1]
+    exponents = np.frexp(backend.to_host(largest))[1]
     shift = xp.asarray(-exponents)
     mean = xp.zeros(k)
     for part in blocks:
@@ -327,6 +327,6 @@ def moments_of(z: Any) -> Moments:
     # the first mean is off by its rounding, which a nearly constant component would feel
     rest /= total
     covariance = covariance / total - rest[:, None] * rest
-    within = engine.to_host(within / total * (m / (m - 1))) if m > 1 else None
+    within = backend.to_host(within / total * (m / (m - 1))) if m > 1 else None
     epsilon = float(np.finfo(z.dtype).eps)
-    return Moments(engine.to_host(mean + rest), engine.to_host(covariance), within, exponents, epsilon)
+    return Moments(backend.to_host(mean + rest), backend.to_host(covariance), within, exponents, epsilon)

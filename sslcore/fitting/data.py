@@ -73,44 +73,44 @@ class Data:
         """The array that the points come from, or are made from."""
         return self.views.x if isinstance(self.views, Views) else self.views
 
-    def materialize(self, engine: Backend) -> Array:
-        """Return all points (N, d), checked, where the engine works."""
-        if isinstance(self.views, Views) and self._crosses(engine):
-            x = engine.xp.asarray(self.views.samples(0, self.n))
-            return self._make(x, 0, engine).reshape(-1, self.d)
+    def materialize(self, backend: Backend) -> Array:
+        """Return all points (N, d), checked, where the backend works."""
+        if isinstance(self.views, Views) and self._crosses(backend):
+            x = backend.xp.asarray(self.views.samples(0, self.n))
+            return self._make(x, 0, backend).reshape(-1, self.d)
         if isinstance(self.views, Views):
             return self.views.block(0, self.n).reshape(-1, self.d)
         check_map(self.views, "views")
         points = namespace(self.views).asarray(self.views, dtype=self.dtype)
-        out: Array = engine.xp.asarray(require_finite(points, "views")).reshape(-1, self.d)
+        out: Array = backend.xp.asarray(require_finite(points, "views")).reshape(-1, self.d)
         return out
 
-    def samples(self, engine: Backend) -> Samples:
+    def samples(self, backend: Backend) -> Samples:
         """Return order, weights and rotations of all views."""
         if self.groups is None:
-            return Samples.from_views(self.n, self.views.shape[1], engine, self.weight)
-        return Samples.from_groups(self.groups, engine, self.weight)
+            return Samples.from_views(self.n, self.views.shape[1], backend, self.weight)
+        return Samples.from_groups(self.groups, backend, self.weight)
 
-    def blocks(self, rows: int, engine: Backend) -> Iterator[tuple[Array, Samples, float]]:
+    def blocks(self, rows: int, backend: Backend) -> Iterator[tuple[Array, Samples, float]]:
         """Yield points, samples and total weight of consecutive blocks of samples with about ``rows`` views each.
 
-        Points that lie on the host for an engine that does not work there are on their way while the block before is
+        Points that lie on the host for a backend that does not work there are on their way while the block before is
         worked on.
         """
-        parts = self._by_samples(rows, engine) if self.groups is None else self._by_groups(rows, engine)
-        made_there = isinstance(self.views, Views) and self._crosses(engine)
-        for block, start, samples, weight in engine.stream(parts):
-            points = self._make(block, start, engine) if made_there else block
+        parts = self._by_samples(rows, backend) if self.groups is None else self._by_groups(rows, backend)
+        made_there = isinstance(self.views, Views) and self._crosses(backend)
+        for block, start, samples, weight in backend.stream(parts):
+            points = self._make(block, start, backend) if made_there else block
             yield points.reshape(-1, self.d), samples, weight
 
-    def _crosses(self, engine: Backend) -> bool:
-        return device_of(self.source) != engine.NAME
+    def _crosses(self, backend: Backend) -> bool:
+        return device_of(self.source) != backend.NAME
 
-    def _make(self, x: Array, start: int, engine: Backend) -> Array:
-        out: Array = self.views.make(x, start, engine)
+    def _make(self, x: Array, start: int, backend: Backend) -> Array:
+        out: Array = self.views.make(x, start, backend)
         return out
 
-    def _by_samples(self, rows: int, engine: Backend) -> Iterator[tuple[Array, int, Samples, float]]:
+    def _by_samples(self, rows: int, backend: Backend) -> Iterator[tuple[Array, int, Samples, float]]:
         m = self.views.shape[1]
         step = max(1, rows // m)
         equal: dict[int, Samples] = {}  # blocks of equal height without weights
@@ -120,19 +120,19 @@ class Data:
                 check_map(self.views, "views")
                 part = namespace(self.views).asarray(self.views[start:stop], dtype=self.dtype)
                 block = require_finite(part, "views", start)
-            elif self._crosses(engine):
+            elif self._crosses(backend):
                 block = self.views.samples(start, stop)
             else:
                 block = self.views.block(start, stop)
             if self.weight is None:
                 if stop - start not in equal:
-                    equal[stop - start] = Samples.from_views(stop - start, m, engine)
+                    equal[stop - start] = Samples.from_views(stop - start, m, backend)
                 yield block, start, equal[stop - start], float((stop - start) * m)
             else:
                 weight = self.weight[start * m : stop * m]
-                yield block, start, Samples.from_views(stop - start, m, engine, weight), float(weight.sum())
+                yield block, start, Samples.from_views(stop - start, m, backend, weight), float(weight.sum())
 
-    def _by_groups(self, rows: int, engine: Backend) -> Iterator[tuple[Array, int, Samples, float]]:
+    def _by_groups(self, rows: int, backend: Backend) -> Iterator[tuple[Array, int, Samples, float]]:
         assert self.groups is not None
         xp = namespace(self.views)
         order = np.argsort(self.groups, kind="stable")
@@ -142,11 +142,11 @@ class Data:
             last = max(first + 1, int(np.searchsorted(ends, start + rows, side="right")))
             index = order[start : ends[last - 1]]
             weight = None if self.weight is None else self.weight[index]
-            samples = Samples.from_groups(self.groups[index] - first, engine, weight)
+            samples = Samples.from_groups(self.groups[index] - first, backend, weight)
             check_map(self.views, "views")
             # read in the order of memory, then sorted as the samples are
             block = xp.asarray(self.views[xp.asarray(np.sort(index))], dtype=self.dtype)
-            place = np.argsort(np.argsort(index))[engine.to_host(samples.order)]
+            place = np.argsort(np.argsort(index))[backend.to_host(samples.order)]
             block = require_finite(block, "views")[xp.asarray(place)]
             yield block, start, samples, float(len(index)) if weight is None else float(weight.sum())
             start, first = int(ends[last - 1]), last

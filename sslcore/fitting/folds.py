@@ -102,8 +102,8 @@ class Restricted(ABC):
             else:
                 yield i, spectrum
 
-    def _held_out_risk(self, engine: Backend) -> HeldOutRisk:
-        return HeldOutRisk(self.objective.k, self.objective.beta, self.objective.unbiased, engine)
+    def _held_out_risk(self, backend: Backend) -> HeldOutRisk:
+        return HeldOutRisk(self.objective.k, self.objective.beta, self.objective.unbiased, backend)
 
 
 # ---------------------------------------------------------------- a kernel
@@ -131,13 +131,13 @@ class KernelFolds(Restricted):
         self.trace = (self.kept[0] if self.kept else self._fold(0)).operator.trace
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
-        engine = self.problem.engine
+        backend = self.problem.backend
         for f in range(self.folds.count):
             fold = self.kept[f] if self.kept else self._fold(f)
             solve = functools.partial(self._spectrum, fold.operator)
             for i, spectrum in self._solved(solve, regs):
-                risk = self._held_out_risk(engine)
-                risk.add(_embed(spectrum, fold.cross, engine), fold.samples, fold.weight, fold.members)
+                risk = self._held_out_risk(backend)
+                risk.add(_embed(spectrum, fold.cross, backend), fold.samples, fold.weight, fold.members)
                 found[i, f] = *risk.value(), training_risk(spectrum, self.objective.beta)
             del fold, solve  # before the next fold is made
 
@@ -145,8 +145,8 @@ class KernelFolds(Restricted):
         return self.problem.solve(operator, objective).spectrum
 
     def _fold(self, f: int) -> _KernelFold:
-        problem, data, engine = self.problem, self.problem.data, self.problem.engine
-        xp, points, groups = engine.xp, problem.points, data.sample_of_each_view
+        problem, data, backend = self.problem, self.problem.data, self.problem.backend
+        xp, points, groups = backend.xp, problem.points, data.sample_of_each_view
         part = self.folds.part[groups]
         training, held = np.flatnonzero((part >= 0) & (part != f)), np.flatnonzero(part == f)
         if self.objective.k > len(training):
@@ -156,35 +156,35 @@ class KernelFolds(Restricted):
             )
         single = self.objective.beta == 0
         names = np.arange(len(training)) if single else np.unique(groups[training], return_inverse=True)[1]
-        samples = Samples.from_groups(names, engine, None if data.weight is None else data.weight[training])
+        samples = Samples.from_groups(names, backend, None if data.weight is None else data.weight[training])
         x = points[xp.asarray(training)]
         # rows in the order of the samples; a given matrix is read in that order
         ordered = x[:, xp.asarray(training)] if problem.given else x[samples.order]
         operator = problem.operator_on(ordered, samples)
         labels, names = np.unique(groups[held], return_inverse=True)
-        theirs = Samples.from_groups(names, engine, None if data.weight is None else data.weight[held])
-        rows = points[xp.asarray(held[engine.to_host(theirs.order)])]
-        cross = rows[:, xp.asarray(training)] if problem.given else _values(problem.model, rows, x, engine)
+        theirs = Samples.from_groups(names, backend, None if data.weight is None else data.weight[held])
+        rows = points[xp.asarray(held[backend.to_host(theirs.order)])]
+        cross = rows[:, xp.asarray(training)] if problem.given else _values(problem.model, rows, x, backend)
         weight = float(len(held)) if data.weight is None else float(data.weight[held].sum())
-        return _KernelFold(operator, cross, theirs, weight, self.jackknife[labels][engine.to_host(theirs.labels)])
+        return _KernelFold(operator, cross, theirs, weight, self.jackknife[labels][backend.to_host(theirs.labels)])
 
 
-def _values(kernel: Kernel, x: Array, y: Array, engine: Backend) -> Array:
+def _values(kernel: Kernel, x: Array, y: Array, backend: Backend) -> Array:
     """Compute kernel values (n_x, n_y), by blocks of rows."""
-    source = kernel.rows(y, engine)
-    out: Array = engine.xp.empty((len(x), len(y)), x.dtype)
-    height = block_height(len(y), x.dtype.itemsize, engine)
+    source = kernel.rows(y, backend)
+    out: Array = backend.xp.empty((len(x), len(y)), x.dtype)
+    height = block_height(len(y), x.dtype.itemsize, backend)
     for start in range(0, len(x), height):
         rows = slice(start, start + height)
         source.fill(x[rows], 0, out[rows])
     return out
 
 
-def _embed(spectrum: Spectrum, phi: Array, engine: Backend) -> Array:
+def _embed(spectrum: Spectrum, phi: Array, backend: Backend) -> Array:
     """Return psi from the values phi of features, or of the kernel."""
-    scale = engine.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
-    coefficients = engine.xp.asfortranarray(spectrum.coefficients)
-    values = engine.matmul(phi.astype(coefficients.dtype, copy=False), coefficients)
+    scale = backend.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
+    coefficients = backend.xp.asfortranarray(spectrum.coefficients)
+    values = backend.matmul(phi.astype(coefficients.dtype, copy=False), coefficients)
     out: Array = (values.astype(float) + spectrum.intercept) * scale
     return out
 
@@ -197,9 +197,9 @@ class FeatureFolds(Restricted):
 
     def __init__(self, problem: FeatureProblem, folds: Folds) -> None:
         super().__init__(problem, folds)
-        self.data, self.engine, features = problem.data, problem.engine, problem.features
-        self.finest, self.phi = features.finest, features.prepare(self.data.d, self.data.dtype, self.engine)
-        self.rows = block_rows(features, self.data, self.engine, problem.budget)
+        self.data, self.backend, features = problem.data, problem.backend, problem.features
+        self.finest, self.phi = features.finest, features.prepare(self.data.d, self.data.dtype, self.backend)
+        self.rows = block_rows(features, self.data, self.backend, problem.budget)
         self.parts = self._moments(features.n_kept(self.data.d))
         self.trace = self._pencil(0).unit
 
@@ -213,62 +213,62 @@ class FeatureFolds(Restricted):
 
     def _accumulated(self, r: int, dtype: np.dtype) -> dict[int, Sums]:
         """Return `_moments` of features that are multiplied in ``dtype``."""
-        engine, data = self.engine, self.data
-        parts = {int(p): Sums.zero(r, engine.xp) for p in np.unique(self.folds.part)}
-        buffer = engine.xp.empty(0, dtype)
-        for x, samples, weight, index in _indexed_blocks(data, self.rows, engine):
+        backend, data = self.backend, self.data
+        parts = {int(p): Sums.zero(r, backend.xp) for p in np.unique(self.folds.part)}
+        buffer = backend.xp.empty(0, dtype)
+        for x, samples, weight, index in _indexed_blocks(data, self.rows, backend):
             values = self.phi(x).astype(dtype, copy=False)
             if buffer.size < values.size:
-                buffer = engine.xp.empty(values.size, dtype)
+                buffer = backend.xp.empty(values.size, dtype)
             for p in np.unique(self.folds.part[index]):
-                chosen, some, share = _take(samples, weight, self.folds.part[index] == p, engine, data.weight is None)
-                add_block(parts[int(p)], values[chosen], some, share, buffer, engine)
+                chosen, some, share = _take(samples, weight, self.folds.part[index] == p, backend, data.weight is None)
+                add_block(parts[int(p)], values[chosen], some, share, buffer, backend)
         return parts
 
     def _pencil(self, f: int) -> Pencil:
         """Pose the eigenproblem of the training part of fold f."""
-        total = Sums.zero(len(self.parts[f].mean), self.engine.xp)
+        total = Sums.zero(len(self.parts[f].mean), self.backend.xp)
         for p, part in self.parts.items():
             total = total.merged(part) if p not in (f, -1) else total
         objective = self.objective
-        return Pencil(total, self.engine, finest=self.finest, unbiased=objective.unbiased, center=objective.center)
+        return Pencil(total, self.backend, finest=self.finest, unbiased=objective.unbiased, center=objective.center)
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
-        engine, folds = self.engine, self.folds
+        backend, folds = self.backend, self.folds
         solved = {
             (i, f): spectrum for f in range(folds.count) for i, spectrum in self._solved(self._pencil(f).solve, regs)
         }
-        risks = {key: self._held_out_risk(engine) for key in solved}
-        for x, samples, weight, index in _indexed_blocks(self.data, self.rows, engine):
+        risks = {key: self._held_out_risk(backend) for key in solved}
+        for x, samples, weight, index in _indexed_blocks(self.data, self.rows, backend):
             for f in np.unique(folds.part[index]):
                 if not 0 <= f < folds.count:
                     continue
                 held = folds.part[index] == f
-                chosen, some, share = _take(samples, weight, held, engine, self.data.weight is None)
+                chosen, some, share = _take(samples, weight, held, backend, self.data.weight is None)
                 values = self.phi(x[chosen])
                 for i in range(len(regs)):
                     if (i, int(f)) in solved:
-                        z = _embed(solved[i, int(f)], values, engine)
+                        z = _embed(solved[i, int(f)], values, backend)
                         risks[i, int(f)].add(z, some, share, self.jackknife[index[held]])
         for (i, f), risk in risks.items():
             found[i, f] = *risk.value(), training_risk(solved[i, f], self.objective.beta)
 
 
-def _indexed_blocks(data: Data, rows: int, engine: Backend) -> Iterator[tuple[Array, Samples, float, np.ndarray]]:
+def _indexed_blocks(data: Data, rows: int, backend: Backend) -> Iterator[tuple[Array, Samples, float, np.ndarray]]:
     """Yield `Data.blocks` with the index of each sample, in the order of the block's samples."""
     first = 0
-    for x, samples, weight in data.blocks(rows, engine):
-        yield x, samples, weight, first + engine.to_host(samples.labels)
+    for x, samples, weight in data.blocks(rows, backend):
+        yield x, samples, weight, first + backend.to_host(samples.labels)
         first += samples.n
 
 
 def _take(
-    samples: Samples, weight: float, chosen: np.ndarray, engine: Backend, equal: bool
+    samples: Samples, weight: float, chosen: np.ndarray, backend: Backend, equal: bool
 ) -> tuple[Array, Samples, float]:
     """Take rows, samples and total weight of those ``chosen`` (n,) of a block."""
     sizes = np.concatenate([np.full(c.count, c.m) for c in samples.classes])
     rows = np.flatnonzero(np.repeat(chosen, sizes))
     names = np.repeat(np.arange(int(chosen.sum())), sizes[chosen])
-    p = engine.to_host(samples.weight)[rows]
-    some = Samples.from_groups(names, engine, None if equal else p)
-    return engine.xp.asarray(rows), some, weight * float(p.sum())
+    p = backend.to_host(samples.weight)[rows]
+    some = Samples.from_groups(names, backend, None if equal else p)
+    return backend.xp.asarray(rows), some, weight * float(p.sum())

@@ -22,9 +22,9 @@ GROUPS = 20
 class HeldOutRisk:
     """The sums of `sslcore.selection` over held-out samples, in groups, on the device of the values."""
 
-    def __init__(self, k: int, beta: float, unbiased: bool, engine: Backend) -> None:
-        self.k, self.beta, self.unbiased, self.engine = k, beta, unbiased, engine
-        self.xp = xp = engine.xp
+    def __init__(self, k: int, beta: float, unbiased: bool, backend: Backend) -> None:
+        self.k, self.beta, self.unbiased, self.backend = k, beta, unbiased, backend
+        self.xp = xp = backend.xp
         self.second = xp.zeros((GROUPS, k, k))
         # weight, weights of pairs, invariance, and <C_i, C_j> of pairs: both of different samples of the group
         self.sums = xp.zeros((GROUPS, 4))
@@ -52,8 +52,8 @@ class HeldOutRisk:
         """Add a few samples (n, m, k), times the roots of their weights, to group g: nothing is subtracted."""
         n, m, _ = rows.shape
         rows = rows.reshape(n * m, self.k)
-        second, weight = self.engine.matmul(rows.T, rows), total.sum()
-        products = (self.engine.matmul(rows, rows.T) ** 2).reshape(n, m, n, m).sum(axis=(1, 3))
+        second, weight = self.backend.matmul(rows.T, rows), total.sum()
+        products = (self.backend.matmul(rows, rows.T) ** 2).reshape(n, m, n, m).sum(axis=(1, 3))
         couples = total[:, None] * total
         index = self.xp.arange(n)
         products[index, index] = couples[index, index] = 0.0
@@ -64,7 +64,7 @@ class HeldOutRisk:
 
     def value(self) -> tuple[float, float]:
         """Return the risk and its standard error (NaN if there are too few groups)."""
-        second, sums = self.engine.to_host(self.second), self.engine.to_host(self.sums)
+        second, sums = self.backend.to_host(self.second), self.backend.to_host(self.sums)
         filled = np.flatnonzero(sums[:, 0] > 0)
         second, sums = second[filled].reshape(len(filled), -1), sums[filled]
         trace = second[:, :: self.k + 1].sum(axis=1)

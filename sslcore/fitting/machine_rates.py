@@ -57,18 +57,18 @@ class Work:
 _measured: dict[str, Rates] = {}
 
 
-def measured_rates(engine: Backend) -> Rates:
+def measured_rates(backend: Backend) -> Rates:
     """The rates of a backend, float64; measured at the first call."""
-    if engine.NAME not in _measured:
-        _measured[engine.NAME] = _measure(engine)
-    return _measured[engine.NAME]
+    if backend.NAME not in _measured:
+        _measured[backend.NAME] = _measure(backend)
+    return _measured[backend.NAME]
 
 
-def _measure(engine: Backend, n: int = 1024) -> Rates:
-    xp = engine.xp
-    a = xp.asfortranarray(engine.reference_normals(n, n, 0))
+def _measure(backend: Backend, n: int = 1024) -> Rates:
+    xp = backend.xp
+    a = xp.asfortranarray(backend.reference_normals(n, n, 0))
     out = xp.empty_like(a, order="F")
-    definite = xp.asfortranarray(engine.matmul(a.T, a)) / n + xp.eye(n)
+    definite = xp.asfortranarray(backend.matmul(a.T, a)) / n + xp.eye(n)
     points = a[:, :2].copy()
     source = xp.ones(4 * n * n)
     target = xp.empty_like(source)
@@ -78,19 +78,19 @@ def _measure(engine: Backend, n: int = 1024) -> Rates:
         return target
 
     return Rates(
-        products=2.0 * n**3 / _best(lambda: engine.matmul(a, a, out=out), engine),
-        factors=n**3 / 3 / _best(lambda: engine.cholesky(definite.copy(order="F")), engine),
-        values=0.5 * n**2 / _best(lambda: gram(Gaussian(1.0), points), engine),
-        copies=2.0 * source.nbytes / _best(copy, engine),
+        products=2.0 * n**3 / _best(lambda: backend.matmul(a, a, out=out), backend),
+        factors=n**3 / 3 / _best(lambda: backend.cholesky(definite.copy(order="F")), backend),
+        values=0.5 * n**2 / _best(lambda: gram(Gaussian(1.0), points), backend),
+        copies=2.0 * source.nbytes / _best(copy, backend),
     )
 
 
-def _best(call: Callable[[], Any], engine: Backend, repeat: int = 3) -> float:
+def _best(call: Callable[[], Any], backend: Backend, repeat: int = 3) -> float:
     """The best time of a call, after one that loads code and pages memory in."""
 
     def finish(result: Any) -> None:
         if hasattr(result, "shape"):  # a device works on until something is read
-            engine.to_host(result[:1])
+            backend.to_host(result[:1])
 
     finish(call())
     times = []

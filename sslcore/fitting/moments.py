@@ -88,25 +88,25 @@ class Moments:
         to the GPU by blocks, the next one while the one before is worked on; nothing is there as a whole.
         """
         data = as_data(views, groups, sample_weight, single_views=True, absolute_weights=True)
-        self.add(data, get_backend(data.source, backend=self._backend))
+        self.update_from(data, get_backend(data.source, backend=self._backend))
         return self
 
-    def add(self, data: Data, engine: Backend, budget: int | None = None) -> None:
+    def update_from(self, data: Data, backend: Backend, budget: int | None = None) -> None:
         """Update with data that are checked already."""
         if self._d not in (None, data.d):
             raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
-        features = self.features.prepare(data.d, data.dtype, engine)
-        rows = block_rows(self.features, data, engine, budget)
+        features = self.features.prepare(data.d, data.dtype, backend)
+        rows = block_rows(self.features, data, backend, budget)
 
         def accumulated(dtype: np.dtype) -> Sums:
             total: Sums | None = None
-            buffer = engine.xp.empty(0, dtype)  # one for all blocks: fresh memory would be paged in again and again
-            for x, samples, weight in data.blocks(rows, engine):
+            buffer = backend.xp.empty(0, dtype)  # one for all blocks: fresh memory would be paged in again and again
+            for x, samples, weight in data.blocks(rows, backend):
                 phi = features(x).astype(dtype, copy=False)
-                total = total or Sums.zero(phi.shape[1], engine.xp)
+                total = total or Sums.zero(phi.shape[1], backend.xp)
                 if buffer.size < phi.size:
-                    buffer = engine.xp.empty(phi.size, dtype)
-                add_block(total, phi, samples, weight, buffer, engine)
+                    buffer = backend.xp.empty(phi.size, dtype)
+                add_block(total, phi, samples, weight, buffer, backend)
                 del phi  # before the next block is made
             assert total is not None
             return total
@@ -114,18 +114,18 @@ class Moments:
         total = accumulated(data.dtype)
         if total.may_underflow(data.dtype):
             total = accumulated(np.dtype(float))
-        total = total if self._sums is None else self._sums.on(engine).merged(total)
+        total = total if self._sums is None else self._sums.on(backend).merged(total)
         total.require_finite()
         self._sums = total
         self._d = data.d
-        self._from_host = device_of(data.source) != engine.NAME
+        self._from_host = device_of(data.source) != backend.NAME
 
-    def take(self, parts: Iterable[Sums], data: Data, engine: Backend) -> None:
-        """Make sums over all samples of ``data`` one's own."""
+    def adopt(self, parts: Iterable[Sums], data: Data, backend: Backend) -> None:
+        """Adopt sums that were accumulated elsewhere over the same data."""
         for sums in parts:
             self._sums = sums if self._sums is None else self._sums.merged(sums)
         self._d = data.d
-        self._from_host = device_of(data.source) != engine.NAME
+        self._from_host = device_of(data.source) != backend.NAME
 
     def merge(self, other: Moments) -> Moments:
         """Add what ``other``, over other samples with equal features, has seen; returns self."""
@@ -167,22 +167,22 @@ class Moments:
         objective.within(self.features.n_features(self._d), "features")
         if objective.beta > 0 and self._sums.n == self._sums.n_views:
             raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
-        engine = get_backend(self._sums.mean, backend=self._backend)
-        spectrum = self.pencil(engine, unbiased=objective.unbiased, center=objective.center).solve(objective)
+        backend = get_backend(self._sums.mean, backend=self._backend)
+        spectrum = self.pencil(backend, unbiased=objective.unbiased, center=objective.center).solve(objective)
         rep = Representation.from_spectrum(spectrum, self.features, objective, n_coordinates=self._d)
         return rep.to("numba") if self._from_host else rep
 
-    def pencil(self, engine: Backend, *, unbiased: bool, center: bool) -> Pencil:
+    def pencil(self, backend: Backend, *, unbiased: bool, center: bool) -> Pencil:
         """Make the eigenproblem of the data seen so far, for checked arguments."""
         assert self._sums is not None
         assert self._d is not None
-        sums, d = self._sums.on(engine), self._d
+        sums, d = self._sums.on(backend), self._d
 
         def planned(k: int) -> int:
             return features_plan(Sizes(sums.n, sums.n_views, d, k), len(sums.mean), self.features).bytes
 
         finest = self.features.finest
-        return Pencil(sums, engine, finest=finest, unbiased=unbiased, center=center, planned=planned)
+        return Pencil(sums, backend, finest=finest, unbiased=unbiased, center=center, planned=planned)
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write the moments and their features to one file, as `Representation.save` does."""
@@ -213,11 +213,11 @@ class Moments:
         return moments
 
 
-def block_rows(features: Features, data: Data, engine: Backend, budget: int | None) -> int:
+def block_rows(features: Features, data: Data, backend: Backend, budget: int | None) -> int:
     """Return about how many views a block of these data has, whose features are made and summed at a time."""
     r = features.n_features(data.d)
     sizes = Sizes(data.n, data.n_views, data.d, 1, data.dtype.itemsize, made=data.made)
-    return fitting_rows(feature_rows(r, data.d), sizes, r, budget, engine)
+    return fitting_rows(feature_rows(r, data.d), sizes, r, budget, backend)
 
 
 def _check_sums(sums: Sums) -> None:

@@ -152,13 +152,13 @@ def nested_fits(
     sizes = _increasing(sizes, data.n)
     m, most = data.n_views // data.n, sizes[-1]
     objective.within(sizes[0] * m, "views of the smallest size")
-    engine = get_backend(data.source, backend=backend)
-    budget = memory_budget(memory, engine)
+    chosen = get_backend(data.source, backend=backend)
+    budget = memory_budget(memory, chosen)
 
     def pose(n: int) -> KernelProblem:
         first = as_data(data.views[:n], None, None, single_views=objective.beta == 0)
         own = replace(objective, reg=reg_times_n / (n * m))
-        return KernelProblem(kernel, first, own, engine, budget, n_points=len(sizes) if n == most else 1)
+        return KernelProblem(kernel, first, own, chosen, budget, n_points=len(sizes) if n == most else 1)
 
     if objective.beta == 0:
         return [_alone(n, pose(n)) for n in sizes]
@@ -191,7 +191,7 @@ def _alone(n: int, problem: KernelProblem) -> NestedFit:
 def _walk(problem: KernelProblem, sizes: list[int], m: int) -> list[NestedFit]:
     """Solve from the largest size down, each with the leading blocks of the one before."""
     started, objective, most = time.perf_counter(), problem.objective, sizes[-1]
-    operator = problem.operator_on(problem.points, problem.data.samples(problem.engine))
+    operator = problem.operator_on(problem.points, problem.data.samples(problem.backend))
     centres, fits, near = problem.points.copy(), [], None
     del problem.points
     for n in reversed(sizes):

@@ -314,11 +314,11 @@ def pretrain_path(
     regs = _grid(regs, "regs", strict=True)
     betas = _grid(betas, "betas", strict=False)
     views = as_native(views, "views")
-    engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
+    chosen = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
     objective = Objective.of(n_components, float(regs[-1]), float(betas[-1]), unbiased, center)
     data = as_data(views, groups, sample_weight, single_views=objective.beta == 0)
     n_points = regs.size * betas.size + 1  # kernel PCA is one more
-    problem = pose(model, data, objective, engine, memory_budget(memory, engine), n_points=n_points)
+    problem = pose(model, data, objective, chosen, memory_budget(memory, chosen), n_points=n_points)
     return _walk(problem, regs, betas, progress)
 
 

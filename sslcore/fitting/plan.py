@@ -168,14 +168,14 @@ def plan(
     except TypeError:
         raise TypeError(f"dtype must be that of the views, such as 'float64', found {dtype!r:.60}") from None
     itemsize = as_float_dtype(dtype, "dtype").itemsize
-    engine = None if backend in (None, "numba") else get_backend(backend=backend)
-    budget = memory_budget(memory, engine)
+    chosen = None if backend in (None, "numba") else get_backend(backend=backend)
+    budget = memory_budget(memory, chosen)
     sizes = Sizes(n, n * m, d, k, itemsize, n_points=points, made=made)
     if isinstance(model, Features):
         r = _size(model.n_features(d), "the number of features")
         result = features_plan(sizes, r, model)
     else:
-        result = exact_plan(sizes, as_kernel(model), 1 if engine is None else engine.BLOCK_FACTOR)
+        result = exact_plan(sizes, as_kernel(model), 1 if chosen is None else chosen.BLOCK_FACTOR)
     result = replace(result, backend=backend)
     result.require(budget)
     return result
@@ -404,19 +404,19 @@ def feature_rows(r: int, d: int) -> int:
     return int(min(16384, max(256, (128 << 20) // (8 * max(r, d)))))
 
 
-def fitting_rows(rows: int, sizes: Sizes, r: int, budget: int | None, engine: Backend) -> int:
+def fitting_rows(rows: int, sizes: Sizes, r: int, budget: int | None, backend: Backend) -> int:
     """``rows`` on a CPU; up to four times as many on a GPU, which has no such cache, as long as the budget is kept."""
-    if engine.BLOCK_FACTOR == 1:
+    if backend.BLOCK_FACTOR == 1:
         return rows
-    budget = memory_budget(None, engine) if budget is None else budget
+    budget = memory_budget(None, backend) if budget is None else budget
     factors = [f for f in (4, 2) if features_plan(sizes, r, rows=f * rows).bytes <= budget]
     return max([1, *factors]) * rows
 
 
-def memory_budget(memory: int | str | None, engine: Backend | None = None) -> int:
-    """The budget in bytes; by default 90 % of what the machine (or its container), or the engine's device, has left."""
+def memory_budget(memory: int | str | None, backend: Backend | None = None) -> int:
+    """The budget in bytes; by default 90 % of what the machine (or its container), or the device, has left."""
     if memory is None:
-        return int(0.9 * (free_memory() if engine is None else engine.free_memory()))
+        return int(0.9 * (free_memory() if backend is None else backend.free_memory()))
     if isinstance(memory, str):
         match = _BYTES.fullmatch(memory)
         size = float(match[1]) * _UNITS[match[2].upper()] if match else math.nan

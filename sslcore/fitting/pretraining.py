@@ -109,11 +109,11 @@ def pretrain(
     (5, (300, 5), True)
     """
     views = as_native(views, "views")
-    engine = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
+    chosen = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
     search, zero_reg = as_search(reg), isinstance(model, Identity)
     objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
     data = as_data(views, groups, sample_weight, single_views=objective.beta == 0)
-    problem = pose(model, data, objective, engine, memory_budget(memory, engine), n_folds=most_folds(search))
+    problem = pose(model, data, objective, chosen, memory_budget(memory, chosen), n_folds=most_folds(search))
     selection = choose(search, problem) if search else None
     if selection:
         objective = replace(objective, reg=selection.reg)

@@ -53,7 +53,7 @@ class Problem(ABC):
     data : Data
     objective : Objective
         Whose k, unbiased and center all solutions share; if its beta is 0, so is theirs.
-    engine : Backend
+    backend : Backend
     budget : int
         Bytes that the ``plan`` must keep.
     n_points : int
@@ -70,13 +70,13 @@ class Problem(ABC):
         model: Any,
         data: Data,
         objective: Objective,
-        engine: Backend,
+        backend: Backend,
         budget: int,
         *,
         n_points: int = 1,
         n_folds: int = 0,
     ) -> None:
-        self.model, self.data, self.objective, self.engine, self.budget = model, data, objective, engine, budget
+        self.model, self.data, self.objective, self.backend, self.budget = model, data, objective, backend, budget
         self.n_points = n_points
         self.plan = self._planned(n_folds)
         self.plan.require(budget)
@@ -110,7 +110,7 @@ class Problem(ABC):
 
     def overlap(self, first: Frame, second: Frame) -> np.ndarray:
         """Return squared inner products of the functions of two frames, (k', k'')."""
-        return self.engine.to_host(self.engine.matmul(first.left.T, second.right)).astype(float) ** 2
+        return self.backend.to_host(self.backend.matmul(first.left.T, second.right)).astype(float) ** 2
 
     def distance(self, first: Frame, second: Frame) -> float:
         """Count the dimensions in which the spans of two frames differ; 0 up to rounding."""
@@ -124,12 +124,12 @@ class Problem(ABC):
 
 
 def pose(
-    model: Any, data: Data, objective: Objective, engine: Backend, budget: int, *, n_points: int = 1, n_folds: int = 0
+    model: Any, data: Data, objective: Objective, backend: Backend, budget: int, *, n_points: int = 1, n_folds: int = 0
 ) -> Problem:
     """Choose the solver: features by their moments, kernels exactly."""
     if isinstance(model, Features):
-        return FeatureProblem(model, data, objective, engine, budget, n_points=n_points, n_folds=n_folds)
-    return KernelProblem(model, data, objective, engine, budget, n_points=n_points, n_folds=n_folds)
+        return FeatureProblem(model, data, objective, backend, budget, n_points=n_points, n_folds=n_folds)
+    return KernelProblem(model, data, objective, backend, budget, n_points=n_points, n_folds=n_folds)
 
 
 class KernelProblem(Problem):
@@ -147,7 +147,7 @@ class KernelProblem(Problem):
                 f"found {data.d}"
             )
         n = data.n if self.objective.beta > 0 else data.n_views
-        return exact_plan(self._sizes(n, n_folds), self.model, self.engine.BLOCK_FACTOR)
+        return exact_plan(self._sizes(n, n_folds), self.model, self.backend.BLOCK_FACTOR)
 
     @property
     def dtype(self) -> np.dtype:
@@ -157,20 +157,20 @@ class KernelProblem(Problem):
     @cached_property
     def points(self) -> Array:
         """Check the points (N, d), in the caller's order; for `Precomputed` they are a Gram matrix (N, N)."""
-        points = self.data.materialize(self.engine)
+        points = self.data.materialize(self.backend)
         _refuse_constant(points)
         if not self.model.trusted:
-            _require_symmetric(self.model, points, self.engine)
+            _require_symmetric(self.model, points, self.backend)
         return points
 
     @cached_property
     def operator(self) -> ConditionedKernel:
         """Make the operator of all views; then their points are not needed here any more."""
-        data, engine, points = self.data, self.engine, self.points
+        data, backend, points = self.data, self.backend, self.points
         if self.objective.beta > 0:
-            samples = data.samples(engine)
+            samples = data.samples(backend)
         else:
-            samples = Samples.from_groups(np.arange(data.n_views), engine, data.weight)
+            samples = Samples.from_groups(np.arange(data.n_views), backend, data.weight)
         ordered = points if samples.identity_order or self.given else points[samples.order]
         self.started = time.perf_counter()
         operator = self.operator_on(ordered, samples)
@@ -180,9 +180,9 @@ class KernelProblem(Problem):
 
     def operator_on(self, points: Array, samples: Samples) -> ConditionedKernel:
         """Make the operator of some points in the order of the samples (of a given matrix, in the caller's)."""
-        blocks = rotated_gram(self.model, points, samples, self.engine)
+        blocks = rotated_gram(self.model, points, samples, self.backend)
         objective = self.objective
-        return ConditionedKernel(blocks, self.model, self.engine, unbiased=objective.unbiased, center=objective.center)
+        return ConditionedKernel(blocks, self.model, self.backend, unbiased=objective.unbiased, center=objective.center)
 
     def solve(
         self,
@@ -212,14 +212,14 @@ class KernelProblem(Problem):
         if operator.samples.n_contrasts or not self.data.n_contrasts:
             return solution
         assert solution.values is not None  # of single views, which were all that the solver saw
-        engine, samples = self.engine, self.data.samples(self.engine)
-        _, c = samples.rotate(solution.values[samples.order] * engine.xp.sqrt(samples.weight)[:, None])
+        backend, samples = self.backend, self.data.samples(self.backend)
+        _, c = samples.rotate(solution.values[samples.order] * backend.xp.sqrt(samples.weight)[:, None])
         invariance = (samples.contrast_factor(objective.unbiased)[:, None] * c**2).sum(axis=0)
-        return replace(solution, spectrum=replace(solution.spectrum, invariance=engine.to_host(invariance)))
+        return replace(solution, spectrum=replace(solution.spectrum, invariance=backend.to_host(invariance)))
 
     def frame(self, solution: Solution) -> Frame:
         """The vectors are orthonormal."""
-        v = self.engine.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
+        v = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
         return Frame(v, v)
 
     def represent(self, objective: Objective, solution: Solution) -> Representation:
@@ -256,14 +256,14 @@ class FeatureProblem(Problem):
     def moments(self) -> Moments:
         """Sum over all views; a search, which has seen them all, has put its sums here."""
         moments = Moments(self.features)
-        moments.add(self.data, self.engine, self.budget)
+        moments.update_from(self.data, self.backend, self.budget)
         return moments
 
     @cached_property
     def pencil(self) -> Pencil:
         """Make the eigenproblem of the moments; for many objectives in a basis in which each takes products only."""
         objective = self.objective
-        pencil = self.moments.pencil(self.engine, unbiased=objective.unbiased, center=objective.center)
+        pencil = self.moments.pencil(self.backend, unbiased=objective.unbiased, center=objective.center)
         return pencil.diagonalize() if self.n_points > 1 else pencil
 
     def restrict(self, folds: Folds) -> FeatureFolds:
@@ -274,7 +274,7 @@ class FeatureProblem(Problem):
         """
         restricted = FeatureFolds(self, folds)
         self.moments = Moments(self.features)
-        self.moments.take(restricted.parts.values(), self.data, self.engine)
+        self.moments.adopt(restricted.parts.values(), self.data, self.backend)
         return restricted
 
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
@@ -284,7 +284,7 @@ class FeatureProblem(Problem):
 
     def frame(self, solution: Solution) -> Frame:
         """Coefficients c are orthonormal beside Sigma c."""
-        c = self.engine.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
+        c = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
         return Frame(c, self.pencil.times_sigma(c))
 
     def represent(self, objective: Objective, solution: Solution) -> Representation:
@@ -301,7 +301,7 @@ def _refuse_constant(points: Array) -> None:
         raise ValueError("the data are constant: all views are the same point, and there is nothing to represent")
 
 
-def _require_symmetric(kernel: Kernel, points: Array, engine: Backend) -> None:
+def _require_symmetric(kernel: Kernel, points: Array, backend: Backend) -> None:
     """Refuse what is not symmetric: the solver reads each pair once, and would not see it."""
     if not isinstance(kernel, Precomputed):
         some = points[:: max(1, len(points) // 64)]
@@ -311,9 +311,9 @@ def _require_symmetric(kernel: Kernel, points: Array, engine: Backend) -> None:
         step = max(1, (1 << 20) // len(points))
         matrices = [(points[s : s + step], points[:, s : s + step].T) for s in range(0, len(points), step)]
     for rows, columns in matrices:
-        error = float(engine.xp.abs(rows - columns).max())
-        size = float(engine.xp.abs(rows).max())
-        if error > 1e3 * float(engine.xp.finfo(points.dtype).eps) * size:
+        error = float(backend.xp.abs(rows - columns).max())
+        size = float(backend.xp.abs(rows).max())
+        if error > 1e3 * float(backend.xp.finfo(points.dtype).eps) * size:
             raise ValueError(
                 f"the kernel matrix must be symmetric, found entries that differ from their mirror by {error:.3g}"
             )

@@ -14,13 +14,13 @@ from ..arrays import (
     ArrayLike,
     as_array,
     as_native,
-    brought,
     check_boolean,
     check_same_width,
     gives_memory_back,
-    home_of,
+    kind_of,
     namespace,
     require_finite,
+    to_backend,
 )
 from ..augmentations import Views
 from ..backends import Backend, device_of, get_backend
@@ -243,15 +243,15 @@ class Representation:
         >>> rep.to("numba") is rep
         True
         """
-        engine = get_backend(backend=backend)
-        if device_of(self.coefficients) == engine.NAME:
+        chosen = get_backend(backend=backend)
+        if device_of(self.coefficients) == chosen.NAME:
             return self
         return replace(
             self,
-            coefficients=brought(self.coefficients, engine),
-            intercept=brought(self.intercept, engine),
-            centres=brought(self.centres, engine),
-            values=brought(self.values, engine),
+            coefficients=to_backend(self.coefficients, chosen),
+            intercept=to_backend(self.intercept, chosen),
+            centres=to_backend(self.centres, chosen),
+            values=to_backend(self.values, chosen),
         )
 
     def _scale(self) -> np.ndarray:
@@ -291,27 +291,29 @@ class Representation:
             rows = max(1, 65536 // x.n_views)
             starts = range(0, len(x), rows)
             parts = [self.transform(x.block(s, min(s + rows, len(x))), scale, backend=backend) for s in starts]
-            out: Array = x.home.bring(namespace(parts[0]).concatenate(parts))
+            out: Array = x.kind.convert_back(namespace(parts[0]).concatenate(parts))
             return out
-        home, x = home_of(x), as_native(x, "x")
+        kind, x = kind_of(x), as_native(x, "x")
         x = as_array(x, "x", ndim=(2, 3), shape_hint="(n, d) or (n, m, d)", finite=False)
         if backend == "cupy":
-            engine = get_backend(backend=backend)
+            chosen = get_backend(backend=backend)
         else:
-            engine = get_backend(x, self.coefficients, backend=backend)
+            chosen = get_backend(x, self.coefficients, backend=backend)
         points = x.reshape(-1, x.shape[-1])
-        evaluate = self.to(engine.NAME)._evaluator(points, x.shape, scale, engine)
-        if device_of(points) == engine.NAME:
+        evaluate = self.to(chosen.NAME)._evaluator(points, x.shape, scale, chosen)
+        if device_of(points) == chosen.NAME:
             values = evaluate(points)
         else:
             rows = max(1, (64 << 20) // points[:1].nbytes)
             blocks = ((points[s : s + rows],) for s in range(0, len(points), rows))
-            values = np.concatenate([engine.to_host(evaluate(block)) for (block,) in engine.stream(blocks)])
-        out = home.bring(values.reshape(*x.shape[:-1], self.n_components))
+            values = np.concatenate([chosen.to_host(evaluate(block)) for (block,) in chosen.stream(blocks)])
+        out = kind.convert_back(values.reshape(*x.shape[:-1], self.n_components))
         return out
 
-    def _evaluator(self, like: Array, shape: tuple[int, ...], scale: bool, engine: Backend) -> Callable[[Array], Array]:
-        """Make a function from points on the engine's device, with coordinates as ``like``, to their values."""
+    def _evaluator(
+        self, like: Array, shape: tuple[int, ...], scale: bool, backend: Backend
+    ) -> Callable[[Array], Array]:
+        """Make a function from points on the backend's device, with coordinates as ``like``, to their values."""
         width, dtype = like.shape[1], like.dtype
         weights, intercept = self.coefficients, self.intercept
         if scale:
@@ -321,18 +323,18 @@ class Representation:
                 raise ValueError(
                     f"x must have {self.n_coordinates} coordinates like the training views, found shape {shape}"
                 )
-            features = self.model.prepare(width, dtype, engine)
-            weights, step = weights.astype(float, copy=False), 4096 * engine.BLOCK_FACTOR
-            chunk = max(64, (1 << 18) // len(weights)) * engine.BLOCK_FACTOR
+            features = self.model.prepare(width, dtype, backend)
+            weights, step = weights.astype(float, copy=False), 4096 * backend.BLOCK_FACTOR
+            chunk = max(64, (1 << 18) // len(weights)) * backend.BLOCK_FACTOR
 
             def product(points: Array) -> Array:
                 # products in float64: W phi and the intercept cancel where the features are far from the origin
-                values: Array = engine.xp.empty((len(points), self.n_components))
+                values: Array = backend.xp.empty((len(points), self.n_components))
                 for start in range(0, len(points), step):
                     phi = features(require_finite(points[start : start + step], "x", offset=start))
                     for first in range(0, len(phi), chunk):
                         part = phi[first : first + chunk].astype(float, copy=False)
-                        engine.xp.matmul(part, weights, out=values[start + first : start + first + len(part)])
+                        backend.xp.matmul(part, weights, out=values[start + first : start + first + len(part)])
                 return values
 
         elif self.centres is None:

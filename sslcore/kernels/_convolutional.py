@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import tunables
-from ..arrays import Array, check_scalar, quiet, require_finite, shown
+from ..arrays import Array, check_scalar, ignore_overflow, require_finite, shown
 from ..backends import Backend
 from ..declarations.parameters import converted, integer
 from ._base import Kernel, _as_part, as_kernel, registry
@@ -144,7 +144,7 @@ class _PatchRows(Rows):
                 if weight != common:
                     block *= weight / common
                 total += block
-        with quiet():
+        with ignore_overflow():
             xp.multiply(total, common, out=total)
             out[...] = total
 

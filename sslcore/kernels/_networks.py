@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..arrays import Array, namespace, quiet
+from ..arrays import Array, ignore_overflow, namespace
 from ..declarations.parameters import integer, nonnegative, positive
 from ._base import Profile, _check_profile, _functions
 from ._rows import Needs
@@ -55,7 +55,7 @@ class _Angular(Profile):
         vectors (0 stays 0); the l-th length is sqrt(gain) times the norm that they have after l layers.
         """
         xp = namespace(x)
-        with quiet():  # lengths that overflow are found out in the values
+        with ignore_overflow():  # lengths that overflow are found out in the values
             wide = x.astype(xp.float64, copy=False)
             largest = xp.abs(wide).max(axis=1, keepdims=True)
             unit = xp.where(largest > 0, largest, 1.0)  # else squares may overflow, or vanish

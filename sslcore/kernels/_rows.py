@@ -16,7 +16,7 @@ from ..arrays import (
     as_array,
     as_native,
     check_same_width,
-    quiet,
+    ignore_overflow,
     require_finite,
 )
 from ..backends import Backend, device_of, get_backend
@@ -140,7 +140,7 @@ class CombinedRows(Rows):
         self.first.fill(x, first, out)
         other = self.backend.xp.empty_like(out)
         self.second.fill(x, first, other)
-        with quiet():
+        with ignore_overflow():
             self.combine(out, other)
         require_finite(out, f"the values of {self.kernel}")
 
@@ -156,7 +156,7 @@ class ScaledRows(Rows):
     def fill(self, x: Array, first: int, out: Array) -> None:
         """Fill as in `Rows.fill`."""
         self.base.fill(x, first, out)
-        with quiet():
+        with ignore_overflow():
             out *= self.factor
         require_finite(out, f"the values of {self.kernel}")
 
@@ -216,7 +216,7 @@ def gram_matrix(
     backend: str | None = None,
 ) -> Array:
     """Make `sslcore.gram.gram` of the kernel whose rows are ``prepare(y, backend)``, from unchecked arrays."""
-    engine = get_backend(x, y, backend=backend)
+    chosen = get_backend(x, y, backend=backend)
     x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
     if y is not None:
         y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
@@ -225,23 +225,23 @@ def gram_matrix(
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
     other = x if y is None else y
     if out is None:
-        out = engine.empty_matrix(len(x), len(other), x.dtype)
+        out = chosen.empty_matrix(len(x), len(other), x.dtype)
     else:
-        _require_target(out, (len(x), len(other)), x.dtype, engine, x, other)
-    rows = prepare(other, engine)
+        _require_target(out, (len(x), len(other)), x.dtype, chosen, x, other)
+    rows = prepare(other, chosen)
     if y is None:
-        rows.fill_symmetric(x, out, engine)
+        rows.fill_symmetric(x, out, chosen)
     else:
         rows.fill(x, 0, out)
     return out
 
 
-def _require_target(out: Any, shape: tuple[int, int], dtype: np.dtype, engine: Backend, x: Array, y: Array) -> None:
-    if not isinstance(out, engine.xp.ndarray):
-        raise TypeError(f"out must be an array of {engine.xp.__name__}, where the work is done, found {type(out)}")
+def _require_target(out: Any, shape: tuple[int, int], dtype: np.dtype, backend: Backend, x: Array, y: Array) -> None:
+    if not isinstance(out, backend.xp.ndarray):
+        raise TypeError(f"out must be an array of {backend.xp.__name__}, where the work is done, found {type(out)}")
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(f"out must have shape {shape} and dtype {dtype}, found {out.shape} and {out.dtype}")
     if not out.flags.c_contiguous or not getattr(out.flags, "writeable", True):
         raise ValueError("out must be in C order, without gaps, and not read-only")
-    if any(engine.xp.may_share_memory(out, array) for array in (x, y)):
+    if any(backend.xp.may_share_memory(out, array) for array in (x, y)):
         raise ValueError("out must not share memory with the points")

@@ -54,11 +54,11 @@ class RidgePath:
     """Ridge fits of targets y (n, t) on z (n, k) for any penalty, and what each point is without itself."""
 
     def __init__(self, z: Array, y: Array, fit_intercept: bool) -> None:
-        self.engine = get_backend(z, y)
-        xp = self.engine.xp
+        self.backend = get_backend(z, y)
+        xp = self.backend.xp
         self.fit_intercept = fit_intercept
         self.z_exponent = exponent_of(z, "z")
-        self.y_exponents = np.frexp(self.engine.to_host(abs(y).max(axis=0)))[1]  # of each target
+        self.y_exponents = np.frexp(self.backend.to_host(abs(y).max(axis=0)))[1]  # of each target
         self._z, self._y = z, rescaled(y, xp.asarray(-self.y_exponents))
         n = len(z)
         self._trusted: dict[float, bool] = {}
@@ -73,19 +73,19 @@ class RidgePath:
         else:
             self._rest = self._y - self._y_mean - self._u @ self._projection
             self._rest_leverage = xp.maximum(1.0 - fit_intercept / n - xp.sum(self._squares, axis=1), 0.0)
-        self._ends = self.engine.to_host(self._s[:: max(1, len(self._s) - 1)])  # largest and smallest singular value
+        self._ends = self.backend.to_host(self._s[:: max(1, len(self._s) - 1)])  # largest and smallest singular value
         self._graded: GradedRidge | None = None
 
     def prepare(self, roots: np.ndarray) -> None:
         """Decide for all of these at once which are solved by the one decomposition: a device is waited for once."""
-        xp, places = self.engine.xp, [self._root(root) for root in roots]
+        xp, places = self.backend.xp, [self._root(root) for root in roots]
         step = max(1, len(self._s))  # columns at a time: what is kept is no larger than U
         for start in range(0, len(places), step):
             some = places[start : start + step]
             shrinkages = xp.stack([self._shrinkage(root) for root in some])
             complements = shrinkages @ self._squares.T + self._rest_leverage
             self._complements = dict(zip(some, complements, strict=True))
-            ends = self.engine.to_host(xp.stack([complements.min(axis=1), complements.max(axis=1)]))
+            ends = self.backend.to_host(xp.stack([complements.min(axis=1), complements.max(axis=1)]))
             self._decide(some, ends)
 
     def _decide(self, roots: list[float], ends: np.ndarray) -> None:
@@ -102,7 +102,7 @@ class RidgePath:
             self.prepare(np.array([root]))
         root = self._root(root)
         if not self._trusted[root]:
-            out: Array = self.engine.xp.asarray(self._by_itself().fit(root).residuals)
+            out: Array = self.backend.xp.asarray(self._by_itself().fit(root).residuals)
             return out
         shrinkage, complement = self._shrinkage(root), self._complements.get(root)
         if complement is None:
@@ -112,14 +112,14 @@ class RidgePath:
 
     def _shrinkage(self, root: float) -> Array:
         """root^2 / (S^2 + root^2); where the rest is zero this times a factor, as are `_complements` then."""
-        scale = self.engine.xp.hypot(self._s, root)
+        scale = self.backend.xp.hypot(self._s, root)
         # where the rest is zero only ratios count, and a penalty that vanishes has a limit
         shrinkage: Array = ((scale[-1:] if self._interpolates else root) / scale) ** 2
         return shrinkage
 
     def solution(self, root: float) -> tuple[Array, Array]:
         """Return weights (k, t) and intercepts (t,), in the units of z and y."""
-        xp, root = self.engine.xp, self._root(root)
+        xp, root = self.backend.xp, self._root(root)
         if self._condition(root) <= TRUSTED:
             scale = xp.hypot(self._s, root)
             coef = self._v @ ((self._s / scale / scale)[:, None] * self._projection)
@@ -152,8 +152,8 @@ def _decompose(centred: Array, centre: bool) -> tuple[Array, Array, Array, Array
 
     The last entry says whether singular values were taken for zero that may not be.
     """
-    engine = get_backend(centred)
-    xp = engine.xp
+    backend = get_backend(centred)
+    xp = backend.xp
     n, k = centred.shape
     mean = xp.zeros(k)
     several = (centred != 0.0).any(axis=0)
@@ -168,14 +168,14 @@ def _decompose(centred: Array, centre: bool) -> tuple[Array, Array, Array, Array
     if n >= 2 * k:
         # U from Z V/S instead of from the SVD saves most of the time; where S is so small that U is
         # inaccurate, the SVD's would be too (both are exact for a Z moved by rounding errors)
-        with engine.convergent():
+        with backend.convergent():
             _, s, vt = xp.linalg.svd(xp.linalg.qr(centred, mode="r"), full_matrices=False)
         u = None
     else:
-        with engine.convergent():
+        with backend.convergent():
             u, s, vt = xp.linalg.svd(centred, full_matrices=False)
     above = (s > max(n, k) * np.finfo(np.float64).eps * s[0]).sum()
-    rank, varying = map(int, engine.to_host(xp.stack([above, several.sum()])))
+    rank, varying = map(int, backend.to_host(xp.stack([above, several.sum()])))
     s, v = s[:rank], vt[:rank].T
     u = centred @ v / s if u is None else u[:, :rank]
     return mean, u, s, v, rank < min(n - centre, varying)

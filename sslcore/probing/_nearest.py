@@ -22,12 +22,12 @@ def nearest(z: Array, points: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
 
     Distances too large for float64 are infinite; their order is right all the same.
     """
-    engine = get_backend(z, points)
-    xp = engine.xp
+    backend = get_backend(z, points)
+    xp = backend.xp
     shift = LARGEST - max(exponent_of(z, "z"), exponent_of(points, "the labelled points"))
     squares = np.full((len(z), k), np.inf)
     index = np.zeros((len(z), k), np.int64)
-    side = engine.BLOCK_FACTOR**0.5 * tunables.NEAREST_BLOCK_ENTRIES**0.5
+    side = backend.BLOCK_FACTOR**0.5 * tunables.NEAREST_BLOCK_ENTRIES**0.5
     height, width = max(1, int(side / 2)), max(1, int(2 * side))
     starts = range(0, len(points), width)
     # products cancel less about the centre; of parts, so that a block is all that is held
@@ -56,7 +56,7 @@ def nearest(z: Array, points: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
             for s in range(0, len(i), step):
                 part = slice(s, s + step)
                 found[part] = ((x[i[part]] - y[j[part]]) ** 2).sum(axis=1)
-            _merge(squares[rows], index[rows], engine.to_host(i), engine.to_host(j) + first, engine.to_host(found))
+            _merge(squares[rows], index[rows], backend.to_host(i), backend.to_host(j) + first, backend.to_host(found))
     return rescaled(np.sqrt(squares), -shift), index
 
 

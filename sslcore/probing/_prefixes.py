@@ -25,18 +25,18 @@ def prefix_errors(
     The probe is `sslcore.probing.ridge_probe`'s: min_w (1/s) sum |z_i w - y_i|^2 + reg |w|^2, of least norm for
     reg = 0, the intercept not penalised.
     """
-    engine = get_backend(z)
+    backend = get_backend(z)
     k, sizes = z.shape[2], np.asarray(sizes, np.int64)
     points, tests, penalty = z, test, np.full(k, float(reg))
     if fit_intercept:  # one column more, without a penalty; the centre of the first draw spares its digits
         shift = z[0].mean(axis=0)
-        one = engine.xp.ones_like
-        points = engine.xp.concatenate([z - shift, one(z[:, :, :1])], axis=2)
-        tests = engine.xp.concatenate([test - shift, one(test[:, :1])], axis=1)
+        one = backend.xp.ones_like
+        points = backend.xp.concatenate([z - shift, one(z[:, :, :1])], axis=2)
+        tests = backend.xp.concatenate([test - shift, one(test[:, :1])], axis=1)
         penalty = np.append(penalty, 0.0)
-    squared, zero_one = engine.prefix_probes(points, y, sizes, tests, target, penalty, LEAST_PIVOT)
-    host = [engine.to_host(a) for a in (z, y, test, target)]
-    for r, j in np.argwhere(np.isnan(engine.to_host(squared))).tolist():  # too few points, or linearly dependent
+    squared, zero_one = backend.prefix_probes(points, y, sizes, tests, target, penalty, LEAST_PIVOT)
+    host = [backend.to_host(a) for a in (z, y, test, target)]
+    for r, j in np.argwhere(np.isnan(backend.to_host(squared))).tolist():  # too few points, or linearly dependent
         s = int(sizes[j])
         found = _by_singular_values(host[0][r, :s], host[1][r, :s], host[2], host[3], reg, fit_intercept)
         squared[r, j], zero_one[r, j] = found

@@ -209,8 +209,8 @@ def ridge_probe(
     if len(found.places) < 2:
         raise ValueError(f"at least 2 points must have a label, for leave-one-out errors, found {len(found.places)}")
 
-    engine = get_backend(z)
-    xp = engine.xp
+    backend = get_backend(z)
+    xp = backend.xp
     classes, indices = found.classes, None
     if classes is not None:
         indices = xp.asarray(found.values)
@@ -232,7 +232,7 @@ def ridge_probe(
             if classes is not None:
                 decision = target - rescaled(residual, xp.asarray(path.y_exponents))
                 measured.append(xp.mean(decision.argmax(axis=1) != indices))
-        numbers = engine.to_host(xp.stack(measured)).reshape(len(regs), -1)
+        numbers = backend.to_host(xp.stack(measured)).reshape(len(regs), -1)
         squared_errors, errors = numbers[:, 0].copy(), numbers[:, -1].copy()
         best = int(np.lexsort((squared_errors, errors))[0])
         squared_errors = rescaled(squared_errors, 2 * largest)

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, quiet
+from ..arrays import Array, ignore_overflow
 from ..backends import Backend
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
@@ -64,13 +64,13 @@ class ConditionedKernel:
         self,
         blocks: RotatedGram,
         kernel: Kernel,
-        engine: Backend,
+        backend: Backend,
         *,
         unbiased: bool,
         center: bool,
     ) -> None:
-        xp = engine.xp
-        self.engine, self.xp = engine, xp
+        xp = backend.xp
+        self.backend, self.xp = backend, xp
         self.a, self.b, self.c = blocks.mean, blocks.cross, blocks.contrast
         self.n = len(self.a)
         self.samples = samples = blocks.samples
@@ -175,9 +175,9 @@ class ConditionedKernel:
         are.  Only norms and coefficients then come out N/n' times too large.  Samples must be alike (one class, equal
         weights).
         """
-        xp, engine, (alike,) = self.xp, self.engine, self.samples.classes
+        xp, backend, (alike,) = self.xp, self.backend, self.samples.classes
         part = copy.copy(self)
-        part.samples = samples = Samples.from_views(n, alike.m, engine)
+        part.samples = samples = Samples.from_views(n, alike.m, backend)
         contrasts = slice(samples.n_contrasts)
         part.n = n
         part.a, part.b = self.a[:n, :n].copy(order="F"), self.b[:n, contrasts].copy(order="F")
@@ -199,7 +199,7 @@ class ConditionedKernel:
         """Restore C itself, from its strict lower triangle."""
         index = self.xp.arange(len(self.c))
         self.c[index, index] = self.kept_diagonal
-        self.engine.mirror(self.c.T)
+        self.backend.mirror(self.c.T)
 
     def _factorize(self) -> None:
         """Factorise C + D = U^T U in place; if that fails, with a shift of the order of rounding, which is reported."""
@@ -207,7 +207,7 @@ class ConditionedKernel:
         epsilon = float(self.xp.finfo(self.c.dtype).eps)
         for jitter in (0.0, 10 * epsilon, 1000 * epsilon):
             self.c[index, index] = self.kept_diagonal + self.noise[:, 0] + self.c.dtype.type(jitter * self.unit)
-            if self.engine.cholesky(self.c):
+            if self.backend.cholesky(self.c):
                 self.jitter, self.condition_number = jitter, self._condition_of_factor()
                 return
             self._restore()
@@ -219,7 +219,7 @@ class ConditionedKernel:
         )
 
     def _condition_of_factor(self) -> float:
-        pivots = self.engine.to_host(self.c.diagonal())
+        pivots = self.backend.to_host(self.c.diagonal())
         return float(pivots.max() / pivots.min()) ** 2
 
     def _require_semidefinite(self) -> None:
@@ -231,7 +231,7 @@ class ConditionedKernel:
         shift = 1e4 * float(xp.finfo(full.dtype).eps) * abs(self.unit)
         index = xp.arange(total)
         full[index, index] += full.dtype.type(shift)
-        if self.engine.cholesky(full):
+        if self.backend.cholesky(full):
             return
         full[:n, :n], full[:n, n:], full[n:, :n], full[n:, n:] = self.a, self.b, self.b.T, self.c
         lowest, highest = self._extremes(full)
@@ -244,7 +244,7 @@ class ConditionedKernel:
             )
 
     def _extremes(self, matrix: Array) -> tuple[float, float]:
-        values = self.engine.symmetric_eigenvalues(matrix)
+        values = self.backend.symmetric_eigenvalues(matrix)
         return float(values[0]), float(values[-1])
 
     def centre(self, v: Array) -> Array:
@@ -265,11 +265,11 @@ class ConditionedKernel:
         u, c = self.halves(v)
         if self.noise is None:  # infinite
             return -c, self.xp.zeros_like(c)
-        right = self.engine.matmul(self.b.T, u)
+        right = self.backend.matmul(self.b.T, u)
         if self.least_noise <= self.unit:
-            z = self.engine.cholesky_solve(self.c, right - self.noise * c)
+            z = self.backend.cholesky_solve(self.c, right - self.noise * c)
             return z, c + z
-        y = self.engine.cholesky_solve(self.c, right + self.engine.symmetric_product(self.c, self.kept_diagonal, c))
+        y = self.backend.cholesky_solve(self.c, right + self.backend.symmetric_product(self.c, self.kept_diagonal, c))
         return y - c, y
 
     def combine(self, v: Array, z: Array, y: Array) -> Array:
@@ -278,8 +278,8 @@ class ConditionedKernel:
             return self.times_kernel(v)
         u, _ = self.halves(v)
         out: Array = self.xp.empty_like(v, order="F")
-        top = self.engine.matmul(self.a, u)
-        top = self.engine.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
+        top = self.backend.matmul(self.a, u)
+        top = self.backend.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
         out[self.n :] = y * (self.noise / self.unit)
         out[: self.n] = top / self.unit
         return out
@@ -293,11 +293,11 @@ class ConditionedKernel:
         """Return Khat v / unit, from the Gram matrix itself."""
         u, c = self.halves(v)
         out: Array = self.xp.empty_like(v, order="F")
-        top = self.engine.matmul(self.a, u)
+        top = self.backend.matmul(self.a, u)
         if len(self.c):
-            top = self.engine.matmul(self.b, c, out=top, beta=1.0)
-            bottom = self.engine.symmetric_product(self.c, self.kept_diagonal, c)
-            out[self.n :] = self.engine.matmul(self.b.T, u, out=bottom, beta=1.0) / self.unit
+            top = self.backend.matmul(self.b, c, out=top, beta=1.0)
+            bottom = self.backend.symmetric_product(self.c, self.kept_diagonal, c)
+            out[self.n :] = self.backend.matmul(self.b.T, u, out=bottom, beta=1.0) / self.unit
         out[: self.n] = top / self.unit
         return out
 
@@ -321,25 +321,25 @@ def solve_exact(
     what comes in at a crossing.
     """
     started = time.perf_counter() if started is None else started
-    engine, xp, samples, dtype = operator.engine, operator.xp, operator.samples, operator.a.dtype
+    backend, xp, samples, dtype = operator.backend, operator.xp, operator.samples, operator.a.dtype
     n, total, k = samples.n, samples.n_views, objective.k
     operator.condition(objective.reg, objective.beta)
     width = block_width(k, total)
     epsilon = float(xp.finfo(dtype).eps)
-    start = engine.reference_normals(total, width, 0).astype(dtype, copy=False)
+    start = backend.reference_normals(total, width, 0).astype(dtype, copy=False)
     if near is not None:
         start = xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
     pairs = top_eigenpairs(
         operator.apply,
         operator.centre(xp.asfortranarray(start)),
         k,
-        engine,
+        backend,
         accuracy=Accuracy(1e-4 * tolerance),
         max_basis=krylov_capacity(width, total),
     )
-    reference = xp.concatenate(samples.rotate(engine.reference_normals(total, k, 1)[samples.order]))
+    reference = xp.concatenate(samples.rotate(backend.reference_normals(total, k, 1)[samples.order]))
     # equal eigenvalues are equal to rounding only, which in float32 is coarse
-    v = canonical_basis(pairs, reference, engine, relative_gap=0.03 * tolerance)
+    v = canonical_basis(pairs, reference, backend, relative_gap=0.03 * tolerance)
 
     # One more application gives the coefficients, and their product with the Gram matrix the certificate.
     z, y = operator.corrections(v)
@@ -357,7 +357,7 @@ def solve_exact(
     off = centred - xp.concatenate([u, c])
     alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
     next_gamma = objective.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
-    measured = engine.to_host(  # all numbers of the components at once
+    measured = backend.to_host(  # all numbers of the components at once
         xp.concatenate(
             [
                 xp.stack(
@@ -430,7 +430,7 @@ def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.nd
     eigenvalue between the rounding and its square root (otherwise errors are infinite): what a kernel of full rank has
     below the rounding, nobody knows.
     """
-    engine, xp, unit = operator.engine, operator.xp, operator.unit
+    backend, xp, unit = operator.backend, operator.xp, operator.unit
     total, k = values.shape
     epsilon = float(xp.finfo(values.dtype).eps)
     width = min(total, krylov_capacity(block_width(k, total), total) // 3)  # in the memory of the Krylov basis
@@ -438,16 +438,16 @@ def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.nd
     def times(q: Array) -> Array:  # rounding lets in directions off the centred space
         return operator.centre(operator.times_kernel(operator.centre(q)))
 
-    q = engine.reference_normals(total, width, 0).astype(values.dtype, copy=False)
+    q = backend.reference_normals(total, width, 0).astype(values.dtype, copy=False)
     for _ in range(2):
-        q, _ = engine.orthonormalize(xp.asfortranarray(times(q)), 0.0)
-    small = engine.to_host(engine.matmul(q.T, times(q))).astype(float)
+        q, _ = backend.orthonormalize(xp.asfortranarray(times(q)), 0.0)
+    small = backend.to_host(backend.matmul(q.T, times(q))).astype(float)
     heights, basis = np.linalg.eigh(0.5 * (small + small.T))
     rank = int((heights > 10 * epsilon).sum())
     if rank == width < total or not rank or heights[-rank] < math.sqrt(epsilon):
         return np.array([np.zeros(k), np.full(k, math.inf)])
     heights, basis = heights[-rank:, None], basis[:, -rank:]
-    coordinates = basis.T @ engine.to_host(engine.matmul(q.T, values)).astype(float)
+    coordinates = basis.T @ backend.to_host(backend.matmul(q.T, values)).astype(float)
     norms = (coordinates**2 / heights).sum(axis=0) / unit
     lengths = np.sqrt(((coordinates / heights) ** 2).sum(axis=0))
     doubts = 2 * lengths * errors + errors**2 / heights[0] + epsilon * lengths**2
@@ -456,5 +456,5 @@ def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.nd
 
 def column_norms(a: Array) -> Any:
     """Compute the Euclidean norms of the columns, accumulated in float64."""
-    with quiet():
+    with ignore_overflow():
         return (a.astype(float) ** 2).sum(axis=0) ** 0.5

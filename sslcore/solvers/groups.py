@@ -101,11 +101,11 @@ class Samples:
     xp: Any
 
     @classmethod
-    def from_views(cls, n: int, m: int, engine: Backend, weight: np.ndarray | None = None) -> Samples:
+    def from_views(cls, n: int, m: int, backend: Backend, weight: np.ndarray | None = None) -> Samples:
         """Group N views into samples of m views each, in order."""
         if weight is not None:
-            return cls.from_groups(np.repeat(np.arange(n), m), engine, weight)
-        xp = engine.xp  # one sample stands for all, and nothing is sorted
+            return cls.from_groups(np.repeat(np.arange(n), m), backend, weight)
+        xp = backend.xp  # one sample stands for all, and nothing is sorted
         share = np.full((1, m), 1.0 / m)
         rotation = xp.repeat(xp.asarray(_helmert(share)), n, axis=2)
         factor = m / (m - 1) if m > 1 else 1.0
@@ -124,9 +124,9 @@ class Samples:
         )
 
     @classmethod
-    def from_groups(cls, groups: np.ndarray, engine: Backend, weight: np.ndarray | None = None) -> Samples:
+    def from_groups(cls, groups: np.ndarray, backend: Backend, weight: np.ndarray | None = None) -> Samples:
         """Group views by the sample index of each (any order, 0..n-1); ``weight`` (N,), default uniform."""
-        xp = engine.xp
+        xp = backend.xp
         groups = np.asarray(groups)
         n_views = len(groups)
         counts = np.bincount(groups)

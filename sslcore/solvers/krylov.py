@@ -6,7 +6,7 @@ basis is kept and orthogonalised twice, so there are no ghosts; when it grows to
 the leading Ritz vectors.
 
 The basis and what the operator does to it stay where the arrays are; the projected problem, as wide as the basis, is
-NumPy's on every backend (`sslcore.backends.small`).  Each step asks the device for two small matrices.
+NumPy's on every backend (`sslcore.backends.host_linalg`).  Each step asks the device for two small matrices.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 
 from ..arrays import Array
 from ..backends import Backend
-from ..backends.small import top_eigh
+from ..backends.host_linalg import top_eigh
 
 __all__ = ["Accuracy", "Eigenpairs", "block_width", "canonical_basis", "clusters", "krylov_capacity", "top_eigenpairs"]
 
@@ -51,7 +51,7 @@ class Accuracy:
 
 
 def top_eigenpairs(
-    apply: Callable[[Array], Array], start: Array, k: int, engine: Backend, *, accuracy: Accuracy, max_basis: int
+    apply: Callable[[Array], Array], start: Array, k: int, backend: Backend, *, accuracy: Accuracy, max_basis: int
 ) -> Eigenpairs:
     """Find the top k eigenpairs of the symmetric operator ``apply`` from the block ``start`` (n, b), b >= k.
 
@@ -59,11 +59,11 @@ def top_eigenpairs(
     good to 10 times the relative one, too; when the Krylov space is invariant (then it holds all there is); or after
     the last step: callers check residuals.
     """
-    xp = engine.xp
+    xp = backend.xp
     n, width = start.shape
     capacity = min(n, max(max_basis, 3 * width))
     basis = xp.empty((n, capacity), start.dtype, order="F")
-    block, _ = engine.orthonormalize(start, 0.0)
+    block, _ = backend.orthonormalize(start, 0.0)
     projected = np.zeros((capacity, capacity))  # in place: copies of it would be as large as a basis of wide blocks
     size = steps = 0
     scale, epsilon = 0.0, float(xp.finfo(start.dtype).eps)
@@ -75,17 +75,17 @@ def top_eigenpairs(
         space = basis[:, :size]
         image = apply(block)
         steps += 1
-        column = engine.matmul(space.T, image)
-        small = engine.to_host(column)
+        column = backend.matmul(space.T, image)
+        small = backend.to_host(column)
         _border(projected, old, small)
         scale = max(scale, float(np.abs(small).max()))
         floor = max(4 * epsilon * scale, 1e-300)
 
         # what the space lacks of being invariant: G V = V H + (next block) coupling, on the last block
-        image = engine.matmul(space, column, out=image, alpha=-1.0, beta=1.0)
-        image = engine.matmul(space, engine.matmul(space.T, image), out=image, alpha=-1.0, beta=1.0)
-        block, coupling = engine.orthonormalize(image, floor)
-        block, coupling = block[:, : n - size], engine.to_host(coupling)[: n - size]
+        image = backend.matmul(space, column, out=image, alpha=-1.0, beta=1.0)
+        image = backend.matmul(space, backend.matmul(space.T, image), out=image, alpha=-1.0, beta=1.0)
+        block, coupling = backend.orthonormalize(image, floor)
+        block, coupling = block[:, : n - size], backend.to_host(coupling)[: n - size]
 
         last = block.shape[1] == 0 or steps >= accuracy.steps
         full = size + block.shape[1] > capacity
@@ -100,16 +100,16 @@ def top_eigenpairs(
                 target[k] = max(allowed, math.sqrt(allowed * beyond), floor)
             excess = float((residuals / target)[: k + 1].max())
             if last or (size >= k and excess <= 1):
-                vectors = engine.matmul(space, _columns(y[:, :k], space, xp))
+                vectors = backend.matmul(space, _columns(y[:, :k], space, xp))
                 following = float(theta[k]) if size > k else 0.0
                 return Eigenpairs(theta[:k], vectors, following, residuals[:k], steps)
             next_check = _next_check(checks, steps, excess)
 
         # the new block is orthogonal to the basis only to rounding over its own (small) norm
-        block = engine.matmul(space, engine.matmul(space.T, block), out=block, alpha=-1.0, beta=1.0)
-        block, _ = engine.orthonormalize(block, 0.0)
+        block = backend.matmul(space, backend.matmul(space.T, block), out=block, alpha=-1.0, beta=1.0)
+        block, _ = backend.orthonormalize(block, 0.0)
         if full:
-            basis[:, :kept] = engine.matmul(space, _columns(y[:, :kept], space, xp))
+            basis[:, :kept] = backend.matmul(space, _columns(y[:, :kept], space, xp))
             projected[:kept, :kept] = np.diag(theta[:kept])
             size = kept
 
@@ -169,7 +169,7 @@ def clusters(values: np.ndarray, relative_gap: float) -> list[tuple[int, int]]:
     return found
 
 
-def canonical_basis(pairs: Eigenpairs, reference: Array, engine: Backend, relative_gap: float = 1e-8) -> Array:
+def canonical_basis(pairs: Eigenpairs, reference: Array, backend: Backend, relative_gap: float = 1e-8) -> Array:
     """Turn the eigenvectors to a basis that depends on their eigenspaces alone: no free signs, no free rotations.
 
     In a block V of equal eigenvalues, V^T R = q r (QR with positive diagonal) for fixed random columns R; V q is
@@ -178,7 +178,7 @@ def canonical_basis(pairs: Eigenpairs, reference: Array, engine: Backend, relati
     rule, largest entry positive, sits on one whenever the data are symmetric.
     """
     k = pairs.vectors.shape[1]
-    overlap = engine.to_host(pairs.vectors.T @ reference[:, :k])
+    overlap = backend.to_host(pairs.vectors.T @ reference[:, :k])
     turn = np.zeros((k, k))
     for start, stop in clusters(pairs.values, relative_gap):
         if stop - start == 1:  # the usual case, without the cost of a factorisation
@@ -186,4 +186,4 @@ def canonical_basis(pairs: Eigenpairs, reference: Array, engine: Backend, relati
             continue
         q, r = np.linalg.qr(overlap[start:stop, : stop - start].astype(float))
         turn[start:stop, start:stop] = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
-    return engine.matmul(pairs.vectors, _columns(turn, pairs.vectors, engine.xp))
+    return backend.matmul(pairs.vectors, _columns(turn, pairs.vectors, backend.xp))

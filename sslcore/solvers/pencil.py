@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, namespace, quiet
-from ..backends import Backend, small
+from ..arrays import Array, ignore_overflow, namespace
+from ..backends import Backend, host_linalg
 from ..errors import NotPositiveSemidefiniteError
 from .certificate import TOLERANCE, Circumstances, Components, Spectrum, certify
 from .krylov import Accuracy, Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
@@ -54,21 +54,21 @@ class Pencil:
     def __init__(
         self,
         sums: Sums,
-        engine: Backend,
+        backend: Backend,
         *,
         finest: float,
         unbiased: bool,
         center: bool,
         planned: Callable[[int], int] | None = None,
     ) -> None:
-        xp, self.engine = engine.xp, engine
+        xp, self.backend = backend.xp, backend
         self._finest, self._planned = finest, planned
         sums.require_finite()
         self.mean, self.center = sums.mean, center
         within = _symmetric(sums.within, xp) / sums.weight
         delta = _symmetric(sums.unbiased_sum(), xp) / sums.weight if unbiased else within
         sigma = _symmetric(sums.between, xp) / sums.weight + within
-        with quiet():
+        with ignore_overflow():
             size = float(xp.sqrt((sums.mean**2).sum()))
             unit = float(xp.trace(sigma))
         if not math.isfinite(unit + size):
@@ -112,20 +112,20 @@ class Pencil:
         Then neither a factorisation nor a triangular solve is left to each of them.  Where the scales of the features
         differ too much for an orthogonal basis, all stays as it is.  Returns self.
         """
-        spread = self.engine.to_host(self._deviations)
+        spread = self.backend.to_host(self._deviations)
         if self._frame is not None or float(spread.max()) > _ILL_SCALED * float(spread[spread > 0].min()):
             return self
-        values, basis = self.engine.eigh(self.delta.copy(order="F"))
-        basis = self.engine.xp.asfortranarray(basis)
-        turned = self.engine.matmul(basis.T, self.engine.matmul(self.sigma, basis))
-        self._diagonal = _Eigenbasis(self.engine.xp.maximum(values, 0.0), basis, 0.5 * (turned + turned.T))
+        values, basis = self.backend.eigh(self.delta.copy(order="F"))
+        basis = self.backend.xp.asfortranarray(basis)
+        turned = self.backend.matmul(basis.T, self.backend.matmul(self.sigma, basis))
+        self._diagonal = _Eigenbasis(self.backend.xp.maximum(values, 0.0), basis, 0.5 * (turned + turned.T))
         return self
 
     def times_sigma(self, coefficients: Array) -> Array:
         """Return Sigma times coefficients (r, k) of the features."""
         if self._frame is None:
-            return self.engine.matmul(self.sigma, coefficients) * self.unit
-        turned = self.engine.matmul(self.sigma, self._frame.coordinates(coefficients))
+            return self.backend.matmul(self.sigma, coefficients) * self.unit
+        turned = self.backend.matmul(self.sigma, self._frame.coordinates(coefficients))
         return self._frame.moments(turned) * self.unit
 
     def solve(self, objective: Objective, near: Array | None = None) -> Spectrum:
@@ -134,7 +134,7 @@ class Pencil:
         ``near`` (r, at most k), after `diagonalize`, may hold coefficients close to the wanted ones.
         """
         started = time.perf_counter()
-        xp, engine, sigma, delta, unit = self.engine.xp, self.engine, self.sigma, self.delta, self.unit
+        xp, backend, sigma, delta, unit = self.backend.xp, self.backend, self.sigma, self.delta, self.unit
         r = len(sigma)
         k = min(objective.k, r)  # fewer if landmarks were dropped
         reg = objective.reg / unit
@@ -142,7 +142,9 @@ class Pencil:
             raise ValueError(f"reg = {objective.reg:g} is too large beside the features' second moment {unit:g}")
         found: _Found | None = None
         if self._diagonal is not None:
-            found = _by_eigenbasis(sigma, self._diagonal, objective.beta * self._diagonal.values + reg, near, k, engine)
+            found = _by_eigenbasis(
+                sigma, self._diagonal, objective.beta * self._diagonal.values + reg, near, k, backend
+            )
         if found is None:
             penalty = objective.beta * delta
             if self._frame is None:
@@ -150,18 +152,18 @@ class Pencil:
                 penalty[index, index] += reg
             else:
                 penalty += reg * self._frame.norm
-            found = (_largest if objective.reg > 0 else _smallest)(sigma, penalty, k, engine)
+            found = (_largest if objective.reg > 0 else _smallest)(sigma, penalty, k, backend)
         gamma, c = found.gamma, found.coefficients
-        sigma_c = engine.matmul(sigma, c)
-        delta_c = engine.matmul(delta, c)
-        norm_c = c if self._frame is None else engine.matmul(self._frame.norm, c)
+        sigma_c = backend.matmul(sigma, c)
+        delta_c = backend.matmul(delta, c)
+        norm_c = c if self._frame is None else backend.matmul(self._frame.norm, c)
         penalty_c = objective.beta * delta_c + reg * norm_c
         reached = np.where(np.isfinite(gamma), gamma, 0.0)
         amiss = found.factor.dual(penalty_c - sigma_c * xp.asarray(reached))
         # |c|^2 changes by 2 <c, U^-1 x> for an error x of the whitened component, as large as the dual residual
         slope = found.factor.dual(xp.asfortranarray(norm_c))
         size = c**2
-        measured = engine.to_host(  # all numbers of the components at once
+        measured = backend.to_host(  # all numbers of the components at once
             xp.concatenate(
                 [
                     xp.sqrt((amiss**2).sum(axis=0))[None],
@@ -216,12 +218,12 @@ class Pencil:
         if bound <= 1e-3:
             return bound
         column, w = self._deviations[:, None], found.whitened
-        x = self.engine.reference_normals(len(column), 2, 2)
-        with quiet():
+        x = self.backend.reference_normals(len(column), 2, 2)
+        with ignore_overflow():
             for _ in range(4):
-                x = x - self.engine.matmul(w, self.engine.matmul(w.T, x))
-                lengths = self.engine.xp.sqrt((x**2).sum(axis=0))
-                x = x / self.engine.xp.where(lengths > 0, lengths, 1.0)  # 0 where those found span all there is
+                x = x - self.backend.matmul(w, self.backend.matmul(w.T, x))
+                lengths = self.backend.xp.sqrt((x**2).sum(axis=0))
+                x = x / self.backend.xp.where(lengths > 0, lengths, 1.0)  # 0 where those found span all there is
                 image = column * found.factor.primal(x)
                 x = found.factor.dual(column * image)
             hidden = 16 * _EPSILON * float((image**2).sum(axis=0).max())
@@ -303,12 +305,12 @@ class _Factor:
     share: float = 0.0
 
     @classmethod
-    def of(cls, triangle: Array, engine: Backend, share: float = 0.0) -> _Factor:
+    def of(cls, triangle: Array, backend: Backend, share: float = 0.0) -> _Factor:
         """Name what an upper ``triangle``, made by Cholesky's method, does."""
-        pivots = engine.to_host(triangle.diagonal())
+        pivots = backend.to_host(triangle.diagonal())
         return cls(
-            functools.partial(engine.triangular_solve, triangle),
-            functools.partial(engine.triangular_solve, triangle, transposed=True),
+            functools.partial(backend.triangular_solve, triangle),
+            functools.partial(backend.triangular_solve, triangle, transposed=True),
             float(pivots.max() / pivots.min()) ** 2,
             share,
         )
@@ -328,47 +330,47 @@ class _Found:
     span: float = 1.0  # the distance of whitened eigenvalues, at most 1, to which residuals compare
 
 
-def _largest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Found:
+def _largest(sigma: Array, penalty: Array, k: int, backend: Backend) -> _Found:
     """Find the top pairs of U^-T Sigma U^-1, U the Cholesky factor of the penalty and a multiple of Sigma: 1/gamma."""
-    xp = engine.xp
+    xp = backend.xp
     limit, share, steps = math.inf, 0.0, 0
     while True:
         triangle = penalty.copy(order="F") if share == 0 else xp.asfortranarray(penalty + share * sigma)
-        if not engine.cholesky(triangle):
+        if not backend.cholesky(triangle):
             raise NotPositiveSemidefiniteError(
                 "beta Delta + reg I is not positive definite to rounding; raise reg (the features' scale is in its "
                 "units)",
-                float(engine.symmetric_eigenvalues(penalty.copy(order="F"))[0]),
+                float(backend.symmetric_eigenvalues(penalty.copy(order="F"))[0]),
             )
-        factor = _Factor.of(triangle, engine, share)
+        factor = _Factor.of(triangle, backend, share)
 
         def apply(v: Array, factor: _Factor = factor) -> Array:
-            return factor.dual(engine.matmul(sigma, factor.primal(v)))
+            return factor.dual(backend.matmul(sigma, factor.primal(v)))
 
-        pairs = _top(apply, len(sigma), k, engine)
+        pairs = _top(apply, len(sigma), k, backend)
         steps += pairs.steps
         resolved = float(pairs.values[0]) / _RANGE
         if resolved <= 1.0 or float(pairs.values.min()) >= resolved:
             break
         limit = max(_RANGE, min(resolved, limit / _RANGE))
         share = 1.0 / limit
-    return _unwhitened(replace(pairs, steps=steps), factor, sigma, penalty, k, engine)
+    return _unwhitened(replace(pairs, steps=steps), factor, sigma, penalty, k, backend)
 
 
-def _unwhitened(pairs: Eigenpairs, factor: _Factor, sigma: Array, penalty: Array, k: int, engine: Backend) -> _Found:
+def _unwhitened(pairs: Eigenpairs, factor: _Factor, sigma: Array, penalty: Array, k: int, backend: Backend) -> _Found:
     """Turn eigenpairs t = 1 / (gamma + share) of the top k into gamma, and coefficients in a canonical basis."""
-    xp, share = engine.xp, factor.share
+    xp, share = backend.xp, factor.share
     present = pairs.values > 4e-16 * max(float(pairs.values[0]), 1.0)
     t = np.where(present, pairs.values, 1.0)
     gamma = np.where(present, 1.0 / t - share, math.inf)
     vectors = xp.asfortranarray(pairs.vectors)
     c = xp.asfortranarray(factor.primal(vectors) / xp.asarray(np.sqrt(np.where(present, t, 1.0))))
     if share > 0:
-        gamma, c = _graded(gamma, c, sigma, penalty, engine)
+        gamma, c = _graded(gamma, c, sigma, penalty, backend)
     values = 1.0 / np.maximum(gamma, 1e-300)
     # random directions R: components get the signs of c^T Sigma R, in whatever basis they are found
-    directions = engine.matmul(sigma, xp.asfortranarray(engine.reference_normals(len(sigma), k, 1)))
-    c = canonical_basis(Eigenpairs(values, c, 0.0, values, pairs.steps), directions, engine)
+    directions = backend.matmul(sigma, xp.asfortranarray(backend.reference_normals(len(sigma), k, 1)))
+    c = canonical_basis(Eigenpairs(values, c, 0.0, values, pairs.steps), directions, backend)
     return _Found(
         gamma,
         c,
@@ -380,90 +382,90 @@ def _unwhitened(pairs: Eigenpairs, factor: _Factor, sigma: Array, penalty: Array
     )
 
 
-def _graded(gamma: np.ndarray, c: Array, sigma: Array, penalty: Array, engine: Backend) -> tuple[np.ndarray, Array]:
+def _graded(gamma: np.ndarray, c: Array, sigma: Array, penalty: Array, backend: Backend) -> tuple[np.ndarray, Array]:
     """Solve again in the span of the present components (Rayleigh-Ritz), whose gamma may be of very different size.
 
     The penalty B there is S D^2 S for a well-conditioned S^T S and scales D, so that the singular values of its factor,
     by Jacobi's method, have all their digits (Drmac and Veselic 2008).
     """
     count = int(np.isfinite(gamma).sum())
-    part = engine.xp.asfortranarray(c[:, :count])
-    a = engine.to_host(part.T @ engine.matmul(sigma, part))
-    b = engine.to_host(part.T @ engine.matmul(penalty, part))
-    refined = small.graded_pairs(a, b)
+    part = backend.xp.asfortranarray(c[:, :count])
+    a = backend.to_host(part.T @ backend.matmul(sigma, part))
+    b = backend.to_host(part.T @ backend.matmul(penalty, part))
+    refined = host_linalg.graded_pairs(a, b)
     if refined is None:
         return gamma, c
     values, x = refined
-    part = engine.matmul(part, engine.xp.asarray(np.asfortranarray(x)))
-    c = engine.xp.concatenate([part.T, c[:, count:].T]).T
-    return np.concatenate([values, gamma[count:]]), engine.xp.asfortranarray(c)
+    part = backend.matmul(part, backend.xp.asarray(np.asfortranarray(x)))
+    c = backend.xp.concatenate([part.T, c[:, count:].T]).T
+    return np.concatenate([values, gamma[count:]]), backend.xp.asfortranarray(c)
 
 
-def _top(apply: Callable[[Array], Array], r: int, k: int, engine: Backend, near: Array | None = None) -> Eigenpairs:
+def _top(apply: Callable[[Array], Array], r: int, k: int, backend: Backend, near: Array | None = None) -> Eigenpairs:
     """Find the k largest eigenpairs, from ``near`` or from random vectors."""
     width = block_width(k, r)
-    start = engine.reference_normals(r, width, 0)
+    start = backend.reference_normals(r, width, 0)
     if near is not None:
-        start = engine.xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
+        start = backend.xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
     return top_eigenpairs(
         apply,
-        engine.xp.asfortranarray(start),
+        backend.xp.asfortranarray(start),
         k,
-        engine,
+        backend,
         accuracy=Accuracy(1e-11),
         max_basis=krylov_capacity(width, r),
     )
 
 
 def _by_eigenbasis(
-    sigma: Array, delta: _Eigenbasis, penalty: Array, near: Array | None, k: int, engine: Backend
+    sigma: Array, delta: _Eigenbasis, penalty: Array, near: Array | None, k: int, backend: Backend
 ) -> _Found | None:
     """Do as `_largest` in the eigenbasis V of Delta, where the penalty is diagonal, (r,).
 
     The pairs are those of D^-1/2 V^T Sigma V D^-1/2.  Return None if they do not resolve all that may be active.
     """
-    xp, basis = engine.xp, delta.basis
+    xp, basis = backend.xp, delta.basis
     root = 1.0 / xp.sqrt(penalty)[:, None]
-    start = None if near is None else engine.matmul(basis.T, near) / root
+    start = None if near is None else backend.matmul(basis.T, near) / root
 
     def primal(v: Array) -> Array:
-        return engine.matmul(basis, xp.asfortranarray(root * v))
+        return backend.matmul(basis, xp.asfortranarray(root * v))
 
     def dual(v: Array) -> Array:
-        out: Array = root * engine.matmul(basis.T, xp.asfortranarray(v))
+        out: Array = root * backend.matmul(basis.T, xp.asfortranarray(v))
         return out
 
     def apply(v: Array) -> Array:
-        out: Array = root * engine.matmul(delta.turned, xp.asfortranarray(root * v))
+        out: Array = root * backend.matmul(delta.turned, xp.asfortranarray(root * v))
         return out
 
-    pairs = _top(apply, len(sigma), k, engine, start)
+    pairs = _top(apply, len(sigma), k, backend, start)
     if float(pairs.values[0]) > _RANGE * max(1.0, float(pairs.values.min())):
         return None
-    return _unwhitened(pairs, _Factor(primal, dual, float(penalty.max() / penalty.min())), sigma, penalty, k, engine)
+    return _unwhitened(pairs, _Factor(primal, dual, float(penalty.max() / penalty.min())), sigma, penalty, k, backend)
 
 
-def _smallest(sigma: Array, penalty: Array, k: int, engine: Backend) -> _Found:
+def _smallest(sigma: Array, penalty: Array, k: int, backend: Backend) -> _Found:
     """Find, without regularisation, the lowest pairs of U^-T beta Delta U^-1, U the factor of Sigma: gamma itself."""
-    xp, r = engine.xp, len(sigma)
+    xp, r = backend.xp, len(sigma)
     triangle = sigma.copy(order="F")
-    definite = engine.cholesky(triangle)
-    pivots = engine.to_host(triangle.diagonal())
-    if not definite or float((pivots**2 / engine.to_host(sigma.diagonal())).min()) < 1e-13:
+    definite = backend.cholesky(triangle)
+    pivots = backend.to_host(triangle.diagonal())
+    if not definite or float((pivots**2 / backend.to_host(sigma.diagonal())).min()) < 1e-13:
         raise ValueError(
             "reg = 0 needs features whose second moment is positive definite, and theirs is singular to rounding; "
             "use reg > 0, or leave out features that the others determine"
         )
-    factor = _Factor.of(triangle, engine)
+    factor = _Factor.of(triangle, backend)
     half = factor.dual(xp.asfortranarray(penalty))
     whitened = factor.dual(xp.asfortranarray(half.T))
-    values, w = engine.eigh(xp.asfortranarray(0.5 * (whitened + whitened.T)))
-    values = np.maximum(engine.to_host(values), 0.0)
+    values, w = backend.eigh(xp.asfortranarray(0.5 * (whitened + whitened.T)))
+    values = np.maximum(backend.to_host(values), 0.0)
     gamma = values[:k]
     # weak views, or a small beta, make all gamma small, and no less distinct
     span = min(1.0, float(values[-1])) or 1.0
     top = Eigenpairs(1.0 / (1.0 + gamma / span), xp.asfortranarray(w[:, :k]), 0.0, gamma, 1)
-    w = canonical_basis(top, engine.reference_normals(r, k, 1), engine)
+    w = canonical_basis(top, backend.reference_normals(r, k, 1), backend)
     return _Found(
         gamma,
         factor.primal(xp.asfortranarray(w)),

@@ -92,28 +92,28 @@ def contrast_gram(
     """
     kernel = as_kernel(kernel)
     views = as_native(views, "views", backend)
-    engine = get_backend(views, backend=backend)
+    chosen = get_backend(views, backend=backend)
     views = as_views(views)
-    samples = Samples.from_views(views.shape[0], views.shape[1], engine)
-    return rotated_gram(kernel, views.reshape(-1, views.shape[2]), samples, engine)
+    samples = Samples.from_views(views.shape[0], views.shape[1], chosen)
+    return rotated_gram(kernel, views.reshape(-1, views.shape[2]), samples, chosen)
 
 
-def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: Backend) -> RotatedGram:
+def rotated_gram(kernel: Kernel, x: Array, samples: Samples, backend: Backend) -> RotatedGram:
     """Compute `contrast_gram` for checked views x (N, d), one after the other in the order of ``samples``."""
     dtype = x.dtype
     n, n_contrasts = samples.n, samples.n_contrasts
-    mean = engine.empty_matrix(n, n, dtype)
-    cross_t = engine.empty_matrix(n_contrasts, n, dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
-    contrast = engine.empty_matrix(n_contrasts, n_contrasts, dtype)
+    mean = backend.empty_matrix(n, n, dtype)
+    cross_t = backend.empty_matrix(n_contrasts, n, dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
+    contrast = backend.empty_matrix(n_contrasts, n_contrasts, dtype)
     n_views = len(x)
-    source = None if isinstance(kernel, Precomputed) else kernel.rows(x, engine)
+    source = None if isinstance(kernel, Precomputed) else kernel.rows(x, backend)
     if source is not None and source.fill_contrasts(samples, mean, cross_t, contrast):
         return RotatedGram(mean, cross_t.T, contrast.T, samples)
-    height = block_height(n_views, dtype.itemsize, engine)
+    height = block_height(n_views, dtype.itemsize, backend)
     strips = list(samples.strips(height))
     # one buffer for all blocks: fresh memory would be paged in again and again
     # (and not kept afterwards, when it would count as resident beside what the solver allocates)
-    buffer = engine.xp.empty(max((s.row_stop - s.row_start) * (n_views - s.row_start) for s in strips), dtype)
+    buffer = backend.xp.empty(max((s.row_stop - s.row_start) * (n_views - s.row_start) for s in strips), dtype)
     for part in strips:
         rows = slice(part.row_start, part.row_stop)
         shape = (part.row_stop - part.row_start, n_views - part.row_start)
@@ -122,5 +122,5 @@ def rotated_gram(kernel: Kernel, x: Array, samples: Samples, engine: Backend) ->
             block[...] = x[samples.order[rows]][:, samples.order[part.row_start :]]
         else:
             source.fill(x[rows], part.row_start, block)
-        engine.rotate_rows(block, part, samples, mean, cross_t, contrast)
+        backend.rotate_rows(block, part, samples, mean, cross_t, contrast)
     return RotatedGram(mean, cross_t.T, contrast.T, samples)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, brought, quiet
+from ..arrays import Array, ignore_overflow, to_backend
 from ..backends import Backend, get_backend
 from .groups import SampleClass, Samples
 
@@ -40,16 +40,16 @@ class Sums:
         """Make the sums over no samples."""
         return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
 
-    def on(self, engine: Backend) -> Sums:
-        """Bring the sums to where the engine works."""
-        if get_backend(self.mean) is engine:
+    def on(self, backend: Backend) -> Sums:
+        """Bring the sums to where the backend works."""
+        if get_backend(self.mean) is backend:
             return self
         return dataclasses.replace(
             self,
-            mean=brought(self.mean, engine),
-            between=brought(self.between, engine),
-            within=brought(self.within, engine),
-            unbiased=brought(self.unbiased, engine),
+            mean=to_backend(self.mean, backend),
+            between=to_backend(self.between, backend),
+            within=to_backend(self.within, backend),
+            unbiased=to_backend(self.unbiased, backend),
         )
 
     def in_fortran_order(self) -> Sums:
@@ -74,7 +74,7 @@ class Sums:
 
     def require_finite(self) -> None:
         """Refuse sums that have overflowed, or that are of such: no number made of them means anything."""
-        with quiet():
+        with ignore_overflow():
             sums = [self.mean.sum(), self.between.sum(), self.within.sum()]
             sums += [] if self.unbiased is None else [self.unbiased.sum()]
             total = float(sum(sums)) + self.weight
@@ -105,13 +105,13 @@ class Sums:
         )
 
 
-def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, engine: Backend) -> None:
+def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, backend: Backend) -> None:
     """Add one block of features (N, r), rows in the order of ``samples``, of this total weight.
 
     Rows are taken about the running mean a: with w the block's weight and W that of all, the mean moves by
     b = (w / W) (block mean - a), and sums of squares about a are those about a + b plus W b b^T.
     """
-    xp = engine.xp
+    xp = backend.xp
     if total.n == 0:
         total.mean = (samples.weight.astype(phi.dtype) @ phi).astype(float)
     shift = total.mean.astype(phi.dtype)
@@ -120,23 +120,23 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
         values = phi[part.rows()].reshape(part.count, part.m, -1)
         # times sqrt(p), where p sums to 1 in the block
         rotation, exponent = samples.scaled_rotation(part, unbiased=True)
-        means, contrasts = engine.rotate_views(values, rotation, shift, buffer)
+        means, contrasts = backend.rotate_views(values, rotation, shift, buffer)
         root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
         move += root.astype(phi.dtype) @ means
-        engine.add_second_moment(total.between, means, weight)
-        if part.m > 1 and not _adds_to_one_sum(total, contrasts, part, math.ldexp(weight, 2 * exponent), engine):
+        backend.add_second_moment(total.between, means, weight)
+        if part.m > 1 and not _adds_to_one_sum(total, contrasts, part, math.ldexp(weight, 2 * exponent), backend):
             rotation, exponent = samples.scaled_rotation(part, unbiased=False)
-            _, contrasts = engine.rotate_views(values, rotation, shift, buffer)
-            engine.add_second_moment(total.within, contrasts, math.ldexp(weight, 2 * exponent))
+            _, contrasts = backend.rotate_views(values, rotation, shift, buffer)
+            backend.add_second_moment(total.within, contrasts, math.ldexp(weight, 2 * exponent))
     total.weight += weight
     total.n += samples.n
     total.n_views += samples.n_views
     move *= weight / total.weight
     total.mean = shift.astype(float) + move
-    engine.add_second_moment(total.between, move[None], -total.weight)
+    backend.add_second_moment(total.between, move[None], -total.weight)
 
 
-def _adds_to_one_sum(total: Sums, contrasts: Array, part: SampleClass, weight: float, engine: Backend) -> bool:
+def _adds_to_one_sum(total: Sums, contrasts: Array, part: SampleClass, weight: float, backend: Backend) -> bool:
     """Add contrasts of one class, times the roots of the unbiased factors; False if they do not serve both sums.
 
     As long as the factors are the same, one sum is kept, and the other is a multiple of it.  Without these roots
@@ -145,8 +145,8 @@ def _adds_to_one_sum(total: Sums, contrasts: Array, part: SampleClass, weight: f
     if total.unbiased is None:
         if part.factor is not None and total.factor in (None, part.factor):
             total.factor = part.factor
-            engine.add_second_moment(total.within, contrasts, weight / part.factor)
+            backend.add_second_moment(total.within, contrasts, weight / part.factor)
             return True
         total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
-    engine.add_second_moment(total.unbiased, contrasts, weight)
+    backend.add_second_moment(total.unbiased, contrasts, weight)
     return False

@@ -38,8 +38,8 @@ def blocks(v):
 
 
 def pivots(x):
-    engine = get_backend(x)
-    return engine.pivoted_cholesky(x.T @ x + engine.xp.eye(x.shape[1]), 1e-9)[0]
+    backend = get_backend(x)
+    return backend.pivoted_cholesky(x.T @ x + backend.xp.eye(x.shape[1]), 1e-9)[0]
 
 
 @contextlib.contextmanager

@@ -149,10 +149,10 @@ def test_features(order):
 
 def test_second_moments_in_float32(order):
     def moments(rows):
-        engine = get_backend(rows)
-        total = engine.xp.ones((rows.shape[1], rows.shape[1]), order="F")
-        engine.add_second_moment(total, rows, 0.5)
-        return engine.xp.triu(total)
+        backend = get_backend(rows)
+        total = backend.xp.ones((rows.shape[1], rows.shape[1]), order="F")
+        backend.add_second_moment(total, rows, 0.5)
+        return backend.xp.triu(total)
 
     for r in (1, 31, 300):
         compare(order, moments, samples(20, r, dtype=np.float32), tol=1e-6)

@@ -15,7 +15,7 @@ import cupyx
 import numpy as np
 
 from ... import tunables
-from .. import small
+from .. import host_linalg
 from . import blas, sources
 from .device import to_host
 from .loader import THREADS, blocks_of, kernel, launch
@@ -175,8 +175,8 @@ def symmetric_eigenvalues(a: Any) -> Any:
 
 
 def orthonormalize(a: Any, tolerance: float) -> tuple[Any, Any]:
-    """Return an orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `backends.small`."""
-    return small.orthonormalize(a, tolerance, matmul, to_host)
+    """Return an orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `host_linalg`."""
+    return host_linalg.orthonormalize(a, tolerance, matmul, to_host)
 
 
 def pivoted_cholesky(a: Any, tolerance: float) -> tuple[Any, Any, int]:

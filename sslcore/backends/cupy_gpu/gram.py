@@ -11,7 +11,7 @@ import numpy as np
 
 from ... import tunables
 from ..contract import Matrix
-from ..pairing import Points, in_units, near_versine, prepare, squared_norms, wrapped
+from ..pairing import Points, in_units, prepare, recompute_below, squared_norms, wrapped
 from . import blas, sources
 from .device import to_host
 from .loader import THREADS, blocks_of, kernel
@@ -143,7 +143,7 @@ def _angle_rows(prepared: Points, x: Any, columns: slice, ld: int, out: Any) -> 
             *(out.data, np.int64(out.shape[0]), np.int64(out.shape[1]), np.int64(ld)),
             *(directions, y, np.int64(y.shape[1]), lengths.astype(dtype)),
             *(xp.ascontiguousarray(prepared.lengths[:, columns]), np.int64(len(lengths))),
-            dtype.type(near_versine(prepared.kernel.length, y.shape[1], dtype)),
+            dtype.type(recompute_below(prepared.kernel.length, y.shape[1], dtype)),
             np.int32(sources.numbers("angles")[prepared.kernel.recursion.upper()]),
             *(dtype.type(prepared.kernel.bias), dtype.type(prepared.kernel.gain)),
         ),

@@ -13,9 +13,9 @@ import numpy as np
 import scipy.linalg as sl
 from scipy.linalg import blas, lapack
 
-from .. import small
+from .. import host_linalg
 from ..contract import Array, Matrix
-from ..small import eigh
+from ..host_linalg import eigh
 
 __all__ = [
     "add_second_moment",
@@ -100,8 +100,8 @@ def symmetric_eigenvalues(a: Matrix) -> Array:
 
 
 def orthonormalize(a: Matrix, tolerance: float) -> tuple[Matrix, Matrix]:
-    """Return an orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `backends.small`."""
-    return small.orthonormalize(a, tolerance, matmul, np.asarray)
+    """Return an orthonormal basis q (n, r) of the columns of ``a`` (Fortran order), and q^T a: `host_linalg`."""
+    return host_linalg.orthonormalize(a, tolerance, matmul, np.asarray)
 
 
 def pivoted_cholesky(a: Matrix, tolerance: float) -> tuple[Matrix, Array, int]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import tunables
 from ..contract import Array, Matrix
-from ..pairing import Points, in_units, near_versine, prepare, squared_norms, wrapped
+from ..pairing import Points, in_units, prepare, recompute_below, squared_norms, wrapped
 from . import angles, pairs
 from .angles import Rays, Recursion
 from .pairs import Bounds, Centred, CompiledProfile
@@ -76,7 +76,7 @@ def _fill_rows(prepared: Points, x: Array, first: int, out: Array) -> None:
         directions, lengths = kernel.directions(x)
         against = Rays(prepared.y[columns], prepared.lengths[:, columns])
         np.matmul(directions, against.directions.T, out=out)
-        near = near_versine(kernel.length, directions.shape[1], x.dtype)
+        near = recompute_below(kernel.length, directions.shape[1], x.dtype)
         recursion = Recursion(_RECURSIONS[kernel.recursion], kernel.bias, kernel.gain)
 
         def strip(s: int) -> None:
