@@ -78,11 +78,6 @@ def test_no_file_is_too_long():
 
 
 MANY_PARAMETERS = {
-    "backends/numba_cpu/prefix_probes.py _draw": "written beside this table: test points could be one thing",
-    "fitting/plan.py exact_plan": "sizes of a fit and its options, one number each",
-    "fitting/plan.py features_plan": "sizes of a fit and its options, one number each",
-    "population/cube_risk.py _window_sums": "weights, centres and parts of both sides of one sum",
-    "population/mehler.py sector": "kernel, data and augmentation are one number each, the objective two",
     "studies/halfmoons.py study": "the settings of a study, which its command hands over by name",
 }
 """Private functions of more than seven parameters, and why."""
@@ -123,4 +118,4 @@ def test_private_functions_take_at_most_seven_parameters():
             count = len(parameters) - (parameters[:1] in (["self"], ["cls"]))
             if count > 7 and (module, names[0]) not in public:
                 many.add(f"{path.relative_to(ROOT / 'sslcore').as_posix()} {'.'.join(names)}")
-    assert many <= set(MANY_PARAMETERS), many - set(MANY_PARAMETERS)
+    assert many == set(MANY_PARAMETERS)

@@ -199,7 +199,7 @@ _STEPS = 10
 
 @dataclass(frozen=True)
 class Sizes:
-    """What is fitted, in numbers.
+    """The sizes of a fit.
 
     Attributes
     ----------

@@ -44,7 +44,7 @@ class Rays(NamedTuple):
 
 
 class Recursion(NamedTuple):
-    """What a kernel does with an angle."""
+    """The recursion that a kernel runs on an angle."""
 
     kind: int  # one of `_RECURSIONS` of gram.py
     a: float  # variance of the biases

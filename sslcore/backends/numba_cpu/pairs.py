@@ -51,7 +51,7 @@ class CompiledProfile(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Where a distance from a matrix product is too uncertain: see `correct_distances`."""
+    """Bounds beyond which a distance from a matrix product is too uncertain: see `correct_distances`."""
 
     factor: float
     reach: float
@@ -66,7 +66,7 @@ class Centred(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """Where results of a few points of x go, in a matrix or in a buffer."""
+    """The place of the results of a few points of x, in a matrix or in a buffer."""
 
     rows: Rows
     height: int  # rows whose profile is wanted, at most ROWS

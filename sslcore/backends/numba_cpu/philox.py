@@ -86,7 +86,7 @@ _MASK, _QUARTER, _SIGN = np.uint64(2**32 - 1), np.uint64(2**30 - 1), np.uint64(2
 
 
 class Stream(NamedTuple):
-    """Where a stage of a pipeline takes its draws from."""
+    """The counter and key from which a stage of a pipeline takes its draws."""
 
     stage: int  # its place in the pipeline
     k0: np.uint64  # the key

@@ -7,6 +7,7 @@ over them are vectorised; a prediction, its error and the class it chooses stay 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,21 @@ __all__ = ["prefix_probes"]
 FAST = {"contract", "reassoc", "nsz", "arcp"}
 
 
+class _Tests(NamedTuple):
+    """The test points, in the last axis."""
+
+    columns: Matrix  # (k, t) embedding
+    wanted: Matrix  # (q, t) target
+    highest: Array  # (t,) the largest value of the target
+
+
+class _Ridge(NamedTuple):
+    """The penalty of each weight, a point, and the share of itself that a pivot must keep."""
+
+    penalty: Array
+    tolerance: float
+
+
 def prefix_probes(
     z: Array, y: Array, sizes: Array, test: Matrix, target: Matrix, penalty: Array, tolerance: float
 ) -> tuple[Matrix, Matrix]:
@@ -29,11 +45,11 @@ def prefix_probes(
     """
     z, y = np.ascontiguousarray(z, np.float64), np.ascontiguousarray(y, np.float64)
     columns, wanted = np.ascontiguousarray(test.T, np.float64), np.ascontiguousarray(target.T, np.float64)
-    highest = wanted.max(axis=0)
+    tests, ridge = _Tests(columns, wanted, wanted.max(axis=0)), _Ridge(penalty, tolerance)
     squared, zero_one = np.empty((2, len(z), len(sizes)))
 
     def draw(r: int) -> None:
-        _draw(z[r], y[r], sizes, columns, wanted, highest, penalty, tolerance, squared[r], zero_one[r])
+        _draw(z[r], y[r], sizes, tests, ridge, squared[r], zero_one[r])
 
     parallel_for(draw, len(z))
     return squared, zero_one
@@ -131,10 +147,9 @@ def _solve(second: Matrix, cross: Matrix, ridge: Array, tolerance: float, factor
 
 
 @compiled(nogil=True)
-def _errors(
-    columns: Matrix, wanted: Matrix, highest: Array, w: Matrix, prediction: Array, best: Array, chosen: Array
-) -> tuple[float, float]:
+def _errors(tests: _Tests, w: Matrix, prediction: Array, best: Array, chosen: Array) -> tuple[float, float]:
     """Return the squared and the 0-1 error of the weights w on the test points."""
+    columns, wanted = tests.columns, tests.wanted
     k, n = columns.shape
     squared = 0.0
     for c in range(wanted.shape[0]):
@@ -150,26 +165,16 @@ def _errors(
             squared += _judge_first(prediction, wanted[c], best, chosen)
         else:
             squared += _judge(prediction, wanted[c], best, chosen)
-    return squared / n, _sum_of_differences(highest, chosen) / n
+    return squared / n, _sum_of_differences(tests.highest, chosen) / n
 
 
 @compiled(nogil=True)
-def _draw(
-    z: Matrix,
-    y: Matrix,
-    sizes: Array,
-    columns: Matrix,
-    wanted: Matrix,
-    highest: Array,
-    penalty: Array,
-    tolerance: float,
-    squared: Array,
-    zero_one: Array,
-) -> None:
+def _draw(z: Matrix, y: Matrix, sizes: Array, tests: _Tests, ridge: _Ridge, squared: Array, zero_one: Array) -> None:
+    """Set the errors of one draw, for each of the sizes."""
     k, q = z.shape[1], y.shape[1]
     second, cross = np.zeros((k, k)), np.zeros((k, q))
     factor, w = np.zeros((k, k)), np.zeros((k, q))
-    n = columns.shape[1]
+    n = tests.columns.shape[1]
     prediction, best, chosen = np.empty(n), np.empty(n), np.empty(n)  # rows of one array would count as strided
     start = 0
     for s in range(sizes.size):
@@ -180,7 +185,7 @@ def _draw(
                 for c in range(q):
                     cross[a, c] += z[i, a] * y[i, c]
         start = sizes[s]
-        if _solve(second, cross, start * penalty, tolerance, factor, w):
-            squared[s], zero_one[s] = _errors(columns, wanted, highest, w, prediction, best, chosen)
+        if _solve(second, cross, start * ridge.penalty, ridge.tolerance, factor, w):
+            squared[s], zero_one[s] = _errors(tests, w, prediction, best, chosen)
         else:
             squared[s] = zero_one[s] = np.nan

@@ -273,7 +273,7 @@ class Size(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """Where a row of pixels of a view comes from: a straight line in the padded image."""
+    """The straight line in the padded image that a row of pixels of a view comes from."""
 
     row: float  # of the first pixel
     column: float
