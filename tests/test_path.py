@@ -109,7 +109,7 @@ def test_work_is_shared(monkeypatch):
 
     monkeypatch.setattr(problems, "rotated_gram", counted("gram", rotated_gram))
     monkeypatch.setattr(backend, "cholesky", counted("cholesky", backend.cholesky))
-    monkeypatch.setattr(problems.Moments, "add", counted("pass", problems.Moments.add))
+    monkeypatch.setattr(problems.Moments, "update_from", counted("pass", problems.Moments.update_from))
     regs = np.logspace(-3, 0, 5)
     pretrain_path(VIEWS, Exponential(1.0), 3, regs=regs, betas=(0.0, 1.0, 2.0))
     assert counts == {"gram": 1, "cholesky": 10, "pass": 0}  # none at beta = 0

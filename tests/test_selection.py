@@ -16,6 +16,7 @@ from sslcore.augmentations import GaussianNoise, Views
 from sslcore.features import Identity, Nystrom
 from sslcore.fitting import problem
 from sslcore.fitting.held_out import HeldOutRisk
+from sslcore.fitting.plan import Sizes, exact_plan, features_plan
 from sslcore.fitting.search import _least, as_search, make_folds
 from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
 from sslcore.risk import vicreg
@@ -445,10 +446,11 @@ def test_memory_is_asked_for_before_the_search():
 @pytest.mark.parametrize("model", [Exponential(0.5), Nystrom(Exponential(0.5), 100)], ids=["kernel", "features"])
 def test_the_budget_is_kept(model, n_folds):
     views = moons(600)
-    plan = sslcore.plan(600, 2, 2, model, 3)
-    budget = plan.bytes + (0 if isinstance(model, Exponential) else 16 * 100**2 * 5)
+    sizes = Sizes(600, 1200, 2, 3, n_folds=n_folds)
+    exact = isinstance(model, Exponential)
+    budget = (exact_plan(sizes, model) if exact else features_plan(sizes, 100, model)).bytes
     search = AutoReg(regs=REGS, n_folds=n_folds)
-    quietly(views[:20], model if isinstance(model, Exponential) else Nystrom(Exponential(0.5), 10), reg=search)  # warm
+    quietly(views[:20], model if exact else Nystrom(Exponential(0.5), 10), reg=search)  # warm
     tracemalloc.start()
     quietly(views, model, reg=search, memory=budget)
     peak = tracemalloc.get_traced_memory()[1]

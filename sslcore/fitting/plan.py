@@ -197,6 +197,10 @@ _STEPS = 10
 """Block iterations of a typical fit, for the estimate of time."""
 
 
+_OBJECTS_BYTES = 1 << 17
+"""The interpreter's own objects of a fit: records, tasks of threads, results in small arrays."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """The sizes of a fit.
@@ -290,7 +294,7 @@ def _exact_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> int:
     phases = [filling, checking, rotated + kept + max(iterating, components)]
     if sizes.n_folds:
         phases.append(_fold_bytes(sizes, kernel, block_factor))
-    return int(fixed + max(phases))
+    return _OBJECTS_BYTES + int(fixed + max(phases))
 
 
 def _rotated_bytes(sizes: Sizes) -> int:
@@ -392,7 +396,7 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
         kept += 8 * (3 * n_points * r * k + n_points * k * k)
     if sizes.n_folds:
         kept += 2 * square * (2 + sizes.n_folds)
-    return int(max(preparing, kept + max(adding, solving)))
+    return _OBJECTS_BYTES + int(max(preparing, kept + max(adding, solving)))
 
 
 def feature_rows(r: int, d: int) -> int:
