@@ -48,7 +48,7 @@ class Results(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """What a study is asked for, and whom it tells how far it is.
+    """The request to a study: its size and seed, and whom it tells how far it is.
 
     Attributes
     ----------
