@@ -17,6 +17,7 @@ BENCHMARKS = {  # name: module and function
     "kernels": ("kernels", "run"),
     "features": ("features", "run"),
     "path": ("path", "run"),
+    "nested": ("nested", "run"),
     "risk": ("risk", "run"),
     "prefix_probes": ("probes", "run"),
     "transform": ("transform", "run"),

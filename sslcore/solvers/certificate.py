@@ -172,7 +172,8 @@ class Solution:
     ----------
     spectrum : Spectrum
     vectors : (N or r, k')
-        The components in the solver's own basis, which the search for those of a problem close to it may begin with.
+        The components in the solver's own basis, and perhaps what comes next: the search for those of a problem close
+        to it may begin with them.
     values : (N, k) or None
         Of the unit eigenfunctions at the views, in the caller's order, if the solver has them.
     """

@@ -46,6 +46,13 @@ a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, 
 800): errors were up to the estimate, and a tenth of it mostly.
 """
 
+NEARBY, LEAST_RANDOM = 1e-2, 2
+"""Residuals of an iteration that begins near its result, in units of the tolerance, and its random columns at least.
+
+A residual r of the vectors is r^2 in their eigenvalues: to rounding.  From random vectors alone the iteration goes on to
+1e-4 of the tolerance.
+"""
+
 _REMEDY = (
     "reg is below what the rounding of the kernel matrix allows; raise reg, use float64, or use a feature model such "
     "as sslcore.features.Nystrom"
@@ -317,8 +324,8 @@ def solve_exact(
 ) -> Solution:
     """Solve for one objective; ``near`` (N, any) may hold vectors, in the rotated basis, close to the wanted ones.
 
-    The operator is conditioned on reg and beta here.  Beside ``near`` the search begins with random vectors, which find
-    what comes in at a crossing.
+    The operator is conditioned on reg and beta here.  Beside ``near`` the search begins with random vectors, at least
+    `LEAST_RANDOM` of them, which find what comes in at a crossing.
     """
     started = time.perf_counter() if started is None else started
     backend, xp, samples, dtype = operator.backend, operator.xp, operator.samples, operator.a.dtype
@@ -327,14 +334,16 @@ def solve_exact(
     width = block_width(k, total)
     epsilon = float(xp.finfo(dtype).eps)
     start = backend.reference_normals(total, width, 0).astype(dtype, copy=False)
+    accuracy = Accuracy(1e-4 * tolerance)
     if near is not None:
-        start = xp.concatenate([near, start[:, : width - near.shape[1]]], axis=1)
+        start = xp.concatenate([near, start[:, : max(width - near.shape[1], LEAST_RANDOM)]], axis=1)
+        accuracy = Accuracy(NEARBY * tolerance, first=4)
     pairs = top_eigenpairs(
         operator.apply,
         operator.centre(xp.asfortranarray(start)),
         k,
         backend,
-        accuracy=Accuracy(1e-4 * tolerance),
+        accuracy=accuracy,
         max_basis=krylov_capacity(width, total),
     )
     reference = xp.concatenate(samples.rotate(backend.reference_normals(total, k, 1)[samples.order]))
@@ -418,7 +427,8 @@ def solve_exact(
     values[:, :present] = (
         samples.rotate_back(centred[:n, :present], centred[n:, :present]) / xp.sqrt(samples.weight)[:, None]
     )
-    return Solution(spectrum, v, samples.restore_order(values))
+    vectors = v if pairs.beyond is None else xp.concatenate([v, pairs.beyond], axis=1)
+    return Solution(spectrum, vectors, samples.restore_order(values))
 
 
 def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.ndarray) -> np.ndarray:

@@ -30,8 +30,8 @@ class Eigenpairs:
     """Eigenvalues (decreasing) and orthonormal eigenvectors (n, k'), k' <= k if the operator has smaller rank.
 
     ``vectors`` lie where the operator's arrays do, all numbers are the host's.  ``following`` is the next Ritz value
-    after the k-th (0 if there is none), ``residuals`` estimates of ||G v - theta v||, ``steps`` the number of block
-    applications.
+    after the k-th (0 if there is none), ``beyond`` the Ritz vectors of that and of the one after it, so far as there
+    are any; ``residuals`` are estimates of ||G v - theta v||, ``steps`` the number of block applications.
     """
 
     values: np.ndarray
@@ -39,15 +39,20 @@ class Eigenpairs:
     following: float
     residuals: np.ndarray
     steps: int
+    beyond: Array | None = None
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Ends an iteration: residuals are at most min(relative theta, absolute), or ``steps`` are done."""
+    """Ends an iteration: residuals are at most min(relative theta, absolute), or ``steps`` are done.
+
+    They are looked at from step ``first`` on.
+    """
 
     relative: float
     absolute: float = math.inf
     steps: int = 500
+    first: int = 3
 
 
 def top_eigenpairs(
@@ -68,7 +73,7 @@ def top_eigenpairs(
     size = steps = 0
     scale, epsilon = 0.0, float(xp.finfo(start.dtype).eps)
     checks: list[tuple[int, float]] = []
-    next_check = 3
+    next_check = accuracy.first
     while True:
         old, size = size, size + block.shape[1]
         basis[:, old:size] = block
@@ -100,9 +105,9 @@ def top_eigenpairs(
                 target[k] = max(allowed, math.sqrt(allowed * beyond), floor)
             excess = float((residuals / target)[: k + 1].max())
             if last or (size >= k and excess <= 1):
-                vectors = backend.matmul(space, _columns(y[:, :k], space, xp))
+                vectors = backend.matmul(space, _columns(y[:, : k + 2], space, xp))
                 following = float(theta[k]) if size > k else 0.0
-                return Eigenpairs(theta[:k], vectors, following, residuals[:k], steps)
+                return Eigenpairs(theta[:k], vectors[:, :k], following, residuals[:k], steps, vectors[:, k:])
             next_check = _next_check(checks, steps, excess)
 
         # the new block is orthogonal to the basis only to rounding over its own (small) norm
