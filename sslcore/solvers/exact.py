@@ -49,8 +49,7 @@ a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, 
 NEARBY, LEAST_RANDOM = 1e-2, 2
 """Residuals of an iteration that begins near its result, in units of the tolerance, and its random columns at least.
 
-A residual r of the vectors is r^2 in their eigenvalues: to rounding.  From random vectors alone the iteration goes on to
-1e-4 of the tolerance.
+A residual r of the vectors is r^2 in their eigenvalues: to rounding.  From random vectors alone it goes on to 1e-4.
 """
 
 _REMEDY = (
