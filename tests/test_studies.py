@@ -2,6 +2,9 @@
 
 import importlib
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -220,3 +223,54 @@ def test_numbers_of_workers_that_are_none(tmp_path, monkeypatch, capsys):
     assert main(["study", "interplay", "--workers", "0"]) == 2
     assert "--workers must be at least 1, found 0" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+# ---------------------------------------------------------------- killed
+
+SCRIPT = """
+import sys
+from dataclasses import replace
+from sslcore.cli.main import main
+from sslcore.studies import capacity
+
+def small(run):
+    return capacity.study((1e-20, 1e-3), (1e-3,), repetitions=30, n=40, n_held_out=200, seed=run.seed, run=run)
+
+capacity.STUDY = replace(capacity.STUDY, run=small)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def start(folder, *more):
+    """Start a study of 30 cells in another process."""
+    argv = [sys.executable, "-c", SCRIPT, "study", "capacity", "--out", str(folder), "--workers", "1", *more]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return out
+
+
+def test_a_study_that_was_killed_goes_on_to_the_same_results(tmp_path):
+    rng = np.random.default_rng()
+    whole = start(tmp_path / "whole")
+    counts, process = sorted(rng.integers(1, 28, 2).tolist()), start(tmp_path / "killed")
+    for count in counts:
+        while process.poll() is None and len(list(tmp_path.glob("killed/cells/fits/cell-*.npz"))) < count:
+            time.sleep(0.002)
+        process.kill()
+        process.communicate()
+        assert not (tmp_path / "killed" / "capacity.json").exists(), counts
+        process = start(tmp_path / "killed", "--resume")
+    resumed, straight = finish(process), finish(whole)
+    assert resumed.splitlines()[-1] == straight.splitlines()[-1]
+    one, two = (json.loads((tmp_path / name / "capacity.json").read_text()) for name in ("killed", "whole"))
+    for document in (one, two):
+        for name in ("seconds", "figure", "figures", "certificates"):
+            del document[name]
+    assert one == two, counts
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
+        f"capacity.{s}" for s in ("json", "png", "txt")
+    ]
