@@ -15,7 +15,7 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
     gram
     solvers plotting
     features runs
-    kernels augmentations io risk probing datasets versions
+    kernels augmentations positives io risk probing datasets versions
     declarations
     arrays
     backends
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
         kernels,
         path,
         population,
+        positives,
         probing,
         risk,
         runs,
@@ -88,6 +89,7 @@ __all__ = [
     "path",
     "plan",
     "population",
+    "positives",
     "pretrain",
     "pretrain_path",
     "probing",

@@ -509,6 +509,40 @@ def pretrain(matrix, groups, weight, **numbers):
     return values[::-1], vectors[:, ::-1]
 
 
+def joint_law(i, j, w, n):
+    """P, (n, n), of pairs with weights: symmetrised, with sum 1."""
+    joint = np.zeros((n, n))
+    for a, b, weight in zip(i, j, w, strict=True):
+        joint[a, b] += weight / 2
+        joint[b, a] += weight / 2
+    return joint / joint.sum()
+
+
+def pairs_operator(joint):
+    """p^(1/2) T p^(-1/2) and p of a law of pairs, on the points that are in one."""
+    p = joint.sum(axis=1)
+    there = p > 0
+    return joint[there][:, there] / np.sqrt(np.outer(p[there], p[there])), p
+
+
+def pretrain_paired(matrix, operator, p, *, reg, beta, center):
+    """mu, decreasing, and unit vectors p^(1/2) f: (1 - beta) I + beta T - reg Khat^-1 on the range of Khat.
+
+    Centred, on the functions of mean 0 in that range: of H Khat H, with H T H.
+    """
+    root = np.sqrt(p)
+    khat = (root[:, None] * matrix * root).astype(float)
+    if center:
+        h = np.eye(len(p)) - np.outer(root, root)
+        khat = h @ khat @ h
+    values, vectors = np.linalg.eigh(khat)
+    kept = values > 1e-13 * values[-1]
+    w = vectors[:, kept]
+    form = (1 - beta) * np.eye(kept.sum()) + beta * w.T @ operator @ w - reg * np.diag(1 / values[kept])
+    mu, turn = np.linalg.eigh((form + form.T) / 2)
+    return mu[::-1], (w @ turn)[:, ::-1]
+
+
 def pretrain_exactly(pair, points, groups, new, k, *, reg, beta, unbiased, center):
     """gamma, invariance, norms, and values at ``new`` of the first k + 1 minimisers for a kernel of numbers of mpmath.
 

@@ -10,18 +10,20 @@ import pytest
 from sslcore import MemoryBudgetError, pretrain
 from sslcore.backends import device_of
 from sslcore.features import Nystrom
-from sslcore.fitting.data import as_data
-from sslcore.fitting.problem import FeatureProblem, KernelProblem, Problem, pose
+from sslcore.fitting.data import as_data, as_paired_data
+from sslcore.fitting.problem import FeatureProblem, KernelProblem, PairedProblem, Problem, pose
 from sslcore.fitting.search import AutoReg, make_folds
 from sslcore.kernels import Gaussian
+from sslcore.positives import TimeLag
 from sslcore.solvers.objective import Objective
 
 from .comparators import assert_close
 from .test_features import noisy
 
-MODELS = {KernelProblem: Gaussian(1.0), FeatureProblem: Nystrom(Gaussian(1.0), 12)}
+MODELS = {KernelProblem: Gaussian(1.0), FeatureProblem: Nystrom(Gaussian(1.0), 12), PairedProblem: Gaussian(1.0)}
 OBJECTIVE = Objective(3, 1e-2, 1.0, True, False)
 VIEWS = noisy(25, 2, 3)
+POINTS, LAW = VIEWS.reshape(50, 3), TimeLag(1)
 
 
 @pytest.fixture(params=MODELS, ids=lambda solver: solver.__name__)
@@ -34,7 +36,10 @@ def posed(solver, backend):
     """A function that poses the solver's problem on the views."""
 
     def make(objective=OBJECTIVE, budget=10**9, **numbers):
-        data = as_data(backend.asarray(VIEWS), None, None, single_views=objective.beta == 0)
+        if solver is PairedProblem:
+            data = as_paired_data(backend.asarray(POINTS), LAW, {}, single_views=False, unbiased=True)
+        else:
+            data = as_data(backend.asarray(VIEWS), None, None, single_views=objective.beta == 0)
         return pose(MODELS[solver], data, objective, backend.primitives, budget, **numbers)
 
     return make
@@ -54,7 +59,7 @@ def test_it_is_chosen_and_keeps_the_budget(solver, posed):
     assert problem.plan.bytes > 0
     with pytest.raises(MemoryBudgetError):
         posed(budget=problem.plan.bytes - 1)
-    for numbers in ({"n_points": 9}, {"n_folds": 5}):
+    for numbers in ({"n_points": 9}, {"n_folds": 5})[: 1 if solver is PairedProblem else 2]:
         assert posed(**numbers).plan.bytes >= problem.plan.bytes
 
 
@@ -62,7 +67,10 @@ def test_what_it_finds_is_represented_where_the_data_lie(solver, posed, backend)
     problem = posed()
     solution = problem.at(OBJECTIVE)
     rep = problem.represent(OBJECTIVE, solution)
-    direct = pretrain(backend.asarray(VIEWS), MODELS[solver], 3, reg=1e-2)
+    if solver is PairedProblem:
+        direct = pretrain(backend.asarray(POINTS), MODELS[solver], 3, reg=1e-2, positives=LAW)
+    else:
+        direct = pretrain(backend.asarray(VIEWS), MODELS[solver], 3, reg=1e-2)
     assert_close(rep.gamma, direct.gamma, tol=1e-12)
     assert rep.certificate.bytes >= problem.plan.bytes > 0
     assert device_of(rep.coefficients) == device_of(rep.embedding) == backend.primitives.NAME
@@ -83,6 +91,15 @@ def test_frames_have_the_inner_products_of_functions(posed):
     assert again.spectrum.certificate.iterations <= solutions[0].spectrum.certificate.iterations
 
 
+def test_a_law_of_pairs_has_no_folds(backend):
+    data = as_paired_data(backend.asarray(POINTS), LAW, {}, single_views=False, unbiased=True)
+    with pytest.raises(ValueError, match="give reg a number"):
+        pose(Gaussian(1.0), data, OBJECTIVE, backend.primitives, 10**9, n_folds=5)
+    with pytest.raises(NotImplementedError):
+        pose(Gaussian(1.0), data, OBJECTIVE, backend.primitives, 10**9).restrict(None)
+
+
+@pytest.mark.parametrize("solver", [KernelProblem, FeatureProblem], indirect=True)
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_training_parts_do_not_see_what_they_hold_out(posed, solver, beta):
     """The spectra are those of fits to the training views alone, and so are the risks that come of them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,16 +23,18 @@ from ..arrays import (
 from ..augmentations import Views
 from ..augmentations._views import as_readable
 from ..backends import Backend, device_of
+from ..positives import Groups, Law, Positives
 from ..solvers.groups import Samples
 
-__all__ = ["Data", "as_data"]
+__all__ = ["Data", "as_data", "as_paired_data"]
 
 
 @dataclass(frozen=True)
 class Data:
     """Views (n, m, d), or points (N, d) with the sample of each in ``groups`` (0..n-1).
 
-    ``weight`` is (N,) in the order of the rows, or None for equal weights.
+    ``weight`` is (N,) in the order of the rows, or None for equal weights.  With a ``law`` of positive pairs each
+    point is its own group, and the law has the weights.
     """
 
     views: Any
@@ -42,6 +44,7 @@ class Data:
     n_views: int
     d: int
     dtype: np.dtype
+    law: Law | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -185,6 +188,32 @@ def as_data(
     return Data(
         views, index, _weights(sample_weight, views.shape[:-1], n_views, absolute_weights), n, n_views, d, dtype
     )
+
+
+def as_paired_data(x: Any, positives: Any, given: dict[str, Any], *, single_views: bool, unbiased: bool) -> Data:
+    """Check points (N, d) with a law of positive pairs; groups alone become groups of views.
+
+    ``given`` are the arguments by which views and their weights are described, which have no place beside a law.
+    """
+    if not isinstance(positives, Positives):
+        raise TypeError(
+            f"positives must be a law of sslcore.positives, such as Pairs(i, j) or TimeLag(1), found {positives!r:.80}"
+        )
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(
+                f"give either positives= or {name}=, not both: the law of pairs has the weights of the points, and "
+                f"sslcore.positives.Groups is for groups"
+            )
+    if isinstance(x, Views) or getattr(x, "ndim", 2) != 2:
+        raise ValueError(
+            "with positives, x must be points (N, d), each stored once, found views; views (n, m, d) say themselves "
+            "which points are positive pairs: leave positives= out"
+        )
+    if isinstance(positives, Groups):
+        return as_data(x, positives.groups, None, single_views=single_views)
+    data = as_data(x, np.arange(len(x)), None, single_views=True)
+    return replace(data, law=positives.law(x, unbiased=unbiased))
 
 
 def _one_view(shape: tuple[int, ...]) -> ValueError:

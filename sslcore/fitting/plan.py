@@ -28,7 +28,7 @@ from ..kernels._rows import Needs, block_rows
 from ..solvers.krylov import block_width, krylov_capacity
 from .machine_rates import Work, measured_rates
 
-__all__ = ["Plan", "Sizes", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "plan"]
+__all__ = ["Plan", "Sizes", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "paired_plan", "plan"]
 
 
 _LARGEST = 2**48
@@ -330,6 +330,30 @@ def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
     else:
         points = sizes.points_bytes * (2 * share + (1 - share))
     return _rotated_bytes(inner) + cross + points + _filling_bytes(inner, kernel, block_factor)
+
+
+def paired_plan(sizes: Sizes, total: int, kernel: Kernel) -> Plan:
+    """Plan the exact solver of a law of positive pairs on ``total`` points: its eigenbasis, and Khat in this basis."""
+    k, n_points, width = sizes.k, sizes.n_points, block_width(sizes.k, total)
+    entries = n_points * _STEPS * 2 * total * total
+    work = Work(
+        values=total * total / 2,
+        products=float(total) ** 2 * (sizes.d + 4 * total),
+        # a symmetric eigenproblem takes as long as some 30 factorisations
+        factors=n_points * total**3 / 3 + 10.0 * total**3 + (0 if kernel.trusted else total**3 / 3),
+        steps_flops=2.0 * width * entries + n_points * 4 * _STEPS**2 * total * width**2,
+        steps_bytes=float(sizes.itemsize * entries),
+    )
+
+    def size(total: int) -> int:
+        # T, its complement and eigenvectors with the workspace; then the basis, Khat, and two products of them
+        squares = max(8 * 6, 8 * 2 + sizes.itemsize * (4 + (not kernel.trusted))) * total * total
+        capacity = max(krylov_capacity(width, total), min(total, 3 * width))
+        iterating = sizes.itemsize * total * (capacity + 7 * width) + 16 * capacity**2
+        kept = sizes.itemsize * total * (2 * sizes.d + 3 * k * n_points)
+        return int(squares + iterating + kept)
+
+    return Plan("exact", size(total), work, "use fewer points", list, size, total)
 
 
 def features_plan(sizes: Sizes, r: int, model: Features | None = None, rows: int | None = None) -> Plan:

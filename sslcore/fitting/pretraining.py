@@ -9,8 +9,9 @@ from ..arrays import ArrayLike, as_native, gives_memory_back
 from ..augmentations import Views
 from ..backends import get_backend
 from ..features import Identity
+from ..positives import Positives
 from ..solvers.objective import Objective
-from .data import as_data
+from .data import as_data, as_paired_data
 from .plan import memory_budget
 from .problem import pose
 from .representation import Representation
@@ -31,6 +32,7 @@ def pretrain(
     center: bool = False,
     sample_weight: Any = None,
     groups: Any = None,
+    positives: Positives | None = None,
     backend: str | None = None,
     memory: int | str | None = None,
 ) -> Representation:
@@ -76,6 +78,10 @@ def pretrain(
         Positive weights; of each view, or the same for all views of a sample.
     groups : array (N,), optional
         The sample of each row of ``views``; samples may have different numbers of views, in any order.
+    positives : `sslcore.positives.Positives`, optional
+        A law of positive pairs of points ``views`` (N, d), each stored once, in place of groups: ``TimeLag``,
+        ``Neighbors``, ``Labels``, ``Pairs``, any self-adjoint ``Operator``, and sums of them.  For kernels, and a
+        ``reg`` that is given.  (``unbiased`` then concerns ``Groups`` only.)
     backend : {"numba", "cupy"}, optional
         Override of the arrays' own.  ``"cupy"`` with NumPy arrays, memory maps or `Views` works on the GPU and gives
         the representation back with NumPy arrays: a kernel's views are copied there as a whole, those of features by
@@ -112,9 +118,15 @@ def pretrain(
     chosen = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
     search, zero_reg = as_search(reg), isinstance(model, Identity)
     objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
-    data = as_data(views, groups, sample_weight, single_views=objective.beta == 0)
+    if positives is None:
+        data = as_data(views, groups, sample_weight, single_views=objective.beta == 0)
+    else:
+        given = {"groups": groups, "sample_weight": sample_weight}
+        single = objective.beta == 0
+        data = as_paired_data(views, positives, given, single_views=single, unbiased=objective.unbiased)
     problem = pose(model, data, objective, chosen, memory_budget(memory, chosen), n_folds=most_folds(search))
     selection = choose(search, problem) if search else None
     if selection:
         objective = replace(objective, reg=selection.reg)
-    return replace(problem.represent(objective, problem.at(objective)), selection=selection)
+    rep = replace(problem.represent(objective, problem.at(objective)), selection=selection)
+    return rep if data.law is None else replace(rep, positives=f"{positives!r}; {data.law.described()}")

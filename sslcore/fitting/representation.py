@@ -27,12 +27,13 @@ from ..backends import Backend, device_of, get_backend
 from ..features import Features
 from ..gram import kernel_product
 from ..io.archive import MALFORMED, refusal
-from ..kernels import Kernel, Precomputed
+from ..kernels import Kernel
 from ..solvers.certificate import Certificate, Spectrum
 from ..solvers.objective import Objective
 from ..solvers.selection import Selection
 from . import summary
 from .codec import read_values, write_values
+from .content import check_content
 
 __all__ = ["Representation"]
 
@@ -76,6 +77,10 @@ class Representation:
         How reg was chosen, for reg="auto".
     notes : dict
         Anything that shall be saved with it, by name: numbers, strings, arrays, kernels, augmentations, lists, dicts.
+    positives : str or None
+        The law of positive pairs in words: what was given, its edges and parts.
+    tau : float
+        1, or the largest eigenvalue (centred, that on centred functions) of an `sslcore.positives.Operator`.
 
     Examples
     --------
@@ -104,6 +109,8 @@ class Representation:
     n_coordinates: int | None = field(default=None, repr=False)
     selection: Selection | None = field(default=None, repr=False)
     notes: dict[str, Any] = field(default_factory=dict, repr=False)
+    positives: str | None = None
+    tau: float = 1.0
 
     @classmethod
     def from_spectrum(
@@ -401,7 +408,8 @@ class Representation:
         >>> loaded.model, bool((loaded(views) == rep(views)).all())
         (Gaussian(scale=0.5), True)
         """
-        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "training"}
+        absent = ("training",) if self.positives else ("training", "positives", "tau")  # as older files are
+        content = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in absent}
         write_values(path, "representation", content)
 
     @classmethod
@@ -416,7 +424,7 @@ class Representation:
         try:
             _check_names(content, [f for f in fields(cls) if f.name != "training"])
             loaded = cls(**content)
-            _check_content(loaded)
+            check_content(loaded)
         except MALFORMED as error:
             raise refusal(path, ("representation",), error) from None
         return loaded
@@ -428,65 +436,3 @@ def _check_names(content: dict[str, Any], known: list[Any]) -> None:
     missing = {f.name for f in known if f.default is MISSING and f.default_factory is MISSING} - set(content)
     if unknown or missing:
         raise ValueError(f"it lacks {sorted(missing)}" if missing else f"it has the unknown parts {sorted(unknown)}")
-
-
-def _check_content(rep: Representation) -> None:
-    """Check types and shapes of what came from a file: everything that `transform` relies on."""
-
-    def require(holds: bool, what: str) -> None:
-        if not holds:
-            raise ValueError(f"it is damaged: {what}")
-
-    def is_array(value: Any, *shape: int | None, dtypes: tuple[type, ...] = (np.float64, np.float32)) -> bool:
-        if not isinstance(value, np.ndarray) or value.ndim != len(shape) or value.dtype not in dtypes:
-            return False
-        return all(wanted in (None, found) for wanted, found in zip(shape, value.shape, strict=True))
-
-    require(is_array(rep.coefficients, None, None), "the coefficients must be a matrix of real numbers")
-    rows, k = rep.coefficients.shape
-    require(k >= 1 and rows >= 1, "it has no components")
-    for name in ("gamma", "invariance", "norms"):
-        value = getattr(rep, name)
-        require(is_array(value, k, dtypes=(np.float64,)) and not bool(np.isnan(value).any()), f"{name} is not ({k},)")
-    require(is_array(rep.intercept, k), f"the intercept is not ({k},)")
-    for name in ("coefficients", "intercept"):
-        require_finite(getattr(rep, name), name)
-    for name in ("reg", "beta"):
-        value = getattr(rep, name)
-        require(isinstance(value, float) and 0 <= value < np.inf, f"{name} is {value!r}")
-    for name in ("unbiased", "center"):
-        require(isinstance(getattr(rep, name), bool), f"{name} is {getattr(rep, name)!r}")
-    require(isinstance(rep.notes, dict), "the notes are no dict")
-    require(isinstance(rep.certificate, Certificate), "it has no certificate")
-    rep.certificate.check(k)
-    slack = rep.certificate.tolerance
-    for name in ("gamma", "invariance", "norms"):
-        value = getattr(rep, name)
-        require(bool((value > -np.inf).all()), f"{name} has the value -inf")
-    with np.errstate(invalid="ignore"):
-        before, after = rep.gamma[:-1], rep.gamma[1:]
-        ordered = (after >= before - slack * (1 + abs(before))) | (after == np.inf)
-    require(bool(ordered.all()), "gamma must not decrease")
-    require(bool((rep.gamma >= -slack).all()), "gamma must not be negative")
-    if rep.selection is not None:
-        require(
-            type(rep.selection).__name__ == "Selection", f"the selection is of class {type(rep.selection).__name__}"
-        )
-        rep.selection.check()
-    if rep.values is not None:
-        shaped = isinstance(rep.values, np.ndarray) and rep.values.ndim in (2, 3) and rep.values.dtype.kind == "f"
-        require(shaped and rep.values.shape[-1] == k and rep.values.size == rows * k, "the values do not fit")
-    if isinstance(rep.model, Features):
-        width = rep.n_coordinates
-        require(isinstance(width, int) and not isinstance(width, bool) and width >= 1, "the number of coordinates")
-        require(rep.centres is None, "features have no centres")
-        require(rows == rep.model.n_kept(width), f"{rows} coefficients do not fit the features")  # type: ignore[arg-type]
-    else:
-        require(isinstance(rep.model, Kernel), "it has no model")
-        require(rep.n_coordinates is None, "a kernel has no number of coordinates")
-        if isinstance(rep.model, Precomputed):
-            require(rep.centres is None, "a given matrix has no centres")
-        else:
-            require(is_array(rep.centres, rows, None), f"it needs {rows} centres")
-            assert rep.centres is not None
-            require_finite(rep.centres, "centres")

@@ -68,9 +68,9 @@ def brief_lines(rep: Representation, model: Any) -> list[str]:
 def model_line(rep: Representation, model: Any, *, reg: bool = True) -> str:
     """Name the model and what was asked for; without ``reg`` for reports with a line of its own on it."""
     asked = f"{model}, {rep.n_components} components, {f'reg {rep.reg:g}, ' if reg else ''}beta {rep.beta:g}"
-    return (
-        f"model       {asked}, {'unbiased' if rep.unbiased else 'biased'}, {'centred' if rep.center else 'not centred'}"
-    )
+    law = "unbiased" if rep.unbiased else "biased"
+    law = law if rep.positives is None else f"positive pairs of {rep.positives}"
+    return f"model       {asked}, {law}, {'centred' if rep.center else 'not centred'}"
 
 
 def spectrum_line(rep: Representation) -> str:

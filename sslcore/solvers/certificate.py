@@ -205,6 +205,8 @@ class Components:
         Bounds the part of the error of 1/gamma that no residual sees.
     next_gamma : float
         gamma_{k+1}; inf if there is none.
+    top : float
+        mu at gamma = 0: mu = top - gamma.  1 for laws of pairs; `certify` judges gamma, whatever it is.
     """
 
     gamma: np.ndarray
@@ -220,6 +222,7 @@ class Components:
     norm_errors: np.ndarray
     rounding: float
     next_gamma: float
+    top: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -240,7 +243,7 @@ def certify(found: Components, k: int, circumstances: Circumstances, *, toleranc
     A component is good if its residuals and rounding errors, and its overlaps with itself and those before it, keep the
     ``tolerance``, and the error of its norm the square root.  A fit with another one is refused with a
     `CertificateError`, unless that one and all after it are beyond the numerical rank: their eigenpairs are not
-    determined, they are proved to be inactive, 1/gamma < 1 with all its error, and they are small beside the first or
+    determined, they are proved to be inactive, mu < 0 with all its error, and they are small beside the first or
     the bound ``found.rounding``.  ``remedy`` says in a refusal what the solver's matrix does not allow, and what to do.
     """
     gamma, rounding = found.gamma, found.rounding
@@ -257,7 +260,7 @@ def certify(found: Components, k: int, circumstances: Circumstances, *, toleranc
     good = determined & (before <= tolerance) & (found.norm_errors <= math.sqrt(tolerance))
     theta = np.where(np.isfinite(gamma), 1.0 / np.maximum(gamma, 1e-300), 0.0)
     with np.errstate(invalid="ignore"):
-        inactive = np.where(theta > 0, theta * (1.0 + found.residuals), 0.0) + rounding < 1.0
+        inactive = found.top * (np.where(theta > 0, theta * (1.0 + found.residuals), 0.0) + rounding) < 1.0
     small = theta <= max(NEGLIGIBLE * theta.max(initial=0.0), rounding / tolerance)
     keep = good | ~(inactive & small & ~determined)
     rank = len(gamma) if bool(keep.all()) else int(np.argmin(keep))
@@ -311,10 +314,11 @@ def _refusal(found: Components, bad: int, worst: float, bent: float, tolerance: 
     """Say why component ``bad``, with this worst residual and overlap, is refused, and what to do."""
     if not math.isfinite(found.gamma[bad]):
         return (
-            f"component {bad} cannot be told from rounding, which leaves its 1/gamma = 1/(1 - mu) uncertain by "
-            f"{found.rounding:.3g}, so that it may be active: {remedy}, or ask for at most {bad} components"
+            f"component {bad} cannot be told from rounding, which leaves its 1/gamma = 1/({found.top:g} - mu) "
+            f"uncertain by {found.rounding:.3g}, so that it may be active: {remedy}, or ask for at most "
+            f"{bad} components"
         )
-    name = f"component {bad} (mu = {1 - float(found.gamma[bad]):.6g})"
+    name = f"component {bad} (mu = {found.top - float(found.gamma[bad]):.6g})"
     if not worst <= tolerance:
         return f"{name} has a residual of {float(worst):.3g}, above the tolerance {tolerance:.1g}: {remedy}"
     if not bent <= tolerance:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from ..arrays import Array, ignore_overflow
 from ..backends import Backend
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
-from .certificate import Circumstances, Components, Solution, certify
+from .certificate import Circumstances, Components, Solution, Spectrum, certify
 from .groups import Samples
 from .krylov import Accuracy, block_width, canonical_basis, krylov_capacity, top_eigenpairs
 from .objective import Objective
@@ -43,7 +44,8 @@ ROUNDING = 0.3
 By first-order perturbation dG = W^T E W / lambda with W = I - Q S^-1 Q^T Khat, and W v_i = (lambda / gamma_i) a_i with
 a = P^(-1/2) alpha.  So gamma_i, and v_i along v_j, are off by |W v_j| |E| |a_i| relative to the gap, and the norm
 a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, in float32, with float64 (N = 100 to
-800): errors were up to the estimate, and a tenth of it mostly.
+800): errors were up to the estimate, and a tenth of it mostly.  Products with a dense basis round more: |E| was at most
+0.75 eps |Khat| (N = 100 to 600), for which eps |Khat|_F is taken.
 """
 
 NEARBY, LEAST_RANDOM = 1e-2, 2
@@ -115,7 +117,8 @@ class ConditionedKernel:
     def _rounding(self, diagonal: Array) -> float:
         """Estimate the norm of the rounding of Khat / unit (`ROUNDING`)."""
         epsilon = float(self.xp.finfo(self.a.dtype).eps)
-        return ROUNDING * epsilon * self._size(diagonal) / math.sqrt(self.samples.n_views)
+        share = 1.0 if self.samples.dense else ROUNDING / math.sqrt(self.samples.n_views)
+        return share * epsilon * self._size(diagonal)
 
     @property
     def trace(self) -> float:
@@ -126,16 +129,10 @@ class ConditionedKernel:
 
     def _rounding_scale(self) -> Array | None:
         """Return by how much rows of E are smaller (or larger) than the mean: Khat has P^(1/2) at both sides."""
-        xp, weight, total = self.xp, self.samples.weight, self.samples.n_views
+        xp, weight = self.xp, self.samples.weight
         if float(weight.max()) <= (1 + 1e-6) * float(weight.min()):
             return None
-        scale = xp.empty((total, 1))
-        for part in self.samples.classes:
-            shares = weight[part.rows()].reshape(part.count, part.m).T
-            squares = total * (part.rotation**2 * shares).sum(axis=1)
-            scale[part.samples(), 0] = squares[0]
-            scale[self.n :][part.contrasts(), 0] = squares[1:].T.reshape(-1)
-        out: Array = xp.sqrt(scale)
+        out: Array = xp.sqrt(self.samples.squared_weights())
         return out
 
     def _size(self, diagonal: Array) -> float:
@@ -410,9 +407,10 @@ def solve_exact(
         norm_errors=norm_errors,
         rounding=16 * epsilon * operator.unit / objective.reg,
         next_gamma=next_gamma,
+        top=1.0 + objective.beta * (samples.tau - 1.0),
     )
     circumstances = Circumstances(
-        algorithm="exact: kernel PCA" if operator.noise is None else "exact: contrast Cholesky",
+        algorithm="exact: kernel PCA" if operator.noise is None else f"exact: {samples.method}",
         jitter=operator.jitter,
         condition=operator.condition_number,
         iterations=pairs.steps,
@@ -420,6 +418,8 @@ def solve_exact(
         bytes=planned_bytes,
     )
     spectrum = certify(found, k, circumstances, tolerance=tolerance, remedy=_REMEDY)
+    if samples.tau != 1.0:
+        spectrum = _from_tau(spectrum, objective.beta, samples.tau)
     values = xp.zeros((total, k), dtype)
     present = spectrum.certificate.rank
     # the values of the functions that are returned, not v: with their norms they have the risk to rounding
@@ -428,6 +428,13 @@ def solve_exact(
     )
     vectors = v if pairs.beyond is None else xp.concatenate([v, pairs.beyond], axis=1)
     return Solution(spectrum, vectors, samples.restore_order(values))
+
+
+def _from_tau(spectrum: Spectrum, beta: float, tau: float) -> Spectrum:
+    """Bring the numbers of (tau I - T) to those of I - T: gamma = 1 - mu."""
+    invariance = spectrum.invariance.copy()
+    invariance[: spectrum.certificate.rank] += 1.0 - tau
+    return replace(spectrum, gamma=spectrum.gamma + beta * (1.0 - tau), invariance=invariance)
 
 
 def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -99,6 +99,9 @@ class Samples:
     classes: tuple[SampleClass, ...]
     identity_order: bool
     xp: Any
+    tau: ClassVar[float] = 1.0  # no eigenvalue of T is larger
+    method: ClassVar[str] = "contrast Cholesky"
+    dense: ClassVar[bool] = False  # whether a rotation mixes all points
 
     @classmethod
     def from_views(cls, n: int, m: int, backend: Backend, weight: np.ndarray | None = None) -> Samples:
@@ -222,6 +225,17 @@ class Samples:
             return out
         parts = [self.xp.repeat(self.unbiased_factor[c.samples()], c.m - 1) for c in self.classes]
         out = self.xp.concatenate(parts)
+        return out
+
+    def squared_weights(self) -> Array:
+        """Return N sum_a h_a^2 p_a of each row h of the rotations, means first, as a column: what P does to it."""
+        xp, total = self.xp, self.n_views
+        out: Array = xp.empty((total, 1))
+        for part in self.classes:
+            shares = self.weight[part.rows()].reshape(part.count, part.m).T
+            squares = total * (part.rotation**2 * shares).sum(axis=1)
+            out[part.samples(), 0] = squares[0]
+            out[self.n :][part.contrasts(), 0] = squares[1:].T.reshape(-1)
         return out
 
     def rotate(self, v: Array) -> tuple[Array, Array]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..arrays import (
     Array,
@@ -31,7 +32,7 @@ class RotatedGram:
     contrast : array (n_contrasts, n_contrasts)
         C: between contrasts; Fortran order.
     samples : Samples
-        What the basis is: order, weights, rotations.
+        What the basis is: order, weights, rotations; of a law of positive pairs a `SpectralBasis`.
 
     Examples
     --------
@@ -41,7 +42,7 @@ class RotatedGram:
     ((4, 4), (4, 8), (8, 8))
     """
 
-    def __init__(self, mean: Array, cross: Array, contrast: Array, samples: Samples) -> None:
+    def __init__(self, mean: Array, cross: Array, contrast: Array, samples: Any) -> None:
         self.mean, self.cross, self.contrast, self.samples = mean, cross, contrast, samples
 
     def diagonal(self) -> Array:

@@ -1,0 +1,82 @@
+"""The checks of a representation that came from a file: of everything that `transform` relies on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..arrays import require_finite
+from ..features import Features
+from ..kernels import Kernel, Precomputed
+from ..solvers.certificate import Certificate
+
+if TYPE_CHECKING:
+    from .representation import Representation
+
+__all__ = ["check_content"]
+
+
+def check_content(rep: Representation) -> None:
+    """Check types and shapes of what came from a file: everything that `transform` relies on."""
+
+    def require(holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"it is damaged: {what}")
+
+    def is_array(value: Any, *shape: int | None, dtypes: tuple[type, ...] = (np.float64, np.float32)) -> bool:
+        if not isinstance(value, np.ndarray) or value.ndim != len(shape) or value.dtype not in dtypes:
+            return False
+        return all(wanted in (None, found) for wanted, found in zip(shape, value.shape, strict=True))
+
+    require(is_array(rep.coefficients, None, None), "the coefficients must be a matrix of real numbers")
+    rows, k = rep.coefficients.shape
+    require(k >= 1 and rows >= 1, "it has no components")
+    for name in ("gamma", "invariance", "norms"):
+        value = getattr(rep, name)
+        require(is_array(value, k, dtypes=(np.float64,)) and not bool(np.isnan(value).any()), f"{name} is not ({k},)")
+    require(is_array(rep.intercept, k), f"the intercept is not ({k},)")
+    for name in ("coefficients", "intercept"):
+        require_finite(getattr(rep, name), name)
+    for name in ("reg", "beta"):
+        value = getattr(rep, name)
+        require(isinstance(value, float) and 0 <= value < np.inf, f"{name} is {value!r}")
+    for name in ("unbiased", "center"):
+        require(isinstance(getattr(rep, name), bool), f"{name} is {getattr(rep, name)!r}")
+    require(isinstance(rep.notes, dict), "the notes are no dict")
+    require(isinstance(rep.certificate, Certificate), "it has no certificate")
+    rep.certificate.check(k)
+    slack = rep.certificate.tolerance
+    for name in ("gamma", "invariance", "norms"):
+        value = getattr(rep, name)
+        require(bool((value > -np.inf).all()), f"{name} has the value -inf")
+    with np.errstate(invalid="ignore"):
+        before, after = rep.gamma[:-1], rep.gamma[1:]
+        ordered = (after >= before - slack * (1 + abs(before))) | (after == np.inf)
+    require(bool(ordered.all()), "gamma must not decrease")
+    require(rep.positives is None or isinstance(rep.positives, str), f"positives is {rep.positives!r:.80}")
+    require(isinstance(rep.tau, float) and abs(rep.tau) < np.inf, f"tau is {rep.tau!r:.80}")
+    least = rep.beta * (1.0 - rep.tau)
+    require(bool((rep.gamma >= least - slack * (1 + abs(least))).all()), "gamma must not be negative")
+    if rep.selection is not None:
+        require(
+            type(rep.selection).__name__ == "Selection", f"the selection is of class {type(rep.selection).__name__}"
+        )
+        rep.selection.check()
+    if rep.values is not None:
+        shaped = isinstance(rep.values, np.ndarray) and rep.values.ndim in (2, 3) and rep.values.dtype.kind == "f"
+        require(shaped and rep.values.shape[-1] == k and rep.values.size == rows * k, "the values do not fit")
+    if isinstance(rep.model, Features):
+        width = rep.n_coordinates
+        require(isinstance(width, int) and not isinstance(width, bool) and width >= 1, "the number of coordinates")
+        require(rep.centres is None, "features have no centres")
+        require(rows == rep.model.n_kept(width), f"{rows} coefficients do not fit the features")  # type: ignore[arg-type]
+    else:
+        require(isinstance(rep.model, Kernel), "it has no model")
+        require(rep.n_coordinates is None, "a kernel has no number of coordinates")
+        if isinstance(rep.model, Precomputed):
+            require(rep.centres is None, "a given matrix has no centres")
+        else:
+            require(is_array(rep.centres, rows, None), f"it needs {rows} centres")
+            assert rep.centres is not None
+            require_finite(rep.centres, "centres")
