@@ -40,6 +40,8 @@ INSTANCES: list[Declared] = [
     population.Sphere(3, max_degree=7),
     population.Torus(2),
     population.Gaussian(2, 1.5),
+    population.Modes("ab", [1, 2]),
+    population.Eigenvalues({0: 1.0, 1: 0.5}),
     HeatKernel(0.5),
     OrnsteinUhlenbeck(0.5),
     AutoReg(n_folds=2, max_samples=10),

@@ -34,7 +34,7 @@ def test_the_papers_instance_in_dimension_16():
 
 def test_the_picture_of_three_needs_dimension_13():
     assert [len(study(d, Crop(8), NNGP(2)).regimes) for d in (12, 13, 14)] == [2, 3, 3]
-    small = study(16, Crop(8), NNGP(2)).host_linalg
+    small = study(16, Crop(8), NNGP(2)).small
     np.testing.assert_allclose(small.lines.augmentation, ORACLES["notebook_family_He_nngp2_d12_w8"]["T"], rtol=1e-11)
     assert study(12, Crop(8), NNGP(2)).small is None
     assert study(16, BitFlip(0.1), NNGP(2)).note() == ""  # no windows, nothing to say of them

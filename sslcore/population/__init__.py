@@ -15,6 +15,7 @@ from .base import Crossing, Domain, Regime, risk_of_moments
 from .cube import Hypercube, crop_eigenvalue_by_diameter
 from .cube_classes import SubsetClass
 from .gaussian import Gaussian
+from .given import Eigenvalues, Modes
 from .laws import HeatKernel, OrnsteinUhlenbeck
 from .lines import CutBlockWarning, Lines, PopulationSpectrum
 from .sphere import Sphere
@@ -24,10 +25,12 @@ __all__ = [
     "Crossing",
     "CutBlockWarning",
     "Domain",
+    "Eigenvalues",
     "Gaussian",
     "HeatKernel",
     "Hypercube",
     "Lines",
+    "Modes",
     "OrnsteinUhlenbeck",
     "PopulationSpectrum",
     "Regime",

@@ -18,10 +18,12 @@ from .base import Domain
 from .cube_blocks import block_lines
 from .cube_classes import SubsetClass, class_lines
 from .cube_functions import Eigenfunctions
+from .cube_given import lines_given, select_given
 from .cube_labels import OrbitNames, SetNames, canonical, is_pair, subset_of
 from .cube_risk import moments
 from .cube_sets import Masks, OrbitLabels, Orbits, Sets, Space, SubsetLabels
 from .cube_values import ENUMERATED, is_pooled, kernel_values
+from .given import Eigenvalues
 from .lines import Lines
 
 __all__ = ["Hypercube", "SubsetClass", "crop_eigenvalue_by_diameter"]
@@ -151,7 +153,10 @@ class Hypercube(Domain):
         """
         if kernel is None and reg != 0.0:
             raise TypeError("a kernel is needed, unless lambda = 0 (reg=0.0), where T alone decides")
-        kernel = self._check(augmentation, Gaussian(1.0) if kernel is None else kernel)
+        kernel = Gaussian(1.0) if kernel is None else kernel
+        if isinstance(augmentation, Eigenvalues):
+            return lines_given(self.d, augmentation, as_kernel(kernel))
+        kernel = self._check(augmentation, kernel)
         if self.d > ENUMERATED:
             return class_lines(self.d, augmentation, kernel, n, reg, beta)
         return _enumerated(self.d, augmentation, kernel)
@@ -163,6 +168,8 @@ class Hypercube(Domain):
     def select(self, augmentation: Augmentation, kernel: Any, labels: Iterable[Any]) -> Lines:
         """Return the lines of given sets, at any d; see `Domain.select`."""
         wanted = [self.canonical(label) for label in labels]
+        if isinstance(augmentation, Eigenvalues):
+            return select_given(self, augmentation, kernel, wanted)
         kernel = self._check(augmentation, kernel)
         plain = all(not isinstance(w, SubsetClass) and not is_pair(w) for w in wanted)
         if plain and laws.needs(augmentation) == "parities" and not is_pooled(kernel):

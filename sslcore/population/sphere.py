@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, as_array, check_integer
+from ..augmentations import TangentStep
 from ..declarations.parameters import integer
 from ..declarations.registries import has_law
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Nugget, Polynomial, Precomputed, Scaled, Sum, as_kernel
 from .base import functions_of_classes
 from .fitted import FittedDomain
+from .given import Eigenvalues, lines_of, select_of
 from .lines import MOST_DEGREE, TIE, Label, Lines
 from .sphere_operators import Operator
 from .zonal import (
@@ -139,7 +141,10 @@ class Sphere(FittedDomain):
     def lines(  # noqa: D102
         self, augmentation: Any, kernel: Any, n: int, *, reg: float | None = None, beta: float = 1.0
     ) -> Lines:
-        operator, kernel = Operator.of(augmentation, self.d), _any_kernel(kernel, reg)
+        kernel = _any_kernel(kernel, reg)
+        if isinstance(augmentation, Eigenvalues):
+            return lines_of(self, TangentStep(0.0), augmentation, kernel, n, reg)
+        operator = Operator.of(augmentation, self.d)
         if self.max_degree is not None:
             return self._up_to(operator, kernel, self.max_degree)
         trace = _trace(kernel, self.d)
@@ -170,6 +175,8 @@ class Sphere(FittedDomain):
 
     def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
         """Return the lines of the given labels, in this order."""
+        if isinstance(augmentation, Eigenvalues):
+            return select_of(self, TangentStep(0.0), augmentation, kernel, labels)
         operator = Operator.of(augmentation, self.d)
         wanted = [self._spelled(operator.by_character, label) for label in labels]
         degree = max((label if isinstance(label, int) else label[0] for label in wanted), default=0)

@@ -19,6 +19,7 @@ from ..kernels import Kernel, Nugget, PeriodicGaussian, Product, Scaled, Sum, Vo
 from .base import functions_of_classes
 from .fitted import FittedDomain
 from .fourier import Coefficients, Convolved, ProductKernel, VonMisesSeries, WrappedGaussian, class_size, walk
+from .given import Eigenvalues, lines_of, select_of
 from .lines import TIE, Label, Lines
 
 __all__ = ["Torus"]
@@ -119,6 +120,8 @@ class Torus(FittedDomain):
     ) -> Lines:
         if kernel is None and reg == 0:  # without a penalty none is needed, and any will do
             kernel = PeriodicGaussian(1.0)
+        if isinstance(augmentation, Eigenvalues):
+            return lines_of(self, GaussianNoise(0.0), augmentation, kernel, n, reg)
         noises, product = _noises(augmentation), self._product(kernel)
         if not reg and (beta == 0 or all(variance == 0 for _, variance in noises)):
             raise ValueError(
@@ -201,6 +204,8 @@ class Torus(FittedDomain):
 
     def select(self, augmentation: Any, kernel: Any, labels: Iterable[Label]) -> Lines:
         """Return the lines of the given labels, in this order."""
+        if isinstance(augmentation, Eigenvalues):
+            return select_of(self, GaussianNoise(0.0), augmentation, kernel, labels)
         return self._lines_of(_noises(augmentation), self._product(kernel), [self.canonical(label) for label in labels])
 
     def canonical(self, label: Label) -> tuple[int, ...]:
