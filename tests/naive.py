@@ -604,6 +604,40 @@ def published_method(matrix, m, k, lambda_ref):
     return values[::-1][:k], vectors[:, ::-1][:, :k]
 
 
+def controlled_study(pretraining, downstream, repetitions, n_test, probabilities, rng):
+    """Errors (2, repetitions, P, D) of the authors' half-moons: a fit and a probe at each size; means over draws.
+
+    Squared errors to the true probabilities, and their best one less that of the class predicted.
+    """
+
+    def moons(n):
+        angle = rng.uniform(0, 2 * np.pi, n)
+        x = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+        return x + np.outer(x[:, 0] > 0, [0.0, 1.0]) + 0.1 * rng.normal(size=(n, 2))
+
+    def kernel(a, b):
+        return np.exp(-np.linalg.norm(a[:, None] - b, axis=-1) / 0.2)
+
+    errors = np.zeros((2, repetitions[0], len(pretraining), len(downstream)))
+    for r in range(repetitions[0]):
+        for p, n in enumerate(pretraining):
+            points = (moons(n)[:, None] + 0.1 * rng.normal(size=(n, 2, 2))).reshape(-1, 2)
+            matrix = kernel(points, points)
+            weights = np.linalg.pinv(matrix) @ published_method(matrix, 2, 5, 1e-3)[1] * len(points) ** 0.5
+            test = moons(n_test)
+            chances, at_test = probabilities(test), kernel(test, points) @ weights
+            for _ in range(repetitions[1]):
+                x = moons(max(downstream))
+                labels = np.array([rng.choice(4, p=q) for q in probabilities(x)])
+                z = kernel(x, points) @ weights
+                for d, s in enumerate(downstream):
+                    predicted = at_test @ np.linalg.lstsq(z[:s], np.eye(4)[labels[:s]], rcond=None)[0]
+                    excess = chances.max(axis=1) - chances[np.arange(n_test), predicted.argmax(axis=1)]
+                    squared = ((predicted - chances) ** 2).sum(axis=1)
+                    errors[:, r, p, d] += np.array([squared.mean(), excess.mean()]) / repetitions[1]
+    return errors
+
+
 # ---------------------------------------------------------------- risks
 
 

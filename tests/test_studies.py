@@ -55,15 +55,22 @@ def test_what_is_not_of_this_study_is_made_again(damage, tmp_path, capsys):
 
 
 def test_the_half_moons_are_those_of_their_command(tmp_path, monkeypatch, capsys):
-    whole = halfmoons.study
-    monkeypatch.setattr(halfmoons, "study", lambda n, *rest, **more: whole(60, *rest, **more))
-    assert main(["study", "halfmoons", "--out", str(tmp_path), "--json", "--progress"]) == 0
+    whole = halfmoons.controlled
+    monkeypatch.setattr(halfmoons, "controlled", lambda *sizes, run: whole((20,), (30, 60), (2, 2), 60, 50, run))
+    assert main(["study", "halfmoons", "--out", str(tmp_path), "--json", "--progress", "--workers", "1"]) == 0
     out, err = capsys.readouterr()
     assert "figure" in err
-    assert main(["halfmoons", "--samples", "60", "-o", str(tmp_path / "a.png"), "--json"]) == 0
+    numbers = ["--samples", "60", "--views", "2", "--no-center", "--reg", str(halfmoons.published_reg(120))]
+    # T averaged over all pairs of two views, at beta = 1: that of different ones at beta = 1/2
+    assert main(["halfmoons", *numbers, "--beta", "0.5", "-o", str(tmp_path / "a.png"), "--json"]) == 0
     one, two = json.loads(out), json.loads(capsys.readouterr().out)
     assert one["eigenvalues"] == pytest.approx(two["eigenvalues"], rel=1e-9)
-    assert {**two, **one}.keys() - two.keys() == {"study", "full", "sslcore", "figures", "verdict"}
+    more = {"study", "full", "sslcore", "figures", "verdict", "unbiased", "lambda_ref", "learning_curves"}
+    assert {**two, **one}.keys() - two.keys() == more
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "a.png",
+        *(f"halfmoons{end}" for end in ("-setup.png", ".json", ".npz", ".png", ".txt")),
+    ]
 
 
 def test_the_others_in_a_small_size(tmp_path, monkeypatch, capsys):

@@ -38,7 +38,7 @@ try:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg as FigureCanvasAgg
     from matplotlib.figure import Figure as Figure
-    from matplotlib.patheffects import withStroke
+    from matplotlib.patheffects import withStroke as withStroke
     from matplotlib.ticker import FormatStrFormatter as FormatStrFormatter
     from matplotlib.ticker import LogLocator as LogLocator
 except ImportError as error:

@@ -1,0 +1,86 @@
+"""The controlled study: errors of the authors' method run plainly, their counting of lambda, its words and pictures."""
+
+import numpy as np
+import pytest
+
+from sslcore.datasets import half_moons_probabilities
+from sslcore.studies import halfmoons
+
+from . import naive
+from .comparators import assert_close
+
+SIZES, LABELS = (30, 60, 120), (60, 120, 400)
+
+
+def test_the_sizes_of_the_paper():
+    for count in (50, 100):
+        sizes = halfmoons.log_sizes(count)
+        assert (len(sizes), sizes[0], sizes[-1]) == (count, 30, 1000)
+        ratio = np.diff(np.log(sizes))
+        assert abs(ratio.sum() / (count - 1) - np.log(1000 / 30) / (count - 1)) < 1e-12
+        assert np.abs(np.log(sizes) - np.linspace(np.log(30), np.log(1000), count)).max() < 1 / 30
+
+
+def test_the_counting_of_the_authors():
+    found = halfmoons.study(40, 2, reg=halfmoons.published_reg(80), unbiased=False, center=False)
+    points = np.asarray(found.views[:]).reshape(80, 2)
+    mu, vectors = naive.published_method(found.kernel(points), 2, 5, halfmoons.LAMBDA_REF)
+    assert_close(2 * found.representation.eigenvalues, mu, tol=1e-9)
+    values = found.representation.transform(points, scale=False) / 80**0.5
+    assert_close(np.abs(values.T @ vectors), np.eye(5), tol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return halfmoons.controlled(SIZES, LABELS, (24, 10), n=120, n_test=300)
+
+
+def test_the_same_means_as_the_authors_method_run_plainly(found):
+    """Least squares on 30 and 60 samples has a heavy tail: errors are compared within four standard errors."""
+    limits = pytest.importorskip("threadpoolctl").threadpool_limits(1)  # small matrices: threads wait for each other
+    with limits:
+        errors = naive.controlled_study(
+            SIZES, LABELS, (24, 10), 300, half_moons_probabilities, np.random.default_rng(5)
+        )
+    for name, plain in zip(("squared", "zero_one"), errors, strict=True):
+        mean, error = found.curves.mean[name], found.curves.standard_error[name]
+        apart = (mean - plain.mean(axis=0)) / np.hypot(error, plain.std(axis=0, ddof=1) / 24**0.5)
+        assert np.abs(apart).max() < 4, name
+        assert abs(np.mean(np.log(mean / plain.mean(axis=0)))) < 0.15, name
+
+
+def test_words_and_arrays(found):
+    squared = found.curves.mean["squared"]
+    assert "\n" not in found.verdict()
+    assert "Measured at (samples, labels) = (30, 60), (30, 400), (120, 60), (120, 400)" in found.verdict()
+    assert f"{squared[0, 0]:.4f} +- {found.curves.standard_error['squared'][0, 0]:.4f}" in found.verdict()
+    assert all(f"{squared[i, j]:.4f} (" in found.table() for i in range(3) for j in range(3))
+    arrays = found.arrays()
+    assert arrays["squared_mean"].shape == arrays["zero_one_standard_error"].shape == (3, 3)
+    document = found.document()
+    assert (document["n"], document["n_views"], document["unbiased"], document["lambda_ref"]) == (120, 2, False, 1e-3)
+
+
+def test_pictures(found):
+    panels = pytest.importorskip("sslcore.plotting.panels")
+    from sslcore.studies.figures import halfmoons as figures
+
+    drawn = figures.figure(found)
+    assert [axes.get_title()[:7] for axes in drawn.axes[:2]] == ["squared", "excess "]
+    assert drawn.axes[0].get_xlim() == pytest.approx((60, 400))
+    assert drawn.axes[0].get_ylim() == pytest.approx((30, 120))
+    setup = figures.setup_figure(found)
+    assert len(setup.axes) == 11  # classes, four probabilities and their bar of colours, five functions
+    for picture in (drawn, setup):
+        assert len(panels.png(picture)) > 20_000
+
+
+@pytest.mark.parametrize("errors", [np.zeros((2, 2)), np.full((2, 2), 0.3), np.array([[0.1, 0.0], [0.2, 0.1]])])
+def test_errors_that_are_zero_or_all_the_same_are_drawn(errors):
+    panels = pytest.importorskip("sslcore.plotting.panels")
+    from sslcore.studies.figures import halfmoons as figures
+
+    drawn = panels.Figure()
+    panels.FigureCanvasAgg(drawn)
+    figures.errors_panel(drawn.subplots(), np.array([30, 60]), np.array([30, 60]), errors)
+    assert len(panels.png(drawn)) > 5_000
