@@ -56,7 +56,7 @@ def test_what_is_not_of_this_study_is_made_again(damage, tmp_path, capsys):
 
 def test_the_half_moons_are_those_of_their_command(tmp_path, monkeypatch, capsys):
     whole = halfmoons.controlled
-    monkeypatch.setattr(halfmoons, "controlled", lambda *sizes, run: whole((20,), (30, 60), (2, 2), 60, 50, run))
+    monkeypatch.setattr(halfmoons, "controlled", lambda *sizes, run: whole((20, 40), (30, 60), (2, 2), 60, 50, run))
     assert main(["study", "halfmoons", "--out", str(tmp_path), "--json", "--progress", "--workers", "1"]) == 0
     out, err = capsys.readouterr()
     assert "figure" in err

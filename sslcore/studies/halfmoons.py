@@ -21,7 +21,8 @@ from ..augmentations import Augmentation, GaussianNoise, Views
 from ..fitting.pretraining import pretrain
 from ..fitting.representation import Representation
 from ..kernels import Exponential, Kernel
-from ..probing import LearningCurves, learning_curves
+from ..runs import run_cells
+from ._moons_errors import Errors, repetition
 from ._registry import Registered, Run
 
 __all__ = ["LAMBDA_REF", "N_COMPONENTS", "STEPS", "STUDY", "Controlled", "Study", "controlled", "log_sizes", "study"]
@@ -128,12 +129,12 @@ class Controlled:
     ----------
     setup : Study
         One fit to many samples, whose functions are drawn.
-    curves : LearningCurves
+    curves : Errors
         Errors of the probe, over numbers of pretraining samples and of labels.
     """
 
     setup: Study
-    curves: LearningCurves
+    curves: Errors
 
     def document(self) -> dict[str, Any]:
         """Return all results, for machines."""
@@ -143,7 +144,10 @@ class Controlled:
     def arrays(self) -> dict[str, np.ndarray]:
         """Return sizes, means and standard errors."""
         curves = self.curves
-        found = {"pretraining_sizes": curves.pretraining_sizes, "downstream_sizes": curves.downstream_sizes}
+        found: dict[str, Any] = {
+            "pretraining_sizes": curves.pretraining_sizes,
+            "downstream_sizes": curves.downstream_sizes,
+        }
         for name in ("squared", "zero_one"):
             found |= {f"{name}_mean": curves.mean[name], f"{name}_standard_error": curves.standard_error[name]}
         return {name: np.asarray(value) for name, value in found.items()}
@@ -242,25 +246,12 @@ def controlled(
     run = run or Run()
     setup = study(n, 2, reg=published_reg(2 * n), unbiased=False, center=False, seed=run.seed, begin=run.begin)
     run.begin("learning curves")
-    curves = learning_curves(
-        datasets.half_moons,
-        KERNEL,
-        N_COMPONENTS,
-        target=datasets.half_moons_probabilities,
-        augmentation=NOISE,
-        n_views=2,
-        kind="probabilities",
-        pretraining_sizes=pretraining_sizes,
-        downstream_sizes=downstream_sizes,
-        repetitions=repetitions,
-        n_test=n_test,
-        reg=published_reg,
-        unbiased=False,
-        scale="unit",
-        seed=run.seed,
-        **run.cells("curves"),
-    )
-    return Controlled(setup, curves)
+    settings: dict[str, Any] = {"pretraining_sizes": list(pretraining_sizes)}
+    settings["downstream_sizes"] = list(downstream_sizes)
+    settings |= {"downstream_draws": repetitions[1], "n_test": n_test, "seed": run.seed}
+    settings |= {"n_components": N_COMPONENTS, "noise": NOISE.scale, "scale": KERNEL.scale, "lambda_ref": LAMBDA_REF}
+    cells = run_cells(repetition, range(repetitions[0]), settings=settings, **run.cells("curves"))
+    return Controlled(setup, Errors.of(settings, cells))
 
 
 def _sizes(run: Run) -> Controlled:
