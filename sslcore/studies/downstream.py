@@ -399,8 +399,8 @@ def study(
 
 def _sizes(run: Run) -> Study:
     """Compute the paper's 20 lambdas with 20 draws, or 40 lambdas with 100 draws."""
-    lambda_refs = np.logspace(-2.0, 1.2, 40) if run.full else LAMBDA_REFS
-    return study(lambda_refs.tolist() if run.full else lambda_refs, 100 if run.full else 20, seed=run.seed, run=run)
+    lambda_refs = np.logspace(-2.0, 1.2, 40).tolist() if run.full else LAMBDA_REFS
+    return study(lambda_refs, 100 if run.full else 20, seed=run.seed, run=run)
 
 
 STUDY = Registered(

@@ -58,8 +58,8 @@ def figure(found: Study) -> Figure:
     axes.legend(frameon=False, loc="lower left", fontsize=8.5, title="T", title_fontsize=8.5)
     without_frame(axes)
     drawn.suptitle(
-        rf"$S^{{{D - 1}}}$, {found.n[0]} points and their shifts by $\pm 1$; mean of {found.repetitions} draws, bars: twice "
-        "the standard error; wide lines: infinitely many points",
+        rf"$S^{{{D - 1}}}$, {found.n[0]} points and their shifts by $\pm 1$; mean of {found.repetitions} draws, bars: "
+        "twice the standard error; wide lines: infinitely many points",
         fontsize=10,
     )
     return drawn
