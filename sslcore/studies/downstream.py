@@ -8,8 +8,8 @@ low degree come first, invariant or not (Cabannes et al. 2023, section 5).
 
 Two things are done in two ways, side by side.  The published T leaves out the diagonal: pairs of different views.  As
 all views of a point are there, the mean over all pairs is the true T, without any error.  With
-gamma = beta (I - T) + lambda Khat^-1, one is (3/2) (the other) at lambda_ref alike, so both have the same functions, and
-mu_published = (3 mu - 1) / 2: the published T drops the components whose true mu is below 1/3.  And the published
+I - T_published = (3/2) (I - T), and lambda_ref the same, 1 - mu_published = (3/2) (1 - mu) for the same functions: the
+published T drops the components whose true mu is below 1/3.  And the published
 script takes the probe's ridge of least error on the test points; here it is also chosen on a third of the labels.
 
 Pure functions, called by the command line; nothing here prints or draws.
