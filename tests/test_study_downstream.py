@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from sslcore import datasets, pretrain
@@ -77,6 +77,7 @@ def test_a_repetition_against_plain_loops():
 @settings(max_examples=8)
 def test_targets_in_characters(degree, shifts, a):
     """<f, R_a f> / <f, f> = sum_w energy_w cos(2 pi a w / d): by the energies, and by an average over points."""
+    assume(degree != 2 or len(shifts) < 8)  # a multiple of sum_a x_a^2 - 1: zero
     target = downstream.Target("any", degree, tuple(shifts))
     energies = {label: c**2 for label, c in target.coefficients().items()}
     assert_close(sum(energies.values()), 1.0, tol=1e-12)
