@@ -385,6 +385,31 @@ def test_regs_below_rounding_are_left_out():
         pretrain(moons(), Gaussian(1.0), 5, reg=AutoReg(regs=(1e-1, 1e-2, 1e-17)))
 
 
+def test_what_has_collapsed_is_not_solved(monkeypatch, backend):
+    """No component is active at reg >= the trace, about 3 here: the risk is k without a factorisation."""
+    factorised = []
+    cholesky = backend.primitives.cholesky
+    monkeypatch.setattr(backend.primitives, "cholesky", lambda a: factorised.append(1) or cholesky(a))
+    search = AutoReg(regs=(30.0, 3.1, 0.1, 1e-2), n_folds=2)
+    found = quietly(backend.asarray(moons()), 3 * Exponential(0.5), 2, reg=search).selection
+    assert len(factorised) == 2 * 2 + 1  # two folds, and the fit
+    assert found.risks[:2].tolist() == found.training_risks[:2].tolist() == [2.0, 2.0]
+    assert found.standard_errors[:2].tolist() == [0.0, 0.0]
+    assert found.risks[3] < found.risks[2] < 2.0
+
+
+@pytest.mark.parametrize(("beta", "center"), [(1.0, False), (0.0, True)])
+def test_each_reg_begins_near_the_one_before(beta, center, backend):
+    """And ends where an iteration from random vectors does."""
+    views = backend.asarray(moons(50, 3))
+    options = {"beta": beta, "center": center}
+    together = quietly(views, Exponential(0.5), 3, reg=AutoReg(regs=REGS), **options).selection
+    for i, reg in enumerate(REGS):
+        alone = quietly(views, Exponential(0.5), 3, reg=AutoReg(regs=(50.0, reg)), **options).selection
+        assert_close(together.risks[i], alone.risks[1], tol=1e-7, scale=3.0)
+        assert_close(together.training_risks[i], alone.training_risks[1], tol=1e-7, scale=3.0)
+
+
 @pytest.mark.parametrize("name", ["beta", "n_components"])
 def test_neither_beta_nor_the_number_of_components_can_be_chosen(name):
     numbers = {"n_components": 2, "reg": 1e-3, "beta": 1.0} | {name: "auto"}

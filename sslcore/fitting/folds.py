@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from ..errors import CertificateError, NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from ..kernels._rows import block_height
 from ..solvers.certificate import Spectrum
-from ..solvers.exact import ConditionedKernel
+from ..solvers.exact import SEARCHED, ConditionedKernel
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
@@ -134,15 +133,33 @@ class KernelFolds(Restricted):
         backend = self.problem.backend
         for f in range(self.folds.count):
             fold = self.kept[f] if self.kept else self._fold(f)
-            solve = functools.partial(self._spectrum, fold.operator)
-            for i, spectrum in self._solved(solve, regs):
-                risk = self._held_out_risk(backend)
-                risk.add(_embed(spectrum, fold.cross, backend), fold.samples, fold.weight, fold.members)
-                found[i, f] = *risk.value(), training_risk(spectrum, self.objective.beta)
-            del fold, solve  # before the next fold is made
+            collapsed = regs >= fold.operator.trace  # mu <= 1 - reg / trace: no component is active
+            if collapsed.any():
+                nothing = backend.xp.zeros((len(fold.cross), self.objective.k))
+                found[collapsed, f] = *self._risk(fold, nothing), float(self.objective.k)
+            below = np.flatnonzero(~collapsed)
+            for i, spectrum in self._solved(self._solver(fold.operator), regs[below]):
+                risk = self._risk(fold, _embed(spectrum, fold.cross, backend))
+                found[below[i], f] = *risk, training_risk(spectrum, self.objective.beta)
+            del fold  # before the next one is made
 
-    def _spectrum(self, operator: ConditionedKernel, objective: Objective) -> Spectrum:
-        return self.problem.solve(operator, objective).spectrum
+    def _risk(self, fold: _KernelFold, psi: Array) -> tuple[float, float]:
+        """Return the risk of psi at the held-out views of ``fold``, and its error."""
+        risk = self._held_out_risk(self.problem.backend)
+        risk.add(psi, fold.samples, fold.weight, fold.members)
+        return risk.value()
+
+    def _solver(self, operator: ConditionedKernel) -> Callable[[Objective], Spectrum]:
+        """Make a function that solves for one reg after the other, each from the functions of the one before."""
+        near: Array | None = None
+
+        def solve(objective: Objective) -> Spectrum:
+            nonlocal near
+            solution = self.problem.solve(operator, objective, near, share=SEARCHED)
+            near = solution.vectors
+            return solution.spectrum
+
+        return solve
 
     def _fold(self, f: int) -> _KernelFold:
         problem, data, backend = self.problem, self.problem.data, self.problem.backend

@@ -48,11 +48,13 @@ a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, 
 0.75 eps |Khat| (N = 100 to 600), for which eps |Khat|_F is taken.
 """
 
-NEARBY, LEAST_RANDOM = 1e-2, 2
-"""Residuals of an iteration that begins near its result, in units of the tolerance, and its random columns at least.
-
-A residual r of the vectors is r^2 in their eigenvalues: to rounding.  From random vectors alone it goes on to 1e-4.
+COLD, NEARBY, SEARCHED = 1e-4, 1e-2, 1e-1
+"""Residuals at which an iteration ends, in units of the tolerance: from random vectors, from vectors near the result,
+and in a search for reg, whose risks they change by about as much.  A residual r of vectors is r^2 in their eigenvalues.
 """
+
+LEAST_RANDOM = 2
+"""Random columns that an iteration begins with, beside those near its result."""
 
 _REMEDY = (
     "reg is below what the rounding of the kernel matrix allows; raise reg, use float64, or use a feature model such "
@@ -317,11 +319,13 @@ def solve_exact(
     planned_bytes: int,
     near: Array | None = None,
     started: float | None = None,
+    share: float | None = None,
 ) -> Solution:
     """Solve for one objective; ``near`` (N, any) may hold vectors, in the rotated basis, close to the wanted ones.
 
     The operator is conditioned on reg and beta here.  Beside ``near`` the search begins with random vectors, at least
-    `LEAST_RANDOM` of them, which find what comes in at a crossing.
+    `LEAST_RANDOM` of them, which find what comes in at a crossing.  It ends at residuals of ``share`` of the tolerance,
+    by default `COLD` or `NEARBY`.
     """
     started = time.perf_counter() if started is None else started
     backend, xp, samples, dtype = operator.backend, operator.xp, operator.samples, operator.a.dtype
@@ -330,16 +334,16 @@ def solve_exact(
     width = block_width(k, total)
     epsilon = float(xp.finfo(dtype).eps)
     start = backend.reference_normals(total, width, 0).astype(dtype, copy=False)
-    accuracy = Accuracy(1e-4 * tolerance)
+    if share is None:
+        share = COLD if near is None else NEARBY
     if near is not None:
         start = xp.concatenate([near, start[:, : max(width - near.shape[1], LEAST_RANDOM)]], axis=1)
-        accuracy = Accuracy(NEARBY * tolerance, first=4)
     pairs = top_eigenpairs(
         operator.apply,
         operator.centre(xp.asfortranarray(start)),
         k,
         backend,
-        accuracy=accuracy,
+        accuracy=Accuracy(share * tolerance),
         max_basis=krylov_capacity(width, total),
     )
     reference = xp.concatenate(samples.rotate(backend.reference_normals(total, k, 1)[samples.order]))

@@ -44,15 +44,11 @@ class Eigenpairs:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Ends an iteration: residuals are at most min(relative theta, absolute), or ``steps`` are done.
-
-    They are looked at from step ``first`` on.
-    """
+    """Ends an iteration: residuals are at most min(relative theta, absolute), or ``steps`` are done."""
 
     relative: float
     absolute: float = math.inf
     steps: int = 500
-    first: int = 3
 
 
 def top_eigenpairs(
@@ -73,7 +69,7 @@ def top_eigenpairs(
     size = steps = 0
     scale, epsilon = 0.0, float(xp.finfo(start.dtype).eps)
     checks: list[tuple[int, float]] = []
-    next_check = accuracy.first
+    next_check = 3
     while True:
         old, size = size, size + block.shape[1]
         basis[:, old:size] = block
@@ -132,11 +128,12 @@ def krylov_capacity(width: int, total: int) -> int:
 def _next_check(checks: list[tuple[int, float]], steps: int, excess: float) -> int:
     """Choose the step at which to solve the small eigenproblem again, which costs as much as some steps.
 
-    Residuals fall by a constant factor a step in the end; before that rate is known, every three steps.
+    Residuals fall by a constant factor a step in the end; before that rate is known, after three steps, or fewer where
+    a factor of 20 each would do.
     """
     checks.append((steps, math.log(max(excess, 1.0))))
     if len(checks) < 2:
-        return steps + 3
+        return steps + min(3, max(1, round(checks[0][1] / 3.0)))
     (before, higher), (now, lower) = checks[-2:]
     rate = (higher - lower) / (now - before)
     return steps + (min(4, max(1, round(lower / rate))) if rate > 0 else 2)
