@@ -59,6 +59,30 @@ def test_the_same_means_as_the_authors_method_run_plainly(pool, found, plain, mo
         assert abs(np.mean(np.log(mean / right.mean(axis=0)))) < 0.15, name
 
 
+def test_a_repetition_step_by_step():
+    """The same draws by the authors' formulas, a fit and a probe at a time."""
+    settings = {"pretraining_sizes": [12, 20], "downstream_sizes": [15, 40], "downstream_draws": 3, "n_test": 30}
+    settings |= {"seed": 3, "n_components": 5, "noise": 0.1, "scale": 0.2, "lambda_ref": 1e-3}
+    found = _moons_errors.repetition(settings, 7)
+    seeds = np.random.SeedSequence(3, spawn_key=(7,)).generate_state(5, np.uint64).tolist()
+    samples, test, points = (
+        half_moons(n, seed) for n, seed in zip((20, 30, 120), (seeds[0], *seeds[2:4]), strict=True)
+    )
+    views = np.asarray(halfmoons.NOISE.views(samples, 2, seed=seeds[1]))
+    u = np.random.default_rng(seeds[4]).random((3, 40))
+    chances = half_moons_probabilities(points).reshape(3, 40, 4)
+    labels = [[int((chances[r, i].cumsum()[:3] <= u[r, i]).sum()) for i in range(40)] for r in range(3)]
+    for p, n in enumerate((12, 20)):
+        centres = views[:n].reshape(-1, 2)
+        matrix = halfmoons.KERNEL(centres)
+        weights = np.linalg.solve(matrix, naive.published_method(matrix, 2, 5, 1e-3)[1]) * (2 * n) ** 0.5
+        z, at_test = (halfmoons.KERNEL(x, centres) @ weights for x in (points, test))
+        target = half_moons_probabilities(test)
+        right = naive.prefix_errors(z.reshape(3, 40, 5), np.eye(4)[labels], (15, 40), at_test, target, 0.0, False)
+        for name, errors in zip(("squared", "zero_one"), right, strict=True):
+            assert_close(found[name][p], errors.mean(axis=0), tol=1e-6)
+
+
 def test_draws_of_labels_follow_the_probabilities():
     rng = np.random.default_rng(0)
     probabilities = np.array([[0.1, 0.2, 0.3, 0.4], [0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]])
