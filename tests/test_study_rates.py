@@ -1,0 +1,123 @@
+"""The study of rates: moments from counts against those of features, exact risks against enumeration, the picture."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sslcore
+from sslcore import datasets, features, population
+from sslcore.backends import get_backend
+from sslcore.solvers.pencil import Pencil
+from sslcore.studies import rates
+from sslcore.studies._registry import Run
+
+from .comparators import assert_close
+from .strategies import seeds
+
+
+def drawn(d, n, m, seed=0):
+    return sslcore.augmentations.Views(datasets.hypercube(n, d, seed), rates.LAW, m, seed + 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(d=st.integers(1, 5), n=st.integers(2, 40), m=st.integers(2, 9), seed=seeds)
+def test_moments_from_counts_are_those_of_the_features(d, n, m, seed):
+    views = drawn(d, n, m, seed % 1000)
+    phi = rates.parities(np.asarray(views[:]))
+    found = rates.sums(d, views)
+    assert (found.n, found.n_views) == (n, n * m)
+    assert found.factor == pytest.approx(m / (m - 1))
+    means = phi.mean(axis=1)
+    assert_close(found.mean, means.mean(axis=0), tol=1e-12)
+    away, inside = means - means.mean(axis=0), phi - means[:, None]
+    assert_close(found.between, away.T @ away, tol=1e-11)
+    assert_close(found.within, np.einsum("iar,ias->rs", inside, inside) / m, tol=1e-11)
+
+
+def test_moments_do_not_depend_on_blocks():
+    """More views than a block has: 2^18."""
+    views = drawn(3, 5000, 64)
+    found = rates.sums(3, views)
+    moments = sslcore.Moments(features.Identity()).update(
+        rates.parities(np.asarray(views[:]).reshape(-1, 3)).reshape(5000, 64, 8)
+    )
+    rep = moments.solve(4, reg=1e-3)
+    pencil = Pencil(found, get_backend("numba"), finest=0.0, unbiased=True, center=False)
+    risk, penalty = rates.risks(pencil, 3, 4, 1e-3)
+    assert_close(penalty, 2e-3 * float(np.maximum(rep.eigenvalues, 0) @ rep.norms), tol=1e-9)
+    exact = population.Hypercube(3).risk(lambda x: rep(rates.parities(x)), rates.LAW)
+    assert_close(risk, exact, tol=1e-10)
+
+
+def test_one_cell_is_the_fit_with_the_kernel():
+    """Scaled parities are features of the kernel: the same functions, the same exact risk."""
+    at = [60, 3, 2]
+    found = rates.cell({"d": 5, "k": 6, "seed": 4}, at)
+    one, two = (int(s) for s in np.random.SeedSequence(4, spawn_key=(60, 3, 2)).generate_state(2))
+    views = sslcore.augmentations.Views(datasets.hypercube(60, 5, one), rates.LAW, 3, two)
+    for i, reg in enumerate((*rates.REGS, rates.FIXED, rates.SHRINKING * 60**-0.5)):
+        rep = sslcore.pretrain(views, rates.KERNEL, 6, reg=reg)
+        assert_close(found["risk"][i], population.Hypercube(5).risk(rep, rates.LAW), tol=1e-7)
+        assert_close(found["penalty"][i], 2 * reg * float(np.maximum(rep.eigenvalues, 0) @ rep.norms), tol=1e-7)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return rates.study((64, 256, 1024, 4096), (2, 8, 32), repetitions=5, d=4, first=1, run=Run(seed=3))
+
+
+def test_the_excess_falls_as_one_over_n(found):
+    assert (found.penalised > 0).all()  # nothing is below the minimum
+    assert (found.grid > 0).all()
+    for i in range(3):
+        slope = found.slope("fixed", i)
+        assert slope.low < slope.value < slope.high
+        assert slope.value == pytest.approx(1.0, abs=0.25)
+    assert (found.values("tuned").mean(axis=2) <= found.grid.mean(axis=2).min(axis=2) + 1e-15).all()
+    assert found.budgets() == [2048, 8192]
+    np.testing.assert_array_equal(found.at_budget("fixed", 8192)[0], found.penalised[0, 3])
+    np.testing.assert_array_equal(found.at_budget("fixed", 8192)[2], found.penalised[2, 1])
+    assert found.price("fixed").low > 1  # a new sample is worth more than a new view
+    assert found.penalised[:, 1:].std(axis=2).min() > 0  # each repetition has its own draws
+
+
+def test_what_is_fitted_to_exact_laws():
+    """Errors c (1 + 2 / m) / n without noise: the exponent is 1, the interval a point, the share found."""
+    n, m = np.array([64, 128, 256, 512]), np.array([2, 4, 8])
+    law = 3.0 * (1 + 2.0 / m)[:, None, None] / n[None, :, None] * np.ones(4)
+    made = rates.Study(4, 5, tuple(n), tuple(m), law, law[..., None] * np.arange(1, 8), law**0.5, 0)
+    assert str(made.slope("fixed", 0)) == "1.00 (1.00 to 1.00)"
+    assert str(made.slope("tuned", 2)) == "1.00 (1.00 to 1.00)"
+    assert made.slope("shrinking", 1).value == pytest.approx(0.5)
+    assert made.share() == pytest.approx((3.0, 6.0))
+    assert made.price("fixed").value == pytest.approx(4 * 1.25 / 2.0)
+    assert (made.best() == rates.REGS[0]).all()
+
+
+def test_the_interval_covers_what_is_true():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(300):
+        values = rng.normal(size=6)
+        slope = rates.Slope.of(lambda kept, values=values: float(values[kept].mean()), 6)
+        covered += slope.low < 0 < slope.high
+    assert 0.92 < covered / 300 < 0.98
+
+
+def test_words_and_picture(found):
+    panels = pytest.importorskip("sslcore.plotting.panels")
+    from sslcore.studies.figures import rates as figures
+
+    verdict = found.verdict()
+    assert "\n" not in verdict
+    assert str(found.slope("fixed", 0)) in verdict
+    assert "draw a new sample" in verdict
+    assert f"{found.mean('tuned')[0, 3]:.3e}" in found.table()
+    document = found.document()
+    assert document["minimum_risk"] == pytest.approx(5 - 1 - 4 * 0.8**4)
+    assert len(document["measures"]["tuned"]["slopes"]) == 3
+    assert found.arrays()["grid"].shape == (3, 4, 5, len(rates.REGS))
+    drawn = figures.figure(found)
+    assert len(drawn.axes) == 6
+    assert panels.png(drawn)[:4] == b"\x89PNG"
