@@ -97,6 +97,17 @@ def test_any_operator_is_solved_as_dense_algebra_does(backend, beta, center, mea
     assert rep.risk == pytest.approx(k - (np.clip(mu[:k], 0, None) ** 2).sum(), rel=1e-9)
 
 
+def test_a_path_has_the_fits_of_a_law():
+    x, law = points(25), 0.5 * ring(25) + 0.5 * Operator(2 * ring(25).law(np.zeros((25, 1))).operator())
+    path = sslcore.pretrain_path(x, Exponential(1.0), 3, regs=[1e-3, 1e-1], betas=[0.5, 1.0], positives=law)
+    for i, j in itertools.product(range(2), range(2)):
+        rep = path.at(i, j)
+        alone = sslcore.pretrain(x, Exponential(1.0), 3, reg=rep.reg, beta=rep.beta, positives=law)
+        assert_close(rep.eigenvalues, alone.eigenvalues, tol=1e-8)
+        assert rep.positives == alone.positives
+    assert path.at(0).centres is path.at(1).centres
+
+
 def test_an_operator_all_of_whose_components_collapse():
     x = points(12)
     rep = sslcore.pretrain(x, Gaussian(1.0), 3, reg=1e-2, positives=Operator(-np.eye(12)))

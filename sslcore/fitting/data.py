@@ -25,6 +25,7 @@ from ..augmentations._views import as_readable
 from ..backends import Backend, device_of
 from ..positives import Groups, Law, Positives
 from ..solvers.groups import Samples
+from ..solvers.objective import Objective
 
 __all__ = ["Data", "as_data", "as_paired_data"]
 
@@ -45,6 +46,7 @@ class Data:
     d: int
     dtype: np.dtype
     law: Law | None = None
+    positives: Positives | None = None  # what the law was made of
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -190,16 +192,19 @@ def as_data(
     )
 
 
-def as_paired_data(x: Any, positives: Any, given: dict[str, Any], *, single_views: bool, unbiased: bool) -> Data:
-    """Check points (N, d) with a law of positive pairs; groups alone become groups of views.
+def as_paired_data(x: Any, positives: Any, groups: Any, sample_weight: Any, objective: Objective) -> Data:
+    """Check points (N, d) with a law of positive pairs, if there is one; `Groups` alone become groups of views.
 
-    ``given`` are the arguments by which views and their weights are described, which have no place beside a law.
+    Groups and weights describe views, and have no place beside a law.
     """
+    single_views, unbiased = objective.beta == 0, objective.unbiased
+    if positives is None:
+        return as_data(x, groups, sample_weight, single_views=single_views)
     if not isinstance(positives, Positives):
         raise TypeError(
             f"positives must be a law of sslcore.positives, such as Pairs(i, j) or TimeLag(1), found {positives!r:.80}"
         )
-    for name, value in given.items():
+    for name, value in (("groups", groups), ("sample_weight", sample_weight)):
         if value is not None:
             raise ValueError(
                 f"give either positives= or {name}=, not both: the law of pairs has the weights of the points, and "
@@ -213,7 +218,7 @@ def as_paired_data(x: Any, positives: Any, given: dict[str, Any], *, single_view
     if isinstance(positives, Groups):
         return as_data(x, positives.groups, None, single_views=single_views)
     data = as_data(x, np.arange(len(x)), None, single_views=True)
-    return replace(data, law=positives.law(x, unbiased=unbiased))
+    return replace(data, law=positives.law(x, unbiased=unbiased), positives=positives)
 
 
 def _one_view(shape: tuple[int, ...]) -> ValueError:

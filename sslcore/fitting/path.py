@@ -16,11 +16,12 @@ from ..augmentations import Views
 from ..backends import get_backend
 from ..declarations.reprs import brief
 from ..errors import CertificateError, NotPositiveSemidefiniteError
+from ..positives import Positives
 from ..solvers.certificate import located
 from ..solvers.objective import Objective
 from . import summary
 from .crossings import crossings
-from .data import as_data
+from .data import as_paired_data
 from .plan import memory_budget
 from .problem import Frame, Problem, pose
 from .representation import Representation
@@ -269,6 +270,7 @@ def pretrain_path(
     center: bool = False,
     sample_weight: Any = None,
     groups: Any = None,
+    positives: Positives | None = None,
     backend: str | None = None,
     memory: int | str | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -281,7 +283,7 @@ def pretrain_path(
 
     Parameters
     ----------
-    views, model, n_components, unbiased, center, sample_weight, groups, backend, memory
+    views, model, n_components, unbiased, center, sample_weight, groups, positives, backend, memory
         As of `sslcore.pretrain`.
     regs : sequence of float
         > 0, in any order; the path has them sorted.
@@ -316,7 +318,10 @@ def pretrain_path(
     views = as_native(views, "views")
     chosen = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
     objective = Objective.of(n_components, float(regs[-1]), float(betas[-1]), unbiased, center)
-    data = as_data(views, groups, sample_weight, single_views=objective.beta == 0)
+    single_views = objective.beta == 0
+    data = as_paired_data(
+        views, positives, groups, sample_weight, single_views=single_views, unbiased=objective.unbiased
+    )
     n_points = regs.size * betas.size + 1  # kernel PCA is one more
     problem = pose(model, data, objective, chosen, memory_budget(memory, chosen), n_points=n_points)
     return _walk(problem, regs, betas, progress)

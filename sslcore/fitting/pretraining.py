@@ -11,7 +11,7 @@ from ..backends import get_backend
 from ..features import Identity
 from ..positives import Positives
 from ..solvers.objective import Objective
-from .data import as_data, as_paired_data
+from .data import as_paired_data
 from .plan import memory_budget
 from .problem import pose
 from .representation import Representation
@@ -118,15 +118,12 @@ def pretrain(
     chosen = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
     search, zero_reg = as_search(reg), isinstance(model, Identity)
     objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
-    if positives is None:
-        data = as_data(views, groups, sample_weight, single_views=objective.beta == 0)
-    else:
-        given = {"groups": groups, "sample_weight": sample_weight}
-        single = objective.beta == 0
-        data = as_paired_data(views, positives, given, single_views=single, unbiased=objective.unbiased)
+    single_views = objective.beta == 0
+    data = as_paired_data(
+        views, positives, groups, sample_weight, single_views=single_views, unbiased=objective.unbiased
+    )
     problem = pose(model, data, objective, chosen, memory_budget(memory, chosen), n_folds=most_folds(search))
     selection = choose(search, problem) if search else None
     if selection:
         objective = replace(objective, reg=selection.reg)
-    rep = replace(problem.represent(objective, problem.at(objective)), selection=selection)
-    return rep if data.law is None else replace(rep, positives=f"{positives!r}; {data.law.described()}")
+    return replace(problem.represent(objective, problem.at(objective)), selection=selection)

@@ -288,6 +288,11 @@ class PairedProblem(Problem):
         return points
 
     @cached_property
+    def kept(self) -> Array:
+        """Copy the points for the representations, which share them."""
+        return self.centres.copy()
+
+    @cached_property
     def operator(self) -> ConditionedKernel:
         """Make the operator of the points in pairs, in the eigenbasis of T."""
         points, backend, law, objective = self.centres, self.backend, self.law, self.objective
@@ -339,10 +344,11 @@ class PairedProblem(Problem):
             replace(spectrum, coefficients=coefficients),
             self.model,
             objective,
-            centres=None if self.given else self.centres.copy(),
+            centres=None if self.given else self.kept,
             values=values,
         )
-        rep = replace(rep, tau=self.operator.samples.tau)
+        words = f"{self.data.positives!r}; {self.data.law.described()}"  # type: ignore[union-attr]
+        rep = replace(rep, tau=self.operator.samples.tau, positives=words)
         return rep.to(device_of(self.data.source))
 
     def _spread(self, rows: Array, index: Array) -> Array:
