@@ -37,7 +37,7 @@ def posed(solver, backend):
 
     def make(objective=OBJECTIVE, budget=10**9, **numbers):
         if solver is PairedProblem:
-            data = as_paired_data(backend.asarray(POINTS), LAW, None, None, single_views=False, unbiased=True)
+            data = as_paired_data(backend.asarray(POINTS), LAW, None, None, OBJECTIVE)
         else:
             data = as_data(backend.asarray(VIEWS), None, None, single_views=objective.beta == 0)
         return pose(MODELS[solver], data, objective, backend.primitives, budget, **numbers)
@@ -92,7 +92,7 @@ def test_frames_have_the_inner_products_of_functions(posed):
 
 
 def test_a_law_of_pairs_has_no_folds(backend):
-    data = as_paired_data(backend.asarray(POINTS), LAW, None, None, single_views=False, unbiased=True)
+    data = as_paired_data(backend.asarray(POINTS), LAW, None, None, OBJECTIVE)
     with pytest.raises(ValueError, match="give reg a number"):
         pose(Gaussian(1.0), data, OBJECTIVE, backend.primitives, 10**9, n_folds=5)
     with pytest.raises(NotImplementedError):

@@ -318,10 +318,7 @@ def pretrain_path(
     views = as_native(views, "views")
     chosen = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
     objective = Objective.of(n_components, float(regs[-1]), float(betas[-1]), unbiased, center)
-    single_views = objective.beta == 0
-    data = as_paired_data(
-        views, positives, groups, sample_weight, single_views=single_views, unbiased=objective.unbiased
-    )
+    data = as_paired_data(views, positives, groups, sample_weight, objective)
     n_points = regs.size * betas.size + 1  # kernel PCA is one more
     problem = pose(model, data, objective, chosen, memory_budget(memory, chosen), n_points=n_points)
     return _walk(problem, regs, betas, progress)

@@ -118,10 +118,7 @@ def pretrain(
     chosen = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
     search, zero_reg = as_search(reg), isinstance(model, Identity)
     objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
-    single_views = objective.beta == 0
-    data = as_paired_data(
-        views, positives, groups, sample_weight, single_views=single_views, unbiased=objective.unbiased
-    )
+    data = as_paired_data(views, positives, groups, sample_weight, objective)
     problem = pose(model, data, objective, chosen, memory_budget(memory, chosen), n_folds=most_folds(search))
     selection = choose(search, problem) if search else None
     if selection:
