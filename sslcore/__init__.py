@@ -10,12 +10,12 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
 
     cli
     studies
-    population diagnostics estimator torch path selection
+    population diagnostics probing estimator torch path selection
     fitting
     gram
     solvers plotting
     features runs
-    kernels augmentations positives io risk probing datasets versions
+    kernels augmentations positives io risk datasets versions
     declarations
     arrays
     backends

@@ -176,3 +176,11 @@ TABLE_MAPPED_BYTES = 64 << 20
 
 ARCHIVE_PIECE_BYTES = 1 << 22
 """What is unpacked of an array in an archive at a time: no second copy of a large array arises."""
+
+# ---------------------------------------------------------------- learning curves
+
+CURVES_BLOCK_BYTES = 64 << 20
+"""Values of the functions of all pretraining sizes at the downstream points that are worked on at a time."""
+
+CURVES_PARTS = 7
+"""Pretraining sizes whose functions are multiplied together: more of them have more rows that are not needed."""

@@ -768,6 +768,65 @@ def prefix_errors(z, y, sizes, test, target, reg, fit_intercept):
     return squared, zero_one
 
 
+def learning_curves(
+    data, target, kernel, k, augmentation, m, sizes, downstream, repetitions, n_test, reg, beta, unbiased, center,
+    risk_scale, probe_reg, fit_intercept, shared, seed, labels_are_drawn,
+):  # fmt: skip
+    """Squared, relative and 0-1 errors (R, P, D, draws): a dense eigendecomposition a fit, an SVD a probe.
+
+    ``data`` is (n, seed) -> points, or points with ``target`` (n_total, q); else ``target`` is a function.
+    """
+
+    def draw(key, n, pool=None):
+        number = int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0])
+        if callable(data):
+            x = data(n, number)
+            return x, target(x)
+        chosen = np.random.default_rng(number).choice(pool, n, replace=False)
+        return data[chosen], target[chosen]
+
+    errors = np.zeros((3, repetitions[0], len(sizes), len(downstream), repetitions[1]))
+    for r in range(repetitions[0]):
+        pool = None
+        if callable(data):
+            test, truth = draw((r, 2), n_test)
+        else:
+            number = int(np.random.SeedSequence(seed, spawn_key=(r, 2)).generate_state(1, np.uint64)[0])
+            order = np.random.default_rng(number).permutation(len(data))
+            test, truth, pool = data[order[:n_test]], target[order[:n_test]], order[n_test:]
+        x, _ = draw((r, 0), sizes[-1], pool)
+        view_seed = int(np.random.SeedSequence(seed, spawn_key=(r, 1)).generate_state(1, np.uint64)[0])
+        made = augmentation.views(x, m, seed=view_seed)
+        for p, n in enumerate(sizes):
+            centres, groups, weight = made[:n].reshape(n * m, -1), np.repeat(np.arange(n), m), np.ones(n * m)
+            matrix = gram(kernel, centres).astype(float)
+            numbers = {"reg": reg(n * m), "beta": beta, "unbiased": unbiased}
+            values, vectors = pretrain(matrix, groups, weight, center=center, **numbers)
+            v, gamma = vectors[:, :k], 1 / values[:k]
+            f = (n * m) ** 0.5 * gamma * (conditioned_kernel(matrix, groups, weight, center=False, **numbers) @ v)
+            alpha = np.linalg.solve(matrix, f)
+            scale = np.sqrt(np.maximum(1 - gamma, 0)) if risk_scale else 1.0
+
+            level = f.mean(axis=0) if center else 0.0
+
+            def psi(points, centres=centres, alpha=alpha, level=level, scale=scale):
+                return (gram(kernel, points, centres).astype(float) @ alpha - level) * scale
+
+            for j in range(repetitions[1]):
+                key = (j,) if shared else (j, p)
+                z, y = draw((r, 3, *key), downstream[-1], pool)
+                if labels_are_drawn:
+                    number = int(np.random.SeedSequence(seed, spawn_key=(r, 4, *key)).generate_state(1, np.uint64)[0])
+                    levels = np.random.default_rng(number).uniform(size=(len(y), 1))[:, 0]
+                    y = np.array(
+                        [np.eye(len(row))[np.sum(np.cumsum(row)[:-1] <= u)] for row, u in zip(y, levels, strict=True)]
+                    )
+                found = prefix_errors(psi(z)[None], y[None], downstream, psi(test), truth, probe_reg, fit_intercept)
+                errors[0, r, p, :, j], errors[2, r, p, :, j] = found[0][0], found[1][0]
+        errors[1, r] = errors[0, r] / np.mean(np.sum(truth**2, axis=1))
+    return errors
+
+
 # ---------------------------------------------------------------- population
 
 

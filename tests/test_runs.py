@@ -87,7 +87,7 @@ def cells(tmp_path, monkeypatch):
 
 def same(first, second):
     return all(
-        a.keys() == b.keys()
+        list(a) == list(b)
         and all(a[k].dtype == b[k].dtype and a[k].shape == b[k].shape and a[k].tobytes() == b[k].tobytes() for k in a)
         for a, b in zip(first, second, strict=True)
     )

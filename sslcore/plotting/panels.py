@@ -19,8 +19,10 @@ from ..arrays import Array
 from ..io.atomic import replacing
 
 __all__ = [
+    "banded_curve",
     "contours_panel",
     "curves_panel",
+    "error_contours",
     "images_panel",
     "map_panel",
     "png",
@@ -110,6 +112,26 @@ def curves_panel(axes: Any, x: Array, curves: Mapping[str, tuple[Array, Array]])
     axes.set_axisbelow(True)
     axes.legend(frameon=False, loc="lower right")
     without_frame(axes)
+
+
+def banded_curve(axes: Any, x: Array, mean: Array, half: Array) -> None:
+    """Draw a curve over x with the band mean +- half, both axes logarithmic; a band that is not finite is left out."""
+    if np.isfinite(half).all():
+        low = np.maximum(mean - half, np.min(mean) * 1e-3)
+        axes.fill_between(x, low, mean + half, color=BLUE, alpha=0.2, linewidth=0, label="2 standard errors")
+    axes.plot(x, mean, "o-", color=BLUE, markersize=4, linewidth=1.6)
+    axes.set(xscale="log", yscale="log" if np.min(mean) > 0 else "linear")
+    without_frame(axes)
+
+
+def error_contours(axes: Any, x: Array, y: Array, error: Array) -> None:
+    """Draw log10 of an error (len(x), len(y)) > 0 over both sizes, as filled contours with a bar of colours."""
+    logs = np.log10(np.maximum(error, 1e-300)).T
+    levels: Any = 12 if np.ptp(logs) > 0 else np.linspace(logs[0, 0] - 0.5, logs[0, 0] + 0.5, 3)
+    filled = axes.contourf(x, y, logs, levels, cmap="viridis")
+    axes.contour(x, y, logs, filled.levels, colors="white", linewidths=0.4)
+    axes.set(xscale="log", yscale="log")
+    axes.figure.colorbar(filled, ax=axes)
 
 
 def map_panel(axes: Any, points: Array, labels: Array) -> None:

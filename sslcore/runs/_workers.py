@@ -69,7 +69,7 @@ def as_arrays(found: Any) -> dict[str, np.ndarray]:
             raise TypeError(f"the name {name!r:.100} of an array is none of letters, digits and _.-")
         if array.dtype.newbyteorder("<").str not in DTYPES:
             raise TypeError(f"array {name!r} is one of {array.dtype}; make it one of {', '.join(DTYPES)}")
-    return arrays
+    return dict(sorted(arrays.items()))  # in the order in which files give them back
 
 
 def pickled(function: Any, settings: dict[str, Any]) -> bytes:

@@ -175,7 +175,9 @@ def _draw(z: Matrix, y: Matrix, sizes: Array, tests: _Tests, ridge: _Ridge, squa
     second, cross = np.zeros((k, k)), np.zeros((k, q))
     factor, w = np.zeros((k, k)), np.zeros((k, q))
     n = tests.columns.shape[1]
-    prediction, best, chosen = np.empty(n), np.empty(n), np.empty(n)  # rows of one array would count as strided
+    # rows of one array would count as strided; apart from all others, since machine code that finds two short arrays
+    # within a few vectors of each other adds in another order
+    prediction, best, chosen = np.empty(n + 128)[64:-64], np.empty(n + 128)[64:-64], np.empty(n + 128)[64:-64]
     start = 0
     for s in range(sizes.size):
         for i in range(start, sizes[s]):
