@@ -344,7 +344,8 @@ def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Calla
     representations: list[list[Any]] = [[None] * size[1] for _ in regs]
     position = np.zeros(size)
     reg_overlaps, beta_overlaps = np.zeros((size[0] - 1, size[1], k, k)), np.zeros((size[0], size[1] - 1, k, k))
-    last = architecture = problem.frame(problem.at(replace(problem.objective, beta=0.0)))
+    solution = problem.at(replace(problem.objective, beta=0.0))
+    architecture = problem.frame(solution)
     before: list[Frame] = []
     done = 0
     for j, beta in enumerate(betas):
@@ -352,12 +353,12 @@ def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Calla
         for i in reversed(range(len(regs))):
             objective = replace(problem.objective, reg=float(regs[i]), beta=float(beta))
             try:
-                solution = problem.at(objective, near=last.left)
+                solution = problem.at(objective, near=solution.vectors)
             except (CertificateError, NotPositiveSemidefiniteError) as error:
                 good = f"the path is good down to reg = {regs[i + 1]:.6g}; " if i + 1 < len(regs) else ""
                 raise located(error, f"at reg = {regs[i]:.6g}, beta = {beta:.6g}: {good}") from error
             representations[i][j] = problem.represent(objective, solution)
-            last = frames[i] = problem.frame(solution)
+            frames[i] = problem.frame(solution)
             done += 1
             if progress is not None:
                 progress(done, len(regs) * len(betas))

@@ -104,7 +104,7 @@ class Problem(ABC):
 
     @abstractmethod
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
-        """Solve for one objective; ``near`` may hold the vectors of a solution close to the wanted one (`Frame`)."""
+        """Solve for one objective; ``near`` may hold the vectors of a solution close to the wanted one."""
 
     @abstractmethod
     def frame(self, solution: Solution) -> Frame:
@@ -406,7 +406,7 @@ class FeatureProblem(Problem):
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
         """Solve the pencil."""
         spectrum = self.pencil.solve(objective, near=near)
-        return Solution(spectrum, spectrum.coefficients)
+        return Solution(spectrum, spectrum.coefficients[:, : spectrum.certificate.rank])
 
     def frame(self, solution: Solution) -> Frame:
         """Coefficients c are orthonormal beside Sigma c."""

@@ -289,6 +289,13 @@ class ConditionedKernel:
         out[: self.n] = top / self.unit
         return out
 
+    def completed(self, product: Array, y: Array) -> Array:
+        """Return (reg / unit) G v, as `combine` does, where Khat (u, -z) / unit is known: both have A u - B z."""
+        if self.noise is None:
+            return product
+        out: Array = self.xp.concatenate([product[: self.n], y * (self.noise / self.unit)])
+        return out
+
     def apply(self, v: Array) -> Array:
         """Return (reg / unit) H G H v: rounding lets directions off the centred space into the basis, hence both H."""
         v = self.centre(v)
@@ -360,8 +367,10 @@ def solve_exact(
     if operator.noise is not None:  # gamma y / beta_i has digits of its own, where v has those of a vector of length 1
         c = y * (operator.noise / operator.unit) / heights
     turned = xp.concatenate([u, -z])
+    product = operator.times_kernel(turned)
+    applied = operator.completed(product, y)
     weights = turned / heights  # unit P^(-1/2) alpha, rotated
-    image = operator.times_kernel(weights)  # P^(1/2) f(views), rotated; without the intercept
+    image = product / heights  # P^(1/2) f(views), rotated; without the intercept
     centred = operator.centre(image)
     off = centred - xp.concatenate([u, c])
     alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
@@ -374,7 +383,7 @@ def solve_exact(
                         xp.sum(operator.contrast_factor[:, None] * c.astype(float) ** 2, axis=0),
                         xp.einsum("ij,ij->j", weights.astype(float), image.astype(float)) / operator.unit,
                         xp.einsum("ij,ij->j", weights.astype(float), off.astype(float)) / operator.unit,
-                        column_norms(operator.centre(operator.combine(v, z, y)) / heights - v),
+                        column_norms(operator.centre(applied) / heights - v),
                         column_norms(off),
                         column_norms(operator.contrast_beta[:, None] * c / xp.asarray(gamma) + turned[n:] - c),
                         column_norms(turned if operator.rounding_scale is None else operator.rounding_scale * turned),
