@@ -292,6 +292,34 @@ def test_the_interplay_of_shifts_in_the_table(reg):
     assert all(lines.multiplicity[i] == sizes[lines.labels[i]] for i in order)
 
 
+@pytest.mark.parametrize("d", [3, 4, 8])
+def test_eigenfunctions_of_laws_of_shifts(d):
+    """Orthonormal under a product rule or many points, eigenfunctions of the mean over shifts, and of their degree."""
+    sphere, law, kernel = Sphere(d), Shift([0.5, 0.3, *[0.0] * (d - 3), 0.2]), kernels.Gaussian(1.0)
+    lines = sphere._up_to(sphere_operator(law, d), kernel, 3)
+    k = int(lines.multiplicity.sum())
+    assert k == sum(sphere.multiplicities(3))
+    x = sslcore.datasets.sphere(20, d, seed=1)
+    for label, t, count in zip(lines.labels, lines.augmentation, lines.multiplicity, strict=True):
+        f = sphere.harmonics(*label)
+        assert f(x).shape == (20, count)
+        # A* A f: the mean over two shifts, one there and one back
+        shifts = [(p * q, a - b) for a, p in enumerate(law.law) for b, q in enumerate(law.law)]
+        smoothed = sum(weight * f(np.roll(x, a, axis=1)) for weight, a in shifts)
+        np.testing.assert_allclose(smoothed, t * f(x), atol=1e-10)
+    for degree in range(4):  # all characters together are the degree, by the addition theorem
+        block = np.concatenate([sphere.harmonics(*label)(x) for label in lines.labels if label[0] == degree], axis=1)
+        expected = [[sphere.zonal(degree, pole)(point[None])[0] for pole in x] for point in x]
+        np.testing.assert_allclose(block @ block.T, math.sqrt(block.shape[1]) * np.array(expected), atol=1e-9)
+    first = np.argsort(-lines.values(1e-2, 1.0), kind="stable")[:3]
+    k = int(lines.multiplicity[first].sum())
+    f = sphere.eigenfunctions(law, kernel, reg=1e-2, n_components=k)
+    expected = np.concatenate([sphere.harmonics(*lines.labels[i])(x) for i in first], axis=1)
+    np.testing.assert_allclose(f(x) @ f(x).T, expected @ expected.T, atol=1e-10)
+    with pytest.raises(ValueError, match="not in degree 0"):
+        sphere.harmonics(0, 1)
+
+
 @pytest.mark.parametrize("d", [2, 3])
 def test_eigenfunctions(d):
     """Blocks of the harmonics in the spectrum's order: the projector of a complete block is the addition theorem's."""
@@ -307,8 +335,6 @@ def test_eigenfunctions(d):
         expected = [[sphere.zonal(degree, pole)(point[None])[0] for pole in x] for point in x]
         size = math.sqrt(block.shape[1])
         np.testing.assert_allclose(block @ block.T, size * np.array(expected), atol=1e-12)
-    with pytest.raises(ValueError, match="characters of cyclic shifts"):
-        sphere.eigenfunctions(Shift([0.5, 0.5]), kernel, reg=1e-4, n_components=1)
 
 
 @pytest.mark.parametrize("d", [2, 3, 5])

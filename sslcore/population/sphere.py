@@ -17,6 +17,7 @@ from ..declarations.registries import has_law
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Gaussian, Kernel, L1Exponential, Linear, Nugget, Polynomial, Precomputed, Scaled, Sum, as_kernel
 from .base import functions_of_classes
+from .cyclic_harmonics import cyclic_basis
 from .fitted import FittedDomain
 from .given import Eigenvalues, lines_of, select_of
 from .lines import MOST_DEGREE, TIE, Label, Lines
@@ -248,8 +249,11 @@ class Sphere(FittedDomain):
 
         return function
 
-    def harmonics(self, degree: int) -> Callable[[Array], Array]:
+    def harmonics(self, degree: int, character: int | None = None) -> Callable[[Array], Array]:
         """Make an orthonormal basis of the harmonics of one degree, for d = 2 and 3: x (n, d) -> (n, N(d, l)).
+
+        With a ``character`` w, of those on which cyclic shifts of the coordinates act by w and -w, for any d: the
+        functions of the label (l, |w|), in a basis that is fixed, and else any.
 
         Real; on the circle cos and sin of l theta, on S^2 the spherical harmonics of order -l..l (orders m < 0 with
         sin |m| phi).  Orthonormal for the uniform probability measure: the mean of each square is 1.
@@ -259,8 +263,12 @@ class Sphere(FittedDomain):
         >>> from sslcore.population import Sphere
         >>> Sphere(3).harmonics(1)([[0.0, 0.6, 0.8]]).round(4)  # sqrt(3) (y, z, x)
         array([[1.0392, 1.3856, 0.    ]])
+        >>> abs(Sphere(3).harmonics(1, character=0)([[0.0, 0.6, 0.8]])).round(4)  # x + y + z
+        array([[1.4]])
         """
         degree = self._degree(degree)
+        if character is not None:
+            return self._of_character(degree, character)
         if self.d > 3:
             raise ValueError(
                 f"bases of harmonics are there for d = 2 and 3, found d = {self.d}; zonal(...) is for any d"
@@ -284,13 +292,26 @@ class Sphere(FittedDomain):
 
         return function
 
+    def _of_character(self, degree: int, character: Any) -> Callable[[Array], Array]:
+        degree, w = self._spelled(True, (degree, character))
+        count = cyclic_multiplicities(self.d, degree)[degree][w] * (1 if 2 * w in (0, self.d) else 2)
+        poles, coefficients = cyclic_basis(self.d, degree, w, count)
+        size = math.sqrt(multiplicities(self.d, degree)[-1])
+
+        def function(x: Array) -> Array:
+            t = np.clip(self._points(x, "x") @ poles.T, -1.0, 1.0)
+            out: Array = (size * legendre(self.d, degree, t)[-1]) @ coefficients
+            return out
+
+        return function
+
     def eigenfunctions(
         self, augmentation: Any, kernel: Any, *, reg: float, beta: float = 1.0, n_components: int
     ) -> Callable[[Array], Array]:
-        """Make the first eigenfunctions of T_lambda, orthonormal, for d = 2, 3: x (n, d) -> (n, k), as in `spectrum`.
+        """Make the first eigenfunctions of T_lambda, orthonormal: x (n, d) -> (n, k), as in `spectrum`.
 
-        For each degree the first functions of `harmonics`, as many as ``n_components`` takes of it.  (Laws of shifts
-        split a degree by characters, of which `harmonics` has no basis.)
+        For each degree, for d = 2 and 3, the first functions of `harmonics`, as many as ``n_components`` takes of it;
+        with laws of shifts, for any d, for each degree and character.
 
         Examples
         --------
@@ -301,12 +322,9 @@ class Sphere(FittedDomain):
         array([[1.    , 1.0392, 1.3856, 0.    ]])
         """
         spectrum = self.spectrum(augmentation, kernel, reg=reg, beta=beta, n_components=n_components)
-        if any(isinstance(label, tuple) for label in spectrum.labels):
-            raise ValueError(
-                f"{augmentation!r} splits degrees by the characters of cyclic shifts, of which no basis is offered; "
-                f"take rotations, tangent steps or the heat kernel"
-            )
-        return functions_of_classes(spectrum.labels, self.harmonics)
+        return functions_of_classes(
+            spectrum.labels, lambda label: self.harmonics(*(label if isinstance(label, tuple) else (label,)))
+        )
 
     # ------------------------------------------------------------ fitted representations
 

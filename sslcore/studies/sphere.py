@@ -245,7 +245,7 @@ def study(
     --------
     >>> from sslcore.studies import sphere
     >>> found = sphere.study(10, (0.0, 10.0), 4)
-    >>> found.eigenvalues.shape, bool(found.apart.max() < 1e-8)
+    >>> found.eigenvalues.shape, bool(found.apart.max() < 1e-4)
     ((2, 4), True)
     """
     run = run or Run()
