@@ -770,7 +770,7 @@ def prefix_errors(z, y, sizes, test, target, reg, fit_intercept):
 
 def learning_curves(
     data, target, kernel, k, augmentation, m, sizes, downstream, repetitions, n_test, reg, beta, unbiased, center,
-    risk_scale, probe_reg, fit_intercept, shared, seed, labels_are_drawn,
+    risk_scale, probe_reg, fit_intercept, shared, seed, labels_are_drawn, fresh=None,
 ):  # fmt: skip
     """Squared, relative and 0-1 errors (R, P, D, draws): a dense eigendecomposition a fit, an SVD a probe.
 
@@ -814,7 +814,13 @@ def learning_curves(
 
             for j in range(repetitions[1]):
                 key = (j,) if shared else (j, p)
-                z, y = draw((r, 3, *key), downstream[-1], pool)
+                if fresh is None:
+                    z, y = draw((r, 3, *key), downstream[-1], pool)
+                else:  # a part of so many fresh points
+                    z, y = draw((r, 6), fresh)
+                    number = int(np.random.SeedSequence(seed, spawn_key=(r, 3, *key)).generate_state(1, np.uint64)[0])
+                    chosen = np.random.default_rng(number).choice(fresh, downstream[-1], replace=False)
+                    z, y = z[chosen], y[chosen]
                 if labels_are_drawn:
                     number = int(np.random.SeedSequence(seed, spawn_key=(r, 4, *key)).generate_state(1, np.uint64)[0])
                     levels = np.random.default_rng(number).uniform(size=(len(y), 1))[:, 0]

@@ -60,6 +60,8 @@ def points(n=70):
 CASES = {
     "probabilities": {},
     "one draw for each size": {"shared_draws": False},
+    "draws from a pool": {"downstream_pool": 25},
+    "pool, draws for each size": {"downstream_pool": 30, "shared_draws": False, "kind": "values", "target": flat},
     "a fit for each size": {"reg": slower, "n_views": 3, "beta": 0.7},
     "a number": {"reg": 1e-2, "pretraining_sizes": [9], "probe_reg": 1e-2},
     "centred, scaled, ridge, intercept": {
@@ -83,7 +85,7 @@ def test_every_number_is_that_of_plain_loops(case):
         names = np.array(["low", "middle", "up"])
         one_hot = lambda y: (y[:, None] == names).astype(float)  # noqa: E731
         target = (lambda x: one_hot(words(x))) if callable(target) else one_hot(target)
-    elif case == "flat values":
+    elif target is flat:
         target = lambda x: flat(x)[:, None]  # noqa: E731
     reg = given["reg"]
     squared, relative, zero_one = naive.learning_curves(
@@ -92,7 +94,7 @@ def test_every_number_is_that_of_plain_loops(case):
         reg if callable(reg) else lambda n: reg, given.get("beta", 1.0), given.get("unbiased", True),
         given.get("center", False), given.get("scale") == "risk", given.get("probe_reg", 0.0),
         given.get("fit_intercept", False), given.get("shared_draws", True), given.get("seed", 0),
-        given["kind"] == "probabilities",
+        given["kind"] == "probabilities", given.get("downstream_pool"),
     )  # fmt: skip
     expected = {"squared": squared, "relative": relative, "zero_one": zero_one}
     if given["kind"] == "values":
@@ -303,6 +305,13 @@ def rare(x):
         ({"repetitions": (1000, 10000)}, ValueError, "keep=True would keep 2060 MiB of single errors, more than 256"),
         ({"data": lambda n, seed: half_moons(n, seed), "workers": 1}, TypeError, "data must be a function of a module"),
         ({"shared_draws": 1}, TypeError, "shared_draws must be True or False"),
+        ({"downstream_pool": 19}, ValueError, "downstream_pool must be at least .* downstream_sizes, 20, found 19"),
+        ({"downstream_pool": 2.5}, TypeError, "downstream_pool must be an integer"),
+        (
+            {"data": points(), "target": half_moons_probabilities(points()), "downstream_pool": 30},
+            ValueError,
+            "downstream_pool is for data that are a function",
+        ),
     ],
 )
 def test_bad_arguments(changed, error, words):

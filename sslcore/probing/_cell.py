@@ -58,6 +58,7 @@ def compute(problem: Problem, settings: dict[str, Any], repetition: int) -> dict
     everything = list(range(len(problem.sizes)))
     test, truth = drawn.test()
     test_z = values(test, everything)
+    at_pool = None if drawn.pool is None else values(drawn.pool, everything)
     found = np.empty((2, len(problem.sizes), len(problem.downstream), problem.draws))
     for group in [everything] if problem.shared else [[p] for p in everything]:
         key = () if problem.shared else (group[0],)
@@ -65,7 +66,10 @@ def compute(problem: Problem, settings: dict[str, Any], repetition: int) -> dict
         for start in range(0, problem.draws, height):
             draws = range(start, min(start + height, problem.draws))
             x, y = (np.stack(part) for part in zip(*(drawn.downstream(j, *key) for j in draws), strict=True))
-            z = values(x.reshape(-1, x.shape[2]), group).reshape(len(group), len(draws), x.shape[1], -1)
+            if at_pool is None:
+                z = values(x.reshape(-1, x.shape[2]), group).reshape(len(group), len(draws), x.shape[1], -1)
+            else:
+                z = at_pool[np.array(group)[:, None, None], np.stack([drawn.places(j, *key) for j in draws])]
             for p, own in zip(group, z, strict=True):
                 squared, zero_one = prefix_errors(
                     own, y, np.array(problem.downstream), test_z[p], truth,

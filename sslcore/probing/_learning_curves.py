@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ def learning_curves(
     probe_reg: float = 0.0,
     fit_intercept: bool = False,
     shared_draws: bool = True,
+    downstream_pool: int | None = None,
     keep: bool = False,
     seed: int = 0,
     workers: int = 1,
@@ -116,6 +118,11 @@ def learning_curves(
     shared_draws : bool
         Use the same downstream points and labels for all pretraining sizes of a repetition (common random numbers:
         differences between sizes are measured more exactly, and it is faster); False: others for each.
+    downstream_pool : int, optional
+        Where data is a function: take the downstream draws of a repetition from so many fresh points, each without
+        replacement, so that functions are evaluated once a point.  A part of independent points is independent, so each
+        draw has the law that it would have alone, and means are unbiased; draws that share points are not independent,
+        which the standard error over repetitions of pretraining contains.  Labels are drawn for each draw.
     keep : bool
         Keep the errors of each single draw, for quantiles over all of them.
     seed : int
@@ -181,6 +188,8 @@ def learning_curves(
             f"fewer sizes or repetitions, or keep=False"
         )
     source = Source.of(data, target, kind, seed, n_test, (sizes[-1], downstream[-1]))
+    if downstream_pool is not None:
+        source = replace(source, pool=_pool(downstream_pool, source))
     problem = Problem(
         source,
         model,
@@ -205,6 +214,8 @@ def learning_curves(
     settings |= {"unbiased": objective.unbiased, "center": objective.center, "scale": scale}
     settings |= {"probe_reg": problem.probe_reg, "fit_intercept": problem.fit_intercept}
     settings |= {"shared_draws": problem.shared, "keep": problem.keep, "seed": seed}
+    if source.pool is not None:
+        settings["downstream_pool"] = source.pool
     cells = run_cells(
         functools.partial(compute, problem), range(outer), settings=settings, folder=folder, workers=workers,
         progress=progress,
@@ -234,6 +245,19 @@ def _repetitions(repetitions: Any) -> tuple[int, int]:
         )
     outer, draws = (check_integer(count, "each of repetitions", minimum=1) for count in repetitions)
     return outer, draws
+
+
+def _pool(pool: Any, source: Source) -> int:
+    if not callable(source.data):
+        raise ValueError(
+            "downstream_pool is for data that are a function; draws from a table already are parts of its points"
+        )
+    count = check_integer(pool, "downstream_pool", minimum=1)
+    if count < source.n_downstream:
+        raise ValueError(
+            f"downstream_pool must be at least the largest of downstream_sizes, {source.n_downstream}, found {count}"
+        )
+    return count
 
 
 def _regs(reg: Any, counts: list[int], zero: bool) -> tuple[float, ...]:

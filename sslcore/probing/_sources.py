@@ -19,7 +19,7 @@ __all__ = ["KINDS", "VIEWS", "Repetition", "Source", "name_of", "seed_of"]
 
 KINDS = ("values", "classes", "probabilities")
 
-PRETRAINING, VIEWS, TEST, DRAW, LABELS, LOOK = range(6)
+PRETRAINING, VIEWS, TEST, DRAW, LABELS, LOOK, POOL = range(7)
 """What a seed is for: the second number of its key."""
 
 _LOOK_POINTS = 4096
@@ -58,6 +58,8 @@ class Source:
     seed : int
     n_test, n_pretraining, n_downstream : int
         Points of the test, of the largest pretraining and of the largest downstream set.
+    pool : int or None
+        Fresh points of a repetition of which each downstream draw is a part; None: each has points of its own.
     """
 
     data: Any
@@ -69,6 +71,7 @@ class Source:
     n_test: int
     n_pretraining: int
     n_downstream: int
+    pool: int | None = None
 
     @classmethod
     def of(cls, data: Any, target: Any, kind: str, seed: int, n_test: int, sizes: tuple[int, int]) -> Source:
@@ -105,6 +108,10 @@ class Repetition:
         if not callable(source.data):
             order = self._generator(TEST).permutation(len(source.data))
             self._held_out, self._pool = order[: source.n_test], order[source.n_test :]
+        self.pool: np.ndarray | None = None
+        if source.pool is not None:
+            self.pool = _drawn(source.data, source.pool, self.seed(POOL))
+            self._pool_targets = self._truth(self.pool)
 
     def seed(self, *key: int) -> int:
         """Return a seed of this repetition."""
@@ -135,7 +142,10 @@ class Repetition:
         ``size``, the place of a pretraining size, is in the seed if draws are not shared between these.
         """
         source, key = self._source, (draw, *size)
-        if callable(source.data):
+        if self.pool is not None:
+            places = self.places(draw, *size)
+            x, y = self.pool[places], self._pool_targets[places]
+        elif callable(source.data):
             x = _drawn(source.data, source.n_downstream, self.seed(DRAW, *key))
             y = self._truth(x)
         else:
@@ -146,6 +156,13 @@ class Repetition:
         level = self._generator(LABELS, *key).uniform(size=(len(y), 1))
         labels = (np.cumsum(y, axis=1)[:, :-1] <= level).sum(axis=1)
         return x, np.eye(y.shape[1])[labels]
+
+    def places(self, draw: int, *size: int) -> np.ndarray:
+        """Draw which points of the pool are labelled, without replacement."""
+        chosen = self._generator(DRAW, draw, *size).choice(
+            self._source.pool or 0, self._source.n_downstream, replace=False
+        )
+        return np.asarray(chosen)
 
     def _truth(self, x: np.ndarray) -> np.ndarray:
         source = self._source
