@@ -1,6 +1,10 @@
 """Learning curves: every number against plain loops with the same seeds; files, pictures, bad input."""
 
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -250,6 +254,20 @@ def test_pictures(tmp_path, sizes):
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(ValueError, match="error must be one of 'squared', 'relative', 'zero_one'"):
         curves.plot(error="other")
+
+
+def test_the_lines_of_the_guide(tmp_path):
+    pytest.importorskip("matplotlib")
+    guide = (Path(sslcore.__file__).parents[1] / "docs" / "guide.md").read_text(encoding="utf-8")
+    lines = re.search(r"## Learning curves.*?```python\n(.*?)```", guide, re.S)[1]
+    lines = lines.replace("(10, 20)", "(2, 3)").replace("[30, 100, 300]", "[30, 60]")
+    (tmp_path / "script.py").write_text(lines, encoding="utf-8")
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pretrained on 60, probed with 30" in done.stdout
+    assert LearningCurves.load(tmp_path / "moons.curves").n_repetitions == 2
+    assert (tmp_path / "curves.png").exists()
+    assert sorted(path.name for path in (tmp_path / "cells").iterdir())[-1] == "settings.json"
 
 
 # ---------------------------------------------------------------- bad input
