@@ -73,7 +73,7 @@ class Eigenvalues(Declared):
     (0, 5)
     """
 
-    values: tuple[tuple[Label, float], ...] = converted(
+    values: Any = converted(
         "Eigenvalues by label: a mapping, or a sequence for the labels 0, 1, 2, ...",
         _pairs,
         good=((1.0, 0.5), {"a": -1.0}, ()),
@@ -115,13 +115,13 @@ class Modes(Domain):
     [('augmentation', ('f',)), ('interplay', ('g',)), ('architecture', ('h',))]
     """
 
-    labels: tuple[Label, ...] = converted(
+    labels: Any = converted(
         "The names of the functions, or of spaces of them; or how many there are, for the names 0, 1, 2, ...",
         lambda value, name: _names(value, name),
         good=(3, "ab", ((0, 1), 2)),
         bad=(0, -1, 1.5, None, "aa", (), [[1], [1]], 10**9),
     )
-    multiplicities: tuple[int, ...] | None = converted(
+    multiplicities: Sequence[int] | None = converted(
         "The dimensions of the spaces; by default each name is of one function",
         lambda value, name: (
             None if value is None else tuple(check_integer(m, "a multiplicity", minimum=1) for m in value)

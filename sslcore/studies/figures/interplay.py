@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,9 +11,10 @@ from ...plotting.panels import CLASSES, GREY, Figure, FigureCanvasAgg, default_s
 
 if TYPE_CHECKING:
     from .. import interplay
+    from .._interplay_samples import Fits
 
 
-__all__ = ["interplay_figure", "lines_panel", "parities_panel"]
+__all__ = ["interplay_figure", "lines_panel", "paper_figure", "parities_panel"]
 
 
 @default_style
@@ -27,6 +29,85 @@ def interplay_figure(study: interplay.Study) -> Figure:
         parities_panel(figure.add_subplot(grid[0, 1]), study)
     figure.suptitle(f"{{-1, 1}}$^{{{study.cube.d}}}$, {study.augmentation}, {study.kernel}", fontsize=11)
     return figure
+
+
+@default_style
+def paper_figure(found: interplay.Paper) -> Figure:
+    """Draw the paper's three lines, those of the cube, fits on samples beside both, and what dimension 12 shows."""
+    figure = Figure(figsize=(13, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(1, 3)
+    toy, exact = found.toy, found.exact
+    slopes = 1 / np.array(toy.kappa)
+    few_lines(grid[0], np.array(toy.t), slopes, [f"mode {i + 1}" for i in range(3)], 2.9, toy.crossings)
+    for fits, marker, color in zip(toy.fits, "so", ("#7f7f7f", "black"), strict=True):
+        fits_points(grid[0], fits, marker, color, every=2)
+    grid[0].legend(frameon=False, fontsize=8)
+    grid[0].set_title("the paper's three lines, and fits on samples")
+    lines_panel(grid[1], exact)
+    fits_points(grid[1], found.samples, "o", "black")
+    grid[1].legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1.0, 0.93))
+    grid[1].set_title(f"parities of the cube, d = {exact.cube.d}, and fits on samples")
+    small = exact.small or exact
+    names = [f"S = {{{', '.join(map(str, label))}}}" for label in small.lines.labels]
+    stop = 3.7 * max([c.reg for c in small.crossings] or [1e-6])
+    few_lines(grid[2], small.lines.augmentation, 1 / small.lines.kernel, names, stop, small.crossings, by=found.quoted)
+    grid[2].set_title("d = 12, windows counted; dashed: as published")
+    figure.suptitle(f"{exact.augmentation}, {exact.kernel}", fontsize=11)
+    return figure
+
+
+def few_lines(
+    axes: Any, starts: Any, slopes: Any, names: Sequence[str], stop: float, crossings: Any, by: Any = None
+) -> None:
+    """Draw lines mu = start - reg slope with their crossings; dashed those of other starts, and both maxima."""
+    reg = np.linspace(0.0, stop, 300)
+    values = starts[:, None] - reg * slopes[:, None]
+    for i, name in enumerate(names):
+        axes.plot(reg, values[i], color=CLASSES[i], linewidth=1.8, label=name)
+    axes.plot(reg, values.max(axis=0), color="black", linewidth=4.5, alpha=0.22, label="the maximum")
+    if by is not None:
+        other = by.augmentation[:, None] - reg / by.kernel[:, None]
+        for i in range(len(names)):
+            axes.plot(reg, other[i], color=CLASSES[i], linewidth=1.2, linestyle="--")
+        axes.plot(reg, other.max(axis=0), color="black", linewidth=2.5, alpha=0.35, linestyle=":", label="as published")
+    for crossing in crossings:
+        axes.plot(
+            crossing.reg, crossing.eigenvalue, "o", color="white", markeredgecolor="black", markersize=7, zorder=5
+        )
+        axes.annotate(
+            f"{crossing.reg:.4g}",
+            (crossing.reg, crossing.eigenvalue),
+            textcoords="offset points",
+            xytext=(7, 9),
+            fontsize=9,
+        )
+    axes.axhline(0.0, color="black", linewidth=0.6)
+    top = float(values.max())
+    axes.set(xlim=(0.0, stop), ylim=(-0.1 * top, 1.1 * top))
+    axes.set(xlabel=r"reg $\lambda$", ylabel=r"$\mu$")
+    axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+    axes.legend(frameon=False, fontsize=9)
+    without_frame(axes)
+
+
+def fits_points(axes: Any, fits: Fits, marker: str, color: str, every: int = 1) -> None:
+    """Draw mean eigenvalues of fits, in decreasing order, with two standard errors."""
+    mean, error = fits.mean()[::every], fits.standard_error()[::every]
+    label = f"fits, n = {fits.n:,}, {fits.m} views ({len(fits.eigenvalues)} draws, 2 s.e.)"
+    for i in range(mean.shape[1]):
+        axes.errorbar(
+            fits.regs[::every],
+            mean[:, i],
+            2 * error[:, i],
+            fmt=marker,
+            color=color,
+            markersize=3.2,
+            linewidth=0.9,
+            capsize=1.5,
+            label=label if i == 0 else None,
+            zorder=4,
+        )
 
 
 def lines_panel(axes: Any, study: interplay.Study) -> None:
