@@ -8,7 +8,7 @@ import pytest
 # the GPU's rooms are entered through the dispatch only: they refuse to be imported without a device
 collect_ignore = ["sslcore/backends/cupy_gpu", "tests/typing"]  # the second is read by type checkers only
 if importlib.util.find_spec("torch") is None:
-    collect_ignore.append("sslcore/torch.py")
+    collect_ignore += ["sslcore/torch.py", "sslcore/studies/networks.py"]
 
 _CUPY = ("cupy", "cupyx", "cupy_backends")
 _USERS = ("sslcore.backends.cupy_gpu",)  # keeps CuPy's names

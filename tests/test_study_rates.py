@@ -64,34 +64,35 @@ def test_one_cell_is_the_fit_with_the_kernel():
 
 @pytest.fixture(scope="module")
 def found():
-    return rates.study((64, 256, 1024, 4096), (2, 8, 32), repetitions=5, d=4, first=1, run=Run(seed=3))
+    return rates.study((64, 256, 1024, 4096), (2, 32), repetitions=5, d=4, first=1, run=Run(seed=3))
 
 
 def test_the_excess_falls_as_one_over_n(found):
     assert (found.penalised > 0).all()  # nothing is below the minimum
     assert (found.grid > 0).all()
-    for i in range(3):
+    for i in range(2):
         slope = found.slope("fixed", i)
         assert slope.low < slope.value < slope.high
         assert slope.value == pytest.approx(1.0, abs=0.25)
     assert (found.values("tuned").mean(axis=2) <= found.grid.mean(axis=2).min(axis=2) + 1e-15).all()
     assert found.budgets() == [2048, 8192]
     np.testing.assert_array_equal(found.at_budget("fixed", 8192)[0], found.penalised[0, 3])
-    np.testing.assert_array_equal(found.at_budget("fixed", 8192)[2], found.penalised[2, 1])
-    assert found.price("fixed").low > 1  # a new sample is worth more than a new view
+    np.testing.assert_array_equal(found.at_budget("fixed", 8192)[1], found.penalised[1, 1])
+    assert found.price("fixed", 1).low > 1  # beside 31 more views of each, new samples are worth more
     assert found.penalised[:, 1:].std(axis=2).min() > 0  # each repetition has its own draws
 
 
 def test_what_is_fitted_to_exact_laws():
-    """Errors c (1 + 2 / m) / n without noise: the exponent is 1, the interval a point, the share found."""
+    """Errors 3 (1 + 4 / (m - 1)) / n without noise: the exponent is 1, the interval a point, the share found."""
     n, m = np.array([64, 128, 256, 512]), np.array([2, 4, 8])
-    law = 3.0 * (1 + 2.0 / m)[:, None, None] / n[None, :, None] * np.ones(4)
+    law = 3.0 * (1 + 4.0 / (m - 1))[:, None, None] / n[None, :, None] * np.ones(4)
     made = rates.Study(4, 5, tuple(n), tuple(m), law, law[..., None] * np.arange(1, 8), law**0.5, 0)
     assert str(made.slope("fixed", 0)) == "1.00 (1.00 to 1.00)"
     assert str(made.slope("tuned", 2)) == "1.00 (1.00 to 1.00)"
     assert made.slope("shrinking", 1).value == pytest.approx(0.5)
-    assert made.share() == pytest.approx((3.0, 6.0))
-    assert made.price("fixed").value == pytest.approx(4 * 1.25 / 2.0)
+    assert made.share() == pytest.approx((3.0, 12.0))
+    assert str(made.best_views()) == "3.00 (3.00 to 3.00)"
+    assert made.price("fixed", 2).value == pytest.approx(4 * (1 + 4 / 7) / 5)
     assert (made.best() == rates.REGS[0]).all()
 
 
@@ -112,12 +113,12 @@ def test_words_and_picture(found):
     verdict = found.verdict()
     assert "\n" not in verdict
     assert str(found.slope("fixed", 0)) in verdict
-    assert "draw a new sample" in verdict
+    assert f"best are {found.best_views()} views" in verdict
     assert f"{found.mean('tuned')[0, 3]:.3e}" in found.table()
     document = found.document()
     assert document["minimum_risk"] == pytest.approx(5 - 1 - 4 * 0.8**4)
-    assert len(document["measures"]["tuned"]["slopes"]) == 3
-    assert found.arrays()["grid"].shape == (3, 4, 5, len(rates.REGS))
+    assert len(document["measures"]["tuned"]["slopes"]) == 2
+    assert found.arrays()["grid"].shape == (2, 4, 5, len(rates.REGS))
     drawn = figures.figure(found)
     assert len(drawn.axes) == 6
     assert panels.png(drawn)[:4] == b"\x89PNG"

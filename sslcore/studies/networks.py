@@ -1,0 +1,383 @@
+"""A network trained by gradients on our risk, beside the closed form along lambda: early stopping plays its part.
+
+The points are those of the study `downstream`, on S^7, with shifts by up to 5 places (11 views, of 8 coordinates, so
+that three of them come twice).  A multilayer perceptron 8-200-200-20 with layer norm, then a rectifier, behind each
+hidden layer, is trained by full-batch gradient descent with momentum; a probe by least squares of its outputs at the
+training points is evaluated as it goes on (Cabannes et al. 2023, section 6).
+
+The loss.  The authors' is k MSE over all pairs of views plus k^2 MSE of the centred covariance C against I.  A mean
+over entries times their number is a sum, so that it is E|psi(xi) - psi(xi')|^2 + |C - I|_F^2: `sslcore.torch.vicreg`
+of the centred outputs, at beta = 1 where all m^2 pairs count, and at beta = m / (m - 1) where the m of a view with
+itself do not. The factor between the two losses is 1.
+
+The closed form.  A wide network of this shape at its start, of which the last layer alone is trained, has the kernel
+kappa1(kappa1((1 + <x, y>) / 2)) on the unit sphere: PyTorch's weights and biases have the same variance, 1 / (3
+fan_in), which makes the first layer's covariance proportional to <x, y> + 1; layer norm divides by what is then the
+same for all points; behind the second layer, the bias is left out, which is 1 part to the width, 200, times the mean
+square of the activations, 1/2.  So the kernel is not the network's: training moves its hidden layers too, as no
+kernel knows.
+
+Pure functions, called by the command line; nothing here prints or draws.  Needs PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import datasets
+from ..arrays import Array
+from ..fitting.path import pretrain_path
+from ..kernels import NNGP
+from ..runs import run_cells
+from ._registry import Registered, Run, plus_minus
+from .downstream import TARGETS, D
+
+__all__ = ["KERNEL", "REGS", "STUDY", "Study", "closed_form", "loss", "network", "probe", "study", "training", "views"]
+
+N_COMPONENTS, REACH, WIDTH = 20, 5, 200
+RATE, MOMENTUM, STEP = 1e-3, 0.9, 10
+"""Of the gradient descent; the probe is evaluated after so many epochs each."""
+KERNEL = NNGP(2, fan_in=1.0)
+"""Of points (x, 1) / sqrt(2), which are unit vectors: their inner products are (1 + <x, y>) / 2."""
+REGS = tuple(float(value) for value in np.logspace(-5.5, -2.5, 9))
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """Errors along training and along lambda, with the settings.
+
+    Attributes
+    ----------
+    epochs : array (E,)
+        After which the probe was evaluated; the first is 0.
+    trained : array (len(TARGETS), E, repetitions)
+        Mean squared error over the test points, relative to the target's mean square there.
+    losses : array (E, repetitions)
+        The loss at these epochs.
+    regs : tuple of float
+    exact : array (len(TARGETS), len(regs), repetitions)
+        The errors of the closed form with the same points.
+    active : array (len(regs), repetitions)
+        How many of its components are active.
+    n : tuple of int
+        Numbers of training points and of test points.
+    """
+
+    epochs: np.ndarray
+    trained: np.ndarray
+    losses: np.ndarray
+    regs: tuple[float, ...]
+    exact: np.ndarray
+    active: np.ndarray
+    n: tuple[int, int]
+
+    @property
+    def repetitions(self) -> int:
+        """Number of draws of all points, and of networks."""
+        return int(self.trained.shape[2])
+
+    def mean(self, name: str) -> np.ndarray:
+        """Return the mean of ``trained`` or ``exact`` over repetitions."""
+        out: np.ndarray = getattr(self, name).mean(axis=2)
+        return out
+
+    def standard_error(self, name: str) -> np.ndarray:
+        """Return the standard error of that mean; NaN for a single repetition."""
+        values = getattr(self, name)
+        if self.repetitions < 2:
+            return np.full(values.shape[:2], np.nan)
+        out: np.ndarray = values.std(axis=2, ddof=1) / self.repetitions**0.5
+        return out
+
+    def best(self, name: str, t: int) -> int:
+        """Return the index of the epoch, or of the lambda, of least mean error for a target."""
+        return int(self.mean(name)[t].argmin())
+
+    def document(self) -> dict[str, Any]:
+        """Return all results, for machines."""
+        n, n_test = self.n
+        found = {
+            target.name: {
+                name: {"mean": self.mean(name)[t], "standard_error": self.standard_error(name)[t]}
+                for name in ("trained", "exact")
+            }
+            | {"best_epoch": int(self.epochs[self.best("trained", t)]), "best_reg": self.regs[self.best("exact", t)]}
+            for t, target in enumerate(TARGETS)
+        }
+        return {
+            "d": D,
+            "views": f"the point and its shifts by up to {REACH}",
+            "network": f"{D}-{WIDTH}-{WIDTH}-{N_COMPONENTS}, layer norm and rectifier behind each hidden layer",
+            "optimizer": {"rate": RATE, "momentum": MOMENTUM, "batch": "all views"},
+            "kernel": f"{KERNEL!r} of (x, 1) / sqrt(2)",
+            "n_training": n,
+            "n_test": n_test,
+            "repetitions": self.repetitions,
+            "epochs": self.epochs,
+            "loss": self.losses.mean(axis=1),
+            "regs": self.regs,
+            "active": self.active.mean(axis=1),
+            "errors": found,
+        }
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return the errors of every repetition."""
+        return {"epochs": self.epochs, "trained": self.trained, "losses": self.losses, "exact": self.exact}
+
+    def table(self) -> str:
+        """Return the results as lines, for people."""
+        n, n_test = self.n
+        names = "".join(f"{target.name:>24}" for target in TARGETS)
+        lines = [
+            f"S^{D - 1}, {n} points with {2 * REACH + 1} views each; squared error on {n_test:,} other points over the "
+            f"target's mean square,",
+            f"mean (standard error) of {self.repetitions} draws; least squares of the outputs at the training points",
+            "",
+            f"a network {D}-{WIDTH}-{WIDTH}-{N_COMPONENTS}, along training",
+            f"{'epoch':<10}{'loss':>10}{names}",
+        ]
+        shown = sorted({0, *np.unique(np.geomspace(1, len(self.epochs) - 1, 12).astype(int)).tolist()})
+        trained, errors = self.mean("trained"), self.standard_error("trained")
+        for e in shown:
+            row = "".join(f"{f'{trained[t, e]:.4f} ({errors[t, e]:.4f})':>24}" for t in range(len(TARGETS)))
+            lines.append(f"{self.epochs[e]:<10}{self.losses[e].mean():>10.3f}{row}")
+        lines += [
+            "",
+            "the closed form with the kernel of wide networks, along lambda",
+            f"{'reg':<10}{'active':>10}{names}",
+        ]
+        exact, errors = self.mean("exact"), self.standard_error("exact")
+        for i, value in enumerate(self.regs):
+            row = "".join(f"{f'{exact[t, i]:.4f} ({errors[t, i]:.4f})':>24}" for t in range(len(TARGETS)))
+            lines.append(f"{value:<10.1e}{self.active[i].mean():>10.1f}{row}")
+        return "\n".join(lines)
+
+    def verdict(self) -> str:
+        """Return what is claimed and what was measured, in one line."""
+        parts = []
+        for t, target in enumerate(TARGETS):
+            e, i = self.best("trained", t), self.best("exact", t)
+            along, across = self.trained[t], self.exact[t]
+            parts.append(
+                f"{target.name}: network {plus_minus(along[0])} at epoch 0, {plus_minus(along[-1])} at "
+                f"{self.epochs[-1]}, least {plus_minus(along[e])} at {self.epochs[e]}; closed form "
+                f"{plus_minus(across[-1])} at reg {self.regs[-1]:.1e}, {plus_minus(across[0])} at {self.regs[0]:.1e}, "
+                f"least {plus_minus(across[i])} at {self.regs[i]:.1e}"
+            )
+        return (
+            f"The paper: early stopping plays the part of lambda, few epochs that of a large one. Measured, relative "
+            f"error, {self.repetitions} draws: {'. '.join(parts)}."
+        )
+
+
+# ---------------------------------------------------------------- the network
+
+
+def views(x: Array) -> Array:
+    """Make the views of each point (n, d): its shifts by -5 to 5; (n, 11, d)."""
+    return np.stack([np.roll(x, shift, axis=1) for shift in range(-REACH, REACH + 1)], axis=1)
+
+
+def _torch() -> Any:
+    """Import PyTorch, or say what to install."""
+    try:
+        import torch
+    except ImportError:
+        raise ImportError("the study networks trains with PyTorch: pip install 'sslcore[torch]'") from None
+    return torch
+
+
+def network(seed: int, width: int = WIDTH) -> Any:
+    """Make the multilayer perceptron as PyTorch begins it; its random state is left as it was.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sslcore.studies import networks
+    >>> networks.network(seed=0)(torch.zeros(5, 8)).shape
+    torch.Size([5, 20])
+    """
+    nn = _torch().nn
+    with _torch().random.fork_rng(devices=[]):
+        _torch().manual_seed(seed)
+        hidden = [part for inputs in (D, width) for part in (nn.Linear(inputs, width), nn.LayerNorm(width), nn.ReLU())]
+        return nn.Sequential(*hidden, nn.Linear(width, N_COMPONENTS))
+
+
+def loss(z: Any) -> Any:
+    """Return the loss of outputs z (n, m, k): E|psi(xi) - psi(xi')|^2 over all pairs + |C - I|_F^2, C centred.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sslcore.studies import networks
+    >>> networks.loss(torch.tensor([[[3.0], [3.0]], [[1.0], [1.0]]])).item()  # C = 1
+    0.0
+    """
+    from ..torch import vicreg
+
+    return vicreg(z - z.mean(dim=(0, 1)))
+
+
+def probe(phi: Array, y: Array, n: int) -> np.ndarray:
+    """Fit targets y (N, t) to values phi (N, k) at the first n points by least squares without an intercept.
+
+    Returns
+    -------
+    array (t,)
+        The mean squared error over the other points, relative to the target's mean square there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sslcore.studies.networks import probe
+    >>> phi = np.arange(6.0)[:, None]
+    >>> probe(phi, np.hstack([2 * phi, phi + 1]), 4).round(3).tolist()
+    [0.0, 0.03]
+    """
+    weights = np.linalg.lstsq(phi[:n], y[:n], rcond=None)[0]
+    wrong = ((phi[n:] @ weights - y[n:]) ** 2).mean(axis=0)
+    out: np.ndarray = wrong / (y[n:] ** 2).mean(axis=0)
+    return out
+
+
+def training(settings: dict[str, Any], index: int) -> dict[str, np.ndarray]:
+    """Train a network on the points of one draw, and evaluate it as it goes on: a cell of `run_cells`."""
+    torch = _torch()
+    x, y, seed = _drawn(settings, index)
+    n, width = settings["n"], settings["width"]
+    batch = torch.tensor(views(x[:n]).reshape(-1, D), dtype=torch.float32)
+    points = torch.tensor(x, dtype=torch.float32)
+    net = network(seed, width)
+    optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=MOMENTUM)
+    errors, losses = [], []
+    for epoch in range(settings["epochs"] + 1):
+        value = loss(net(batch).reshape(n, -1, N_COMPONENTS))
+        if epoch % STEP == 0:
+            with torch.no_grad():
+                errors.append(probe(net(points).double().numpy(), y, n))
+            losses.append(value.item())
+        if epoch < settings["epochs"]:
+            optimizer.zero_grad()
+            value.backward()
+            optimizer.step()
+    return {"errors": np.array(errors).T, "losses": np.array(losses)}
+
+
+# ---------------------------------------------------------------- the closed form
+
+
+def with_bias(x: Array) -> Array:
+    """Return (x, 1) / sqrt(2) for points of the sphere (..., d): what the first layer sees, as unit vectors."""
+    out: Array = np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1) / 2**0.5
+    return out
+
+
+def closed_form(settings: dict[str, Any], index: int) -> dict[str, np.ndarray]:
+    """Minimise the same risk over the functions of the kernel, at every lambda: a cell of `run_cells`.
+
+    Views that come twice are taken once, with twice the weight.
+    """
+    x, y, _ = _drawn(settings, index)
+    n, regs = settings["n"], settings["regs"]
+    shifts, counts = np.unique(np.mod(np.arange(-REACH, REACH + 1), D), return_counts=True)
+    distinct = np.stack([np.roll(x[:n], shift, axis=1) for shift in shifts], axis=1)
+    path = pretrain_path(
+        with_bias(distinct),
+        KERNEL,
+        N_COMPONENTS,
+        regs=regs,
+        unbiased=False,
+        center=True,
+        sample_weight=np.tile(counts / counts.sum(), (n, 1)),
+    )
+    centres = path.at(0).centres
+    assert centres is not None
+    values = KERNEL(with_bias(x), centres)  # once for all lambdas
+    errors, active = np.ones((len(TARGETS), len(regs))), np.zeros(len(regs), int)
+    for i, rep in enumerate(path):
+        active[i] = rep.n_active
+        if rep.n_active:
+            functions = values @ rep.coefficients + rep.intercept
+            errors[:, i] = probe(functions[:, : rep.n_active], y, n)
+    return {"errors": errors, "active": active}
+
+
+def _drawn(settings: dict[str, Any], index: int) -> tuple[Array, Array, int]:
+    """Draw the points of a repetition, (N, d); return their targets (N, t), and the seed of the network, too."""
+    one, two = np.random.SeedSequence(settings["seed"], spawn_key=(index,)).generate_state(2)
+    x = datasets.sphere(settings["n_points"], D, seed=int(one))
+    return x, np.stack([target(x) for target in TARGETS], axis=1), int(two)
+
+
+# ---------------------------------------------------------------- all of it
+
+
+def study(
+    epochs: int = 1500,
+    repetitions: int = 4,
+    regs: Sequence[float] = REGS,
+    n: int = 300,
+    n_points: int = 2000,
+    width: int = WIDTH,
+    run: Run | None = None,
+) -> Study:
+    """Train networks on n points and evaluate them on the other points, beside the closed form with the same points.
+
+    Parameters
+    ----------
+    epochs : int
+        A multiple of 10, of which each is evaluated.
+    repetitions : int
+        Draws of points, and of networks.
+    regs : sequence of float
+    n, n_points : int
+        Training points, and all.
+    width : int
+        Of the hidden layers.
+    run : Run, optional
+        Told the steps ``"closed form"`` and ``"networks"``; its workers share the repetitions.
+
+    Examples
+    --------
+    >>> from sslcore.studies import networks
+    >>> found = networks.study(20, 2, (1e-3, 1e-2), n=30, n_points=100, width=16)
+    >>> found.epochs, found.trained.shape, found.exact.shape
+    (array([ 0, 10, 20]), (2, 3, 2), (2, 2, 2))
+    """
+    run = run or Run()
+    _torch()
+    settings = {"seed": run.seed, "n": n, "n_points": n_points}
+    run.begin("closed form")
+    kernel = settings | {"regs": [float(value) for value in regs]}
+    fits = run_cells(closed_form, range(repetitions), settings=kernel, **run.cells("closed-form"))
+    run.begin("networks")
+    gradients = settings | {"epochs": epochs, "width": width}
+    nets = run_cells(training, range(repetitions), settings=gradients, **run.cells("networks"))
+    return Study(
+        np.arange(0, epochs + 1, STEP),
+        np.stack([cell["errors"] for cell in nets], axis=2),
+        np.stack([cell["losses"] for cell in nets], axis=1),
+        tuple(float(value) for value in regs),
+        np.stack([cell["errors"] for cell in fits], axis=2),
+        np.stack([cell["active"] for cell in fits], axis=1),
+        (n, n_points - n),
+    )
+
+
+def _sized(run: Run) -> Study:
+    """Train 4 networks for 1,500 epochs, or 100 for 5,000 (hours)."""
+    if not run.full:
+        return study(run=run)
+    return study(5000, 100, np.logspace(-5.5, -2.5, 25).tolist(), run=run)
+
+
+STUDY = Registered(
+    "a network trained on our risk: early stopping plays the part that lambda has in the closed form",
+    run=_sized,
+    seconds={"closed form": 15.0, "networks": 65.0},
+)
