@@ -89,7 +89,9 @@ def test_a_repetition_against_plain_loops():
 
 
 def test_the_study():
-    found = dimension.study((1e-6, 1e-3), (1, 9, 37, 93, 163), repetitions=3, n=200, n_labels=300, draws=12, seed=1)
+    found = dimension.study(
+        (1e-6, 1e-3), (1, 9, 37, 93, 163), repetitions=3, n=200, n_labels=300, draws=12, run=_registry.Run(seed=1)
+    )
     assert (np.diff(found.exact["bias"][0][:4]) < 0).all()
     assert (np.diff(found.exact["variance"][0][1:]) > 0).all()
     assert int(found.exact_errors[0].argmin()) == 3

@@ -58,8 +58,8 @@ def test_a_repetition_against_plain_loops():
         values, functions, alpha, rows = published(x[:40], lambda_ref, diagonal=True)
         for o, count in enumerate((int((values > 1).sum()), int((values > 0).sum()))):
             assert found["active"][o, i] == count
-            phi = naive.gram(downstream.KERNEL, x, rows).astype(float) @ alpha[:, :count]
-            assert_close(phi[:40], functions[:40, :count], tol=1e-6, scale=1.0)
+            phi = naive.gram(downstream.SMOOTH, x, rows).astype(float) @ alpha[:, :count]
+            assert_close(phi[:40] + 1e-4 * alpha[:40, :count], functions[:40, :count], tol=1e-6, scale=1.0)
             for t in range(2):
 
                 def error(fit, at, r, t=t, phi=phi):

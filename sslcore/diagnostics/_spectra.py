@@ -187,8 +187,11 @@ def _ranks(ranks: Any) -> tuple[int, int]:
 
 
 @gives_memory_back
-def effective_dimension(eigenvalues: ArrayLike | Representation, g: float) -> float:
+def effective_dimension(eigenvalues: ArrayLike | Representation, g: float, *, power: int = 1) -> float:
     """Return the degrees of freedom tr((S + g)^-1 S) = sum_i lambda_i / (lambda_i + g) of a ridge of penalty g.
+
+    Or tr((S + g)^-p S^p): for p = 2 that is n times the variance of a ridge probe of n labels over that of their noise,
+    to first order (Caponnetto and De Vito 2007).
 
     How many components a ridge probe with that penalty uses: about the number of eigenvalues above g.  **Normal**: the
     number of active components for g far below the last of them; a value near 0 says that g drowns all of them.
@@ -199,6 +202,8 @@ def effective_dimension(eigenvalues: ArrayLike | Representation, g: float) -> fl
         Of S = E psi psi^T, centred; negative ones (components that are collapsed: mu_i < 0) count as 0.
     g : float
         > 0.
+    power : int
+        p, of the shares lambda_i / (lambda_i + g) that are added up; >= 1.
 
     Returns
     -------
@@ -211,14 +216,15 @@ def effective_dimension(eigenvalues: ArrayLike | Representation, g: float) -> fl
     Examples
     --------
     >>> from sslcore.diagnostics import effective_dimension
-    >>> effective_dimension([1.0, 1.0, 0.0], g=1.0)
-    1.0
+    >>> effective_dimension([1.0, 1.0, 0.0], g=1.0), effective_dimension([1.0, 1.0, 0.0], g=1.0, power=2)
+    (1.0, 0.5)
     """
+    power = check_integer(power, "power", minimum=1)
     g = check_scalar(g, "g", minimum=0.0, strict=True)
     values, unit = _eigenvalues(eigenvalues)
     active = values[values > 0]
     with np.errstate(over="ignore", under="ignore"):
-        return float((1.0 / (1.0 + rescaled(np.array(g), -2 * unit) / active)).sum())
+        return float(((1.0 / (1.0 + rescaled(np.array(g), -2 * unit) / active)) ** power).sum())
 
 
 @gives_memory_back

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from ._class_errors import ProbabilityErrors, probability_errors
 from ._curves import LearningCurves
 from ._learning_curves import learning_curves
 from ._probes import KNNProbe, RidgeProbe, knn_probe, ridge_probe
 
-__all__ = ["KNNProbe", "LearningCurves", "RidgeProbe", "knn_probe", "learning_curves", "ridge_probe"]
+__all__ = [
+    "KNNProbe",
+    "LearningCurves",
+    "ProbabilityErrors",
+    "RidgeProbe",
+    "knn_probe",
+    "learning_curves",
+    "probability_errors",
+    "ridge_probe",
+]

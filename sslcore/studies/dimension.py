@@ -1,4 +1,4 @@
-"""How many components a probe should have: fewer are biased, more are noisy, and lambda limits them by itself.
+"""The number of components of a probe: fewer are biased, more are noisy, and lambda limits them by itself.
 
 On the cube {-1, 1}^8 all is exact: bit flips, a Gaussian kernel, a target with energy on the parities of one, two and
 three coordinates.  A ridge probe of n noisy labels on psi = sqrt(mu_i) f_i, i <= k, has a bias, which falls with k and
@@ -337,7 +337,6 @@ def study(
     n: int = 400,
     n_labels: int = 300,
     draws: int = 40,
-    seed: int = 0,
     run: Run | None = None,
 ) -> Study:
     """Fit at each reg, probe with each number of components, beside the population.
@@ -352,9 +351,8 @@ def study(
         Draws of the samples; every reg sees the same ones.
     n, n_labels, draws : int
         Samples, labels, draws of the labels.
-    seed : int
     run : Run, optional
-        Told the steps ``"population"`` and ``"fits"``; its workers share the repetitions.
+        Told the steps ``"population"`` and ``"fits"``; its workers share the repetitions, and all seeds come from its.
 
     Examples
     --------
@@ -371,7 +369,7 @@ def study(
     settings = {
         "regs": [float(reg) for reg in regs],
         "components": [int(k) for k in components],
-        **{"n": n, "n_labels": n_labels, "draws": draws, "seed": seed},
+        **{"n": n, "n_labels": n_labels, "draws": draws, "seed": run.seed},
     }
     cells = run_cells(repetition, range(1 + repetitions), settings=settings, **run.cells("fits"))
     measured = {name: np.stack([cell[name] for cell in cells[1:]], axis=-1) for name in MEASURES}
@@ -380,6 +378,6 @@ def study(
 
 STUDY = Registered(
     "fewer components are biased, more are noisy: bias, variance and effective dimension over k and lambda",
-    run=lambda run: study(repetitions=60 if run.full else 6, draws=200 if run.full else 40, seed=run.seed, run=run),
+    run=lambda run: study(repetitions=60 if run.full else 6, draws=200 if run.full else 40, run=run),
     seconds={"population": 1.0, "fits": 40.0},
 )
