@@ -18,6 +18,7 @@ BENCHMARKS = {  # name: module and function
     "features": ("features", "run"),
     "path": ("path", "run"),
     "nested": ("nested", "run"),
+    "search": ("search", "run"),
     "risk": ("risk", "run"),
     "prefix_probes": ("probes", "run"),
     "transform": ("transform", "run"),

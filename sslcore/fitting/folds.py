@@ -16,7 +16,7 @@ from ..errors import CertificateError, NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from ..kernels._rows import block_height
 from ..solvers.certificate import Spectrum
-from ..solvers.exact import SEARCHED, ConditionedKernel
+from ..solvers.exact import ConditionedKernel
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
@@ -155,7 +155,7 @@ class KernelFolds(Restricted):
 
         def solve(objective: Objective) -> Spectrum:
             nonlocal near
-            solution = self.problem.solve(operator, objective, near, share=SEARCHED)
+            solution = self.problem.solve(operator, objective, near)
             near = solution.vectors
             return solution.spectrum
 

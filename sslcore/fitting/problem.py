@@ -194,7 +194,6 @@ class KernelProblem(Problem):
         objective: Objective,
         near: Array | None = None,
         started: float | None = None,
-        share: float | None = None,
     ) -> Solution:
         """Solve with the operator of all views or of some."""
         return solve_exact(
@@ -204,7 +203,6 @@ class KernelProblem(Problem):
             planned_bytes=self.plan.bytes,
             near=near,
             started=started,
-            share=share,
         )
 
     def restrict(self, folds: Folds) -> KernelFolds:

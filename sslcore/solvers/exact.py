@@ -48,9 +48,9 @@ a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, 
 0.75 eps |Khat| (N = 100 to 600), for which eps |Khat|_F is taken.
 """
 
-COLD, NEARBY, SEARCHED = 1e-4, 1e-2, 1e-1
-"""Residuals at which an iteration ends, in units of the tolerance: from random vectors, from vectors near the result,
-and in a search for reg, whose risks they change by about as much.  A residual r of vectors is r^2 in their eigenvalues.
+COLD, NEARBY = 1e-4, 1e-2
+"""Residuals at which an iteration ends, in units of the tolerance: from random vectors, and from some near the result.
+A residual r of vectors is r^2 in their eigenvalues.
 """
 
 LEAST_RANDOM = 2
@@ -326,13 +326,11 @@ def solve_exact(
     planned_bytes: int,
     near: Array | None = None,
     started: float | None = None,
-    share: float | None = None,
 ) -> Solution:
     """Solve for one objective; ``near`` (N, any) may hold vectors, in the rotated basis, close to the wanted ones.
 
     The operator is conditioned on reg and beta here.  Beside ``near`` the search begins with random vectors, at least
-    `LEAST_RANDOM` of them, which find what comes in at a crossing.  It ends at residuals of ``share`` of the tolerance,
-    by default `COLD` or `NEARBY`.
+    `LEAST_RANDOM` of them, which find what comes in at a crossing.
     """
     started = time.perf_counter() if started is None else started
     backend, xp, samples, dtype = operator.backend, operator.xp, operator.samples, operator.a.dtype
@@ -341,8 +339,6 @@ def solve_exact(
     width = block_width(k, total)
     epsilon = float(xp.finfo(dtype).eps)
     start = backend.reference_normals(total, width, 0).astype(dtype, copy=False)
-    if share is None:
-        share = COLD if near is None else NEARBY
     if near is not None:
         start = xp.concatenate([near, start[:, : max(width - near.shape[1], LEAST_RANDOM)]], axis=1)
     pairs = top_eigenpairs(
@@ -350,7 +346,7 @@ def solve_exact(
         operator.centre(xp.asfortranarray(start)),
         k,
         backend,
-        accuracy=Accuracy(share * tolerance),
+        accuracy=Accuracy((COLD if near is None else NEARBY) * tolerance),
         max_basis=krylov_capacity(width, total),
     )
     reference = xp.concatenate(samples.rotate(backend.reference_normals(total, k, 1)[samples.order]))
