@@ -11,7 +11,7 @@ from scipy import sparse
 
 import sslcore
 from sslcore import positives
-from sslcore.kernels import Exponential, Gaussian, Precomputed
+from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
 from sslcore.positives import Groups, Labels, Neighbors, Operator, Pairs, TimeLag
 
 from . import naive
@@ -114,6 +114,19 @@ def test_an_operator_all_of_whose_components_collapse():
     assert rep.n_active == 0
     assert rep.risk == 3
     assert (rep.eigenvalues < -1).all()
+
+
+def test_what_rounding_hides_is_compared_with_the_largest_eigenvalue():
+    """1/g is uncertain by a half: of an operator below 1 nothing is active, of one below 4 it may be."""
+    x = points(12, d=1)
+    reg = 32 * np.finfo(float).eps * float((x**2).mean())
+    for factor in (1.0, 4.0):
+        numbers = {"reg": reg, "positives": Operator(factor * np.eye(12))}
+        if factor == 1:
+            assert sslcore.pretrain(x, Linear(), 2, **numbers).certificate.rank == 1
+        else:
+            with pytest.raises(sslcore.CertificateError, match=r"component 1 cannot be told .* 1/\(4 - mu\)"):
+                sslcore.pretrain(x, Linear(), 2, **numbers)
 
 
 def test_sparse_and_dense_matrices_are_one(tmp_path):
