@@ -21,8 +21,7 @@ from ..augmentations import Augmentation, GaussianNoise, Views
 from ..fitting.pretraining import pretrain
 from ..fitting.representation import Representation
 from ..kernels import Exponential, Kernel
-from ..runs import run_cells
-from ._moons_errors import Errors, repetition
+from ..probing import LearningCurves, learning_curves
 from ._registry import Registered, Run
 
 __all__ = ["LAMBDA_REF", "N_COMPONENTS", "STEPS", "STUDY", "Controlled", "Study", "controlled", "log_sizes", "study"]
@@ -34,6 +33,9 @@ N_COMPONENTS = 5
 """Functions that are learnt, and drawn."""
 
 NOISE, KERNEL = GaussianNoise(0.1), Exponential(0.2)
+
+POOL = 20_000
+"""Fresh points of a repetition, from which its draws of labelled samples are taken if they need more together."""
 
 LAMBDA_REF = 1e-3
 """Weight of K^-1 beside T_ref = kron(I, ones(2, 2)) in the authors' script: reg = lambda_ref / (2 N) for N views."""
@@ -129,12 +131,17 @@ class Controlled:
     ----------
     setup : Study
         One fit to many samples, whose functions are drawn.
-    curves : Errors
+    curves : LearningCurves
         Errors of the probe, over numbers of pretraining samples and of labels.
     """
 
     setup: Study
-    curves: Errors
+    curves: LearningCurves
+
+    @property
+    def draws(self) -> tuple[int, int]:
+        """Draws of pretraining samples, and of labelled ones for each of these."""
+        return self.curves.n_repetitions, self.curves.settings["downstream_draws"]
 
     def document(self) -> dict[str, Any]:
         """Return all results, for machines."""
@@ -160,8 +167,8 @@ class Controlled:
             "The fit whose functions are drawn:",
             self.setup.table(),
             "",
-            f"A probe on unit eigenfunctions: {curves.repetitions[0]} draws of pretraining samples (down), for each "
-            f"{curves.repetitions[1]} of labelled ones (across); mean (standard error)",
+            f"A probe on unit eigenfunctions: {self.draws[0]} draws of pretraining samples (down), for each "
+            f"{self.draws[1]} of labelled ones (across); mean (standard error)",
         ]
         for name, about in (("squared", "squared error"), ("zero_one", "excess 0-1 error")):
             mean, error = curves.mean[name], curves.standard_error[name]
@@ -191,7 +198,7 @@ class Controlled:
         )
 
 
-def _some(sizes: Sequence[int], most: int = 6) -> list[int]:
+def _some(sizes: Sequence[int] | np.ndarray, most: int = 6) -> list[int]:
     """Return the places of at most six sizes, the first and the last among them."""
     return sorted({round(i) for i in np.linspace(0, len(sizes) - 1, min(most, len(sizes)))})
 
@@ -246,12 +253,25 @@ def controlled(
     run = run or Run()
     setup = study(n, 2, reg=published_reg(2 * n), unbiased=False, center=False, seed=run.seed, begin=run.begin)
     run.begin("learning curves")
-    settings: dict[str, Any] = {"pretraining_sizes": list(pretraining_sizes)}
-    settings["downstream_sizes"] = list(downstream_sizes)
-    settings |= {"downstream_draws": repetitions[1], "n_test": n_test, "seed": run.seed}
-    settings |= {"n_components": N_COMPONENTS, "noise": NOISE.scale, "scale": KERNEL.scale, "lambda_ref": LAMBDA_REF}
-    cells = run_cells(repetition, range(repetitions[0]), settings=settings, **run.cells("curves"))
-    return Controlled(setup, Errors.of(settings, cells))
+    needed = repetitions[1] * max(downstream_sizes)
+    curves = learning_curves(
+        datasets.half_moons,
+        KERNEL,
+        N_COMPONENTS,
+        target=datasets.half_moons_probabilities,
+        kind="probabilities",
+        augmentation=NOISE,
+        pretraining_sizes=pretraining_sizes,
+        downstream_sizes=downstream_sizes,
+        repetitions=repetitions,
+        n_test=n_test,
+        reg=published_reg,
+        unbiased=False,
+        downstream_pool=POOL if needed > POOL else None,
+        seed=run.seed,
+        **run.cells("curves"),
+    )
+    return Controlled(setup, curves)
 
 
 def _sizes(run: Run) -> Controlled:

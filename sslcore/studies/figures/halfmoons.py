@@ -76,7 +76,7 @@ def figure(found: Controlled) -> Figure:
     abouts = {"squared": "squared error to the true probabilities", "zero_one": "excess 0-1 error"}
     for axes, (name, about) in zip(drawn.subplots(1, 2), abouts.items(), strict=True):
         errors_panel(axes, np.asarray(curves.downstream_sizes), np.asarray(curves.pretraining_sizes), curves.mean[name])
-        axes.set_title(f"{about}, mean of {curves.repetitions[0]} x {curves.repetitions[1]} draws")
+        axes.set_title(f"{about}, mean of {found.draws[0]} x {found.draws[1]} draws")
     return drawn
 
 
