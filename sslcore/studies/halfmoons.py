@@ -278,12 +278,12 @@ def _sizes(run: Run) -> Controlled:
     """Run the sizes of the paper, or fewer of them."""
     if run.full:
         return controlled(log_sizes(50), log_sizes(100), (100, 200), run=run)
-    return controlled(log_sizes(12), log_sizes(15), (10, 20), run=run)
+    return controlled(log_sizes(12), log_sizes(15), (40, 20), run=run)
 
 
 STUDY = Registered(
     "errors over the numbers of pretraining samples and labels, on half-moons whose functions no label has shown",
     run=_sizes,
-    seconds={"samples": 0.1, "fit": 5.0, "learning curves": 20.0},
+    seconds={"samples": 0.1, "fit": 5.0, "learning curves": 15.0},
     pictures={"": "figure", "-setup": "setup_figure"},
 )
