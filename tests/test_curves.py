@@ -71,6 +71,7 @@ CASES = {
     "centred, scaled, ridge, intercept": {
         "center": True, "scale": "risk", "probe_reg": 1e-3, "fit_intercept": True, "unbiased": False,
     },
+    "centred": {"center": True, "n_components": 2},
     "values": {"kind": "values", "target": values_of, "seed": 7},
     "flat values": {"kind": "values", "target": flat},
     "classes": {"kind": "classes", "target": words},

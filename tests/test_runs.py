@@ -129,7 +129,9 @@ def test_finished_cells_are_read_and_more_may_be_added(cells, tmp_path):
     assert run_cells(cells.product, [], settings={}) == []
 
 
-def test_each_worker_has_one_thread(cells):
+def test_each_worker_has_one_thread(cells, monkeypatch):
+    for name in ("SSLCORE", "OMP", "OPENBLAS"):
+        monkeypatch.setenv(f"{name}_NUM_THREADS", "2")
     found = run_cells(cells.threads, range(2), settings={}, workers=2)
     assert all((cell["threads"] == 1).all() for cell in found)
 
