@@ -34,7 +34,7 @@ from .backends import device_of, get_backend
 from .declarations.nested import nested_parameters, with_parameters
 from .features import Features, Nystrom
 from .fitting.data import Data, as_data
-from .fitting.held_out import HeldOutRisk
+from .fitting.held_out import GROUPS, HeldOutRisk
 from .fitting.moments import Moments
 from .fitting.pretraining import pretrain
 from .fitting.representation import Representation
@@ -298,7 +298,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         samples = data.samples(backend)
         risk = HeldOutRisk(rep.n_components, rep.beta, rep.unbiased, backend)
         total = float(data.n_views if data.weight is None else data.weight.sum())
-        risk.add(z.reshape(-1, rep.n_components)[samples.order], samples, total, np.arange(data.n) % 20)
+        risk.add(z.reshape(-1, rep.n_components)[samples.order], samples, total, np.arange(data.n) % GROUPS)
         return -risk.value()[0]
 
     @property

@@ -39,6 +39,32 @@ HELD_OUT_PRODUCT_VIEWS = 256
 EIGEN_SHORT_ROWS = 1024
 """Rows up to which an orthonormalisation is LAPACK's QR, which runs on one thread there anyway."""
 
+KRYLOV_SPARE_COLUMNS = 4
+"""Columns of a Krylov block beyond the wanted ones, at least: they hasten the last ones and tell the gap after them."""
+
+KRYLOV_BASIS_COLUMNS = 128, 512
+"""Columns of a Krylov basis before a restart: at least, and at most where that is four blocks or more."""
+
+MOMENTS_BLOCK_BYTES = 128 << 20
+"""Features of a block of views whose moments are summed.  It is large because the threads of BLAS wait busily for some
+30 ms after a product, in the way of our own tile loops: every change from one to the other costs that much on a
+machine whose cores are all in use."""
+
+MOMENTS_BLOCK_ROWS = 256, 16384
+"""Least and most rows of such a block: enough for the full rate of a product."""
+
+FEATURES_BLOCK_ROWS = 4096
+"""Points whose features are made at a time for an embedding."""
+
+FEATURES_CHUNK_ENTRIES = 1 << 18
+"""Features of these that are multiplied at a time, in float64: 2 MiB, which stay in the second-level cache."""
+
+DEVICE_BLOCK_BYTES = 64 << 20
+"""Points of the host that go to a device at a time, while it works on those before."""
+
+SYMMETRY_BLOCK_ENTRIES = 1 << 20
+"""Entries of a given matrix that are compared with their mirror at a time: 8 MiB, as much for each of two copies."""
+
 # ---------------------------------------------------------------- the CPU: kernels
 
 CPU_BLOCK_FACTOR = 1
@@ -67,6 +93,9 @@ CPU_ROTATION_VIEWS = 32
 
 CPU_ROTATION_TILE_VALUES = 4096
 """Kernel values of a tile that is rotated: with its two copies it stays in the first two caches."""
+
+CPU_ROTATION_FEATURE_VALUES = 1 << 16
+"""Values of features whose views are rotated by one task: 512 KiB, which stay in the second-level cache."""
 
 CPU_STREAMED_BYTES = 8 << 20
 """Size from which a rotated matrix is written past the caches, in which it does not stay."""
@@ -168,11 +197,29 @@ CUBE_CHUNK_ENTRIES = 1 << 20
 CUBE_SUMS_NUMBERS = 1 << 22
 """Sums over windows that are made at once: 32 MiB."""
 
+CUBE_RUNS_ENTRIES = 1 << 20
+"""Running sums over places of pairs of points that are made at once: 2 MiB of two bytes each."""
+
+CUBE_ENUMERATED_POINTS = 1 << 16
+"""Points of the cube at which a kernel is evaluated at a time: a few MiB of coordinates."""
+
+CUBE_GIVEN_POINTS = 1 << 14
+"""Points of the cube that a user's function is given at a time: it may need much memory for each."""
+
+SPHERE_BLOCK_ENTRIES = 1 << 17
+"""Pairs of centres in a block of zonal sums: 1 MiB for each of a few matrices, in the second-level cache."""
+
+SPHERE_PROFILE_ENTRIES = 1 << 22
+"""Coordinates of points on a great circle that are made at once: 32 MiB."""
+
 CUBE_TILE_PAIRS = 256, 2048
 """Rows and columns of the pairs of centres at a time: their distances stay in the cache."""
 
 TABLE_MAPPED_BYTES = 64 << 20
 """Size from which an ``.npy`` file is mapped, and read only where it is used."""
+
+TABLE_PIECE_BYTES = 1 << 24
+"""What is unpacked of a compressed table at a time, before its size is looked at again."""
 
 ARCHIVE_PIECE_BYTES = 1 << 22
 """What is unpacked of an array in an archive at a time: no second copy of a large array arises."""

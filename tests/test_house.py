@@ -71,6 +71,17 @@ def test_sizes_of_blocks_stand_in_one_place():
             assert not found, f"{path.relative_to(ROOT)}: {found} belong in tunables.py"
 
 
+def test_large_powers_of_two_are_tunables_or_limits():
+    """A size such as ``1 << 17`` inside a function is one of those: limits are named, at the top of their module."""
+    for path in sorted((ROOT / "sslcore").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inside = {node for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for node in ast.walk(f)}
+        for node in inside:
+            match node:
+                case ast.BinOp(left=ast.Constant(), op=ast.LShift(), right=ast.Constant(value=shift)):
+                    assert shift < 10, f"{path.relative_to(ROOT)}:{node.lineno}"
+
+
 def test_no_file_is_too_long():
     for path in sorted((ROOT / "sslcore").rglob("*.py")):
         lines = len(path.read_text(encoding="utf-8").splitlines())

@@ -424,12 +424,9 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
 
 
 def feature_rows(r: int, d: int) -> int:
-    """Views per block of the feature solver, about 128 MB of features.
-
-    Large, because the threads of BLAS wait busily for some 30 ms after a product, in the way of our own tile loops:
-    every change from one to the other costs that much on a machine whose cores are all in use.
-    """
-    return int(min(16384, max(256, (128 << 20) // (8 * max(r, d)))))
+    """Views per block of the feature solver."""
+    least, most = tunables.MOMENTS_BLOCK_ROWS
+    return int(min(most, max(least, tunables.MOMENTS_BLOCK_BYTES // (8 * max(r, d)))))
 
 
 def fitting_rows(rows: int, sizes: Sizes, r: int, budget: int | None, backend: Backend) -> int:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array
 from ..augmentations import Views
 from ..backends import Backend, device_of
@@ -432,7 +433,7 @@ def _require_symmetric(kernel: Kernel, points: Array, backend: Backend) -> None:
         values = kernel(some, some.copy())
         matrices = [(values, values.T)]
     else:
-        step = max(1, (1 << 20) // len(points))
+        step = max(1, tunables.SYMMETRY_BLOCK_ENTRIES // len(points))
         matrices = [(points[s : s + step], points[:, s : s + step].T) for s in range(0, len(points), step)]
     for rows, columns in matrices:
         error = float(backend.xp.abs(rows - columns).max())

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import (
     Array,
     ArrayLike,
@@ -311,7 +312,7 @@ class Representation:
         if device_of(points) == chosen.NAME:
             values = evaluate(points)
         else:
-            rows = max(1, (64 << 20) // points[:1].nbytes)
+            rows = max(1, tunables.DEVICE_BLOCK_BYTES // points[:1].nbytes)
             blocks = ((points[s : s + rows],) for s in range(0, len(points), rows))
             values = np.concatenate([chosen.to_host(evaluate(block)) for (block,) in chosen.stream(blocks)])
         out = kind.convert_back(values.reshape(*x.shape[:-1], self.n_components))
@@ -331,8 +332,8 @@ class Representation:
                     f"x must have {self.n_coordinates} coordinates like the training views, found shape {shape}"
                 )
             features = self.model.prepare(width, dtype, backend)
-            weights, step = weights.astype(float, copy=False), 4096 * backend.BLOCK_FACTOR
-            chunk = max(64, (1 << 18) // len(weights)) * backend.BLOCK_FACTOR
+            weights, step = weights.astype(float, copy=False), tunables.FEATURES_BLOCK_ROWS * backend.BLOCK_FACTOR
+            chunk = max(64, tunables.FEATURES_CHUNK_ENTRIES // len(weights)) * backend.BLOCK_FACTOR
 
             def product(points: Array) -> Array:
                 # products in float64: W phi and the intercept cancel where the features are far from the origin

@@ -27,6 +27,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array
 from ..backends.machine import free_memory
 
@@ -446,7 +447,7 @@ def _inflated(path: Path) -> bytes:
     content = bytearray()
     try:
         with gzip.open(path) as file:
-            while len(content) <= room and (part := file.read(1 << 24)):
+            while len(content) <= room and (part := file.read(tunables.TABLE_PIECE_BYTES)):
                 content += part
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{path} is damaged or cut short: {error}") from None

@@ -50,7 +50,7 @@ def moments(d: int, psi: Any, augmentation: Augmentation) -> tuple[np.ndarray, n
     if d > ENUMERATED:
         raise ValueError(f"values at all 2^d points are enumerated up to d = {ENUMERATED} only, found d = {d}")
     if callable(psi):
-        step = 1 << 14
+        step = tunables.CUBE_GIVEN_POINTS
         psi = np.concatenate([on_host(psi(points(d, s, min(s + step, 1 << d)))) for s in range(0, 1 << d, step)])
     values = as_array(psi, "psi", ndim=(1, 2), shape_hint="(2^d, k)")
     if len(values) != 1 << d:
@@ -328,7 +328,7 @@ def _wide_sums(x: np.ndarray, y: np.ndarray, alpha: np.ndarray, nu: np.ndarray, 
         weights = weights * eigenvalues(part, _Outside(d)) ** 2
     tables = [_table(weights[: m + 1], m) if m else weights[:1] for m in range(width + 1)]
     out = np.zeros((alpha.shape[1], alpha.shape[1]))
-    step = max(1, (1 << 20) // (2 * d * len(y)))
+    step = max(1, tunables.CUBE_RUNS_ENTRIES // (2 * d * len(y)))
     for top in range(0, len(x), step):
         differ = (x[top : top + step, None, :] != y[None, :, :]).astype(np.int16)
         runs = np.zeros((*differ.shape[:2], 2 * d + 1), np.int16)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import require_finite
 from ..backends import get_backend
 from ..declarations.registries import has_law
@@ -142,7 +143,7 @@ def enumerated_eigenvalues(kernel: Kernel, d: int) -> np.ndarray:
     x, y, z = 1.0 - 2.0 * rng.integers(0, 2, (3, min(CHECKED, 1 << d), d))
     ones = np.ones((1, d))
     g = np.empty(1 << d)
-    step = 1 << 16
+    step = tunables.CUBE_ENUMERATED_POINTS
     for start in range(0, len(g), step):
         g[start : start + step] = gram(kernel, points(d, start, min(start + step, len(g))), ones)[:, 0]
     require_finite(g, "the values of the kernel on the cube")

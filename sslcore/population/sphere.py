@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array, as_array, check_integer
 from ..augmentations import TangentStep
 from ..declarations.parameters import integer
@@ -368,7 +369,7 @@ class Sphere(FittedDomain):
     def _zonal_sums(self, weights: list[np.ndarray], x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         """Return sum_l w_l P_l(<x_i, y_j>) for each list of weights, in blocks that stay in the cache."""
         sums = [np.empty((len(x), len(y))) for _ in weights]
-        rows = max(1, (1 << 17) // len(y))
+        rows = max(1, tunables.SPHERE_BLOCK_ENTRIES // len(y))
         last = max(int(np.flatnonzero(w).max(initial=0)) for w in weights)
         for start in range(0, len(x), rows):
             t = np.clip(x[start : start + rows] @ y.T, -1.0, 1.0)
@@ -408,7 +409,7 @@ def _profile(kernel: Kernel, d: int) -> Callable[[np.ndarray], np.ndarray]:
 
     def profile(theta: np.ndarray) -> np.ndarray:
         found = np.empty(len(theta))
-        step = max(1, (1 << 22) // d)
+        step = max(1, tunables.SPHERE_PROFILE_ENTRIES // d)
         for start in range(0, len(theta), step):
             angle = theta[start : start + step]
             points = np.zeros((len(angle), d))

@@ -18,6 +18,7 @@ from types import ModuleType
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array
 from ..backends import Backend
 from ..backends.host_linalg import top_eigh
@@ -117,12 +118,13 @@ def top_eigenpairs(
 
 def block_width(k: int, total: int) -> int:
     """Return the columns of a Krylov block: the wanted ones, and a few for the gap after them."""
-    return min(total, k + max(4, k // 8))
+    return min(total, k + max(tunables.KRYLOV_SPARE_COLUMNS, k // 8))
 
 
 def krylov_capacity(width: int, total: int) -> int:
     """Return the columns of the basis before a restart: 8 blocks, or 4 wide ones, whose projected problem is large."""
-    return min(total, max(128, min(8 * width, 512), 4 * width))
+    least, most = tunables.KRYLOV_BASIS_COLUMNS
+    return min(total, max(least, min(8 * width, most), 4 * width))
 
 
 def _next_check(checks: list[tuple[int, float]], steps: int, excess: float) -> int:

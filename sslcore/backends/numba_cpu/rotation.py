@@ -205,7 +205,7 @@ def rotate_views(features: Array, rotation: Array, shift: Array, buffer: Array) 
     n, m, r = features.shape
     rotation = rotation.astype(features.dtype, copy=False)
     means, contrasts = buffer[: n * r].reshape(n, r), buffer[n * r : n * m * r].reshape(n * (m - 1), r)
-    size = max(1, (1 << 16) // (m * r))
+    size = max(1, tunables.CPU_ROTATION_FEATURE_VALUES // (m * r))
     parallel_for(
         lambda t: _rotate_some(features, rotation, shift, t * size, min((t + 1) * size, n), means, contrasts),
         -(-n // size),
