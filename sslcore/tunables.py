@@ -203,6 +203,9 @@ CUBE_RUNS_ENTRIES = 1 << 20
 CUBE_ENUMERATED_POINTS = 1 << 16
 """Points of the cube at which a kernel is evaluated at a time: a few MiB of coordinates."""
 
+CUBE_COUNTED_VIEWS = 1 << 18
+"""Views on the cube that are counted by their points at a time."""
+
 CUBE_GIVEN_POINTS = 1 << 14
 """Points of the cube that a user's function is given at a time: it may need much memory for each."""
 

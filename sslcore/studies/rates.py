@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import datasets
+from .. import datasets, tunables
 from ..arrays import Array
 from ..augmentations import BitFlip, Views
 from ..backends import get_backend
@@ -324,7 +324,7 @@ def sums(d: int, views: Views) -> Sums:
 
     n, m, size = len(views), views.n_views, 1 << d
     joint, total = np.zeros((size, size)), np.zeros(size)
-    step = max(1, (1 << 18) // m)
+    step = max(1, tunables.CUBE_COUNTED_VIEWS // m)
     for start in range(0, n, step):
         block = np.asarray(views[start : start + step]) < 0
         points = (block @ (1 << np.arange(d))).ravel()
