@@ -5,11 +5,9 @@ Every function is deterministic in ``seed``, and draws with `numpy.random.defaul
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from .arrays import Array, as_array, as_seed, check_integer, check_scalar
+from .arrays import Array, ArrayLike, as_array, as_seed, check_integer, check_scalar
 
 __all__ = ["digits", "gaussian", "half_moons", "half_moons_probabilities", "hypercube", "sphere", "torus"]
 
@@ -58,7 +56,7 @@ def half_moons(n: int, seed: int, noise: float = 0.1) -> Array:
     return x + noise * rng.standard_normal((n, 2))
 
 
-def half_moons_probabilities(x: Any) -> Array:
+def half_moons_probabilities(x: ArrayLike) -> Array:
     """Return the probabilities of the four classes of the half-moons, at any points of the plane.
 
     ``p_i(x)`` is proportional to ``exp(-8 min_a |x - c_ia|^2)``: class i = 0..3 has the ten anchors

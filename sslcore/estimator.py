@@ -18,6 +18,7 @@ except ImportError as error:  # pragma: no cover - depends on the installation
 
 from .arrays import (
     Array,
+    ArrayLike,
     as_array,
     as_entries,
     as_float_dtype,
@@ -173,7 +174,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 setattr(self, name, with_parameters(value, changes, name))
         return self
 
-    def fit(self, X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> SSLEmbedding:
+    def fit(self, X: ArrayLike, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> SSLEmbedding:
         """Fit to samples (n, d), or to views; ``y`` is ignored.
 
         Parameters
@@ -218,7 +219,9 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return True
 
     @available_if(_can_update)
-    def partial_fit(self, X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> SSLEmbedding:
+    def partial_fit(
+        self, X: ArrayLike, y: Any = None, *, groups: Any = None, sample_weight: Any = None
+    ) -> SSLEmbedding:
         """Add more samples to what has been seen: for feature models, whose moments take memory O(r^2).
 
         Samples in parts give what ``fit`` gives on all of them (landmarks to be chosen are chosen from the first
@@ -251,7 +254,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self._stale, self._n_features_out = True, check_integer(self.n_components, "n_components", minimum=1)
         return self
 
-    def transform(self, X: Any) -> Array:
+    def transform(self, X: ArrayLike) -> Array:
         """The embedding psi(x): (n, k) of points (n, d), (n, m, k) of views (n, m, d)."""
         validation.check_is_fitted(self)
         checked = self._checked(X, reset=False)
@@ -266,7 +269,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         out: Array = kind_of(X).convert_back(self.representation_.transform(checked, backend=self.backend))
         return out
 
-    def score(self, X: Any, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> float:
+    def score(self, X: ArrayLike, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> float:
         """Minus the unbiased risk on fresh views of the samples X: the larger, the better; ``y`` is ignored.
 
         An estimate of minus the population's risk if X was not in the fit, as in cross-validation.  With input="views"
@@ -280,7 +283,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         validation.check_is_fitted(self)
         X = self._checked(X, reset=False)
         rep = self.representation_
-        views = X
+        views: Array | Views = X
         if self.input == "samples":
             views = Views(X, self.augmentation_, self.n_views, (self._seed + FRESH) % 2**64)
         data = self._check_data(views, groups, sample_weight, single_views=False)
@@ -293,7 +296,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         if data.groups is None and data.weight is None:
             m = z.shape[1]
             # a biased fit solves the problem at a smaller beta
-            return -float(vicreg(z, rep.beta if rep.unbiased else rep.beta * (m - 1) / m, unbiased=True))  # type: ignore[arg-type]
+            return -float(vicreg(z, rep.beta if rep.unbiased else rep.beta * (m - 1) / m, unbiased=True))
         backend = get_backend(z)
         samples = data.samples(backend)
         risk = HeldOutRisk(rep.n_components, rep.beta, rep.unbiased, backend)

@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -109,6 +110,10 @@ class Identity(Features):
     def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
         """Copies, in C order."""
         return lambda x: backend.xp.array(x, order="C")
+
+
+Model: TypeAlias = Kernel | Features | Callable[[Array, Array], Array]
+"""Whose functions are fitted: a kernel's, combinations of features, or a function's of two arrays, as a kernel."""
 
 
 def _as_kernel_of_points(value: Any, name: str) -> Kernel:

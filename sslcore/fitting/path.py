@@ -16,6 +16,7 @@ from ..augmentations import Views
 from ..backends import get_backend
 from ..declarations.reprs import brief
 from ..errors import CertificateError, NotPositiveSemidefiniteError
+from ..features import Model
 from ..positives import Positives
 from ..solvers.certificate import located
 from ..solvers.objective import Objective
@@ -261,7 +262,7 @@ class Path:
 @gives_memory_back
 def pretrain_path(
     views: Views | ArrayLike,
-    model: Any,
+    model: Model,
     n_components: int,
     *,
     regs: Sequence[float] | Array,

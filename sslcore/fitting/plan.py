@@ -22,7 +22,7 @@ from ..arrays import as_float_dtype, check_boolean, check_integer
 from ..backends import Backend, get_backend
 from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
-from ..features import Features, Identity, Nystrom, RandomFourier
+from ..features import Features, Identity, Model, Nystrom, RandomFourier
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..kernels._rows import Needs, block_rows
 from ..solvers.krylov import block_width, krylov_capacity
@@ -110,7 +110,7 @@ def plan(
     n: int,
     n_views: int,
     d: int,
-    model: Any,
+    model: Model,
     n_components: int,
     dtype: Any = "float64",
     memory: int | str | None = None,

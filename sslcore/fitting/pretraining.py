@@ -8,7 +8,7 @@ from typing import Any
 from ..arrays import ArrayLike, as_native, gives_memory_back
 from ..augmentations import Views
 from ..backends import get_backend
-from ..features import Identity
+from ..features import Identity, Model
 from ..positives import Positives
 from ..solvers.objective import Objective
 from .data import as_paired_data
@@ -23,7 +23,7 @@ __all__ = ["pretrain"]
 @gives_memory_back
 def pretrain(
     views: Views | ArrayLike,
-    model: Any,
+    model: Model,
     n_components: int,
     *,
     reg: float | str | AutoReg,

@@ -10,7 +10,6 @@ import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from .. import tunables
 from ..arrays import Array
 from ..augmentations import Views
 from ..backends import Backend, device_of
-from ..features import Features
+from ..features import Features, Model
 from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..solvers.certificate import TOLERANCE, Solution
@@ -65,12 +64,12 @@ class Problem(ABC):
         Folds of a search for reg before it; 0: none.
     """
 
-    model: Any
+    model: Model
     plan: Plan
 
     def __init__(
         self,
-        model: Any,
+        model: Model,
         data: Data,
         objective: Objective,
         backend: Backend,
@@ -127,7 +126,14 @@ class Problem(ABC):
 
 
 def pose(
-    model: Any, data: Data, objective: Objective, backend: Backend, budget: int, *, n_points: int = 1, n_folds: int = 0
+    model: Model,
+    data: Data,
+    objective: Objective,
+    backend: Backend,
+    budget: int,
+    *,
+    n_points: int = 1,
+    n_folds: int = 0,
 ) -> Problem:
     """Choose the solver: features by their moments, kernels exactly, by samples or by a law of positive pairs."""
     if data.law is not None:

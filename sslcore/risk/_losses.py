@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -28,6 +28,16 @@ SMALLEST_VARIANCE = 1e-290
 """Least variance plus eps: below, the squares that it is a sum of may be denormal."""
 
 
+@overload
+def vicreg(z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: Literal[False] = False) -> float: ...
+@overload
+def vicreg(
+    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, *, return_grad: Literal[True]
+) -> tuple[float, Array]: ...
+@overload
+def vicreg(
+    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False
+) -> float | tuple[float, Array]: ...
 @same_kind("z")
 def vicreg(
     z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False
@@ -100,6 +110,16 @@ def vicreg(
     return (value, gradient) if return_grad else value
 
 
+@overload
+def spectral_contrastive(z: ArrayLike, unbiased: bool = False, return_grad: Literal[False] = False) -> float: ...
+@overload
+def spectral_contrastive(
+    z: ArrayLike, unbiased: bool = False, *, return_grad: Literal[True]
+) -> tuple[float, Array]: ...
+@overload
+def spectral_contrastive(
+    z: ArrayLike, unbiased: bool = False, return_grad: bool = False
+) -> float | tuple[float, Array]: ...
 @same_kind("z")
 def spectral_contrastive(
     z: ArrayLike, unbiased: bool = False, return_grad: bool = False
@@ -149,6 +169,37 @@ def spectral_contrastive(
     return (value, gradient) if return_grad else value
 
 
+@overload
+def vicreg_hinge(
+    z: ArrayLike,
+    similarity: float = 25.0,
+    variance: float = 25.0,
+    covariance: float = 1.0,
+    target_std: float = 1.0,
+    eps: float = 1e-4,
+    return_grad: Literal[False] = False,
+) -> float: ...
+@overload
+def vicreg_hinge(
+    z: ArrayLike,
+    similarity: float = 25.0,
+    variance: float = 25.0,
+    covariance: float = 1.0,
+    target_std: float = 1.0,
+    eps: float = 1e-4,
+    *,
+    return_grad: Literal[True],
+) -> tuple[float, Array]: ...
+@overload
+def vicreg_hinge(
+    z: ArrayLike,
+    similarity: float = 25.0,
+    variance: float = 25.0,
+    covariance: float = 1.0,
+    target_std: float = 1.0,
+    eps: float = 1e-4,
+    return_grad: bool = False,
+) -> float | tuple[float, Array]: ...
 @same_kind("z")
 def vicreg_hinge(
     z: ArrayLike,
@@ -259,6 +310,18 @@ def vicreg_hinge(
     return value, gradient
 
 
+@overload
+def barlow_twins(
+    z: ArrayLike, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: Literal[False] = False
+) -> float: ...
+@overload
+def barlow_twins(
+    z: ArrayLike, redundancy: float = 5e-3, eps: float = 1e-5, *, return_grad: Literal[True]
+) -> tuple[float, Array]: ...
+@overload
+def barlow_twins(
+    z: ArrayLike, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: bool = False
+) -> float | tuple[float, Array]: ...
 @same_kind("z")
 def barlow_twins(
     z: ArrayLike, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: bool = False

@@ -30,6 +30,8 @@ assert_type(Gaussian(1.0) + 0.5 * Gaussian(2.0), Kernel)
 assert_type(Gaussian(1.0).scale, float)
 assert_type(sslcore.Moments(Nystrom(Gaussian(1.0), x[:10])).update(views).n, int)
 ridge_probe(rep(x), [0, 1] * 50, 1e-2)
+sslcore.pretrain(views, lambda a, b: a @ b.T, 3, reg=1e-3)
+sslcore.pretrain(views, Nystrom(Gaussian(1.0), 10), 3, reg="auto")
 Compose(GaussianNoise(0.1), GaussianNoise(0.2))
 sslcore.Views(x, GaussianNoise(0.1), 2, seed=0)
 
@@ -39,7 +41,15 @@ assert_type(gram(Linear(), points, np.eye(2)), sslcore.arrays.Array)
 assert_type(gram(lambda a, b: a @ b.T, points), sslcore.arrays.Array)
 assert_type(kernel_product(Linear(), points, points, [1.0, 2.0]), sslcore.arrays.Array)
 assert_type(contrast_gram(Linear(), views).mean, sslcore.arrays.Array)
-assert_type(sslcore.risk.vicreg([[[0.0], [1.0]]], beta=2.0), float | tuple[float, sslcore.arrays.Array])
+assert_type(sslcore.risk.vicreg([[[0.0], [1.0]]], beta=2.0), float)
+assert_type(sslcore.risk.vicreg(views, return_grad=True), tuple[float, sslcore.arrays.Array])
+assert_type(sslcore.risk.spectral_contrastive(views), float)
+assert_type(sslcore.risk.spectral_contrastive(views, True, return_grad=True)[1], sslcore.arrays.Array)
+assert_type(sslcore.risk.vicreg_hinge(views, eps=1e-3), float)
+assert_type(sslcore.risk.vicreg_hinge(views, 1.0, return_grad=True), tuple[float, sslcore.arrays.Array])
+assert_type(sslcore.risk.barlow_twins(views, return_grad=False), float)
+value, gradient = sslcore.risk.barlow_twins(views, return_grad=True)
+assert_type(value, float)
 assert_type(sslcore.diagnostics.rankme(rep), float)
 assert_type(sslcore.diagnostics.rankme(points), float)
 assert_type(
@@ -64,7 +74,12 @@ Gaussian(1.0)(sslcore)  # error
 kernel_product(Linear(), points, points)  # error
 sslcore.risk.vicreg(rep)  # error
 sslcore.risk.vicreg(views, beta="large")  # error
+value, gradient = sslcore.risk.vicreg(views)  # error
 sslcore.diagnostics.rankme(None)  # error
+sslcore.pretrain(views, "gaussian", 3, reg=1e-3)  # error
+sslcore.pretrain_path(views, None, 3, regs=[1e-3])  # error
+sslcore.plan(100, 2, 2, 0.5, 3)  # error
+sslcore.datasets.half_moons_probabilities(None)  # error
 ridge_probe(object(), [0, 1], 0.1)  # error
 knn_probe(points, [0, 1], n_neighbors="all")  # error
 sslcore.pretrain(None, Gaussian(0.5), 3, reg=1e-3)  # error
