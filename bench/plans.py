@@ -128,6 +128,7 @@ CHILD = """
 import ctypes, json, tracemalloc, warnings
 from dataclasses import dataclass
 import numpy as np
+from numba.core.dispatcher import Dispatcher
 from scipy.linalg import blas, lapack
 import sslcore
 from sslcore import Views, pretrain, pretrain_path
@@ -215,6 +216,13 @@ def warm_blas():
         getattr(blas, letter + "trsm")(1.0, square, f, trans_a=1)
         getattr(lapack, letter + "potrf")(square)
 
+compiled, add_overload = [], Dispatcher.add_overload
+
+def noticed(self, result):
+    compiled.append(self.py_func.__qualname__)
+    return add_overload(self, result)
+
+Dispatcher.add_overload = noticed
 found, least = [], 1 << 28
 for name, n, m, d, k, options in CASES:
     model = eval(name)
@@ -230,8 +238,10 @@ for name, n, m, d, k, options in CASES:
     work, expected = prepared(n, m, d, k, model, list(np.logspace(-2, 0, options["points"])))
     settled()
     before = status("VmRSS")
+    compiled.clear()
     result = work()
     peak = status("VmHWM") - before
+    assert not compiled, f"{name}: the small fit compiled or loaded no {compiled}, whose memory was counted"
     del result
     tracemalloc.start()
     result = work()

@@ -40,7 +40,8 @@ class Rays(NamedTuple):
     """Points as directions and lengths."""
 
     directions: Matrix  # unit vectors, (n, d)
-    lengths: Matrix  # norms in each layer times sqrt(g), (layers, n)
+    lengths: Matrix  # norms in each layer times sqrt(g), (layers, of all points): a part would have another layout,
+    first: int  # for which all would be compiled once more; the n points begin here
 
 
 class Recursion(NamedTuple):
@@ -183,7 +184,7 @@ def _tangent(a: float, here: _Norms, v: Array, tangent: Array, out: Array) -> No
 
 @compiled(nogil=True)
 def _norms(x: Rays, y: Rays, layer: int, i: int, j0: int, j1: int) -> _Norms:
-    return _Norms(x.lengths[layer, i], y.lengths[layer, j0:j1])
+    return _Norms(x.lengths[layer, x.first + i], y.lengths[layer, y.first + j0 : y.first + j1])
 
 
 @compiled(nogil=True)

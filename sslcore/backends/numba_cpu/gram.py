@@ -74,14 +74,14 @@ def _fill_rows(prepared: Points, x: Array, first: int, out: Array) -> None:
     elif prepared.kernel.pair == "angle":
         kernel = prepared.kernel
         directions, lengths = kernel.directions(x)
-        against = Rays(prepared.y[columns], prepared.lengths[:, columns])
+        against = Rays(prepared.y[columns], prepared.lengths, first)
         np.matmul(directions, against.directions.T, out=out)
         near = recompute_below(kernel.length, directions.shape[1], x.dtype)
         recursion = Recursion(_RECURSIONS[kernel.recursion], kernel.bias, kernel.gain)
 
         def strip(s: int) -> None:
             rows = slice(s * height, (s + 1) * height)
-            angles.angle_strip(Rays(directions[rows], lengths[:, rows]), against, near, recursion, out[rows])
+            angles.angle_strip(Rays(directions[rows], lengths, s * height), against, near, recursion, out[rows])
 
     elif prepared.kernel.pair == "dot":
         with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for values that are not finite
