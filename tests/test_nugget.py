@@ -24,6 +24,7 @@ from sslcore.kernels import (
     _nugget,
     _rows,
 )
+from sslcore.population import sphere
 from sslcore.selection import AutoReg
 
 from . import naive
@@ -71,6 +72,12 @@ def test_equal_points_and_only_these(n, n_y, d, dtype, seed):
     assert np.array_equal(square, naive.gram(kernel, x).astype(dtype))
     assert np.linalg.eigvalsh(square.astype(float))[0] >= -1e-6
     np.testing.assert_allclose(product, expected.sum(axis=1), rtol=1e-5)
+
+
+def test_blocks_of_a_symmetric_matrix():
+    """Of more than 256 points the rows are filled from the diagonal on."""
+    x = np.round(points(600, 1), 1)
+    assert np.array_equal(Nugget(2.0)(x), 2.0 * (x == x.T))
 
 
 def test_on_the_backends(backend):
@@ -228,6 +235,7 @@ def test_operators_of_populations():
         one = domain.spectrum(law, kernel, reg=1e-3, n_components=k)
         two = domain.spectrum(law, kernel + 0.5 * Nugget(0.1), reg=1e-3, n_components=k)
         assert np.array_equal(one.eigenvalues, two.eigenvalues)
+    assert sphere._trace(0.5 * Gaussian(1.0) + Nugget(0.3), 3) == 0.5  # the sum of the eigenvalues ends there
     for domain in (population.Torus(2), population.Gaussian(1, 1.0)):
         with pytest.raises(TypeError, match=r"the operator of Nugget\(variance=1.0\) is zero on"):
             domain.spectrum(GaussianNoise(0.1), Nugget(1.0), reg=1e-3, n_components=2)

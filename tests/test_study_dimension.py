@@ -59,6 +59,15 @@ def test_theory_against_simulation():
     assert first_order < 0.75 * found["variance"][2]
 
 
+def test_theory_of_a_large_ridge(monkeypatch):
+    """Then the penalty c that the probe acts with, g / (1 - d1 / n), is seen in the bias."""
+    monkeypatch.setattr(dimension, "RIDGE", 0.3)
+    found = dimension.probes(dimension._exact_functions(table(), 1e-6, 93), (93,), 400, 150, np.random.default_rng(0))
+    exact = dimension.population(1e-6, 93, 150)
+    assert abs(found["bias"][0] - exact["bias"]) < 0.05 * exact["bias"]
+    assert abs(found["variance"][0] - exact["variance"]) < 0.08 * exact["variance"]
+
+
 def test_a_repetition_against_plain_loops():
     settings = {"regs": [1e-4, 1e-2], "components": [2, 9, 20], "n": 60, "n_labels": 50, "draws": 3, "seed": 4}
     found = dimension.repetition(settings, 2)
