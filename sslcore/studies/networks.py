@@ -350,13 +350,13 @@ def study(
     (array([ 0, 10, 20]), (2, 3, 2), (2, 2, 2))
     """
     run = run or Run()
-    _torch()
+    version = str(_torch().__version__)
     settings = {"seed": run.seed, "n": n, "n_points": n_points}
     run.begin("closed form")
     kernel = settings | {"regs": [float(value) for value in regs]}
     fits = run_cells(closed_form, range(repetitions), settings=kernel, **run.cells("closed-form"))
     run.begin("networks")
-    gradients = settings | {"epochs": epochs, "width": width}
+    gradients = settings | {"epochs": epochs, "width": width, "torch": version}
     nets = run_cells(training, range(repetitions), settings=gradients, **run.cells("networks"))
     return Study(
         np.arange(0, epochs + 1, STEP),
