@@ -387,7 +387,7 @@ ROWS = {
     "effective_dimension": Row(
         "effective dimension over sigma and lambda",
         "samples_for_smoothness/plots/effective_dimension.py",
-        "`diagnostics.effective_dimension(eigenvalues, lambda)`",
+        "`diagnostics.effective_dimension(eigenvalues, lambda)`; of the squares, with `power=2`",
         effective_dimension,
     ),
 }
