@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -114,18 +114,18 @@ class Certificate:
 
     def check(self, k: int) -> None:
         """Refuse a certificate, read from a file, that is none of k components."""
-        for name, kind in self.__annotations__.items():
+        for name, kind in get_type_hints(type(self)).items():
             value = getattr(self, name)
-            if kind == "np.ndarray":
+            if kind is np.ndarray:
                 good = isinstance(value, np.ndarray) and value.shape == (k,) and value.dtype == np.float64
             else:
-                good = type(value).__name__ == kind or (kind == "float" and type(value) is int)
+                good = type(value) is kind or (kind is float and type(value) is int)
             if not good:
                 raise ValueError(f"it is damaged: {name} of the certificate is {shown(value)}")
             unknown = name == "condition" and value != value  # NaN
-            if kind in ("int", "float") and not (0 <= value <= sys.float_info.max or value == math.inf or unknown):
+            if kind in (int, float) and not (0 <= value <= sys.float_info.max or value == math.inf or unknown):
                 raise ValueError(f"it is damaged: {name} of the certificate is {shown(value)}")
-            if kind == "np.ndarray" and (value < 0).any():
+            if kind is np.ndarray and (value < 0).any():
                 raise ValueError(f"it is damaged: {name} of the certificate has the negative value {value.min()!r}")
         if not 0 <= self.rank <= k:
             raise ValueError(f"it is damaged: rank {self.rank} of {k} components")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 
@@ -81,18 +81,18 @@ class Selection:
 
     def check(self) -> None:
         """Refuse a selection, read from a file, that does not hang together."""
-        for name, kind in self.__annotations__.items():
+        for name, kind in get_type_hints(type(self)).items():
             value = getattr(self, name)
-            if kind == "np.ndarray":
+            if kind is np.ndarray:
                 good = (
                     isinstance(value, np.ndarray) and value.shape == np.shape(self.regs) and value.dtype == np.float64
                 )
                 good = good and value.ndim == 1
             else:
-                good = type(value).__name__ == kind or (kind == "float" and type(value) is int)
+                good = type(value) is kind or (kind is float and type(value) is int)
             if not good:
                 raise ValueError(f"it is damaged: {name} of the selection is {value!r:.60}")
-            if kind in ("int", "float") and not 0 <= value < math.inf:
+            if kind in (int, float) and not 0 <= value < math.inf:
                 raise ValueError(f"it is damaged: {name} of the selection is {value!r:.60}")
         if not (np.isfinite(self.regs) & (self.regs >= 0)).all():
             raise ValueError("it is damaged: the regs of the selection must be finite and not negative")
