@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,9 @@ from ..fitting.representation import Representation
 from ..fitting.search import AutoReg
 from ..fitting.summary import certificate_line, model_line, risk_line, spectrum_line
 from ..kernels import Gaussian, Kernel
-from ..probing import ridge_probe
+from ..probing import LearningCurves, ridge_probe
 from ..solvers.selection import Selection
+from ._digits_choice import Choice, choice, curves
 from ._registry import Registered, Run
 
 __all__ = [
@@ -110,6 +111,10 @@ class Study:
         The embedding of the images in the plane.
     seconds : dict
         Of each of `STEPS`.
+    choice : Choice, optional
+        Held-out risk beside the error of probes over reg, for the study.
+    curves : LearningCurves, optional
+        Errors over the numbers of images without and with labels, for the study.
     """
 
     settings: Settings
@@ -121,6 +126,8 @@ class Study:
     accuracy: dict[str, Array]
     map: Array
     seconds: dict[str, float]
+    choice: Choice | None = None
+    curves: LearningCurves | None = None
 
     def mean_accuracy(self) -> dict[str, Array]:
         """Return the means over the draws, for each number of labels."""
@@ -156,6 +163,8 @@ class Study:
             },
             "seconds_by_step": self.seconds,
             "bytes": rep.certificate.bytes,
+            **({} if self.choice is None else {"choice": self.choice.as_dict()}),
+            **({} if self.curves is None else {"learning_curves": self.curves.as_dict()}),
         }
 
     def table(self) -> str:
@@ -201,11 +210,34 @@ class Study:
                 "",
                 "seconds     " + ", ".join(f"{name} {value:.1f}" for name, value in self.seconds.items()),
                 f"memory      {certificate.bytes / 1e6:.0f} MB planned for the fit",
+                *self._more(),
             ]
         )
 
+    def _more(self) -> list[str]:
+        """Return the lines of what the study measures beyond the command."""
+        lines = []
+        if self.choice is not None:
+            found = self.choice.as_dict()
+            lines += ["", f"reg, risk on images held out, and error of a probe with {found['n_labels']} labels:"]
+            names = ("reg", "risk", "risk_standard_error", "error", "error_standard_error")
+            lines += [
+                f"{reg:<12.0e}{risk:.3f} ({se:.3f})    {error:.4f} ({other:.4f})"
+                for reg, risk, se, error, other in zip(*(found[name] for name in names), strict=True)
+            ]
+        if self.curves is not None:
+            lines += ["", self.curves.summary()]
+        return lines
+
     def verdict(self) -> str:
         """Return what is claimed and what was measured, in one line."""
+        choice = ""
+        if self.choice is not None:
+            found, (more, se) = self.choice.as_dict(), self.choice.price()
+            choice = (
+                f" Without labels reg {found['reg_by_risk']:g} was chosen, with them {found['reg_by_labels']:g} would "
+                f"be: {more:.4f} +- {se:.4f} less error with {found['n_labels']} labels."
+            )
         mean, error = self.mean_accuracy(), self.standard_error()
 
         def accuracies(name: str) -> str:
@@ -215,7 +247,7 @@ class Study:
         return (
             f"The paper: augmentations in place of labels make representations from which few labels are enough. "
             f"Measured with {counts} labelled digits, accuracy {accuracies('sslcore')}; kernel PCA, the same kernel "
-            f"without augmentations, {accuracies('kernel_pca')}."
+            f"without augmentations, {accuracies('kernel_pca')}.{choice}"
         )
 
 
@@ -346,12 +378,26 @@ def planar_map(z: Array, seed: int) -> Array:
 def _digits(run: Run) -> Study:
     """Run on the images of scikit-learn, with 20 draws of labels, or 100."""
     images, labels = datasets.digits()
-    return study(images, labels, run.seed, settings=Settings(n_draws=100) if run.full else None, begin=run.begin)
+    n_draws = 100 if run.full else 20
+    found = study(images, labels, run.seed, settings=Settings(n_draws=n_draws), begin=run.begin)
+    run.begin("errors over reg")
+    at = choice(found, images, label_draws(labels, 100, n_draws, run.seed))
+    run.begin("learning curves")
+    sizes = (20, 50) if run.full else (4, 10)
+    return replace(found, choice=at, curves=curves(found, images, sizes, run.seed, run.cells("curves")))
 
 
 STUDY = Registered(
-    "real handwritten digits: a representation learnt without labels, then probes with few",
+    "real handwritten digits: a representation learnt without labels, reg chosen without any, then probes with few",
     run=_digits,
-    seconds={"choosing reg": 2.5, "pretraining": 3.5, "kernel PCA": 0.3, "probes": 0.3, "map": 2.7},
-    pictures={"": "digits_figure"},
+    seconds={
+        "choosing reg": 2.5,
+        "pretraining": 3.5,
+        "kernel PCA": 0.3,
+        "probes": 0.3,
+        "map": 2.7,
+        "errors over reg": 4.0,
+        "learning curves": 6.0,
+    },
+    pictures={"": "digits_figure", "-choice": "choice_figure"},
 )

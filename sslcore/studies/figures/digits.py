@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ...plotting.panels import (
+    BLUE,
+    GREY,
+    ORANGE,
     Figure,
     FigureCanvasAgg,
     curves_panel,
@@ -14,13 +17,14 @@ from ...plotting.panels import (
     images_panel,
     map_panel,
     spectrum_panel,
+    without_frame,
 )
 
 if TYPE_CHECKING:
     from ..digits import Study
 
 
-__all__ = ["digits_figure"]
+__all__ = ["choice_figure", "digits_figure"]
 
 
 @default_style
@@ -51,4 +55,51 @@ def digits_figure(study: Study) -> Figure:
     panel = figure.add_subplot(grid[:, 2])
     map_panel(panel, study.map, study.labels)
     panel.set_title("the embedding, learnt without labels (t-SNE; colours: the true digits)")
+    return figure
+
+
+@default_style
+def choice_figure(study: Study) -> Figure:
+    """Draw held-out risk beside the error of probes over reg, and errors over numbers of images and labels."""
+    assert study.choice is not None
+    assert study.curves is not None
+    figure = Figure(figsize=(11, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    found = study.choice.as_dict()
+    left.errorbar(found["reg"], found["risk"], found["risk_standard_error"], color=BLUE, marker="o", capsize=2.5)
+    left.axvline(found["reg_by_risk"], color=BLUE, linestyle=":", linewidth=1.2)
+    left.set(xscale="log", xlabel=r"reg $\lambda$")
+    left.set_ylabel("risk on images held out (no labels)", color=BLUE)
+    other = left.twinx()
+    other.errorbar(
+        found["reg"],
+        found["error"],
+        found["error_standard_error"],
+        color=ORANGE,
+        marker="s",
+        capsize=2.5,
+        linestyle="--",
+    )
+    other.axvline(found["reg_by_labels"], color=ORANGE, linestyle="--", linewidth=1.2)
+    other.set_ylabel(f"error of a probe with {found['n_labels']} labels", color=ORANGE)
+    left.set_title("reg chosen without labels, and with")
+    curves = study.curves
+    mean, error = curves.mean["zero_one"], curves.standard_error["zero_one"]
+    for column, (size, marker) in enumerate(zip(curves.downstream_sizes, "os^", strict=True)):
+        right.errorbar(
+            curves.pretraining_sizes,
+            mean[:, column],
+            error[:, column],
+            marker=marker,
+            color=(BLUE, ORANGE, GREY)[column],
+            capsize=2.5,
+            label=f"{size} labels",
+        )
+    right.set(xscale="log", xlabel="images without labels", ylabel="error on other images")
+    right.set_xticks(curves.pretraining_sizes, labels=[str(size) for size in curves.pretraining_sizes])
+    right.minorticks_off()
+    right.legend(frameon=False)
+    right.set_title(f"learning curves, {curves.n_repetitions} repetitions (1 s.e.)")
+    without_frame(right)
     return figure
