@@ -96,6 +96,7 @@ def curves(
 ) -> LearningCurves:
     """Measure the error over the number of images without labels, and of those with."""
     settings, n = found.settings, len(images)
+    sizes = [n // 24, n // 12, n // 6, n // 3, (2 * n) // 3]
     return learning_curves(
         images,
         settings.kernel,
@@ -103,7 +104,7 @@ def curves(
         target=found.labels,
         augmentation=settings.augmentation,
         kind="classes",
-        pretraining_sizes=[n // 24, n // 12, n // 6, n // 3, (2 * n) // 3],
+        pretraining_sizes=[size for size in sizes if 2 * size > settings.n_components],  # of two views
         downstream_sizes=[n // 36, n // 18, n // 9],
         repetitions=repetitions,
         n_test=n // 4,
