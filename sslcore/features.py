@@ -342,15 +342,24 @@ class RandomFourier(Features):
         return w * np.sqrt(2 * nu / rng.chisquare(2 * nu, shape[1]))
 
     def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
-        """A matrix product, then cosines and sines."""
+        """A matrix product, then cosines and sines.
+
+        Phases of float32 points are w . (x - c) + w . c, c a point of the block: far from the origin they keep the
+        digits of differences, and w . c has those of float64.
+        """
         xp = backend.xp
-        w = xp.asarray(self.frequencies(d).astype(dtype))
+        exact = xp.asarray(self.frequencies(d))
+        w = exact.astype(dtype, copy=False)
         half = self.count // 2
         factor = dtype.type(math.sqrt(1.0 / half))
 
         def features(x: Array) -> Array:
             out: Array = xp.empty((len(x), 2 * half), dtype)
-            phases = x @ w
+            if dtype.itemsize < 8 and len(x):
+                phases = (x - x[0]) @ w
+                phases += xp.remainder(x[0].astype(np.float64) @ exact, 2 * math.pi).astype(dtype)
+            else:
+                phases = x @ w
             xp.cos(phases, out=out[:, :half])
             xp.sin(phases, out=out[:, half:])
             out *= factor

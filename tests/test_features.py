@@ -175,6 +175,16 @@ def test_rpcholesky_has_the_law_of_one_pivot_at_a_time():
     assert (np.abs(counts / trials - expected) <= 4.5 * sigma).all()
 
 
+@pytest.mark.parametrize("offset", [2e4, -3e6])
+def test_random_fourier_far_from_the_origin(backend, offset):
+    """float32 points are rounded to a grid there; their features are those of the points on it."""
+    x = (np.random.default_rng(0).standard_normal((300, 2)) + offset).astype(np.float32)
+    phi = RandomFourier(Gaussian(1.5), 64, seed=3)
+    phases = x.astype(np.longdouble) @ phi.frequencies(2).astype(np.longdouble)
+    expected = np.concatenate([np.cos(phases), np.sin(phases)], axis=1).astype(np.float64) / np.sqrt(32)
+    assert_close(backend.asnumpy(phi(backend.asarray(x))), expected, dtype=np.float32, tol=1e-5)
+
+
 @pytest.mark.parametrize(
     "kernel",
     [Gaussian(1.3), Exponential(1.3), L1Exponential(1.3), Matern(0.5, 1.3), Matern(1.5, 1.3), Matern(2.5, 1.3)],

@@ -393,8 +393,10 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
     second = min(n_views - height, height)  # what a block needs of its own while the buffers of the first are kept
     square = 8 * r * r
     if isinstance(model, RandomFourier):
-        preparing, kept = 8.0 * r * d, 0.5 * itemsize * r * d  # frequencies, as they are drawn and scaled
-        working, block = 0.0, max(2.0 * height, height + 1.5 * second)  # features and phases; what is rotated
+        # frequencies, as they are drawn and scaled, and as float32; such points about one of them
+        preparing, kept = 8.0 * r * d, 0.5 * (8 + itemsize * (itemsize < 8)) * r * d
+        working = float(itemsize * height * d) if itemsize < 8 else 0.0
+        block = max(2.0 * height, height + 1.5 * second)  # features and phases; what is rotated
     elif isinstance(model, Identity):
         preparing = kept = working = 0.0
         block = 2.0 * height
