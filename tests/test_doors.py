@@ -59,6 +59,21 @@ def torch_loss(name, **options):
     return getattr(importlib.import_module("sslcore.torch"), name)(torch.from_numpy(VIEWS), **options)
 
 
+def curves(**options):
+    options = {"pretraining_sizes": [6], "downstream_sizes": [5], "repetitions": (1, 1), "n_test": 2} | options
+    return sslcore.probing.learning_curves(
+        X,
+        Gaussian(1.0),
+        2,
+        target=LABELS,
+        kind="classes",
+        augmentation=GaussianNoise(0.1),
+        reg=0.1,
+        workers=0,
+        **options,
+    )
+
+
 BOOLEANS = {
     "pretrain": lambda **o: sslcore.pretrain(VIEWS, Gaussian(1.0), 2, reg=0.1, **o),
     "pretrain_path": lambda **o: sslcore.pretrain_path(VIEWS, Gaussian(1.0), 2, regs=[0.1], **o),
@@ -74,6 +89,9 @@ BOOLEANS = {
     "spectral_contrastive": lambda **o: sslcore.risk.spectral_contrastive(VIEWS, **o),
     "vicreg_hinge": lambda **o: sslcore.risk.vicreg_hinge(VIEWS, **o),
     "barlow_twins": lambda **o: sslcore.risk.barlow_twins(VIEWS, **o),
+    "learning_curves": lambda **o: curves(**o),
+    "LearningCurves.quantiles": lambda **o: curves(keep=True).quantiles(0.5, **o),
+    "Positives.law": lambda **o: sslcore.positives.Groups(LABELS).law(X, **o),
     "torch.vicreg": lambda **o: torch_loss("vicreg", **o),
     "torch.spectral_contrastive": lambda **o: torch_loss("spectral_contrastive", **o),
 }

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.decomposition import KernelPCA
 
 import sslcore
-from sslcore import Views, pretrain, tunables
+from sslcore import CertificateError, Views, pretrain, tunables
 from sslcore.augmentations import BitFlip, GaussianNoise
 from sslcore.features import Identity, Nystrom
 from sslcore.kernels import Exponential, Function, Gaussian, Linear, Matern, Polynomial, Precomputed, _rows
@@ -181,8 +181,13 @@ def test_groups_and_weights_property(backend, grouping, k, kernel, beta, reg, un
 def test_float32_property(backend, n, m, k, beta, center, layout, kernel, seed):
     """mu to 1e-4, eigenspaces to 1e-2 where they are separated by 3 %."""
     views = with_layout(noisy(n, m, 3, seed).astype(np.float32), layout)
-    rep = pretrain(backend.asarray(views), kernel, k, reg=1e-2, beta=beta, center=center).to("numba")
     x = views.reshape(-1, 3)
+    try:
+        rep = pretrain(backend.asarray(views), kernel, k, reg=1e-2, beta=beta, center=center).to("numba")
+    except CertificateError:  # directions of which float32 holds three digits or less in the Gram matrix
+        spectrum = np.linalg.eigvalsh(naive.gram(kernel, x).astype(float))
+        assert spectrum[0] < 1e-4 * spectrum[-1]
+        return
     assert rep.coefficients.dtype == rep.values.dtype == rep.embedding.dtype == rep(x).dtype == np.float32
     assert rep.gamma.dtype == np.float64
     numbers = {"reg": 1e-2, "beta": beta, "unbiased": True, "center": center}

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import check_scalar
+from ..arrays import check_boolean, check_scalar
 from ..declarations.parameters import Declared, converted
 from ..declarations.registries import register
 from ._law import Law
@@ -38,7 +38,6 @@ class Positives(Declared, ABC):
         if not cls.__name__.startswith("_"):
             register(registry, cls, home=__package__ or "")
 
-    @abstractmethod
     def law(self, x: Any, *, unbiased: bool = True) -> Law:
         """Make the law on the points x (N, d).
 
@@ -58,6 +57,11 @@ class Positives(Declared, ABC):
         ValueError
             What was declared does not fit N points.
         """
+        return self._law(x, check_boolean(unbiased, "unbiased"))
+
+    @abstractmethod
+    def _law(self, x: Any, unbiased: bool) -> Law:
+        """Make the law on the points x (N, d): what `law` asks a subclass for."""
 
     def __add__(self, other: Any) -> Mixture:
         return NotImplemented if not isinstance(other, Positives) else Mixture(self._terms() + other._terms())
@@ -113,7 +117,7 @@ class Mixture(Positives):
         out: tuple[tuple[float, Positives], ...] = self.terms
         return out
 
-    def law(self, x: Any, *, unbiased: bool = True) -> Law:
+    def _law(self, x: Any, unbiased: bool) -> Law:
         weights = [weight for weight, _ in self.terms]
         laws = [part.law(x, unbiased=unbiased) for _, part in self.terms]
         n = laws[0].n_points

@@ -103,7 +103,7 @@ class Operator(Positives):
             return self.T.multiply(root[:, None]).multiply(1.0 / root).tocsr()
         return self.T * root[:, None] / root
 
-    def law(self, x: Any, *, unbiased: bool = True) -> Law:
+    def _law(self, x: Any, unbiased: bool) -> Law:
         n = self.T.shape[0]
         if len(x) != n:
             raise ValueError(f"T must have one row for each of the {len(x)} points, found {n}")

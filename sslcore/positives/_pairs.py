@@ -78,7 +78,7 @@ class Pairs(Positives):
             sizes += "" if self.weight is None else f", and {len(self.weight)} weights"
             raise ValueError(f"i, j and weight must have one entry for each pair, found {sizes}")
 
-    def law(self, x: Any, *, unbiased: bool = True) -> Law:
+    def _law(self, x: Any, unbiased: bool) -> Law:
         n = len(x)
         for name, places in (("i", self.i), ("j", self.j)):
             wrong = np.flatnonzero(places >= n)
@@ -131,7 +131,7 @@ class TimeLag(Positives):
     lag: int = integer("rows from a point to its partner", minimum=1)
     boundaries: Any = converted("lengths of the trajectories", _as_boundaries, default=None)
 
-    def law(self, x: Any, *, unbiased: bool = True) -> Law:
+    def _law(self, x: Any, unbiased: bool) -> Law:
         n = len(x)
         lengths = np.array([n]) if self.boundaries is None else self.boundaries
         if int(lengths.sum()) != n:
@@ -176,7 +176,7 @@ class Neighbors(Positives):
 
     n_neighbors: int = integer("nearest points of each, without itself", minimum=1)
 
-    def law(self, x: Any, *, unbiased: bool = True) -> Law:
+    def _law(self, x: Any, unbiased: bool) -> Law:
         from scipy.spatial import cKDTree
 
         points = on_host(as_array(as_native(x, "x"), "x", ndim=2)).astype(float)
@@ -236,7 +236,7 @@ class Labels(Positives):
     y: Any = converted("the class of each point; -1 or missing: in no pair", _as_labels)
     by: str = choice("what has equal weight", ("pair", "class"), default="pair")
 
-    def law(self, x: Any, *, unbiased: bool = True) -> Law:
+    def _law(self, x: Any, unbiased: bool) -> Law:
         if len(self.y) != len(x):
             raise ValueError(f"y must have one label for each of the {len(x)} points, found {len(self.y)}")
         i, j, size = _within(self.y)
@@ -275,7 +275,7 @@ class Groups(Positives):
 
     groups: Any = converted("the sample of each point", _as_groups)
 
-    def law(self, x: Any, *, unbiased: bool = True) -> Law:
+    def _law(self, x: Any, unbiased: bool) -> Law:
         n = len(self.groups)
         if n != len(x):
             raise ValueError(f"groups must name the sample of each of the {len(x)} points, found {n}")

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..arrays import check_choice, check_scalar
+from ..arrays import check_boolean, check_choice, check_scalar
 from ..fitting.codec import read_values, write_values
 from ..io.archive import MALFORMED, refusal
 
@@ -94,7 +94,7 @@ class LearningCurves:
             Of all single errors, those of each downstream draw; they must have been kept (``keep=True``).
         """
         levels = [check_scalar(level, "q", minimum=0.0, maximum=1.0) for level in np.atleast_1d(q).tolist()]
-        if single and not self.single:
+        if check_boolean(single, "single") and not self.single:
             raise ValueError("single errors were not kept; call learning_curves with keep=True")
         chosen = {name: np.moveaxis(a, 3, 1).reshape(-1, *a.shape[1:3]) for name, a in self.single.items()}
         found = {
