@@ -78,7 +78,7 @@ def bare(quick: bool, *dtypes: Any) -> dict[str, Timing]:
     tasks = {"copy": on_device(lambda: cp.copyto(target, source), bytes=2.0 * source.nbytes)}
     for dtype in dtypes:
         a, b, c = (cp.ones((n, n), dtype, order="F") for _ in range(3))
-        tasks[product(dtype)] = on_device(lambda a=a, b=b, c=c: backend.matmul(a, b, out=c), flops=2.0 * n**3)  # type: ignore[misc]
+        tasks[product(dtype)] = on_device(lambda a=a, b=b, c=c: backend.matmul(a, b, out=c), flops=2.0 * n**3)
     return timed(tasks, 1 if quick else 5)
 
 

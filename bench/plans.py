@@ -139,7 +139,7 @@ from sslcore.gram import release_memory
 from sslcore.kernels import *
 from sslcore.kernels import Kernel, Rows
 from sslcore.selection import AutoReg
-warnings.simplefilter("ignore")
+warnings.simplefilter("ignore")  # of searches on small data: memory alone is looked at
 
 @dataclass(frozen=True)
 class EvenRows(Rows):

@@ -25,6 +25,7 @@ from sslcore.augmentations import GaussianNoise
 from sslcore.features import Features, Identity, Nystrom, RandomFourier
 from sslcore.fitting import codec as serialization
 from sslcore.fitting.codec import decode, encode
+from sslcore.fitting.content import check_content
 from sslcore.kernels import Exponential, Function, Gaussian, Kernel, Linear, Matern, Precomputed, Profile
 
 from .comparators import assert_close
@@ -808,3 +809,10 @@ def test_places_that_cannot_be_written(tmp_path):
     with pytest.raises(FileNotFoundError):
         rep.save(tmp_path / "no such folder" / "model")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_record_is_known_by_its_class_and_not_by_its_name():
+    rep = pretrain(np.random.default_rng(0).standard_normal((9, 2, 2)), Gaussian(1.0), 2, reg=0.1)
+    namesake = type("Selection", (), {"check": lambda self: None})
+    with pytest.raises(ValueError, match="the selection is of class Selection"):
+        check_content(dataclasses.replace(rep, selection=namesake()))

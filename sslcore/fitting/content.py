@@ -10,6 +10,7 @@ from ..arrays import require_finite
 from ..features import Features
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import Certificate
+from ..solvers.selection import Selection
 
 if TYPE_CHECKING:
     from .representation import Representation
@@ -59,18 +60,17 @@ def check_content(rep: Representation) -> None:
     least = rep.beta * (1.0 - rep.tau)
     require(bool((rep.gamma >= least - slack * (1 + abs(least))).all()), "gamma must not be negative")
     if rep.selection is not None:
-        require(
-            type(rep.selection).__name__ == "Selection", f"the selection is of class {type(rep.selection).__name__}"
-        )
+        require(isinstance(rep.selection, Selection), f"the selection is of class {type(rep.selection).__name__}")
         rep.selection.check()
     if rep.values is not None:
         shaped = isinstance(rep.values, np.ndarray) and rep.values.ndim in (2, 3) and rep.values.dtype.kind == "f"
         require(shaped and rep.values.shape[-1] == k and rep.values.size == rows * k, "the values do not fit")
     if isinstance(rep.model, Features):
         width = rep.n_coordinates
-        require(isinstance(width, int) and not isinstance(width, bool) and width >= 1, "the number of coordinates")
+        if not isinstance(width, int) or isinstance(width, bool) or width < 1:
+            raise ValueError("it is damaged: the number of coordinates")
         require(rep.centres is None, "features have no centres")
-        require(rows == rep.model.n_kept(width), f"{rows} coefficients do not fit the features")  # type: ignore[arg-type]
+        require(rows == rep.model.n_kept(width), f"{rows} coefficients do not fit the features")
     else:
         require(isinstance(rep.model, Kernel), "it has no model")
         require(rep.n_coordinates is None, "a kernel has no number of coordinates")

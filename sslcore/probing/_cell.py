@@ -109,7 +109,8 @@ def _functions(reps: list[Representation], risk_scale: bool) -> Values:
     """Return a function from points (n, d) and places of sizes to the values (sizes, n, k) of the learnt functions."""
     if isinstance(reps[0].model, Kernel):
         return _of_kernel(reps, risk_scale)
-    if all(same_features(rep.model, reps[0].model) for rep in reps[1:]):  # type: ignore[arg-type]
+    models = [rep.model for rep in reps if isinstance(rep.model, Features)]
+    if all(same_features(model, models[0]) for model in models[1:]):
         return _of_features(reps, risk_scale)
     return lambda x, group: np.stack([reps[p].transform(x, scale=risk_scale) for p in group])
 

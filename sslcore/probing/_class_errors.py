@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import ArrayLike, as_array, same_kind
+from ..arrays import Array, ArrayLike, as_array, namespace, same_kind
 from ..backends import get_backend
 
 __all__ = ["ProbabilityErrors", "probability_errors"]
@@ -94,8 +94,14 @@ def probability_errors(decision: ArrayLike, probabilities: ArrayLike) -> Probabi
             f"that is off by {off:.3g}; divide the rows by their sums"
         )
     with np.errstate(over="ignore"):
-        squared = float(((decision.astype(float, copy=False) - p) ** 2).sum(axis=1).mean())
-    if not np.isfinite(squared):
+        found = errors_of(decision.astype(float, copy=False), p)
+    if not np.isfinite(found.squared):
         raise OverflowError("the squared error is too large for float64; rescale the predictions")
-    chosen = p[xp.arange(len(p)), decision.argmax(axis=1)]
-    return ProbabilityErrors(squared, float((p.max(axis=1) - chosen).mean()))
+    return found
+
+
+def errors_of(predicted: Array, target: Array) -> ProbabilityErrors:
+    """Return both errors of predictions against targets, (n, t) in float64, which were checked before."""
+    chosen = target[namespace(target).arange(len(target)), predicted.argmax(axis=1)]
+    squared = float(((predicted - target) ** 2).sum(axis=1).mean())
+    return ProbabilityErrors(squared, float((target.max(axis=1) - chosen).mean()))

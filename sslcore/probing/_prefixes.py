@@ -6,6 +6,7 @@ import numpy as np
 
 from ..arrays import Array
 from ..backends import get_backend
+from ._class_errors import ProbabilityErrors, errors_of
 
 __all__ = ["prefix_errors"]
 
@@ -45,7 +46,7 @@ def prefix_errors(
 
 def _by_singular_values(
     z: np.ndarray, y: np.ndarray, test: np.ndarray, target: np.ndarray, reg: float, fit_intercept: bool
-) -> tuple[float, float]:
+) -> ProbabilityErrors:
     """Return both errors of one probe by a singular value decomposition, which loses no digits of z."""
     z, y, test = (np.asarray(a, np.float64) for a in (z, y, test))
     shift, level = (z.mean(axis=0), y.mean(axis=0)) if fit_intercept else (0.0, 0.0)
@@ -53,6 +54,4 @@ def _by_singular_values(
     used = singular > max(z.shape) * np.finfo(np.float64).eps * singular[0]
     singular, u, v = singular[used], u[:, used], v[used]
     weights = v.T @ ((singular / (singular**2 + len(z) * reg))[:, None] * (u.T @ (y - level)))
-    predicted = (test - shift) @ weights + level
-    chosen = target[np.arange(len(target)), predicted.argmax(axis=1)]
-    return float(((predicted - target) ** 2).sum(axis=1).mean()), float((target.max(axis=1) - chosen).mean())
+    return errors_of((test - shift) @ weights + level, np.asarray(target, np.float64))
