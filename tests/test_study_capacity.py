@@ -64,7 +64,8 @@ def test_the_risk_on_fresh_samples_tells_what_training_does_not(found):
 
 
 def test_words_and_picture(found):
-    panels = pytest.importorskip("sslcore.plotting.panels")
+    pytest.importorskip("matplotlib")
+    from sslcore.plotting import panels
     from sslcore.studies.figures import capacity as figures
 
     fresh = found.mean("held_out")

@@ -69,7 +69,8 @@ def test_the_notebook_beside_the_counts(found):
 
 
 def test_words_and_picture(found):
-    panels = pytest.importorskip("sslcore.plotting.panels")
+    pytest.importorskip("matplotlib")
+    from sslcore.plotting import panels
     from sslcore.studies.figures import interplay as figures
 
     assert "On 3,000 samples the first function is that of the theory in" in found.verdict()

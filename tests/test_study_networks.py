@@ -144,7 +144,8 @@ def test_a_small_study(found):
 
 
 def test_words_and_picture(found):
-    panels = pytest.importorskip("sslcore.plotting.panels")
+    pytest.importorskip("matplotlib")
+    from sslcore.plotting import panels
     from sslcore.studies.figures import networks as figures
 
     verdict = found.verdict()
