@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from . import tunables
 from .arrays import (
     Array,
     ArrayLike,
@@ -20,7 +21,6 @@ from .arrays import (
 )
 from .backends import get_backend
 from .kernels import Kernel, Precomputed, as_kernel
-from .kernels._rows import block_height
 from .solvers.rotated_gram import RotatedGram, contrast_gram
 
 __all__ = ["RotatedGram", "contrast_gram", "gram", "kernel_product", "release_memory"]
@@ -96,7 +96,7 @@ def release_memory(*, backend: str | None = None) -> None:
 def kernel_product(
     kernel: Kernel | Callable[[Array, Array], Array],
     x: ArrayLike,
-    y: ArrayLike,
+    y: ArrayLike | None,
     coefficients: ArrayLike,
     *,
     backend: str | None = None,
@@ -107,14 +107,16 @@ def kernel_product(
     ----------
     kernel : Kernel or callable
     x : array (n_x, d)
-    y : array (n_y, d)
+    y : array (n_y, d) or None
+        None for x itself: each pair of points is then computed once, which takes half the time.
     coefficients : array (n_y,) or (n_y, k)
     backend : {"numba", "cupy"}, optional
 
     Returns
     -------
     array (n_x,) or (n_x, k)
-        Computed in blocks of rows: memory O(block + n_x k).
+        Computed in blocks of values: memory O(block + (n_x + n_y) k).  The error is that of the values, relative to the
+        sum of their absolute values times those of the coefficients.
 
     Raises
     ------
@@ -126,28 +128,33 @@ def kernel_product(
     >>> import sslcore
     >>> sslcore.gram.kernel_product(sslcore.kernels.Linear(), [[1.0], [2.0]], [[3.0]], [10.0])
     array([30., 60.])
+    >>> sslcore.gram.kernel_product(sslcore.kernels.Linear(), [[1.0], [2.0]], None, [10.0, 1.0])
+    array([12., 24.])
     """
     kernel = as_kernel(kernel)
     chosen = get_backend(x, y, coefficients, backend=backend)
-    xp = chosen.xp
-    x = as_array(x, "x", ndim=2, shape_hint="(n, d)", finite=False)
-    y = as_array(y, "y", ndim=2, shape_hint="(n, d)")
+    x = as_array(x, "x", ndim=2, shape_hint="(n, d)", finite=y is None)
+    other = x if y is None else as_array(y, "y", ndim=2, shape_hint="(n, d)")
     weights = as_array(coefficients, "coefficients", ndim=(1, 2), shape_hint="(n_y,) or (n_y, k)")
-    if len(weights) != len(y):
-        raise ValueError(f"coefficients must have one row per point of y ({len(y)}), found shape {weights.shape}")
-    if not isinstance(kernel, Precomputed):
-        check_same_width(x, y, "x", "y")
-    dtype = np.result_type(x.dtype, y.dtype, weights.dtype)
-    y, weights = y.astype(dtype, copy=False), weights.astype(dtype, copy=False)
+    name, given = ("x", isinstance(kernel, Precomputed)) if y is None else ("y", False)
+    n_y = x.shape[1] if given else len(other)
+    if len(weights) != n_y:
+        what = "column of x" if given else f"point of {name}"
+        raise ValueError(f"coefficients must have one row per {what} ({n_y}), found shape {weights.shape}")
+    dtype = np.result_type(x.dtype, other.dtype, weights.dtype)
+    weights = weights.astype(dtype, copy=False)
     if isinstance(kernel, Precomputed):
         return require_finite(x, "x").astype(dtype, copy=False) @ weights
-    out: Array = xp.empty((len(x), *weights.shape[1:]), dtype)
-    source = kernel.rows(y, chosen)
-    height = block_height(len(y), dtype.itemsize, chosen)
-    block = xp.empty((min(height, len(x)), len(y)), dtype)
+    check_same_width(x, other, "x", "y")
+    other = other.astype(dtype, copy=False)
+    out: Array = chosen.xp.empty((len(x), *weights.shape[1:]), dtype)
+    columns, result = weights.reshape(len(weights), -1), out.reshape(len(out), -1)
+    source = kernel.rows(other, chosen)
+    if y is None:
+        source.symmetric_product(other, columns, result, chosen)
+        return out
+    height = chosen.BLOCK_FACTOR * tunables.KERNEL_PRODUCT_ROWS
     for start in range(0, len(x), height):
         rows = require_finite(x[start : start + height], "x", offset=start).astype(dtype, copy=False)
-        values = block[: len(rows)]
-        source.fill(rows, 0, values)
-        xp.matmul(values, weights, out=out[start : start + height])
+        source.product(rows, columns, result[start : start + height], chosen)
     return out

@@ -15,6 +15,12 @@ belong to what they protect; the shapes of tiles and blocks of threads that a CU
 KERNEL_BLOCK_BYTES = 16 << 20
 """A block of kernel values on its way to somewhere else: it stays in the last-level cache."""
 
+KERNEL_PRODUCT_COLUMNS = 8192
+"""Most columns of a block of values that is multiplied: its rows are then many enough for a product's rate."""
+
+KERNEL_PRODUCT_ROWS = 8192
+"""Points that are checked, converted and multiplied by a kernel at a time: work for many threads, and few bytes."""
+
 KERNEL_PREPARED_BYTES = 4 << 20
 """Rows of the first argument that are prepared at a time: copies of many coordinates would be large."""
 

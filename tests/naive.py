@@ -160,6 +160,14 @@ def gram(k, x, y=None):
     return np.array([[KERNELS[name](k, a, b) for b in y] for a in x])
 
 
+def kernel_product(k, x, y, c):
+    """sum_j k(x_i, y_j) c_ja in long double, term by term; y = None for x."""
+    y = x if y is None else y
+    values = gram(k, x, y)
+    c = np.asarray(c, np.longdouble)
+    return np.array([[sum(v * w for v, w in zip(row, column, strict=True)) for column in c.T] for row in values])
+
+
 # ---------------------------------------------------------------- augmentations
 
 

@@ -26,7 +26,7 @@ from ..errors import BackendError
 class Rows(Protocol):
     """The rows k(x_i, y_j) of a kernel for points y that were prepared once; what `Kernel.rows` returns.
 
-    Rows of one's own are a subclass with `fill`; the other two methods are shortcuts, which it may leave alone.
+    Rows of one's own are a subclass with `fill`; the other methods are shortcuts, which it may leave alone.
 
     Examples
     --------
@@ -72,6 +72,29 @@ class Rows(Protocol):
         ``samples`` are those of `sslcore.solvers.groups`, in whose order y are; see `contrast_gram` for the blocks.
         """
         return False
+
+    def product(self, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+        """Write out = k(x, y) @ coefficients; the values are never stored, but for a block of them at a time.
+
+        Parameters
+        ----------
+        x : array (n_x, d)
+            Points of the type of y.
+        coefficients : array (n_y, c)
+            Of the type of y, in any order; one row for each of the points y.
+        out : array (n_x, c)
+            Of any floating type and order, apart from the other arrays.  Sums are float64 across blocks, or tiles, of
+            values, and of the points' type inside one.
+        backend : sslcore.backends.Backend
+        """
+        product_by_blocks(self, x, coefficients, out, backend)
+
+    def symmetric_product(self, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+        """Write out = k(x, x) @ coefficients as in `product`, where ``x`` is the y that these rows were prepared for.
+
+        The value of a pair of points is computed once and used for both, (i, j) and (j, i): half the work.
+        """
+        symmetric_product_by_blocks(self, x, coefficients, out, backend)
 
 
 @dataclass(frozen=True)
@@ -206,6 +229,58 @@ def fill_half_and_mirror(rows: Rows, x: Array, out: Array, backend: Backend) -> 
         block = slice(start, start + height)
         rows.fill(x[block], start, out[block, start:])
     backend.mirror(out)
+
+
+def _product_block(n_y: int, itemsize: int, backend: Backend) -> tuple[int, int]:
+    """Return rows and columns of a block of values that is multiplied: all columns, unless there are very many."""
+    width = max(1, min(n_y, backend.BLOCK_FACTOR * tunables.KERNEL_PRODUCT_COLUMNS))
+    return block_height(width, itemsize, backend), width
+
+
+def product_by_blocks(rows: Rows, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+    """Write `Rows.product` for any kernel."""
+    xp, n_y = backend.xp, len(coefficients)
+    coefficients = xp.ascontiguousarray(coefficients)
+    height, width = _product_block(n_y, x.dtype.itemsize, backend)
+    memory = xp.empty(min(height, len(x)) * width, x.dtype)
+    for start in range(0, len(x), height):
+        part = x[start : start + height]
+        total = xp.zeros((len(part), coefficients.shape[1]))
+        for first in range(0, n_y, width):
+            columns = slice(first, min(first + width, n_y))
+            values = _block(memory, len(part), columns.stop - first)
+            rows.fill(part, first, values)
+            total += xp.matmul(values, coefficients[columns])
+        out[start : start + height] = total
+
+
+def symmetric_product_by_blocks(rows: Rows, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+    """Write `Rows.symmetric_product` for any kernel, by blocks on the diagonal and right of it."""
+    xp, n = backend.xp, len(x)
+    coefficients = xp.ascontiguousarray(coefficients)
+    height, width = _product_block(n, x.dtype.itemsize, backend)
+    height = min(height, max(256, n // 12 // 64 * 64))  # as `fill_half_and_mirror`: not much beyond the diagonal
+    memory = xp.empty(min(height, n) * max(height, width), x.dtype)
+    total = xp.zeros((n, coefficients.shape[1]))
+    for start in range(0, n, height):
+        stop = min(start + height, n)
+        values = _block(memory, stop - start, stop - start)
+        rows.fill(x[start:stop], start, values)
+        backend.mirror(values)
+        total[start:stop] += xp.matmul(values, coefficients[start:stop])
+        for first in range(stop, n, width):
+            last = min(first + width, n)
+            values = _block(memory, stop - start, last - first)
+            rows.fill(x[start:stop], first, values)
+            total[start:stop] += xp.matmul(values, coefficients[first:last])
+            total[first:last] += xp.matmul(values.T, coefficients[start:stop])
+    out[...] = total
+
+
+def _block(memory: Array, rows: int, columns: int) -> Array:
+    """Return the beginning of ``memory`` as a matrix without gaps."""
+    values: Array = memory[: rows * columns].reshape(rows, columns)
+    return values
 
 
 def gram_matrix(

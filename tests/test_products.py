@@ -1,0 +1,150 @@
+"""Products of kernels with thin blocks, whose values are never stored: against sums in long double, term by term."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sslcore import tunables
+from sslcore.gram import gram, kernel_product
+from sslcore.kernels import Exponential, Function, Gaussian, Linear, Nugget, Polynomial, Precomputed, _rows
+
+from . import naive
+from .comparators import assert_close
+from .examples import kernel_examples, value_scale
+from .strategies import arrays, dtypes, layouts, sizes
+
+COMPOSED = [
+    Gaussian(1.0) + 0.5 * Linear(),
+    Exponential(1.0) * Polynomial(2),
+    2.0 * Gaussian(0.7),
+    Gaussian(1.0) + Nugget(0.3),
+]
+TOLERANCE = {np.dtype(np.float64): 1e-13, np.dtype(np.float32): 1e-5}
+
+
+def points(n, d, seed=0, dtype=np.float64):
+    return np.random.default_rng(seed).standard_normal((n, d)).astype(dtype)
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 7 rows and 5 columns, and more threads than processors."""
+    monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
+    monkeypatch.setattr(tunables, "KERNEL_PRODUCT_COLUMNS", 5)
+    monkeypatch.setattr(tunables, "KERNEL_PRODUCT_ROWS", 9)
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
+
+
+def magnitude(k, x, y, c):
+    """What errors are relative to: values, of which a sum's parts may cancel, times the sums of all |c_j|."""
+    return (value_scale(k, x, y) if hasattr(k, "pair") else 50.0) * float(np.abs(c).sum(axis=0).max())
+
+
+@given(
+    n=sizes(7),
+    n_y=st.none() | sizes(7),
+    columns=st.none() | st.integers(1, 19),
+    d=st.sampled_from([1, 2, 3, 50]),
+    dtype=dtypes,
+    k=st.sampled_from([*kernel_examples(1.3), *COMPOSED]),
+    layout=layouts,
+    data=st.data(),
+)
+def test_property(small_blocks, n, n_y, columns, d, dtype, k, layout, data):
+    x = data.draw(arrays((n, d), dtype, layouts))
+    y = None if n_y is None else data.draw(arrays((n_y, d), dtype, layouts))
+    c = data.draw(arrays((n_y or n,) if columns is None else (n_y or n, columns), dtype, layout))
+    found = kernel_product(k, x, y, c)
+    wide = c.reshape(len(c), -1)
+    expected = naive.kernel_product(k, x, y, wide).astype(float).reshape(found.shape)
+    scale = magnitude(k, x, x if y is None else y, wide)
+    assert_close(found, expected, dtype=dtype, tol=TOLERANCE[dtype], scale=scale)
+
+
+@pytest.mark.parametrize("k", [*kernel_examples(1.3), *COMPOSED], ids=repr)
+@pytest.mark.parametrize("d", [2, 50])
+def test_backends_and_types(backend, k, d):
+    """More points than a block has, in both ways of making pair values; coefficients and results in either order."""
+    for dtype in (np.dtype(np.float64), np.dtype(np.float32)):
+        x, y = points(150, d, 0, dtype) / dtype.type(np.sqrt(d)), points(90, d, 1, dtype) / dtype.type(np.sqrt(d))
+        x[7] = y[3] = x[2]
+        there, other = backend.asarray(x), backend.asarray(y)
+        for columns in (1, 10):
+            c = points(150, columns, 2, dtype)
+            of = backend.asarray(c)
+            for first, second, weights, given_y in ((there, other, of[:90], y), (there, None, of, x)):
+                found = backend.asnumpy(kernel_product(k, first, second, weights))
+                values = gram(k, x.astype(float), given_y.astype(float))
+                expected = values @ backend.asnumpy(weights).astype(float)
+                scale = magnitude(k, x, given_y, c)
+                assert_close(found, expected, dtype=dtype, tol=TOLERANCE[dtype], scale=scale)
+                again = kernel_product(k, first, second, backend.xp.asfortranarray(weights))
+                assert np.array_equal(found, backend.asnumpy(again))
+
+
+def test_rows_write_into_what_they_are_given(backend):
+    """`Rows.product` and `Rows.symmetric_product`: results of either order, with gaps, of another type; no column."""
+    x, y, c = points(40, 2), points(30, 2, 1), points(40, 3, 2)
+    there = backend.asarray(x)
+    for k in (Gaussian(1.0), Gaussian(1.0) + 0.5 * Linear()):
+        rows, of_y = k.rows(there, backend.primitives), k.rows(backend.asarray(y), backend.primitives)
+        square, against = k(x), k(x, y)
+        for out in (
+            backend.xp.empty((40, 3)),
+            backend.xp.empty((40, 3), order="F"),
+            backend.xp.empty((80, 6))[::2, ::2],
+            backend.xp.empty((40, 3), np.float32),
+        ):
+            tol = 1e-13 if out.dtype == np.float64 else 1e-6
+            rows.symmetric_product(there, backend.asarray(c), out, backend.primitives)
+            assert_close(backend.asnumpy(out), square @ c, dtype=out.dtype, tol=tol, scale=100.0)
+            of_y.product(there, backend.asarray(c[:30]), out, backend.primitives)
+            assert_close(backend.asnumpy(out), against @ c[:30], dtype=out.dtype, tol=tol, scale=100.0)
+        empty = backend.xp.empty((40, 0))
+        rows.symmetric_product(there, empty, empty, backend.primitives)
+
+
+def test_each_pair_once():
+    """The symmetric product asks for half of the values, and little beyond the diagonal."""
+    asked = []
+
+    def count(x, y):
+        asked.append(len(x) * len(y))
+        return Gaussian(1.0)(x, y)
+
+    x, c = points(2000, 2), points(2000, 3, 1)
+    found = kernel_product(count, x, None, c)
+    assert_close(found, Gaussian(1.0)(x) @ c, tol=1e-13, scale=float(np.abs(c).sum(axis=0).max()))
+    assert sum(asked) < 0.6 * 2000**2
+
+
+def test_symmetric_as_an_operator(small_blocks):
+    """<a, K b> = <K a, b> to rounding, also for a function that is no symmetric one: its upper triangle is used."""
+    skew = Function(lambda x, y: np.exp(-np.abs(x - y.T - 0.1)))
+    x, a, b = points(30, 1), points(30, 1, 1), points(30, 1, 2)
+    left, right = a.T @ kernel_product(skew, x, None, b), kernel_product(skew, x, None, a).T @ b
+    assert_close(left, right, tol=1e-13, scale=float(np.abs(a).sum() * np.abs(b).sum()))
+
+
+def test_precomputed():
+    matrix, c = points(6, 6), points(6, 2, 1)
+    assert_close(kernel_product(Precomputed(), matrix, None, c), matrix @ c)
+    wide = points(4, 6)
+    assert_close(kernel_product(Precomputed(), wide, None, c), wide @ c)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((Gaussian(1.0), np.ones((3, 2)), None, np.ones(4)), r"one row per point of x \(3\), found shape \(4,\)"),
+        ((Precomputed(), np.ones((3, 2)), None, np.ones(3)), r"one row per column of x \(2\), found shape \(3,\)"),
+        ((Gaussian(1.0), [[0.0], [np.nan]], None, np.ones(2)), r"x must be finite, found nan at index \(1, 0\)"),
+        ((Gaussian(1.0), np.ones((0, 2)), None, np.ones(0)), r"x must not be empty, found shape \(0, 2\)"),
+        ((Polynomial(4), np.full((3, 2), 1e100), None, np.ones(3)), "overflow"),
+        ((Polynomial(4), np.full((3, 2), 1e100), np.ones((2, 2)) * 1e100, np.ones(2)), "overflow"),
+    ],
+)
+def test_bad_input(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        kernel_product(*arguments)
