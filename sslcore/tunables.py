@@ -94,6 +94,18 @@ CPU_TILE_COLUMNS = 512
 CPU_SYMMETRIC_TILE_COLUMNS = 256
 """Columns of a tile that is written twice: with 64 rows it stays in the second-level cache."""
 
+CPU_PRODUCT_TILE_PAIRS = 16, 256
+"""Rows and columns of a tile of values that is multiplied: it stays in the first-level cache, more or less."""
+
+CPU_PRODUCT_STRIP_ROWS = 64
+"""Rows whose products are summed along all columns: their sums, lane by lane, stay in the second-level cache."""
+
+CPU_PRODUCT_BLOCK_POINTS = 512
+"""Points of a block, at least, whose pairs with another are one task: 0.1 ms, and few partial sums."""
+
+CPU_PRODUCT_MOST_BLOCKS = 64
+"""Blocks of points at most: enough pairs in a round for 32 threads, and few rounds, after each of which they wait."""
+
 CPU_ROTATION_VIEWS = 32
 """Views of a strip of samples whose rows are rotated by one task."""
 

@@ -168,6 +168,29 @@ class Backend(Protocol):
         where rows must be formed and turned by `rotate_rows`.
         """
 
+    def product_rows(self, prepared: Any, x: Matrix, coefficients: Matrix, out: Matrix) -> bool:
+        """Write out = k(x, y) @ coefficients (n_y, c) with values that are never stored.
+
+        False, and nothing is written, where blocks of values must be filled and multiplied.  ``coefficients`` has the
+        type of x, ``out`` any floating type; sums across tiles are float64.
+        """
+
+    def product_symmetric(self, prepared: Any, x: Matrix, coefficients: Matrix, out: Matrix) -> bool:
+        """Write out = k(x, x) @ coefficients as `product_rows`, each pair of points once; ``prepared`` is made of x."""
+
+    def add_products(
+        self,
+        values: Matrix,
+        right: Matrix,
+        total: Matrix,
+        left: Matrix | None = None,
+        total_t: Matrix | None = None,
+    ) -> None:
+        """Add values @ right to ``total``, and values^T @ left to ``total_t`` if both are given.
+
+        ``values`` (rows, columns), in C order, and thin blocks of their type; the totals are float64.
+        """
+
     def rotate_rows(
         self, block: Matrix, strip: Any, samples: Any, mean: Matrix, cross_t: Matrix, contrast: Matrix
     ) -> None:

@@ -143,6 +143,22 @@ class PreparedRows(Rows):
                 self._check(block)
         return done
 
+    def product(self, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+        """Multiply as in `Rows.product`, where the backend has a way without storing a block of values."""
+        done = self.backend.product_rows(self.points, x, coefficients, out)
+        if not done or not self._finite(out):
+            super().product(x, coefficients, out, backend)  # which says what is not finite
+
+    def symmetric_product(self, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+        """Multiply as in `Rows.symmetric_product`, where the backend has a way without storing a block of values."""
+        done = self.backend.product_symmetric(self.points, x, coefficients, out)
+        if not done or not self._finite(out):
+            super().symmetric_product(x, coefficients, out, backend)
+
+    def _finite(self, products: Array) -> bool:
+        """Tell whether no value can have overflowed."""
+        return self.bounded or bool(self.backend.xp.isfinite(products).all())
+
     def _check(self, values: Array) -> None:
         if not self.bounded:  # products may overflow
             require_finite(values, f"the values of {self.kernel} (do they overflow? rescale the data)")
@@ -250,7 +266,7 @@ def product_by_blocks(rows: Rows, x: Array, coefficients: Array, out: Array, bac
             columns = slice(first, min(first + width, n_y))
             values = _block(memory, len(part), columns.stop - first)
             rows.fill(part, first, values)
-            total += xp.matmul(values, coefficients[columns])
+            backend.add_products(values, coefficients[columns], total)
         out[start : start + height] = total
 
 
@@ -267,13 +283,13 @@ def symmetric_product_by_blocks(rows: Rows, x: Array, coefficients: Array, out: 
         values = _block(memory, stop - start, stop - start)
         rows.fill(x[start:stop], start, values)
         backend.mirror(values)
-        total[start:stop] += xp.matmul(values, coefficients[start:stop])
+        backend.add_products(values, coefficients[start:stop], total[start:stop])
         for first in range(stop, n, width):
             last = min(first + width, n)
             values = _block(memory, stop - start, last - first)
             rows.fill(x[start:stop], first, values)
-            total[start:stop] += xp.matmul(values, coefficients[first:last])
-            total[first:last] += xp.matmul(values.T, coefficients[start:stop])
+            mine, others = (coefficients[start:stop], total[start:stop]), (coefficients[first:last], total[first:last])
+            backend.add_products(values, others[0], mine[1], mine[0], others[1])
     out[...] = total
 
 

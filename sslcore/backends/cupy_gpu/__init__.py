@@ -31,6 +31,7 @@ from .dense import (  # noqa: E402
 )
 from .gram import empty_matrix, gram_contrasts, gram_rows, gram_symmetric, points  # noqa: E402
 from .prefix_probes import prefix_probes  # noqa: E402
+from .products import add_products, product_rows, product_symmetric  # noqa: E402
 from .risk import view_gradient, view_sums  # noqa: E402
 from .rotation import rotate_rows, rotate_views  # noqa: E402
 from .walsh import walsh_hadamard  # noqa: E402

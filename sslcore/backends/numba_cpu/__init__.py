@@ -27,6 +27,7 @@ from .dense import (
 from .gram import empty_matrix, gram_contrasts, gram_rows, gram_symmetric, mirror, points
 from .philox import reference_normals
 from .prefix_probes import prefix_probes
+from .products import add_products, product_rows, product_symmetric
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
 from .views import views

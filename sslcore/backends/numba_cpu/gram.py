@@ -16,7 +16,16 @@ from .pairs import Bounds, Centred, CompiledProfile
 from .parallel import parallel_for
 from .vectors import ROWS, VECTOR
 
-__all__ = ["empty_matrix", "gram_contrasts", "gram_rows", "gram_symmetric", "mirror", "points"]
+__all__ = [
+    "columns_of",
+    "empty_matrix",
+    "gram_contrasts",
+    "gram_rows",
+    "gram_symmetric",
+    "mirror",
+    "points",
+    "whole_rows",
+]
 
 _RECURSIONS = {"step": 0, "quadratic": 1, "nngp": 2, "ntk": 3}  # what `angles.angle_strip` does with an angle
 
@@ -32,7 +41,7 @@ def points(kernel: Any, y: Matrix) -> Points:
         address = pairs.profile_address(kernel.formula, kernel.source_file, type(kernel).__name__, prepared.y.dtype)
     laid = prepared.y
     if prepared.direct:
-        laid = _columns(laid)
+        laid = columns_of(laid)
     elif kernel.pair == "torus":
         laid = np.ascontiguousarray(laid.T)
     return replace(prepared, y=laid, address=address, mirrored=mirrored)
@@ -64,7 +73,7 @@ def _fill_rows(prepared: Points, x: Array, first: int, out: Array) -> None:
             pairs.torus_strip(around[rows], prepared.y, first, profile, out[rows])
 
     elif prepared.direct:
-        scaled = _whole_rows(in_units(x, prepared.exponent))
+        scaled = whole_rows(in_units(x, prepared.exponent))
         l1 = prepared.kernel.pair == "l1"
 
         def strip(s: int) -> None:
@@ -122,7 +131,7 @@ def gram_symmetric(prepared: Points, x: Array, out: Array) -> None:
     if prepared.centre is not None:
         _symmetric_from_products(prepared, out)
         return
-    scaled = _whole_rows(in_units(prepared.kernel.coordinates(x), prepared.exponent))
+    scaled = whole_rows(in_units(prepared.kernel.coordinates(x), prepared.exponent))
     l1, profile = prepared.kernel.pair == "l1", _profile(prepared)
     height = min(64, ROWS * -(-2 * tunables.CPU_TASK_PAIRS // (ROWS * max(1, n))))
 
@@ -157,13 +166,13 @@ def mirror(matrix: Array) -> None:
     parallel_for(lambda s: pairs.mirror_strip(matrix, s * height, min((s + 1) * height, n)), -(-n // height))
 
 
-def _whole_rows(x: Array) -> Array:
+def whole_rows(x: Array) -> Array:
     """Add zeros below, to a multiple of the points that are worked on at once."""
     missing = -len(x) % ROWS
     return np.concatenate([x, np.zeros((missing, x.shape[1]), x.dtype)]) if missing else x
 
 
-def _columns(y: Array) -> Array:
+def columns_of(y: Array) -> Array:
     """Return points as columns, with zeros on the right: a vector may begin at the last point.
 
     The rows are an odd number of vectors long, else those of 512 columns would share one set of the cache.

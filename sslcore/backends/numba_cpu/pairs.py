@@ -27,6 +27,7 @@ from .elementary import FAST, cos2pi32, cos2pi64, exp32, exp64, wide_vectors
 from .vectors import ROWS, VECTOR, Rows, aligned, copy_rows, pair_values, transpose
 
 __all__ = [
+    "Block",
     "Bounds",
     "Centred",
     "CompiledProfile",
@@ -34,6 +35,7 @@ __all__ = [
     "correct_distances",
     "correct_symmetric",
     "direct_strip",
+    "fill_block",
     "mirror_strip",
     "profile_address",
     "symmetric_strip",
@@ -65,7 +67,7 @@ class Centred(NamedTuple):
     norms: Array  # squared norms afterwards, (n,)
 
 
-class _Block(NamedTuple):
+class Block(NamedTuple):
     """The place of the results of a few points of x, in a matrix or in a buffer."""
 
     rows: Rows
@@ -151,7 +153,7 @@ def _row(out: Matrix, i: int, j0: int, j1: int) -> Array:
 
 
 @compiled(nogil=True)
-def _fill(x: Matrix, yt: Matrix, j0: int, l1: bool, profile: CompiledProfile, block: _Block) -> None:
+def fill_block(x: Matrix, yt: Matrix, j0: int, l1: bool, profile: CompiledProfile, block: Block) -> None:
     """Fill values f of the ROWS points x into a block; beyond its height only the pair values are made."""
     pair_values(x, yt, j0, l1, block.rows, block.width)
     if profile.address != _NO_PROFILE:
@@ -178,7 +180,7 @@ def direct_strip(x: Matrix, yt: Matrix, j_first: int, l1: bool, profile: Compile
                 target = Rows(np.intp(out.ctypes.data) + i * out.strides[0] + k0 * itemsize, out.strides[0])
             else:
                 target = Rows(np.intp(spare.ctypes.data), spare.strides[0])
-            _fill(x[i : i + ROWS], yt, j_first + k0, l1, profile, _Block(target, rows, width))
+            fill_block(x[i : i + ROWS], yt, j_first + k0, l1, profile, Block(target, rows, width))
             if not whole:
                 for r in range(rows):
                     out[i + r, k0 : k0 + width] = spare[r, :width]
@@ -198,7 +200,7 @@ def symmetric_strip(x: Matrix, i0: int, i1: int, yt: Matrix, l1: bool, profile: 
         width = min(SYMMETRIC_TILE, n - k0)
         for i in range(i0, i1, ROWS):
             target = Rows(np.intp(tile.ctypes.data) + (i - i0) * tile.strides[0], tile.strides[0])
-            _fill(x[i : i + ROWS], yt, k0, l1, profile, _Block(target, min(ROWS, i1 - i), width))
+            fill_block(x[i : i + ROWS], yt, k0, l1, profile, Block(target, min(ROWS, i1 - i), width))
         if k0 == i0:
             for i in range(height):
                 for j in range(i):

@@ -22,7 +22,19 @@ from ..contract import Matrix
 from .compiling import compiled, generated
 from .elementary import wide_vectors
 
-__all__ = ["ROWS", "SIDE", "VECTOR", "Rows", "aligned", "copy_rows", "pair_values", "transpose"]
+__all__ = [
+    "ROWS",
+    "SIDE",
+    "VECTOR",
+    "Rows",
+    "aligned",
+    "constant",
+    "copy_rows",
+    "pair_values",
+    "spread",
+    "transpose",
+    "vector_at",
+]
 
 SIDE = 8
 """Side of the squares that are transposed."""
@@ -37,13 +49,20 @@ class Rows(NamedTuple):
     stride: int
 
 
-def _vector(builder: Any, address: Any, offset: Any, kind: Any) -> Any:
+def vector_at(builder: Any, address: Any, offset: Any, kind: Any) -> Any:
     """Return the pointer to a vector at this address plus this many bytes; it is aligned as one value only."""
     return builder.inttoptr(builder.add(address, offset), kind.as_pointer())
 
 
-def _constant(value: int) -> Any:
+def constant(value: int) -> Any:
+    """Return this integer as LLVM's, of the size of a pointer."""
     return ir.Constant(_INTEGER, value)
+
+
+def spread(builder: Any, value: Any, kind: Any) -> Any:
+    """Return the vector that has this value in all lanes."""
+    lane = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None))
 
 
 def _pair_values(absolute: bool, vectors: int) -> Callable[..., Any]:
@@ -62,23 +81,20 @@ def _pair_values(absolute: bool, vectors: int) -> Callable[..., Any]:
             real = context.get_value_type(like)
             kind = ir.VectorType(real, width)
             zero = ir.Constant(kind, [0.0] * width)
-            same = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)  # lane 0 everywhere
             places = [(r, v) for r in range(ROWS) for v in range(vectors)]
             sums = {place: cgutils.alloca_once_value(builder, zero) for place in places}
             with cgutils.for_range(builder, d) as loop:
                 row = builder.add(y, builder.mul(loop.index, y_stride))
-                points = [
-                    builder.load(_vector(builder, row, _constant(v * VECTOR), kind), align=size) for v in range(vectors)
-                ]
-                column = builder.add(x, builder.mul(loop.index, _constant(size)))
+                beginnings = [vector_at(builder, row, constant(v * VECTOR), kind) for v in range(vectors)]
+                points = [builder.load(at, align=size) for at in beginnings]
+                column = builder.add(x, builder.mul(loop.index, constant(size)))
                 for r in range(ROWS):
-                    offset = builder.mul(x_stride, _constant(r))
+                    offset = builder.mul(x_stride, constant(r))
                     value = builder.load(builder.inttoptr(builder.add(column, offset), real.as_pointer()))
-                    lane = builder.insert_element(zero, value, ir.Constant(ir.IntType(32), 0))
-                    spread = builder.shuffle_vector(lane, lane, same)
+                    point = spread(builder, value, kind)
                     for v in range(vectors):
                         total = sums[r, v]
-                        difference = builder.fsub(spread, points[v])
+                        difference = builder.fsub(point, points[v])
                         if absolute:
                             negative = builder.fcmp_ordered("<", difference, zero)
                             term = builder.select(negative, builder.fneg(difference), difference)
@@ -86,8 +102,8 @@ def _pair_values(absolute: bool, vectors: int) -> Callable[..., Any]:
                             term = builder.fmul(difference, difference, flags=("contract",))
                         builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
             for (r, v), total in sums.items():
-                at = builder.add(out, builder.mul(out_stride, _constant(r)))
-                builder.store(builder.load(total), _vector(builder, at, _constant(v * VECTOR), kind), align=size)
+                at = builder.add(out, builder.mul(out_stride, constant(r)))
+                builder.store(builder.load(total), vector_at(builder, at, constant(v * VECTOR), kind), align=size)
             return context.get_dummy_value()
 
         return types.void(like, x, y, types.intp, out), codegen
@@ -122,7 +138,7 @@ def _transposition(streamed: bool) -> Callable[..., Any]:
             _, source, source_stride, target, target_stride = args
             kind = ir.VectorType(context.get_value_type(like), SIDE)
             rows = [
-                builder.load(_vector(builder, source, builder.mul(source_stride, _constant(i)), kind), align=size)
+                builder.load(vector_at(builder, source, builder.mul(source_stride, constant(i)), kind), align=size)
                 for i in range(SIDE)
             ]
             half = SIDE // 2
@@ -134,7 +150,7 @@ def _transposition(streamed: bool) -> Callable[..., Any]:
                 pairs = [(rows[i], rows[i + half]) for i in range(half)]
                 rows = [builder.shuffle_vector(*pair, mask) for pair in pairs for mask in (low, high)]
             for j, row in enumerate(rows):
-                at = _vector(builder, target, builder.mul(target_stride, _constant(j)), kind)
+                at = vector_at(builder, target, builder.mul(target_stride, constant(j)), kind)
                 _store(builder, row, at, size, streamed)
             return context.get_dummy_value()
 
@@ -186,9 +202,9 @@ def _streamed(typingctx: Any, like: Any, source: Any, target: Any) -> tuple[Any,
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         _, source, target = args
         kind = ir.VectorType(context.get_value_type(like), SIDE)
-        zero = _constant(0)
-        value = builder.load(_vector(builder, source, zero, kind), align=size)
-        _store(builder, value, _vector(builder, target, zero, kind), size, True)
+        zero = constant(0)
+        value = builder.load(vector_at(builder, source, zero, kind), align=size)
+        _store(builder, value, vector_at(builder, target, zero, kind), size, True)
         return context.get_dummy_value()
 
     return types.void(like, types.intp, types.intp), codegen

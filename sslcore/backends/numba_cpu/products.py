@@ -1,0 +1,240 @@
+"""Products of kernel values with a thin block, multiplied while the values are in the cache; no more are ever stored.
+
+Sums have a fixed order: the results are the same bits on any number of threads.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ... import tunables
+from ...tunables import CPU_PRODUCT_STRIP_ROWS as STRIP
+from ...tunables import CPU_PRODUCT_TILE_PAIRS
+from ..contract import Array, Matrix
+from ..pairing import Points, in_units, wrapped
+from .compiling import compiled
+from .gram import columns_of, whole_rows
+from .pairs import Block, CompiledProfile, fill_block, torus_strip
+from .parallel import parallel_for
+from .thin import Thin, add_lanes, multiply_columns, multiply_rows
+from .vectors import ROWS, VECTOR, Rows
+
+__all__ = ["add_products", "product_rows", "product_symmetric"]
+
+HIGH, WIDE = CPU_PRODUCT_TILE_PAIRS
+
+_PAIRS = {"sqdist": 0, "l1": 1, "torus": 2}
+
+
+class _Values(NamedTuple):
+    """Points y, prepared, from which tiles of values are made."""
+
+    y: Matrix  # as columns
+    n: int
+    pair: int  # of _PAIRS
+    profile: CompiledProfile
+
+
+class _Pair(NamedTuple):
+    """Two blocks of points, those from i0 to i1 and from j0 to j1, or one and the same."""
+
+    i0: int
+    i1: int
+    j0: int
+    j1: int
+
+
+@compiled(nogil=True)
+def _rows_of(matrix: Matrix) -> Rows:
+    return Rows(np.intp(matrix.ctypes.data), matrix.strides[0])
+
+
+@compiled(nogil=True)
+def _thin(block: Matrix, first: int) -> Thin:
+    """Return a thin block whose columns are the rows of this matrix, from the point ``first`` on."""
+    return Thin(np.intp(block.ctypes.data) + first * block.itemsize, block.strides[0], block.shape[0])
+
+
+@compiled(nogil=True)
+def _fill_tile(x: Matrix, values: _Values, j: int, shape: tuple[int, int], tile: Matrix) -> None:
+    """Fill the upper left part of a tile; what lies right of it, in the same vector, is finite."""
+    height, width = shape
+    if values.pair == 2:
+        torus_strip(x[:height], values.y, j, values.profile, tile[:height, :width])
+        return
+    for i in range(0, height, ROWS):
+        place = Block(_rows_of(tile[i:]), min(ROWS, height - i), width)
+        fill_block(x[i : i + ROWS], values.y, j, values.pair == 1, values.profile, place)
+
+
+@compiled(nogil=True)
+def _strip(x: Matrix, height: int, values: _Values, right: Matrix, total: Matrix) -> None:
+    """Add the product of the values of the first ``height`` points x and ``right`` (columns, n) to ``total``."""
+    lanes = VECTOR // right.itemsize
+    tile = np.zeros((HIGH, WIDE + lanes), right.dtype)
+    sums = np.zeros((height + 1, right.shape[0], lanes))
+    for k0 in range(0, values.n, WIDE):
+        width = min(WIDE, values.n - k0)
+        for i in range(0, height, HIGH):
+            high = min(HIGH, height - i)
+            _fill_tile(x[i:], values, k0, (high, width), tile)
+            multiply_rows(_rows_of(tile), high, -(-width // lanes), _thin(right, k0), sums[i:], right[0])
+    add_lanes(sums, height, total)
+
+
+@compiled(nogil=True)
+def _blocks(x: Matrix, pair: _Pair, values: _Values, right: Matrix, left: Matrix, total: Matrix) -> None:
+    """Add the products of the values of two blocks of points x to both of their parts of ``total`` (columns, n).
+
+    The factors of the points are given twice: ``right`` (columns, n) and ``left`` (n, columns).  Of a block with itself
+    the values on and right of the diagonal are used, in strips whose squares on the diagonal are computed whole.
+    """
+    lanes = VECTOR // right.itemsize
+    tile = np.zeros((HIGH, max(WIDE, STRIP) + lanes), right.dtype)
+    sums = np.zeros((STRIP + 1, right.shape[0], lanes))
+    for i0 in range(pair.i0, pair.i1, STRIP):
+        height = min(STRIP, pair.i1 - i0)
+        first = pair.j0
+        if pair.i0 == pair.j0:
+            for i in range(0, height, HIGH):
+                high = min(HIGH, height - i)
+                _fill_tile(x[i0 + i :], values, i0, (high, height), tile)
+                multiply_rows(_rows_of(tile), high, -(-height // lanes), _thin(right, i0), sums[i:], right[0])
+            first = i0 + height
+        for k0 in range(first, pair.j1, WIDE):
+            width = min(WIDE, pair.j1 - k0)
+            vectors = -(-width // lanes)
+            for i in range(0, height, HIGH):
+                high = min(HIGH, height - i)
+                _fill_tile(x[i0 + i :], values, k0, (high, width), tile)
+                multiply_rows(_rows_of(tile), high, vectors, _thin(right, k0), sums[i:], right[0])
+                factors = _rows_of(left[i0 + i :])
+                multiply_columns(_rows_of(tile), high, vectors, factors, _thin(total, k0), right[0])
+        add_lanes(sums, height, total.T[i0 : i0 + height])
+
+
+@compiled(nogil=True)
+def _given(values: Matrix, part: _Pair, right: Matrix, left: Matrix, total: Matrix, total_t: Matrix) -> None:
+    """Add the products of a part of a matrix of values: of its columns to ``total``, of its rows to ``total_t``.
+
+    ``right`` (columns of the block, columns of values) and ``left`` (rows of values, columns of the block), which is
+    empty where ``total_t`` is not wanted; ``total`` (i1 - i0, columns) and ``total_t`` (columns, j1 - j0 and a vector).
+    """
+    size = values.itemsize
+    lanes = VECTOR // size
+    sums = np.zeros((STRIP + 1, right.shape[0], lanes))
+    rest = (part.j1 - part.j0) % lanes
+    tail = np.zeros((STRIP, lanes), values.dtype)  # the columns that are no whole vector
+    for i0 in range(part.i0, part.i1, STRIP):
+        height = min(STRIP, part.i1 - i0)
+        rows, factors = _rows_of(values[i0:]), _rows_of(left[i0:])
+        for k0 in range(part.j0, part.j1, WIDE):
+            vectors = min(WIDE, part.j1 - k0) // lanes
+            here = Rows(rows.address + k0 * size, rows.stride)
+            multiply_rows(here, height, vectors, _thin(right, k0), sums, right[0])
+            if left.size:
+                multiply_columns(here, height, vectors, factors, _thin(total_t, k0 - part.j0), right[0])
+        if rest:
+            first = part.j1 - rest
+            for i in range(height):
+                for j in range(rest):
+                    tail[i, j] = values[i0 + i, first + j]
+            multiply_rows(_rows_of(tail), height, 1, _thin(right, first), sums, right[0])
+            if left.size:
+                multiply_columns(_rows_of(tail), height, 1, factors, _thin(total_t, first - part.j0), right[0])
+        add_lanes(sums, height, total[i0 - part.i0 : i0 - part.i0 + height])
+
+
+def _values(prepared: Points, n: int) -> _Values | None:
+    """Return the points for tiles, or None where values come from matrix products."""
+    if not prepared.direct and prepared.kernel.pair != "torus":
+        return None
+    profile = CompiledProfile(prepared.address, prepared.constants)
+    return _Values(prepared.y, n, _PAIRS[prepared.kernel.pair], profile)
+
+
+def _scaled(prepared: Points, x: Array) -> Array:
+    """Return the points x as tiles want them."""
+    x = prepared.kernel.coordinates(x)
+    return wrapped(x) if prepared.kernel.pair == "torus" else whole_rows(in_units(x, prepared.exponent))
+
+
+def product_rows(prepared: Points, x: Array, coefficients: Array, out: Array) -> bool:
+    """Set out = k(x, y) @ coefficients for sums over coordinates; return False for values from matrix products."""
+    n, n_y = len(x), len(coefficients)
+    values = _values(prepared, n_y)
+    if values is None or not coefficients.size:
+        return False
+    scaled, right = _scaled(prepared, x), columns_of(coefficients)
+    total = np.zeros(out.shape)
+    height = min(STRIP, HIGH * -(-tunables.CPU_TASK_PAIRS // (HIGH * n_y)))
+
+    def strip(s: int) -> None:
+        start, stop = s * height, min((s + 1) * height, n)
+        _strip(scaled[start:], stop - start, values, right, total[start:stop])
+
+    parallel_for(strip, -(-n // height))
+    out[...] = total
+    return True
+
+
+def product_symmetric(prepared: Points, x: Array, coefficients: Array, out: Array) -> bool:
+    """Set out = k(x, x) @ coefficients, each pair once; return False where `product_rows` does.
+
+    Blocks of points are paired in rounds, i + j = r (mod the number of blocks) in round r: no two pairs of a round have
+    a block in common, so that threads never meet.
+    """
+    n = len(x)
+    values = _values(prepared, n)
+    if values is None or not coefficients.size:
+        return False
+    scaled, right, left = _scaled(prepared, x), columns_of(coefficients), np.ascontiguousarray(coefficients)
+    total = np.zeros(right.shape)
+    size = max(tunables.CPU_PRODUCT_BLOCK_POINTS, -(-n // tunables.CPU_PRODUCT_MOST_BLOCKS))
+    size = STRIP * -(-size // STRIP)  # whole vectors: what lies right of a block is another's
+    count = -(-n // size)
+    for r in range(count):
+        pairs = [(i, (r - i) % count) for i in range(count) if i <= (r - i) % count]
+
+        def pair(s: int, pairs: list[tuple[int, int]] = pairs) -> None:
+            i, j = (size * block for block in pairs[s])
+            _blocks(scaled, _Pair(i, min(i + size, n), j, min(j + size, n)), values, right, left, total)
+
+        parallel_for(pair, len(pairs))
+    out[...] = total[:, :n].T
+    return True
+
+
+def add_products(
+    values: Matrix, right: Matrix, total: Matrix, left: Matrix | None = None, total_t: Matrix | None = None
+) -> None:
+    """Add values @ right to ``total``, and values^T @ left to ``total_t`` if these are given."""
+    rows, columns = values.shape
+    if not values.size or not right.size:
+        return
+    across = columns_of(right)
+    if left is None or total_t is None:
+        height = min(STRIP, HIGH * -(-tunables.CPU_TASK_PAIRS // (HIGH * columns)))
+        none = values[:0]
+
+        def strip(s: int) -> None:
+            start, stop = s * height, min((s + 1) * height, rows)
+            _given(values, _Pair(start, stop, 0, columns), across, none, total[start:stop], none)
+
+        parallel_for(strip, -(-rows // height))
+        return
+    width = WIDE * max(1, tunables.CPU_TASK_PAIRS // (WIDE * rows))
+    down = np.ascontiguousarray(left)
+    partial = np.zeros((-(-columns // width), *total.shape))
+
+    def chunk(s: int) -> None:
+        start, stop = s * width, min((s + 1) * width, columns)
+        sums = np.zeros((right.shape[1], stop - start + VECTOR // values.itemsize))
+        _given(values, _Pair(0, rows, start, stop), across, down, partial[s], sums)
+        total_t[start:stop] += sums[:, : stop - start].T
+
+    parallel_for(chunk, len(partial))
+    for part in partial:
+        total += part
