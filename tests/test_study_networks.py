@@ -9,7 +9,7 @@ import sslcore
 from sslcore import datasets, kernels
 from sslcore.cli.main import main
 from sslcore.studies import networks
-from sslcore.studies._registry import Run
+from sslcore.studies._registry import Run, plus_minus
 
 from .comparators import assert_close
 
@@ -42,18 +42,13 @@ def test_without_pytorch_it_is_said_what_to_install(monkeypatch, tmp_path, capsy
 
 
 def test_the_loss_is_the_published_one(torch):
-    """k MSE over pairs of views + k^2 MSE of the covariance: all pairs, or those of different views."""
+    """k MSE over pairs of different views + k^2 MSE of the covariance, N - 1 below it."""
     rng = np.random.default_rng(0)
     n, m, k = 6, 4, 3
     z = rng.standard_normal((n, m, k)) + 2.0
-    flat = z.reshape(-1, k) - z.reshape(-1, k).mean(axis=0)
-    covariance = k**2 * ((flat.T @ flat / (n * m) - np.eye(k)) ** 2).mean()
-    pairs = [[((a - b) ** 2).mean() for a in sample for b in sample] for sample in z]
-    different = [[((sample[a] - sample[b]) ** 2).mean() for a in range(m) for b in range(m) if a != b] for sample in z]
-    tensor = torch.tensor(z)
-    assert networks.loss(tensor).item() == pytest.approx(k * np.mean(pairs) + covariance, rel=1e-13)
-    other = sslcore.torch.vicreg(tensor - tensor.mean(dim=(0, 1)), beta=m / (m - 1)).item()
-    assert other == pytest.approx(k * np.mean(different) + covariance, rel=1e-13)
+    covariance = k**2 * ((np.cov(z.reshape(-1, k).T) - np.eye(k)) ** 2).mean()
+    pairs = [[((sample[a] - sample[b]) ** 2).mean() for a in range(m) for b in range(a)] for sample in z]
+    assert networks.loss(torch.tensor(z)).item() == pytest.approx(k * np.mean(pairs) + covariance, rel=1e-13)
 
 
 def test_the_network_of_the_paper(torch):
@@ -95,7 +90,7 @@ def test_views_that_come_twice_have_twice_the_weight():
     x, y, _ = networks._drawn(settings, 1)
     for i, reg in enumerate(settings["regs"]):
         rep = sslcore.pretrain(
-            networks.with_bias(networks.views(x[:15])), networks.KERNEL, 20, reg=reg, unbiased=False, center=True
+            networks.with_bias(networks.views(x[:15])), networks.KERNEL, 20, reg=reg, unbiased=True, center=True
         )
         assert found["active"][i] == rep.n_active
         phi = rep.transform(networks.with_bias(x), scale=False)[:, : rep.n_active]
@@ -114,8 +109,8 @@ def test_training_is_gradient_descent_with_momentum(torch):
     for epoch in range(21):
         z = net(batch)
         away = (z - z.mean(dim=(0, 1))).reshape(-1, 20)
-        value = 2 * (z - z.mean(dim=1, keepdim=True)).square().sum(dim=2).mean()
-        value = value + (away.T @ away / len(away) - torch.eye(20)).square().sum()
+        value = 2.2 * (z - z.mean(dim=1, keepdim=True)).square().sum(dim=2).mean()
+        value = value + (away.T @ away / (len(away) - 1) - torch.eye(20)).square().sum()
         if epoch % 10 == 0:
             assert found["losses"][epoch // 10] == pytest.approx(value.item(), rel=1e-4)
         slopes = torch.autograd.grad(value, list(net.parameters()))
@@ -150,7 +145,8 @@ def test_words_and_picture(found):
 
     verdict = found.verdict()
     assert "\n" not in verdict
-    assert f"at epoch {found.epochs[found.best('trained', 0)]}" in verdict
+    best = found.best("trained", 0)
+    assert f"least {plus_minus(found.trained[0, best])} at {found.epochs[best]};" in verdict
     assert f"{found.mean('trained')[0, -1]:.4f}" in found.table()
     assert found.document()["errors"]["invariant"]["best_reg"] == found.regs[found.best("exact", 0)]
     drawn = figures.figure(found)

@@ -5,10 +5,11 @@ that three of them come twice).  A multilayer perceptron 8-200-200-20 with layer
 hidden layer, is trained by full-batch gradient descent with momentum; a probe by least squares of its outputs at the
 training points is evaluated as it goes on (Cabannes et al. 2023, section 6).
 
-The loss.  The authors' is k MSE over all pairs of views plus k^2 MSE of the centred covariance C against I.  A mean
-over entries times their number is a sum, so that it is E|psi(xi) - psi(xi')|^2 + |C - I|_F^2: `sslcore.torch.vicreg`
-of the centred outputs, at beta = 1 where all m^2 pairs count, and at beta = m / (m - 1) where the m of a view with
-itself do not. The factor between the two losses is 1.
+The loss.  The authors' is k MSE over pairs of different views plus k^2 MSE against I of the centred covariance of the
+N = n m outputs, with N - 1 below it.  A mean over entries times their number is a sum, so that it is
+E|psi(xi) - psi(xi')|^2 + |C - I|_F^2 over pairs of different views: `sslcore.torch.vicreg`, which averages over all
+m^2 pairs of views and divides by N, at sqrt(N / (N - 1)) times the centred outputs and
+beta = (m / (m - 1)) ((N - 1) / N).
 
 The closed form.  A wide network of this shape at its start, of which the last layer alone is trained, has the kernel
 kappa1(kappa1((1 + <x, y>) / 2)) on the unit sphere: PyTorch's weights and biases have the same variance, 1 / (3
@@ -209,18 +210,23 @@ def network(seed: int, width: int = WIDTH) -> Any:
 
 
 def loss(z: Any) -> Any:
-    """Return the loss of outputs z (n, m, k): E|psi(xi) - psi(xi')|^2 over all pairs + |C - I|_F^2, C centred.
+    """Return the published loss of outputs z (n, m, k): E|psi(xi) - psi(xi')|^2 over different views + |C - I|_F^2.
+
+    C is the covariance of the N = n m outputs, centred, with N - 1 below it.
 
     Examples
     --------
     >>> import torch
     >>> from sslcore.studies import networks
-    >>> networks.loss(torch.tensor([[[3.0], [3.0]], [[1.0], [1.0]]])).item()  # C = 1
-    0.0
+    >>> z = torch.tensor([[[3.0], [3.0]], [[1.0], [1.0]]], dtype=torch.float64)
+    >>> round(networks.loss(z).item(), 12)  # C = 4/3
+    0.111111111111
     """
     from ..torch import vicreg
 
-    return vicreg(z - z.mean(dim=(0, 1)))
+    n, m, _ = z.shape
+    more = n * m / (n * m - 1)
+    return vicreg((z - z.mean(dim=(0, 1))) * more**0.5, beta=m / (m - 1) / more)
 
 
 def probe(phi: Array, y: Array, n: int) -> np.ndarray:
@@ -280,7 +286,8 @@ def with_bias(x: Array) -> Array:
 def closed_form(settings: dict[str, Any], index: int) -> dict[str, np.ndarray]:
     """Minimise the same risk over the functions of the kernel, at every lambda: a cell of `run_cells`.
 
-    Views that come twice are taken once, with twice the weight.
+    Views that come twice are taken once, with twice the weight; T over all pairs of the 11 views, at beta = 11/10, is
+    that over pairs of different ones.  (The N - 1 of the loss would change reg by 1 part in N.)
     """
     x, y, _ = _drawn(settings, index)
     n, regs = settings["n"], settings["regs"]
@@ -291,6 +298,7 @@ def closed_form(settings: dict[str, Any], index: int) -> dict[str, np.ndarray]:
         KERNEL,
         N_COMPONENTS,
         regs=regs,
+        betas=[(2 * REACH + 1) / (2 * REACH)],
         unbiased=False,
         center=True,
         sample_weight=np.tile(counts / counts.sum(), (n, 1)),
