@@ -1,5 +1,7 @@
 """The study of rates: moments from counts against those of features, exact risks against enumeration, the picture."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +12,7 @@ from sslcore import datasets, features, population
 from sslcore.backends import get_backend
 from sslcore.solvers.pencil import Pencil
 from sslcore.studies import rates
+from sslcore.studies._rates_limit import Limit, limit
 from sslcore.studies._registry import Run
 
 from .comparators import assert_close
@@ -83,16 +86,85 @@ def test_the_excess_falls_as_one_over_n(found):
     assert found.penalised[:, 1:].std(axis=2).min() > 0  # each repetition has its own draws
 
 
+def by_enumeration(nu, flip, reg, k, m, beta):
+    """Find the limit of n times the excess, (1/2) E g^T H^+ g: points and signs listed, derivatives by differences."""
+    size = len(nu)
+    d = size.bit_length() - 1
+    points = np.array([[1.0 - 2.0 * (p >> i & 1) for i in range(d)] for p in range(size)])
+    chi = np.array([[points[p, [i for i in range(d) if s >> i & 1]].prod() for s in range(size)] for p in range(size)])
+    odds = np.array([flip ** p.bit_count() * (1 - flip) ** (d - p.bit_count()) for p in range(size)])
+    mean = odds @ chi  # E chi_S(f)
+    mu = 1 - beta * (1 - mean**2) - reg / nu
+    order = np.argsort(-mu, kind="stable")[:k]
+    best = np.zeros((k, size))
+    best[np.arange(k), order] = np.sqrt(mu[order])
+
+    def gradient(c, s, away):
+        inside = c @ s @ c.T - np.eye(k)
+        return (4 * inside @ c @ s + 4 * beta * c @ away + 4 * reg * c / nu).ravel()
+
+    s, away = np.eye(size), np.diag(1 - mean**2)
+    assert np.abs(gradient(best, s, away)).max() < 1e-12
+    steps = np.eye(best.size).reshape(-1, *best.shape) * 1e-5
+    hessian = np.array([(gradient(best + h, s, away) - gradient(best - h, s, away)) / 2e-5 for h in steps])
+    inverse = np.linalg.pinv(hessian, rcond=1e-6, hermitian=True)
+    total = 0.0
+    for flips in itertools.product(range(size), repeat=m):
+        for p in range(size):
+            z = chi[[p ^ f for f in flips]]
+            one = z.T @ z / m
+            two = (np.outer(z.sum(axis=0), z.sum(axis=0)) - z.T @ z) / (m * (m - 1))
+            h = 1e-5
+            up = gradient(best, s + h * (one - s), away + h * (one - two - away))
+            down = gradient(best, s - h * (one - s), away - h * (one - two - away))
+            g = (up - down) / (2 * h)
+            total += odds[list(flips)].prod() / size * 0.5 * g @ inverse @ g
+    return total
+
+
+@pytest.mark.parametrize(
+    ("d", "k", "m", "beta", "reg", "flip"),
+    [(1, 1, 2, 1.0, 1e-3, 0.1), (2, 3, 2, 1.0, 1e-3, 0.1), (2, 2, 3, 0.7, 3e-2, 0.2), (2, 4, 2, 1.3, 1e-3, 0.05)],
+)
+def test_the_limit_against_enumeration(d, k, m, beta, reg, flip):
+    nu = np.array([0.7, 0.25, 0.2, 0.1])[: 2**d]
+    found = limit(nu, flip, reg, k, beta)
+    assert found.at(m) == pytest.approx(by_enumeration(nu, flip, reg, k, m, beta), rel=1e-5)
+
+
+def test_the_measured_excess_is_that_of_the_limit(found):
+    for i in range(2):
+        ratio = found.over_limit(i)
+        assert abs(ratio.value - 1) < 4 * ratio.standard_error + 0.05
+    many = Limit(1.0, 5.0, 9.0)
+    at_budget = [m * many.at(m) for m in (3, many.best_views, 5)]
+    assert many.best_views == 4.0
+    assert at_budget[1] < min(at_budget[0], at_budget[2])
+
+
+def test_without_a_gap_there_is_no_law():
+    nu = np.array([0.7, 0.2, 0.2, 0.1])
+    with pytest.raises(ValueError, match="needs 2 active components and a gap after them"):
+        limit(nu, 0.1, 1e-3, 2)
+    with pytest.raises(ValueError, match="needs 3 active components"):
+        limit(nu, 0.1, 0.5, 3)
+
+
 def test_what_is_fitted_to_exact_laws():
     """Errors 3 (1 + 4 / (m - 1)) / n without noise: the exponent is 1, the interval a point, the share found."""
     n, m = np.array([64, 128, 256, 512]), np.array([2, 4, 8])
     law = 3.0 * (1 + 4.0 / (m - 1))[:, None, None] / n[None, :, None] * np.ones(4)
-    made = rates.Study(4, 5, tuple(n), tuple(m), law, law[..., None] * np.arange(1, 8), law**0.5, 0)
+    exact = Limit(3.0, 12.0, 12.0)  # 12 / (m - 1) = 12 / m + 12 / (m (m - 1))
+    made = rates.Study(4, 5, tuple(n), tuple(m), law, law[..., None] * np.arange(1, 8), law**0.5, 0, exact)
     assert str(made.slope("fixed", 0)) == "1.00 (1.00 to 1.00)"
     assert str(made.slope("tuned", 2)) == "1.00 (1.00 to 1.00)"
     assert made.slope("shrinking", 1).value == pytest.approx(0.5)
-    assert made.share() == pytest.approx((3.0, 12.0))
-    assert str(made.best_views()) == "3.00 (3.00 to 3.00)"
+    assert [str(made.over_limit(i)) for i in range(3)] == ["1.00 (1.00 to 1.00)"] * 3
+    assert exact.best_views == 3.0
+    levels = np.log(1 + 4.0 / (m - 1))
+    slope = -np.polyfit(np.log(m), levels, 1)[0]
+    assert made.slope_of_views("fixed").value == pytest.approx(slope)
+    assert made.slope_of_views("shrinking").value == pytest.approx(slope / 2)
     assert made.price("fixed", 2).value == pytest.approx(4 * (1 + 4 / 7) / 5)
     assert (made.best() == rates.REGS[0]).all()
 
@@ -114,9 +186,12 @@ def test_words_and_picture(found):
     verdict = found.verdict()
     assert "\n" not in verdict
     assert str(found.slope("fixed", 0)) in verdict
-    assert f"best are {found.best_views()} views" in verdict
+    assert f"measured over that: {found.over_limit(0)} at m = 2, {found.over_limit(1)} at m = 32" in verdict
+    assert f"tuned {found.price('tuned', 1)}; by the law {found.limit.best_views:.1f} views" in verdict
     assert f"{found.mean('tuned')[0, 3]:.3e}" in found.table()
+    assert str(found.slope_of_views("tuned")) in found.table()
     document = found.document()
+    assert document["limit"]["samples"] == found.limit.samples
     assert document["minimum_risk"] == pytest.approx(5 - 1 - 4 * 0.8**4)
     assert len(document["measures"]["tuned"]["slopes"]) == 2
     assert found.arrays()["grid"].shape == (2, 4, 5, len(rates.REGS))

@@ -1,12 +1,13 @@
 """Pretraining on n samples of m views: how fast the exact risk approaches its minimum, and whether to draw n or m.
 
-On the cube of dimension 10 with random sign flips, the features are all 1,024 parities, scaled: sqrt(nu_S) chi_S, with
+On the cube with random sign flips, the features are all 2^d parities (1,024 for d = 10), scaled: sqrt(nu_S) chi_S, with
 the eigenvalues nu_S of a Gaussian kernel.  The population risk of any fit is exact, and so is its minimum; up to
 131,072 samples of 64 views are fitted, whose kernel matrix would take 500 TB (`sslcore convergence` has kernels, on
 four domains, up to 2,048 samples).  The paper bounds the excess risk by a multiple of n^(-1/2), and of 1/n under
-stronger assumptions; more views only lower a variance, as 1/m (Cabannes et al. 2023).
+stronger assumptions; more views only lower a variance (Cabannes et al. 2023).  At a fixed reg the limit of n times the
+excess is known exactly here, A + B / m + C / (m (m - 1)), before anything is fitted (`_rates_limit`).
 
-There are 1,024 points, so that moments of features need two tables of counts alone: with h_i the share of the views of
+There are 2^d points, so that moments of features need two tables of counts alone: with h_i the share of the views of
 sample i at each point, D = sum_i diag(h_i) and J = sum_i h_i h_i^T,
 
     sum_i phibar_i phibar_i^T = Phi^T J Phi,    sum_i (1/m) sum_a (phi_ia - phibar_i)(...)^T = Phi^T (D - J) Phi,
@@ -35,6 +36,7 @@ from ..runs import run_cells
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums
+from ._rates_limit import Limit, limit
 from ._registry import Registered, Run
 
 __all__ = ["REGS", "STUDY", "WAYS", "Slope", "Study", "cell", "parities", "study", "sums"]
@@ -114,6 +116,8 @@ class Study:
         The same at reg = c n^(-1/2).
     first : int
         Slopes are fitted from this index of n on.
+    limit : Limit
+        Of n times the penalised excess, by theory.
     """
 
     d: int
@@ -124,6 +128,7 @@ class Study:
     grid: np.ndarray
     shrinking: np.ndarray
     first: int
+    limit: Limit
 
     @property
     def repetitions(self) -> int:
@@ -170,6 +175,27 @@ class Study:
 
         return Slope.of(statistic, self.repetitions)
 
+    def slope_of_views(self, way: str) -> Slope:
+        """Fit the exponent in m at the largest n, by least squares in the logarithms of mean errors.
+
+        It only describes these m: the law has a part that more views do not lower.
+        """
+
+        def statistic(kept: np.ndarray) -> float:
+            mean = self.values(way, kept)[:, -1].mean(axis=1)
+            return -float(np.polyfit(np.log(self.m), np.log(mean), 1)[0])
+
+        return Slope.of(statistic, self.repetitions)
+
+    def over_limit(self, i: int) -> Slope:
+        """Compare n times the penalised excess with its limit, for m[i] at the largest n: the ratio."""
+        exact = float(self.limit.at(self.m[i]))
+
+        def statistic(kept: np.ndarray) -> float:
+            return float(self.values("fixed", kept)[i, -1].mean()) * self.n[-1] / exact
+
+        return Slope.of(statistic, self.repetitions)
+
     def budgets(self) -> list[int]:
         """List the numbers n m of views that every m reaches with some n."""
         return sorted(set.intersection(*({n * m for n in self.n} for m in self.m)))
@@ -190,26 +216,6 @@ class Study:
 
         return Slope.of(statistic, self.repetitions)
 
-    def share(self, kept: np.ndarray | None = None) -> tuple[float, float]:
-        """Fit n (penalised excess) = A + B / (m - 1) at the largest n, with relative weights; return A and B.
-
-        Delta is a mean over pairs of views, whose variance has terms in 1, 1 / m and 1 / (m (m - 1)): A + B / m, which
-        leaves out the last, is far off at m = 2.  With n m given, (A + B / (m - 1)) m is least at m = 1 + sqrt(B / A).
-        """
-        level = self.values("fixed", kept)[:, -1].mean(axis=1) * self.n[-1]
-        design = np.stack([np.ones(len(self.m)), 1.0 / (np.array(self.m) - 1.0)], axis=1) / level[:, None]
-        first, second = np.linalg.lstsq(design, np.ones(len(level)), rcond=None)[0]
-        return float(first), float(second)
-
-    def best_views(self) -> Slope:
-        """Estimate the m of least penalised excess at a fixed number of views, 1 + sqrt(B / A), from `share`."""
-
-        def statistic(kept: np.ndarray) -> float:
-            first, second = self.share(kept)
-            return 1.0 + math.sqrt(max(second, 0.0) / first) if first > 0 else math.inf
-
-        return Slope.of(statistic, self.repetitions)
-
     def document(self) -> dict[str, Any]:
         """Return all results, for machines."""
         ways = {
@@ -218,6 +224,8 @@ class Study:
                 "mean": self.mean(way),
                 "standard_error": self.standard_error(way),
                 "slopes": [vars(self.slope(way, i)) for i in range(len(self.m))],
+                "slope_of_views": vars(self.slope_of_views(way)),
+                "at_largest_budget_over_first": [vars(self.price(way, i)) for i in range(len(self.m))],
                 "at_budgets": {str(b): self.at_budget(way, b).mean(axis=1) for b in self.budgets()},
             }
             for way, about in WAYS.items()
@@ -234,8 +242,8 @@ class Study:
             "regs": REGS,
             "best_reg": self.best(),
             "minimum_risk": minimum(self.d, self.n_components),
-            "share": self.share(),
-            "best_views": vars(self.best_views()),
+            "limit": vars(self.limit) | {"best_views": self.limit.best_views},
+            "over_limit": [vars(self.over_limit(i)) for i in range(len(self.m))],
             "measures": ways,
         }
 
@@ -258,30 +266,43 @@ class Study:
                 lines.append(f"{m:>4}{'':5}{row}{self.slope(way, i)!s:>22}")
                 if way == "tuned":
                     lines.append(f"{'reg':>7}{'':2}" + "".join(f"{value:>20.1e}" for value in regs[i]))
+            lines.append(f"exponent of m^-a at n = {self.n[-1]:,}: {self.slope_of_views(way)}")
+        lines += ["", f"n x excess at a fixed reg, n = {self.n[-1]:,}, over its limit {self.law()}:"]
+        lines.append(", ".join(f"m = {m}: {self.over_limit(i)}" for i, m in enumerate(self.m)))
         lines += ["", f"at a fixed number of views, n m: errors with m = {', '.join(map(str, self.m))}"]
         for budget in self.budgets():
             for way in WAYS:
                 row = "".join(f"{value:12.3e}" for value in self.at_budget(way, budget).mean(axis=1))
                 lines.append(f"{budget:>10,}  {way:<10}{row}")
+        lines += ["", f"the last of these over m = {self.m[0]}, with intervals of 95 %"]
+        for way in WAYS:
+            row = "".join(f"{self.price(way, i)!s:>22}" for i in range(1, len(self.m)))
+            lines.append(f"{'':12}{way:<10}{row}")
         return "\n".join(lines)
+
+    def law(self) -> str:
+        """Write the limit of n times the penalised excess."""
+        return f"{self.limit.samples:.3g} + {self.limit.views:.3g} / m + {self.limit.pairs:.3g} / (m (m - 1))"
 
     def verdict(self) -> str:
         """Return what is claimed and what was measured, in one line."""
         few, many = self.m[0], self.m[-1]
+        words = {"fixed": "fixed reg", "tuned": "tuned reg", "shrinking": "reg ~ n^-0.5"}
         slopes = "; ".join(
-            f"{words} {self.slope(way, 0)} with m = {few}, {self.slope(way, -1)} with m = {many}"
-            for way, words in (("fixed", "fixed reg"), ("tuned", "tuned reg"), ("shrinking", "reg ~ n^-0.5"))
+            f"{name} {self.slope(way, 0)} with m = {few}, {self.slope(way, -1)} with m = {many}"
+            for way, name in words.items()
         )
-        first, second = self.share()
-        ratios = "; ".join(
+        over_m = ", ".join(f"{name} {self.slope_of_views(way)}" for way, name in words.items())
+        ends = ", ".join(f"{self.over_limit(i)} at m = {self.m[i]}" for i in (0, len(self.m) - 1))
+        prices = "; ".join(
             f"m = {m}: {self.price('fixed', i)}, tuned {self.price('tuned', i)}" for i, m in enumerate(self.m) if i
         )
         return (
             f"The paper: the excess risk falls as n^-0.5, under stronger assumptions as 1/n, and more views lower a "
-            f"variance only, as 1/m. Measured exponents (95 %): {slopes}; at a fixed reg n x excess = "
-            f"{first:.3g} (1 + {second / first:.2g} / (m - 1)). Of {self.budgets()[-1]:,} views, excess over that of "
-            f"m = {few}: {ratios}; by that fit best are {self.best_views()} views of each sample, beyond these draw "
-            f"new samples."
+            f"variance only. Measured exponents (95 %) over n: {slopes}; over m, at n = {self.n[-1]:,}: {over_m}. At a "
+            f"fixed reg n x excess tends to {self.law()}, exactly; measured over that: {ends}. Of "
+            f"{self.budgets()[-1]:,} views, excess over that of m = {few}: {prices}; by the law "
+            f"{self.limit.best_views:.1f} views of each sample are best, beyond these draw new samples."
         )
 
 
@@ -395,11 +416,11 @@ def population(d: int, k: int, reg: float = FIXED) -> PopulationSpectrum:
 
 
 def study(
-    n: Sequence[int] = (128, 512, 2048, 8192, 32768),
-    m: Sequence[int] = (2, 8, 32),
-    repetitions: int = 6,
-    d: int = 10,
-    first: int = 1,
+    n: Sequence[int] = tuple(128 << j for j in range(9)),
+    m: Sequence[int] = (2, 4, 8, 16, 32),
+    repetitions: int = 8,
+    d: int = 8,
+    first: int = 3,
     run: Run | None = None,
 ) -> Study:
     """Fit at every n and m, ``repetitions`` times with fresh samples, at a fixed reg and at those of the grid.
@@ -441,14 +462,15 @@ def study(
         risk[..., : len(REGS)] - least,
         risk[..., -1] - least,
         first,
+        limit(_weights(d), LAW.p, FIXED, k),
     )
 
 
 def _sized(run: Run) -> Study:
-    """Run up to 32,768 samples of 32 views, or up to 131,072 of 64."""
+    """Run 256 parities, up to 32,768 samples of 32 views; or 1,024, up to 131,072 of 64."""
     if not run.full:
         return study(run=run)
-    return study(tuple(128 << j for j in range(11)), (2, 4, 8, 16, 32, 64), 20, first=3, run=run)
+    return study(tuple(128 << j for j in range(11)), (2, 4, 8, 16, 32, 64), 20, d=10, run=run)
 
 
 STUDY = Registered(

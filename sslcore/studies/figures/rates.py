@@ -20,11 +20,18 @@ STYLES = tuple(zip((BLUE, ORANGE, GREY), ("o-", "s--", "^:"), strict=True))
 
 @default_style
 def figure(found: Study) -> Figure:
-    """Draw errors over n for the least, the middle and the largest m, and over m at fixed numbers of views."""
+    """Draw errors over n for the least, the middle and the largest m, and over m at fixed numbers of views.
+
+    At a fixed reg dotted lines are the limit of theory, which nothing was fitted to.
+    """
     drawn = Figure(figsize=(14, 7.2), layout="constrained")
     FigureCanvasAgg(drawn)
     axes = drawn.subplots(2, 3)
-    titles = {"fixed": "fixed reg: penalised", "tuned": "tuned reg", "shrinking": r"reg $\propto n^{-1/2}$"}
+    titles = {
+        "fixed": "fixed reg, penalised; dotted: limit by theory",
+        "tuned": "tuned reg",
+        "shrinking": r"reg $\propto n^{-1/2}$",
+    }
     budgets = found.budgets()
     some = [budgets[i] for i in sorted({0, len(budgets) // 2, len(budgets) - 1})]
     shown = sorted({0, len(found.m) // 2, len(found.m) - 1})
@@ -33,7 +40,7 @@ def figure(found: Study) -> Figure:
         curves = {f"m = {found.m[i]}:  $n^{{-{found.slope(way, i).value:.2f}}}$": (mean[i], error[i]) for i in shown}
         errors_panel(axes[0, column], np.array(found.n), curves)
         axes[0, column].axvspan(found.n[0] * 0.8, found.n[found.first] * 0.75, color="#f3f4f6", zorder=0)
-        axes[0, column].set(xlabel="samples $n$", ylabel="excess risk", title=title)
+        axes[0, column].set(xlabel="samples $n$", ylabel="excess risk, $\\pm 2$ standard errors", title=title)
         over = {}
         for budget in some:
             values = found.at_budget(way, budget)
@@ -42,6 +49,13 @@ def figure(found: Study) -> Figure:
             )
             over[f"$n\\,m$ = {budget:,}"] = (values.mean(axis=1), spread)
         errors_panel(axes[1, column], np.array(found.m), over)
+        if way == "fixed":
+            n, m = np.array(found.n), np.linspace(found.m[0], found.m[-1], 200)
+            lines = [(found.limit.at(found.m[i]) / n, color) for i, (color, _) in zip(shown, STYLES, strict=False)]
+            for values, color in lines:
+                axes[0, 0].plot(n, values, ":", color=color, linewidth=1.2, zorder=1)
+            for budget, (color, _) in zip(some, STYLES, strict=False):
+                axes[1, 0].plot(m, m * found.limit.at(m) / budget, ":", color=color, linewidth=1.2, zorder=1)
         axes[1, column].set(xlabel="views of each sample $m$, with $n\\,m$ fixed", ylabel="excess risk")
         axes[1, column].set_xticks(found.m, labels=[str(m) for m in found.m])
     return drawn
