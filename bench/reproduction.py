@@ -3,17 +3,18 @@
 Each row computes one quantity twice on the same data: by the published formulas in plain dense linear algebra, written
 down here from the paper and from the facts of its scripts (T and lambda as they count them), and by our call.  No line
 of the authors' code is here: it is licensed CC BY-NC.  The errors go to bench/results/reproduction.json, and from there
-to docs/reproduction.md between two marks; tests/test_reproduction.py measures the rows again on small sizes.
+to docs/reproduction.md between two marks; with names of rows, these alone are measured again.
+tests/test_reproduction.py measures the rows on small sizes.
 """
 
 from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -25,11 +26,11 @@ from sslcore.augmentations import Crop, GaussianNoise
 from sslcore.features import Nystrom
 from sslcore.probing import ridge_probe
 
+from .reproduction_curves import Errors, contours, dense, label_curves, relative, sphere_printed, trained_networks
+
 RESULTS = Path(__file__).parent / "results" / "reproduction.json"
 PAGE = Path(__file__).parents[1] / "docs" / "reproduction.md"
 MARKS = ("<!-- the table of python -m bench.reproduction -->", "<!-- end of the table -->")
-
-Errors = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -40,37 +41,20 @@ class Row:
     ----------
     quantity, source, call : str
         What it is, in which of their files, and which call of ours gives it.
-    measure : callable or None
-        From the size ("small" or "full") to the errors by name; None where there is no call yet.
+    measure : callable
+        From the size ("small" or "full") to the errors by name.
     """
 
     quantity: str
     source: str
     call: str
-    measure: Callable[[str], Errors] | None = None
-
-
-def dense(t: np.ndarray, k: np.ndarray, lambda_ref: float, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the first eigenvalues and unit eigenvectors of T_ref - lambda_ref K^-1, and K^-1 times these."""
-    inverse = scipy.linalg.inv(k)
-    n = len(t)
-    values, vectors = scipy.linalg.eigh(
-        t - lambda_ref * 0.5 * (inverse + inverse.T), subset_by_index=[n - count, n - 1]
-    )
-    vectors = vectors[:, ::-1]
-    return values[::-1], vectors, scipy.linalg.solve(k, vectors, assume_a="pos")
+    measure: Callable[[str], Errors]
 
 
 def apart(ours: np.ndarray, theirs: np.ndarray) -> float:
     """Return the largest difference of functions (n, k) up to signs, relative to their largest value."""
     signs = np.sign((ours * theirs).sum(axis=0))
     return float(np.abs(ours * signs - theirs).max() / np.abs(theirs).max())
-
-
-def relative(ours: Any, theirs: Any) -> float:
-    """Return the largest relative difference."""
-    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
-    return float((np.abs(ours - theirs) / np.abs(theirs)).max())
 
 
 # ---------------------------------------------------------------- half-moons
@@ -316,19 +300,20 @@ def kernel_ridge(size: str) -> Errors:
 
 
 def effective_dimension(size: str) -> Errors:
-    """tr K (K + lambda)^-1 on the points of the interval, over the scales and lambdas of the picture."""
+    """tr K (K + lambda)^-1, and of its square, on points of the interval, over scales and lambdas of the picture."""
     n = 150 if size == "small" else 1000
     x = np.linspace(-1, 1, n)[:, None]
-    worst = 0.0
+    worst = {1: 0.0, 2: 0.0}
     for scale in np.logspace(np.log10(0.05), np.log10(5), 4):
         kernel = kernels.Gaussian(scale / 2**0.5)
         published = scipy.linalg.eigvalsh(np.exp(-scipy.spatial.distance.cdist(x, x, "sqeuclidean") / scale**2) / n)
         phi = Nystrom(kernel, x)(x)
         ours = scipy.linalg.eigvalsh(phi.T @ phi / n)
         for lam in np.logspace(-8, 0, 5):
-            one = float((published / (published + lam)).sum())
-            worst = max(worst, relative(diagnostics.effective_dimension(ours, lam), one))
-    return {"tr": worst}
+            for power, largest in worst.items():
+                one = float(((published / (published + lam)) ** power).sum())
+                worst[power] = max(largest, relative(diagnostics.effective_dimension(ours, lam, power=power), one))
+    return {"tr": worst[1], "of squares, tr": worst[2]}
 
 
 ROWS = {
@@ -338,6 +323,14 @@ ROWS = {
         "`pretrain(views, Exponential(0.2), 5, reg=lambda_ref / (2 N), unbiased=False)`, "
         "`ridge_probe(rep.transform(x, scale=False), one_hot, 0, fit_intercept=False)`",
         half_moons,
+    ),
+    "contours": Row(
+        "half-moons: contours of squared and excess 0-1 error over 6 x 8 sizes from 30 to 1,000",
+        "ssl_interplay/controlled_rates_calculation.py, controlled_results_display.ipynb",
+        "`learning_curves(half_moons, Exponential(0.2), 5, target=half_moons_probabilities, "
+        'kind="probabilities", ...)`; '
+        "50 x 100 sizes: `sslcore study halfmoons --full`",
+        contours,
     ),
     "capacity": Row(
         "too small a lambda, 1e-10 and 1e-20",
@@ -351,6 +344,12 @@ ROWS = {
         "`pretrain(views, Polynomial(1, 1.0) * ArcCosine(1) + Nugget(1e-4), 20, reg=lambda_ref / (2 N))`, "
         "`ridge_probe`; the smooth part of the kernel at the raw points",
         trade_off,
+    ),
+    "networks": Row(
+        "networks trained by gradients: 50 epochs of a full batch of 3,300 views, width 200, in float32",
+        "ssl_interplay/nn_downstream_trade_off.ipynb",
+        "`sslcore.torch.vicreg` as `sslcore study networks` calls it; ours in float32, theirs in float64 by hand",
+        trained_networks,
     ),
     "toy_lines": Row(
         "interplay: three commuting lines; images of T, K and T_lambda",
@@ -372,11 +371,23 @@ ROWS = {
         "`pretrain(x, Gaussian(2.5 ** 0.5), 8, reg=lambda_ref / N, positives=positives.Operator(T))`",
         sphere,
     ),
+    "sphere_printed": Row(
+        "the same on the grid of 50 x 50, beside what the notebook printed (at 100: dense algebra on the range of K)",
+        "ssl_interplay/sphere_minimal.ipynb",
+        "the same, k = 8; `sslcore study sphere --full`",
+        sphere_printed,
+    ),
     "label_graph": Row(
         "label graphs with unequal classes, missing and noisy pairs",
         "active_ssl/*.ipynb",
         "`pretrain(x, Exponential(0.2), 5, reg=lambda_ref / N, positives=positives.Operator(T))`",
         label_graph,
+    ),
+    "label_curves": Row(
+        "curves of test errors: interpolation between the graphs of views and labels, missing and noisy pairs, queries",
+        "active_ssl/interpolation.ipynb, missing_entries.ipynb, noise.ipynb, contrastive.ipynb, active.ipynb",
+        "the same at each T, then `ridge_probe(z, one_hot, 0, fit_intercept=False)`",
+        label_curves,
     ),
     "kernel_ridge": Row(
         "kernel ridge regression (curves over n, sigma and lambda)",
@@ -385,9 +396,9 @@ ROWS = {
         kernel_ridge,
     ),
     "effective_dimension": Row(
-        "effective dimension over sigma and lambda",
+        "effective dimension, and that of squares, over sigma and lambda",
         "samples_for_smoothness/plots/effective_dimension.py",
-        "`diagnostics.effective_dimension(eigenvalues, lambda)`; of the squares, with `power=2`",
+        "`diagnostics.effective_dimension(eigenvalues, lambda)`, of the squares with `power=2`",
         effective_dimension,
     ),
 }
@@ -418,11 +429,11 @@ def page_with(text: str, results: dict[str, Errors]) -> str:
     return f"{before}{MARKS[0]}\n{table(results)}\n{MARKS[1]}{after}"
 
 
-def main() -> None:
-    """Measure all rows, keep the numbers and write the table."""
-    results: dict[str, Errors] = {}
+def main(names: Sequence[str] = ()) -> None:
+    """Measure all rows, or those of these names beside what is kept of the others, and write the table."""
+    results: dict[str, Errors] = json.loads(RESULTS.read_text(encoding="utf-8"))["errors"] if names else {}
     for name, row in ROWS.items():
-        if row.measure is not None:
+        if name in (names or ROWS):
             results[name] = row.measure("full")
             print(name, {key: rounded(value) for key, value in results[name].items()}, flush=True)
     versions = {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__}
@@ -432,4 +443,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -11,14 +11,20 @@ pytest.importorskip("mpmath")
 
 from bench import reproduction
 
-BOUNDS = {"1e-08": 1e-7, "functions": 1e-8, "tr": 1e-6}
-"""Differences that are not of rounding alone: the dense inverse is worse than what is compared with it."""
+BOUNDS = {
+    **{"1e-08": 1e-7, "functions": 1e-8, "tr": 1e-6, "mu at 0.1": 1e-6, "mu at 1": 1e-6, "mu at 10": 1e-6},
+    **{"mu at 100": 1e-5, "loss": 1e-5, "errors of the probe": 1e-3, "noisy, squared error": 1e-7},
+    **{"interpolation, squared error": 1e-7, "by their formula": 1e-8},
+}
+"""Differences that are not of rounding alone: a dense inverse, eigenvalues that nearly meet, or float32."""
 
 ERRORS = json.loads(reproduction.RESULTS.read_text(encoding="utf-8"))["errors"]
 
 
 @pytest.mark.parametrize("name", reproduction.ROWS)
 def test_a_row_on_a_small_size(name):
+    if name == "networks":
+        pytest.importorskip("torch", reason="PyTorch is not installed")
     found = reproduction.ROWS[name].measure("small")
     assert found.keys() == ERRORS[name].keys()
     for key, value in found.items():

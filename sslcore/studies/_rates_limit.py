@@ -24,6 +24,7 @@ without theta^2 where S_i = S, as chi_R(x) is 1 there.  At a fixed number N = n 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,7 @@ class Limit:
     @property
     def best_views(self) -> float:
         """The m, not rounded, of least excess at a fixed number n m of views."""
-        return 1.0 + (self.pairs / self.samples) ** 0.5
+        return 1.0 + math.sqrt(self.pairs / self.samples)
 
 
 def limit(nu: Array, flip: float, reg: float, k: int, beta: float = 1.0) -> Limit:

@@ -67,7 +67,7 @@ def choice_figure(study: Study) -> Figure:
     FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     found = study.choice.as_dict()
-    left.errorbar(found["reg"], found["risk"], found["risk_standard_error"], color=BLUE, marker="o", capsize=2.5)
+    left.errorbar(found["reg"], found["risk"], 2 * found["risk_standard_error"], color=BLUE, marker="o", capsize=2.5)
     left.axvline(found["reg_by_risk"], color=BLUE, linestyle=":", linewidth=1.2)
     left.set(xscale="log", xlabel=r"reg $\lambda$")
     left.set_ylabel("risk on images held out (no labels)", color=BLUE)
@@ -75,7 +75,7 @@ def choice_figure(study: Study) -> Figure:
     other.errorbar(
         found["reg"],
         found["error"],
-        found["error_standard_error"],
+        2 * found["error_standard_error"],
         color=ORANGE,
         marker="s",
         capsize=2.5,
@@ -83,14 +83,14 @@ def choice_figure(study: Study) -> Figure:
     )
     other.axvline(found["reg_by_labels"], color=ORANGE, linestyle="--", linewidth=1.2)
     other.set_ylabel(f"error of a probe with {found['n_labels']} labels", color=ORANGE)
-    left.set_title("reg chosen without labels, and with")
+    left.set_title("reg chosen without labels, and with; bars: twice the standard error", fontsize=10.5)
     curves = study.curves
     mean, error = curves.mean["zero_one"], curves.standard_error["zero_one"]
     for column, (size, marker) in enumerate(zip(curves.downstream_sizes, "os^", strict=True)):
         right.errorbar(
             curves.pretraining_sizes,
             mean[:, column],
-            error[:, column],
+            2 * error[:, column],
             marker=marker,
             color=(BLUE, ORANGE, GREY)[column],
             capsize=2.5,
@@ -100,6 +100,6 @@ def choice_figure(study: Study) -> Figure:
     right.set_xticks(curves.pretraining_sizes, labels=[str(size) for size in curves.pretraining_sizes])
     right.minorticks_off()
     right.legend(frameon=False)
-    right.set_title(f"learning curves, {curves.n_repetitions} repetitions (1 s.e.)")
+    right.set_title(f"learning curves, {curves.n_repetitions} repetitions; bars: the same", fontsize=10.5)
     without_frame(right)
     return figure

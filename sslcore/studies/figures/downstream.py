@@ -21,7 +21,7 @@ STYLES = {"true": ("all pairs of views", BLUE, "o", 7.0), "published": ("diagona
 @default_style
 def figure(found: Study) -> Figure:
     """Draw the error over lambda, a panel for each target, and the number of active components."""
-    from ..downstream import TARGETS, D
+    from ..downstream import N_COMPONENTS, TARGETS, D
 
     drawn = Figure(figsize=(13, 4.6), layout="constrained")
     FigureCanvasAgg(drawn)
@@ -53,7 +53,7 @@ def figure(found: Study) -> Figure:
             label=label,
         )
         axes.plot(regs, found.exact_active[operator], color=color, linewidth=3.5, alpha=0.3, drawstyle="steps-mid")
-    axes.set(xscale="log", xlabel=r"$\lambda_{ref}$", ylim=(0, None))
+    axes.set(xscale="log", xlabel=r"$\lambda_{ref}$", ylim=(0, None), yticks=range(0, N_COMPONENTS + 1, 4))
     axes.set_title(r"active components ($\mu_i > 0$)", fontsize=11)
     axes.legend(frameon=False, loc="lower left", fontsize=8.5, title="T", title_fontsize=8.5)
     without_frame(axes)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...plotting.panels import CLASSES, GREY, Figure, FigureCanvasAgg, default_style, without_frame
+from ...plotting.panels import BLUE, CLASSES, GREY, ORANGE, Figure, FigureCanvasAgg, default_style, without_frame
 
 if TYPE_CHECKING:
     from .. import interplay
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 
 __all__ = ["interplay_figure", "lines_panel", "paper_figure", "parities_panel"]
+
+LINES = (BLUE, ORANGE, "#5ab4a0", CLASSES[2], *CLASSES[4:])
+"""Colours of lines; the first three differ in lightness too, for whoever does not see all colours."""
 
 
 @default_style
@@ -52,8 +55,10 @@ def paper_figure(found: interplay.Paper) -> Figure:
     names = [f"S = {{{', '.join(map(str, label))}}}" for label in small.lines.labels]
     stop = 3.7 * max([c.reg for c in small.crossings] or [1e-6])
     few_lines(grid[2], small.lines.augmentation, 1 / small.lines.kernel, names, stop, small.crossings, by=found.quoted)
-    grid[2].set_title("d = 12, windows counted; dashed: as published")
-    figure.suptitle(f"{exact.augmentation}, {exact.kernel}", fontsize=11)
+    grid[2].set_title("d = 12: windows counted, and dashed as published")
+    for axes in grid:
+        axes.title.set_fontsize(10.5)
+    figure.suptitle("crops to 8 coordinates of the cube, kernel of infinitely wide networks of two layers", fontsize=11)
     return figure
 
 
@@ -64,12 +69,12 @@ def few_lines(
     reg = np.linspace(0.0, stop, 300)
     values = starts[:, None] - reg * slopes[:, None]
     for i, name in enumerate(names):
-        axes.plot(reg, values[i], color=CLASSES[i], linewidth=1.8, label=name)
+        axes.plot(reg, values[i], color=LINES[i], linewidth=1.8, label=name)
     axes.plot(reg, values.max(axis=0), color="black", linewidth=4.5, alpha=0.22, label="the maximum")
     if by is not None:
         other = by.augmentation[:, None] - reg / by.kernel[:, None]
         for i in range(len(names)):
-            axes.plot(reg, other[i], color=CLASSES[i], linewidth=1.2, linestyle="--")
+            axes.plot(reg, other[i], color=LINES[i], linewidth=1.2, linestyle="--")
         axes.plot(reg, other.max(axis=0), color="black", linewidth=2.5, alpha=0.35, linestyle=":", label="as published")
     for crossing in crossings:
         axes.plot(
@@ -120,7 +125,7 @@ def lines_panel(axes: Any, study: interplay.Study) -> None:
     low = min(float(highest.min()), 0.0)
     room = 0.16 * (float(highest.max()) - low)
     for i, label in enumerate(study.lines.labels):
-        color, name = CLASSES[i % len(CLASSES)], "{" + ", ".join(map(str, label)) + "}"
+        color, name = LINES[i % len(LINES)], "{" + ", ".join(map(str, label)) + "}"
         axes.plot(reg, values[i], color=color, linewidth=1.8, label=f"S = {name}")
     axes.plot(reg, highest, color="black", linewidth=4.5, alpha=0.22, solid_capstyle="round", label="the maximum")
     for crossing in study.crossings:
