@@ -255,7 +255,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return self
 
     def transform(self, X: ArrayLike) -> Array:
-        """The embedding psi(x): (n, k) of points (n, d), (n, m, k) of views (n, m, d)."""
+        """Return the embedding psi(x): (n, k) of points (n, d), (n, m, k) of views (n, m, d)."""
         validation.check_is_fitted(self)
         checked = self._checked(X, reset=False)
         container = getattr(self, "_sklearn_output_config", {}).get("transform") or sklearn.get_config().get(
@@ -270,7 +270,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return out
 
     def score(self, X: ArrayLike, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> float:
-        """Minus the unbiased risk on fresh views of the samples X: the larger, the better; ``y`` is ignored.
+        """Return minus the unbiased risk on fresh views of the samples X: the larger, the better; ``y`` is ignored.
 
         An estimate of minus the population's risk if X was not in the fit, as in cross-validation.  With input="views"
         the views X themselves are taken.  ``groups`` and ``sample_weight`` are as for `fit`.
@@ -340,7 +340,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         }
 
     def _checked(self, X: Any, *, reset: bool) -> Array:
-        """X as an array, by our checks and, if it is NumPy's, scikit-learn's; its names and width are remembered."""
+        """Return X as an array, by our checks and, if it is NumPy's, scikit-learn's; remember its names and width."""
         check_choice(self.input, "input", ("samples", "views"))
         found = as_entries(X, "X")
         array = found
@@ -365,7 +365,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return array
 
     def _of_images(self, x: Array, law: Any) -> Array:
-        """Images as samples, if the law is of such images."""
+        """Return images as samples, if the law is of such images."""
         array = flattened(x, law) if law is not None else x
         if array.ndim == 2:
             return array
@@ -441,7 +441,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
 
 def _total_variance(points: Array, weight: np.ndarray | None) -> float:
-    """The trace of the covariance of points (N, d) of these weights."""
+    """Return the trace of the covariance of points (N, d) of these weights."""
     if weight is None:
         return float(points.var(axis=0, dtype=float).sum())
     xp = namespace(points)

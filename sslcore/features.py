@@ -65,21 +65,21 @@ class Features(ABC):
 
     @same_kind("x")
     def __call__(self, x: ArrayLike, *, backend: str | None = None) -> Array:
-        """Features (n, r) of the points x (n, d)."""
+        """Return the features (n, r) of the points x (n, d)."""
         x = as_array(x, "x", ndim=2, shape_hint="(n, d)")
         out: Array = self.prepare(x.shape[1], x.dtype, get_backend(x, backend=backend))(x)
         return out
 
     def fit(self, views: Any) -> Features:
-        """The same features with all that must be chosen from data chosen; here nothing."""
+        """Choose what must be chosen from data, and return the features with it; here nothing is."""
         return self
 
     @abstractmethod
     def n_features(self, d: int) -> int:
-        """Number r of features of points with d coordinates."""
+        """Return the number r of features of points with d coordinates."""
 
     def n_kept(self, d: int) -> int:
-        """`n_features`, less those that were dropped."""
+        """Return `n_features`, less those that were dropped."""
         return self.n_features(d)
 
     @property
@@ -89,7 +89,7 @@ class Features(ABC):
 
     @abstractmethod
     def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
-        """A function from checked blocks x (n, d) to C-ordered arrays (n, r), each valid until the next call."""
+        """Make a function from checked blocks x (n, d) to C-ordered arrays (n, r), each valid until the next call."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,11 @@ class Identity(Features):
     """
 
     def n_features(self, d: int) -> int:
-        """The number of coordinates d."""
+        """Return the number of coordinates d."""
         return d
 
     def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
-        """Copies, in C order."""
+        """Copy, into C order."""
         return lambda x: backend.xp.array(x, order="C")
 
 
@@ -179,11 +179,11 @@ class Nystrom(Declared, Features):
     __repr__ = brief
 
     def n_features(self, d: int) -> int:
-        """The number of landmarks (an upper bound of ``rank``)."""
+        """Return the number of landmarks (an upper bound of ``rank``)."""
         return self.landmarks if isinstance(self.landmarks, int) else len(self.landmarks)
 
     def n_kept(self, d: int) -> int:
-        """`rank`, if d is the landmarks' number of coordinates."""
+        """Return `rank`, if d is the landmarks' number of coordinates."""
         check_same_width(np.broadcast_to(0.0, (1, d)), self.landmarks, "x", "landmarks")  # d may come from a file
         return self.rank
 
@@ -208,7 +208,7 @@ class Nystrom(Declared, Features):
         return dataclasses.replace(self, landmarks=points)
 
     def with_factor(self, kept: Array, factor: Array) -> Nystrom:
-        """The same features with the landmarks kept and U as `factor` gave them, on this machine or another."""
+        """Return the features with the landmarks kept and U as `factor` gave them, on this machine or another."""
         r = 0 if kept.ndim != 2 else len(kept)
         expected = f"(rank, {self.landmarks.shape[1]}) and (rank, rank), rank at most {len(self.landmarks)}"
         if not 1 <= r <= len(self.landmarks) or kept.shape[1] != self.landmarks.shape[1] or factor.shape != (r, r):
@@ -222,7 +222,7 @@ class Nystrom(Declared, Features):
         return same
 
     def factor(self, backend: Backend | None = None) -> tuple[Array, Array]:
-        """The landmarks kept and U, float64, computed once; by default where the landmarks are."""
+        """Return the landmarks kept and U, float64, computed once; by default where the landmarks are."""
         if isinstance(self.landmarks, int):
             raise ValueError(
                 f"the {self.landmarks} landmarks of Nystrom are not chosen yet; call .fit(views), or give an array"
@@ -261,7 +261,7 @@ class Nystrom(Declared, Features):
         return max(float(np.finfo(self.landmarks.dtype).eps) * largest, lost)
 
     def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
-        """Blocks of kernel values, whitened in place."""
+        """Make blocks of kernel values, whitened in place."""
         landmarks, factor = self.factor(backend)
         check_same_width(np.empty((1, d)), landmarks, "x", "landmarks")
         squares = backend.to_host(factor.diagonal()) ** 2
@@ -282,8 +282,25 @@ class Nystrom(Declared, Features):
         return features
 
 
-@dataclass(frozen=True, eq=False)
-class RandomFourier(Features):
+def _as_spectral_kernel(value: Any, name: str) -> Kernel:
+    if not has_law(value, Gaussian, Exponential, Matern, L1Exponential):
+        raise TypeError(
+            f"RandomFourier needs a translation-invariant kernel (Gaussian, Exponential, Matern or L1Exponential), "
+            f"found {value!r}"
+        )
+    kernel: Kernel = value
+    return kernel
+
+
+def _as_even(value: Any, name: str) -> int:
+    number = check_integer(value, "n_features", minimum=2)
+    if number % 2:
+        raise ValueError(f"n_features must be even (a cosine and a sine each), found {number}")
+    return number
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class RandomFourier(Declared, Features):
     r"""Random Fourier features of a translation-invariant kernel (Rahimi and Recht 2007).
 
     phi(x) = sqrt(2/r) (cos <w_1, x>, ..., cos <w_{r/2}, x>, sin <w_1, x>, ...), so that E <phi(x), phi(y)> = k(x, y)
@@ -294,8 +311,9 @@ class RandomFourier(Features):
     ----------
     kernel : Gaussian, Exponential, Matern or L1Exponential
     n_features : int
-        r, even.
+        Number of features r, even.
     seed : int
+        Seed of the frequencies, in [0, 2**64).
 
     Examples
     --------
@@ -307,29 +325,26 @@ class RandomFourier(Features):
            [0.61, 1.  ]])
     """
 
-    kernel: Gaussian | Exponential | Matern | L1Exponential
-    count: int
-    seed: int = 0
+    kernel: Gaussian | Exponential | Matern | L1Exponential = converted(
+        "translation-invariant kernel", _as_spectral_kernel
+    )
+    count: int = converted("number of features r, even", _as_even)
+    seed: int = converted("seed of the frequencies, in [0, 2**64)", _as_seed, default=0)
 
-    def __init__(self, kernel: Kernel, n_features: int, seed: int = 0) -> None:
-        if not has_law(kernel, Gaussian, Exponential, Matern, L1Exponential):
-            raise TypeError(
-                f"RandomFourier needs a translation-invariant kernel (Gaussian, Exponential, Matern or L1Exponential), "
-                f"found {kernel!r}"
-            )
-        n_features = check_integer(n_features, "n_features", minimum=2)
-        if n_features % 2:
-            raise ValueError(f"n_features must be even (a cosine and a sine each), found {n_features}")
-        object.__setattr__(self, "kernel", kernel)
-        object.__setattr__(self, "count", n_features)
-        object.__setattr__(self, "seed", as_seed(seed))
+    def __init__(self, kernel: Kernel, n_features: int, seed: int = 0) -> None:  # `n_features` is a method of all maps
+        for name, value in (("kernel", kernel), ("count", n_features), ("seed", seed)):
+            object.__setattr__(self, name, value)
+        self.__post_init__()
+
+    def __repr__(self) -> str:
+        return f"RandomFourier(kernel={self.kernel!r}, n_features={self.count}, seed={self.seed})"
 
     def n_features(self, d: int) -> int:
-        """The number asked for."""
+        """Return the number asked for."""
         return self.count
 
     def frequencies(self, d: int) -> np.ndarray:
-        """The frequencies w, (d, r/2), float64: a function of seed and d alone."""
+        """Draw the frequencies w, (d, r/2), float64: a function of seed and d alone."""
         rng = np.random.default_rng(self.seed)
         shape = (d, self.count // 2)
         if isinstance(self.kernel, L1Exponential):
@@ -342,7 +357,7 @@ class RandomFourier(Features):
         return w * np.sqrt(2 * nu / rng.chisquare(2 * nu, shape[1]))
 
     def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
-        """A matrix product, then cosines and sines.
+        """Take a matrix product, then cosines and sines.
 
         Phases of float32 points are w . (x - c) + w . c, c a point of the block: far from the origin they keep the
         digits of differences, and w . c has those of float64.

@@ -13,7 +13,7 @@ __all__ = ["show_versions", "versions"]
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, of the libraries in use and of the machine; ``"absent"`` for what is not installed."""
+    """List versions of Python, of the libraries in use and of the machine; ``"absent"`` for what is not installed."""
     found = {"sslcore": __version__, "python": sys.version.split()[0], "machine": platform.platform()}
     found["processors"] = str(os.cpu_count())
     optional = ("scikit-learn", "matplotlib", "polars", "rich", "torch", "cupy-cuda12x", "cupy-cuda13x")

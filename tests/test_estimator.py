@@ -284,6 +284,10 @@ def test_parameters_of_kernels_laws_and_features_have_names():
     assert ours.kernel == Exponential(9.0)
     nystrom = SSLEmbedding(features=Nystrom(Gaussian(1.0), X[::4])).set_params(features__kernel__scale=0.3)
     assert_close(nystrom.features(X), Nystrom(Gaussian(0.3), X[::4])(X))
+    fourier = SSLEmbedding(features=RandomFourier(Gaussian(1.0), 8, seed=3))
+    assert fourier.get_params()["features__n_features"] == 8
+    fourier.set_params(features__kernel__scale=0.3, features__n_features=6)
+    assert_close(fourier.features(X), RandomFourier(Gaussian(0.3), 6, seed=3)(X))
     ours.set_params(**ours.get_params())  # what was got can be set
     assert ours.kernel == Exponential(9.0)
 

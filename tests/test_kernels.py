@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sslcore import gram as grams
-from sslcore import kernels, tunables
+from sslcore import kernels, pretrain, tunables
 from sslcore.backends.numba_cpu import elementary, pairs
 from sslcore.backends.numba_cpu import gram as blocks
 from sslcore.backends.pairing import TOLERANCE
@@ -773,3 +773,43 @@ def test_arguments_of_profiles(k):
         exact = k.profile(mpmath.mpf("0.5"), width=3, squared_norm=mpmath.mpf(2))
     assert float(k.profile(0.5, width=3, squared_norm=2)) == pytest.approx(float(exact), rel=1e-14)
     np.testing.assert_allclose(k.profile(np.array([0.5, 0.5]), width=3, squared_norm=2), float(exact), rtol=1e-14)
+
+
+@dataclass(frozen=True)
+class _Pole(Profile):
+    """1 / |x - y|^2."""
+
+    pair = "sqdist"
+    formula = "real(1) / t"
+
+
+@dataclass(frozen=True)
+class _Root(Profile):
+    """The root of <x, y>, which may be negative."""
+
+    pair = "dot"
+    formula = "sqrt(t)"
+
+
+@pytest.mark.parametrize(("k", "u"), [(_Pole(), 1.0), (_Root(), -0.5)], ids=["pole", "root"])
+def test_formulas_without_a_value_are_refused(k, u):
+    """Python's division raises, NumPy's is infinite, mpmath's root is complex: it is one error."""
+    for there in (u, np.float64(u), np.array([0.5, u]), mpmath.mpf(u)):
+        with pytest.raises(ValueError, match=r"must be finite: its formula .* has none at u = "):
+            k.profile(there, width=3)
+    assert k.profile(0.5, width=3) == pytest.approx({"sqdist": 1 / 3, "dot": 1.5**0.5}[k.pair])
+
+
+def test_infinite_values_of_a_formula_are_refused(backend):
+    """Nobody looks at the values of the library's distance kernels, which are finite; at those of others everybody."""
+
+    class _Gaussian(Gaussian):  # another law than that of its base
+        formula = "real(1) / t"
+
+    x = np.random.default_rng(0).normal(size=(9, 2))
+    for k in (_Pole(), _Gaussian(1.0)):
+        with pytest.raises(ValueError, match="must be finite, found inf"):
+            gram(k, backend.asarray(x))
+        with pytest.raises(ValueError, match="must be finite, found inf"):
+            pretrain(backend.asarray(x.reshape(3, 3, 2)), k, 2, reg=1e-2)
+        assert gram(k, backend.asarray(x), backend.asarray(x + 9.0)).shape == (9, 9)

@@ -127,6 +127,19 @@ def test_points_without_a_label_are_nobodys_neighbours(backend):
     assert names.predict(fresh).tolist() == ["a", "b"]
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_ties_that_products_round(offset, backend):
+    """Many coordinates: distances come from products about the mean, and equal ones differ there by rounding."""
+    rng = np.random.default_rng(0)
+    z, fresh = (rng.integers(0, 3, size=(n, 60)) + offset for n in (300, 40))
+    probe = knn_probe(backend.asarray(z), backend.asarray(np.arange(300.0)), 7)
+    distances, index = map(backend.asnumpy, probe.neighbors(backend.asarray(fresh)))
+    expected, expected_index = naive.nearest(fresh, z, 7)
+    assert (np.diff(expected) == 0).any(axis=1).sum() > 20
+    assert (index == expected_index).all()
+    assert_close(distances, expected)
+
+
 def test_memory_is_that_of_a_block(monkeypatch):
     monkeypatch.setattr(tunables, "NEAREST_BLOCK_ENTRIES", 1 << 14)
     z, fresh = normal((4000, 3)), normal((3000, 3), 1)

@@ -672,6 +672,23 @@ def test_bad_input():
         cube.spectrum(BitFlip(0.1), Gaussian(1.0), reg=0.0, n_components=4)
 
 
+@pytest.mark.parametrize("formula", ["real(1) / t", "sqrt(real(1) - t)", "exp(t * t * t)"])
+def test_a_formula_without_values_on_the_cube(formula):
+    """A pole at equal points, or elsewhere no value: no eigenvalues, and no warnings."""
+
+    @dataclass(frozen=True)
+    class _Own(Profile):
+        pair = "sqdist"
+        expression: str
+
+        @property
+        def formula(self):
+            return self.expression
+
+    with pytest.raises(ValueError, match="on the cube are not finite"):
+        Hypercube(9).kernel_eigenvalues(_Own(formula))
+
+
 def test_a_profile_that_is_no_power_series():
     """A declared kernel with a negative coefficient is not positive semi-definite; one of no known name works."""
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 import sys
 import time
@@ -26,6 +27,12 @@ def test_every_file_is_a_study(name, capsys):
     room = importlib.import_module(f"{figures.__name__}.{name}")
     assert "" in study.pictures
     assert all(callable(getattr(room, function)) for function in study.pictures.values())
+    tests = Path(__file__).parent
+    assert (
+        tests / f"test_study_{name}.py"
+    ).exists() or name == "convergence"  # which has a command: test_convergence.py
+    gallery = tests.parent / "docs" / "gallery.md"
+    assert not gallery.exists() or re.search(f"sslcore (study )?{name}\\b", gallery.read_text(encoding="utf-8"))
     assert main(["study", "--list"]) == 0
     assert f"{name:<14}{study.sentence}\n" in capsys.readouterr().out
 

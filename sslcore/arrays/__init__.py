@@ -1,6 +1,7 @@
 """The public edge: what users hand over is read, checked and brought to where it is worked on, here and once.
 
-Checks of arrays and numbers, arrays of other libraries (DLPack), names of samples and classes, exact scaling.
+Checks of arrays and numbers, arrays of other libraries (DLPack), names of samples and classes, exact scaling.  For
+annotations there are two types: `Array`, what the library returns, and `ArrayLike`, what it takes.
 """
 
 from __future__ import annotations

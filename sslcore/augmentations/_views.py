@@ -25,9 +25,6 @@ from ._base import Augmentation, _check_n_views, _check_stages, flattened
 __all__ = ["Views"]
 
 
-# ---------------------------------------------------------------- views that are not stored
-
-
 class Views:
     """Views of a data set, an array (n, m, d) whose entries are made when needed and never stored.
 

@@ -47,7 +47,7 @@ _WORDS = {"yes": True, "no": False, "true": True, "false": False, "none": None}
 
 
 def parse_kernel(text: str) -> Kernel:
-    """A kernel of the registry, or a sum, product or multiple of such.
+    """Read a kernel of the registry, or a sum, product or multiple of such.
 
     Raises
     ------
@@ -66,7 +66,7 @@ def parse_kernel(text: str) -> Kernel:
 
 
 def parse_augmentation(text: str) -> Augmentation:
-    """An augmentation of the registry, or several of them, one after the other.
+    """Read an augmentation of the registry, or several of them, one after the other.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def parse_augmentation(text: str) -> Augmentation:
 
 
 def parse_features(text: str, kernel: Kernel | None, seed: int) -> Features:
-    """A feature map of the registry, of this kernel (None: there is none) and with this seed.
+    """Read a feature map of the registry, of this kernel (None: there is none) and with this seed.
 
     Raises
     ------
@@ -184,7 +184,7 @@ def _meaning(maker: type, name: str) -> str:
 
 
 def _by_name(registry: Mapping[str, type]) -> dict[str, type]:
-    """The registry by the names of the command line: GaussianNoise is gaussian-noise, L1Exponential l1-exponential."""
+    """Key a registry by the command line's names: GaussianNoise is gaussian-noise, L1Exponential l1-exponential."""
     return {re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower(): maker for name, maker in registry.items()}
 
 
@@ -193,7 +193,7 @@ def _augmentations() -> dict[str, type]:
 
 
 def _form(name: str, maker: Callable[..., Any], given: Container[str] = ()) -> str:
-    """``name:REQUIRED,optional=default``, as `inspect` tells."""
+    """Write ``name:REQUIRED,optional=default``, as `inspect` tells."""
     parts = []
     for parameter in inspect.signature(maker).parameters.values():
         if parameter.name in given:
@@ -204,7 +204,7 @@ def _form(name: str, maker: Callable[..., Any], given: Container[str] = ()) -> s
 
 
 def _shown(value: Any) -> str:
-    """A value as it is written."""
+    """Write a value as the command line reads it."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value)
@@ -228,7 +228,7 @@ class _Parser(Generic[T]):
         return value
 
     def peek(self) -> tuple[str, str]:
-        """Kind and text of the next token; ("end", "") after the last, ("none", ...) for what is no token."""
+        """Return kind and text of the next token; ("end", "") after the last, ("none", ...) for what is no token."""
         match = _TOKEN.match(self.text, self.place)
         if match is None or match.lastgroup is None:
             rest = self.text[self.place :].strip()
@@ -236,7 +236,7 @@ class _Parser(Generic[T]):
         return match.lastgroup, match[match.lastgroup]
 
     def take(self, *wanted: str) -> str | None:
-        """The next token if it is one of these kinds or marks."""
+        """Take the next token if it is one of these kinds or marks."""
         kind, token = self.peek()
         if kind in wanted or (kind == "mark" and token in wanted):
             match = _TOKEN.match(self.text, self.place)
@@ -252,7 +252,7 @@ class _Parser(Generic[T]):
         return value
 
     def adds(self) -> bool:
-        """Whether a ``+`` follows; before a digit it was read as a sign."""
+        """Tell whether a ``+`` follows; before a digit it was read as a sign."""
         kind, token = self.peek()
         if kind == "number" and token.startswith("+"):
             self.place = self.text.index("+", self.place) + 1

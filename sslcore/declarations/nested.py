@@ -53,12 +53,16 @@ def with_parameters(value: Any, changes: Mapping[str, Any], prefix: str) -> Any:
 
 
 def _members(value: Any) -> dict[str, Any]:
-    """The parameters of a declaration, or the places of a tuple of declarations."""
+    """Return the parameters of a declaration, or the places of a tuple of declarations."""
     if isinstance(value, tuple) and any(map(_is_declaration, value)):
         return {str(i): member for i, member in enumerate(value)}
-    return (
-        {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init} if _is_declaration(value) else {}
-    )
+    if not _is_declaration(value):
+        return {}
+    stored = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    taken = inspect.signature(type(value)).parameters
+    if len(taken) == len(stored) and taken.keys() != stored.keys():  # an __init__ of its own, with other names
+        return dict(zip(taken, stored.values(), strict=True))
+    return stored
 
 
 def _is_declaration(value: Any) -> bool:

@@ -85,7 +85,7 @@ def law_of(kind: type) -> type:
 
 
 def has_law(value: Any, *kinds: type[Kind]) -> TypeGuard[Kind]:
-    """Whether ``value`` computes what one of these classes says: `law_of` in place of ``isinstance``.
+    """Tell whether ``value`` computes what one of these classes says: `law_of` in place of ``isinstance``.
 
     Examples
     --------
@@ -144,6 +144,6 @@ def _names(cls: type) -> set[str]:
 
 
 def _redeclared(cls: type, below: tuple[type, ...]) -> set[str]:
-    """Fields of a base that a class declares again, with a default at most: instances hold the values all the same."""
+    """List fields of a base that a class declares again, with a default at most: instances hold their values."""
     fields = {f.name for base in below if dataclasses.is_dataclass(base) for f in dataclasses.fields(base)}
     return {name for name in fields if not hasattr(type(vars(cls).get(name)), "__get__")}

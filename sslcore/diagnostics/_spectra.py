@@ -24,6 +24,8 @@ from ..arrays import (
 )
 from ..backends import get_backend
 from ..fitting.representation import Representation
+from ..solvers.groups import Samples
+from ..solvers.sums import Sums, add_block
 
 __all__ = ["alpha_req", "effective_dimension", "invariance", "rankme"]
 
@@ -317,22 +319,11 @@ def moments_of(z: Any) -> Moments:
         largest = xp.maximum(largest, xp.abs(z[part]).reshape(-1, k).max(axis=0))
     exponents = np.frexp(backend.to_host(largest))[1]
     shift = xp.asarray(-exponents)
-    mean = xp.zeros(k)
+    total, buffer = Sums.zero(k, xp), xp.empty(min(height, len(z)) * m * k)
     for part in blocks:
-        mean += rescaled(z[part], shift).reshape(-1, k).sum(axis=0)
-    mean /= len(z) * m
-    covariance, within, rest = xp.zeros((k, k)), xp.zeros(k), xp.zeros(k)
-    for part in blocks:
-        x = rescaled(z[part], shift) - mean
-        if m > 1:
-            within += ((x - x.mean(axis=1, keepdims=True)) ** 2).sum(axis=(0, 1))
-        x = x.reshape(-1, k)
-        rest += x.sum(axis=0)
-        covariance += x.T @ x
-    total = len(z) * m
-    # the first mean is off by its rounding, which a nearly constant component would feel
-    rest /= total
-    covariance = covariance / total - rest[:, None] * rest
-    within = backend.to_host(within / total * (m / (m - 1))) if m > 1 else None
-    epsilon = float(np.finfo(z.dtype).eps)
-    return Moments(backend.to_host(mean + rest), backend.to_host(covariance), within, exponents, epsilon)
+        x = rescaled(z[part], shift).reshape(-1, m, k)
+        add_block(total, x.reshape(-1, k), Samples.from_views(len(x), m, backend), float(len(x) * m), buffer, backend)
+    upper = backend.to_host(total.between + total.within) / total.weight
+    covariance = np.triu(upper) + np.triu(upper, 1).T
+    within = backend.to_host(total.unbiased_sum().diagonal()) / total.weight if m > 1 else None
+    return Moments(backend.to_host(total.mean), covariance, within, exponents, float(np.finfo(z.dtype).eps))

@@ -35,7 +35,7 @@ RECORDS: dict[str, type] = {record.__name__: record for record in (Certificate, 
 
 
 def encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
-    """``value`` as JSON; arrays in it go to ``arrays``, named after their place.  ``TypeError`` if it has no such form.
+    """Return ``value`` as JSON, or raise `TypeError`; arrays in it go to ``arrays``, named after their place.
 
     Where the place makes no name of a file, or one that is taken, the array gets a number.
 
@@ -71,7 +71,7 @@ def encode(value: Any, name: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def decode(document: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """The inverse of `encode`; ``ValueError`` or ``TypeError`` for what it cannot have written.
+    """Invert `encode`; ``ValueError`` or ``TypeError`` for what it cannot have written.
 
     Each array is taken out of ``arrays``: of one that had many places, constructors could make as many copies.
     """
@@ -96,7 +96,7 @@ def decode(document: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def _parameters(value: Any, name: str) -> tuple[str, dict[str, Any]]:
-    """Tag and constructor's arguments of an object."""
+    """Return tag and constructor's arguments of an object."""
     if isinstance(value, Function):
         raise TypeError(
             "a kernel that is a plain function cannot be saved: a file holds no code; declare it as a class of its own "
@@ -124,7 +124,7 @@ def _parameters(value: Any, name: str) -> tuple[str, dict[str, Any]]:
 
 
 def _families() -> list[tuple[str, type, dict[str, Any]]]:
-    """Tag, base class and known classes of each family of values."""
+    """List tag, base class and known classes of each family of values."""
     combined = {c.__name__: c for c in (Sum, Product, Scaled, Precomputed)}
     return [
         ("kernel", Kernel, combined | kernels.registry),
@@ -170,7 +170,7 @@ def _build_features(name: str, parameters: dict[str, Any]) -> Features:
 
 
 def _first_frequencies(features: RandomFourier) -> np.ndarray:
-    """A few random frequencies of this kernel and seed, to see whether NumPy still draws the same."""
+    """Draw a few frequencies of this kernel and seed, to see whether NumPy still draws the same."""
     return RandomFourier(features.kernel, 8, features.seed).frequencies(2)
 
 
@@ -190,7 +190,7 @@ _BUILDERS: dict[str, Callable[[str, dict[str, Any]], Any]] = {
 
 
 def same_features(first: Features, second: Features) -> bool:
-    """Whether two feature maps are the same function."""
+    """Tell whether two feature maps are the same function."""
     if first is second:
         return True
     if type(first) is not type(second):

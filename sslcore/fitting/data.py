@@ -210,7 +210,8 @@ def as_paired_data(x: Any, positives: Any, groups: Any, sample_weight: Any, obje
                 f"give either positives= or {name}=, not both: the law of pairs has the weights of the points, and "
                 f"sslcore.positives.Groups is for groups"
             )
-    if isinstance(x, Views) or getattr(x, "ndim", 2) != 2:
+    x = as_readable(x)
+    if isinstance(x, Views) or x.ndim != 2:
         raise ValueError(
             "with positives, x must be points (N, d), each stored once, found views; views (n, m, d) say themselves "
             "which points are positive pairs: leave positives= out"

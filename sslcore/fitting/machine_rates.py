@@ -58,7 +58,7 @@ _measured: dict[str, Rates] = {}
 
 
 def measured_rates(backend: Backend) -> Rates:
-    """The rates of a backend, float64; measured at the first call."""
+    """Return the rates of a backend, in float64; the first call measures them."""
     if backend.NAME not in _measured:
         _measured[backend.NAME] = _measure(backend)
     return _measured[backend.NAME]
@@ -86,7 +86,7 @@ def _measure(backend: Backend, n: int = 1024) -> Rates:
 
 
 def _best(call: Callable[[], Any], backend: Backend, repeat: int = 3) -> float:
-    """The best time of a call, after one that loads code and pages memory in."""
+    """Return the best time of a call, after one that loads code and pages memory in."""
 
     def finish(result: Any) -> None:
         if hasattr(result, "shape"):  # a device works on until something is read

@@ -426,13 +426,13 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
 
 
 def feature_rows(r: int, d: int) -> int:
-    """Views per block of the feature solver."""
+    """Count the views in a block of the feature solver."""
     least, most = tunables.MOMENTS_BLOCK_ROWS
     return int(min(most, max(least, tunables.MOMENTS_BLOCK_BYTES // (8 * max(r, d)))))
 
 
 def fitting_rows(rows: int, sizes: Sizes, r: int, budget: int | None, backend: Backend) -> int:
-    """``rows`` on a CPU; up to four times as many on a GPU, which has no such cache, as long as the budget is kept."""
+    """Return ``rows`` on a CPU; on a GPU, which has no such cache, up to four times as many if the budget is kept."""
     if backend.BLOCK_FACTOR == 1:
         return rows
     budget = memory_budget(None, backend) if budget is None else budget
@@ -441,7 +441,7 @@ def fitting_rows(rows: int, sizes: Sizes, r: int, budget: int | None, backend: B
 
 
 def memory_budget(memory: int | str | None, backend: Backend | None = None) -> int:
-    """The budget in bytes; by default 90 % of what the machine (or its container), or the device, has left."""
+    """Return the budget in bytes; by default 90 % of what the machine (or its container), or the device, has left."""
     if memory is None:
         return int(0.9 * (free_memory() if backend is None else backend.free_memory()))
     if isinstance(memory, str):

@@ -229,7 +229,7 @@ class KernelProblem(Problem):
         return replace(solution, spectrum=replace(solution.spectrum, invariance=backend.to_host(invariance)))
 
     def frame(self, solution: Solution) -> Frame:
-        """The vectors are orthonormal."""
+        """Take the vectors, which are orthonormal."""
         v = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
         return Frame(v, v)
 
@@ -279,7 +279,7 @@ class PairedProblem(Problem):
         return self.data.dtype
 
     def restrict(self, folds: Folds) -> Restricted:
-        """Refuse: `_planned` has."""
+        """Refuse, as `_planned` has."""
         raise NotImplementedError("a law of positive pairs has no folds")
 
     @cached_property
@@ -326,7 +326,7 @@ class PairedProblem(Problem):
         )
 
     def frame(self, solution: Solution) -> Frame:
-        """The vectors are orthonormal."""
+        """Take the vectors, which are orthonormal."""
         v = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
         return Frame(v, v)
 
@@ -414,7 +414,7 @@ class FeatureProblem(Problem):
         return Solution(spectrum, spectrum.coefficients[:, : spectrum.certificate.rank])
 
     def frame(self, solution: Solution) -> Frame:
-        """Coefficients c are orthonormal beside Sigma c."""
+        """Take the coefficients c, which are orthonormal beside Sigma c."""
         c = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
         return Frame(c, self.pencil.times_sigma(c))
 

@@ -101,7 +101,7 @@ def read_archive(
 
 
 def refusal(path: str | os.PathLike[str], kinds: tuple[str, ...], error: Exception) -> ValueError:
-    """The error for a file that is not what it should be."""
+    """Make the error for a file that is not what it should be."""
     reason = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) and error.args else str(error)
     return ValueError(f"{os.fspath(path)} holds no {' or '.join(kinds)} that sslcore {__version__} can read: {reason}")
 
@@ -206,7 +206,7 @@ def _contents(archive: zipfile.ZipFile, name: str) -> bytes:
 def _read_array(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, dtype: Any, shape: Any, sha256: Any
 ) -> np.ndarray:
-    """One array; its header must be the one that `write_archive` writes, so that there is nothing to parse."""
+    """Read one array; its header must be the one that `write_archive` writes, so that there is nothing to parse."""
     if dtype not in DTYPES or not isinstance(shape, list) or len(shape) > _MOST_AXES:
         raise ValueError(f"array {name!r} has the dtype {dtype!r} and the shape {shape!r}")
     if any(isinstance(s, bool) or not isinstance(s, int) or s < 0 for s in shape):
@@ -232,12 +232,12 @@ def _read_array(
 
 
 def _bytes(array: np.ndarray) -> memoryview:
-    """The memory of an array in C order."""
+    """Return the memory of an array in C order."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
 
 
 def _npy_header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """The beginning of a .npy file (version 1.0) in C order."""
+    """Return the beginning of a .npy file (version 1.0) in C order."""
     text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape!r}, }}"
     length = -(-(len(text) + 11) // 64) * 64 - 10
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", length) + text.ljust(length - 1).encode() + b"\n"

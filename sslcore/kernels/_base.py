@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import tunables
-from ..arrays import Array, ArrayLike, as_array, check_integer, check_scalar, same_kind, shown
+from ..arrays import Array, ArrayLike, as_array, same_kind, shown
 from ..backends import Backend, get_backend
 from ..backends.formulas import check_formula, evaluate_formula
 from ..declarations.parameters import Declared, converted, positive
-from ..declarations.registries import register
+from ..declarations.registries import law_of, register
+from ._cosines import check_profile, functions_of
 from ._rows import CalledRows, CombinedRows, Needs, PreparedRows, Rows, ScaledRows, gram_matrix
 
 __all__ = [
@@ -208,6 +209,8 @@ class Profile(Kernel):
     pair: ClassVar[str]
     reach: ClassVar[float] = math.inf
     """Lengths beyond which a distance kernel is below rounding: where it need not be computed with care."""
+    bounded: ClassVar[bool] = False
+    """Whether the values at any finite points are finite, so that they need not be checked."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -238,7 +241,8 @@ class Profile(Kernel):
 
     def rows(self, y: Array, backend: Backend) -> Rows:
         """Prepare rows as in `Kernel.rows`, by the backend's compiled formula."""
-        return PreparedRows(self, backend.points(self, y), self.pair in ("sqdist", "l1"), backend)
+        bounded = vars(law_of(type(self))).get("bounded", False)  # not of a base with another formula
+        return PreparedRows(self, backend.points(self, y), bounded, backend)
 
     def _needs(self, n: int, d: int, itemsize: int) -> Needs:
         """Count as in `Kernel._needs`; coordinates of one's own are taken to be as many as the points have."""
@@ -261,13 +265,25 @@ class Profile(Kernel):
         """Evaluate as in `Kernel.profile`: f at |x - y|^2 = 2 |x|^2 (1 - u), or at <x, y> = |x|^2 u."""
         if self.pair not in ("sqdist", "dot") or type(self).coordinates is not Profile.coordinates:
             return super().profile(u, width=width, squared_norm=squared_norm)
-        _check_profile(u, width, squared_norm)
-        functions = _functions(u)
+        check_profile(u, width, squared_norm)
+        functions = functions_of(u)
         number = functions.mpf if hasattr(functions, "mpf") else float
         squared_norm = number(width if squared_norm is None else squared_norm)
         t = squared_norm * u if self.pair == "dot" else 2 * squared_norm * (1 - u)
         names = {"t": t, "exp": functions.exp, "sqrt": functions.sqrt, "real": number}
-        return evaluate_formula(self.formula, names | self._named_constants(number(self.length)))
+        names |= self._named_constants(number(self.length))
+        formula = check_formula(self.formula)
+        try:
+            with np.errstate(all="ignore"):
+                value = evaluate_formula(formula, names)
+                known = bool(np.all((value - value == 0) & (value.imag == 0)))  # no infinity, NaN or complex number
+        except (ArithmeticError, ValueError):  # of numbers, where arrays have infinities
+            known = False
+        if not known:
+            raise ValueError(
+                f"the values of {self} must be finite: its formula {shown(formula)} has none at u = {shown(u)}"
+            )
+        return value
 
     def _named_constants(self, length: Any) -> dict[str, Any]:
         """Return c0 to c3 by name; those that the kernel does not have are 0."""
@@ -448,33 +464,6 @@ class Precomputed(Kernel):
         if out is not None:
             raise ValueError("Precomputed gives back the matrix it was given; out has no use here")
         return x
-
-
-def _check_profile(u: Any, width: Any, squared_norm: Any) -> None:
-    """Refuse what is no cosine, no number of coordinates or no squared norm; numbers of mpmath are numbers."""
-    check_integer(width, "width", minimum=1)
-    if squared_norm is not None:
-        check_scalar(_plain(squared_norm), "squared_norm", minimum=0.0)
-    values = np.asarray(_plain(u))
-    if values.dtype.kind not in "iuf":
-        raise TypeError(f"u must be the cosine of an angle, a real number or an array, found {shown(u)}")
-    if not (np.abs(values) <= 1.0 + 1e-9).all():  # beyond by rounding at most; NaN is no cosine
-        raise ValueError(f"u must be the cosine of an angle, from -1 to 1, found {shown(u)}")
-
-
-def _plain(value: Any) -> Any:
-    return float(value) if type(value).__module__.startswith("mpmath") else value
-
-
-class _Numpy:
-    """The functions of NumPy under the names that mpmath has for them."""
-
-    exp, sqrt, atan2, pi = np.exp, np.sqrt, np.arctan2, math.pi
-
-
-def _functions(u: Any) -> Any:
-    """Return the module that computes with numbers like ``u``: mpmath, which is then there, or NumPy."""
-    return sys.modules["mpmath"].mp if type(u).__module__.startswith("mpmath") else _Numpy
 
 
 def as_kernel(value: Any) -> Kernel:

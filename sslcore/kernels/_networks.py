@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 from ..arrays import Array, ignore_overflow, namespace
 from ..declarations.parameters import integer, nonnegative, positive
-from ._base import Profile, _check_profile, _functions
+from ._base import Profile
+from ._cosines import check_profile, functions_of
 from ._rows import Needs
 
 __all__ = ["NNGP", "NTK", "ArcCosine"]
@@ -77,8 +78,8 @@ class _Angular(Profile):
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """Evaluate as in `Kernel.profile`; near u = 1 and u = -1 to rounding of 1 - u and 1 + u."""
-        _check_profile(u, width, squared_norm)
-        f = _functions(u)
+        check_profile(u, width, squared_norm)
+        f = functions_of(u)
         squared = self.gain / self.divisor(width) * (width if squared_norm is None else squared_norm)
         norm = self.bias + squared  # the squared norm in this layer
         versine = squared * (1 - u) / norm

@@ -10,7 +10,8 @@ import numpy as np
 from ..arrays import Array, namespace
 from ..backends import Backend
 from ..declarations.parameters import positive
-from ._base import Kernel, _check_profile, _functions, registry
+from ._base import Kernel, registry
+from ._cosines import check_profile, functions_of
 from ._rows import Needs, Rows
 
 __all__ = ["Nugget"]
@@ -61,8 +62,8 @@ class Nugget(Kernel):
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """Evaluate as in `Kernel.profile`: the variance where u is 1."""
-        _check_profile(u, width, squared_norm)
-        number = getattr(_functions(u), "mpf", np.float64)
+        check_profile(u, width, squared_norm)
+        number = getattr(functions_of(u), "mpf", np.float64)
         return np.where(u >= 1, self.variance, 0.0) if np.ndim(u) else number(self.variance if u >= 1 else 0)
 
 

@@ -35,6 +35,7 @@ class Gaussian(Profile):
     scale: float = positive("standard deviation, in the unit of the data")
     pair: ClassVar[str] = "sqdist"
     reach: ClassVar[float] = 40.0  # exp(-40) = 4e-18
+    bounded: ClassVar[bool] = True
 
     formula = "exp(c0 * t)"
 
@@ -68,6 +69,7 @@ class Exponential(Profile):
     scale: float = positive("decay length, in the unit of the data")
     pair: ClassVar[str] = "sqdist"
     reach: ClassVar[float] = 40.0  # exp(-40) = 4e-18
+    bounded: ClassVar[bool] = True
 
     formula = "exp(c0 * sqrt(t))"
 
@@ -100,6 +102,7 @@ class L1Exponential(Profile):
 
     scale: float = positive("decay length, in the unit of the data")
     pair: ClassVar[str] = "l1"
+    bounded: ClassVar[bool] = True
 
     formula = "exp(c0 * t)"
 
@@ -139,6 +142,7 @@ class Matern(Profile):
     scale: float = positive("length, in the unit of the data")
     pair: ClassVar[str] = "sqdist"
     reach: ClassVar[float] = 40.0  # exp(-40) = 4e-18
+    bounded: ClassVar[bool] = True
     _formulas: ClassVar[dict[float, str]] = {
         0.5: "exp(c0 * sqrt(t))",
         1.5: "(real(1) - c0 * sqrt(t)) * exp(c0 * sqrt(t))",
@@ -316,6 +320,7 @@ class VonMises(Profile):
     scale: float = positive("of the Gaussian between points of unit circles")
     pair: ClassVar[str] = "sqdist"
     reach: ClassVar[float] = 40.0
+    bounded: ClassVar[bool] = True
     formula = "exp(c0 * t)"
 
     @property

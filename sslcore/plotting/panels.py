@@ -60,7 +60,7 @@ CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b
 
 
 def contours_panel(axes: Any, first: Array, second: Array, functions: Array, i: int, points: Array) -> None:
-    """Function i over the plane, as filled contours symmetric about 0, under the points."""
+    """Draw function i over the plane, as filled contours symmetric about 0, under the points."""
     values = functions[..., i]
     top = float(np.quantile(np.abs(values), 0.995)) or 1.0
     levels = np.linspace(-top, top, 15)
@@ -71,7 +71,7 @@ def contours_panel(axes: Any, first: Array, second: Array, functions: Array, i: 
 
 
 def images_panel(axes: Any, images: Array) -> None:
-    """Images (rows, columns, height, width) side by side, ink on a grey tile; the first column is set apart."""
+    """Draw images (rows, columns, height, width) side by side, ink on a grey tile; the first column is set apart."""
     rows, columns, height, width = images.shape
     sheet = np.full((rows * (height + 1) - 1, columns * (width + 1) + 1), np.nan)  # NaN is white
     for r, row in enumerate(images):
@@ -83,7 +83,7 @@ def images_panel(axes: Any, images: Array) -> None:
 
 
 def spectrum_panel(axes: Any, eigenvalues: Array, *, legend: bool = True) -> None:
-    """Eigenvalues mu_i in their order: stems, active ones (mu > 0) in colour."""
+    """Draw eigenvalues mu_i in their order: stems, active ones (mu > 0) in colour."""
     index = np.arange(1, len(eigenvalues) + 1)
     present = np.isfinite(eigenvalues)
     for chosen, color, label in (
@@ -102,7 +102,7 @@ def spectrum_panel(axes: Any, eigenvalues: Array, *, legend: bool = True) -> Non
 
 
 def curves_panel(axes: Any, x: Array, curves: Mapping[str, tuple[Array, Array]]) -> None:
-    """Curves ``{label: (mean, standard error)}`` over x, which is shown on a logarithmic axis."""
+    """Draw curves ``{label: (mean, standard error)}`` over x, which is shown on a logarithmic axis."""
     for (label, (mean, error)), color, marker in zip(curves.items(), (BLUE, ORANGE, GREY), "os^", strict=False):
         axes.errorbar(x, mean, error, color=color, marker=marker, markersize=5, capsize=2.5, linewidth=1.6, label=label)
     axes.set_xscale("log")
@@ -135,7 +135,7 @@ def error_contours(axes: Any, x: Array, y: Array, error: Array) -> None:
 
 
 def map_panel(axes: Any, points: Array, labels: Array) -> None:
-    """Points (n, 2) of the plane coloured by label, each class named at the median of its points."""
+    """Draw points (n, 2) of the plane coloured by label, each class named at the median of its points."""
     for value, color in zip(np.unique(labels), CLASSES, strict=False):
         x, y = points[labels == value].T
         axes.scatter(x, y, s=11, color=color, linewidths=0, alpha=0.85)
@@ -211,7 +211,7 @@ def spectrum_over_reg(
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
-    """The figure as a PNG."""
+    """Return the figure as a PNG."""
     return rendered(figure, "png", dpi)
 
 

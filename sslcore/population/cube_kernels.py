@@ -328,7 +328,7 @@ def _network(kernel: NNGP | NTK, d: int, *, tangent: bool) -> DotProfile:
 
 
 def _by_series(profile: DotProfile, d: int) -> np.ndarray | None:
-    """Return sum_n a_n p_n(h), or None if some a_n is negative."""
+    """Return sum_n a_n p_n(h), or None if some a_n is negative, or f has a pole."""
     # beyond n terms only u = +-1 counts: (1 - 2/d)^n d < 1e-17
     n = profile.degree if profile.degree is not None else math.ceil(d / 2 * (40 + math.log(d))) + 64
     if profile.series is None:
@@ -341,6 +341,10 @@ def _by_series(profile: DotProfile, d: int) -> np.ndarray | None:
         a, floor = profile.series(n), 0.0
     if (a < 0).any():
         return None
+    with np.errstate(all="ignore"):
+        ends = [float(profile.value(np.float64(u))) for u in (1.0, -1.0)]
+    if not np.isfinite(ends).all():
+        return None
     h = np.arange(d + 1)
     up, down = h / d, 1.0 - h / d
     p = np.zeros(d + 3)  # p[h + 1]: one zero at either end
@@ -352,7 +356,6 @@ def _by_series(profile: DotProfile, d: int) -> np.ndarray | None:
             weight += p[1:-1]
         p[1:-1] = up * p[:-2] + down * p[2:]
     if profile.degree is None:
-        ends = [float(profile.value(np.float64(1.0))), float(profile.value(np.float64(-1.0)))]
         for parity in (0, 1):
             rest = (ends[0] + (-1) ** parity * ends[1]) / 2 - math.fsum(a[parity::2])
             noise = 4e-16 * abs(ends[0])
@@ -387,7 +390,8 @@ def _direct(profile: DotProfile, d: int, what: str) -> np.ndarray:
     """Sum over distances in float64: the accuracy is absolute, and what is below it is 0."""
     j = np.arange(d + 1)
     log_count = np.array([math.lgamma(d + 1) - math.lgamma(i + 1) - math.lgamma(d - i + 1) for i in j])
-    f = np.asarray(profile.value(1.0 - 2.0 * j / d), dtype=np.float64) * np.ones(d + 1)
+    with np.errstate(all="ignore"):
+        f = np.asarray(profile.value(1.0 - 2.0 * j / d), dtype=np.float64) * np.ones(d + 1)
     if not np.isfinite(f).all():
         raise ValueError(f"the values of {what} on the cube are not finite")
     weights = np.exp(log_count - d * math.log(2.0)) * f

@@ -120,7 +120,7 @@ def _of_kernel(reps: list[Representation], risk_scale: bool) -> Values:
     largest = reps[-1]
     assert isinstance(largest.model, Kernel)
     assert largest.centres is not None
-    kernel, centres, engine, k = largest.model, largest.centres, get_backend(largest.centres), largest.n_components
+    kernel, centres, backend, k = largest.model, largest.centres, get_backend(largest.centres), largest.n_components
     factors = [_scale(rep, risk_scale) for rep in reps]
     weights = [(rep.coefficients * factor).T for rep, factor in zip(reps, factors, strict=True)]
     intercepts = [rep.intercept * factor for rep, factor in zip(reps, factors, strict=True)]
@@ -135,12 +135,12 @@ def _of_kernel(reps: list[Representation], risk_scale: bool) -> Values:
             parts.append((part, stacked.reshape(len(part) * k, -1)))
         used = weights[group[-1]].shape[1]
         out = np.empty((len(group), len(x), k), np.result_type(x.dtype, centres.dtype))
-        height = min(block_height(used, centres.dtype.itemsize, engine), len(x))
+        height = min(block_height(used, centres.dtype.itemsize, backend), len(x))
         block = np.empty((used, height), centres.dtype)
         for start in range(0, len(x), height):
             points = np.ascontiguousarray(x[start : start + height], centres.dtype)
             rows = block[:, : len(points)]
-            kernel.rows(points, engine).fill(centres[:used], 0, rows)
+            kernel.rows(points, backend).fill(centres[:used], 0, rows)
             for first, (part, stacked) in zip(range(0, len(group), tunables.CURVES_PARTS), parts, strict=True):
                 product = (stacked @ rows[: stacked.shape[1]]).reshape(len(part), k, len(points))
                 for place, p in enumerate(part):

@@ -89,7 +89,7 @@ class RidgePath:
             self._decide(some, ends)
 
     def _decide(self, roots: list[float], ends: np.ndarray) -> None:
-        """`prepare` for penalties with these smallest and largest 1 - H_ii, (2, number)."""
+        """Decide which penalties are trusted, by the smallest and largest 1 - H_ii of each, (2, number)."""
         for root, least, most in zip(roots, *ends, strict=True):
             condition = self._condition(root)
             if self._interpolates:  # 1 - H_ii is an entry of (Z Z^T + root^2)^-1: it feels the square
@@ -111,7 +111,7 @@ class RidgePath:
         return out
 
     def _shrinkage(self, root: float) -> Array:
-        """root^2 / (S^2 + root^2); where the rest is zero this times a factor, as are `_complements` then."""
+        """Return root^2 / (S^2 + root^2); where the rest is zero this times a factor, as are `_complements` then."""
         scale = self.backend.xp.hypot(self._s, root)
         # where the rest is zero only ratios count, and a penalty that vanishes has a limit
         shrinkage: Array = ((scale[-1:] if self._interpolates else root) / scale) ** 2
@@ -148,7 +148,7 @@ class RidgePath:
 
 
 def _decompose(centred: Array, centre: bool) -> tuple[Array, Array, Array, Array, bool]:
-    """Mean (or zero), and U, S, V of the centred z = U diag(S) V^T up to its numerical rank; z is overwritten.
+    """Return mean (or zero), and U, S, V of the centred z = U diag(S) V^T up to its numerical rank; z is overwritten.
 
     The last entry says whether singular values were taken for zero that may not be.
     """
@@ -202,7 +202,7 @@ class _Factor:
     w: np.ndarray
 
     def whitened(self, x: np.ndarray) -> np.ndarray:
-        """X R^-1: its rows' squared norms are leverages."""
+        """Return X R^-1: its rows' squared norms are leverages."""
         return _solve(self.triangle, x[:, self.order].T, transposed=True).T
 
 
@@ -255,7 +255,7 @@ class GradedRidge:
         return RidgeFit(coef, intercept - self._shift @ coef, residuals)
 
     def _without(self, points: np.ndarray, root: float) -> np.ndarray:
-        """Leave-one-out residuals of ``points``, from the fit without all of them."""
+        """Return leave-one-out residuals of ``points``, from the fit without all of them."""
         others = np.ones(len(self._x), bool)
         others[points] = False
         factor = self._factor(_reduced(self._x[others], self.y[others]), root)
@@ -263,7 +263,7 @@ class GradedRidge:
         return _left_out(factor.whitened(self._x[points]), rho)[0]
 
     def _all_but_one(self, root: float) -> np.ndarray:
-        """Leave-one-out residuals of all points, from the fit of an intercept to one of them, f, alone.
+        """Return leave-one-out residuals of all points, from the fit of an intercept to one of them, f, alone.
 
         A_0 is diag(1, root^2 D^2) for the value at f and the weights, so that no factor is needed.  (I - H) 1 = 0 gives
         what belongs to f: (I - H)_ff = 1^T G^-1 1 and (y - H y)_f = -1^T G^-1 rho.
@@ -286,7 +286,7 @@ class GradedRidge:
 
 
 def _left_out(whitened: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(G^-1 rho)_i / (G^-1)_ii with G = I + W W^T, and -1^T G^-1 rho / 1^T G^-1 1."""
+    """Return (G^-1 rho)_i / (G^-1)_ii with G = I + W W^T, and -1^T G^-1 rho / 1^T G^-1 1."""
     # R^T R = G without a product, in which nearly equal points would lose their difference
     stacked = np.vstack([whitened.T, np.eye(len(whitened))])
     triangle, order, _ = _graded_triangle(stacked, np.empty((len(stacked), 0)))
@@ -299,7 +299,7 @@ def _left_out(whitened: np.ndarray, rho: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def _graded_triangle(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """R, order and Q^T b with a[:, order] = Q R as in `_graded_qr`; Q itself would cost as much again."""
+    """Return R, order and Q^T b with a[:, order] = Q R as in `_graded_qr`; Q itself would cost as much again."""
     import scipy.linalg
 
     largest_first = np.argsort(-np.abs(a).max(axis=1, initial=0.0), kind="stable")
@@ -314,7 +314,7 @@ def _graded_triangle(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _graded_qr(a: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """R, order and Q with a[:, order] = Q R, its error in each row relative to that row."""
+    """Return R, order and Q with a[:, order] = Q R, its error in each row relative to that row."""
     import scipy.linalg
 
     largest_first = np.argsort(-np.abs(a).max(axis=1, initial=0.0), kind="stable")
@@ -332,7 +332,7 @@ def _solve(triangle: np.ndarray, b: np.ndarray, *, transposed: bool = False) -> 
 
 
 def _median(z: np.ndarray) -> np.ndarray:
-    """The smaller of the two middle values of each column.
+    """Return the smaller of the two middle values of each column.
 
     One of the values: most points become small about it, and no difference is rounded beyond itself.
     """
@@ -343,13 +343,13 @@ def _median(z: np.ndarray) -> np.ndarray:
 
 
 def _typical_exponent(column: np.ndarray) -> int:
-    """That of the median of the entries that are not zero."""
+    """Return the exponent of the median of the entries that are not zero."""
     sizes = np.abs(column[column != 0.0])
     return math.frexp(float(_median(sizes[:, None])[0]))[1] if len(sizes) else 0
 
 
 def _reduced(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fewer rows and targets with the same normal equations: at most as many as the rank.
+    """Return fewer rows and targets with the same normal equations: at most as many as the rank.
 
     Rows of about one size are reduced together, so no row feels the rounding of much larger ones.
     """

@@ -106,7 +106,7 @@ class RidgeProbe:
 
     @same_kind("z")
     def score(self, z: ArrayLike, y: ArrayLike) -> float:
-        """Accuracy, or coefficient of determination R^2 averaged over the targets, on the points that have a label.
+        """Return the accuracy, or R^2 averaged over the targets, on the points that have a label.
 
         Labels are read as in the fit; words where the classes are numbers, or numbers where they are words, are
         refused.  R^2 = 1 - sum (y - prediction)^2 / sum (y - mean y)^2; a constant target counts 1 if it is
@@ -125,7 +125,7 @@ def ridge_probe(
     labelled: ArrayLike | None = None,
     task: str = "auto",
 ) -> RidgeProbe:
-    """Ridge regression or classification on a frozen representation, with exact leave-one-out errors.
+    """Fit ridge regression or classification on a frozen representation, with exact leave-one-out errors.
 
     min over w, b of (1/n) sum_i ||w^T z_i + b - y_i||^2 + reg ||w||^2 over the n points that have a label; the
     intercept b is not penalised.  Classes are regressed on as one-hot vectors, and predicted by the largest output.
@@ -295,7 +295,7 @@ class KNNProbe:
 
     @same_kind("z")
     def neighbors(self, z: ArrayLike) -> tuple[Array, Array]:
-        """Distances and indices (n, n_neighbors) of the nearest labelled points, nearest first.
+        """Return distances and indices (n, n_neighbors) of the nearest labelled points, nearest first.
 
         Indices count all points that were handed over, labelled or not.  Of equal distances the smaller index comes
         first, whatever the blocks and the backend.  Distances beyond float64 raise ``OverflowError``.
@@ -331,7 +331,7 @@ class KNNProbe:
 
     @same_kind("z")
     def score(self, z: ArrayLike, y: ArrayLike) -> float:
-        """Accuracy, or coefficient of determination R^2 averaged over the targets (see :meth:`RidgeProbe.score`)."""
+        """Return the accuracy, or R^2 averaged over the targets, as :meth:`RidgeProbe.score`."""
         return _score(self, z, y)
 
     def _nearest(self, z: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -350,7 +350,7 @@ def knn_probe(
     labelled: ArrayLike | None = None,
     task: str = "auto",
 ) -> KNNProbe:
-    """Nearest neighbours of a frozen representation: majority vote, or mean, of the nearest labelled points.
+    """Fit nearest neighbours of a frozen representation: majority vote, or mean, of the nearest labelled points.
 
     Parameters
     ----------
@@ -413,7 +413,7 @@ def knn_probe(
 
 
 def _score(probe: RidgeProbe | KNNProbe, z: ArrayLike, y: Any) -> float:
-    """Accuracy, or R^2, over the points that have a label or a target."""
+    """Return the accuracy, or R^2, over the points that have a label or a target."""
     prediction = probe.predict(z)
     n = len(prediction)
     if probe.classes is not None:
@@ -428,7 +428,7 @@ def _score(probe: RidgeProbe | KNNProbe, z: ArrayLike, y: Any) -> float:
 
 
 def _named(classes: np.ndarray, chosen: Array, xp: Any) -> Array:
-    """The classes with these indices, as an array of ``xp`` unless only NumPy knows their kind."""
+    """Return the classes with these indices, as an array of ``xp`` unless only NumPy knows their kind."""
     if classes.dtype.kind in "US":
         out: Array = classes[on_host(chosen)]
         return out
@@ -437,7 +437,7 @@ def _named(classes: np.ndarray, chosen: Array, xp: Any) -> Array:
 
 
 def _r2(target: Array, prediction: Array) -> float:
-    """R^2 averaged over the targets."""
+    """Return R^2 averaged over the targets."""
     prediction = prediction.reshape(len(prediction), -1)
     if target.shape != prediction.shape:
         raise ValueError(f"y must have {prediction.shape[1]} targets as in the fit, found shape {target.shape}")

@@ -53,7 +53,7 @@ Declare = Callable[[Parser], Callable[[argparse.Namespace], Report]]
 
 
 def plain(value: Any) -> Any:
-    """``value`` in the types of JSON, which has neither NaN nor infinity: these become null."""
+    """Return ``value`` in the types of JSON, which has neither NaN nor infinity: these become null."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if hasattr(value, "tolist"):  # arrays and their scalars
@@ -84,7 +84,7 @@ def write_line(text: str, stream: IO[str] | None) -> None:
 
 
 def is_terminal(stream: IO[str] | None) -> bool:
-    """Whether somebody watches, on a terminal that can move its cursor."""
+    """Tell whether somebody watches, on a terminal that can move its cursor."""
     if stream is None or os.environ.get("TERM", "").lower() in ("dumb", "unknown"):
         return False
     try:
@@ -208,7 +208,7 @@ def render(figure: str, *values: Any, kind: str = "png") -> tuple[bytes | None, 
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error, in one line of reasonable length."""
+    """Return the message of an error, in one line of reasonable length."""
     return " ".join(str(error).split())[:500]
 
 
@@ -216,19 +216,19 @@ def one_line(error: BaseException) -> str:
 
 
 def columns_of(columns: tuple[str, ...] | None) -> str:
-    """`` (x, y)``, or nothing where there are no names."""
+    """Write names as `` (x, y)``, and nothing where there are none."""
     if columns is None:
         return ""
     return f" ({', '.join(columns[:8])}{', ...' if len(columns) > 8 else ''})"
 
 
 def noted(notes: Iterable[str]) -> list[str]:
-    """Lines of what a user should know of how the data were read."""
+    """List, in lines, what a user should know of how the data were read."""
     return [f"note        {note}" for note in notes]
 
 
 def open_model(path: Path) -> Representation:
-    """A saved representation."""
+    """Load a saved representation."""
     from ...fitting.loading import load
     from ...fitting.representation import Representation
 
@@ -239,12 +239,12 @@ def open_model(path: Path) -> Representation:
 
 
 def width_of(rep: Representation) -> int | None:
-    """Coordinates of the points that a model takes; None if it takes kernel values."""
+    """Count the coordinates of the points that a model takes; None if it takes kernel values."""
     return rep.n_coordinates if rep.centres is None else rep.centres.shape[1]
 
 
 def wanted_by(rep: Representation, path: Path) -> Wanted | None:
-    """The columns that a model was fitted to, in its order; None if they had no names, or nobody wrote them down."""
+    """List the columns that a model was fitted to, in order; None if they had no names, or nobody wrote them down."""
     from ...io.tables import Wanted
 
     names = rep.notes.get("columns")
@@ -254,7 +254,7 @@ def wanted_by(rep: Representation, path: Path) -> Wanted | None:
 
 
 def fitting(rep: Representation, table: Table, path: Path) -> Table:
-    """The table as points of the model's coordinates, images flattened; refused if it has others."""
+    """Return the table as points of the model's coordinates, images flattened; refuse one that has others."""
     wanted, shape = width_of(rep), table.values.shape
     if wanted is not None and shape[-1] != wanted and math.prod(shape[1:]) == wanted:
         return table.as_images(shape[1:])

@@ -145,7 +145,7 @@ def _told(args: argparse.Namespace, file: Path) -> str:
 
 
 def _made_by(model: Path, told: str) -> bool:
-    """Whether this model is that of the same fit of the same file: then nothing is lost when it is made again."""
+    """Tell whether this model is that of the same fit of the same file: then nothing is lost when it is made again."""
     from ...fitting.loading import load
 
     try:

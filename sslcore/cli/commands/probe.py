@@ -120,12 +120,12 @@ def _labelled(labels: Table, task: str) -> Any:
 
 
 def _flat(z: Any) -> Any:
-    """One row for each sample: of several views, the mean."""
+    """Return one row for each sample: of several views, the mean."""
     return z.mean(axis=1) if z.ndim == 3 else z
 
 
 def _judged(probe: RidgeProbe, labels: Any) -> dict[str, Any]:
-    """Leave-one-out accuracy, or coefficient of determination."""
+    """Return the leave-one-out accuracy, or coefficient of determination."""
     import numpy as np
 
     best = int(np.flatnonzero(probe.regs == probe.reg)[0])
@@ -158,7 +158,7 @@ def _judged(probe: RidgeProbe, labels: Any) -> dict[str, Any]:
 
 
 def _predictions(probe: RidgeProbe, z: Any) -> tuple[list[str], list[list[Any]]]:
-    """Header and rows: the prediction, and for classes the score of each."""
+    """Return header and rows: the prediction, and for classes the score of each."""
     predicted = probe.predict(z).tolist()
     if probe.classes is None:
         return ["prediction"], [[value] for value in predicted]

@@ -81,7 +81,7 @@ class Problem:
         self.needs_kernel = not args.features or _features_need_kernel(args)
 
     def reading(self) -> float:
-        """Seconds that `read` is likely to take."""
+        """Estimate the seconds that `read` takes."""
         return 0.2 + self.source.size() / 20e6
 
     def read(self, begin: Progress, step: str, n_points: int = 1, n_fits: int = 1) -> None:
@@ -129,7 +129,7 @@ class Problem:
         }
 
     def lines(self) -> list[str]:
-        """The same, for people."""
+        """Tell the same to people."""
         n, m, d = self.views.shape
         made = self.augmentation
         if made is None:
@@ -163,19 +163,19 @@ def _features_need_kernel(args: argparse.Namespace) -> bool:
 
 
 def _image_shape(augmentation: Any) -> tuple[int, ...] | None:
-    """The shape of the images that an augmentation, or a part of it, is for."""
+    """Return the shape of the images that an augmentation, or a part of it, is for."""
     shapes = [getattr(augmentation, "image_shape", None), *map(_image_shape, getattr(augmentation, "parts", ()))]
     return next((shape for shape in shapes if shape is not None), None)
 
 
 def _are_images(table: Table, augmentation: Any) -> bool:
-    """Whether the data are images of the shape that the augmentation is for, one a sample."""
+    """Tell whether the data are images of the shape that the augmentation is for, one a sample."""
     shape, found = _image_shape(augmentation), table.values.shape[1:]
     return shape is not None and len(found) > 1 and (*shape, 1)[:3] == (*found, 1)[:3]
 
 
 def _views(table: Table, augmentation: Any, args: argparse.Namespace) -> Any:
-    """Views to be made of samples, or those that the file has."""
+    """Return views to be made of samples, or those that the file has."""
     from ...augmentations import Views
 
     x = table.values
@@ -200,7 +200,7 @@ def _views(table: Table, augmentation: Any, args: argparse.Namespace) -> Any:
 
 
 def _default_kernel(x: Any) -> Any:
-    """The exponential kernel, whose scale matters least, at half the median distance between at most 1,000 points."""
+    """Make the exponential kernel, whose scale matters least, at half the median distance of at most 1,000 points."""
     import numpy as np
     from scipy.spatial.distance import pdist
 

@@ -27,7 +27,7 @@ _interrupted = False
 
 @contextmanager
 def interrupts_kept() -> Iterator[None]:
-    """In the body a Ctrl-C is not lost: where Python has dropped one, `check_interrupt` raises it.
+    """Keep a Ctrl-C that arrives in the body: where Python has dropped it, `check_interrupt` raises it.
 
     Python drops what is raised inside a callback of C code, such as those of Numba's compiler; the work would go on.
     """
@@ -223,7 +223,7 @@ class Progress:
         self._within = min(max(fraction, 0.0), 1.0)
 
     def fraction(self) -> float:
-        """The part of the whole that is done, as far as one can tell."""
+        """Estimate the part of the whole that is done."""
         with self._lock:
             if self._step is None:
                 return 0.0
