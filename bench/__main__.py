@@ -21,6 +21,7 @@ BENCHMARKS = {  # name: module and function
     "search": ("search", "run"),
     "risk": ("risk", "run"),
     "prefix_probes": ("probes", "run"),
+    "product": ("product", "run"),
     "transform": ("transform", "run"),
     "plans": ("plans", "run"),
     "tiny": ("small", "run_tiny"),

@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 
 from sslcore import tunables
 from sslcore.gram import gram, kernel_product
-from sslcore.kernels import Exponential, Function, Gaussian, Linear, Nugget, Polynomial, Precomputed, _rows
+from sslcore.kernels import (
+    Exponential,
+    Function,
+    Gaussian,
+    L1Exponential,
+    Linear,
+    Nugget,
+    Polynomial,
+    Precomputed,
+    VonMises,
+    _rows,
+)
 
 from . import naive
 from .comparators import assert_close
@@ -29,10 +40,10 @@ def points(n, d, seed=0, dtype=np.float64):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    """Blocks of 7 rows and 5 columns, and more threads than processors."""
-    monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)
-    monkeypatch.setattr(tunables, "KERNEL_PRODUCT_COLUMNS", 5)
-    monkeypatch.setattr(tunables, "KERNEL_PRODUCT_ROWS", 9)
+    """Blocks of 4 rows and 3 columns, and more threads than processors."""
+    monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 4)
+    monkeypatch.setattr(tunables, "KERNEL_PRODUCT_COLUMNS", 3)
+    monkeypatch.setattr(tunables, "KERNEL_PRODUCT_ROWS", 5)
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
 
 
@@ -42,10 +53,10 @@ def magnitude(k, x, y, c):
 
 
 @given(
-    n=sizes(7),
-    n_y=st.none() | sizes(7),
+    n=sizes(4),
+    n_y=st.none() | sizes(4),
     columns=st.none() | st.integers(1, 19),
-    d=st.sampled_from([1, 2, 3, 50]),
+    d=st.sampled_from([1, 3, 50]),
     dtype=dtypes,
     k=st.sampled_from([*kernel_examples(1.3), *COMPOSED]),
     layout=layouts,
@@ -81,6 +92,48 @@ def test_backends_and_types(backend, k, d):
                 assert_close(found, expected, dtype=dtype, tol=TOLERANCE[dtype], scale=scale)
                 again = kernel_product(k, first, second, backend.xp.asfortranarray(weights))
                 assert np.array_equal(found, backend.asnumpy(again))
+
+
+EDGES = sorted({b * size + e for size in (64, 256) for b in (1, 2) for e in (-1, 0, 1)} | {1, 7, 17, 300})
+
+
+@given(
+    n=st.sampled_from(EDGES),
+    n_y=st.none() | st.sampled_from(EDGES),
+    columns=st.integers(1, 26),
+    d=st.sampled_from([1, 2, 3, 9, 50]),
+    dtype=dtypes,
+    k=st.sampled_from([Exponential(1.3), Gaussian(1.3), L1Exponential(1.3), VonMises(1.3), Polynomial(2), COMPOSED[0]]),
+    threads=st.sampled_from([1, 2, 5]),
+    offset=st.sampled_from([0.0, 100.0]),
+    data=st.data(),
+)
+def test_edges_of_tiles(n, n_y, columns, d, dtype, k, threads, offset, data):
+    """Sizes about those of tiles, strips and blocks, beside the product with the whole matrix; bits do not vary."""
+    x = data.draw(arrays((n, d), dtype, layouts)) + dtype.type(offset)
+    y = None if n_y is None else data.draw(arrays((n_y, d), dtype, layouts)) + dtype.type(offset)
+    c = data.draw(arrays((n_y or n, columns), dtype, layouts))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tunables, "CPU_PRODUCT_BLOCK_POINTS", 1)
+        patch.setattr(tunables, "CPU_TASK_PAIRS", 40)
+        patch.setattr(tunables, "KERNEL_PRODUCT_COLUMNS", 130)
+        patch.setenv("SSLCORE_NUM_THREADS", str(threads))
+        found = kernel_product(k, x, y, c)
+        patch.setenv("SSLCORE_NUM_THREADS", "1")
+        assert np.array_equal(found, kernel_product(k, x, y, c)) or d == 50 or k in (COMPOSED[0], Polynomial(2))
+    values = gram(k, x, y).astype(float)
+    scale = float((np.abs(values) @ np.abs(c).astype(float)).max())
+    assert_close(found, values @ c.astype(float), dtype=dtype, tol=1e-13 if dtype == np.float64 else 2e-6, scale=scale)
+
+
+def test_the_number_of_threads_changes_no_bit(monkeypatch):
+    x, c = points(1500, 3), points(1500, 11, 1)
+    for k in (Gaussian(1.0), VonMises(0.5)):
+        found = []
+        for threads in ("1", "2", "3", "8"):
+            monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
+            found.append((kernel_product(k, x, None, c), kernel_product(k, x[:1000], x, c)))
+        assert all(np.array_equal(a, b) for other in found[1:] for a, b in zip(found[0], other, strict=True))
 
 
 def test_rows_write_into_what_they_are_given(backend):

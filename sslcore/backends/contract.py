@@ -188,7 +188,7 @@ class Backend(Protocol):
     ) -> None:
         """Add values @ right to ``total``, and values^T @ left to ``total_t`` if both are given.
 
-        ``values`` (rows, columns), in C order, and thin blocks of their type; the totals are float64.
+        ``values`` (rows, columns), whose rows have unit stride, and thin blocks of their type; the totals are float64.
         """
 
     def rotate_rows(

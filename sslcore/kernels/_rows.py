@@ -271,25 +271,27 @@ def product_by_blocks(rows: Rows, x: Array, coefficients: Array, out: Array, bac
 
 
 def symmetric_product_by_blocks(rows: Rows, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
-    """Write `Rows.symmetric_product` for any kernel, by blocks on the diagonal and right of it."""
+    """Write `Rows.symmetric_product` for any kernel, by blocks from the diagonal on."""
     xp, n = backend.xp, len(x)
     coefficients = xp.ascontiguousarray(coefficients)
     height, width = _product_block(n, x.dtype.itemsize, backend)
     height = min(height, max(256, n // 12 // 64 * 64))  # as `fill_half_and_mirror`: not much beyond the diagonal
-    memory = xp.empty(min(height, n) * max(height, width), x.dtype)
+    width = max(width, height)
+    memory = xp.empty(min(height, n) * width, x.dtype)
     total = xp.zeros((n, coefficients.shape[1]))
     for start in range(0, n, height):
         stop = min(start + height, n)
-        values = _block(memory, stop - start, stop - start)
-        rows.fill(x[start:stop], start, values)
-        backend.mirror(values)
-        backend.add_products(values, coefficients[start:stop], total[start:stop])
-        for first in range(stop, n, width):
+        mine, sums = coefficients[start:stop], total[start:stop]
+        for first in range(start, n, width):
             last = min(first + width, n)
             values = _block(memory, stop - start, last - first)
             rows.fill(x[start:stop], first, values)
-            mine, others = (coefficients[start:stop], total[start:stop]), (coefficients[first:last], total[first:last])
-            backend.add_products(values, others[0], mine[1], mine[0], others[1])
+            if first == start:
+                square = xp.ascontiguousarray(values[:, : stop - start])
+                backend.mirror(square)
+                backend.add_products(square, mine, sums)
+                first, values = stop, values[:, stop - start :]
+            backend.add_products(values, coefficients[first:last], sums, mine, total[first:last])
     out[...] = total
 
 

@@ -26,6 +26,8 @@ def add_products(
     values: Matrix, right: Matrix, total: Matrix, left: Matrix | None = None, total_t: Matrix | None = None
 ) -> None:
     """Add values @ right to ``total``, and values^T @ left to ``total_t`` if these are given."""
+    if not values.size or not right.size:
+        return
     total += xp.matmul(values, right)
     if left is not None and total_t is not None:
         total_t += xp.matmul(values.T, left)

@@ -217,11 +217,11 @@ def add_products(
     across = columns_of(right)
     if left is None or total_t is None:
         height = min(STRIP, HIGH * -(-tunables.CPU_TASK_PAIRS // (HIGH * columns)))
-        none = values[:0]
+        nothing = across[:0], np.empty((0, 0))
 
         def strip(s: int) -> None:
             start, stop = s * height, min((s + 1) * height, rows)
-            _given(values, _Pair(start, stop, 0, columns), across, none, total[start:stop], none)
+            _given(values, _Pair(start, stop, 0, columns), across, nothing[0], total[start:stop], nothing[1])
 
         parallel_for(strip, -(-rows // height))
         return
