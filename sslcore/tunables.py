@@ -138,12 +138,8 @@ CPU_WALSH_BUFFER_ROWS = 1 << 9
 CPU_WALSH_TASK_STRIPS = 8
 """Strips that a thread takes at once."""
 
-CPU_RISK_MINI_ROWS = 512
-"""Most rows (views) of a mini-block, which stays in the cache, unless there are more columns."""
-
-CPU_RISK_SERIAL_FLOPS = 1 << 19
-"""Rows times k^2 up to which OpenBLAS starts no threads of its own (twice this is too much): the blocks are spread
-over our threads already, and the two kinds fighting for the cores take twice the time."""
+CPU_RISK_MINI_ROWS = 64
+"""Rows (views) of a mini-block, unless one sample has more: with their results they stay in the second-level cache."""
 
 CPU_RISK_BLOCK_ROWS = 4096
 """Rows of a block: what is copied at once if z must be."""
