@@ -10,6 +10,7 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
 
     cli
     studies
+    stream
     population diagnostics probing estimator torch path selection
     fitting
     gram
@@ -45,6 +46,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
         risk,
         runs,
         selection,
+        stream,
     )
     from .augmentations import Views
     from .errors import (
@@ -97,6 +99,7 @@ __all__ = [
     "runs",
     "selection",
     "show_versions",
+    "stream",
 ]
 
 _HOMES = {

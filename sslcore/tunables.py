@@ -248,3 +248,13 @@ CURVES_BLOCK_BYTES = 64 << 20
 
 CURVES_PARTS = 7
 """Pretraining sizes whose functions are multiplied together: more of them have more rows that are not needed."""
+
+# ---------------------------------------------------------------- streams
+
+STREAM_LEAF_VIEWS = 1 << 14
+"""Views of a leaf, the run of samples whose sums are one summand: adding sums of r x r entries costs a tenth of the
+products then.  Sums depend on it in their last bits, and checkpoints name it."""
+
+STREAM_NODE_PARTS = 16
+"""Sums that a node of the tree of a deterministic stream adds: four levels, each of which keeps one sum, for a billion
+views."""

@@ -994,3 +994,43 @@ def view_share(z):
         pairs = [(f[i, a] - f[i, b]) ** 2 for i in range(n) for a in range(m) for b in range(m) if a != b]
         shares.append(sum(pairs) / len(pairs) / (2 * np.mean((f - f.mean()) ** 2)))
     return np.array(shares)
+
+
+# ---------------------------------------------------------------- streams
+
+
+def tree_sum(values, width):
+    """Sum by a tree whose nodes add ``width`` children from left to right."""
+    while len(values) > 1:
+        nodes = []
+        for start in range(0, len(values), width):
+            total = values[start]
+            for value in values[start + 1 : start + width]:
+                total = total + value
+            nodes.append(total)
+        values = nodes
+    return values[0]
+
+
+def view_differences(z, beta, unbiased):
+    """beta E |psi - psi'|^2 over pairs of views of each sample: distinct ones if unbiased, else all."""
+    n, m, _ = z.shape
+    total = 0.0
+    for sample in z:
+        for a in range(m):
+            for b in range(m):
+                total += ((sample[a] - sample[b]) ** 2).sum()
+    return beta * total / (n * m * (m - 1 if unbiased else m))
+
+
+def group_risk(z, group, beta, unbiased):
+    """The risk whose products are over pairs of samples of different groups."""
+    n, m, k = z.shape
+    products, pairs = 0.0, 0
+    for i in range(n):
+        for j in range(n):
+            if group[i] != group[j]:
+                products += ((z[i] @ z[j].T) ** 2).sum() / m**2
+                pairs += 1
+    trace = (z**2).sum() / (n * m)
+    return view_differences(z, beta, unbiased) + products / pairs - 2 * trace + k

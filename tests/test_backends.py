@@ -788,7 +788,7 @@ def test_features_wait_for_no_block(hosted):
     with pytest.MonkeyPatch.context() as patch:
         counts = []
         for rows in (128, 8):
-            patch.setattr(sslcore.fitting.moments, "feature_rows", lambda r, d, rows=rows: rows)
+            patch.setattr(sslcore.fitting.accumulator, "feature_rows", lambda r, d, rows=rows: rows)
             patch.setattr(get_backend(backend="cupy"), "BLOCK_FACTOR", 1)
             there = hosted.asarray(views)
             counts.append(crossings(lambda there=there: Moments(model).update(there)).synchronizations)
@@ -832,7 +832,7 @@ def test_views_gram_and_products_do_not_cross(hosted):
 @pytest.mark.parametrize("model", [features.Identity(), features.Nystrom(Gaussian(2.0), np.eye(6))], ids=repr)
 def test_streaming_of_data_larger_than_the_device(hosted, tmp_path, monkeypatch, kind, model):
     """Blocks come through two pinned buffers; copies that the stand-in makes late show what is read too early."""
-    monkeypatch.setattr(sslcore.fitting.moments, "feature_rows", lambda r, d: 64)
+    monkeypatch.setattr(sslcore.fitting.accumulator, "feature_rows", lambda r, d: 64)
     monkeypatch.setattr(get_backend(backend="cupy"), "BLOCK_FACTOR", 1)
     views = noisy(1500, 2, 6, dtype=np.float32 if kind == "float32" else np.float64)
     options = {}

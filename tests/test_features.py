@@ -14,8 +14,8 @@ from sslcore import Moments, Views, features, pretrain
 from sslcore.augmentations import GaussianNoise
 from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
 from sslcore.features import Features, Identity, Nystrom, RandomFourier
+from sslcore.fitting import accumulator as accumulator_module
 from sslcore.fitting import data as data_inputs
-from sslcore.fitting import moments as moments_module
 from sslcore.kernels import Exponential, Gaussian, L1Exponential, Linear, Matern, Polynomial, Precomputed
 from sslcore.probing import ridge_probe
 from sslcore.selection import AutoReg
@@ -318,7 +318,7 @@ def test_moments_property(backend, grouping, name, rows, far, dtype, seed):
     x = (normal((len(groups), 3), seed) + (far if name == "Identity" else 0.0)).astype(dtype)
     phi = EXAMPLES[name]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(moments_module, "feature_rows", lambda r, d: rows)
+        patch.setattr(accumulator_module, "feature_rows", lambda r, d: rows)
         patch.setattr(backend.primitives, "BLOCK_FACTOR", 1)
         there = None if weight is None else backend.asarray(weight)
         moments = Moments(phi).update(backend.asarray(x), groups=groups, sample_weight=there)
@@ -490,7 +490,7 @@ class Failing(Features):
 @pytest.mark.parametrize("error", [RuntimeError("broken"), KeyboardInterrupt(), MemoryError()], ids=repr)
 @pytest.mark.parametrize("at", [4, 5, 7])
 def test_a_failed_update_leaves_the_moments_unchanged(error, at, monkeypatch):
-    monkeypatch.setattr(moments_module, "feature_rows", lambda r, d: 4)
+    monkeypatch.setattr(accumulator_module, "feature_rows", lambda r, d: 4)
     views = noisy(6, 2, 3)
     phi = Failing(error, at)
     moments = Moments(phi).update(views)  # three blocks
@@ -509,7 +509,7 @@ def test_a_failed_update_leaves_the_moments_unchanged(error, at, monkeypatch):
 
 
 def test_bad_views_leave_the_moments_unchanged(monkeypatch):
-    monkeypatch.setattr(moments_module, "feature_rows", lambda r, d: 4)
+    monkeypatch.setattr(accumulator_module, "feature_rows", lambda r, d: 4)
     moments = Moments(Identity()).update(noisy(6, 2, 3))
     before = [a.copy() for a in sums(moments)]
     broken = noisy(20, 2, 3)
@@ -608,7 +608,7 @@ def test_made_from_moments_has_no_training_views():
 
 
 def test_lazy_views_and_memmaps_are_read_by_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(moments_module, "feature_rows", lambda r, d: 8)
+    monkeypatch.setattr(accumulator_module, "feature_rows", lambda r, d: 8)
     lazy = Views(normal((20, 3)), GaussianNoise(0.3), 2, seed=0)
     asked = []
     block = Views.block
@@ -625,7 +625,7 @@ def test_lazy_views_and_memmaps_are_read_by_blocks(tmp_path, monkeypatch):
 
 def test_groups_in_any_order_by_blocks(monkeypatch):
     """A sample's views may be anywhere in the array; blocks hold whole samples."""
-    monkeypatch.setattr(moments_module, "feature_rows", lambda r, d: 5)
+    monkeypatch.setattr(accumulator_module, "feature_rows", lambda r, d: 5)
     rng = np.random.default_rng(0)
     groups = rng.permutation(np.repeat(np.arange(12), rng.integers(1, 5, 12)))
     weight = rng.uniform(0.5, 2, len(groups))

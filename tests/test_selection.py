@@ -191,7 +191,7 @@ def check_by_hand(model, n_folds, asarray, *, beta, center, unbiased):
 @pytest.mark.parametrize("beta", [0.0, 1.5])
 def test_groups_and_weights(model, beta, monkeypatch):
     """Unequal numbers of views, in any order, of any weight; features in small blocks."""
-    monkeypatch.setattr(sslcore.fitting.moments, "feature_rows", lambda r, d: 7)
+    monkeypatch.setattr(sslcore.fitting.accumulator, "feature_rows", lambda r, d: 7)
     rng = np.random.default_rng(1)
     groups = rng.permutation(np.repeat(np.arange(30), rng.integers(1, 5, 30)))
     x = rng.normal(size=(30, 3))[groups] + 0.3 * rng.normal(size=(len(groups), 3))

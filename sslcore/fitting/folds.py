@@ -6,7 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -21,12 +21,12 @@ from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums, add_block
+from .accumulator import block_rows
 from .data import Data
 from .held_out import GROUPS, HeldOutRisk, training_risk
-from .moments import block_rows
 
 if TYPE_CHECKING:
-    from .problem import FeatureProblem, KernelProblem, Problem
+    from .problem import FeatureProblem, KernelProblem
 
 __all__ = ["FeatureFolds", "Folds", "KernelFolds", "Restricted"]
 
@@ -60,6 +60,19 @@ class Folds:
         return groups
 
 
+class Split(Protocol):
+    """Numbers of folds, of samples in some fold, and of those held out in the first."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def used(self) -> int: ...
+
+    @property
+    def held_out(self) -> int: ...
+
+
 class Restricted(ABC):
     """A problem restricted to the training part of every fold.
 
@@ -71,9 +84,8 @@ class Restricted(ABC):
 
     trace: float
 
-    def __init__(self, problem: Problem, folds: Folds) -> None:
-        self.folds, self.objective = folds, problem.objective
-        self.jackknife = folds.jackknife()
+    def __init__(self, objective: Objective, folds: Split) -> None:
+        self.folds, self.objective = folds, objective
         self._refused: Exception | None = None
 
     @abstractmethod
@@ -122,9 +134,11 @@ class _KernelFold:
 class KernelFolds(Restricted):
     """The folds of a kernel: all are kept if the budget has room for that, else each is made when it is needed."""
 
+    folds: Folds
+
     def __init__(self, problem: KernelProblem, folds: Folds) -> None:
-        super().__init__(problem, folds)
-        self.problem = problem
+        super().__init__(problem.objective, folds)
+        self.problem, self.jackknife = problem, folds.jackknife()
         room = problem.budget // problem.plan.bytes  # a fold takes less than the fit to all
         self.kept = [self._fold(f) for f in range(folds.count)] if folds.count <= max(room, 1) else []
         self.trace = (self.kept[0] if self.kept else self._fold(0)).operator.trace
@@ -212,8 +226,11 @@ def _embed(spectrum: Spectrum, phi: Array, backend: Backend) -> Array:
 class FeatureFolds(Restricted):
     """The folds of features: one pass over the views sums all moments, and one for each grid has the held-out risks."""
 
+    folds: Folds
+
     def __init__(self, problem: FeatureProblem, folds: Folds) -> None:
-        super().__init__(problem, folds)
+        super().__init__(problem.objective, folds)
+        self.jackknife = folds.jackknife()
         self.data, self.backend, features = problem.data, problem.backend, problem.features
         self.finest, self.phi = features.finest, features.prepare(self.data.d, self.data.dtype, self.backend)
         self.rows = block_rows(features, self.data, self.backend, problem.budget)

@@ -12,23 +12,28 @@ Golub and LeVeque 1983): centring later subtracts nothing large.
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..arrays import check_integer, check_scalar, gives_memory_back, require_finite
+from ..arrays import check_integer, gives_memory_back
 from ..backends import Backend, device_of, get_backend
 from ..features import Features, Identity
 from ..io.archive import MALFORMED, refusal
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
-from ..solvers.sums import Sums, add_block
+from ..solvers.sums import Sums
+from .accumulator import Accumulator
 from .codec import read_values, same_features, write_values
 from .data import Data, as_data
-from .plan import Sizes, feature_rows, features_plan, fitting_rows
+from .held_moments import HeldMoments
+from .plan import Sizes, features_plan
 from .representation import Representation
+from .search import AutoReg, as_search, select
 
 __all__ = ["Moments"]
 
@@ -64,17 +69,32 @@ class Moments:
         self._backend = backend
         self._d: int | None = None
         self._sums: Sums | None = None
+        self._held: tuple[Sums, ...] = ()  # groups of samples that a stream holds out, which `_sums` does not include
         self._from_host = False
 
     @property
     def n(self) -> int:
         """Samples seen so far."""
-        return self._sums.n if self._sums else 0
+        return sum(part.n for part in self._parts)
 
     @property
     def n_views(self) -> int:
         """Views seen so far."""
-        return self._sums.n_views if self._sums else 0
+        return sum(part.n_views for part in self._parts)
+
+    @property
+    def _parts(self) -> tuple[Sums, ...]:
+        return () if self._sums is None else (self._sums, *self._held)
+
+    def _total(self) -> Sums:
+        """Merge all parts, in their order."""
+        first, *rest = self._parts
+        if not rest:
+            return first
+        total = first.copied()
+        for part in rest:
+            total.add(part)
+        return total
 
     @gives_memory_back
     def update(self, views: Any, *, groups: Any = None, sample_weight: Any = None) -> Moments:
@@ -95,25 +115,7 @@ class Moments:
         """Update with data that are checked already."""
         if self._d not in (None, data.d):
             raise ValueError(f"views must have {self._d} coordinates like those before, found {data.d}")
-        features = self.features.prepare(data.d, data.dtype, backend)
-        rows = block_rows(self.features, data, backend, budget)
-
-        def accumulated(dtype: np.dtype) -> Sums:
-            total: Sums | None = None
-            buffer = backend.xp.empty(0, dtype)  # one for all blocks: fresh memory would be paged in again and again
-            for x, samples, weight in data.blocks(rows, backend):
-                phi = features(x).astype(dtype, copy=False)
-                total = total or Sums.zero(phi.shape[1], backend.xp)
-                if buffer.size < phi.size:
-                    buffer = backend.xp.empty(phi.size, dtype)
-                add_block(total, phi, samples, weight, buffer, backend)
-                del phi  # before the next block is made
-            assert total is not None
-            return total
-
-        total = accumulated(data.dtype)
-        if total.may_underflow(data.dtype):
-            total = accumulated(np.dtype(float))
+        total = Accumulator(self.features, data.d, data.dtype, backend).sums(data, budget)
         total = total if self._sums is None else self._sums.on(backend).merged(total)
         total.require_finite()
         self._sums = total
@@ -127,6 +129,15 @@ class Moments:
         self._d = data.d
         self._from_host = device_of(data.source) != backend.NAME
 
+    @classmethod
+    def of_sums(
+        cls, features: Features, d: int, sums: Sums, held: tuple[Sums, ...], *, backend: str | None, from_host: bool
+    ) -> Moments:
+        """Make moments of sums over points of d coordinates, and over groups of others that are held out."""
+        moments = cls(features, backend=backend)
+        moments._d, moments._sums, moments._held, moments._from_host = d, sums, held, from_host
+        return moments
+
     def merge(self, other: Moments) -> Moments:
         """Add what ``other``, over other samples with equal features, has seen; returns self."""
         if not isinstance(other, Moments):
@@ -137,11 +148,14 @@ class Moments:
             if self._d not in (None, other._d):
                 raise ValueError(f"the moments to merge must be of points with {self._d} coordinates, found {other._d}")
             if self._sums is None:
-                self._sums, self._from_host = other._sums, other._from_host
+                self._sums, self._held, self._from_host = other._sums, other._held, other._from_host
             else:
-                merged = self._sums.merged(other._sums.on(get_backend(self._sums.mean)))
+                backend = get_backend(self._sums.mean)
+                merged = self._sums.merged(other._sums.on(backend))
                 merged.require_finite()
+                pairs = itertools.zip_longest(self._held, (part.on(backend) for part in other._held))
                 self._sums = merged
+                self._held = tuple(a.merged(b) if a and b else a or b for a, b in pairs)
             self._d = other._d
         return self
 
@@ -150,7 +164,7 @@ class Moments:
         self,
         n_components: int,
         *,
-        reg: float,
+        reg: float | str | AutoReg,
         beta: float = 1.0,
         unbiased: bool = True,
         center: bool = False,
@@ -158,25 +172,32 @@ class Moments:
         """Minimise over f = <c, phi(.)>: Sigma c = (1/gamma) (beta Delta + lambda I) c, as in `sslcore.pretrain`.
 
         Parameters and errors are those of `sslcore.pretrain`; reg = 0 is allowed for `Identity` features whose Sigma is
-        positive definite.
+        positive definite.  ``reg="auto"`` is for moments of `sslcore.stream.moments`, which hold samples out.
         """
         if self._sums is None or self._d is None:
             raise ValueError("the moments are empty; call update(views) first")
-        zero_reg = isinstance(self.features, Identity)
-        objective = Objective.of(n_components, reg, beta, unbiased, center, zero_reg=zero_reg)
+        search, zero_reg = as_search(reg), isinstance(self.features, Identity)
+        objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
         objective.within(self.features.n_features(self._d), "features")
-        if objective.beta > 0 and self._sums.n == self._sums.n_views:
+        if objective.beta > 0 and self.n == self.n_views:
             raise ValueError("no sample has 2 or more views, so there is nothing to be invariant to; use beta=0")
         backend = get_backend(self._sums.mean, backend=self._backend)
+        selection = None
+        if search:
+            held = tuple(part.on(backend) for part in self._held)
+            parts = HeldMoments(self._sums.on(backend), held, objective, self.features.finest, backend)
+            selection = select(search, parts, np.dtype(float))
+            objective = replace(objective, reg=selection.reg)
         spectrum = self.pencil(backend, unbiased=objective.unbiased, center=objective.center).solve(objective)
         rep = Representation.from_spectrum(spectrum, self.features, objective, n_coordinates=self._d)
+        rep = replace(rep, selection=selection)
         return rep.to("numba") if self._from_host else rep
 
     def pencil(self, backend: Backend, *, unbiased: bool, center: bool) -> Pencil:
         """Make the eigenproblem of the data seen so far, for checked arguments."""
         assert self._sums is not None
         assert self._d is not None
-        sums, d = self._sums.on(backend), self._d
+        sums, d = self._total().on(backend), self._d
 
         def planned(k: int) -> int:
             return features_plan(Sizes(sums.n, sums.n_views, d, k), len(sums.mean), self.features).bytes
@@ -189,6 +210,8 @@ class Moments:
         if self._sums is None:
             raise ValueError("the moments are empty; there is nothing to save")
         content = {"features": self.features, "d": self._d} | vars(self._sums)
+        if self._held:
+            content["held_out"] = [vars(part) for part in self._held]
         write_values(path, "moments", content)
 
     @classmethod
@@ -203,36 +226,14 @@ class Moments:
         try:
             moments = cls(content.pop("features"))
             moments._d = check_integer(content.pop("d"), "d", minimum=1)
+            held = [Sums(**part) for part in content.pop("held_out", [])]
             sums = Sums(**content)
-            _check_sums(sums)
-            if len(sums.mean) != moments.features.n_kept(moments._d):
+            for part in (sums, *held):
+                part.require_good()
+            if {len(part.mean) for part in (sums, *held)} != {moments.features.n_kept(moments._d)}:
                 raise ValueError(f"moments of {len(sums.mean)} features do not fit {moments.features!r}")
             moments._sums = sums.in_fortran_order()
+            moments._held = tuple(part.in_fortran_order() for part in held)
         except MALFORMED as error:
             raise refusal(path, ("moments",), error) from None
         return moments
-
-
-def block_rows(features: Features, data: Data, backend: Backend, budget: int | None) -> int:
-    """Return about how many views a block of these data has, whose features are made and summed at a time."""
-    r = features.n_features(data.d)
-    sizes = Sizes(data.n, data.n_views, data.d, 1, data.dtype.itemsize, made=data.made)
-    return fitting_rows(feature_rows(r, data.d), sizes, r, budget, backend)
-
-
-def _check_sums(sums: Sums) -> None:
-    """Check types, shapes and ranges of what came from a file."""
-    check_integer(sums.n, "n", minimum=1, maximum=2**62)
-    check_integer(sums.n_views, "n_views", minimum=sums.n, maximum=2**62)
-    check_scalar(sums.weight, "weight", minimum=0.0, strict=True)
-    if sums.factor is not None:
-        check_scalar(sums.factor, "factor", minimum=1.0)
-    r = len(sums.mean)
-    for name in ("mean", "between", "within", "unbiased"):
-        array = getattr(sums, name)
-        shape = (r,) if name == "mean" else (r, r)
-        if array is None and name == "unbiased":
-            continue
-        if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.float64:
-            raise ValueError(f"array {name} must be float64 of shape {shape}, found {array!r:.60}")
-        require_finite(array, name)

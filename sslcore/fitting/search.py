@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from ..declarations.parameters import Declared, converted, integer
 from ..errors import SelectionWarning
 from ..solvers.selection import Selection
 from .folds import Folds, Restricted
-from .problem import Problem
 
-__all__ = ["AutoReg", "as_search", "choose", "make_folds", "most_folds"]
+if TYPE_CHECKING:
+    from .problem import Problem
+
+__all__ = ["AutoReg", "as_search", "choose", "make_folds", "most_folds", "select"]
 
 
 _DECADES = {np.dtype(np.float64): 8, np.dtype(np.float32): 6}
@@ -127,8 +129,13 @@ def make_folds(sizes: np.ndarray, search: AutoReg, single_views: bool) -> Folds:
 def choose(search: AutoReg, problem: Problem) -> Selection:
     """Choose the reg of least risk on held-out samples, at the problem's k and beta."""
     folds = make_folds(problem.data.sizes, search, problem.objective.beta == 0)
-    selection = _search(search, problem.restrict(folds), problem.dtype)
-    _warn(selection, problem.objective.k)
+    return select(search, problem.restrict(folds), problem.dtype)
+
+
+def select(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
+    """Choose the reg of least risk on the samples that ``parts`` hold out; warn where the grid ends too early."""
+    selection = _search(search, parts, dtype)
+    _warn(selection, parts.objective.k)
     return selection
 
 

@@ -427,8 +427,21 @@ def _member(source: Source, archive: zipfile.ZipFile, members: list[zipfile.ZipI
     )
 
 
+def array_promise(source: Source) -> tuple[tuple[int, ...], np.dtype, bool, int]:
+    """Return shape, dtype, whether it is in Fortran order, and the offset of an ``.npy`` file that is long enough."""
+    _require_file(source)
+    with open_regular(source.path) as file:
+        shape, dtype, fortran = _header(file, source, os.fstat(file.fileno()).st_size)
+        return shape, dtype, fortran, file.tell()
+
+
 def _promise(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...], np.dtype]:
     """Return shape and dtype that an array's header promises, if ``size`` bytes can hold it."""
+    return _header(file, source, size)[:2]
+
+
+def _header(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...], np.dtype, bool]:
+    """Read the header of an array, up to its first entry."""
     try:
         beginning = file.read(8)
         version = np.lib.format.read_magic(io.BytesIO(beginning))
@@ -441,7 +454,7 @@ def _promise(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...
         whole = io.BytesIO(length + file.read(count))
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         with warnings.catch_warnings(action="ignore"):
-            shape, _, dtype = read(whole)
+            shape, fortran, dtype = read(whole)
     except Exception as error:  # NumPy reads a literal of Python: errors of its tokenizer, parser and more
         raise ValueError(f"the header of {source} is damaged: {' '.join(str(error).split())[:200]}") from None
     if dtype.hasobject:
@@ -458,4 +471,4 @@ def _promise(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...
         raise ValueError(
             f"{source} is cut short: shape {shape} of {dtype} takes {needed} bytes, it has {max(there, 0)}"
         )
-    return shape, dtype
+    return shape, dtype, fortran

@@ -24,7 +24,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Folder", "plain"]
+__all__ = ["Folder", "difference", "plain", "versions"]
 
 _SETTINGS = "settings.json"
 _UNFINISHED = re.compile(r"\.sslcore-[0-9a-f]{16}\.part")  # what `io.atomic` names new files, for an instant
@@ -177,16 +177,16 @@ class Folder:
         if there.get("function") != self._run["function"]:
             differs = f"the results of {there.get('function')}, not of {self._run['function']}"
         elif there.get("settings") != self._run["settings"]:
-            differs = f"results of other settings: {_difference(there.get('settings'), self._run['settings'])}"
+            differs = f"results of other settings: {difference(there.get('settings'), self._run['settings'])}"
         else:
-            differs = f"results of other versions: {_difference(there.get('versions'), self._run['versions'])}"
+            differs = f"results of other versions: {difference(there.get('versions'), self._run['versions'])}"
         way_out = "choose another folder, or remove that one to begin again"
         if there.get("versions") != self._run["versions"] and "versions" in differs:
             way_out = f"install those versions to go on, or {way_out}"
         raise ValueError(f"{self.path} holds {differs}; {way_out}")
 
 
-def _difference(there: Any, here: Any) -> str:
+def difference(there: Any, here: Any) -> str:
     """Tell in words where two plain values differ, at most three times."""
     if not isinstance(there, dict) or not isinstance(here, dict):
         return f"{there!r:.80} there, {here!r:.80} here"

@@ -29,7 +29,7 @@ from .krylov import Accuracy, Eigenpairs, block_width, canonical_basis, krylov_c
 from .objective import Objective
 from .sums import Sums
 
-__all__ = ["Pencil"]
+__all__ = ["Pencil", "symmetric"]
 
 _EPSILON = float(np.finfo(float).eps)
 
@@ -65,9 +65,9 @@ class Pencil:
         self._finest, self._planned = finest, planned
         sums.require_finite()
         self.mean, self.center = sums.mean, center
-        within = _symmetric(sums.within, xp) / sums.weight
-        delta = _symmetric(sums.unbiased_sum(), xp) / sums.weight if unbiased else within
-        sigma = _symmetric(sums.between, xp) / sums.weight + within
+        within = symmetric(sums.within, xp) / sums.weight
+        delta = symmetric(sums.unbiased_sum(), xp) / sums.weight if unbiased else within
+        sigma = symmetric(sums.between, xp) / sums.weight + within
         with ignore_overflow():
             size = float(xp.sqrt((sums.mean**2).sum()))
             unit = float(xp.trace(sigma))
@@ -478,7 +478,7 @@ def _smallest(sigma: Array, penalty: Array, k: int, backend: Backend) -> _Found:
     )
 
 
-def _symmetric(upper: Array, xp: Any) -> Array:
+def symmetric(upper: Array, xp: Any) -> Array:
     """Return the symmetric matrix with this upper triangle."""
     top = xp.triu(upper)
     out: Array = top + xp.triu(upper, 1).T

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, ignore_overflow, to_backend
+from ..arrays import Array, check_integer, check_scalar, ignore_overflow, require_finite, to_backend
 from ..backends import Backend, get_backend
 from .groups import SampleClass, Samples
 
@@ -65,6 +65,23 @@ class Sums:
         """Return Delta's sum with unbiased factors."""
         return self.within * (self.factor or 1.0) if self.unbiased is None else self.unbiased
 
+    def require_good(self) -> None:
+        """Check types, shapes and ranges of what came from a file."""
+        check_integer(self.n, "n", minimum=1, maximum=2**62)
+        check_integer(self.n_views, "n_views", minimum=self.n, maximum=2**62)
+        check_scalar(self.weight, "weight", minimum=0.0, strict=True)
+        if self.factor is not None:
+            check_scalar(self.factor, "factor", minimum=1.0)
+        r = len(self.mean)
+        for name in ("mean", "between", "within", "unbiased"):
+            array = getattr(self, name)
+            shape = (r,) if name == "mean" else (r, r)
+            if array is None and name == "unbiased":
+                continue
+            if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.float64:
+                raise ValueError(f"array {name} must be float64 of shape {shape}, found {array!r:.60}")
+            require_finite(array, name)
+
     def may_underflow(self, dtype: np.dtype) -> bool:
         """Tell whether features, multiplied in ``dtype``, were so small that products lost digits."""
         if dtype != np.float32 or not self.n:
@@ -83,26 +100,47 @@ class Sums:
                 "the second moments of the features overflow, or have become NaN; rescale the data, or use float64"
             )
 
+    def copied(self) -> Sums:
+        """Return the same sums in memory of their own."""
+        return dataclasses.replace(
+            self,
+            mean=self.mean.copy(),
+            between=self.between.copy(order="F"),
+            within=self.within.copy(order="F"),
+            unbiased=None if self.unbiased is None else self.unbiased.copy(order="F"),
+        )
+
     def merged(self, other: Sums) -> Sums:
         """Return the sums over both; neither is changed."""
         if not self.n or not other.n:
             return other if not self.n else self
-        weight = self.weight + other.weight
-        step = other.mean - self.mean
-        between = self.between + other.between
-        between += (self.weight * other.weight / weight) * (step[:, None] * step)
+        total = self.copied()
+        total.add(other)
+        return total
+
+    def add(self, other: Sums) -> None:
+        """Add sums over other samples, in place."""
+        if not other.n:
+            return
+        if not self.n:
+            vars(self).update(vars(other.copied()))
+            return
         factors = {s.factor for s in (self, other)} - {None}
-        differ = len(factors) > 1 or self.unbiased is not None or other.unbiased is not None
-        return Sums(
-            self.n + other.n,
-            self.n_views + other.n_views,
-            weight,
-            self.mean + step * (other.weight / weight),
-            between,
-            self.within + other.within,
-            None if differ or not factors else factors.pop(),
-            self.unbiased_sum() + other.unbiased_sum() if differ else None,
-        )
+        if len(factors) > 1 or self.unbiased is not None or other.unbiased is not None:
+            if self.unbiased is None:
+                self.unbiased = self.unbiased_sum().copy(order="F")
+            self.unbiased += other.unbiased_sum()
+            self.factor = None
+        else:
+            self.factor = factors.pop() if factors else None
+        weight, step = self.weight + other.weight, other.mean - self.mean
+        self.between += other.between
+        get_backend(self.mean).add_second_moment(self.between, step[None], self.weight * other.weight / weight)
+        self.within += other.within
+        self.mean = self.mean + step * (other.weight / weight)
+        self.n += other.n
+        self.n_views += other.n_views
+        self.weight = weight
 
 
 def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, backend: Backend) -> None:

@@ -1,0 +1,47 @@
+"""Sums of the moments of features over views, block after block."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..backends import Backend
+from ..features import Features
+from ..solvers.sums import Sums, add_block
+from .data import Data
+from .plan import Sizes, feature_rows, fitting_rows
+
+__all__ = ["Accumulator", "block_rows"]
+
+
+def block_rows(features: Features, data: Data, backend: Backend, budget: int | None) -> int:
+    """Return about how many views a block of these data has, whose features are made and summed at a time."""
+    r = features.n_features(data.d)
+    sizes = Sizes(data.n, data.n_views, data.d, 1, data.dtype.itemsize, made=data.made)
+    return fitting_rows(feature_rows(r, data.d), sizes, r, budget, backend)
+
+
+class Accumulator:
+    """Sums the moments of features of one data set after the other, in memory that is used again."""
+
+    def __init__(self, features: Features, d: int, dtype: np.dtype, backend: Backend) -> None:
+        self.features, self.backend = features, backend
+        self._phi = features.prepare(d, dtype, backend)
+        self._buffer = backend.xp.empty(0, dtype)  # fresh memory would be paged in again and again
+
+    def sums(self, data: Data, budget: int | None = None) -> Sums:
+        """Sum over checked data; float32 features too small for products in float32 are multiplied in float64."""
+        rows = block_rows(self.features, data, self.backend, budget)
+        total = self._accumulated(data, rows, data.dtype)
+        return self._accumulated(data, rows, np.dtype(float)) if total.may_underflow(data.dtype) else total
+
+    def _accumulated(self, data: Data, rows: int, dtype: np.dtype) -> Sums:
+        total: Sums | None = None
+        for x, samples, weight in data.blocks(rows, self.backend):
+            phi = self._phi(x).astype(dtype, copy=False)
+            total = total or Sums.zero(phi.shape[1], self.backend.xp)
+            if self._buffer.size < phi.size or self._buffer.dtype != dtype:
+                self._buffer = self.backend.xp.empty(phi.size, dtype)
+            add_block(total, phi, samples, weight, self._buffer, self.backend)
+            del phi  # before the next block is made
+        assert total is not None
+        return total

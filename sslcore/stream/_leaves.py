@@ -1,0 +1,151 @@
+"""Leaves of a stream, and the one order in which their sums are added.
+
+A leaf is a run of samples of fixed size at a fixed place: samples i L .. (i + 1) L - 1 of the stream, whatever the
+blocks, files and workers in which they come; the last one may be shorter.  Its sums are a function of its samples
+alone.  Sums of leaves are added by one tree: a node adds the sums of `tunables.STREAM_NODE_PARTS` children from left to
+right.  Hence any chunking, any order of arrival and any number of workers give the same bits.
+
+Every fourth leaf is held out, in turn for one of `GROUPS` groups, each with a tree of its own: the moments of these
+judge reg (`sslcore.fitting.held_moments`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from .. import tunables
+from ..solvers.sums import Sums
+
+__all__ = ["GROUPS", "Node", "Parts", "Running", "Tree", "leaf_samples", "place_of"]
+
+SHARE = 4
+"""One leaf of so many is held out: a quarter of the samples, as in `sslcore.pretrain`."""
+
+GROUPS = 5
+"""Groups of leaves that are held out: products of different groups lose a fifth of all pairs, and each takes memory."""
+
+
+def leaf_samples(n_views: int) -> int:
+    """Return how many samples of so many views a leaf has."""
+    return max(1, tunables.STREAM_LEAF_VIEWS // n_views)
+
+
+def place_of(leaf: int) -> tuple[int, int]:
+    """Return the part of a leaf (0: training, 1, 2, ...: the groups held out), and its number within this part."""
+    turn, rest = divmod(leaf, SHARE)
+    if rest == SHARE - 1:
+        return 1 + turn % GROUPS, turn // GROUPS
+    return 0, leaf - turn
+
+
+@dataclass
+class Node:
+    """Sums of the first ``count`` children of node ``index`` on this level; count 0: of a node that waits for others.
+
+    Leaves are on level 0.
+    """
+
+    level: int
+    index: int
+    count: int
+    sums: Sums
+
+
+class Tree:
+    """Sums of leaves, added in the order of their numbers whatever the order in which they come.
+
+    The memory is that of one sum a level, as long as they come in order.
+    """
+
+    def __init__(self, nodes: Iterable[Node] = ()) -> None:
+        self._growing: dict[tuple[int, int], Node] = {}
+        self._waiting: dict[tuple[int, int], Node] = {}
+        for node in nodes:
+            (self._growing if node.count else self._waiting)[node.level, node.index] = node
+
+    def nodes(self) -> list[Node]:
+        """Return all that is needed to go on."""
+        return [*self._growing.values(), *self._waiting.values()]
+
+    def add(self, index: int, sums: Sums) -> None:
+        """Add the sums of leaf ``index``, which are the tree's from now on."""
+        self._give(Node(0, index, 0, sums))
+
+    def _give(self, child: Node) -> None:
+        """Hand a finished node to its parent; it waits there until those before it have come."""
+        width = tunables.STREAM_NODE_PARTS
+        self._waiting[child.level, child.index] = child
+        above = child.level + 1, child.index // width
+        node = self._growing.get(above)
+        while True:
+            count = node.count if node else 0
+            after = self._waiting.pop((child.level, above[1] * width + count), None) if count < width else None
+            if after is None:
+                break
+            if node is None:
+                node = self._growing[above] = Node(*above, 1, after.sums)
+            else:
+                node.sums.add(after.sums)
+                node.count += 1
+        if node is not None and node.count == width:
+            del self._growing[above]
+            self._give(replace(node, count=0))
+
+    def total(self) -> Sums | None:
+        """Return the sums over all leaves so far, none of which waits for others; None if there are none."""
+        assert not self._waiting
+        total: Sums | None = None
+        for _, node in sorted(self._growing.items()):  # the right edge of the tree, from below
+            if total is None:
+                total = node.sums.copied()
+            else:
+                above = node.sums.copied()
+                above.add(total)
+                total = above
+        return total
+
+
+class Running:
+    """The running sum of leaves in the order in which they come: the memory of one."""
+
+    def __init__(self, nodes: Iterable[Node] = ()) -> None:
+        self._sums = next((node.sums for node in nodes), None)
+
+    def nodes(self) -> list[Node]:
+        """Return all that is needed to go on."""
+        return [] if self._sums is None else [Node(1, 0, 1, self._sums)]
+
+    def add(self, index: int, sums: Sums) -> None:
+        """Add the sums of a leaf, which are ours from now on."""
+        if self._sums is None:
+            self._sums = sums
+        else:
+            self._sums.add(sums)
+
+    def total(self) -> Sums | None:
+        """Return the sums over all leaves so far; None if there are none."""
+        return self._sums
+
+
+class Parts:
+    """The sums of the training part and of the groups held out, each in a `Tree`, or in the order of arrival."""
+
+    def __init__(self, deterministic: bool, nodes: Iterable[tuple[int, Node]] = ()) -> None:
+        kind, nodes = Tree if deterministic else Running, list(nodes)
+        self._sums = [kind(node for p, node in nodes if p == part) for part in range(1 + GROUPS)]
+
+    def nodes(self) -> list[tuple[int, Node]]:
+        """Return all that is needed to go on, with the part of each."""
+        return [(part, node) for part, sums in enumerate(self._sums) for node in sums.nodes()]
+
+    def add(self, leaf: int, sums: Sums) -> None:
+        """Add the sums of a leaf."""
+        part, index = place_of(leaf)
+        self._sums[part].add(index, sums)
+
+    def totals(self) -> tuple[Sums, tuple[Sums, ...]]:
+        """Return the sums of the training part, and of the groups that have any."""
+        first, *groups = (sums.total() for sums in self._sums)
+        assert first is not None  # the first leaf is in it
+        return first, tuple(group for group in groups if group is not None)

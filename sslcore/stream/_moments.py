@@ -1,0 +1,190 @@
+"""`sslcore.stream.moments`: one pass over blocks, whose sums are kept in a file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..arrays import check_boolean, check_scalar, gives_memory_back
+from ..backends import device_of, get_backend
+from ..features import Features
+from ..fitting.accumulator import Accumulator
+from ..fitting.data import as_data
+from ..fitting.moments import Moments
+from ._checkpoint import Checkpoint, checksum
+from ._leaves import Parts
+from ._sources import Leaf, Stream
+
+__all__ = ["Progress", "moments"]
+
+Progress = Callable[[int, int | None, float | None], Any]
+"""Called with samples done, samples in all and seconds left, None where these are not known."""
+
+_PATIENCE = 20
+"""A checkpoint that took s seconds is followed by another one after this many times s at the earliest: 5 % of the
+time, whatever ``every`` says."""
+
+
+@gives_memory_back
+def moments(
+    blocks: Any,
+    features: Features,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    every: float = 60,
+    deterministic: bool = False,
+    progress: Progress | None = None,
+    backend: str | None = None,
+) -> Moments:
+    """Sum the moments of features over blocks of views from anywhere, in one pass that a kill only delays.
+
+    Parameters
+    ----------
+    blocks : path, array, or iterable
+        Views (n, m, d), in one of these forms; m, d and the dtype are the same for all.
+
+        * Names of files, or patterns such as ``"features-*.npy"``: ``.npy``, or Parquet (a column for each view, or
+          one column of arrays (m, d)).  They are read in the order of their names, whatever the order in which they
+          are given.
+        * One array: of NumPy, a memory map, of zarr or HDF5, `sslcore.Views`.  It is read by leaves.
+        * An iterable of arrays or of names of files: a list, a generator, a ``DataLoader`` of PyTorch.  A pair (first,
+          views) says itself which samples these are, so that blocks may come in any order.
+    features : Features
+        With nothing left to choose from data, as for `sslcore.Moments`.
+    checkpoint : path, optional
+        A file that keeps the sums and what was read: names, rows, and a checksum for each leaf of 16,384 views.  The
+        same call goes on from it after any end, SIGKILL included, with the bits of a call that was not interrupted:
+        what the file has seen is read again, and compared, but not multiplied.  More data may come behind it later.
+    every : float
+        Seconds between checkpoints, and at least 20 times those that the last one took; 0: after each leaf.
+    deterministic : bool
+        Add the sums of leaves by one fixed tree, so that neither the size of the blocks nor the order in which they
+        come changes a bit.  It keeps a few sums more: one for each of log16(leaves) levels and for each group held
+        out.
+    progress : callable, optional
+        (samples done, samples in all or None, seconds left or None), after each leaf.
+    backend : {"numba", "cupy"}, optional
+        Where to multiply; by default where the blocks are.
+
+    Returns
+    -------
+    Moments
+        With ``solve(k, reg="auto")``: a quarter of the leaves is held out for the choice of reg, in five groups, if
+        there are at least 8 leaves.  Every other reg sees all samples.
+
+    Raises
+    ------
+    ValueError
+        A block of another width or dtype; an entry that is not finite, with file and row; an empty or cut file; a
+        checkpoint of other features, settings or versions; input that is not what the checkpoint has seen, with file
+        and rows.
+    OSError
+        A file cannot be read, or the checkpoint not be written: the one before it stays.
+
+    Notes
+    -----
+    Sums are as in `sslcore.Moments`: products in the type of the views, sums in float64, about their mean.  The memory
+    is O(r^2) for each of six sums, and one leaf of views and of features.
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore
+    >>> rng = np.random.default_rng(0)
+    >>> blocks = [rng.normal(size=(n, 1, 4)) * [3, 2, 1, 1] + rng.normal(size=(n, 2, 4)) for n in (300, 200)]
+    >>> found = sslcore.stream.moments(blocks, sslcore.features.Identity())
+    >>> found.n, found.solve(2, reg=1e-3).n_active
+    (500, 2)
+    """
+    if not isinstance(features, Features):
+        raise TypeError(f"features of sslcore.features were expected, found {features!r:.80}")
+    every = check_scalar(every, "every", minimum=0.0)
+    deterministic = check_boolean(deterministic, "deterministic")
+    kept = None if checkpoint is None else Checkpoint(checkpoint, features, deterministic)
+    stream = Stream(blocks)
+    run = _Run(features, kept, every, deterministic, backend)
+    begin, done, compared = time.monotonic(), 0, 0
+    for leaf in stream.leaves():
+        done += len(leaf.views)
+        if not run.take(leaf, stream):
+            compared, begin = done, time.monotonic()
+        if progress:
+            left = None
+            if stream.total is not None and done > compared:
+                left = (time.monotonic() - begin) / (done - compared) * (stream.total - done)
+            progress(done, stream.total, left)
+    return run.finish(stream)
+
+
+class _Run:
+    """The sums of a stream, and when they were last written."""
+
+    def __init__(
+        self, features: Features, kept: Checkpoint | None, every: float, deterministic: bool, backend: str | None
+    ) -> None:
+        self.features, self.kept, self.every, self.deterministic = features, kept, every, deterministic
+        self.backend_name = backend
+        self.accumulator: Accumulator | None = None
+        self.verified, self.unwritten = 0, False
+        self.due = time.monotonic() + every
+
+    def take(self, leaf: Leaf, stream: Stream) -> bool:
+        """Add a leaf, or compare it with the checkpoint that has it; return whether it was added."""
+        if self.accumulator is None:
+            self._begin(leaf)
+        kept = self.kept
+        if kept and leaf.index in kept.seen:
+            kept.verify(leaf)
+            self.verified += 1
+            return False
+        if kept and not leaf.whole:  # what a checkpoint holds can be gone on from when more data have come
+            self._write(stream)
+        assert self.accumulator is not None
+        try:
+            sums = self.accumulator.sums(as_data(leaf.views, None, None, single_views=True))
+            sums.require_finite()
+        except ValueError as error:
+            raise leaf.located(error) from None
+        self.parts.add(leaf.index, sums)
+        if kept and leaf.whole:
+            kept.seen[leaf.index] = checksum(leaf.views)
+            self.verified += 1
+            self.unwritten = True
+            if time.monotonic() >= self.due:
+                self._write(stream)
+        return True
+
+    def _begin(self, leaf: Leaf) -> None:
+        source = device_of(getattr(leaf.spans[0][1], "value", leaf.views))
+        self.backend = get_backend(leaf.views, backend=self.backend_name or source)
+        self.from_host = source != self.backend.NAME
+        if self.kept:
+            self.kept.begin(leaf.views, self.backend)
+        self.parts = Parts(self.deterministic, self.kept.nodes if self.kept else ())
+        self.shape = leaf.views.shape
+        self.accumulator = Accumulator(self.features, leaf.views.shape[2], leaf.views.dtype, self.backend)
+
+    def _write(self, stream: Stream) -> None:
+        if self.unwritten and self.kept:
+            begin = time.monotonic()
+            self.kept.write(self.parts.nodes(), stream.files)
+            self.unwritten, end = False, time.monotonic()
+            self.due = end + max(self.every, _PATIENCE * (end - begin) * (self.every > 0))
+
+    def finish(self, stream: Stream) -> Moments:
+        """Return the moments; all leaves have come."""
+        if self.kept:
+            self.kept.require_all(self.verified)
+        self._write(stream)
+        training, held = self.parts.totals()
+        for part in (training, *held):
+            part.require_finite()
+        return Moments.of_sums(
+            self.features,
+            self.shape[2],
+            training,
+            held,
+            backend=self.backend_name,
+            from_host=self.backend.NAME != "numba",
+        )
