@@ -20,6 +20,7 @@ BENCHMARKS = {  # name: module and function
     "nested": ("nested", "run"),
     "search": ("search", "run"),
     "risk": ("risk", "run"),
+    "stream": ("stream", "run"),
     "prefix_probes": ("probes", "run"),
     "product": ("product", "run"),
     "transform": ("transform", "run"),

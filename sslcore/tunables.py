@@ -258,3 +258,6 @@ products then.  Sums depend on it in their last bits, and checkpoints name it.""
 STREAM_NODE_PARTS = 16
 """Sums that a node of the tree of a deterministic stream adds: four levels, each of which keeps one sum, for a billion
 views."""
+
+STREAM_PROBE_ROWS = 4096
+"""Samples of a streamed probe that are worked on at a time: their outputs at all penalties are in memory."""

@@ -264,7 +264,7 @@ def test_groups_are_merged_saved_and_loaded(tmp_path):
     assert_close(first.merge(plain).solve(2, reg=1e-2).gamma, sslcore.pretrain(VIEWS, Identity(), 2, reg=1e-2).gamma)
     assert plain.merge(moments(VIEWS[:96], Identity())).n == 203
     assert_close(first.update(VIEWS[:7]).n, 210)
-    with pytest.raises(ValueError, match="needs samples that were held out"):
+    with pytest.raises(TypeError, match="reg must be a number > 0, found 'auto'"):
         sslcore.Moments(Identity()).update(VIEWS).solve(2, reg="auto")
     with pytest.raises(ValueError, match=r"needs samples that were held out, in two groups at least, .* have 1"):
         moments(VIEWS[:32], Identity()).solve(2, reg="auto")

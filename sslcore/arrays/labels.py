@@ -20,7 +20,7 @@ from ..backends import device_of
 from .checks import Array, as_array, namespace, on_host, rank_of
 from .foreign import as_native
 
-__all__ = ["Target", "read_groups", "read_labels", "read_target"]
+__all__ = ["Target", "read_groups", "read_labels", "read_part", "read_target", "task_of"]
 
 TASKS = ("auto", "regression", "classification")
 
@@ -217,7 +217,7 @@ def read_target(y: Any, n: int, task: str, labelled: Any = None) -> Target:
         Another length, no point with a label, fewer than 2 classes, or targets that are not finite.
     """
     if task == "auto":
-        task = _task_of(y)
+        task = task_of(y)
     chosen = None if labelled is None else _read_labelled(labelled, n)
     if task == "regression":
         return _read_numbers(y, n, chosen)
@@ -271,7 +271,7 @@ def read_targets(y: Any, n: int) -> tuple[Array, np.ndarray]:
     return found.values, found.places
 
 
-def _task_of(y: Any) -> str:
+def task_of(y: Any) -> str:
     """Choose the task: real numbers are regressed on, anything else is a label."""
     y = _column(_native(y, "y"))
     if device_of(y) != "cupy" and (_items(y) is not None or on_host(y).dtype.kind == "O"):
@@ -287,6 +287,21 @@ def _names_of(y: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     if len(names) != n:
         raise ValueError(f"z and y must have the same length, found {n} and {len(names)}")
     return names, missing
+
+
+def read_part(y: Any, n: int, task: str) -> tuple[Array, np.ndarray]:
+    """Return labels, or targets (n, t) in float64, of n points of many, and which of them have one: none may have.
+
+    The marks are those of `read_target`; values of the others mean nothing, and targets may be infinite.
+    """
+    if task == "regression":
+        values = _as_numbers(y)
+        if len(values) != n:
+            raise ValueError(f"z and y must have the same length, found {n} and {len(values)}")
+        values = values.reshape(n, -1)
+        return values, ~on_host(namespace(values).isnan(values).all(axis=1))
+    names, missing = _names_of(y, n)
+    return names, ~(missing | (names == -1) if names.dtype.kind == "i" else missing)
 
 
 def _read_numbers(y: Any, n: int, chosen: np.ndarray | None) -> Target:

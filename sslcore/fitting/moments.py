@@ -176,7 +176,8 @@ class Moments:
         """
         if self._sums is None or self._d is None:
             raise ValueError("the moments are empty; call update(views) first")
-        search, zero_reg = as_search(reg), isinstance(self.features, Identity)
+        search = as_search(reg) if self._held else None  # without samples held out, reg is a number
+        zero_reg = isinstance(self.features, Identity)
         objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
         objective.within(self.features.n_features(self._d), "features")
         if objective.beta > 0 and self.n == self.n_views:

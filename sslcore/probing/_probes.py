@@ -202,7 +202,7 @@ def ridge_probe(
     n = z.shape[0]
     if n < 2:
         raise ValueError(f"z must hold at least 2 samples, for leave-one-out errors, found shape {z.shape}")
-    regs = _penalties(reg)
+    regs = penalties(reg)
     fit_intercept = check_boolean(fit_intercept, "fit_intercept")
     check_choice(task, "task", TASKS)
     found = read_target(y, n, task, labelled)
@@ -457,7 +457,7 @@ def _r2(target: Array, prediction: Array) -> float:
     return float(r2.mean())
 
 
-def _penalties(reg: Any) -> np.ndarray:
+def penalties(reg: Any) -> np.ndarray:
     values = list(reg) if np.ndim(reg) == 1 else [reg]
     if not values:
         raise ValueError("reg must be a number or a sequence of numbers, found an empty one")

@@ -7,5 +7,6 @@ that memory is O(r^2) and a block for any number of samples, and what was summed
 from __future__ import annotations
 
 from ._moments import moments
+from ._ridge import ridge_probe
 
-__all__ = ["moments"]
+__all__ = ["moments", "ridge_probe"]
