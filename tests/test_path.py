@@ -20,6 +20,7 @@ from sslcore.fitting.crossings import crossings, least
 from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial, Precomputed
 from sslcore.solvers.exact import ConditionedKernel, solve_exact
 from sslcore.solvers.groups import Samples
+from sslcore.solvers.reduced_basis import ReducedBasis
 from sslcore.solvers.rotated_gram import rotated_gram
 
 from .comparators import assert_close, assert_same_subspace
@@ -97,7 +98,7 @@ def test_other_sources(tmp_path):
 
 
 def test_work_is_shared(monkeypatch):
-    counts = {"gram": 0, "cholesky": 0, "pass": 0}
+    counts = {"gram": 0, "cholesky": 0, "shifted": 0, "pass": 0}
     backend = get_backend()
 
     def counted(name, function):
@@ -108,13 +109,16 @@ def test_work_is_shared(monkeypatch):
         return call
 
     monkeypatch.setattr(problems, "rotated_gram", counted("gram", rotated_gram))
-    monkeypatch.setattr(backend, "cholesky", counted("cholesky", backend.cholesky))
+    for name in ("cholesky", "shifted"):
+        monkeypatch.setattr(backend, name, counted(name, getattr(backend, name)))
     monkeypatch.setattr(problems.Moments, "update_from", counted("pass", problems.Moments.update_from))
     regs = np.logspace(-3, 0, 5)
+    pretrain_path(VIEWS, Exponential(1.0), 3, regs=regs[:2], betas=(0.0, 1.0, 2.0))
+    assert counts == {"gram": 1, "cholesky": 4, "shifted": 0, "pass": 0}  # none at beta = 0
     pretrain_path(VIEWS, Exponential(1.0), 3, regs=regs, betas=(0.0, 1.0, 2.0))
-    assert counts == {"gram": 1, "cholesky": 10, "pass": 0}  # none at beta = 0
+    assert counts == {"gram": 2, "cholesky": 4, "shifted": 1, "pass": 0}  # all share one reduction
     pretrain_path(VIEWS, Identity(), 3, regs=regs, betas=(0.0, 1.0, 2.0))
-    assert counts == {"gram": 1, "cholesky": 10, "pass": 1}
+    assert counts == {"gram": 2, "cholesky": 4, "shifted": 1, "pass": 1}
 
 
 def test_progress():
@@ -190,13 +194,13 @@ def test_near_vectors_do_not_hide_others():
 
 @pytest.mark.parametrize("model", [Exponential(0.3), Nystrom(Gaussian(1.0), 300)], ids=["exact", "features"])
 def test_near_vectors_save_steps(model, monkeypatch):
-    """A path begins each point near the one before, and takes fewer block applications than from random vectors."""
+    """A path begins each point near others, and takes fewer block applications than from random vectors."""
     views = noisy(300, 2, 3)
     regs = np.logspace(-4, -3, 12)
     warm = pretrain_path(views, model, 6, regs=regs)
-    for solver in (problems.KernelProblem, problems.FeatureProblem):
-        at = solver.at
-        monkeypatch.setattr(solver, "at", lambda self, objective, near=None, at=at: at(self, objective))
+    at = problems.FeatureProblem.at
+    monkeypatch.setattr(problems.FeatureProblem, "at", lambda self, objective, near=None: at(self, objective))
+    monkeypatch.setattr(ReducedBasis, "near", lambda self, ratio, count: None)
     cold = pretrain_path(views, model, 6, regs=regs)
     steps = [sum(rep.certificate.iterations for rep in path) for path in (warm, cold)]
     assert steps[0] < steps[1]

@@ -18,7 +18,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Array", "ArrayLike", "Backend", "Groups", "Matrix", "Points", "Strip", "ViewLaw"]
+__all__ = ["Array", "ArrayLike", "Backend", "Groups", "Matrix", "Points", "Shifts", "Strip", "ViewLaw"]
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
 """An array of NumPy or of CuPy.  Type checkers read it as NumPy's, whose interface CuPy's arrays have."""
@@ -44,6 +44,28 @@ class Points(Protocol):
     @property
     def mirrored(self) -> bool:
         """Whether a symmetric matrix is made of rows from the diagonal on and `mirror`, not by `gram_symmetric`."""
+
+
+class Shifts(Protocol):
+    """A symmetric matrix a, prepared once by `Backend.shifted` for solves with a + s I for many s."""
+
+    def factor(self, shift: float) -> Any:
+        """Factorise a + shift I; None if it is not positive definite to rounding."""
+
+    def pivots(self, factor: Any) -> Array:
+        """Return the diagonal of the triangular factor."""
+
+    def solve(self, b: Matrix, factors: Sequence[tuple[Any, slice]], *, turned: bool = False) -> Matrix:
+        """Overwrite columns of b (Fortran order), those of each slice by the solution with its factor; return b.
+
+        ``turned``: b is P^T b, with the orthogonal P in whose basis the matrix is factorised, and so is the solution.
+        """
+
+    def turn(self, b: Matrix, *, back: bool = False) -> None:
+        """Overwrite b (Fortran order) by P^T b, or by P b."""
+
+    def turn_rows(self, b: Matrix) -> None:
+        """Overwrite b, (m, n) in Fortran order, by b P."""
 
 
 class Groups(Protocol):
@@ -230,6 +252,12 @@ class Backend(Protocol):
         """Return U (rank, rank), pivots and rank with a[pivots, pivots] = U^T U on the first ``rank`` pivots.
 
         Rows whose pivot is at most ``tolerance`` are dropped.
+        """
+
+    def shifted(self, a: Matrix) -> Shifts | None:
+        """Prepare a, in Fortran order, for `Shifts`, which overwrite and keep it: the lower triangle is read.
+
+        None where a Cholesky factorisation for each shift takes less time.
         """
 
     def symmetric_product(self, a: Matrix, diagonal: Array, b: Matrix) -> Matrix:

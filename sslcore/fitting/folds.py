@@ -24,6 +24,7 @@ from ..solvers.sums import Sums, add_block
 from .accumulator import block_rows
 from .data import Data
 from .held_out import GROUPS, HeldOutRisk, training_risk
+from .plan import SEARCHED_TOGETHER
 
 if TYPE_CHECKING:
     from .problem import FeatureProblem, KernelProblem
@@ -152,9 +153,11 @@ class KernelFolds(Restricted):
                 nothing = backend.xp.zeros((len(fold.cross), self.objective.k))
                 found[collapsed, f] = *self._risk(fold, nothing), float(self.objective.k)
             below = np.flatnonzero(~collapsed)
-            for i, spectrum in self._solved(self._solver(fold.operator), regs[below]):
-                risk = self._risk(fold, _embed(spectrum, fold.cross, backend))
-                found[below[i], f] = *risk, training_risk(spectrum, self.objective.beta)
+            for start in range(0, len(below), SEARCHED_TOGETHER):
+                some = below[start : start + SEARCHED_TOGETHER]
+                for i, spectrum in self._solved(self._solver(fold.operator, regs[some]), regs[some]):
+                    risk = self._risk(fold, _embed(spectrum, fold.cross, backend))
+                    found[some[i], f] = *risk, training_risk(spectrum, self.objective.beta)
             del fold  # before the next one is made
 
     def _risk(self, fold: _KernelFold, psi: Array) -> tuple[float, float]:
@@ -163,15 +166,12 @@ class KernelFolds(Restricted):
         risk.add(psi, fold.samples, fold.weight, fold.members)
         return risk.value()
 
-    def _solver(self, operator: ConditionedKernel) -> Callable[[Objective], Spectrum]:
-        """Make a function that solves for one reg after the other, each from the functions of the one before."""
-        near: Array | None = None
+    def _solver(self, operator: ConditionedKernel, regs: np.ndarray) -> Callable[[Objective], Spectrum]:
+        """Make a function that solves for each of these regs."""
+        sweep = self.problem.sweep_of(operator, [replace(self.objective, reg=float(reg)) for reg in regs])
 
         def solve(objective: Objective) -> Spectrum:
-            nonlocal near
-            solution = self.problem.solve(operator, objective, near)
-            near = solution.vectors
-            return solution.spectrum
+            return sweep(objective).spectrum
 
         return solve
 

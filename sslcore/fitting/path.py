@@ -340,29 +340,34 @@ def _grid(values: Any, name: str, *, strict: bool) -> np.ndarray:
 
 
 def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Callable[[int, int], None] | None) -> Path:
-    """Solve from the largest reg down, for one beta after the other: there the problem is best conditioned."""
+    """Solve at all points, and compare neighbours."""
     size, k = (len(regs), len(betas)), problem.objective.k
     representations: list[list[Any]] = [[None] * size[1] for _ in regs]
     position = np.zeros(size)
     reg_overlaps, beta_overlaps = np.zeros((size[0] - 1, size[1], k, k)), np.zeros((size[0], size[1] - 1, k, k))
-    solution = problem.at(replace(problem.objective, beta=0.0))
-    architecture = problem.frame(solution)
+    points = [replace(problem.objective, reg=float(reg), beta=float(beta)) for beta in betas for reg in reversed(regs)]
+    pca = replace(problem.objective, beta=0.0)
+    done = itertools.count(1)
+
+    def report(objective: Objective) -> None:
+        if progress is not None and objective in points:
+            progress(next(done), len(points))
+
+    solve = problem.sweep([*points, *([] if pca in points else [pca])], report)
+    limit = solve(pca)
+    architecture = problem.frame(limit)
     before: list[Frame] = []
-    done = 0
     for j, beta in enumerate(betas):
         frames: list[Any] = [None] * len(regs)
         for i in reversed(range(len(regs))):
             objective = replace(problem.objective, reg=float(regs[i]), beta=float(beta))
             try:
-                solution = problem.at(objective, near=solution.vectors)
+                solution = limit if objective == pca else solve(objective)
             except (CertificateError, NotPositiveSemidefiniteError) as error:
                 good = f"the path is good down to reg = {regs[i + 1]:.6g}; " if i + 1 < len(regs) else ""
                 raise located(error, f"at reg = {regs[i]:.6g}, beta = {beta:.6g}: {good}") from error
             representations[i][j] = problem.represent(objective, solution)
             frames[i] = problem.frame(solution)
-            done += 1
-            if progress is not None:
-                progress(done, len(regs) * len(betas))
         for i, frame in enumerate(frames):
             start, end = problem.distance(frame, frames[0]), problem.distance(frame, architecture)
             position[i, j] = start / (start + end) if start + end > 0 else 1.0

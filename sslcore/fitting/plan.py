@@ -26,6 +26,7 @@ from ..features import Features, Identity, Model, Nystrom, RandomFourier
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..kernels._rows import Needs, block_rows
 from ..solvers.krylov import block_width, krylov_capacity
+from ..solvers.sweep import BASIS_BLOCKS, LEAST_SHARED, places_together
 from .machine_rates import Work, measured_rates
 
 __all__ = ["Plan", "Sizes", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "paired_plan", "plan"]
@@ -197,6 +198,9 @@ _STEPS = 10
 """Block iterations of a typical fit, for the estimate of time."""
 
 
+SEARCHED_TOGETHER = 16
+"""Values of reg of a search that are solved for beside each other."""
+
 _OBJECTS_BYTES = 1 << 17
 """The interpreter's own objects of a fit: records, tasks of threads, results in small arrays."""
 
@@ -229,6 +233,11 @@ class Sizes:
     made: bool = False
 
     @property
+    def places(self) -> int:
+        """Values of reg and beta that are solved for beside each other; 0: a single fit."""
+        return self.n_points - 1
+
+    @property
     def points_bytes(self) -> int:
         """Bytes of all points."""
         return self.itemsize * self.d * self.n_views
@@ -247,12 +256,14 @@ def exact_plan(sizes: Sizes, kernel: Kernel, block_factor: int = 1) -> Plan:
     """Plan the exact solver: `_exact_bytes`, and the work of its leading terms."""
     n, total, d, k, n_points = sizes.n, sizes.n_views, sizes.d, sizes.k, sizes.n_points
     contrasts, width = total - n, block_width(k, total)
+    shared = sizes.places >= LEAST_SHARED and block_factor == 1
     # a step reads A, B twice and the triangle of the factor twice, and orthogonalises its block twice
     entries = n_points * _STEPS * (n * n + 2 * n * contrasts + contrasts * contrasts)
     work = Work(
         values=total * total / 2,
         products=float(total) ** 2 * d,
-        factors=n_points * contrasts**3 / 3 + (0 if kernel.trusted else total**3 / 3),
+        # shared factors take four times as long as one
+        factors=(4 if shared else n_points) * contrasts**3 / 3 + (0 if kernel.trusted else total**3 / 3),
         steps_flops=2.0 * width * entries + n_points * 4 * _STEPS**2 * total * width**2,
         steps_bytes=float(sizes.itemsize * entries),
     )
@@ -273,28 +284,52 @@ def exact_plan(sizes: Sizes, kernel: Kernel, block_factor: int = 1) -> Plan:
 def _exact_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> int:
     """Count what the exact solver takes: A, B, C and the points, if they are made, and the largest of its phases.
 
-    A path keeps coefficients, values and eigenvectors of each point.
+    A path keeps coefficients, values and eigenvectors of each point, and functions of the reduced basis with their
+    coefficients.
     """
-    total, k, itemsize, n_points = sizes.n_views, sizes.k, sizes.itemsize, sizes.n_points
+    total, k, itemsize = sizes.n_views, sizes.k, sizes.itemsize
     given = isinstance(kernel, Precomputed)
     rotated = _rotated_bytes(sizes)
     points = 0 if given else sizes.points_bytes
     per_sample = -(-total // sizes.n)
     fixed = points * sizes.made + 8 * (2 * per_sample * total + 6 * total)  # rotations, order and weights of samples
-    fixed += itemsize * 3 * total * k * (n_points - 1) + 8 * n_points * k * k * (n_points > 1)
+    fixed += _places_bytes(sizes)
     filling = rotated + _filling_bytes(sizes, kernel, block_factor)
     # a kernel that is not known to be positive semi-definite: Khat once more
     checking = rotated + itemsize * total * total * (not kernel.trusted)
-    width = block_width(k, total)
-    capacity = max(krylov_capacity(width, total), min(total, 3 * width))
-    small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))  # the projected problem
-    iterating = itemsize * total * (capacity + 7 * width) + small  # the basis, and blocks on their way through G
+    iterating = max(_iterating_bytes(sizes), _sweeping_bytes(sizes))
     components = max(itemsize, 6) * total * 16 * min(k, total)  # vectors, coefficients, values, residuals
     kept = points * (not sizes.made)  # the copy that the result has
     phases = [filling, checking, rotated + kept + max(iterating, components)]
     if sizes.n_folds:
         phases.append(_fold_bytes(sizes, kernel, block_factor))
     return _OBJECTS_BYTES + int(fixed + max(phases))
+
+
+def _iterating_bytes(sizes: Sizes) -> int:
+    """Count the Krylov basis, and blocks on their way through G."""
+    total, k, width = sizes.n_views, sizes.k, block_width(sizes.k, sizes.n_views)
+    capacity = max(krylov_capacity(width, total), min(total, 3 * width))
+    small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))  # the projected problem
+    return sizes.itemsize * total * (capacity + 7 * width) + small
+
+
+def _sweeping_bytes(sizes: Sizes) -> int:
+    """Count the same for several places at once, and C and B once more: for their factors, and in their basis."""
+    total, k, width = sizes.n_views, sizes.k, block_width(sizes.k, sizes.n_views)
+    if sizes.places < LEAST_SHARED:
+        return 0
+    together = min(sizes.places, places_together(width))
+    capacity = min(total, BASIS_BLOCKS * width)
+    small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
+    each = sizes.itemsize * total * (capacity + 10 * width) + small
+    return sizes.itemsize * (total - sizes.n) * total + together * each
+
+
+def _places_bytes(sizes: Sizes) -> int:
+    """Count what is kept of each place: coefficients, values, vectors, and functions of the reduced basis."""
+    k, wide = sizes.k, min(sizes.n_views, sizes.k + 2)
+    return sizes.places * (sizes.itemsize * sizes.n_views * (2 * k + 3 * wide) + 8 * (k * k + 21 * wide * wide))
 
 
 def _rotated_bytes(sizes: Sizes) -> int:
@@ -329,7 +364,9 @@ def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
         points = sizes.itemsize * total**2 * (share + share**2 + (1 - share))
     else:
         points = sizes.points_bytes * (2 * share + (1 - share))
-    return _rotated_bytes(inner) + cross + points + _filling_bytes(inner, kernel, block_factor)
+    some = replace(inner, n_points=1 + SEARCHED_TOGETHER)
+    solving = _iterating_bytes(some) + _sweeping_bytes(some) + _places_bytes(some)
+    return _rotated_bytes(inner) + cross + points + max(_filling_bytes(inner, kernel, block_factor), solving)
 
 
 def paired_plan(sizes: Sizes, total: int, kernel: Kernel) -> Plan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -27,6 +28,7 @@ from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.rotated_gram import rotated_gram
 from ..solvers.spectral_basis import SpectralBasis
+from ..solvers.sweep import Sweep
 from .data import Data
 from .folds import FeatureFolds, Folds, KernelFolds, Restricted
 from .moments import Moments
@@ -105,6 +107,25 @@ class Problem(ABC):
     @abstractmethod
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
         """Solve for one objective; ``near`` may hold the vectors of a solution close to the wanted one."""
+
+    def sweep(
+        self, objectives: Sequence[Objective], progress: Callable[[Objective], None] | None = None
+    ) -> Callable[[Objective], Solution]:
+        """Return a function that solves for each of some objectives, and shares between them what it can.
+
+        ``progress`` is told of each that is solved.  This one begins each near the one before; solvers may do better.
+        """
+        near: Array | None = None
+
+        def solve(objective: Objective) -> Solution:
+            nonlocal near
+            solution = self.at(objective, near)
+            near = solution.vectors
+            if progress is not None:
+                progress(objective)
+            return solution
+
+        return solve
 
     @abstractmethod
     def frame(self, solution: Solution) -> Frame:
@@ -219,7 +240,34 @@ class KernelProblem(Problem):
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
         """Condition the operator, and iterate; the certificate's time includes the Gram matrix."""
         operator = self.operator
-        solution = self.solve(operator, objective, near, self.started)
+        return self._of_pairs(self.solve(operator, objective, near, self.started), objective)
+
+    def sweep(
+        self, objectives: Sequence[Objective], progress: Callable[[Objective], None] | None = None
+    ) -> Callable[[Objective], Solution]:
+        """Begin where the functions found at other objectives are best combined."""
+        sweep = self.sweep_of(self.operator, objectives, progress)
+        return lambda objective: self._of_pairs(sweep(objective), objective)
+
+    def sweep_of(
+        self,
+        operator: ConditionedKernel,
+        objectives: Sequence[Objective],
+        progress: Callable[[Objective], None] | None = None,
+    ) -> Sweep:
+        """Do as `sweep` with the operator of all views or of some."""
+        return Sweep(
+            operator,
+            objectives,
+            tolerance=TOLERANCE[self.dtype],
+            planned_bytes=self.plan.bytes,
+            started=getattr(self, "started", None),
+            progress=progress,
+        )
+
+    def _of_pairs(self, solution: Solution, objective: Objective) -> Solution:
+        """Measure the invariance of functions whose solver has seen single views."""
+        operator = self.operator
         if operator.samples.n_contrasts or not self.data.n_contrasts:
             return solution
         assert solution.values is not None  # of single views, which were all that the solver saw
@@ -323,6 +371,19 @@ class PairedProblem(Problem):
             planned_bytes=self.plan.bytes,
             near=near,
             started=self.started,
+        )
+
+    def sweep(
+        self, objectives: Sequence[Objective], progress: Callable[[Objective], None] | None = None
+    ) -> Callable[[Objective], Solution]:
+        """Begin where the functions found at other objectives are best combined."""
+        return Sweep(
+            self.operator,
+            objectives,
+            tolerance=TOLERANCE[self.dtype],
+            planned_bytes=self.plan.bytes,
+            started=self.started,
+            progress=progress,
         )
 
     def frame(self, solution: Solution) -> Frame:

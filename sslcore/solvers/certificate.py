@@ -176,11 +176,14 @@ class Solution:
         to it may begin with them.
     values : (N, k) or None
         Of the unit eigenfunctions at the views, in the caller's order, if the solver has them.
+    pairs : ((N, k'), (N, k')) or None
+        Functions w = Khat a / unit and a, in the solver's own basis, for `sslcore.solvers.reduced_basis`.
     """
 
     spectrum: Spectrum
     vectors: Array
     values: Array | None = None
+    pairs: tuple[Array, Array] | None = None
 
 
 @dataclass(frozen=True)

@@ -20,18 +20,18 @@ from __future__ import annotations
 import copy
 import math
 import time
-from dataclasses import replace
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ..arrays import Array, ignore_overflow
+from ..arrays import Array
 from ..backends import Backend
+from ..backends.contract import Shifts
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
-from .certificate import Circumstances, Components, Solution, Spectrum, certify
+from .certificate import Solution
+from .evidence import Applied, judged
 from .groups import Samples
-from .krylov import Accuracy, block_width, canonical_basis, krylov_capacity, top_eigenpairs
+from .krylov import Accuracy, Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
 from .objective import Objective
 from .rotated_gram import RotatedGram
 
@@ -55,11 +55,6 @@ A residual r of vectors is r^2 in their eigenvalues.
 
 LEAST_RANDOM = 2
 """Random columns that an iteration begins with, beside those near its result."""
-
-_REMEDY = (
-    "reg is below what the rounding of the kernel matrix allows; raise reg, use float64, or use a feature model such "
-    "as sslcore.features.Nystrom"
-)
 
 
 class ConditionedKernel:
@@ -97,6 +92,9 @@ class ConditionedKernel:
         self.kept_diagonal = self.c.diagonal().copy()
         self.rounding = self._rounding(diagonal)
         self.noise: Any = None  # an array where there is a condition
+        self.shifts: Shifts | None = None
+        self.turned_b: Any = None  # B in the basis of `shifts`, where contrasts are alike
+        self.factor: Any = None  # that of `shifts` for the reg and beta at hand, where it has one
         self.jitter, self.condition_number = 0.0, 1.0
         self._ratio: float | None = None
 
@@ -171,6 +169,42 @@ class ConditionedKernel:
             self._factored = self.jitter, self.condition_number
         self.jitter, self.condition_number = self._factored
         return self
+
+    def share_factors(self) -> bool:
+        """Prepare `shifted`, for many values of reg and beta: the time of some factorisations, and a copy of C.
+
+        False where a factorisation for each takes less time.
+        """
+        if self.shifts is None and self.samples.n_contrasts:
+            root = self.xp.sqrt(self.contrast_factor).astype(self.c.dtype)
+            scaled = self.c.copy(order="F")
+            index = self.xp.arange(len(scaled))
+            scaled[index, index] = self.kept_diagonal
+            scaled *= root
+            scaled *= root[:, None]
+            self.roots, self.shifts = root[:, None], self.backend.shifted(scaled)
+            if self.shifts is not None and bool((root == root[0]).all()):
+                self.turned_b = self.b.copy(order="F")
+                self.shifts.turn_rows(self.turned_b)
+        return self.shifts is not None
+
+    def shifted(self, reg: float, beta: float) -> ConditionedKernel | None:
+        """Return the operator conditioned on reg and beta, beside others, by factors that `share_factors` has prepared.
+
+        With F = beta_i / beta, S = C + (reg/beta) F^-1 = F^(-1/2) (F^(1/2) C F^(1/2) + (reg/beta) I) F^(-1/2).  None if
+        that is not positive definite to rounding: `condition` may help, or tells.
+        """
+        assert self.shifts is not None
+        part = copy.copy(self)
+        part.contrast_beta = beta * self.contrast_factor
+        part.noise = (reg / part.contrast_beta).astype(self.c.dtype)[:, None]
+        part.least_noise = float(part.noise.min())
+        part.factor = self.shifts.factor(reg / beta)
+        if part.factor is None:
+            return None
+        pivots = self.backend.to_host(self.shifts.pivots(part.factor))
+        part.jitter, part.condition_number = 0.0, float(pivots.max() / pivots.min()) ** 2
+        return part
 
     def leading(self, n: int) -> ConditionedKernel:
         """Return the operator of the first n samples, with the leading block of the factor at hand.
@@ -270,12 +304,41 @@ class ConditionedKernel:
         u, c = self.halves(v)
         if self.noise is None:  # infinite
             return -c, self.xp.zeros_like(c)
-        right = self.backend.matmul(self.b.T, u)
+        right = self.right_side(self.backend.matmul(self.b.T, u), c)
+        if self.factor is None:
+            solved = self.backend.cholesky_solve(self.c, right)
+        else:
+            solved = self.solve_shifted(right, [(self.factor, slice(None))])
+        return self.corrections_from(solved, c)
+
+    def right_side(self, product: Array, c: Array) -> Array:
+        """Return S z or, if that cancels less, S y, from B^T u and c; the product may be overwritten."""
         if self.least_noise <= self.unit:
-            z = self.backend.cholesky_solve(self.c, right - self.noise * c)
-            return z, c + z
-        y = self.backend.cholesky_solve(self.c, right + self.backend.symmetric_product(self.c, self.kept_diagonal, c))
-        return y - c, y
+            product -= self.noise * c
+        else:
+            product += self.backend.symmetric_product(self.c, self.kept_diagonal, c)
+        return product
+
+    def corrections_from(self, solved: Array, c: Array) -> tuple[Array, Array]:
+        """Return z and y from the solution of the system with `right_side`."""
+        return (solved, c + solved) if self.least_noise <= self.unit else (solved - c, solved)
+
+    def solve_shifted(self, right: Array, factors: Sequence[tuple[Any, slice]], *, turned: bool = False) -> Array:
+        """Solve with S of several `shifted` operators, each for its columns; ``right`` is overwritten."""
+        assert self.shifts is not None
+        right *= self.roots
+        solved = self.shifts.solve(right, factors, turned=turned)
+        solved *= self.roots
+        return solved
+
+    def turn(self, v: Array, *, back: bool = False) -> Array:
+        """Turn the contrasts of v to the basis of `shifts`, or back."""
+        assert self.shifts is not None
+        u, c = self.halves(v)
+        self.shifts.turn(c, back=back)
+        out: Array = self.xp.empty_like(v, order="F")
+        out[: self.n], out[self.n :] = u, c
+        return out
 
     def combine(self, v: Array, z: Array, y: Array) -> Array:
         """Return (reg / unit) G v, from v and its corrections."""
@@ -333,153 +396,38 @@ def solve_exact(
     `LEAST_RANDOM` of them, which find what comes in at a crossing.
     """
     started = time.perf_counter() if started is None else started
-    backend, xp, samples, dtype = operator.backend, operator.xp, operator.samples, operator.a.dtype
-    n, total, k = samples.n, samples.n_views, objective.k
     operator.condition(objective.reg, objective.beta)
-    width = block_width(k, total)
-    epsilon = float(xp.finfo(dtype).eps)
-    start = backend.reference_normals(total, width, 0).astype(dtype, copy=False)
-    if near is not None:
-        start = xp.concatenate([near, start[:, : max(width - near.shape[1], LEAST_RANDOM)]], axis=1)
     pairs = top_eigenpairs(
         operator.apply,
-        operator.centre(xp.asfortranarray(start)),
-        k,
-        backend,
+        beginning(operator, objective.k, near),
+        objective.k,
+        operator.backend,
         accuracy=Accuracy((COLD if near is None else NEARBY) * tolerance),
-        max_basis=krylov_capacity(width, total),
+        max_basis=krylov_capacity(block_width(objective.k, operator.samples.n_views), operator.samples.n_views),
     )
-    reference = xp.concatenate(samples.rotate(backend.reference_normals(total, k, 1)[samples.order]))
-    # equal eigenvalues are equal to rounding only, which in float32 is coarse
-    v = canonical_basis(pairs, reference, backend, relative_gap=0.03 * tolerance)
-
-    # One more application gives the coefficients, and their product with the Gram matrix the certificate.
+    v = in_canonical_basis(operator, pairs, objective.k, tolerance)
+    # one more application gives the coefficients, and their product with the Gram matrix the certificate
     z, y = operator.corrections(v)
-    told = pairs.values > 4 * epsilon
-    theta = np.where(told, pairs.values, 1.0)
-    gamma = np.where(told, objective.reg / (operator.unit * theta), math.inf)
-    heights = xp.asarray(theta.astype(dtype))
-    u, c = operator.halves(v)
-    if operator.noise is not None:  # gamma y / beta_i has digits of its own, where v has those of a vector of length 1
-        c = y * (operator.noise / operator.unit) / heights
-    turned = xp.concatenate([u, -z])
-    product = operator.times_kernel(turned)
-    applied = operator.completed(product, y)
-    weights = turned / heights  # unit P^(-1/2) alpha, rotated
-    image = product / heights  # P^(1/2) f(views), rotated; without the intercept
-    centred = operator.centre(image)
-    off = centred - xp.concatenate([u, c])
-    alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
-    next_gamma = objective.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
-    measured = backend.to_host(  # all numbers of the components at once
-        xp.concatenate(
-            [
-                xp.stack(
-                    [
-                        xp.sum(operator.contrast_factor[:, None] * c.astype(float) ** 2, axis=0),
-                        xp.einsum("ij,ij->j", weights.astype(float), image.astype(float)) / operator.unit,
-                        xp.einsum("ij,ij->j", weights.astype(float), off.astype(float)) / operator.unit,
-                        column_norms(operator.centre(applied) / heights - v),
-                        column_norms(off),
-                        column_norms(operator.contrast_beta[:, None] * c / xp.asarray(gamma) + turned[n:] - c),
-                        column_norms(turned if operator.rounding_scale is None else operator.rounding_scale * turned),
-                    ]
-                ),
-                (v.T @ v).astype(float),
-            ]
-        )
+    turned = operator.xp.concatenate([operator.halves(v)[0], -z])
+    applied = Applied(pairs, v, turned, y, operator.times_kernel(turned))
+    return judged(operator, objective, applied, tolerance=tolerance, planned_bytes=planned_bytes, started=started)
+
+
+def beginning(operator: ConditionedKernel, k: int, near: Array | None) -> Array:
+    """Return the first block of an iteration: the vectors ``near``, if any, and random ones."""
+    backend, total = operator.backend, operator.samples.n_views
+    width = block_width(k, total)
+    start = backend.reference_normals(total, width, 0).astype(operator.a.dtype, copy=False)
+    if near is not None:
+        start = operator.xp.concatenate([near, start[:, : max(width - near.shape[1], LEAST_RANDOM)]], axis=1)
+    return operator.centre(operator.xp.asfortranarray(start))
+
+
+def in_canonical_basis(operator: ConditionedKernel, pairs: Eigenpairs, k: int, tolerance: float) -> Array:
+    """Turn the vectors within blocks of equal eigenvalues to a basis that is the same in every run."""
+    backend, samples = operator.backend, operator.samples
+    normals = backend.reference_normals(samples.n_views, k, 1)[samples.order]
+    # equal eigenvalues are equal to rounding only, which in float32 is coarse
+    return canonical_basis(
+        pairs, operator.xp.concatenate(samples.rotate(normals)), backend, relative_gap=0.03 * tolerance
     )
-    invariance, norms, slack, residuals, coefficient_residuals, stationarity_residuals, turns = measured[:7]
-    lengths = turns / theta
-    rounding = (operator.rounding + operator.jitter) * lengths
-    with np.errstate(divide="ignore", invalid="ignore"):
-        doubts = np.abs(slack) + rounding * lengths / operator.unit
-        norm_errors = doubts / np.abs(norms)
-    rounding *= np.maximum.accumulate(np.maximum(turns, 1.0))
-    doubtful = (residuals <= tolerance) & (coefficient_residuals <= tolerance) & ~(norm_errors <= math.sqrt(tolerance))
-    if bool(doubtful.any()):
-        better = norms_on_the_range(operator, xp.concatenate([u, c]), coefficient_residuals + rounding)
-        norms, norm_errors = np.where(better[1] < norm_errors, better, (norms, norm_errors))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        apart = np.abs(objective.beta * invariance + objective.reg * norms - gamma) / gamma
-    found = Components(
-        gamma=gamma,
-        invariance=invariance,
-        norms=norms,
-        coefficients=samples.restore_order(alpha.astype(dtype)),
-        intercept=-(operator.constant @ image[:n]) if objective.center else xp.zeros(len(theta), dtype),
-        overlaps=measured[7:],
-        residuals=residuals,
-        coefficient_residuals=coefficient_residuals,
-        stationarity_residuals=stationarity_residuals,
-        rounding_errors=np.maximum(rounding, apart),
-        norm_errors=norm_errors,
-        rounding=16 * epsilon * operator.unit / objective.reg,
-        next_gamma=next_gamma,
-        top=1.0 + objective.beta * (samples.tau - 1.0),
-    )
-    circumstances = Circumstances(
-        algorithm="exact: kernel PCA" if operator.noise is None else f"exact: {samples.method}",
-        jitter=operator.jitter,
-        condition=operator.condition_number,
-        iterations=pairs.steps,
-        seconds=time.perf_counter() - started,
-        bytes=planned_bytes,
-    )
-    spectrum = certify(found, k, circumstances, tolerance=tolerance, remedy=_REMEDY)
-    if samples.tau != 1.0:
-        spectrum = _from_tau(spectrum, objective.beta, samples.tau)
-    values = xp.zeros((total, k), dtype)
-    present = spectrum.certificate.rank
-    # the values of the functions that are returned, not v: with their norms they have the risk to rounding
-    values[:, :present] = (
-        samples.rotate_back(centred[:n, :present], centred[n:, :present]) / xp.sqrt(samples.weight)[:, None]
-    )
-    vectors = v if pairs.beyond is None else xp.concatenate([v, pairs.beyond], axis=1)
-    return Solution(spectrum, vectors, samples.restore_order(values))
-
-
-def _from_tau(spectrum: Spectrum, beta: float, tau: float) -> Spectrum:
-    """Bring the numbers of (tau I - T) to those of I - T: gamma = 1 - mu."""
-    invariance = spectrum.invariance.copy()
-    invariance[: spectrum.certificate.rank] += 1.0 - tau
-    return replace(spectrum, gamma=spectrum.gamma + beta * (1.0 - tau), invariance=invariance)
-
-
-def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.ndarray) -> np.ndarray:
-    """Return squared norms of the functions with values v, and their relative errors, (2, k), where Khat has low rank.
-
-    Coefficients have a part in the null space of Khat, and it is large where reg is small: all of gamma v - beta
-    (I - T) v that no function can have.  The norm alpha^T K alpha squares its rounding.  On the range, which products
-    with random directions find, it is v^T Khat^+ v; ``errors`` are those of v.  Khat counts as of low rank if it has no
-    eigenvalue between the rounding and its square root (otherwise errors are infinite): what a kernel of full rank has
-    below the rounding, nobody knows.
-    """
-    backend, xp, unit = operator.backend, operator.xp, operator.unit
-    total, k = values.shape
-    epsilon = float(xp.finfo(values.dtype).eps)
-    width = min(total, krylov_capacity(block_width(k, total), total) // 3)  # in the memory of the Krylov basis
-
-    def times(q: Array) -> Array:  # rounding lets in directions off the centred space
-        return operator.centre(operator.times_kernel(operator.centre(q)))
-
-    q = backend.reference_normals(total, width, 0).astype(values.dtype, copy=False)
-    for _ in range(2):
-        q, _ = backend.orthonormalize(xp.asfortranarray(times(q)), 0.0)
-    small = backend.to_host(backend.matmul(q.T, times(q))).astype(float)
-    heights, basis = np.linalg.eigh(0.5 * (small + small.T))
-    rank = int((heights > 10 * epsilon).sum())
-    if rank == width < total or not rank or heights[-rank] < math.sqrt(epsilon):
-        return np.array([np.zeros(k), np.full(k, math.inf)])
-    heights, basis = heights[-rank:, None], basis[:, -rank:]
-    coordinates = basis.T @ backend.to_host(backend.matmul(q.T, values)).astype(float)
-    norms = (coordinates**2 / heights).sum(axis=0) / unit
-    lengths = np.sqrt(((coordinates / heights) ** 2).sum(axis=0))
-    doubts = 2 * lengths * errors + errors**2 / heights[0] + epsilon * lengths**2
-    return np.array([norms, doubts / (unit * norms)])
-
-
-def column_norms(a: Array) -> Any:
-    """Compute the Euclidean norms of the columns, accumulated in float64."""
-    with ignore_overflow():
-        return (a.astype(float) ** 2).sum(axis=0) ** 0.5

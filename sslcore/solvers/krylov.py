@@ -12,7 +12,7 @@ NumPy's on every backend (`sslcore.backends.host_linalg`).  Each step asks the d
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -23,7 +23,16 @@ from ..arrays import Array
 from ..backends import Backend
 from ..backends.host_linalg import top_eigh
 
-__all__ = ["Accuracy", "Eigenpairs", "block_width", "canonical_basis", "clusters", "krylov_capacity", "top_eigenpairs"]
+__all__ = [
+    "Accuracy",
+    "Eigenpairs",
+    "block_width",
+    "canonical_basis",
+    "clusters",
+    "krylov_capacity",
+    "top_eigenpairs",
+    "top_eigenpairs_of_many",
+]
 
 
 @dataclass(frozen=True)
@@ -61,6 +70,44 @@ def top_eigenpairs(
     good to 10 times the relative one, too; when the Krylov space is invariant (then it holds all there is); or after
     the last step: callers check residuals.
     """
+
+    def apply_each(blocks: dict[int, Array]) -> dict[int, Array]:
+        return {i: apply(block) for i, block in blocks.items()}
+
+    (found,) = top_eigenpairs_of_many(apply_each, [start], k, backend, accuracy=accuracy, max_basis=max_basis)
+    return found
+
+
+def top_eigenpairs_of_many(
+    apply: Callable[[dict[int, Array]], dict[int, Array]],
+    starts: Sequence[Array],
+    k: int,
+    backend: Backend,
+    *,
+    accuracy: Accuracy,
+    max_basis: int,
+) -> list[Eigenpairs]:
+    """Do as `top_eigenpairs` for several operators side by side: ``apply`` is given the blocks of those not yet done.
+
+    It returns an image for each, under the same number, and may work on all of them at once.
+    """
+    found: dict[int, Eigenpairs] = {}
+    iterations = {i: _iteration(start, k, backend, accuracy, max_basis) for i, start in enumerate(starts)}
+    blocks = {i: next(iteration) for i, iteration in iterations.items()}
+    while blocks:
+        images, blocks = apply(blocks), {}
+        for i, image in images.items():
+            try:
+                blocks[i] = iterations[i].send(image)
+            except StopIteration as done:
+                found[i] = done.value
+    return [found[i] for i in iterations]
+
+
+def _iteration(
+    start: Array, k: int, backend: Backend, accuracy: Accuracy, max_basis: int
+) -> Generator[Array, Array, Eigenpairs]:
+    """Yield one block after the other, to be sent its image, which is overwritten; return the pairs."""
     xp = backend.xp
     n, width = start.shape
     capacity = min(n, max(max_basis, 3 * width))
@@ -75,7 +122,7 @@ def top_eigenpairs(
         old, size = size, size + block.shape[1]
         basis[:, old:size] = block
         space = basis[:, :size]
-        image = apply(block)
+        image = yield block
         steps += 1
         column = backend.matmul(space.T, image)
         small = backend.to_host(column)

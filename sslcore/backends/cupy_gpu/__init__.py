@@ -23,6 +23,7 @@ from .dense import (  # noqa: E402
     mirror,
     orthonormalize,
     pivoted_cholesky,
+    shifted,
     symmetric_eigenvalues,
     symmetric_product,
     triangular_solve,

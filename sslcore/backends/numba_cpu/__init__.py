@@ -9,6 +9,7 @@ import numpy as xp
 
 from ... import tunables
 from ..machine import free_memory
+from .banded import shifted
 from .dense import (
     add_second_moment,
     cholesky,

@@ -1,0 +1,175 @@
+"""Solves with a + s I for many shifts s: a is reduced to a band once, by orthogonal transformations that all s share.
+
+a = P L P^T, P a product of block reflectors I - V T V^T (Schreiber and Van Loan 1989) and L of some dozen subdiagonals,
+takes (4/3) n^3 operations, all in products of matrices: the time of about four Cholesky factorisations.  After that
+a + s I = P (L + s I) P^T is factorised in n b^2 operations for each s.  V stays where the columns were that it has
+cleared, below the band.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.linalg import blas, cython_blas, cython_lapack, lapack
+
+from ... import tunables
+from ..contract import Matrix
+
+__all__ = ["BandedShifts", "shifted"]
+
+
+def _routine(module: Any, name: str, arguments: int) -> Callable[..., None]:
+    """Return a routine that takes a part of a matrix by its address: the wrappers of SciPy copy it."""
+    python = ctypes.pythonapi
+    name_of, pointer = python.PyCapsule_GetName, python.PyCapsule_GetPointer
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    pointer.restype, pointer.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    capsule = module.__pyx_capi__[name]
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * arguments)(pointer(capsule, name_of(capsule)))
+
+
+@dataclass(frozen=True)
+class _Routines:
+    """The routines of one type of numbers, with the arguments of LAPACK."""
+
+    real: Any
+    symm: Callable[..., None]
+    syr2k: Callable[..., None]
+    larfb: Callable[..., None]
+    gemm: Callable[..., Any]
+    geqrt: Callable[..., Any]
+    pbtrf: Callable[..., Any]
+    pbtrs: Callable[..., Any]
+
+    @classmethod
+    def of(cls, letter: str, real: Any) -> _Routines:
+        """Look up those whose names begin with ``letter``."""
+        return cls(
+            real,
+            symm=_routine(cython_blas, letter + "symm", 12),
+            syr2k=_routine(cython_blas, letter + "syr2k", 12),
+            larfb=_routine(cython_lapack, letter + "larfb", 15),
+            gemm=getattr(blas, letter + "gemm"),
+            geqrt=getattr(lapack, letter + "geqrt"),
+            pbtrf=getattr(lapack, letter + "pbtrf"),
+            pbtrs=getattr(lapack, letter + "pbtrs"),
+        )
+
+
+_ROUTINES: dict[Any, _Routines] = {
+    np.dtype(np.float64): _Routines.of("d", ctypes.c_double),
+    np.dtype(np.float32): _Routines.of("s", ctypes.c_float),
+}
+
+
+def _call(routine: Callable[..., None], real: Any, *arguments: Any) -> None:
+    """Call a routine of Fortran: it takes letters, integers and numbers by reference, matrices by address."""
+
+    def passed(x: Any) -> Any:
+        if isinstance(x, str):
+            return ctypes.c_char_p(x.encode())
+        if isinstance(x, int):
+            return ctypes.byref(ctypes.c_int(x))
+        return ctypes.byref(real(x)) if isinstance(x, float) else x
+
+    routine(*map(passed, arguments))
+
+
+def _address(a: Matrix, row: int = 0, column: int = 0) -> Any:
+    """Return where an entry of a matrix in Fortran order lies."""
+    return ctypes.c_void_p(a.ctypes.data + a.itemsize * (row + column * len(a)))
+
+
+class BandedShifts:
+    """The matrix a, reduced to a band: `factor` takes a shift, `solve` the factors of several."""
+
+    def __init__(self, a: Matrix) -> None:
+        self.n, self.routines = len(a), _ROUTINES[a.dtype]
+        self.width = max(1, min(tunables.CPU_BAND_COLUMNS, self.n - 1))
+        self.matrix = a
+        self.band = np.zeros((self.width + 1, self.n), a.dtype, order="F")  # [d, j]: the entry (j + d, j)
+        self.triangles: list[Matrix] = []  # T of each block of columns
+        for start in range(0, self.n, self.width):
+            if start + self.width < self.n:
+                self._clear(start)
+            for column in range(start, min(start + self.width, self.n)):
+                below = a[column : column + self.width + 1, column]
+                self.band[: len(below), column] = below
+
+    def _clear(self, start: int) -> None:
+        """Clear the columns from ``start`` on below the band, and turn what is to the right of them."""
+        a, width, below, f = self.matrix, self.width, start + self.width, self.routines
+        rows, real = self.n - below, f.real
+        count = min(width, rows)
+        panel, t, _ = f.geqrt(count, a[below:, start:below])
+        v = np.asfortranarray(np.tril(panel[:, :count], -1))
+        v[np.arange(count), np.arange(count)] = 1.0
+        # (I - V T V^T)^T M (I - V T V^T) = M - V W^T - W V^T, W = Y - V (T^T V^T Y) / 2, Y = M V T
+        image, right = np.empty_like(v), _address(a, below, below)
+        _call(f.symm, real, "L", "L", rows, count, 1.0, right, self.n, _address(v), rows, 0.0, _address(image), rows)
+        y = f.gemm(1.0, image, t)
+        w = f.gemm(-0.5, v, f.gemm(1.0, t, f.gemm(1.0, v, y, trans_a=1), trans_a=1), beta=1.0, c=y, overwrite_c=1)
+        _call(f.syr2k, real, "L", "N", rows, count, -1.0, _address(v), rows, _address(w), rows, 1.0, right, self.n)
+        a[below:, start:below] = panel
+        self.triangles.append(np.asfortranarray(t))
+
+    def factor(self, shift: float) -> Matrix | None:
+        """Factorise a + shift I; None if it is not positive definite to rounding."""
+        band = self.band.copy(order="F")
+        band[0] += band.dtype.type(shift)
+        lower, info = self.routines.pbtrf(band, lower=1, overwrite_ab=1)
+        return None if info else lower
+
+    def pivots(self, factor: Matrix) -> Matrix:
+        """Return the diagonal of the triangular factor."""
+        diagonal: Matrix = factor[0]
+        return diagonal
+
+    def solve(self, b: Matrix, factors: Sequence[tuple[Matrix, slice]], *, turned: bool = False) -> Matrix:
+        """Overwrite columns of b (Fortran order), those of each slice by the solution with its factor; return b.
+
+        ``turned``: b is P^T b, and so is the solution.
+        """
+        if not turned:
+            self.turn(b)
+        for factor, columns in factors:
+            b[:, columns] = self.routines.pbtrs(factor, b[:, columns], lower=1, overwrite_b=1)[0]
+        if not turned:
+            self.turn(b, back=True)
+        return b
+
+    def turn(self, b: Matrix, *, back: bool = False) -> None:
+        """Overwrite b by P^T b, or by P b."""
+        work = np.empty((b.shape[1], self.width), b.dtype, order="F")
+        for i, t in reversed(self._reflectors()) if back else self._reflectors():
+            first = i * self.width
+            self._reflect(("L", "N" if back else "T"), i, t, (self.n - first, b.shape[1]), _address(b, first), work)
+
+    def turn_rows(self, b: Matrix) -> None:
+        """Overwrite b, (m, n) in Fortran order, by b P."""
+        work = np.empty((len(b), self.width), b.dtype, order="F")
+        for i, t in self._reflectors():
+            first = i * self.width
+            part = _address(b, 0, first)
+            self._reflect(("R", "N"), i, t, (len(b), self.n - first), part, work)
+
+    def _reflectors(self) -> list[tuple[int, Matrix]]:
+        return list(enumerate(self.triangles, 1))
+
+    def _reflect(
+        self, way: tuple[str, str], i: int, t: Matrix, sizes: tuple[int, int], part: Any, work: Matrix
+    ) -> None:
+        """Multiply a part of a matrix by the i-th block reflector, in place."""
+        f, first = self.routines, i * self.width
+        block = _address(self.matrix, first, first - self.width), self.n, _address(t), len(t)
+        step = self.n if way[0] == "L" else sizes[0]
+        _call(f.larfb, f.real, *way, "F", "C", *sizes, len(t), *block, part, step, _address(work), len(work))
+
+
+def shifted(a: Matrix) -> BandedShifts:
+    """Prepare a, symmetric in Fortran order, for solves with a + s I for many s; a is overwritten and kept."""
+    return BandedShifts(a)

@@ -1,0 +1,78 @@
+"""Solves with a + s I for many s, by a band that all s share, against dense solves."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sslcore import tunables
+from sslcore.backends import get_backend
+
+from .comparators import TOLERANCE, assert_close
+from .strategies import dtypes, seeds, sizes
+
+
+def semidefinite(n, rank, seed, dtype):
+    """A matrix of norm 1 and this rank."""
+    root = np.random.default_rng(seed).normal(size=(n, rank))
+    matrix = root @ root.T
+    return np.asfortranarray(matrix / np.linalg.norm(matrix, 2), dtype=dtype)
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch):
+    """Several blocks of columns of small matrices."""
+    monkeypatch.setattr(tunables, "CPU_BAND_COLUMNS", 4)
+
+
+@given(n=sizes(4), rank=st.integers(1, 12), seed=seeds, dtype=dtypes, columns=st.integers(1, 5))
+def test_solves_of_several_shifts_at_once(n, rank, seed, dtype, columns):
+    matrix = semidefinite(n, rank, seed, dtype)
+    upper = np.random.default_rng(seed).normal(size=(n, n)).astype(dtype)
+    shifts = get_backend().shifted(np.asfortranarray(np.tril(matrix) + np.triu(upper, 1)))  # the lower triangle is read
+    numbers = [3.0, 1e-2, 0.3]
+    factors = [shifts.factor(s) for s in numbers]
+    b = np.asfortranarray(np.random.default_rng(seed).normal(size=(n, columns * len(numbers))), dtype=dtype)
+    given = b.copy()
+    parts = [slice(i * columns, (i + 1) * columns) for i in range(len(numbers))]
+    found = shifts.solve(b, list(zip(factors, parts, strict=True)))
+    assert found is b  # in place
+    for s, factor, part in zip(numbers, factors, parts, strict=True):
+        expected = np.linalg.solve(matrix.astype(float) + s * np.eye(n), given[:, part].astype(float))
+        assert_close(found[:, part], expected, dtype=dtype, tol=100 * TOLERANCE[dtype])
+        assert np.log(shifts.pivots(factor).astype(float)).sum() == pytest.approx(
+            0.5 * np.linalg.slogdet(matrix.astype(float) + s * np.eye(n))[1], abs=1e-3 if dtype == np.float32 else 1e-9
+        )
+
+
+@pytest.mark.parametrize("n", [1, 3, 30])
+def test_a_shift_that_leaves_it_indefinite_has_no_factor(n):
+    matrix = np.asfortranarray(np.diag(np.linspace(-1.0, 2.0, n)))
+    shifts = get_backend().shifted(matrix)
+    assert shifts.factor(0.9) is None
+    assert shifts.factor(1.1) is not None  # and each shift begins from the matrix itself
+    assert shifts.factor(0.9) is None
+
+
+@given(n=sizes(4), rows=st.integers(1, 9), seed=seeds, dtype=dtypes)
+def test_the_basis_of_the_band(n, rows, seed, dtype):
+    """P is orthogonal, P^T a P is the band, and solves in this basis are those in the other."""
+    matrix = semidefinite(n, 3, seed, dtype)
+    shifts = get_backend().shifted(matrix.copy(order="F"))
+    basis = np.eye(n, dtype=dtype, order="F")
+    shifts.turn(basis, back=True)
+    tol = 20 * TOLERANCE[dtype]
+    assert_close(basis.T @ basis, np.eye(n, dtype=dtype), tol=tol)
+    turned = basis.T @ matrix @ basis
+    assert np.abs(np.tril(turned, -5)).max(initial=0.0) <= tol
+    b = np.asfortranarray(np.random.default_rng(seed).normal(size=(n, 2)), dtype=dtype)
+    there = b.copy(order="F")
+    shifts.turn(there)
+    assert_close(there, basis.T @ b, tol=tol)
+    factor = shifts.factor(0.1)
+    solved = shifts.solve(there, [(factor, slice(None))], turned=True)
+    assert_close(basis @ solved, shifts.solve(b, [(factor, slice(None))]), tol=50 * tol)
+    wide = np.asfortranarray(np.random.default_rng(seed).normal(size=(rows, n)), dtype=dtype)
+    expected = wide @ basis
+    shifts.turn_rows(wide)
+    assert_close(wide, expected, tol=tol)
