@@ -54,6 +54,9 @@ KRYLOV_BASIS_COLUMNS = 128, 512
 SWEEP_COLUMNS = 64
 """Columns of the blocks of several values of reg that are multiplied together: half the time of 9 columns for each."""
 
+SWEEP_BASIS_BLOCKS = 8
+"""Blocks of a Krylov basis before a restart, where there are several bases side by side."""
+
 MOMENTS_BLOCK_BYTES = 128 << 20
 """Features of a block of views whose moments are summed.  It is large because the threads of BLAS wait busily for some
 30 ms after a product, in the way of our own tile loops: every change from one to the other costs that much on a

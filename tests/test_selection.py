@@ -253,7 +253,7 @@ def test_folds_that_do_not_fit_side_by_side_are_made_again(monkeypatch):
     monkeypatch.setattr(problem, "rotated_gram", lambda *a: made.append(1) or original(*a))
     kept = quietly(moons(), Exponential(0.5), reg="auto").selection
     assert len(made) == 5 + 1  # and that of all views
-    again = quietly(moons(), Exponential(0.5), reg="auto", memory=1_000_000).selection
+    again = quietly(moons(), Exponential(0.5), reg="auto", memory=3_000_000).selection
     assert len(made) == 6 + 1 + 2 * 5 + 1
     assert_close(again.risks, kept.risks)
 

@@ -26,7 +26,7 @@ from ..features import Features, Identity, Model, Nystrom, RandomFourier
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..kernels._rows import Needs, block_rows
 from ..solvers.krylov import block_width, krylov_capacity
-from ..solvers.sweep import BASIS_BLOCKS, LEAST_SHARED, places_together
+from ..solvers.sweep import LEAST_SHARED, places_together
 from .machine_rates import Work, measured_rates
 
 __all__ = ["Plan", "Sizes", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "paired_plan", "plan"]
@@ -320,7 +320,7 @@ def _sweeping_bytes(sizes: Sizes) -> int:
     if sizes.places < LEAST_SHARED:
         return 0
     together = min(sizes.places, places_together(width))
-    capacity = min(total, BASIS_BLOCKS * width)
+    capacity = min(total, tunables.SWEEP_BASIS_BLOCKS * width)
     small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
     each = sizes.itemsize * total * (capacity + 10 * width) + small
     return sizes.itemsize * (total - sizes.n) * total + together * each

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -242,27 +243,17 @@ class KernelProblem(Problem):
         operator = self.operator
         return self._of_pairs(self.solve(operator, objective, near, self.started), objective)
 
-    def sweep(
-        self, objectives: Sequence[Objective], progress: Callable[[Objective], None] | None = None
-    ) -> Callable[[Objective], Solution]:
+    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
         """Begin where the functions found at other objectives are best combined."""
         sweep = self.sweep_of(self.operator, objectives, progress)
         return lambda objective: self._of_pairs(sweep(objective), objective)
 
-    def sweep_of(
-        self,
-        operator: ConditionedKernel,
-        objectives: Sequence[Objective],
-        progress: Callable[[Objective], None] | None = None,
-    ) -> Sweep:
+    def sweep_of(self, operator: ConditionedKernel, objectives: Sequence[Objective], progress: Any = None) -> Sweep:
         """Do as `sweep` with the operator of all views or of some."""
+        tolerance, started = TOLERANCE[self.dtype], getattr(self, "started", None)
+        planned = self.plan.bytes
         return Sweep(
-            operator,
-            objectives,
-            tolerance=TOLERANCE[self.dtype],
-            planned_bytes=self.plan.bytes,
-            started=getattr(self, "started", None),
-            progress=progress,
+            operator, objectives, tolerance=tolerance, planned_bytes=planned, started=started, progress=progress
         )
 
     def _of_pairs(self, solution: Solution, objective: Objective) -> Solution:
@@ -373,9 +364,7 @@ class PairedProblem(Problem):
             started=self.started,
         )
 
-    def sweep(
-        self, objectives: Sequence[Objective], progress: Callable[[Objective], None] | None = None
-    ) -> Callable[[Objective], Solution]:
+    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
         """Begin where the functions found at other objectives are best combined."""
         return Sweep(
             self.operator,

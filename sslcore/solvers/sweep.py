@@ -25,13 +25,10 @@ from .krylov import Accuracy, Eigenpairs, block_width, top_eigenpairs_of_many
 from .objective import Objective
 from .reduced_basis import ReducedBasis
 
-__all__ = ["BASIS_BLOCKS", "LEAST_SHARED", "Sweep", "places_together"]
+__all__ = ["LEAST_SHARED", "Sweep", "places_together"]
 
 LEAST_SHARED = 6
 """Places for which shared factors pay: they take the time of four factorisations."""
-
-BASIS_BLOCKS = 8
-"""Blocks of a Krylov basis before a restart, of which there are several side by side."""
 
 _STRIDE = 4
 """Places of the first round are as many steps of the grid apart, those of the next ones half as many."""
@@ -130,7 +127,7 @@ class Sweep:
             k,
             first.backend,
             accuracy=Accuracy((COLD if cold else NEARBY) * self.tolerance),
-            max_basis=BASIS_BLOCKS * self.width,
+            max_basis=tunables.SWEEP_BASIS_BLOCKS * self.width,
         )
         if turned:
             found = [_turned_back(first, pairs) for pairs in found]
