@@ -159,7 +159,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         return params
 
     def set_params(self, **params: Any) -> SSLEmbedding:
-        """Set parameters by name.  Kernels, laws and features are values: another one is made, nothing is shared."""
+        """Set parameters by name; kernels, laws and features are values: new ones are made, the old ones stay."""
         whole = {name: value for name, value in params.items() if "__" not in name}
         super().set_params(**whole)
         deeper: dict[str, dict[str, Any]] = {}

@@ -1,11 +1,10 @@
 r"""``reg="auto"``: the lambda whose representation has the least risk on samples that it has not seen; no labels.
 
-For a fixed representation and fresh samples the unbiased estimate L_U of the risk (`sslcore.risk.vicreg`) has the
-population's risk L(psi; beta) as its expectation.  So
-some samples, with all of their views, are held out, the representation is fitted to the others for each lambda of a
-grid, and the lambda of least L_U on those held out (where that is flat, to 1e-4 k, the largest) is taken: the norm's
-weight is what trades the risk of the training views for that of fresh ones.  At fixed beta and k only: L grows with
-beta, and changes with k, whatever the data, so risks at different ones do not compare.
+For a fixed representation and fresh samples, the unbiased estimate L_U of the risk (`sslcore.risk.vicreg`) has the
+population's risk L(psi; beta) as its expectation.  So some samples are held out, with all of their views; the
+representation is fitted to the others for each lambda of a grid; and the lambda of least L_U on those held out is taken
+(where that is flat, to 1e-4 k, the largest).  This compares lambdas at one beta and one k only: L grows with beta, and
+changes with k, whatever the data.
 
 Held-out samples i with weights p_i (their sum W), second moments C_i and mean squared distances I_i of their views:
 

@@ -81,8 +81,8 @@ class Resample(Augmentation):
     """Independent resampling: ``xi_j`` uniform on {-1, 1} with probability p, else ``x_j``.
 
     On {-1, 1}^d this masks information, ``A chi_S = (1 - p)^|S| chi_S``: the law of ``BitFlip(p / 2)``.
-    Of the word of a coordinate, bit 0 is the sign (set: -1); bits 1 to 31, if less than ``round(2^31 p)``,
-    call for it.
+    The word of a coordinate decides: it is drawn anew if bits 1 to 31 are less than ``round(2^31 p)``, and bit 0
+    is its sign then (set: -1).
 
     Parameters
     ----------

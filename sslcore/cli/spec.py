@@ -52,7 +52,7 @@ def parse_kernel(text: str) -> Kernel:
     Raises
     ------
     ValueError
-        Saying what was expected where, or what the kernel takes.
+        It says what was expected and where, or what the kernel takes.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def parse_augmentation(text: str) -> Augmentation:
     Raises
     ------
     ValueError
-        Saying what was expected where, or what the augmentation takes.
+        It says what was expected and where, or what the augmentation takes.
 
     Examples
     --------
@@ -88,7 +88,7 @@ def parse_features(text: str, kernel: Kernel | None, seed: int) -> Features:
     Raises
     ------
     ValueError
-        Saying what was expected where, or what the feature map takes.
+        It says what was expected and where, or what the feature map takes.
 
     Examples
     --------

@@ -207,7 +207,7 @@ def converted(
 
 
 def _no_numbers(minimum: float) -> tuple[Any, ...]:
-    """Return what no parameter that is a number from ``minimum`` on takes, but for the last one, an integer."""
+    """List what a parameter that is a number >= ``minimum`` refuses; the last one, 10^400, an integer may be."""
     below = (-1,) if minimum > -1 else ()
     return (math.nan, math.inf, -math.inf, *below, True, "x", "1", None, 1j, [1.0], 10**400)
 

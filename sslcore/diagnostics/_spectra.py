@@ -192,11 +192,12 @@ def _ranks(ranks: Any) -> tuple[int, int]:
 def effective_dimension(eigenvalues: ArrayLike | Representation, g: float, *, power: int = 1) -> float:
     """Return the degrees of freedom tr((S + g)^-1 S) = sum_i lambda_i / (lambda_i + g) of a ridge of penalty g.
 
-    Or tr((S + g)^-p S^p): for p = 2 that is n times the variance of a ridge probe of n labels over that of their noise,
-    to first order (Caponnetto and De Vito 2007).
+    It says how many components a ridge probe with that penalty uses: about as many as there are eigenvalues above g.
+    **Normal**: the number of active components for g far below the last of them; a value near 0 says that g drowns all
+    of them.
 
-    How many components a ridge probe with that penalty uses: about the number of eigenvalues above g.  **Normal**: the
-    number of active components for g far below the last of them; a value near 0 says that g drowns all of them.
+    ``power`` p gives tr((S + g)^-p S^p).  For p = 2 this is, to first order, n times the variance of a ridge probe of n
+    labels over that of their noise (Caponnetto and De Vito 2007).
 
     Parameters
     ----------

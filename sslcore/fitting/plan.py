@@ -355,7 +355,7 @@ def _at_work(needs: Needs, sizes: Sizes, height: int, block_factor: int = 1) -> 
 def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
     """Count one fold of a search: A, B, C, values between its parts, its points in two orders and those held out.
 
-    Of a given matrix its rows, and then their columns, take the place of points.
+    For a given matrix, its rows and then their columns take the place of points.
     """
     share, total = sizes.trained, sizes.n_views
     inner = sizes.with_samples(max(1, math.ceil(share * sizes.n)))

@@ -303,7 +303,7 @@ class PopulationSpectrum:
 
 
 def _multiplicities(given: Any) -> np.ndarray:
-    """Return integers >= 1, as int64 if their sum is one, else as Python's: cubes have classes of 10^300 sets."""
+    """Return integers >= 1, in int64 if their sum fits, else as Python's: cubes have classes of 10^300 sets."""
     if not (isinstance(given, np.ndarray) and given.dtype.kind in "iu"):
         given = np.array([check_integer(m, "a multiplicity", minimum=1) for m in given], dtype=object)
     if len(given) and given.min() < 1:
@@ -319,7 +319,7 @@ def check_components(n_components: Any) -> int:
 
 
 def first_components(order: np.ndarray, multiplicity: np.ndarray, k: int) -> np.ndarray:
-    """Return the index of the line of each of the first k components: ``order``, each as often as it has functions."""
+    """Return the line of each of the first k components: those of ``order``, each once for every function it has."""
     found: list[np.ndarray] = []
     left = k
     for i in order.tolist():

@@ -26,14 +26,14 @@ from ..solvers.objective import Objective
 from ._prefixes import prefix_errors
 from ._sources import VIEWS, Repetition, Source
 
-__all__ = ["Problem", "compute", "constant"]
+__all__ = ["Design", "compute", "constant"]
 
 Values = Callable[[np.ndarray, list[int]], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """All that a cell needs: `learning_curves` has what each thing is."""
+class Design:
+    """The design of a study, which is all that a cell needs; `learning_curves` says what each field is."""
 
     source: Source
     model: Kernel | Features
@@ -51,20 +51,20 @@ class Problem:
     keep: bool
 
 
-def compute(problem: Problem, settings: dict[str, Any], repetition: int) -> dict[str, np.ndarray]:
+def compute(design: Design, settings: dict[str, Any], repetition: int) -> dict[str, np.ndarray]:
     """Return errors (P, D) of one repetition, averaged over its draws; with ``keep``, (P, D, draws)."""
-    drawn = Repetition(problem.source, repetition)
-    values = _functions(_fitted(problem, drawn), problem.risk_scale)
-    everything = list(range(len(problem.sizes)))
+    drawn = Repetition(design.source, repetition)
+    values = _functions(_fitted(design, drawn), design.risk_scale)
+    everything = list(range(len(design.sizes)))
     test, truth = drawn.test()
     test_z = values(test, everything)
     at_pool = None if drawn.pool is None else values(drawn.pool, everything)
-    found = np.empty((2, len(problem.sizes), len(problem.downstream), problem.draws))
-    for group in [everything] if problem.shared else [[p] for p in everything]:
-        key = () if problem.shared else (group[0],)
-        height = tunables.CURVES_BLOCK_BYTES // (8 * problem.downstream[-1] * problem.objective.k * len(group)) or 1
-        for start in range(0, problem.draws, height):
-            draws = range(start, min(start + height, problem.draws))
+    found = np.empty((2, len(design.sizes), len(design.downstream), design.draws))
+    for group in [everything] if design.shared else [[p] for p in everything]:
+        key = () if design.shared else (group[0],)
+        height = tunables.CURVES_BLOCK_BYTES // (8 * design.downstream[-1] * design.objective.k * len(group)) or 1
+        for start in range(0, design.draws, height):
+            draws = range(start, min(start + height, design.draws))
             x, y = (np.stack(part) for part in zip(*(drawn.downstream(j, *key) for j in draws), strict=True))
             if at_pool is None:
                 z = values(x.reshape(-1, x.shape[2]), group).reshape(len(group), len(draws), x.shape[1], -1)
@@ -72,15 +72,15 @@ def compute(problem: Problem, settings: dict[str, Any], repetition: int) -> dict
                 z = at_pool[np.array(group)[:, None, None], np.stack([drawn.places(j, *key) for j in draws])]
             for p, own in zip(group, z, strict=True):
                 squared, zero_one = prefix_errors(
-                    own, y, np.array(problem.downstream), test_z[p], truth,
-                    reg=problem.probe_reg, fit_intercept=problem.fit_intercept,
+                    own, y, np.array(design.downstream), test_z[p], truth,
+                    reg=design.probe_reg, fit_intercept=design.fit_intercept,
                 )  # fmt: skip
                 found[:, p, :, draws.start : draws.stop] = squared.T, zero_one.T
     errors = {"squared": found[0], "relative": found[0] / np.mean(np.sum(truth**2, axis=1))}
-    if problem.source.kind != "values":
+    if design.source.kind != "values":
         errors["zero_one"] = found[1]
     averages = {name: error.mean(axis=2) for name, error in errors.items()}
-    return averages | ({f"{name}-single": error for name, error in errors.items()} if problem.keep else {})
+    return averages | ({f"{name}-single": error for name, error in errors.items()} if design.keep else {})
 
 
 def constant(regs: tuple[float, ...], sizes: tuple[int, ...]) -> bool:
@@ -89,19 +89,19 @@ def constant(regs: tuple[float, ...], sizes: tuple[int, ...]) -> bool:
     return len(sizes) > 1 and bool(np.ptp(products) <= 1e-12 * products.max()) and min(regs) > 0
 
 
-def _fitted(problem: Problem, drawn: Repetition) -> list[Representation]:
+def _fitted(design: Design, drawn: Repetition) -> list[Representation]:
     """Fit the first points of one pretraining sample, for each size."""
-    own, m = problem.objective, problem.n_views
-    views = Views(drawn.pretraining(), problem.augmentation, m, drawn.seed(VIEWS))
+    own, m = design.objective, design.n_views
+    views = Views(drawn.pretraining(), design.augmentation, m, drawn.seed(VIEWS))
     numbers: dict[str, Any] = {"beta": own.beta, "unbiased": own.unbiased, "center": own.center}
-    if isinstance(problem.model, Kernel) and constant(problem.regs, problem.sizes):
-        product = problem.regs[-1] * problem.sizes[-1] * m
-        fits = nested_fits(views, problem.model, own.k, problem.sizes, reg_times_n=product, **numbers)
+    if isinstance(design.model, Kernel) and constant(design.regs, design.sizes):
+        product = design.regs[-1] * design.sizes[-1] * m
+        fits = nested_fits(views, design.model, own.k, design.sizes, reg_times_n=product, **numbers)
         return [fit.representation for fit in fits]
     made = views[: len(views)]
     return [
-        pretrain(made[:n], problem.model, own.k, reg=reg, **numbers)
-        for n, reg in zip(problem.sizes, problem.regs, strict=True)
+        pretrain(made[:n], design.model, own.k, reg=reg, **numbers)
+        for n, reg in zip(design.sizes, design.regs, strict=True)
     ]
 
 

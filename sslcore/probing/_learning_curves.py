@@ -27,7 +27,7 @@ from ..kernels import Function, Kernel, Precomputed, as_kernel
 from ..runs import run_cells
 from ..runs._folder import versions
 from ..solvers.objective import Objective
-from ._cell import Problem, compute
+from ._cell import Design, compute
 from ._curves import LABELS, LearningCurves
 from ._sources import KINDS, Source, name_of
 
@@ -190,7 +190,7 @@ def learning_curves(
     source = Source.of(data, target, kind, seed, n_test, (sizes[-1], downstream[-1]))
     if downstream_pool is not None:
         source = replace(source, pool=_pool(downstream_pool, source))
-    problem = Problem(
+    design = Design(
         source,
         model,
         augmentation,
@@ -212,12 +212,12 @@ def learning_curves(
     settings |= {"n_views": n_views, "pretraining_sizes": list(sizes), "downstream_sizes": list(downstream)}
     settings |= {"downstream_draws": draws, "n_test": n_test, "reg": list(regs), "beta": objective.beta}
     settings |= {"unbiased": objective.unbiased, "center": objective.center, "scale": scale}
-    settings |= {"probe_reg": problem.probe_reg, "fit_intercept": problem.fit_intercept}
-    settings |= {"shared_draws": problem.shared, "keep": problem.keep, "seed": seed}
+    settings |= {"probe_reg": design.probe_reg, "fit_intercept": design.fit_intercept}
+    settings |= {"shared_draws": design.shared, "keep": design.keep, "seed": seed}
     if source.pool is not None:
         settings["downstream_pool"] = source.pool
     cells = run_cells(
-        functools.partial(compute, problem), range(outer), settings=settings, folder=folder, workers=workers,
+        functools.partial(compute, design), range(outer), settings=settings, folder=folder, workers=workers,
         progress=progress,
     )  # fmt: skip
     measured = [name for name in LABELS if name in cells[0]]

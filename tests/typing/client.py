@@ -9,7 +9,7 @@ import numpy as np
 
 import sslcore
 from sslcore.augmentations import Compose, GaussianNoise
-from sslcore.features import Nystrom
+from sslcore.features import Nystrom, RandomFourier
 from sslcore.gram import contrast_gram, gram, kernel_product
 from sslcore.kernels import Gaussian, Kernel, Linear
 from sslcore.probing import KNNProbe, RidgeProbe, knn_probe, ridge_probe
@@ -31,6 +31,8 @@ assert_type(Gaussian(1.0).scale, float)
 assert_type(sslcore.Moments(Nystrom(Gaussian(1.0), x[:10])).update(views).n, int)
 ridge_probe(rep(x), [0, 1] * 50, 1e-2)
 sslcore.pretrain(views, lambda a, b: a @ b.T, 3, reg=1e-3)
+sslcore.pretrain(x, Gaussian(0.5), 3, reg=1e-3, positives=sslcore.positives.TimeLag(1) + sslcore.positives.Labels(x))
+assert_type(RandomFourier(Gaussian(1.0), 8).kernel.scale, float)
 sslcore.pretrain(views, Nystrom(Gaussian(1.0), 10), 3, reg="auto")
 Compose(GaussianNoise(0.1), GaussianNoise(0.2))
 sslcore.Views(x, GaussianNoise(0.1), 2, seed=0)

@@ -42,7 +42,7 @@ __all__ = [
 
 
 class Report(NamedTuple):
-    """The result of a command: for machines (``--json``), and for people; ``failed``: what of it could not be made."""
+    """The result of a command, for machines (``--json``) and for people; ``failed`` says what could not be made."""
 
     document: dict[str, Any]
     text: str
@@ -129,7 +129,7 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> N
 
 
 def refuse_outputs(source: Source) -> None:
-    """Refuse, as data, what the commands themselves have written beside them, which ``shard*.npy`` finds too."""
+    """Refuse as data what our commands have written beside them: a pattern such as ``shard*.npy`` finds it too."""
     from ...io.tables import SUFFIXES
 
     made = re.fullmatch(r"(.+)-(?:embedding\.npy|model\.npz|predictions\.csv|report\.txt)", source.path.name)

@@ -85,9 +85,9 @@ class Problem:
         return 0.2 + self.source.size() / 20e6
 
     def read(self, begin: Progress, step: str, n_points: int = 1, n_fits: int = 1) -> None:
-        """Read the data, make views and model, refuse what is too large; ``step`` is told what it will take.
+        """Read the data, make views and model, and refuse what is too large.
 
-        That is ``n_fits`` fits of a path of ``n_points``.
+        The bar expects of ``step`` the time of ``n_fits`` fits, each of a path of ``n_points``.
         """
         from ...fitting.plan import plan
         from ...io.tables import read_points
