@@ -26,6 +26,19 @@ def test_the_picture_is_what_the_linter_keeps():
     assert floors_of_the_picture() == kept
 
 
+def test_maps_of_rooms_name_files_that_are_there():
+    """The indented lines in the docstring of a room: each begins with a file."""
+    found = {}
+    for page in (ROOT / "sslcore").rglob("__init__.py"):
+        doc = ast.get_docstring(ast.parse(page.read_text(encoding="utf-8"))) or ""
+        listed = re.search(r"in (?:this|the) order[^\n]*::\n\n((?:    .*\n?)+)", doc)
+        found[page.parent.name] = [line.split()[0] for line in listed[1].splitlines()] if listed else []
+        for name in found[page.parent.name]:
+            assert (page.parent / f"{name}.py").exists(), f"{page}: {name}"
+    assert "pretraining" in found["fitting"]
+    assert "exact" in found["solvers"]
+
+
 def test_every_room_has_a_floor():
     rooms = {p.stem for p in (ROOT / "sslcore").iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()}
     assert rooms - {"__init__", "__main__"} == set().union(*floors_of_the_picture())
