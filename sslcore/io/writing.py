@@ -12,7 +12,7 @@ import numpy as np
 from ..arrays import Array
 from .atomic import replacing
 
-__all__ = ["write_csv", "write_npy"]
+__all__ = ["write_csv", "write_npy", "write_npy_header"]
 
 
 def write_npy(path: str | os.PathLike[str] | BinaryIO, array: Array) -> None:
@@ -30,6 +30,23 @@ def write_npy(path: str | os.PathLike[str] | BinaryIO, array: Array) -> None:
     with replacing(path) as file:
         # not the file itself: NumPy would write it behind Python's back, and lose the reason of a failure
         np.lib.format.write_array(_Plain(file), np.ascontiguousarray(array), allow_pickle=False)
+
+
+def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Write the beginning of an ``.npy`` file, after which the entries come in C order.
+
+    Examples
+    --------
+    >>> import io, numpy as np
+    >>> from sslcore.io.writing import write_npy_header
+    >>> file = io.BytesIO()
+    >>> write_npy_header(file, (2,), np.dtype("<f8"))
+    >>> _ = file.write(np.ones(2).tobytes()), file.seek(0)
+    >>> np.load(file)
+    array([1., 1.])
+    """
+    described = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, described)
 
 
 def write_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

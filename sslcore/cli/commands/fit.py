@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..options import BETA, PROGRESS, REG, Parser, option
 from .common import Report, check_outputs, refuse_outputs, render, require_matplotlib
 from .problem import OPTIONS, Problem
 from .progress import Progress, progress
+from .streamed import SEARCHED, Streamed, is_pattern
 
 if TYPE_CHECKING:
     from ...fitting.representation import Representation
+    from ...io.tables import Source
 
-SEARCHED = 12
-"""Fits that the search for reg takes, about."""
-
-NOT_OF_THE_FIT = ("command", "debug", "figure", "json", "memory", "overwrite", "progress", "run")
+NOT_OF_THE_FIT = ("checkpoint", "command", "debug", "figure", "json", "memory", "overwrite", "progress", "run")
 """Options that change nothing in the model."""
 
 OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
@@ -36,6 +36,9 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     or of features, is written to PREFIX-model.npz (for `sslcore transform` and `sslcore probe`, or sslcore.load in
     Python), its values at the data to PREFIX-embedding.npy, what was found to PREFIX-report.txt and a picture to
     PREFIX-figure.png: all four, or none (a picture that cannot be drawn is said, and keeps nothing from being written).
+
+    A pattern such as 'features-*.npy' (in quotes) names files of views that are read one after the other, for
+    --features, in memory that does not grow with them.  With --checkpoint PATH a fit that was killed goes on there.
     """
     parser.add(
         *OPTIONS,
@@ -45,6 +48,11 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             default="auto",
         ),
         BETA,
+        option(
+            "--checkpoint",
+            says="file that keeps the sums over views, every minute: the same command goes on from it after any end",
+            metavar="PATH",
+        ),
         option("--out", says="of the four files (default: the name of FILE, in this folder)", metavar="PREFIX"),
         option("--figure", says="draw it", action=argparse.BooleanOptionalAction, default=True),
         option("--overwrite", says="replace the four files of another fit", action="store_true"),
@@ -53,23 +61,26 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
 
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
-        problem = Problem(args)
-        told = _told(args, problem.source.path)
-        outputs = _outputs(problem, told)
+        streamed = args.checkpoint is not None or is_pattern(args.file)
+        problem = Streamed(args) if streamed else _Whole(args)
+        outputs = {what: Path(f"{problem.stem}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
+        sources = problem.find(tuple(outputs.values()))
+        told = _told(args, [source.path for source in sources])
+        _check(args, outputs, sources, told)
         steps = {"reading": problem.reading(), "fit": 3.0, "embedding": 0.5, "writing": 1.5}
         with progress(args.progress, steps) as begin:
             begin("reading")
-            problem.read(begin, "fit", n_fits=SEARCHED if args.reg == "auto" else 1)
+            problem.read(begin)
             rep, warned = _fitted(problem, begin)
             begin("embedding")
-            z = rep.transform(problem.table.values, backend=args.backend)
+            points, z = problem.shown(rep)
             document, text = _found(problem, rep, warned)
             begin("writing")
             rep.notes["made_by"] = told
-            if problem.table.named:
-                rep.notes["columns"] = list(problem.table.columns or ())
-            figure, failed = render("fit_figure", rep, problem.table.values, z) if args.figure else (None, ())
-            written = _write(outputs, rep, z, text, figure)
+            if problem.columns:
+                rep.notes["columns"] = list(problem.columns)
+            figure, failed = render("fit_figure", rep, points, z) if args.figure else (None, ())
+            written = _write(outputs, problem, rep, text, figure, begin)
         seconds = time.perf_counter() - started
         document |= {"outputs": {what: str(path) for what, path in written.items()}, "seconds": seconds}
         files = ", ".join(map(str, written.values()))
@@ -78,13 +89,61 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     return run
 
 
-def _outputs(problem: Problem, told: str) -> dict[str, Path]:
-    """Return where the four files go; refuse, before any work, what would be lost there, or cannot be written."""
-    args, source = problem.args, problem.source
-    prefix = source.stem if args.out is None else args.out
-    outputs = {what: Path(f"{prefix}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
-    check_outputs(outputs, [source.path])
-    refuse_outputs(source)
+class _Whole(Problem):
+    """Data that are read as a whole, and fitted by `sslcore.pretrain`."""
+
+    @property
+    def stem(self) -> str:
+        """What the names of outputs begin with."""
+        return self.source.stem if self.args.out is None else str(self.args.out)
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """Names of columns, if the file says them."""
+        return self.table.columns if self.table.named else None
+
+    def find(self, outputs: tuple[Path, ...]) -> list[Source]:
+        """Look up the file."""
+        return [self.source]
+
+    def read(self, begin: Progress, *_: Any) -> None:
+        """Read the data for one fit, or a search."""
+        super().read(begin, "fit", n_fits=SEARCHED if self.args.reg == "auto" else 1)
+
+    def solve(self) -> Representation:
+        """Fit."""
+        from ...fitting.pretraining import pretrain
+
+        args = self.args
+        return pretrain(
+            self.views,
+            self.model,
+            args.components,
+            reg=args.reg,
+            beta=args.beta,
+            center=args.center,
+            memory=args.memory,
+            backend=args.backend,
+        )
+
+    def shown(self, rep: Representation) -> tuple[Any, Any]:
+        """All points and their values."""
+        self.z = rep.transform(self.table.values, backend=self.args.backend)
+        return self.table.values, self.z
+
+    def write_embedding(self, rep: Representation, file: BinaryIO, begin: Progress) -> None:
+        """Write the values."""
+        from ...io.tables import write_npy
+
+        write_npy(file, self.z)
+
+
+def _check(args: argparse.Namespace, outputs: dict[str, Path], sources: list[Source], told: str) -> None:
+    """Refuse, before any work, what would be lost where the four files go, or cannot be written."""
+    inputs = [source.path for source in sources] + ([Path(args.checkpoint)] if args.checkpoint else [])
+    check_outputs(outputs, inputs)
+    for source in sources:
+        refuse_outputs(source)
     earlier = [path for path in outputs.values() if os.path.lexists(path)]
     if earlier and not args.overwrite and not _made_by(outputs["model"], told):
         raise FileExistsError(
@@ -94,33 +153,21 @@ def _outputs(problem: Problem, told: str) -> dict[str, Path]:
         )
     if args.figure:
         require_matplotlib()
-    return outputs
 
 
-def _fitted(problem: Problem, begin: Progress) -> tuple[Representation, list[str]]:
+def _fitted(problem: _Whole | Streamed, begin: Progress) -> tuple[Representation, list[str]]:
     """Return the representation of the data that were read, and what was to be warned of."""
     from ... import diagnostics  # noqa: F401  # before the fit: an interrupted import may lose the interrupt
     from ...errors import SelectionWarning
-    from ...fitting.pretraining import pretrain
 
-    args = problem.args
     begin("fit")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SelectionWarning)
-        rep = pretrain(
-            problem.views,
-            problem.model,
-            args.components,
-            reg=args.reg,
-            beta=args.beta,
-            center=args.center,
-            memory=args.memory,
-            backend=args.backend,
-        )
+        rep = problem.solve()
     return rep, [str(warning.message) for warning in caught]
 
 
-def _found(problem: Problem, rep: Representation, warned: list[str]) -> tuple[dict[str, Any], str]:
+def _found(problem: _Whole | Streamed, rep: Representation, warned: list[str]) -> tuple[dict[str, Any], str]:
     """Return what was found, for machines and for people."""
     from ...diagnostics import collapse_report
 
@@ -137,11 +184,19 @@ def _reg(text: str) -> float | str:
 _reg.__name__ = "number"  # what argparse says was expected
 
 
-def _told(args: argparse.Namespace, file: Path) -> str:
-    """Write what the model depends on as one line of JSON: the options, and the file as it is now."""
+def _told(args: argparse.Namespace, files: list[Path]) -> str:
+    """Write what the model depends on as one line of JSON: the options, and the files as they are now."""
     options = {name: str(value) for name, value in sorted(vars(args).items()) if name not in NOT_OF_THE_FIT}
-    state = file.stat() if file.is_file() else None  # if it is none, reading says so
-    return json.dumps({"options": options, "file": state and [state.st_size, state.st_mtime_ns]})
+    # of one that is none, reading says so
+    states = [[s.st_size, s.st_mtime_ns] if (s := _state(file)) else None for file in files]
+    if len(states) == 1:
+        return json.dumps({"options": options, "file": states[0]})
+    names = [[str(file), state] for file, state in zip(files, states, strict=True)]
+    return json.dumps({"options": options, "files": hashlib.sha256(json.dumps(names).encode()).hexdigest()})
+
+
+def _state(file: Path) -> os.stat_result | None:
+    return file.stat() if file.is_file() else None
 
 
 def _made_by(model: Path, told: str) -> bool:
@@ -154,16 +209,22 @@ def _made_by(model: Path, told: str) -> bool:
         return False
 
 
-def _write(outputs: dict[str, Path], rep: Representation, z: Any, text: str, figure: bytes | None) -> dict[str, Path]:
+def _write(
+    outputs: dict[str, Path],
+    problem: _Whole | Streamed,
+    rep: Representation,
+    text: str,
+    figure: bytes | None,
+    begin: Progress,
+) -> dict[str, Path]:
     """Write all that there is, or nothing; what an earlier fit has left of the rest goes, not to be taken for ours."""
     from ...io.atomic import replacing_all
-    from ...io.tables import write_npy
 
     written = {what: path for what, path in outputs.items() if what != "figure" or figure is not None}
     with replacing_all(*written.values()) as opened:
         files = dict(zip(written, opened, strict=True))
         rep.save(files["model"])
-        write_npy(files["embedding"], z)
+        problem.write_embedding(rep, files["embedding"], begin)
         # a name that no encoding has may be in it
         files["report"].write((text + "\n").encode(errors="backslashreplace"))
         if figure is not None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..options import FILE, MODEL, PROGRESS, TABLE, Parser, UsageError, option
 from .common import Report, check_outputs, fitting, noted, open_model, refuse_outputs, wanted_by
 from .progress import progress
+from .streamed import parts_of
 
 if TYPE_CHECKING:
     from ...io.tables import Table
@@ -85,11 +87,16 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 fresh = read_points(new, args.drop, header=args.header, wanted=wanted, lenient=True)
                 fresh = fitting(rep, fresh, args.model)
             begin("embedding")
-            z, raw = _flat(rep.transform(table.values)), _flat(np.asarray(table.values, dtype=float))
-            begin("probe")
-            probe = ridge_probe(z[there], labels, REGS, task=args.task)
+            if isinstance(table.values, np.memmap):  # too large to be kept with its values
+                begin("probe")
+                fit = functools.partial(_streamed, table, there, labels, args.task)
+                probe, beside = fit(rep.transform), _judged(fit(lambda part: part), labels)
+            else:
+                z, raw = _flat(rep.transform(table.values)), _flat(np.asarray(table.values, dtype=float))
+                begin("probe")
+                probe = ridge_probe(z[there], labels, REGS, task=args.task)
+                beside = _judged(ridge_probe(raw[there], labels, REGS, task=args.task), labels)
             found = _judged(probe, labels)
-            beside = _judged(ridge_probe(raw[there], labels, REGS, task=args.task), labels)
             notes = [*table.notes, *(note for note in read.notes if note not in table.notes)]
             document: dict[str, Any] = {"model": str(args.model), "file": str(source), "labels": str(label_source)}
             document |= {"n": n, "n_missing": n_missing, "n_components": rep.n_components} | found
@@ -102,6 +109,21 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         return Report(document, _text(document))
 
     return run
+
+
+def _streamed(table: Table, there: Any, labels: Any, task: str, values: Callable[[Any], Any]) -> RidgeProbe:
+    """Fit a probe to the values of a function at the labelled points, by blocks."""
+    from ... import stream
+
+    def blocks() -> Iterator[tuple[Any, Any]]:
+        start = first = 0
+        for part in parts_of([table]):
+            chosen = there[start : start + len(part)]
+            count = int(chosen.sum())
+            yield _flat(values(part[chosen])), labels[first : first + count]
+            start, first = start + len(part), first + count
+
+    return stream.ridge_probe(blocks, REGS, task=task)
 
 
 def _labelled(labels: Table, task: str) -> Any:
@@ -132,9 +154,11 @@ def _judged(probe: RidgeProbe, labels: Any) -> dict[str, Any]:
     n = len(labels)
     if probe.classes is not None:
         accuracy = 1.0 - float(probe.loo_errors[best])
-        right = probe.classes[np.asarray(probe.loo_decisions).argmax(axis=1)] == labels
         counts = [int((labels == c).sum()) for c in probe.classes]
-        recall = [float(right[labels == c].mean()) for c in probe.classes]
+        recall = None
+        if len(probe.loo_decisions):
+            right = probe.classes[np.asarray(probe.loo_decisions).argmax(axis=1)] == labels
+            recall = [float(right[labels == c].mean()) for c in probe.classes]
         return {
             "task": "classification",
             "reg": probe.reg,
@@ -180,13 +204,13 @@ def _text(document: dict[str, Any]) -> str:
             "leave-one-out accuracy of a ridge probe (standard error):",
             f"  {f'{k} components of the model':<28} {document['accuracy']:.3f} ({document['standard_error']:.3f})",
             f"  {'raw coordinates':<28} {raw['accuracy']:.3f} ({raw['standard_error']:.3f})",
-            "",
-            "by class, of the model:",
         ]
+    if document["task"] == "classification" and document["recall"] is not None:
+        lines += ["", "by class, of the model:"]
         shown = list(zip(document["classes"], document["counts"], document["recall"], strict=True))
         lines += [f"  {c!s:<28} {recall:.3f} of {count}" for c, count, recall in shown[:20]]
         lines += [f"  ... and {len(shown) - 20} more"] if len(shown) > 20 else []
-    else:
+    if document["task"] == "regression":
         lines += [
             f"target      standard deviation {document['standard_deviation']:.4g}",
             "",

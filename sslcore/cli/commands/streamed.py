@@ -1,0 +1,252 @@
+"""Files of views that are read one after the other: what `sslcore fit` and `sslcore transform` do with patterns."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from ..options import UsageError
+from .problem import _default_kernel, _features_need_kernel, expect_fits
+from .progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ...fitting.moments import Moments
+    from ...fitting.representation import Representation
+    from ...io.tables import Source, Table
+
+SHOWN = 2000
+"""Samples at which a figure shows the values of a model."""
+
+SEARCHED = 12
+"""Solutions that the search for reg takes."""
+
+
+def is_pattern(text: str) -> bool:
+    """Whether FILE names several files: a pattern, and no file that is called so."""
+    return glob.has_magic(text) and not os.path.lexists(text)
+
+
+def matching(pattern: str, without: tuple[Path, ...] = ()) -> list[Path]:
+    """Return the files that match, in the order of their names, but for our own outputs."""
+    ours = {os.path.realpath(path) for path in without}
+    found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if os.path.realpath(name) not in ours]
+    if not found:
+        raise FileNotFoundError(f"no file matches {pattern}")
+    return found
+
+
+def stem_of(pattern: str) -> str:
+    """Return what the names of outputs begin with: the pattern's name up to its first sign."""
+    name = re.split(r"[*?\[]", os.path.basename(pattern))[0].rstrip("-_. ")
+    return name or "stream"
+
+
+class Streamed:
+    """Views in files, features of which only moments are kept: the part of `Problem` for `sslcore fit`.
+
+    Attributes
+    ----------
+    paths : list of Path
+    moments : Moments
+        After `read`.
+    """
+
+    moments: Moments
+    columns = None
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        from ...io.tables import parse_source
+        from ..spec import parse_kernel
+
+        self.args = args
+        self.stem = stem_of(args.file) if is_pattern(args.file) else parse_source(args.file).stem
+        if args.out is not None:
+            self.stem = args.out
+        for name in ("augment", "views", "drop"):
+            if getattr(args, name):
+                raise UsageError(
+                    f"--{name} is for a single file that is read as a whole; a pattern, or --checkpoint, is for views "
+                    f"made elsewhere, arrays (samples, views, coordinates)"
+                )
+        if not args.features:
+            raise UsageError("a stream needs --features, such as identity: a kernel's exact solution needs all views")
+        self.kernel = parse_kernel(args.kernel) if args.kernel else None
+        self.needs_kernel = _features_need_kernel(args)
+        self.paths: list[Path] = []
+
+    def find(self, outputs: tuple[Path, ...]) -> list[Source]:
+        """Look up the files, without outputs that are named alike."""
+        sources = sources_of(self.args.file, outputs)
+        self.paths = [source.path for source in sources]
+        return sources
+
+    def reading(self) -> float:
+        """Seconds that `read` is likely to take."""
+        return 0.2 + sum(path.stat().st_size for path in self.paths if path.exists()) / 500e6
+
+    def read(self, begin: Progress) -> None:
+        """Sum the moments of all files."""
+        from ... import stream
+        from ...fitting.plan import plan
+        from ..spec import parse_features
+
+        args = self.args
+        first = self.first = self._first()
+        _, m, d = first.shape
+        kernel = self.kernel
+        if kernel is None and self.needs_kernel:
+            kernel = _default_kernel(first[:SHOWN, 0])
+        self.model = parse_features(args.features, kernel, args.seed).fit(first)
+        planned = plan(len(first), m, d, self.model, args.components, first.dtype, args.memory, backend=args.backend)
+        expect_fits(begin, "fit", planned, SEARCHED if args.reg == "auto" else 1)
+        self.moments = stream.moments(
+            self.paths,
+            self.model,
+            checkpoint=args.checkpoint,
+            progress=lambda done, total, left: begin.advance(done / total) if total else None,
+            backend=args.backend,
+        )
+        self.shape = (self.moments.n, m, d)
+
+    def _first(self) -> np.ndarray:
+        """The first leaf: landmarks are chosen from it, and a figure shows some of it."""
+        return next(self._leaves()).copy()
+
+    def _leaves(self) -> Iterator[np.ndarray]:
+        """Go through all files; an array is valid until the next one comes."""
+        from ...arrays import check_finite
+        from ...stream._sources import Stream
+
+        for leaf in Stream(self.paths).leaves():
+            if not check_finite(leaf.views):
+                raise leaf.located(ValueError())
+            yield leaf.views
+
+    def solve(self) -> Representation:
+        """Minimise over the moments; what is said of an embedding is said of the first views."""
+        args = self.args
+        rep = self.moments.solve(args.components, reg=args.reg, beta=args.beta, center=args.center)
+        return replace(rep, training=self.first)
+
+    def shown(self, rep: Representation) -> tuple[Any, Any]:
+        """Some points and their values."""
+        return self.first[:SHOWN], rep.transform(self.first[:SHOWN], backend=self.args.backend)
+
+    def write_embedding(self, rep: Representation, file: IO[bytes], begin: Progress) -> None:
+        """Go through the files again, and write the values at all views."""
+        n = self.shape[0]
+        write_values(values_of(rep, self._leaves(), n, begin, self.args.backend), n, file)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was asked for, for machines."""
+        n, m, d = self.shape
+        return {
+            "file": self.args.file,
+            "n_files": len(self.paths),
+            "columns": None,
+            "n": n,
+            "n_views": m,
+            "n_coordinates": d,
+            "augmentation": None,
+            "model": repr(self.model),
+            "n_components": self.args.components,
+            "center": self.args.center,
+            "seed": self.args.seed,
+            "checkpoint": self.args.checkpoint,
+            "notes": (),
+        }
+
+    def lines(self) -> list[str]:
+        """The same, for people."""
+        n, m, d = self.shape
+        lines = [
+            f"data        {self.args.file}: {n:,} samples of {d} coordinates in {len(self.paths)} files; no labels",
+            f"views       {m} of each = {n * m:,}, made elsewhere, read one file after the other",
+        ]
+        if n > len(self.first):
+            lines.append(f"note        diagnostics and figure are those of the first {len(self.first):,} samples")
+        if self.args.checkpoint:
+            lines.append(f"checkpoint  {self.args.checkpoint}: the same command goes on from it, with more files too")
+        return lines
+
+
+# ---------------------------------------------------------------- values of a model, by blocks
+
+
+def sources_of(text: str, outputs: tuple[Path, ...]) -> list[Source]:
+    """Return FILE, or the files that match it, without our own outputs."""
+    from ...io.tables import Source, parse_source
+
+    return [Source(path) for path in matching(text, outputs)] if is_pattern(text) else [parse_source(text)]
+
+
+def count_rows(sources: list[Source], first: Table) -> int:
+    """Count the points of all sources, of which the first was read; refuse what is not like it."""
+    from ...io.tables import array_promise
+
+    n = len(first.values)
+    for source in sources[1:]:
+        if source.suffix != ".npy":
+            raise ValueError(f"a pattern stands for .npy files, found {source}")
+        shape = array_promise(source)[0]
+        if shape[1:] != first.values.shape[1:]:
+            raise ValueError(f"{source} has shape {shape}, {first.source} has {first.values.shape}: they must be alike")
+        n += shape[0]
+    return n
+
+
+def parts_of(tables: Iterable[Table]) -> Iterator[np.ndarray]:
+    """Yield some thousand points at a time, checked."""
+    import numpy as np
+
+    from ... import tunables
+    from ...arrays import check_finite, check_map
+
+    for table in tables:
+        values = table.values
+        rows = max(1, tunables.STREAM_LEAF_VIEWS // (values.shape[1] if values.ndim == 3 else 1))
+        for start in range(0, len(values), rows):
+            check_map(values, str(table.source))
+            part = np.asarray(values[start : start + rows])
+            if not check_finite(part):
+                row, *place = (int(i) for i in np.argwhere(~np.isfinite(part))[0])
+                raise ValueError(
+                    f"{table.source} has {part[(row, *place)]} at row {start + row} (index {[start + row, *place]}, "
+                    f"counted from 0); remove or impute it"
+                )
+            yield part
+
+
+def values_of(
+    rep: Representation, parts: Iterable[np.ndarray], n: int, begin: Progress, backend: str | None
+) -> Iterator[np.ndarray]:
+    """Yield the values of a model at n points, or samples, in parts."""
+    done = 0
+    for part in parts:
+        done += len(part)
+        yield rep.transform(part, backend=backend)
+        begin.advance(done / n)
+    if done != n:
+        raise ValueError(f"the data have changed while they were read: {n} rows before, {done} then")
+
+
+def write_values(values: Iterable[np.ndarray], n: int, file: IO[bytes]) -> None:
+    """Write n rows, which come in parts, as ``.npy``."""
+    import numpy as np
+
+    from ...io.writing import write_npy_header
+
+    begun = False
+    for z in values:
+        if not begun:
+            write_npy_header(file, (n, *z.shape[1:]), z.dtype)
+        begun = True
+        file.write(np.ascontiguousarray(z).reshape(-1).view(np.uint8).data)

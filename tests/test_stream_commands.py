@@ -1,0 +1,204 @@
+"""`sslcore fit`, `transform` and `probe` on files that are read by blocks."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import sslcore
+from sslcore import tunables
+from sslcore.cli.main import main
+from sslcore.features import Identity
+
+RNG = np.random.default_rng(5)
+VIEWS = RNG.normal(size=(300, 1, 5)) * [3, 2, 1, 1, 1] + RNG.normal(size=(300, 2, 5)) + 2.0
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Three shards in the current folder, and leaves of 16 samples."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tunables, "STREAM_LEAF_VIEWS", 32)
+    for i, part in enumerate(np.split(VIEWS, [90, 91])):
+        np.save(f"features-{i}.npy", part)
+    return tmp_path
+
+
+def run(capsys, *arguments, status=0):
+    assert main([*map(str, arguments)]) == status, capsys.readouterr().err
+    said = capsys.readouterr()
+    return said.out if status == 0 else said.err
+
+
+FIT = ("fit", "features-*.npy", "--features", "identity", "--components", 3, "--no-figure")
+
+
+def test_a_fit_of_many_files_is_that_of_all_views(folder, capsys):
+    found = json.loads(run(capsys, *FIT, "--reg", 0.01, "--json"))
+    rep = sslcore.load("features-model.npz")
+    whole = sslcore.pretrain(VIEWS, Identity(), 3, reg=0.01, center=True)
+    np.testing.assert_allclose(rep.gamma, whole.gamma, rtol=1e-9)
+    z = np.load("features-embedding.npy")
+    assert z.shape == (300, 2, 3)
+    np.testing.assert_allclose(z, rep.transform(VIEWS), rtol=1e-9, atol=1e-12)
+    assert (found["n"], found["n_files"], found["n_views"]) == (300, 3, 2)
+    report = (folder / "features-report.txt").read_text()
+    assert "300 samples of 5 coordinates in 3 files" in report
+    run(capsys, *FIT, "--reg", 0.01)  # again: our own embedding, which the pattern matches, is no data
+    assert np.load("features-embedding.npy").shape == (300, 2, 3)
+    assert "are there already" in run(capsys, *FIT, "--reg", 0.02, status=2)
+
+
+def test_reg_is_chosen_from_what_the_stream_holds_out(folder, capsys):
+    found = json.loads(run(capsys, *FIT, "--json"))
+    assert found["selection"]["n_held_out"] == 64
+    expected = sslcore.stream.moments(VIEWS, Identity()).solve(3, reg="auto", center=True)
+    assert found["reg"] == expected.reg
+
+
+def test_landmarks_are_chosen_from_the_first_views(folder, capsys):
+    run(capsys, "fit", "features-*.npy", "--features", "nystrom:8", "--no-figure", "--reg", 0.01, "--center")
+    rep = sslcore.load("features-model.npz")
+    first = VIEWS[:16].reshape(-1, 5)
+    assert all((first == landmark).all(axis=1).any() for landmark in rep.model.landmarks)
+
+
+def test_a_checkpoint_is_gone_on_from_with_more_files(folder, capsys):
+    said = run(capsys, *FIT, "--checkpoint", "ck")
+    assert "checkpoint  ck: the same command goes on from it" in said
+    np.save("features-3.npy", VIEWS[:50])
+    run(capsys, *FIT, "--checkpoint", "ck", "--overwrite")
+    assert sslcore.load("features-model.npz").gamma.shape == (3,)
+    assert np.load("features-embedding.npy").shape == (350, 2, 3)
+    changed = np.load("features-0.npy")
+    changed[3] += 1
+    np.save("features-0.npy", changed)
+    words = run(capsys, *FIT, "--checkpoint", "ck", "--overwrite", status=2)
+    assert "row 0 of features-0.npy to row 15 of features-0.npy are not what the checkpoint ck has seen" in words
+    assert np.load("features-embedding.npy").shape == (350, 2, 3)
+
+
+def test_a_single_file_may_have_a_checkpoint_too(folder, capsys):
+    np.save("all.npy", VIEWS)
+    run(capsys, "fit", "all.npy", "--features", "identity", "--no-figure", "--checkpoint", "ck",
+        "--components", 2)  # fmt: skip
+    assert (folder / "all-model.npz").exists()
+    assert (folder / "ck").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--features", "identity", "--augment", "gaussian-noise:1"), "--augment is for a single file"),
+        (("--features", "identity", "--drop", "a"), "--drop is for a single file"),
+        ((), "a stream needs --features, such as identity"),
+        (("--features", "identity", "--kernel", "gaussian:1"), "identity features have no kernel"),
+        (("--features", "identity", "--checkpoint", "features-0.npy"), "features-0.npy"),
+    ],
+)
+def test_what_a_stream_does_not_take(folder, capsys, options, words):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert words in run(capsys, "fit", "features-*.npy", *options, "--no-figure", status=2)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_bad_shards_leave_nothing_behind(folder, capsys):
+    bad = np.load("features-2.npy")
+    bad[100, 1, 4] = np.nan
+    np.save("features-2.npy", bad)
+    assert "found nan at row 100 of features-2.npy (view 1, coordinate 4" in run(capsys, *FIT, status=2)
+    np.save("features-2.npy", bad[:, :, :4])
+    assert "features-2.npy has 4 coordinates, features-0.npy has 5" in run(capsys, *FIT, status=2)
+    assert {path.name for path in folder.iterdir()} == {f"features-{i}.npy" for i in range(3)}
+    assert "no file matches nothing-*.npy" in run(capsys, "fit", "nothing-*.npy", "--features", "identity", status=2)
+
+
+@pytest.fixture
+def model(folder, capsys):
+    run(capsys, *FIT, "--reg", 0.01, "--out", "m")
+    (folder / "m-embedding.npy").unlink()
+    return folder / "m-model.npz"
+
+
+def test_transform_goes_by_blocks_and_over_all_files(folder, model, capsys):
+    rep = sslcore.load(model)
+    run(capsys, "transform", model, "features-*.npy", "--out", "z.npy")
+    np.testing.assert_allclose(np.load("z.npy"), rep.transform(VIEWS), rtol=1e-12)
+    for dtype in (np.float32, np.float64):
+        points = VIEWS[:, 0].astype(dtype)
+        np.save("points.npy", points)
+        for out in ("z.npy", "z.csv"):
+            run(capsys, "transform", model, "points.npy", "--out", out)
+        assert np.load("z.npy").dtype == rep.transform(points).dtype
+        np.testing.assert_allclose(np.load("z.npy"), rep.transform(points), rtol=1e-5)
+        np.testing.assert_allclose(np.loadtxt("z.csv", delimiter=",", skiprows=1), rep.transform(points), rtol=1e-5)
+
+
+def test_transform_maps_large_files_and_writes_all_or_nothing(folder, model, capsys, monkeypatch):
+    monkeypatch.setattr(tunables, "TABLE_MAPPED_BYTES", 1)
+    points = VIEWS[:, 0].copy()
+    np.save("points.npy", points)
+    run(capsys, "transform", model, "points.npy", "--out", "z.npy")
+    np.testing.assert_allclose(np.load("z.npy"), sslcore.load(model).transform(points), rtol=1e-12)
+    (folder / "z.npy").unlink()
+    points[200, 3] = np.inf
+    np.save("points.npy", points)
+    words = run(capsys, "transform", model, "points.npy", "--out", "z.npy", status=2)
+    assert "points.npy has inf at row 200 (index [200, 3], counted from 0)" in words
+    assert not (folder / "z.npy").exists()
+    assert not list(folder.glob(".sslcore-*"))
+
+
+@pytest.mark.parametrize("kind", ["classes", "targets"])
+def test_a_probe_of_a_large_file_is_that_of_a_small_one(folder, model, capsys, monkeypatch, kind):
+    points = VIEWS[:, 0]
+    labels = (points[:, 0] > 2).astype(int) if kind == "classes" else points[:, 0] ** 2
+    np.save("points.npy", points)
+    np.save("y.npy", np.where(np.arange(300) % 9 == 0, -1 if kind == "classes" else np.nan, labels))
+    arguments = ("probe", model, "points.npy", "y.npy", "--predict", "points.npy", "--json")
+    small = json.loads(run(capsys, *arguments))
+    predicted = (folder / "points-predictions.csv").read_text()
+    monkeypatch.setattr(tunables, "TABLE_MAPPED_BYTES", 1)
+    large = json.loads(run(capsys, *arguments))
+    assert (folder / "points-predictions.csv").read_text() == predicted or kind == "targets"
+    for name in ("accuracy", "standard_error", "largest_class", "r2", "root_mean_squared_error"):
+        if name in small:
+            assert large[name] == pytest.approx(small[name], rel=1e-6)
+            assert large["raw"][name] == pytest.approx(small["raw"][name], rel=1e-6)
+    assert large["n_missing"] == small["n_missing"] == 34
+    assert large.get("recall") is None
+    assert "leave-one-out" in run(capsys, *arguments[:-1])
+
+
+def test_a_fit_that_is_killed_goes_on(tmp_path):
+    """Two processes: the first is killed when it has written a checkpoint."""
+    for i in range(4):
+        np.save(tmp_path / f"features-{i}.npy", np.tile(VIEWS, (4, 1, 1)) + i)
+    program = (
+        "import sys; from sslcore import tunables; tunables.STREAM_LEAF_VIEWS = 64\n"
+        "from sslcore.stream import _moments\n"
+        "from sslcore.cli.main import main; slow = float(sys.argv[1]); import time; write = _moments._Run._write\n"
+        "def slower(self, stream):\n    write(self, stream); time.sleep(slow)\n"
+        "_moments._Run._write = slower; take = _moments._Run.take\n"
+        "def due(self, leaf, stream):\n    self.due = 0; return take(self, leaf, stream)\n"
+        "_moments._Run.take = due; sys.exit(main(sys.argv[2:]))"
+    )
+    command = [sys.executable, "-c", program]
+    arguments = [*map(str, FIT), "--reg", "0.01", "--checkpoint", "ck"]
+    process = subprocess.Popen([*command, "1", *arguments], cwd=tmp_path)
+    end = time.monotonic() + 120
+    while not (tmp_path / "ck").exists() and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert {path.name for path in tmp_path.iterdir()} == {"ck", *(f"features-{i}.npy" for i in range(4))}
+    assert subprocess.run([*command, "0", *arguments], cwd=tmp_path, timeout=300).returncode == 0
+    found = sslcore.load(tmp_path / "features-model.npz")
+    (tmp_path / "features-embedding.npy").unlink()
+    straight = [*arguments[:-2], "--out", "straight"]
+    assert subprocess.run([*command, "0", *straight], cwd=tmp_path, timeout=300).returncode == 0
+    assert found.gamma.tobytes() == sslcore.load(tmp_path / "straight-model.npz").gamma.tobytes()
