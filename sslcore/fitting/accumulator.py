@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backends import Backend
-from ..features import Features
+from ..features import Features, Identity
 from ..solvers.sums import Sums, add_block
 from .data import Data
 from .plan import Sizes, feature_rows, fitting_rows
@@ -37,7 +37,8 @@ class Accumulator:
     def _accumulated(self, data: Data, rows: int, dtype: np.dtype) -> Sums:
         total: Sums | None = None
         for x, samples, weight in data.blocks(rows, self.backend):
-            phi = self._phi(x).astype(dtype, copy=False)
+            as_is = isinstance(self.features, Identity) and x.flags.c_contiguous and x.flags.writeable
+            phi = (x if as_is else self._phi(x)).astype(dtype, copy=False)  # which is only read
             total = total or Sums.zero(phi.shape[1], self.backend.xp)
             if self._buffer.size < phi.size or self._buffer.dtype != dtype:
                 self._buffer = self.backend.xp.empty(phi.size, dtype)

@@ -30,6 +30,15 @@ def checksum(views: np.ndarray) -> int:
     return zlib.crc32(views.reshape(-1).view(np.uint8).data)
 
 
+def _blas_threads() -> int:
+    """Return how many threads BLAS is told to use: the last bits of its products depend on it."""
+    for name in ("OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = os.environ.get(name, "")
+        if text.isdecimal() and int(text):
+            return int(text)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Checkpoint:
     """A file with the state of a stream at some moment: whole leaves only, which are known again by checksums.
 
@@ -45,6 +54,8 @@ class Checkpoint:
         self.path, self._features = as_path(path), features
         self._settings: dict[str, Any] = {"leaf_views": tunables.STREAM_LEAF_VIEWS, "deterministic": deterministic}
         self._settings["tree"] = tunables.STREAM_NODE_PARTS
+        if deterministic:
+            self._settings["blas_threads"] = _blas_threads()
         self._there: dict[str, Any] | None = None
         self.seen: dict[int, int] = {}
         self.nodes: list[tuple[int, Node]] = []
@@ -70,7 +81,7 @@ class Checkpoint:
                     f"{self._features!r:.200}; {way_out}"
                 )
             self._there = content["settings"]
-            self._require({name: self._there[name] for name in self._settings}, self._settings)
+            self._require({name: self._there.get(name) for name in self._settings}, self._settings)
             leaves, checksums = content["leaves"], content["checksums"]
             if leaves.dtype != np.int64 or leaves.shape != checksums.shape or leaves.ndim != 1:
                 raise ValueError("leaves and checksums must be as many integers")

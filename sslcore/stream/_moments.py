@@ -62,7 +62,8 @@ def moments(
     deterministic : bool
         Add the sums of leaves by one fixed tree, so that neither the size of the blocks nor the order in which they
         come changes a bit.  It keeps a few sums more: one for each of log16(leaves) levels and for each group held
-        out.
+        out.  The bits are those of one number of threads of BLAS (OPENBLAS_NUM_THREADS), which a checkpoint remembers:
+        give each of several machines one thread.
     progress : callable, optional
         (samples done, samples in all or None, seconds left or None), after each leaf.
     backend : {"numba", "cupy"}, optional
