@@ -21,6 +21,7 @@ from sslcore.cli.spec import (
     parse_features,
     parse_kernel,
 )
+from sslcore.declarations.nested import by_argument
 from sslcore.declarations.parameters import parameters_of
 from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.kernels import (
@@ -137,8 +138,9 @@ def test_help_says_what_is_declared(what, registry, commands, capsys):
             about = found[name.lower()]
             given = {"kernel", "seed"} if what == "feature map" else set()
             assert all(f"{p}: " in about for p in set(inspect.signature(maker).parameters) - given)
-            for parameter in set(parameters_of(maker)) & set(inspect.signature(maker).parameters) - given:
-                declared = parameters_of(maker)[parameter]
+            for parameter, declared in by_argument(maker, parameters_of(maker)).items():
+                if parameter in given or parameter not in inspect.signature(maker).parameters:
+                    continue
                 assert f"{parameter}: {declared.sentence}" in about
                 assert declared.range in about
     for command in commands:

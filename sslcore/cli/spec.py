@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 
 from .. import augmentations, features, kernels
 from ..augmentations import Augmentation, Compose
+from ..declarations.nested import by_argument
 from ..declarations.parameters import parameters_of
 from ..features import Features
 from ..kernels import Kernel
@@ -176,7 +177,7 @@ def listing(what: str) -> str:
 
 def _meaning(maker: type, name: str) -> str:
     """Say what a parameter is, and its range: as declared, or in the first words of the docstring."""
-    if (parameter := parameters_of(maker).get(name)) is not None:
+    if (parameter := by_argument(maker, parameters_of(maker)).get(name)) is not None:
         return f"{parameter.sentence}; {parameter.range}" if parameter.range else parameter.sentence
     section = (inspect.getdoc(maker) or "").partition("Parameters\n----------\n")[2]  # none under `python -OO`
     found = re.search(rf"^{name} :[^\n]*\n((?:    [^\n]*\n?)+)", section, flags=re.M)

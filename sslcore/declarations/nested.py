@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["nested_parameters", "with_parameters"]
+__all__ = ["by_argument", "nested_parameters", "with_parameters"]
 
 
 def nested_parameters(value: Any, prefix: str) -> dict[str, Any]:
@@ -52,17 +52,28 @@ def with_parameters(value: Any, changes: Mapping[str, Any], prefix: str) -> Any:
     return kind(*parts, **members)
 
 
+def by_argument(kind: type, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Name what was found of all fields of a declaration, in order, as its constructor does.
+
+    Examples
+    --------
+    >>> from sslcore.declarations.nested import by_argument
+    >>> from sslcore.features import RandomFourier
+    >>> by_argument(RandomFourier, {"kernel": 1, "count": 2, "seed": 3})
+    {'kernel': 1, 'n_features': 2, 'seed': 3}
+    """
+    taken = inspect.signature(kind).parameters
+    renamed = len(taken) == len(found) and taken.keys() != found.keys()
+    return dict(zip(taken, found.values(), strict=True)) if renamed else dict(found)
+
+
 def _members(value: Any) -> dict[str, Any]:
     """Return the parameters of a declaration, or the places of a tuple of declarations."""
     if isinstance(value, tuple) and any(map(_is_declaration, value)):
         return {str(i): member for i, member in enumerate(value)}
     if not _is_declaration(value):
         return {}
-    stored = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-    taken = inspect.signature(type(value)).parameters
-    if len(taken) == len(stored) and taken.keys() != stored.keys():  # an __init__ of its own, with other names
-        return dict(zip(taken, stored.values(), strict=True))
-    return stored
+    return by_argument(type(value), {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init})
 
 
 def _is_declaration(value: Any) -> bool:
