@@ -37,7 +37,7 @@ def page() -> str:
     for name in modules:
         module = getattr(sslcore, name)
         parts += [f"## sslcore.{name}", *body(inspect.getdoc(module) or "")]
-        for item in () if name == "arrays" else module.__all__:  # of arrays, users name two types
+        for item in module.__all__:
             value = getattr(module, item)
             if inspect.isclass(value) or inspect.isfunction(value):
                 parts += entry(f"sslcore.{name}.{item}", value)
