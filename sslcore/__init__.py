@@ -52,6 +52,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
     from .errors import (
         BackendError,
         CertificateError,
+        ConvergenceError,
         MemoryBudgetError,
         NotPositiveSemidefiniteError,
         SelectionWarning,
@@ -60,7 +61,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
     from .fitting.loading import load
     from .fitting.moments import Moments
     from .fitting.path import Path, pretrain_path
-    from .fitting.plan import Plan, plan
+    from .fitting.plan import Plan
+    from .fitting.planning import plan
     from .fitting.pretraining import pretrain
     from .fitting.representation import Representation
     from .solvers.certificate import Certificate
@@ -70,6 +72,7 @@ __all__ = [
     "BackendError",
     "Certificate",
     "CertificateError",
+    "ConvergenceError",
     "MemoryBudgetError",
     "Moments",
     "NotPositiveSemidefiniteError",
@@ -106,6 +109,7 @@ _HOMES = {
     "BackendError": "errors",
     "Certificate": "solvers.certificate",
     "CertificateError": "errors",
+    "ConvergenceError": "errors",
     "MemoryBudgetError": "errors",
     "Moments": "fitting.moments",
     "NotPositiveSemidefiniteError": "errors",
@@ -116,7 +120,7 @@ _HOMES = {
     "SelectionWarning": "errors",
     "Views": "augmentations",
     "load": "fitting.loading",
-    "plan": "fitting.plan",
+    "plan": "fitting.planning",
     "pretrain": "fitting.pretraining",
     "pretrain_path": "fitting.path",
     "show_versions": "versions",

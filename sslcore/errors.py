@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "BackendError",
     "CertificateError",
+    "ConvergenceError",
     "MemoryBudgetError",
     "NotPositiveSemidefiniteError",
     "SelectionWarning",
@@ -28,15 +29,24 @@ class BackendError(RuntimeError):
 class MemoryBudgetError(MemoryError):
     """The computation would exceed its memory budget; raised before anything is allocated.
 
+    Attributes
+    ----------
+    needed : int
+        The bytes that it would take, where they are known; else 0.
+
     Examples
     --------
     >>> import sslcore
     >>> try:
-    ...     sslcore.plan(10**6, 2, 3, sslcore.kernels.Gaussian(1.0), 4, memory="8GB")
+    ...     sslcore.plan(10**6, 2, 3, sslcore.kernels.Gaussian(1.0), 4, memory="8GB", solver="dense")
     ... except sslcore.MemoryBudgetError as error:
     ...     print(str(error).split(" (")[0])
     this exact fit needs 24 TB of memory, the budget is 8 GB
     """
+
+    def __init__(self, message: str = "", needed: int = 0) -> None:
+        super().__init__(message)
+        self.needed = needed
 
 
 class NotPositiveSemidefiniteError(ValueError):
@@ -86,6 +96,29 @@ class CertificateError(ArithmeticError):
     def __init__(self, message: str, certificate: object) -> None:
         super().__init__(message)
         self.certificate = certificate
+
+
+class ConvergenceError(ArithmeticError):
+    """An iteration missed its accuracy within the products with the kernel that it may take; nothing is returned.
+
+    Attributes
+    ----------
+    residual : float
+        The largest that was left, relative to what was solved for.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> try:
+    ...     raise sslcore.ConvergenceError("no convergence within 2,000 products with the kernel", 1e-3)
+    ... except ArithmeticError as error:
+    ...     print(error.residual)
+    0.001
+    """
+
+    def __init__(self, message: str, residual: float) -> None:
+        super().__init__(message)
+        self.residual = residual
 
 
 class SelectionWarning(UserWarning):

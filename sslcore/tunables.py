@@ -57,6 +57,25 @@ SWEEP_COLUMNS = 64
 SWEEP_BASIS_BLOCKS = 8
 """Blocks of a Krylov basis before a restart, where there are several bases side by side."""
 
+PIVOTED_BLOCK_COLUMNS = 256
+"""Columns that a pivoted factor of low rank gains at a time: enough for products at full rate, few beside its rank."""
+
+MATRIX_FREE_RANK_COLUMNS = 24
+"""Columns of the factor that preconditions conjugate gradients, at most, in units of sqrt(N): making that many takes as
+long as some 15 products with K of 10 columns."""
+
+MATRIX_FREE_COMBINED_COLUMNS = 64
+"""Contrasts whose columns are made at a time from rows of K: 50 MB for 10^5 views."""
+
+MATRIX_FREE_DIAGONAL_ROWS = 256
+"""Views whose kernel values with each other are made for the diagonal: few beside N, many beside a call."""
+
+MATRIX_FREE_COARSE_VIEWS = 2000
+"""Views of the samples that are fitted first, to begin near the result: that takes as long as a few products."""
+
+MATRIX_FREE_MOST_PRODUCTS = 3000
+"""Products with K after which a fit is given up: ten times as many as the hardest that had an end."""
+
 MOMENTS_BLOCK_BYTES = 128 << 20
 """Features of a block of views whose moments are summed.  It is large because the threads of BLAS wait busily for some
 30 ms after a product, in the way of our own tile loops: every change from one to the other costs that much on a

@@ -53,7 +53,19 @@ def test_imports_point_downwards():
 
 
 TUNABLES = ROOT / "sslcore" / "tunables.py"
-UNITS = {"BLOCKS", "BYTES", "COLUMNS", "COORDINATES", "ENTRIES", "FACTOR", "FLOPS", "LEVELS", "NUMBERS", "PAIRS"}
+UNITS = {
+    "BLOCKS",
+    "BYTES",
+    "COLUMNS",
+    "COORDINATES",
+    "ENTRIES",
+    "FACTOR",
+    "FLOPS",
+    "LEVELS",
+    "NUMBERS",
+    "PAIRS",
+    "PRODUCTS",
+}
 UNITS |= {"PARTS", "POINTS", "ROWS", "STEPS", "STRIPS", "VALUES", "VIEWS"}
 
 

@@ -13,7 +13,9 @@ from sslcore import MemoryBudgetError, fitting, pretrain
 from sslcore.backends import device_of
 from sslcore.features import Nystrom
 from sslcore.fitting.data import as_data, as_paired_data
-from sslcore.fitting.problem import FeatureProblem, KernelProblem, PairedProblem, Problem, pose
+from sslcore.fitting.matrix_free import MatrixFreeProblem
+from sslcore.fitting.posing import pose
+from sslcore.fitting.problem import FeatureProblem, KernelProblem, PairedProblem, Problem
 from sslcore.fitting.search import AutoReg, make_folds
 from sslcore.kernels import Gaussian
 from sslcore.positives import TimeLag
@@ -22,7 +24,12 @@ from sslcore.solvers.objective import Objective
 from .comparators import assert_close
 from .test_features import noisy
 
-MODELS = {KernelProblem: Gaussian(1.0), FeatureProblem: Nystrom(Gaussian(1.0), 12), PairedProblem: Gaussian(1.0)}
+MODELS = {
+    KernelProblem: Gaussian(1.0),
+    MatrixFreeProblem: Gaussian(1.0),
+    FeatureProblem: Nystrom(Gaussian(1.0), 12),
+    PairedProblem: Gaussian(1.0),
+}
 OBJECTIVE = Objective(3, 1e-2, 1.0, True, False)
 VIEWS = noisy(25, 2, 3)
 POINTS, LAW = VIEWS.reshape(50, 3), TimeLag(1)
@@ -38,6 +45,8 @@ def posed(solver, backend):
     """A function that poses the solver's problem on the views."""
 
     def make(objective=OBJECTIVE, budget=10**9, **numbers):
+        if solver in (KernelProblem, MatrixFreeProblem):
+            numbers["solver"] = "dense" if solver is KernelProblem else "matrix-free"
         if solver is PairedProblem:
             data = as_paired_data(backend.asarray(POINTS), LAW, None, None, OBJECTIVE)
         else:
@@ -104,7 +113,7 @@ def test_a_law_of_pairs_has_no_folds(backend):
         pose(Gaussian(1.0), data, OBJECTIVE, backend.primitives, 10**9).restrict(None)
 
 
-@pytest.mark.parametrize("solver", [KernelProblem, FeatureProblem], indirect=True)
+@pytest.mark.parametrize("solver", [KernelProblem, MatrixFreeProblem, FeatureProblem], indirect=True)
 @pytest.mark.parametrize("beta", [0.0, 1.0])
 def test_training_parts_do_not_see_what_they_hold_out(posed, solver, beta):
     """The spectra are those of fits to the training views alone, and so are the risks that come of them."""

@@ -12,11 +12,11 @@ import numpy as np
 
 from ..arrays import Array
 from ..backends import Backend
-from ..errors import CertificateError, NotPositiveSemidefiniteError
+from ..errors import CertificateError, ConvergenceError, NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from ..kernels._rows import block_height
 from ..solvers.certificate import Spectrum
-from ..solvers.exact import ConditionedKernel
+from ..solvers.conditioned import ConditionedOperator
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
@@ -27,11 +27,11 @@ from .held_out import GROUPS, HeldOutRisk, training_risk
 from .plan import SEARCHED_TOGETHER
 
 if TYPE_CHECKING:
-    from .problem import FeatureProblem, KernelProblem
+    from .problem import FeatureProblem, GroupedProblem
 
-__all__ = ["FeatureFolds", "Folds", "KernelFolds", "Restricted"]
+__all__ = ["FeatureFolds", "Folds", "KernelFolds", "MatrixFreeFolds", "Restricted"]
 
-_REFUSALS = (CertificateError, NotPositiveSemidefiniteError)
+_REFUSALS = (CertificateError, ConvergenceError, NotPositiveSemidefiniteError)
 """What a fit raises whose reg is below the rounding of the matrix."""
 
 
@@ -111,6 +111,8 @@ class Restricted(ABC):
                 spectrum = solve(replace(self.objective, reg=float(reg)))
             except _REFUSALS as error:
                 self._refused = error.with_traceback(None)  # which would keep the matrices alive
+                if isinstance(error, ConvergenceError):
+                    return  # regs decrease, and smaller ones are harder
             else:
                 yield i, spectrum
 
@@ -125,8 +127,8 @@ class Restricted(ABC):
 class _KernelFold:
     """The operator of a training part, and kernel values between the held-out views and those of the training part."""
 
-    operator: ConditionedKernel
-    cross: Array
+    operator: ConditionedOperator
+    cross: Array | Callable[[Array], Array]  # or what multiplies it
     samples: Samples  # those held out, in the order of the rows of ``cross``
     weight: float
     members: np.ndarray  # their jackknife groups
@@ -137,7 +139,7 @@ class KernelFolds(Restricted):
 
     folds: Folds
 
-    def __init__(self, problem: KernelProblem, folds: Folds) -> None:
+    def __init__(self, problem: GroupedProblem, folds: Folds) -> None:
         super().__init__(problem.objective, folds)
         self.problem, self.jackknife = problem, folds.jackknife()
         room = problem.budget // problem.plan.bytes  # a fold takes less than the fit to all
@@ -150,7 +152,7 @@ class KernelFolds(Restricted):
             fold = self.kept[f] if self.kept else self._fold(f)
             collapsed = regs >= fold.operator.trace  # mu <= 1 - reg / trace: no component is active
             if collapsed.any():
-                nothing = backend.xp.zeros((len(fold.cross), self.objective.k))
+                nothing = backend.xp.zeros((fold.samples.n_views, self.objective.k))
                 found[collapsed, f] = *self._risk(fold, nothing), float(self.objective.k)
             below = np.flatnonzero(~collapsed)
             for start in range(0, len(below), SEARCHED_TOGETHER):
@@ -166,7 +168,7 @@ class KernelFolds(Restricted):
         risk.add(psi, fold.samples, fold.weight, fold.members)
         return risk.value()
 
-    def _solver(self, operator: ConditionedKernel, regs: np.ndarray) -> Callable[[Objective], Spectrum]:
+    def _solver(self, operator: ConditionedOperator, regs: np.ndarray) -> Callable[[Objective], Spectrum]:
         """Make a function that solves for each of these regs."""
         sweep = self.problem.sweep_of(operator, [replace(self.objective, reg=float(reg)) for reg in regs])
 
@@ -195,9 +197,13 @@ class KernelFolds(Restricted):
         labels, names = np.unique(groups[held], return_inverse=True)
         theirs = Samples.from_groups(names, backend, None if data.weight is None else data.weight[held])
         rows = points[xp.asarray(held[backend.to_host(theirs.order)])]
-        cross = rows[:, xp.asarray(training)] if problem.given else _values(problem.model, rows, x, backend)
+        cross = rows[:, xp.asarray(training)] if problem.given else self._cross(rows, x)
         weight = float(len(held)) if data.weight is None else float(data.weight[held].sum())
         return _KernelFold(operator, cross, theirs, weight, self.jackknife[labels][backend.to_host(theirs.labels)])
+
+    def _cross(self, held: Array, x: Array) -> Array | Callable[[Array], Array]:
+        """Return kernel values between held-out points and those of the training part, or what multiplies them."""
+        return _values(self.problem.model, held, x, self.problem.backend)
 
 
 def _values(kernel: Kernel, x: Array, y: Array, backend: Backend) -> Array:
@@ -211,13 +217,31 @@ def _values(kernel: Kernel, x: Array, y: Array, backend: Backend) -> Array:
     return out
 
 
-def _embed(spectrum: Spectrum, phi: Array, backend: Backend) -> Array:
-    """Return psi from the values phi of features, or of the kernel."""
+def _embed(spectrum: Spectrum, phi: Array | Callable[[Array], Array], backend: Backend) -> Array:
+    """Return psi from the values phi of features, or of the kernel, or from what multiplies these."""
     scale = backend.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
     coefficients = backend.xp.asfortranarray(spectrum.coefficients)
-    values = backend.matmul(phi.astype(coefficients.dtype, copy=False), coefficients)
+    if callable(phi):
+        values = phi(coefficients)
+    else:
+        values = backend.matmul(phi.astype(coefficients.dtype, copy=False), coefficients)
     out: Array = (values.astype(float) + spectrum.intercept) * scale
     return out
+
+
+class MatrixFreeFolds(KernelFolds):
+    """The folds of a kernel of which no matrix is stored, neither of a training part nor between the parts."""
+
+    def _cross(self, held: Array, x: Array) -> Callable[[Array], Array]:
+        backend = self.problem.backend
+        rows = self.problem.model.rows(x, backend)
+
+        def multiply(coefficients: Array) -> Array:
+            out: Array = backend.xp.empty((len(held), coefficients.shape[1]), coefficients.dtype)
+            rows.product(held, coefficients, out, backend)
+            return out
+
+        return multiply
 
 
 # ---------------------------------------------------------------- features

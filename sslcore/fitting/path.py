@@ -24,7 +24,9 @@ from . import summary
 from .crossings import crossings
 from .data import as_paired_data
 from .plan import memory_budget
-from .problem import Frame, Problem, pose
+from .plan_matrix_free import as_solver
+from .posing import pose
+from .problem import Frame, Problem
 from .representation import Representation
 
 __all__ = ["AvoidedCrossing", "Path", "pretrain_path"]
@@ -275,6 +277,7 @@ def pretrain_path(
     backend: str | None = None,
     memory: int | str | None = None,
     progress: Callable[[int, int], None] | None = None,
+    solver: str | None = None,
 ) -> Path:
     """Do as `sslcore.pretrain` at every reg and beta, sharing what does not depend on them.
 
@@ -284,7 +287,7 @@ def pretrain_path(
 
     Parameters
     ----------
-    views, model, n_components, unbiased, center, sample_weight, groups, positives, backend, memory
+    views, model, n_components, unbiased, center, sample_weight, groups, positives, backend, memory, solver
         As of `sslcore.pretrain`.
     regs : sequence of float
         > 0, in any order; the path has them sorted.
@@ -321,7 +324,8 @@ def pretrain_path(
     objective = Objective.of(n_components, float(regs[-1]), float(betas[-1]), unbiased, center)
     data = as_paired_data(views, positives, groups, sample_weight, objective)
     n_points = regs.size * betas.size + 1  # kernel PCA is one more
-    problem = pose(model, data, objective, chosen, memory_budget(memory, chosen), n_points=n_points)
+    budget = memory_budget(memory, chosen)
+    problem = pose(model, data, objective, chosen, budget, n_points=n_points, solver=as_solver(solver))
     return _walk(problem, regs, betas, progress)
 
 

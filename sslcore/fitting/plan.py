@@ -1,10 +1,4 @@
-"""The memory and the time that a computation takes, said before anything is allocated.
-
->>> import sslcore
->>> plan = sslcore.plan(10_000, 2, 32, sslcore.kernels.Gaussian(1.0), 16)
->>> plan.algorithm, round(plan.bytes / 1e9, 1)
-('exact', 2.5)
-"""
+"""The memory and the time that a computation takes: what each solver allocates, and the work of its leading terms."""
 
 from __future__ import annotations
 
@@ -13,27 +7,29 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
-
-import numpy as np
 
 from .. import tunables
-from ..arrays import as_float_dtype, check_boolean, check_integer
+from ..arrays import check_integer
 from ..backends import Backend, get_backend
 from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
-from ..features import Features, Identity, Model, Nystrom, RandomFourier
-from ..kernels import Kernel, Precomputed, as_kernel
+from ..features import Features, Identity, Nystrom, RandomFourier
+from ..kernels import Kernel, Precomputed
 from ..kernels._rows import Needs, block_rows
 from ..solvers.krylov import block_width, krylov_capacity
 from ..solvers.sweep import LEAST_SHARED, places_together
 from .machine_rates import Work, measured_rates
 
-__all__ = ["Plan", "Sizes", "exact_plan", "features_plan", "fitting_rows", "memory_budget", "paired_plan", "plan"]
+__all__ = [
+    "Plan",
+    "Sizes",
+    "exact_plan",
+    "features_plan",
+    "fitting_rows",
+    "memory_budget",
+    "paired_plan",
+]
 
-
-_LARGEST = 2**48
-"""No size is larger: of any two of them there is a product in bytes, and of any four the floating-point operations."""
 
 _BYTES = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:e[0-9]+)?)\s*([KMGT]I?|)B?\s*", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
@@ -45,7 +41,7 @@ class Plan:
 
     Attributes
     ----------
-    algorithm : {"exact", "features"}
+    algorithm : {"exact", "matrix-free", "features"}
     bytes : int
         Peak memory besides the data handed over, of all that is allocated at once.  Not in it: what a process keeps
         once and for all (code, stacks of threads, buffers of BLAS) and what the C library keeps of memory freed.
@@ -55,6 +51,8 @@ class Plan:
         Expected at the rates of this machine: products, Cholesky factorisations, kernel values and copies, measured for
         about a tenth of a second when this is first asked for in a process.  The leading terms alone,
         each at its full rate: fits of 0.1 to 1.5 s took 2 to 4 times as long on an idle machine.
+    products : int
+        Products with the kernel of a typical fit without its matrix; 0 for other solvers.
     advice : str
         What to change if that is too much; `fitting` says what would do.
 
@@ -75,6 +73,8 @@ class Plan:
     smaller: Callable[[int], int] | None = field(default=None, repr=False, compare=False)  # bytes of a smaller one
     size: int = field(default=0, repr=False)  # samples, or features: what `smaller` takes
     backend: str | None = field(default=None, repr=False)
+    products: int = 0
+    rank: int = field(default=0, repr=False)  # columns of the preconditioner, at most
 
     @property
     def flops(self) -> float:
@@ -103,90 +103,9 @@ class Plan:
         if self.bytes > budget:
             raise MemoryBudgetError(
                 f"this {self.algorithm} fit needs {_show(self.bytes)} of memory, the budget is {_show(budget)} "
-                f"(nothing was allocated); {self._fitting(budget)}"
+                f"(nothing was allocated); {self._fitting(budget)}",
+                self.bytes,
             )
-
-
-def plan(
-    n: int,
-    n_views: int,
-    d: int,
-    model: Model,
-    n_components: int,
-    dtype: Any = "float64",
-    memory: int | str | None = None,
-    *,
-    n_points: int = 1,
-    made: bool = False,
-    backend: str | None = None,
-) -> Plan:
-    """Predict the memory, the work and the time of `sslcore.pretrain`, and check the memory against a budget.
-
-    Parameters
-    ----------
-    n, n_views, d : int
-        Samples, views of each, coordinates of a view.
-    model : kernel or features
-        As for `sslcore.pretrain`.
-    n_components : int
-    dtype : dtype
-        Of the views.
-    memory : int or str, optional
-        Budget in bytes, or as "8GB"; by default what the machine has left.
-    n_points : int
-        Points (reg, beta) of a `sslcore.pretrain_path`; 1: a single fit.
-    made : bool
-        Whether the views are made or gathered as they are needed (`sslcore.Views`, memory maps, ``groups``), so that
-        they take memory too: of a kernel all of them, of features a block.
-    backend : {"numba", "cupy"}, optional
-        Where the work is done; default: the CPU.
-
-    Returns
-    -------
-    Plan
-
-    Raises
-    ------
-    MemoryBudgetError
-        If the fit would not keep the budget; the message says what would.
-
-    Examples
-    --------
-    >>> import sslcore
-    >>> plan = sslcore.plan(10_000, 2, 8, sslcore.kernels.Gaussian(1.0), 4)
-    >>> plan.algorithm, plan.fitting("200MB")
-    ('exact', 'use features, such as sslcore.features.Nystrom(kernel, 512), or use fewer samples (at most 2,775 fit)')
-    """
-    n = _size(n, "n")
-    m = _size(n_views, "n_views")
-    d = _size(d, "d")
-    k = _size(n_components, "n_components")
-    points = _size(n_points, "n_points")
-    check_boolean(made, "made")
-    points += points > 1  # a path also looks at kernel PCA
-    try:
-        dtype = np.dtype(dtype)
-    except TypeError:
-        raise TypeError(f"dtype must be that of the views, such as 'float64', found {dtype!r:.60}") from None
-    itemsize = as_float_dtype(dtype, "dtype").itemsize
-    chosen = None if backend in (None, "numba") else get_backend(backend=backend)
-    budget = memory_budget(memory, chosen)
-    sizes = Sizes(n, n * m, d, k, itemsize, n_points=points, made=made)
-    if isinstance(model, Features):
-        r = _size(model.n_features(d), "the number of features")
-        result = features_plan(sizes, r, model)
-    else:
-        result = exact_plan(sizes, as_kernel(model), 1 if chosen is None else chosen.BLOCK_FACTOR)
-    result = replace(result, backend=backend)
-    result.require(budget)
-    return result
-
-
-def _size(value: Any, name: str) -> int:
-    size = check_integer(value, name, minimum=1)
-    if size > _LARGEST:
-        raise ValueError(f"{name} must be at most 2**48, found an integer of {size.bit_length()} bits")
-    return size
 
 
 def _prepared_rows(row_bytes: int, block_factor: int = 1) -> int:
@@ -271,14 +190,21 @@ def exact_plan(sizes: Sizes, kernel: Kernel, block_factor: int = 1) -> Plan:
     def smaller(samples: int) -> int:
         return _exact_bytes(sizes.with_samples(samples), kernel, block_factor)
 
+    size = _exact_bytes(sizes, kernel, block_factor)
+    return Plan("exact", size, work, "use fewer samples", _alternatives(sizes, kernel), smaller, n)
+
+
+def _alternatives(sizes: Sizes, kernel: Kernel) -> Callable[[], list[tuple[int, int]]]:
+    """Make a function that lists numbers of Nystrom features in place of a kernel, and bytes."""
+
     def alternatives() -> list[tuple[int, int]]:
-        numbers = [r for r in (1024 >> i for i in range(8)) if k <= r <= total]
+        if isinstance(kernel, Precomputed):  # no features are made of a given matrix
+            return []
+        numbers = [r for r in (1024 >> i for i in range(8)) if sizes.k <= r <= sizes.n_views]
         of_features = replace(sizes, n_folds=0, made=False)
         return [(r, _features_bytes(of_features, r, Nystrom(kernel, r), None)) for r in numbers]
 
-    none = isinstance(kernel, Precomputed)  # no features are made of a given matrix
-    size = _exact_bytes(sizes, kernel, block_factor)
-    return Plan("exact", size, work, "use fewer samples", list if none else alternatives, smaller, n)
+    return alternatives
 
 
 def _exact_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> int:

@@ -13,7 +13,8 @@ from ..positives import Positives
 from ..solvers.objective import Objective
 from .data import as_paired_data
 from .plan import memory_budget
-from .problem import pose
+from .plan_matrix_free import as_solver
+from .posing import pose
 from .representation import Representation
 from .search import AutoReg, as_search, choose, most_folds
 
@@ -35,6 +36,7 @@ def pretrain(
     positives: Positives | None = None,
     backend: str | None = None,
     memory: int | str | None = None,
+    solver: str | None = None,
 ) -> Representation:
     r"""Find the exact minimiser of the regularised VICReg risk over the functions of a kernel or of features.
 
@@ -88,6 +90,10 @@ def pretrain(
         blocks.
     memory : int or str, optional
         Budget of the device at work, in bytes or as "8GB"; default: 90 % of what it has left.
+    solver : {"dense", "matrix-free"}, optional
+        Of a kernel.  ``"matrix-free"`` stores nothing of size N^2: products with K by tiles, within a preconditioned
+        block conjugate gradient method (`sslcore.solvers.matrix_free`); the same certificate.  By default it is chosen
+        where the budget has no room for the matrix.
 
     Returns
     -------
@@ -104,6 +110,8 @@ def pretrain(
         The kernel is not positive semi-definite; the error names an eigenvalue.
     CertificateError
         An active component misses its tolerance: reg is below the rounding of the kernel matrix.
+    ConvergenceError
+        Without the matrix: no convergence within the products allowed.
 
     Examples
     --------
@@ -119,7 +127,8 @@ def pretrain(
     search, zero_reg = as_search(reg), isinstance(model, Identity)
     objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
     data = as_paired_data(views, positives, groups, sample_weight, objective)
-    problem = pose(model, data, objective, chosen, memory_budget(memory, chosen), n_folds=most_folds(search))
+    budget, folds, solver = memory_budget(memory, chosen), most_folds(search), as_solver(solver)
+    problem = pose(model, data, objective, chosen, budget, n_folds=folds, solver=solver)
     selection = choose(search, problem) if search else None
     if selection:
         objective = replace(objective, reg=selection.reg)

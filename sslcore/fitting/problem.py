@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import tunables
 from ..arrays import Array
 from ..augmentations import Views
 from ..backends import Backend, device_of
@@ -23,6 +22,7 @@ from ..features import Features, Model
 from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..solvers.certificate import TOLERANCE, Solution
+from ..solvers.conditioned import ConditionedOperator
 from ..solvers.exact import ConditionedKernel, solve_exact
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
@@ -34,9 +34,10 @@ from .data import Data
 from .folds import FeatureFolds, Folds, KernelFolds, Restricted
 from .moments import Moments
 from .plan import Plan, Sizes, exact_plan, features_plan, paired_plan
+from .points import refuse_constant, require_symmetric
 from .representation import Representation
 
-__all__ = ["FeatureProblem", "Frame", "KernelProblem", "PairedProblem", "Problem", "pose"]
+__all__ = ["FeatureProblem", "Frame", "GroupedProblem", "KernelProblem", "PairedProblem", "Problem"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Frame:
 class Problem(ABC):
     """A model on the views of some data, to be solved for one objective or for many.
 
-    A solver is a subclass, which `pose` chooses.
+    A solver is a subclass, which `sslcore.fitting.posing.pose` chooses.
 
     Parameters
     ----------
@@ -147,30 +148,13 @@ class Problem(ABC):
         """Make functions of the solution, with their arrays where the data lie."""
 
 
-def pose(
-    model: Model,
-    data: Data,
-    objective: Objective,
-    backend: Backend,
-    budget: int,
-    *,
-    n_points: int = 1,
-    n_folds: int = 0,
-) -> Problem:
-    """Choose the solver: features by their moments, kernels exactly, by samples or by a law of positive pairs."""
-    if data.law is not None:
-        return PairedProblem(model, data, objective, backend, budget, n_points=n_points, n_folds=n_folds)
-    if isinstance(model, Features):
-        return FeatureProblem(model, data, objective, backend, budget, n_points=n_points, n_folds=n_folds)
-    return KernelProblem(model, data, objective, backend, budget, n_points=n_points, n_folds=n_folds)
-
-
-class KernelProblem(Problem):
-    """A kernel, solved exactly by the Gram matrix of all views; of single views if beta is 0."""
+class GroupedProblem(Problem):
+    """A kernel and groups of views, which are single if beta is 0; how it is solved is the operator's affair."""
 
     model: Kernel
 
-    def _planned(self, n_folds: int) -> Plan:
+    def _checked(self, n_folds: int) -> Sizes:
+        """Check model and objective against the data, and tell what is fitted."""
         data, self.model = self.data, as_kernel(self.model)
         self.objective.within(data.n_views, "views")
         self.given = isinstance(self.model, Precomputed)
@@ -179,8 +163,11 @@ class KernelProblem(Problem):
                 f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
                 f"found {data.d}"
             )
-        n = data.n if self.objective.beta > 0 else data.n_views
-        return exact_plan(self._sizes(n, n_folds), self.model, self.backend.BLOCK_FACTOR)
+        return self._sizes(data.n if self.objective.beta > 0 else data.n_views, n_folds)
+
+    @abstractmethod
+    def operator_on(self, points: Array, samples: Samples) -> ConditionedOperator:
+        """Make the operator of some points in the order of the samples (of a given matrix, in the caller's)."""
 
     @property
     def dtype(self) -> np.dtype:
@@ -191,13 +178,13 @@ class KernelProblem(Problem):
     def points(self) -> Array:
         """Check the points (N, d), in the caller's order; for `Precomputed` they are a Gram matrix (N, N)."""
         points = self.data.materialize(self.backend)
-        _refuse_constant(points)
+        refuse_constant(points)
         if not self.model.trusted:
-            _require_symmetric(self.model, points, self.backend)
+            require_symmetric(self.model, points, self.backend)
         return points
 
     @cached_property
-    def operator(self) -> ConditionedKernel:
+    def operator(self) -> ConditionedOperator:
         """Make the operator of all views; then their points are not needed here any more."""
         data, backend, points = self.data, self.backend, self.points
         if self.objective.beta > 0:
@@ -211,15 +198,9 @@ class KernelProblem(Problem):
         del self.points
         return operator
 
-    def operator_on(self, points: Array, samples: Samples) -> ConditionedKernel:
-        """Make the operator of some points in the order of the samples (of a given matrix, in the caller's)."""
-        blocks = rotated_gram(self.model, points, samples, self.backend)
-        objective = self.objective
-        return ConditionedKernel(blocks, self.model, self.backend, unbiased=objective.unbiased, center=objective.center)
-
     def solve(
         self,
-        operator: ConditionedKernel,
+        operator: ConditionedOperator,
         objective: Objective,
         near: Array | None = None,
         started: float | None = None,
@@ -234,27 +215,31 @@ class KernelProblem(Problem):
             started=started,
         )
 
-    def restrict(self, folds: Folds) -> KernelFolds:
-        """Make the operator of each training part, and the kernel values between the parts."""
-        return KernelFolds(self, folds)
-
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
         """Condition the operator, and iterate; the certificate's time includes the Gram matrix."""
         operator = self.operator
         return self._of_pairs(self.solve(operator, objective, near, self.started), objective)
 
     def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
-        """Begin where the functions found at other objectives are best combined."""
+        """Share what the solver can between objectives."""
         sweep = self.sweep_of(self.operator, objectives, progress)
         return lambda objective: self._of_pairs(sweep(objective), objective)
 
-    def sweep_of(self, operator: ConditionedKernel, objectives: Sequence[Objective], progress: Any = None) -> Sweep:
-        """Do as `sweep` with the operator of all views or of some."""
-        tolerance, started = TOLERANCE[self.dtype], getattr(self, "started", None)
-        planned = self.plan.bytes
-        return Sweep(
-            operator, objectives, tolerance=tolerance, planned_bytes=planned, started=started, progress=progress
-        )
+    def sweep_of(
+        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None
+    ) -> Callable[[Objective], Solution]:
+        """Do as `sweep` with the operator of all views or of some; this one begins each near the one before."""
+        near: Array | None = None
+
+        def solve(objective: Objective) -> Solution:
+            nonlocal near
+            solution = self.solve(operator, objective, near, getattr(self, "started", None))
+            near = solution.vectors
+            if progress is not None:
+                progress(objective)
+            return solution
+
+        return solve
 
     def _of_pairs(self, solution: Solution, objective: Objective) -> Solution:
         """Measure the invariance of functions whose solver has seen single views."""
@@ -280,6 +265,32 @@ class KernelProblem(Problem):
             solution.spectrum, self.model, objective, centres=self.centres, values=values
         )
         return rep.to(device_of(self.data.source))
+
+
+class KernelProblem(GroupedProblem):
+    """The same, solved by the Gram matrix of all views."""
+
+    def _planned(self, n_folds: int) -> Plan:
+        return exact_plan(self._checked(n_folds), self.model, self.backend.BLOCK_FACTOR)
+
+    def operator_on(self, points: Array, samples: Samples) -> ConditionedKernel:
+        """Make the operator of some points in the order of the samples (of a given matrix, in the caller's)."""
+        blocks = rotated_gram(self.model, points, samples, self.backend)
+        objective = self.objective
+        return ConditionedKernel(blocks, self.model, self.backend, unbiased=objective.unbiased, center=objective.center)
+
+    def sweep_of(self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None) -> Sweep:
+        """Begin where the functions found at other objectives are best combined."""
+        assert isinstance(operator, ConditionedKernel)
+        tolerance, started = TOLERANCE[self.dtype], getattr(self, "started", None)
+        planned = self.plan.bytes
+        return Sweep(
+            operator, objectives, tolerance=tolerance, planned_bytes=planned, started=started, progress=progress
+        )
+
+    def restrict(self, folds: Folds) -> KernelFolds:
+        """Make the operator of each training part, and the kernel values between the parts."""
+        return KernelFolds(self, folds)
 
 
 class PairedProblem(Problem):
@@ -326,9 +337,9 @@ class PairedProblem(Problem):
         """Check all points (N, d), in the caller's order; for `Precomputed` they are a Gram matrix (N, N)."""
         points = self.data.materialize(self.backend)
         if not self.given:
-            _refuse_constant(points)
+            refuse_constant(points)
         if not self.model.trusted:
-            _require_symmetric(self.model, points, self.backend)
+            require_symmetric(self.model, points, self.backend)
         return points
 
     @cached_property
@@ -475,26 +486,3 @@ class FeatureProblem(Problem):
             solution.spectrum, self.features, objective, training=data.views, n_coordinates=data.d
         )
         return rep.to(device_of(data.source))
-
-
-def _refuse_constant(points: Array) -> None:
-    if bool((points[0] == points[-1]).all()) and bool((points == points[0]).all()):
-        raise ValueError("the data are constant: all views are the same point, and there is nothing to represent")
-
-
-def _require_symmetric(kernel: Kernel, points: Array, backend: Backend) -> None:
-    """Refuse what is not symmetric: the solver reads each pair once, and would not see it."""
-    if not isinstance(kernel, Precomputed):
-        some = points[:: max(1, len(points) // 64)]
-        values = kernel(some, some.copy())
-        matrices = [(values, values.T)]
-    else:
-        step = max(1, tunables.SYMMETRY_BLOCK_ENTRIES // len(points))
-        matrices = [(points[s : s + step], points[:, s : s + step].T) for s in range(0, len(points), step)]
-    for rows, columns in matrices:
-        error = float(backend.xp.abs(rows - columns).max())
-        size = float(backend.xp.abs(rows).max())
-        if error > 1e3 * float(backend.xp.finfo(points.dtype).eps) * size:
-            raise ValueError(
-                f"the kernel matrix must be symmetric, found entries that differ from their mirror by {error:.3g}"
-            )

@@ -15,7 +15,7 @@ from .krylov import Eigenpairs, block_width, krylov_capacity
 from .objective import Objective
 
 if TYPE_CHECKING:
-    from .exact import ConditionedKernel
+    from .conditioned import ConditionedOperator
 
 __all__ = ["Applied", "judged"]
 
@@ -54,7 +54,7 @@ class Applied:
 
 
 def judged(
-    operator: ConditionedKernel,
+    operator: ConditionedOperator,
     objective: Objective,
     applied: Applied,
     *,
@@ -63,7 +63,7 @@ def judged(
     started: float,
 ) -> Solution:
     """Make the solution: functions with their coefficients, and the certificate, or a `CertificateError`."""
-    backend, xp, samples, dtype = operator.backend, operator.xp, operator.samples, operator.a.dtype
+    backend, xp, samples, dtype = operator.backend, operator.xp, operator.samples, operator.dtype
     n, total, k, epsilon = samples.n, samples.n_views, objective.k, float(xp.finfo(dtype).eps)
     pairs, v, turned, y, product = applied.pairs, applied.vectors, applied.turned, applied.bottom, applied.product
     told = pairs.values > 4 * epsilon
@@ -128,7 +128,7 @@ def judged(
         top=1.0 + objective.beta * (samples.tau - 1.0),
     )
     circumstances = Circumstances(
-        algorithm="exact: kernel PCA" if operator.noise is None else f"exact: {samples.method}{applied.how}",
+        algorithm=operator.algorithm + (applied.how if operator.noise is not None else ""),
         jitter=operator.jitter,
         condition=operator.condition_number,
         iterations=pairs.steps,
@@ -155,7 +155,7 @@ def _from_tau(spectrum: Spectrum, beta: float, tau: float) -> Spectrum:
     return replace(spectrum, gamma=spectrum.gamma + beta * (1.0 - tau), invariance=invariance)
 
 
-def norms_on_the_range(operator: ConditionedKernel, values: Array, errors: np.ndarray) -> np.ndarray:
+def norms_on_the_range(operator: ConditionedOperator, values: Array, errors: np.ndarray) -> np.ndarray:
     """Return squared norms of the functions with values v, and their relative errors, (2, k), where Khat has low rank.
 
     Coefficients have a part in the null space of Khat, and it is large where reg is small: all of gamma v - beta

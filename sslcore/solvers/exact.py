@@ -21,7 +21,10 @@ import copy
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from ..arrays import Array
 from ..backends import Backend
@@ -29,6 +32,7 @@ from ..backends.contract import Shifts
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from .certificate import Solution
+from .conditioned import ConditionedOperator
 from .evidence import Applied, judged
 from .groups import Samples
 from .krylov import Accuracy, Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
@@ -38,26 +42,11 @@ from .rotated_gram import RotatedGram
 __all__ = ["ConditionedKernel", "solve_exact"]
 
 
-ROUNDING = 0.3
-"""The rounding E of Khat, over N views, has a norm of at most 0.3 eps |Khat|_F / sqrt(N), as that of random entries.
-
-By first-order perturbation dG = W^T E W / lambda with W = I - Q S^-1 Q^T Khat, and W v_i = (lambda / gamma_i) a_i with
-a = P^(-1/2) alpha.  So gamma_i, and v_i along v_j, are off by |W v_j| |E| |a_i| relative to the gap, and the norm
-a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, in float32, with float64 (N = 100 to
-800): errors were up to the estimate, and a tenth of it mostly.  Products with a dense basis round more: |E| was at most
-0.75 eps |Khat| (N = 100 to 600), for which eps |Khat|_F is taken.
-"""
-
-COLD, NEARBY = 1e-4, 1e-2
-"""Residuals at which an iteration ends, in units of the tolerance: from random vectors, and from some near the result.
-A residual r of vectors is r^2 in their eigenvalues.
-"""
-
 LEAST_RANDOM = 2
 """Random columns that an iteration begins with, beside those near its result."""
 
 
-class ConditionedKernel:
+class ConditionedKernel(ConditionedOperator):
     """The operator G of the module's docstring, times reg / unit so that it is of order 1 at any scale of K.
 
     ``unit`` is the trace of Khat.  Made from the blocks of Khat once; `condition` then factorises for one reg and beta
@@ -77,7 +66,7 @@ class ConditionedKernel:
         xp = backend.xp
         self.backend, self.xp = backend, xp
         self.a, self.b, self.c = blocks.mean, blocks.cross, blocks.contrast
-        self.n = len(self.a)
+        self.n, self.dtype = len(self.a), self.a.dtype
         self.samples = samples = blocks.samples
         diagonal = blocks.diagonal()
         self.unit = float(diagonal.sum(dtype=float))
@@ -91,34 +80,15 @@ class ConditionedKernel:
         self.contrast_beta = self.contrast_factor
         self.kept_diagonal = self.c.diagonal().copy()
         self.rounding = self._rounding(diagonal)
-        self.noise: Any = None  # an array where there is a condition
         self.shifts: Shifts | None = None
         self.turned_b: Any = None  # B in the basis of `shifts`, where contrasts are alike
         self.factor: Any = None  # that of `shifts` for the reg and beta at hand, where it has one
-        self.jitter, self.condition_number = 0.0, 1.0
         self._ratio: float | None = None
 
-    def _require_variation(self, centred: bool) -> None:
-        """Refuse a kernel that is zero, or, ``centred``, constant at the views; sets ``constant``."""
-        xp, samples, dtype = self.xp, self.samples, self.a.dtype
-        if self.unit <= 0:
-            raise ValueError("the kernel is zero at all views; there is nothing to represent")
-        self.constant: Any = None  # an array where centred
-        if centred:
-            constant, _ = samples.rotate(xp.sqrt(samples.weight)[:, None])
-            self.constant = constant[:, 0].astype(dtype)
-            if not self.trace > 16 * float(xp.finfo(dtype).eps) * self.unit:
-                raise ValueError(
-                    f"centred, the kernel matrix has the trace {self.trace:.3g}, of {self.unit:.3g}, which is less "
-                    "than its rounding: the kernel is constant at the views, or they lie far from the origin: subtract "
-                    "their mean"
-                )
-
-    def _rounding(self, diagonal: Array) -> float:
-        """Estimate the norm of the rounding of Khat / unit (`ROUNDING`)."""
-        epsilon = float(self.xp.finfo(self.a.dtype).eps)
-        share = 1.0 if self.samples.dense else ROUNDING / math.sqrt(self.samples.n_views)
-        return share * epsilon * self._size(diagonal)
+    @property
+    def algorithm(self) -> str:
+        """Name the solver as in `ConditionedOperator`."""
+        return "exact: kernel PCA" if self.noise is None else f"exact: {self.samples.method}"
 
     @property
     def trace(self) -> float:
@@ -127,27 +97,9 @@ class ConditionedKernel:
             return self.unit
         return self.unit - float((self.constant * (self.a @ self.constant)).sum())
 
-    def _rounding_scale(self) -> Array | None:
-        """Return by how much rows of E are smaller (or larger) than the mean: Khat has P^(1/2) at both sides."""
-        xp, weight = self.xp, self.samples.weight
-        if float(weight.max()) <= (1 + 1e-6) * float(weight.min()):
-            return None
-        out: Array = xp.sqrt(self.samples.squared_weights())
-        return out
-
-    def _size(self, diagonal: Array) -> float:
-        """Estimate the Frobenius norm of Khat / unit: of some rows of A and B, or of the diagonal if that has more."""
+    def _rounding(self, diagonal: Array) -> float:
         step = max(1, self.n // 64)
-
-        def squares(m: Array) -> float:
-            scaled = m.astype(float, copy=False) / self.unit
-            scaled *= scaled
-            return float(scaled.sum())
-
-        rows = squares(self.a[::step]) + 2.0 * squares(self.b[::step])
-        contrasts = (float(self.kept_diagonal.sum(dtype=float)) / self.unit) ** 2  # no less than the squares of C
-        alone = squares(diagonal)
-        return math.sqrt(min(1.0, max(rows * self.n / len(self.a[::step]) + contrasts, alone)))
+        return self._estimated_rounding((self.a[::step], self.b[::step]), diagonal)
 
     def condition(self, reg: float, beta: float) -> ConditionedKernel:
         """Factorise for this reg and beta; nothing to do if reg / beta is that of the factor at hand.  Returns self.
@@ -286,21 +238,8 @@ class ConditionedKernel:
         values = self.backend.symmetric_eigenvalues(matrix)
         return float(values[0]), float(values[-1])
 
-    def centre(self, v: Array) -> Array:
-        """Return H v, or v itself if nothing is centred."""
-        if self.constant is None:
-            return v
-        out: Array = v - self.constant_column() * (self.constant @ v[: self.n])
-        return out
-
-    def constant_column(self) -> Array:
-        """Return P^(1/2) 1 in the rotated basis, as a column: no contrast sees a constant."""
-        column: Array = self.xp.zeros((self.n + len(self.c), 1), self.a.dtype)
-        column[: self.n, 0] = self.constant
-        return column
-
-    def corrections(self, v: Array) -> tuple[Array, Array]:
-        """Return z = S^-1 (B^T u - D c) and y = c + z = S^-1 (B^T u + C c): from whichever cancels less."""
+    def corrections(self, v: Array, heights: np.ndarray | None = None) -> tuple[Array, Array]:
+        """Return z and y as in `ConditionedOperator`."""
         u, c = self.halves(v)
         if self.noise is None:  # infinite
             return -c, self.xp.zeros_like(c)
@@ -340,10 +279,11 @@ class ConditionedKernel:
         out[: self.n], out[self.n :] = u, c
         return out
 
-    def combine(self, v: Array, z: Array, y: Array) -> Array:
-        """Return (reg / unit) G v, from v and its corrections."""
+    def conditioned(self, v: Array) -> Array:
+        """Return (reg / unit) G v."""
         if self.noise is None:
             return self.times_kernel(v)
+        z, y = self.corrections(v)
         u, _ = self.halves(v)
         out: Array = self.xp.empty_like(v, order="F")
         top = self.backend.matmul(self.a, u)
@@ -351,18 +291,6 @@ class ConditionedKernel:
         out[self.n :] = y * (self.noise / self.unit)
         out[: self.n] = top / self.unit
         return out
-
-    def completed(self, product: Array, y: Array) -> Array:
-        """Return (reg / unit) G v, as `combine` does, where Khat (u, -z) / unit is known: both have A u - B z."""
-        if self.noise is None:
-            return product
-        out: Array = self.xp.concatenate([product[: self.n], y * (self.noise / self.unit)])
-        return out
-
-    def apply(self, v: Array) -> Array:
-        """Return (reg / unit) H G H v: rounding lets directions off the centred space into the basis, hence both H."""
-        v = self.centre(v)
-        return self.centre(self.combine(v, *self.corrections(v)))
 
     def times_kernel(self, v: Array) -> Array:
         """Return Khat v / unit, from the Gram matrix itself."""
@@ -376,13 +304,9 @@ class ConditionedKernel:
         out[: self.n] = top / self.unit
         return out
 
-    def halves(self, v: Array) -> tuple[Array, Array]:
-        """Split v into means and contrasts, each in Fortran order."""
-        return self.xp.asfortranarray(v[: self.n]), self.xp.asfortranarray(v[self.n :])
-
 
 def solve_exact(
-    operator: ConditionedKernel,
+    operator: ConditionedOperator,
     objective: Objective,
     *,
     tolerance: float,
@@ -402,28 +326,34 @@ def solve_exact(
         beginning(operator, objective.k, near),
         objective.k,
         operator.backend,
-        accuracy=Accuracy((COLD if near is None else NEARBY) * tolerance),
+        accuracy=Accuracy(operator.ends[near is not None] * tolerance),
         max_basis=krylov_capacity(block_width(objective.k, operator.samples.n_views), operator.samples.n_views),
+        relax=operator.relax if operator.inexact else None,
     )
     v = in_canonical_basis(operator, pairs, objective.k, tolerance)
     # one more application gives the coefficients, and their product with the Gram matrix the certificate
-    z, y = operator.corrections(v)
+    z, y = operator.corrections(v, pairs.values)
     turned = operator.xp.concatenate([operator.halves(v)[0], -z])
-    applied = Applied(pairs, v, turned, y, operator.times_kernel(turned))
+    product = operator.times_kernel(turned)
+    if operator.inexact:
+        pairs = replace(pairs, values=operator.quotients(turned, product, y))
+    applied = Applied(pairs, v, turned, y, product)
     return judged(operator, objective, applied, tolerance=tolerance, planned_bytes=planned_bytes, started=started)
 
 
-def beginning(operator: ConditionedKernel, k: int, near: Array | None) -> Array:
-    """Return the first block of an iteration: the vectors ``near``, if any, and random ones."""
+def beginning(operator: ConditionedOperator, k: int, near: Array | None) -> Array:
+    """Return the first block of an iteration: the vectors ``near``, or what the operator guesses, and random ones."""
     backend, total = operator.backend, operator.samples.n_views
     width = block_width(k, total)
-    start = backend.reference_normals(total, width, 0).astype(operator.a.dtype, copy=False)
+    start = backend.reference_normals(total, width, 0).astype(operator.dtype, copy=False)
+    if near is None:
+        near = operator.guess(width - LEAST_RANDOM)
     if near is not None:
         start = operator.xp.concatenate([near, start[:, : max(width - near.shape[1], LEAST_RANDOM)]], axis=1)
     return operator.centre(operator.xp.asfortranarray(start))
 
 
-def in_canonical_basis(operator: ConditionedKernel, pairs: Eigenpairs, k: int, tolerance: float) -> Array:
+def in_canonical_basis(operator: ConditionedOperator, pairs: Eigenpairs, k: int, tolerance: float) -> Array:
     """Turn the vectors within blocks of equal eigenvalues to a basis that is the same in every run."""
     backend, samples = operator.backend, operator.samples
     normals = backend.reference_normals(samples.n_views, k, 1)[samples.order]

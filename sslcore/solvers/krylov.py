@@ -62,20 +62,34 @@ class Accuracy:
 
 
 def top_eigenpairs(
-    apply: Callable[[Array], Array], start: Array, k: int, backend: Backend, *, accuracy: Accuracy, max_basis: int
+    apply: Callable[[Array], Array],
+    start: Array,
+    k: int,
+    backend: Backend,
+    *,
+    accuracy: Accuracy,
+    max_basis: int,
+    relax: Callable[[float], None] | None = None,
 ) -> Eigenpairs:
     """Find the top k eigenpairs of the symmetric operator ``apply`` from the block ``start`` (n, b), b >= k.
 
     The iteration stops when every wanted residual keeps the ``accuracy`` or is at rounding, and the next eigenvalue is
     good to 10 times the relative one, too; when the Krylov space is invariant (then it holds all there is); or after
     the last step: callers check residuals.
+
+    An operator that is applied by an iteration of its own may err more and more: an error in the image of a block
+    counts by the block's share of the Ritz vectors, which is their residual before it came, relative to a gap
+    (Simoncini and Szyld 2003).  ``relax`` is told, from the second step on, what the norm of the next error may be.
     """
-
-    def apply_each(blocks: dict[int, Array]) -> dict[int, Array]:
-        return {i: apply(block) for i, block in blocks.items()}
-
-    (found,) = top_eigenpairs_of_many(apply_each, [start], k, backend, accuracy=accuracy, max_basis=max_basis)
-    return found
+    iteration = _iteration(start, k, backend, accuracy, max_basis, relax)
+    block = next(iteration)
+    while True:
+        image = apply(block)
+        try:
+            block = iteration.send(image)
+        except StopIteration as done:
+            found: Eigenpairs = done.value
+            return found
 
 
 def top_eigenpairs_of_many(
@@ -105,7 +119,12 @@ def top_eigenpairs_of_many(
 
 
 def _iteration(
-    start: Array, k: int, backend: Backend, accuracy: Accuracy, max_basis: int
+    start: Array,
+    k: int,
+    backend: Backend,
+    accuracy: Accuracy,
+    max_basis: int,
+    relax: Callable[[float], None] | None = None,
 ) -> Generator[Array, Array, Eigenpairs]:
     """Yield one block after the other, to be sent its image, which is overwritten; return the pairs."""
     xp = backend.xp
@@ -117,7 +136,8 @@ def _iteration(
     size = steps = 0
     scale, epsilon = 0.0, float(xp.finfo(start.dtype).eps)
     checks: list[tuple[int, float]] = []
-    next_check = 3
+    next_check = 3 if relax is None else 1
+    known = np.zeros((width, 0))  # the new block's products with the images before it
     while True:
         old, size = size, size + block.shape[1]
         basis[:, old:size] = block
@@ -126,6 +146,8 @@ def _iteration(
         steps += 1
         column = backend.matmul(space.T, image)
         small = backend.to_host(column)
+        if relax is not None and old:  # those images were the more accurate
+            small = np.concatenate([known.T, small[old:]])
         _border(projected, old, small)
         scale = max(scale, float(np.abs(small).max()))
         floor = max(4 * epsilon * scale, 1e-300)
@@ -152,15 +174,28 @@ def _iteration(
                 vectors = backend.matmul(space, _columns(y[:, : k + 2], space, xp))
                 following = float(theta[k]) if size > k else 0.0
                 return Eigenpairs(theta[:k], vectors[:, :k], following, residuals[:k], steps, vectors[:, k:])
-            next_check = _next_check(checks, steps, excess)
+            next_check = _next_check(checks, steps, excess) if relax is None else steps + 1
+            if relax is not None and size >= k:
+                relax(_allowed_error(accuracy, theta[:k], residuals[:k]))
 
         # the new block is orthogonal to the basis only to rounding over its own (small) norm
         block = backend.matmul(space, backend.matmul(space.T, block), out=block, alpha=-1.0, beta=1.0)
-        block, _ = backend.orthonormalize(block, 0.0)
+        block, turn = backend.orthonormalize(block, 0.0)
+        if relax is not None:
+            coupling = backend.to_host(turn) @ coupling
+            known = coupling @ y[old:, :kept] if full else np.pad(coupling, ((0, 0), (old, 0)))
         if full:
             basis[:, :kept] = backend.matmul(space, _columns(y[:, :kept], space, xp))
             projected[:kept, :kept] = np.diag(theta[:kept])
             size = kept
+
+
+def _allowed_error(accuracy: Accuracy, theta: np.ndarray, residuals: np.ndarray) -> float:
+    """Return the norm of an error in the next image that leaves the wanted residuals within the ``accuracy``."""
+    sizes = np.maximum(np.abs(theta), 1e-300)
+    shares = np.clip(2.0 * residuals / sizes, 1e-300, 1.0)  # of the next block in the Ritz vectors
+    allowed = np.minimum(accuracy.relative * sizes, accuracy.absolute) / shares
+    return float(np.minimum(allowed, 0.03 * sizes).min())
 
 
 def block_width(k: int, total: int) -> int:

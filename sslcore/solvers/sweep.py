@@ -19,8 +19,9 @@ from .. import tunables
 from ..arrays import Array
 from ..errors import CertificateError, NotPositiveSemidefiniteError
 from .certificate import Solution
+from .conditioned import COLD, NEARBY
 from .evidence import Applied, judged
-from .exact import COLD, LEAST_RANDOM, NEARBY, ConditionedKernel, beginning, in_canonical_basis, solve_exact
+from .exact import LEAST_RANDOM, ConditionedKernel, beginning, in_canonical_basis, solve_exact
 from .krylov import Accuracy, Eigenpairs, block_width, top_eigenpairs_of_many
 from .objective import Objective
 from .reduced_basis import ReducedBasis

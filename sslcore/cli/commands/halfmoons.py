@@ -34,7 +34,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
 
     def run(args: argparse.Namespace) -> Report:
         figure = Picture("--output (.png)", args.output)
-        from ...fitting.plan import plan
+        from ...fitting.planning import plan
         from ...studies.halfmoons import N_COMPONENTS, study
         from ..spec import parse_augmentation, parse_kernel
 

@@ -89,7 +89,7 @@ class Problem:
 
         The bar expects of ``step`` the time of ``n_fits`` fits, each of a path of ``n_points``.
         """
-        from ...fitting.plan import plan
+        from ...fitting.planning import plan
         from ...io.tables import read_points
         from ..spec import parse_features
 

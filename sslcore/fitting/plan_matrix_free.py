@@ -1,0 +1,99 @@
+"""The plan of the exact solver without the kernel matrix, and the choice between it and the one with."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from dataclasses import replace
+from typing import Any
+
+from .. import tunables
+from ..arrays import shown
+from ..kernels import Kernel, Precomputed
+from ..kernels._rows import block_rows
+from ..solvers.krylov import block_width, krylov_capacity
+from .machine_rates import Work
+from .plan import _OBJECTS_BYTES, _STEPS, Plan, Sizes, _alternatives, _at_work, _exact_bytes, exact_plan
+
+__all__ = ["as_solver", "kernel_plan", "matrix_free_plan"]
+
+_PRODUCTS = 70
+"""Products with the kernel of a typical fit without its matrix, for the estimate of time."""
+
+SOLVERS = ("dense", "matrix-free")
+"""The ways in which a kernel is solved exactly."""
+
+
+def as_solver(value: Any) -> str | None:
+    """Return the name of a solver of kernels, or None."""
+    if value is not None and not (isinstance(value, str) and value in SOLVERS):
+        raise ValueError(f"solver must be None, {SOLVERS[0]!r} or {SOLVERS[1]!r}, found {shown(value)}")
+    return value
+
+
+def kernel_plan(sizes: Sizes, kernel: Kernel, budget: int, block_factor: int = 1, solver: str | None = None) -> Plan:
+    """Plan the solver that is asked for, or chosen: with the matrix if the budget has room, else with less memory."""
+    if solver == "matrix-free":
+        return matrix_free_plan(sizes, kernel, budget, block_factor)
+    dense = exact_plan(sizes, kernel, block_factor)
+    if dense.bytes <= budget or solver == "dense" or isinstance(kernel, Precomputed):
+        return dense
+    without = matrix_free_plan(sizes, kernel, budget, block_factor)
+    return without if without.bytes < dense.bytes else dense
+
+
+def matrix_free_plan(sizes: Sizes, kernel: Kernel, budget: int, block_factor: int = 1) -> Plan:
+    """Plan the solver without the kernel matrix, its preconditioner as large as helps and as ``budget`` allows."""
+    n, total, k, n_points = sizes.n, sizes.n_views, sizes.k, sizes.n_points
+    contrasts, width = total - n, block_width(k, total)
+    helpful = min(contrasts, int(tunables.MATRIX_FREE_RANK_COLUMNS * math.sqrt(total)))
+    rank = bisect.bisect_right(
+        range(1, helpful + 1), budget, key=lambda r: _matrix_free_bytes(sizes, kernel, r, block_factor)
+    )
+    rank = max(rank, min(helpful, tunables.PIVOTED_BLOCK_COLUMNS))  # less would hardly help
+    products = n_points * (_PRODUCTS if contrasts else _STEPS)
+    work = Work(
+        values=products * total * total / 2,
+        products=products * 2.0 * total * total * width + products * 4.0 * contrasts * rank * width,
+        factors=3.0 * contrasts * rank**2,
+    )
+
+    def smaller(samples: int) -> int:
+        few = sizes.with_samples(samples)
+        return _matrix_free_bytes(few, kernel, min(rank, few.n_views - few.n), block_factor)
+
+    size = _matrix_free_bytes(sizes, kernel, rank, block_factor)
+    advice, others = "use fewer samples", _alternatives(sizes, kernel)
+    return Plan("matrix-free", size, work, advice, others, smaller, n, products=products, rank=rank)
+
+
+def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: int) -> int:
+    """Count what the solver without the matrix takes: the preconditioner, and the largest of its phases.
+
+    * A fit of some of the samples, dense, and its functions at all points.
+    * Columns of C for the preconditioner, as they are combined of rows of K, and rotated.
+    * The Krylov basis, and the blocks of conjugate gradients on their way through products.
+    """
+    n, total, k, itemsize, n_points = sizes.n, sizes.n_views, sizes.k, sizes.itemsize, sizes.n_points
+    contrasts, width = total - n, block_width(k, total)
+    needs = kernel._needs(total, sizes.d, itemsize)
+    height = min(total, block_factor * block_rows(total, itemsize))
+    filling = itemsize * needs.blocks * total * height + _at_work(needs, sizes, height, block_factor)
+    per_sample = -(-total // n)
+    fixed = sizes.points_bytes * (1 + sizes.made) + 8 * (2 * per_sample * total + 8 * total)
+    fixed += itemsize * 3 * total * k * (n_points - 1) + 8 * n_points * k * k * (n_points > 1)
+    fixed += itemsize * rank * (contrasts + 2 * rank)
+    fixed += 3 * sizes.points_bytes * (sizes.n_folds > 0)  # of the parts
+    views = min(tunables.MATRIX_FREE_COARSE_VIEWS, total // 4)
+    coarse = 0
+    if views * n // total:
+        some = replace(sizes.with_samples(max(1, views * n // total)), n_folds=0, n_points=1, made=False)
+        coarse = _exact_bytes(some, kernel, block_factor) + 3 * itemsize * total * width
+    columns = min(rank, tunables.PIVOTED_BLOCK_COLUMNS)
+    combined = min(columns, tunables.MATRIX_FREE_COMBINED_COLUMNS)
+    adding = itemsize * (4 * contrasts * columns + 4 * total * combined)
+    capacity = max(krylov_capacity(width, total), min(total, 3 * width))
+    small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
+    iterating = itemsize * total * (capacity + 14 * width) + small
+    components = max(itemsize, 6) * total * 16 * min(k, total)
+    return _OBJECTS_BYTES + int(fixed + max(needs.preparing, filling + max(coarse, adding, iterating, components)))

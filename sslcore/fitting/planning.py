@@ -1,0 +1,117 @@
+"""The memory and the time that a computation takes, said before anything is allocated.
+
+>>> import sslcore
+>>> plan = sslcore.plan(10_000, 2, 32, sslcore.kernels.Gaussian(1.0), 16)
+>>> plan.algorithm, round(plan.bytes / 1e9, 1)
+('exact', 2.5)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..arrays import as_float_dtype, check_boolean, check_integer
+from ..backends import get_backend
+from ..features import Features, Model
+from ..kernels import as_kernel
+from .plan import Plan, Sizes, features_plan, memory_budget
+from .plan_matrix_free import as_solver, kernel_plan
+
+__all__ = ["plan"]
+
+
+_LARGEST = 2**48
+"""No size is larger: of any two of them there is a product in bytes, and of any four the floating-point operations."""
+
+
+def plan(
+    n: int,
+    n_views: int,
+    d: int,
+    model: Model,
+    n_components: int,
+    dtype: Any = "float64",
+    memory: int | str | None = None,
+    *,
+    n_points: int = 1,
+    made: bool = False,
+    backend: str | None = None,
+    solver: str | None = None,
+) -> Plan:
+    """Predict the memory, the work and the time of `sslcore.pretrain`, and check the memory against a budget.
+
+    Parameters
+    ----------
+    n, n_views, d : int
+        Samples, views of each, coordinates of a view.
+    model : kernel or features
+        As for `sslcore.pretrain`.
+    n_components : int
+    dtype : dtype
+        Of the views.
+    memory : int or str, optional
+        Budget in bytes, or as "8GB"; by default what the machine has left.
+    n_points : int
+        Points (reg, beta) of a `sslcore.pretrain_path`; 1: a single fit.
+    made : bool
+        Whether the views are made or gathered as they are needed (`sslcore.Views`, memory maps, ``groups``), so that
+        they take memory too: of a kernel all of them, of features a block.
+    backend : {"numba", "cupy"}, optional
+        Where the work is done; default: the CPU.
+    solver : {"dense", "matrix-free"}, optional
+        Of a kernel, as for `sslcore.pretrain`: by default the one that it would choose.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    MemoryBudgetError
+        If the fit would not keep the budget; the message says what would.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> plan = sslcore.plan(10_000, 2, 8, sslcore.kernels.Gaussian(1.0), 4)
+    >>> plan.algorithm, plan.fitting("200MB")
+    ('exact', 'use features, such as sslcore.features.Nystrom(kernel, 512), or use fewer samples (at most 2,775 fit)')
+
+    Where the matrix has no room, products take its place:
+
+    >>> sslcore.plan(50_000, 2, 2, sslcore.kernels.Gaussian(1.0), 4, memory="4GB").algorithm
+    'matrix-free'
+    """
+    n = _size(n, "n")
+    m = _size(n_views, "n_views")
+    d = _size(d, "d")
+    k = _size(n_components, "n_components")
+    points = _size(n_points, "n_points")
+    check_boolean(made, "made")
+    points += points > 1  # a path also looks at kernel PCA
+    try:
+        dtype = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be that of the views, such as 'float64', found {dtype!r:.60}") from None
+    itemsize = as_float_dtype(dtype, "dtype").itemsize
+    chosen = None if backend in (None, "numba") else get_backend(backend=backend)
+    budget, solver = memory_budget(memory, chosen), as_solver(solver)
+    sizes = Sizes(n, n * m, d, k, itemsize, n_points=points, made=made)
+    if isinstance(model, Features):
+        r = _size(model.n_features(d), "the number of features")
+        result = features_plan(sizes, r, model)
+    else:
+        result = kernel_plan(sizes, as_kernel(model), budget, 1 if chosen is None else chosen.BLOCK_FACTOR, solver)
+    result = replace(result, backend=backend)
+    result.require(budget)
+    return result
+
+
+def _size(value: Any, name: str) -> int:
+    size = check_integer(value, name, minimum=1)
+    if size > _LARGEST:
+        raise ValueError(f"{name} must be at most 2**48, found an integer of {size.bit_length()} bits")
+    return size

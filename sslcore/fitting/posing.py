@@ -1,0 +1,50 @@
+"""The choice of the solver."""
+
+from __future__ import annotations
+
+from ..backends import Backend
+from ..errors import MemoryBudgetError
+from ..features import Features, Model
+from ..kernels import Precomputed
+from ..solvers.objective import Objective
+from .data import Data
+from .matrix_free import MatrixFreeProblem
+from .problem import FeatureProblem, KernelProblem, PairedProblem, Problem
+
+__all__ = ["pose"]
+
+
+def pose(
+    model: Model,
+    data: Data,
+    objective: Objective,
+    backend: Backend,
+    budget: int,
+    *,
+    solver: str | None = None,
+    **numbers: int,
+) -> Problem:
+    """Choose the solver: features by their moments, kernels exactly, by samples or by a law of positive pairs.
+
+    The matrix of a kernel is made if the budget has room for it, or if there is no way without.  ``numbers`` are
+    n_points and n_folds, as of `Problem`.
+    """
+    if solver is not None and (data.law is not None or isinstance(model, Features)):
+        which = "features, solved by their moments" if isinstance(model, Features) else "a law of positive pairs"
+        raise ValueError(f"solver={solver!r} is for kernels and groups of views, found {which}; leave solver alone")
+    if data.law is not None:
+        return PairedProblem(model, data, objective, backend, budget, **numbers)
+    if isinstance(model, Features):
+        return FeatureProblem(model, data, objective, backend, budget, **numbers)
+    if solver != "matrix-free":
+        try:
+            return KernelProblem(model, data, objective, backend, budget, **numbers)
+        except MemoryBudgetError as error:
+            if solver == "dense" or isinstance(model, Precomputed):
+                raise
+            with_matrix = error
+        try:
+            return MatrixFreeProblem(model, data, objective, backend, budget, **numbers)
+        except MemoryBudgetError as error:
+            raise min(error, with_matrix, key=lambda refused: refused.needed) from None
+    return MatrixFreeProblem(model, data, objective, backend, budget, **numbers)

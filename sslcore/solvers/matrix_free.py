@@ -1,0 +1,415 @@
+r"""The operator of exact fits without the kernel matrix: products with K, and conjugate gradients for S = C + D.
+
+The formulas are those of `sslcore.solvers.conditioned`.  Nothing of size N^2 is stored: Khat (u, c) is a product with K
+whose values are made in tiles, each for both of its triangles, between two rotations.  With z = z0 + x, y = c + z,
+
+    S x = rest,   (., rest) = Khat (u, -z0) - (., D y0):   z0 = 0, or -c, or what an eigenvector of G has,
+
+is solved for all columns together by block conjugate gradients (O'Leary 1980; directions are orthonormalised, so that
+none is lost as columns converge at different times: Ji and Li 2017), preconditioned by a low-rank factor of C
+(`sslcore.solvers.preconditioner`).  Each step's product with Khat (0, p) has B p too, so that G costs one product for
+the right side and one a step.  An error e of x with S e = r is one of (reg / unit) G v of at most
+sqrt(2 (|A| + |D|) e^T S e) / unit (two lines: w^T (error) = -(S^-1 (B^T w_u - D w_c))^T S e, and B C^+ B^T <= A), and
+r^T M^-1 r, M the preconditioner, estimates e^T S e.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+
+from .. import tunables
+from ..arrays import Array
+from ..backends import Backend
+from ..errors import ConvergenceError, NotPositiveSemidefiniteError
+from ..kernels import Kernel
+from ..kernels._rows import block_height
+from .conditioned import ConditionedOperator
+from .exact import ConditionedKernel
+from .groups import SampleClass, Samples
+from .krylov import Accuracy, top_eigenpairs
+from .objective import Objective
+from .preconditioner import PivotedFactor, Preconditioner
+from .rotated_gram import rotated_gram
+
+__all__ = ["MatrixFreeKernel"]
+
+_FINAL = 1e-3
+"""What is left of a solution for the certificate, in units of the tolerance."""
+
+_SINGLE = 1e-5
+"""Least noise, beside the trace of C, from which a factor in float32 will do: its rounding is 0.6 % of that noise."""
+
+_SMALL = 1e-3
+"""What counts as the size of the images of a block's columns at least, beside the largest."""
+
+_COARSE = 1e-3
+"""Residuals of a fit to some of the samples, whose functions have errors of some hundredths anyway."""
+
+_LEFT = 1.0
+"""Mean of the eigenvalues that the factor leaves, as many as its rank, beside the noise: two steps gain a digit."""
+
+
+class MatrixFreeKernel(ConditionedOperator):
+    """`ConditionedOperator` of points in the order of their samples, by products with K.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    points : array (N, d)
+    samples : Samples
+    backend : Backend
+    objective : Objective
+        Whose ``unbiased`` and ``center`` all fits share.
+    rank : int
+        Most columns of the preconditioner's factor.
+    tolerance : float
+        What residuals are held to in the end: all accuracies are derived from it.
+    """
+
+    _trace: float | None
+    inexact = True
+    ends = 1e-1, 1e-1
+
+    def __init__(
+        self,
+        kernel: Kernel,
+        points: Array,
+        samples: Samples,
+        backend: Backend,
+        *,
+        objective: Objective,
+        rank: int,
+        tolerance: float,
+    ) -> None:
+        xp = backend.xp
+        self.backend, self.xp, self.samples, self.dtype, self.n = backend, xp, samples, points.dtype, samples.n
+        self.kernel, self.points, self.rank, self.tolerance = kernel, points, rank, tolerance
+        self.unbiased = objective.unbiased
+        self.rows = kernel.rows(points, backend)
+        self.root = xp.sqrt(samples.weight).astype(self.dtype)[:, None]
+        self.products = 0
+        self.unit, self._trace = 1.0, None
+        diagonal = self._diagonal()
+        self.unit = float(diagonal.sum())
+        if not math.isfinite(self.unit):
+            raise ValueError("the kernel's values overflow; rescale the data or the kernel")
+        self.contrast_diagonal = backend.to_host(diagonal[self.n :] / max(self.unit, 1e-300))
+        self._require_variation(objective.center)
+        self.rounding_scale = self._rounding_scale()
+        self.contrast_factor = samples.contrast_factor(objective.unbiased)
+        self.contrast_beta = self.contrast_factor
+        self.rounding = self._estimated_rounding(self._rows_of_means(), diagonal)
+        self.pivoted: PivotedFactor | None = None
+        self.preconditioner: Preconditioner | None = None
+        self.allowed: float | None = None
+        self._ratio: float | None = None
+        self._seen = math.inf, 0.0  # least and largest curvature of S
+        self._reached = math.nan  # the largest error of a column before the last product
+
+    @property
+    def algorithm(self) -> str:
+        """Name the solver as in `ConditionedOperator`."""
+        if self.noise is None:
+            return "matrix-free: kernel PCA"
+        rank = self.pivoted.rank if self.pivoted else 0
+        return f"matrix-free: conjugate gradients, rank {rank}, {self.products} products"
+
+    @property
+    def trace(self) -> float:
+        """The trace of Khat, or of H Khat H: no eigenvalue is larger."""
+        if self.constant is None:
+            return self.unit
+        if self._trace is None:
+            column = self.constant_column()
+            self._trace = self.unit * (1.0 - float((column * self.times_kernel(column)).sum()))
+        return self._trace
+
+    # ------------------------------------------------------------ parts of Khat
+
+    def _diagonal(self) -> Array:
+        """Return the diagonal of Khat in the rotated basis, in float64."""
+        xp, samples = self.xp, self.samples
+        out: Array = xp.empty(samples.n_views)
+        for strip in samples.strips(tunables.MATRIX_FREE_DIAGONAL_ROWS):
+            part, count = strip.sample_class, strip.sample_stop - strip.sample_start
+            rows = slice(strip.row_start, strip.row_stop)
+            block = xp.empty((count * part.m, count * part.m), self.dtype)
+            self.rows.fill(self.points[rows], strip.row_start, block)
+            own = xp.einsum("iaib->iab", block.reshape(count, part.m, count, part.m)).astype(float)
+            first = strip.sample_start - part.sample_start
+            turn = xp.moveaxis(part.weighted[:, :, first : first + count], 2, 0)
+            values = (xp.matmul(turn, own) * turn).sum(axis=2)
+            out[strip.sample_start : strip.sample_stop] = values[:, 0]
+            start = self.n + part.contrast_start + first * (part.m - 1)
+            out[start : start + count * (part.m - 1)] = values[:, 1:].reshape(-1)
+        return out
+
+    def _rows_of_means(self) -> tuple[Array, Array]:
+        """Return some rows of A and of B."""
+        xp, samples = self.xp, self.samples
+        chosen = []
+        for strip in itertools.islice(samples.strips(1), 0, None, max(1, self.n // 64)):
+            part = strip.sample_class
+            turn = part.weighted[:1, :, strip.sample_start - part.sample_start]
+            chosen.append(self._combined(np.arange(strip.row_start, strip.row_stop), turn))
+        u, c = samples.rotate(xp.concatenate(chosen).T * self.root)
+        return u.T, c.T
+
+    def _combined(self, views: np.ndarray, weights: Array) -> Array:
+        """Return weights (b, len(views)) @ K[views], (b, N), a block of rows of K at a time."""
+        backend, xp, total = self.backend, self.xp, self.samples.n_views
+        out: Array = xp.zeros((len(weights), total), self.dtype)
+        height = block_height(total, self.dtype.itemsize, backend)
+        for start in range(0, len(views), height):
+            some = slice(start, start + height)
+            values = xp.empty((len(views[some]), total), self.dtype)
+            self.rows.fill(self.points[xp.asarray(views[some])], 0, values)
+            # in Fortran order products are written as they are
+            out = backend.matmul(
+                values.T, xp.asfortranarray(weights[:, some].T, dtype=self.dtype), out=out.T, beta=1.0
+            ).T
+        return out
+
+    def _contrast_columns(self, chosen: np.ndarray) -> Array:
+        """Return the columns of C / unit of these contrasts, increasing."""
+        xp, samples, step = self.xp, self.samples, tunables.MATRIX_FREE_COMBINED_COLUMNS
+        out: Array = xp.empty((samples.n_contrasts, len(chosen)), self.dtype, order="F")
+        for part in samples.classes:
+            inside = np.flatnonzero((chosen >= part.contrasts().start) & (chosen < part.contrasts().stop))
+            for some in (inside[start : start + step] for start in range(0, len(inside), step)):
+                columns = self._combined(*_views_of(part, chosen[some], self.backend)).T
+                columns *= self.root / self.dtype.type(self.unit)
+                out[:, some[0] : some[-1] + 1] = samples.rotate(columns)[1]
+        return out
+
+    def times_kernel(self, v: Array) -> Array:
+        """Return Khat v / unit, from kernel values: one product with K."""
+        self.products += 1
+        if self.products > tunables.MATRIX_FREE_MOST_PRODUCTS:
+            raise ConvergenceError(
+                f"no convergence within {self.products - 1} products with the kernel: conjugate gradients have come to "
+                f"an error of {self._reached:.3g}; raise reg, give more memory for the preconditioner (its rank is "
+                f"{self.pivoted.rank if self.pivoted else 0}), or use features",
+                self._reached,
+            )
+        xp, samples = self.xp, self.samples
+        weighted = samples.rotate_back(v[: self.n], v[self.n :])
+        weighted *= self.root
+        out = xp.empty_like(weighted)
+        self.rows.symmetric_product(self.points, weighted, out, self.backend)
+        out *= self.root / self.dtype.type(self.unit)
+        product: Array = xp.asfortranarray(xp.concatenate(samples.rotate(out)))
+        return product
+
+    # ------------------------------------------------------------ where to begin
+
+    def guess(self, k: int) -> Array | None:
+        """Return vectors near the leading ones: functions of a fit to some of the samples, or None if that is refused.
+
+        Their values at all points take one product of a narrow part of K; the iteration begins a step or two later.
+        """
+        chosen = self._some_samples()
+        if chosen is None:
+            return None
+        backend, xp = self.backend, self.xp
+        views, names = chosen
+        points = self.points[xp.asarray(views)]
+        samples = Samples.from_groups(names, backend, backend.to_host(self.samples.weight)[views])
+        try:
+            coarse = ConditionedKernel(
+                rotated_gram(self.kernel, points, samples, backend),
+                self.kernel,
+                backend,
+                unbiased=self.unbiased,
+                center=self.constant is not None,
+            ).condition(*self.asked)
+        except (NotPositiveSemidefiniteError, ValueError):  # constant there, or below its rounding
+            if not self.kernel.trusted:
+                raise
+            return None
+        width = min(k, len(views))
+        start = backend.reference_normals(len(views), min(width + 4, len(views)), 0).astype(self.dtype, copy=False)
+        pairs = top_eigenpairs(
+            coarse.apply,
+            coarse.centre(xp.asfortranarray(start)),
+            width,
+            backend,
+            accuracy=Accuracy(_COARSE),
+            max_basis=len(views),
+        )
+        z, _ = coarse.corrections(pairs.vectors)
+        turned = samples.rotate_back(coarse.halves(pairs.vectors)[0], -z)
+        weights = turned * xp.sqrt(samples.weight).astype(self.dtype)[:, None]
+        values = xp.empty((self.samples.n_views, weights.shape[1]), self.dtype)
+        self.kernel.rows(points, backend).product(self.points, weights, values, backend)
+        values *= self.root
+        found: Array = xp.concatenate(self.samples.rotate(values))
+        found /= xp.sqrt((found.astype(float) ** 2).sum(axis=0)).astype(self.dtype)
+        return found
+
+    def _some_samples(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Draw samples, and return their views and the sample of each; None where there are few views anyway."""
+        total, n = self.samples.n_views, self.n
+        count = int(min(tunables.MATRIX_FREE_COARSE_VIEWS, total // 4) * n / total)
+        if count < 16:
+            return None
+        chosen = np.sort(np.random.default_rng(0).choice(n, count, replace=False))
+        views, sizes = [], []
+        for part in self.samples.classes:
+            mine = chosen[(chosen >= part.sample_start) & (chosen < part.sample_stop)] - part.sample_start
+            views.append((part.row_start + mine[:, None] * part.m + np.arange(part.m)).reshape(-1))
+            sizes += [part.m] * len(mine)
+        return np.concatenate(views), np.repeat(np.arange(count), sizes)
+
+    # ------------------------------------------------------------ S
+
+    def condition(self, reg: float, beta: float) -> MatrixFreeKernel:
+        """Make the preconditioner for this reg and beta; its factor grows, if it must, and is kept."""
+        self.contrast_beta, self.asked = beta * self.contrast_factor, (reg, beta)
+        self.allowed = None
+        self.jitter, self.condition_number, self.products = 0.0, 1.0, 0
+        if not self.samples.n_contrasts or beta == 0:
+            self.noise, self.preconditioner = None, None
+            return self
+        self.noise = (reg / self.contrast_beta).astype(self.dtype)[:, None]
+        self.least_noise = float(self.noise.min())
+        if self._ratio != reg / beta:
+            self.preconditioner, self._ratio = None, None
+            self._seen = math.inf, 0.0
+            self.preconditioner = self._preconditioner()
+            self._ratio = reg / beta
+        return self
+
+    def _preconditioner(self) -> Preconditioner:
+        backend, xp, level = self.backend, self.xp, self.least_noise / self.unit
+        single = level >= _SINGLE * float(np.maximum(self.contrast_diagonal, 0.0).sum())
+        dtype = np.dtype(np.float32) if single else self.dtype
+        if self.pivoted is None or (self.pivoted.out.dtype != dtype and not single):
+            self.pivoted = None  # before there are two
+            out = xp.empty((self.samples.n_contrasts, self.rank), dtype, order="F")
+            self.pivoted = PivotedFactor(self._contrast_columns, self.contrast_diagonal, out, backend)
+        self.pivoted.extend(_LEFT * level)
+        return Preconditioner(self.pivoted, self.noise / self.unit, backend)
+
+    def relax(self, allowed: float) -> None:
+        """Hear what the norm of the next error of an image may be."""
+        self.allowed = allowed
+
+    def corrections(self, v: Array, heights: np.ndarray | None = None) -> tuple[Array, Array]:
+        """Return z and y as in `ConditionedOperator`; of eigenvectors with these ``heights``, in few steps."""
+        if self.noise is None:  # infinite
+            _, c = self.halves(v)
+            return -c, self.xp.zeros_like(c)
+        z, y, _ = self._solved(v, heights)
+        self.condition_number = self._seen[1] / self._seen[0] if self._seen[1] else 1.0
+        return z, y
+
+    def conditioned(self, v: Array) -> Array:
+        """Return (reg / unit) G v."""
+        if self.noise is None:
+            return self.times_kernel(v)
+        _, y, top = self._solved(v, None)
+        out: Array = self.xp.asfortranarray(self.xp.concatenate([top, y * (self.noise / self.unit)]))
+        return out
+
+    def _solved(self, v: Array, heights: np.ndarray | None) -> tuple[Array, Array, Array]:
+        """Return z, y, and (A u - B z) / unit."""
+        xp = self.xp
+        u, c = self.halves(v)
+        noise = self.noise / self.dtype.type(self.unit)
+        if heights is not None:  # (reg / unit) G v = heights v, of which y noise is the lower half
+            y = c * xp.asarray(heights.astype(self.dtype)) / noise
+            z = y - c
+        elif self.least_noise <= self.unit:
+            z, y = xp.zeros_like(c), c.copy()
+        else:
+            z, y = -c, xp.zeros_like(c)
+        product = self.times_kernel(xp.concatenate([u, -z]))
+        top = product[: self.n]
+        rest = xp.asfortranarray(product[self.n :] - noise * y)
+
+        def allowed(x: Array, bx: Array) -> np.ndarray:
+            """Say how far from the solution each column may be."""
+            if heights is not None:
+                sizes, share = heights, _FINAL
+            elif self.allowed is not None:
+                return np.full(v.shape[1], self.allowed)
+            else:  # the first block: of each column its quotient
+                found = xp.einsum("ij,ij->j", u, top - bx) + xp.einsum("ij,ij->j", c, noise * (y + x))
+                sizes, share = self.backend.to_host(found).astype(float), 0.3 * self.ends[0]
+            out: np.ndarray = share * self.tolerance * np.maximum(sizes, _SMALL * float(sizes.max(initial=0.0)))
+            return out
+
+        x, bx = self._gradients(rest, allowed)
+        return z + x, y + x, top - bx
+
+    def _gradients(self, rest: Array, allowed: Any) -> tuple[Array, Array]:
+        """Solve S x = rest, in units of ``unit``, by block conjugate gradients.  Returns x, B x; ``rest`` is lost."""
+        backend, xp, n = self.backend, self.xp, self.n
+        assert self.preconditioner is not None
+        noise = self.noise / self.dtype.type(self.unit)
+        x, bx = xp.zeros_like(rest, order="F"), xp.zeros((n, rest.shape[1]), self.dtype, order="F")
+        active = np.arange(rest.shape[1])
+        directions: Any = None
+        images: Any = None
+        factor = np.empty((0, 0))
+        while True:
+            left = rest[:, xp.asarray(active)]
+            ahead = self.preconditioner(left)
+            errors = backend.to_host(xp.einsum("ij,ij->j", left.astype(float), ahead.astype(float)))
+            bounds = np.sqrt(2.0 * np.maximum(errors, 0.0))
+            self._reached = float(bounds.max())
+            going = bounds > allowed(x, bx)[active]
+            active = active[going]
+            if not len(active):
+                return x, bx
+            ahead = ahead[:, xp.asarray(going)]
+            ahead = ahead / xp.asarray(np.sqrt(errors[going]).astype(self.dtype))
+            if directions is not None:
+                turn = np.linalg.solve(factor, backend.to_host(backend.matmul(images.T, xp.asfortranarray(ahead))))
+                ahead = backend.matmul(directions, self._columns(-turn), out=xp.asfortranarray(ahead), beta=1.0)
+            directions, _ = backend.orthonormalize(xp.asfortranarray(ahead), 0.0)
+            product = self.times_kernel(xp.concatenate([xp.zeros((n, directions.shape[1]), self.dtype), directions]))
+            images = xp.asfortranarray(product[n:] + noise * directions)
+            factor = self._curvature(backend.to_host(backend.matmul(directions.T, images)).astype(float))
+            left = xp.asfortranarray(rest[:, xp.asarray(active)])
+            step = np.linalg.solve(factor, backend.to_host(backend.matmul(directions.T, left)))
+            step = self._columns(step)
+            index = xp.asarray(active)
+            x[:, index] += backend.matmul(directions, step)
+            bx[:, index] += backend.matmul(xp.asfortranarray(product[:n]), step)
+            rest[:, index] = left - backend.matmul(images, step)
+
+    def _columns(self, small: np.ndarray) -> Array:
+        out: Array = self.xp.asarray(np.asfortranarray(small, dtype=self.dtype))
+        return out
+
+    def _curvature(self, small: np.ndarray) -> np.ndarray:
+        """Return S on orthonormal directions; refuse what is not positive."""
+        small = 0.5 * (small + small.T)
+        values = np.linalg.eigvalsh(small)
+        self._seen = min(self._seen[0], float(values[0])), max(self._seen[1], float(values[-1]))
+        if not values[0] > 0:
+            lowest = (float(values[0]) - self.least_noise / self.unit) * self.unit
+            raise NotPositiveSemidefiniteError(
+                f"the Gram matrix on within-sample contrasts is not positive semi-definite to rounding: a direction "
+                f"has the curvature {lowest:.6g} (the kernel matrix has the trace {self.unit:.6g}); raise reg, or use "
+                f"a positive semi-definite kernel",
+                lowest,
+            )
+        return small
+
+
+def _views_of(part: SampleClass, contrasts: np.ndarray, backend: Backend) -> tuple[np.ndarray, Array]:
+    """Return the views of some contrasts of one class, (r,), and the rows of P^(1/2) Q^T there, (b, r)."""
+    local, row = np.divmod(contrasts - part.contrast_start, part.m - 1)
+    own, place = np.unique(local, return_inverse=True)
+    views = (part.row_start + own[:, None] * part.m + np.arange(part.m)).reshape(-1)
+    weights = np.zeros((len(contrasts), len(own), part.m))
+    turns = backend.to_host(part.weighted[:, :, backend.xp.asarray(own)])
+    weights[np.arange(len(contrasts)), place] = turns[row + 1, :, place]
+    return views, backend.xp.asarray(weights.reshape(len(contrasts), -1))

@@ -1,0 +1,249 @@
+"""Exact fits without the kernel matrix against the dense solver, and the parts that they are made of."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from sslcore import (
+    CertificateError,
+    ConvergenceError,
+    MemoryBudgetError,
+    NotPositiveSemidefiniteError,
+    pretrain,
+    tunables,
+)
+from sslcore.backends import get_backend
+from sslcore.features import Nystrom
+from sslcore.kernels import Exponential, Function, Gaussian, Linear, Matern, Polynomial, Precomputed
+from sslcore.positives import TimeLag
+from sslcore.solvers.groups import Samples
+from sslcore.solvers.matrix_free import MatrixFreeKernel
+from sslcore.solvers.objective import Objective
+from sslcore.solvers.preconditioner import PivotedFactor, Preconditioner
+from sslcore.solvers.rotated_gram import rotated_gram
+
+from .comparators import assert_close
+from .strategies import seeds
+from .test_features import noisy
+
+KERNELS = [
+    Exponential(0.5),
+    Gaussian(1.0),
+    Matern(1.5, 1.0),
+    0.5 * Exponential(1.0) + Linear(),
+    Gaussian(2.0) * Polynomial(1, 0.5),
+    Function(lambda x, y: 1.0 / (1.0 + ((x[:, None] - y) ** 2).sum(2))),
+]
+
+
+def grouped(n, d, seed, dtype):
+    """Views of n samples, from 1 to 4 of each, in any order, and weights."""
+    rng = np.random.default_rng(seed)
+    groups = rng.permutation(np.repeat(np.arange(n), np.append(2, rng.integers(1, 5, n - 1))))
+    centres = rng.standard_normal((n, d))
+    views = centres[groups] + 0.3 * rng.standard_normal((len(groups), d))
+    return views.astype(dtype), groups, rng.uniform(0.2, 2.0, len(groups))
+
+
+def agree(found, dense, new, backend):
+    """The same eigenvalues, and the same functions of complete blocks, of two fits."""
+    single = found.coefficients.dtype == np.float32
+    rank = dense.certificate.rank
+    assert found.certificate.rank == rank
+    assert found.certificate.jitter == 0
+    assert_close(found.gamma[:rank], dense.gamma[:rank], tol=1e-3 if single else 1e-8)
+    assert_close(found.invariance[:rank], dense.invariance[:rank], tol=1e-2 if single else 1e-5)
+    for rep in (found, dense):
+        assert rep.certificate.worst <= rep.certificate.tolerance
+    k = len(dense.gamma)
+    gap = 1 - dense.gamma[rank - 1] / (dense.gamma[rank - 1] + dense.certificate.eigengap) if rank == k else 1.0
+    if gap < (1e-1 if single else 1e-3):
+        return
+    values, expected = (backend.asnumpy(r.transform(new, scale=False)).astype(float) for r in (found, dense))
+    tol = (1e-2 if single else 1e-5) / gap
+    assert_close(values @ values.T, expected @ expected.T, tol=tol)
+    at_views, there = (backend.asnumpy(r.embedding).astype(float).reshape(-1, k) for r in (found, dense))
+    assert_close(at_views @ at_views.T, there @ there.T, tol=tol)
+
+
+@given(
+    seed=seeds,
+    kernel=st.sampled_from(KERNELS),
+    dtype=st.sampled_from([np.float64, np.float64, np.float32]),
+    reg=st.sampled_from([1e-1, 1e-2, 1e-3, 1e-5]),
+    beta=st.sampled_from([0.0, 0.5, 1.0, 3.0]),
+    unbiased=st.booleans(),
+    center=st.booleans(),
+    weighted=st.booleans(),
+    n=st.integers(8, 60),
+)
+def test_it_is_the_dense_fit(seed, kernel, dtype, reg, beta, unbiased, center, weighted, n, backend):
+    views, groups, weight = grouped(n, 3, seed, dtype)
+    numbers = {"reg": reg if dtype == np.float64 else max(reg, 1e-3), "beta": beta, "unbiased": unbiased}
+    numbers |= {"center": center, "groups": groups, "sample_weight": weight if weighted else None}
+    x = backend.asarray(views)
+    try:
+        dense = pretrain(x, kernel, 3, solver="dense", **numbers)
+    except (CertificateError, NotPositiveSemidefiniteError):
+        assume(False)
+    found = pretrain(x, kernel, 3, solver="matrix-free", **numbers)
+    assert found.certificate.algorithm.startswith("matrix-free: " + ("kernel PCA" if beta == 0 else "conjugate"))
+    agree(found, dense, backend.asarray(views[:5] + 0.1), backend)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+@pytest.mark.parametrize("reg", [1e-2, 1e-4, 1e-6])
+def test_views_of_equal_number(reg, beta, backend):
+    """Enough of them for a fit of some to begin with, and for a factor of lower rank than there are contrasts."""
+    views = noisy(400, 2, 2)
+    x = backend.asarray(views)
+    for kernel in (Exponential(0.5), Gaussian(1.0)):
+        dense = pretrain(x, kernel, 5, reg=reg, beta=beta)
+        agree(pretrain(x, kernel, 5, reg=reg, beta=beta, solver="matrix-free"), dense, x[:50, 0] + 0.1, backend)
+
+
+def test_it_does_not_depend_on_where_it_runs_again():
+    views = noisy(60, 2, 3)
+    first, second = (pretrain(views, Exponential(1.0), 3, reg=1e-4, solver="matrix-free") for _ in range(2))
+    assert np.array_equal(first.gamma, second.gamma)
+    assert np.array_equal(first.embedding, second.embedding)
+
+
+# ---------------------------------------------------------------- the parts
+
+
+@given(seed=seeds, weighted=st.booleans(), n=st.integers(2, 30), dtype=st.sampled_from([np.float64, np.float32]))
+def test_the_operator_is_the_rotated_gram(seed, weighted, n, dtype, backend):
+    primitives, xp = backend.primitives, backend.primitives.xp
+    views, groups, weight = grouped(n, 2, seed, dtype)
+    samples = Samples.from_groups(groups, primitives, weight if weighted else None)
+    points = backend.asarray(views)[samples.order]
+    blocks = rotated_gram(Gaussian(1.0), points, samples, primitives)
+    a, b, c = (backend.asnumpy(m) for m in (blocks.mean, blocks.cross, blocks.contrast))
+    full = np.block([[a, b], [b.T, c]]).astype(float)
+    objective = Objective(1, 1.0, 1.0, True, False)
+    operator = MatrixFreeKernel(Gaussian(1.0), points, samples, primitives, objective=objective, rank=4, tolerance=1e-6)
+    tol = 1e-12 if dtype == np.float64 else 1e-5
+    assert_close(operator.unit, full.trace(), tol=tol)
+    v = xp.asfortranarray(xp.asarray(np.random.default_rng(0).standard_normal((len(views), 3)).astype(dtype)))
+    product = backend.asnumpy(operator.times_kernel(v)).astype(float)
+    assert_close(product, full @ backend.asnumpy(v).astype(float) / full.trace(), tol=tol)
+    assert_close(operator.contrast_diagonal, c.diagonal().astype(float) / full.trace(), tol=tol, scale=1.0)
+    chosen = np.unique(np.random.default_rng(seed).integers(0, len(c), 5))
+    columns = backend.asnumpy(operator._contrast_columns(chosen)).astype(float)
+    assert_close(columns, c[:, chosen].astype(float) / full.trace(), tol=tol, scale=1.0)
+
+
+@given(seed=seeds, n=st.integers(1, 40), rank=st.integers(1, 50), dtype=st.sampled_from([np.float64, np.float32]))
+def test_the_factor_leaves_what_it_says(seed, n, rank, dtype, backend):
+    """C - F F^T is positive semi-definite, with the diagonal that it says; full rank leaves none."""
+    primitives, xp = backend.primitives, backend.primitives.xp
+    rng = np.random.default_rng(seed)
+    root = rng.standard_normal((n, rng.integers(1, n + 1)))
+    matrix = root @ root.T
+    out = xp.empty((n, min(rank, n)), dtype, order="F")
+    pivoted = PivotedFactor(
+        lambda chosen: xp.asarray(np.asfortranarray(matrix[:, chosen])), matrix.diagonal(), out, primitives
+    )
+    pivoted.extend(0.0)
+    factor = backend.asnumpy(pivoted.factor).astype(float)
+    left = matrix - factor @ factor.T
+    tol = 1e-9 if dtype == np.float64 else 1e-3
+    assert np.linalg.eigvalsh(left)[0] > -tol * matrix.trace()
+    assert_close(pivoted.left, left.diagonal(), tol=tol, scale=matrix.trace())
+    assert pivoted.full or abs(left).max() <= 100 * tol * matrix.trace()
+    noise = xp.asarray(rng.uniform(0.5, 1.0, (n, 1)) * matrix.trace())
+    block = np.asfortranarray(rng.standard_normal((n, 2)))
+    found = Preconditioner(pivoted, noise, primitives)(xp.asarray(block))
+    near = factor @ factor.T + np.diag(backend.asnumpy(noise)[:, 0] + pivoted.left.mean())
+    assert_close(near @ backend.asnumpy(found), block, tol=1e-10 if dtype == np.float64 else 1e-4, scale=1.0)
+
+
+def test_more_of_the_factor_is_made_when_less_noise_asks_for_it():
+    matrix = np.diag(0.5 ** np.arange(40.0))
+    out = np.empty((40, 40), order="F")
+    pivoted = PivotedFactor(lambda chosen: np.asfortranarray(matrix[:, chosen]), matrix.diagonal(), out, get_backend())
+    ranks = [pivoted.extend(level).rank for level in (1e-1, 1e-3, 1e-3, 1e-6)]
+    assert ranks[0] <= ranks[1] == ranks[2] < ranks[3]
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_what_it_is_not_for():
+    views = noisy(20, 2, 3)
+    with pytest.raises(ValueError, match="solver must be None, 'dense' or 'matrix-free', found 'sparse'"):
+        pretrain(views, Gaussian(1.0), 2, reg=1e-2, solver="sparse")
+    gram = Gaussian(1.0)(views.reshape(40, 3)).reshape(20, 2, 40)
+    with pytest.raises(ValueError, match="no use for Precomputed"):
+        pretrain(gram, Precomputed(), 2, reg=1e-2, solver="matrix-free")
+    with pytest.raises(ValueError, match="found features"):
+        pretrain(views, Nystrom(Gaussian(1.0), 8), 2, reg=1e-2, solver="dense")
+    with pytest.raises(ValueError, match="found a law of positive pairs"):
+        pretrain(views.reshape(40, 3), Gaussian(1.0), 2, reg=1e-2, positives=TimeLag(1), solver="matrix-free")
+    with pytest.raises(MemoryBudgetError):
+        pretrain(views, Gaussian(1.0), 2, reg=1e-2, solver="matrix-free", memory=1000)
+
+
+def test_no_convergence_within_the_products_allowed(monkeypatch):
+    monkeypatch.setattr(tunables, "MATRIX_FREE_MOST_PRODUCTS", 20)
+    monkeypatch.setattr(tunables, "MATRIX_FREE_RANK_COLUMNS", 0)
+    with pytest.raises(ConvergenceError, match=r"within 20 products with the kernel.*its rank is 0") as caught:
+        pretrain(noisy(200, 2, 3), Exponential(1.0), 4, reg=1e-6, solver="matrix-free")
+    assert 0 < caught.value.residual < math.inf
+
+
+def test_an_indefinite_kernel_is_named():
+    views = noisy(60, 2, 2)
+
+    def distance(x, y):
+        return np.sqrt(((x[:, None] - y) ** 2).sum(2))
+
+    for kernel in (lambda x, y: 0.1 + distance(x, y), lambda x, y: np.cos(3 * distance(x, y) ** 2)):
+        with pytest.raises(NotPositiveSemidefiniteError) as caught:
+            pretrain(views, kernel, 3, reg=1e-5, solver="matrix-free")
+        assert caught.value.eigenvalue < 0
+
+
+# ---------------------------------------------------------------- where the matrix has no room
+
+LARGE = """
+import json, time
+import sslcore
+
+def status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
+
+def made(n):
+    x = sslcore.datasets.half_moons(n, seed=0)
+    return sslcore.augmentations.GaussianNoise(0.1).views(x, 2, seed=0)
+
+kernel, views = sslcore.kernels.Gaussian(0.3), made(12_500)
+sslcore.pretrain(made(300), kernel, 5, reg=1e-5, solver="matrix-free")
+before = status("VmRSS")
+with open("/proc/self/clear_refs", "w") as file:
+    file.write("5")  # sets VmHWM back to VmRSS
+start = time.perf_counter()
+dense = sslcore.plan(12_500, 2, 2, kernel, 5, memory="1TB").bytes
+rep = sslcore.pretrain(views, kernel, 5, reg=1e-5, memory=dense // 10)
+seconds = time.perf_counter() - start
+print(json.dumps([status("VmHWM") - before, dense, seconds, rep.certificate.worst, rep.certificate.bytes]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_25_000_views_in_a_tenth_of_the_dense_memory():
+    """It is chosen by itself, and keeps the budget; it takes some 10 s on two idle cores."""
+    done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    peak, dense, _, worst, planned = json.loads(done.stdout)
+    assert planned <= dense // 10
+    assert peak <= 1.1 * planned + (4 << 20)
+    assert worst <= 1e-6
