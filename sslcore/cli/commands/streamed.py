@@ -95,7 +95,7 @@ class Streamed:
     def read(self, begin: Progress) -> None:
         """Sum the moments of all files."""
         from ... import stream
-        from ...fitting.plan import plan
+        from ...fitting.planning import plan
         from ..spec import parse_features
 
         args = self.args
