@@ -115,6 +115,11 @@ def test_the_trade_off():
     assert errors[1, -1] < 0.2 < 0.5 < errors[1, 0]
     for operator in downstream.OPERATORS:
         assert (found.mean(operator, "test") <= found.mean(operator, "validation")).all()
+        fine, errors, count = found.lines[operator]  # of the population, with the same ends
+        np.testing.assert_array_equal(errors[:, [0, -1]], found.exact[operator][:, [0, -1]])
+        np.testing.assert_array_equal(count[[0, -1]], found.exact_active[operator][[0, -1]])
+        middle = int(np.abs(np.log(fine / 0.5)).argmin())
+        np.testing.assert_allclose(errors[:, middle], found.exact[operator][:, 1], atol=1e-9)
     assert (found.active["published"] <= found.active["true"]).all()
     words = found.verdict()
     assert words.startswith("The paper: ")

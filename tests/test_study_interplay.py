@@ -74,6 +74,9 @@ def test_words_and_picture(found):
     from sslcore.studies.figures import interplay as figures
 
     assert "On 3,000 samples the first function is that of the theory in" in found.verdict()
+    draws = len(found.samples.eigenvalues)
+    counts = ", ".join(str(round(share * draws)) for share in found.agreement())
+    assert f"in {counts} of {draws} draws" in found.verdict()
     assert "\n" not in found.verdict()
     assert "crossings at reg = 1, 2" in found.table()
     assert found.document()["toy"]["crossings"] == pytest.approx([1.0, 2.0])

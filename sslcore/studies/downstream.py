@@ -57,6 +57,8 @@ KERNEL = SMOOTH + Nugget(1e-4)
 LAW = Shift((1 / 3, 1 / 3, *[0.0] * (D - 3), 1 / 3))
 """The law of the views: each of the three is as likely."""
 LAMBDA_REFS = tuple(float(value) for value in np.logspace(-2.0, 1.2, 20))
+LINE_POINTS = 400
+"""Lambdas of the population's lines in the picture."""
 RIDGES = tuple(float(value) for value in np.logspace(-5.0, 0.0, 10))
 OPERATORS = {"published": "diagonal left out", "true": "all pairs of views"}
 """Both have the same functions; they differ in which are active."""
@@ -133,6 +135,8 @@ class Study:
         By operator: the relative distance of the target to the active components of the population (`exact_error`).
     exact_active : dict of arrays (len(lambda_refs),)
         How many of these there are.
+    lines : dict of (array (L,), array (len(TARGETS), L), array (L,))
+        By operator: the same two on a grid fine enough to show where they step, and the lambdas of that grid.
     n : tuple of int
         Numbers of training points and of test points.
     """
@@ -143,6 +147,7 @@ class Study:
     active: dict[str, np.ndarray]
     exact: dict[str, np.ndarray]
     exact_active: dict[str, np.ndarray]
+    lines: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
     n: tuple[int, int]
 
     @property
@@ -327,6 +332,13 @@ def spectrum(operator: str, lambda_ref: float, n: int) -> PopulationSpectrum:
         )
 
 
+def population(operator: str, lambda_refs: Array | Sequence[float], n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the errors of `exact_error`, (len(TARGETS), len(lambda_refs)), and the numbers of active components."""
+    spectra = [spectrum(operator, float(value), n) for value in lambda_refs]
+    errors = np.array([[exact_error(found, target) for found in spectra] for target in TARGETS])
+    return errors, np.array([found.n_active for found in spectra])
+
+
 def exact_error(found: PopulationSpectrum, target: Target) -> float:
     """Return the squared distance of the target to the active components, relative to its squared norm.
 
@@ -379,11 +391,11 @@ def study(
     run = run or Run()
     run.begin("population")
     refs = tuple(float(value) for value in lambda_refs)
-    exact, exact_active = {}, {}
+    exact, exact_active, lines = {}, {}, {}
+    fine = np.geomspace(refs[0], refs[-1], LINE_POINTS)
     for operator in OPERATORS:
-        spectra = [spectrum(operator, value, n) for value in refs]
-        exact[operator] = np.array([[exact_error(found, target) for found in spectra] for target in TARGETS])
-        exact_active[operator] = np.array([found.n_active for found in spectra])
+        exact[operator], exact_active[operator] = population(operator, refs, n)
+        lines[operator] = (fine, *population(operator, fine, n))
     run.begin("fits")
     settings = {"lambda_refs": list(refs), "n": n, "n_points": n_points, "seed": seed}
     cells = run_cells(repetition, range(repetitions), settings=settings, **run.cells("fits"))
@@ -396,6 +408,7 @@ def study(
         {operator: stacked["active"][o] for o, operator in enumerate(OPERATORS)},
         exact,
         exact_active,
+        lines,
         (n, n_points - n),
     )
 
@@ -409,5 +422,5 @@ def _sizes(run: Run) -> Study:
 STUDY = Registered(
     "small lambda serves a target that views leave as it is, large lambda one that they change",
     run=_sizes,
-    seconds={"population": 1.0, "fits": 40.0},
+    seconds={"population": 4.0, "fits": 40.0},
 )

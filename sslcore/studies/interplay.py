@@ -305,11 +305,12 @@ class Paper:
     def verdict(self) -> str:
         """Return what is claimed, what is so exactly, and what samples make of it, in one line."""
         apart, error = self.distance()
-        shares = ", ".join(f"{share:.0%}" for share in self.agreement())
+        draws = len(self.samples.eigenvalues)
+        counts = ", ".join(f"{round(share * draws)}" for share in self.agreement())
         return (
             f"{self.exact.verdict()} On {self.samples.n:,} samples the first function is that of the theory in "
-            f"{shares} of {len(self.samples.eigenvalues)} draws (middle of each regime), and the eigenvalues are "
-            f"within {apart:.4f} +- {error:.4f} of the exact ones."
+            f"{counts} of {draws} draws (middle of each regime), and no mean of eigenvalues is farther from the exact "
+            f"one than {apart:.4f} +- {error:.4f}."
         )
 
 

@@ -33,7 +33,7 @@ def figure(found: Study) -> Figure:
                 found.mean(operator, "validation")[t],
                 found.standard_error(operator, "validation")[t],
                 found.mean(operator, "test")[t],
-                found.exact[operator][t],
+                (found.lines[operator][0], found.lines[operator][1][t]),
             )
             for operator in STYLES
         }
@@ -52,7 +52,8 @@ def figure(found: Study) -> Figure:
             linewidth=1.4,
             label=label,
         )
-        axes.plot(regs, found.exact_active[operator], color=color, linewidth=3.5, alpha=0.3, drawstyle="steps-mid")
+        fine, _, count = found.lines[operator]
+        axes.plot(fine, count, color=color, linewidth=3.5, alpha=0.3)
     axes.set(xscale="log", xlabel=r"$\lambda_{ref}$", ylim=(0, None), yticks=range(0, N_COMPONENTS + 1, 4))
     axes.set_title(r"active components ($\mu_i > 0$)", fontsize=11)
     axes.legend(frameon=False, loc="lower left", fontsize=8.5, title="T", title_fontsize=8.5)
@@ -65,11 +66,11 @@ def figure(found: Study) -> Figure:
     return drawn
 
 
-def errors_panel(axes: Any, regs: Array, curves: dict[str, tuple[Array, Array, Array, Array]]) -> None:
-    """Draw, for each T, (mean, its standard error, mean by the test points' own ridge, population) over lambda."""
+def errors_panel(axes: Any, regs: Array, curves: dict[str, tuple[Array, Array, Array, tuple[Array, Array]]]) -> None:
+    """Draw, for each T, (mean, its standard error, mean by the test points' own ridge) over lambda, and a line."""
     for operator, (mean, error, flattered, exact) in curves.items():
         label, color, marker, size = STYLES[operator]
-        axes.plot(regs, exact, color=color, linewidth=3.5, alpha=0.3, drawstyle="steps-mid")
+        axes.plot(*exact, color=color, linewidth=3.5, alpha=0.3)
         axes.errorbar(
             regs, mean, 2 * error, fmt=marker + "-", color=color, markersize=size, linewidth=1.4, capsize=2, label=label
         )

@@ -144,7 +144,9 @@ def lines_panel(axes: Any, study: interplay.Study) -> None:
     for index, regime in enumerate(study.regimes):
         start, end = regime.start, min(regime.stop, stop)
         axes.axvspan(start, end, color=("#eef4fb", "#fdf3e7", "#f1f1f3")[index % 3], zorder=-5)
-        axes.text(0.5 * (start + end), top - 0.3 * room, regime.name, ha="center", va="top", fontsize=10)
+        narrow = end - start < 0.2 * stop  # the name begins at the edge then, and goes on into the next one
+        place, side = (start + 0.01 * stop, "left") if narrow else (0.5 * (start + end), "center")
+        axes.text(place, top - 0.3 * room, regime.name, ha=side, va="top", fontsize=10)
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set(xlim=(0.0, stop), ylim=(low - 0.3 * room, top))
     axes.set(xlabel=r"reg $\lambda$", ylabel=r"$\mu_S = 1 - \beta + \beta t_S - \lambda / \kappa_S$")
