@@ -9,6 +9,7 @@ import sslcore
 from sslcore import population
 from sslcore.cli.main import main
 from sslcore.studies import convergence
+from sslcore.studies._registry import plus_minus
 
 BLOCKS = {"cube": (1, 7), "sphere": (1, 4, 9), "torus": (1, 5, 9), "gaussian": (1, 2, 3, 4)}
 
@@ -89,6 +90,16 @@ def test_the_study_is_repeatable_and_plain():
     assert len(np.unique(one.errors["cube, d = 6"]["risk"])) == 2  # repetitions differ
     assert one.document()["domains"][0]["exact_eigenvalues"].shape == (7,)
     assert "rate" in one.table()
+
+
+def test_the_errors_of_exponents_are_those_over_repetitions():
+    """Errors n^-a where a is of the repetition: the same of each domain, so that domains add nothing to the error."""
+    settings, n, a = convergence.SETTINGS[:2], np.array([64, 128, 256]), np.array([0.4, 0.5, 0.75])
+    law = 3.0 * n[:, None] ** -a
+    errors = {s.name: dict.fromkeys(convergence.MEASURES, np.stack([law, 7 * law])) for s in settings}
+    made = convergence.Study(settings, tuple(n), (2, 4), errors, {}, 0, 0.0)
+    np.testing.assert_allclose(made.exponents("risk"), a, rtol=1e-12)
+    assert f"{plus_minus(a)}, {plus_minus(a)} and {plus_minus(a)}." in made.verdict()
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):

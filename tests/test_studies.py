@@ -268,23 +268,27 @@ def finish(process):
 
 
 def test_a_study_that_was_killed_goes_on_to_the_same_results(tmp_path):
+    """A dozen kills: among the cells, as soon as it starts, and while results and pictures are written."""
     rng = np.random.default_rng()
-    whole = start(tmp_path / "whole")
-    counts, process = sorted(rng.integers(1, 28, 2).tolist()), start(tmp_path / "killed")
-    for count in counts:
-        while process.poll() is None and len(list(tmp_path.glob("killed/cells/fits/cell-*.npz"))) < count:
+    place = tmp_path / "killed"
+    whole, process = start(tmp_path / "whole"), start(place)
+    # how many cells are there, at least, and how many milliseconds later it ends
+    kills = [(0, 0), *((int(n), int(ms)) for n, ms in rng.integers((1, 0), (30, 40), (8, 2))), (30, 0), (30, 40)]
+    kills = [*sorted(kills), (30, int(rng.integers(100, 700)))]
+    for count, milliseconds in kills:
+        while process.poll() is None and len(list(place.glob("cells/fits/cell-*.npz"))) < count:
             time.sleep(0.002)
+        time.sleep(milliseconds / 1000)
         process.kill()
         process.communicate()
-        assert not (tmp_path / "killed" / "capacity.json").exists(), counts
-        process = start(tmp_path / "killed", "--resume")
+        left = place / "capacity.json"
+        assert not left.exists() or json.loads(left.read_text())["verdict"], kills  # whole, or not there
+        process = start(place, "--resume")
     resumed, straight = finish(process), finish(whole)
-    assert resumed.splitlines()[-1] == straight.splitlines()[-1]
+    assert resumed.splitlines()[-1] == straight.splitlines()[-1], kills
     one, two = (json.loads((tmp_path / name / "capacity.json").read_text()) for name in ("killed", "whole"))
     for document in (one, two):
         for name in ("seconds", "figure", "figures", "certificates"):
             del document[name]
-    assert one == two, counts
-    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == [
-        f"capacity.{s}" for s in ("json", "png", "txt")
-    ]
+    assert one == two, kills
+    assert sorted(path.name for path in place.iterdir()) == [f"capacity.{s}" for s in ("json", "png", "txt")], kills

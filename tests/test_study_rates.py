@@ -124,7 +124,11 @@ def by_enumeration(nu, flip, reg, k, m, beta):
 
 @pytest.mark.parametrize(
     ("d", "k", "m", "beta", "reg", "flip"),
-    [(1, 1, 2, 1.0, 1e-3, 0.1), (2, 3, 2, 1.0, 1e-3, 0.1), (2, 2, 3, 0.7, 3e-2, 0.2), (2, 4, 2, 1.3, 1e-3, 0.05)],
+    [
+        *((1, 1, m, 1.0, 1e-3, 0.1) for m in (2, 3, 5)),
+        *((2, 3, m, 1.0, 1e-3, 0.1) for m in (2, 3, 4)),
+        *((2, 2, 3, 0.7, 3e-2, 0.2), (2, 4, 2, 1.3, 1e-3, 0.05)),
+    ],
 )
 def test_the_limit_against_enumeration(d, k, m, beta, reg, flip):
     nu = np.array([0.7, 0.25, 0.2, 0.1])[: 2**d]
