@@ -348,7 +348,7 @@ ROWS = {
     "networks": Row(
         "networks trained by gradients: 50 epochs of a full batch of 3,300 views, width 200, in float32",
         "ssl_interplay/nn_downstream_trade_off.ipynb",
-        "`sslcore.torch.vicreg` as `sslcore study networks` calls it; ours in float32, theirs in float64 by hand",
+        '`sslcore.torch.vicreg` as `studies.networks.loss(z, "published")` calls it; theirs by hand, in float64',
         trained_networks,
     ),
     "toy_lines": Row(

@@ -10,6 +10,7 @@ from sslcore import datasets, kernels
 from sslcore.cli.main import main
 from sslcore.studies import networks
 from sslcore.studies._registry import Run, plus_minus
+from sslcore.studies.downstream import OPERATORS
 
 from .comparators import assert_close
 
@@ -41,14 +42,16 @@ def test_without_pytorch_it_is_said_what_to_install(monkeypatch, tmp_path, capsy
     assert "pip install 'sslcore[torch]'" in capsys.readouterr().err
 
 
-def test_the_loss_is_the_published_one(torch):
-    """k MSE over pairs of different views + k^2 MSE of the covariance, N - 1 below it."""
+def test_the_losses(torch):
+    """k MSE over pairs of views + k^2 MSE of the covariance: all pairs; published, different views, N - 1 below it."""
     rng = np.random.default_rng(0)
     n, m, k = 6, 4, 3
     z = rng.standard_normal((n, m, k)) + 2.0
-    covariance = k**2 * ((np.cov(z.reshape(-1, k).T) - np.eye(k)) ** 2).mean()
-    pairs = [[((sample[a] - sample[b]) ** 2).mean() for a in range(m) for b in range(a)] for sample in z]
-    assert networks.loss(torch.tensor(z)).item() == pytest.approx(k * np.mean(pairs) + covariance, rel=1e-13)
+    for operator, first, below in (("true", 0, 0), ("published", 1, 1)):
+        covariance = np.cov(z.reshape(-1, k).T, ddof=below)
+        pairs = [((sample[a] - sample[a - b]) ** 2).mean() for sample in z for a in range(m) for b in range(first, m)]
+        loss = k * np.mean(pairs) + k**2 * ((covariance - np.eye(k)) ** 2).mean()
+        assert networks.loss(torch.tensor(z), operator).item() == pytest.approx(loss, rel=1e-13)
 
 
 def test_the_network_of_the_paper(torch):
@@ -89,17 +92,31 @@ def test_views_that_come_twice_have_twice_the_weight():
     found = networks.closed_form(settings, 1)
     x, y, _ = networks._drawn(settings, 1)
     for i, reg in enumerate(settings["regs"]):
-        rep = sslcore.pretrain(
-            networks.with_bias(networks.views(x[:15])), networks.KERNEL, 20, reg=reg, unbiased=True, center=True
-        )
-        assert found["active"][i] == rep.n_active
-        phi = rep.transform(networks.with_bias(x), scale=False)[:, : rep.n_active]
-        assert_close(found["errors"][:, i], networks.probe(phi, y, 15), tol=1e-6)
+        for o, operator in enumerate(OPERATORS):  # different views of the 11: the unbiased T
+            rep = sslcore.pretrain(
+                networks.with_bias(networks.views(x[:15])),
+                networks.KERNEL,
+                20,
+                reg=reg,
+                unbiased=operator == "published",
+                center=True,
+            )
+            assert found["active"][o, i] == rep.n_active
+            phi = rep.transform(networks.with_bias(x), scale=False)[:, : rep.n_active]
+            assert_close(found["errors"][o, :, i], networks.probe(phi, y, 15), tol=1e-6)
+
+
+def test_no_lambda_serves_the_second_target_with_the_published_operator():
+    """The share t of each character of degree 1: that of the shift law, below 1 / 11 but for the invariant one."""
+    law = np.bincount(np.mod(np.arange(-5, 6), 8), minlength=8) / 11
+    t = np.abs(np.fft.fft(law)) ** 2
+    assert t[0] == pytest.approx(1.0)
+    assert (t[1:] < 1 / 11).all()
 
 
 def test_training_is_gradient_descent_with_momentum(torch):
     """Against the update written out, v <- .9 v + gradient, and the same from the same seed."""
-    settings = SMALL | {"n": 80, "n_points": 160, "epochs": 20, "width": 48}
+    settings = SMALL | {"n": 80, "n_points": 160, "epochs": 20, "width": 48, "operator": "true"}
     found = networks.training(settings, 0)
     assert found["errors"].shape == (2, 3)
     x, y, seed = networks._drawn(settings, 0)
@@ -109,8 +126,8 @@ def test_training_is_gradient_descent_with_momentum(torch):
     for epoch in range(21):
         z = net(batch)
         away = (z - z.mean(dim=(0, 1))).reshape(-1, 20)
-        value = 2.2 * (z - z.mean(dim=1, keepdim=True)).square().sum(dim=2).mean()
-        value = value + (away.T @ away / (len(away) - 1) - torch.eye(20)).square().sum()
+        value = 2 * (z - z.mean(dim=1, keepdim=True)).square().sum(dim=2).mean()
+        value = value + (away.T @ away / len(away) - torch.eye(20)).square().sum()
         if epoch % 10 == 0:
             assert found["losses"][epoch // 10] == pytest.approx(value.item(), rel=1e-4)
         slopes = torch.autograd.grad(value, list(net.parameters()))
@@ -134,7 +151,8 @@ def test_a_small_study(found):
     assert found.epochs.tolist() == [0, 10, 20, 30, 40, 50, 60]
     assert (found.losses[-1] < found.losses[0]).all()
     assert found.trained.std(axis=2).min() > 0  # each repetition has its own draws
-    assert (np.diff(found.active, axis=0) <= 0).all()
+    assert (np.diff(found.active, axis=1) <= 0).all()
+    assert (found.active[list(OPERATORS).index("published")] <= found.active[list(OPERATORS).index("true")]).all()
     assert found.n == (40, 100)
 
 
@@ -148,6 +166,8 @@ def test_words_and_picture(found):
     best = found.best("trained", 0)
     assert f"least {plus_minus(found.trained[0, best])} at {found.epochs[best]};" in verdict
     assert f"{found.mean('trained')[0, -1]:.4f}" in found.table()
+    assert f"{found.mean('published')[1, 0]:.4f}" in found.table()
+    assert f"{plus_minus(found.published[1, found.best('published', 1)])} at its best lambda" in verdict
     assert found.document()["errors"]["invariant"]["best_reg"] == found.regs[found.best("exact", 0)]
     drawn = figures.figure(found)
     assert len(drawn.axes) == 2

@@ -5,11 +5,13 @@ that three of them come twice).  A multilayer perceptron 8-200-200-20 with layer
 hidden layer, is trained by full-batch gradient descent with momentum; a probe by least squares of its outputs at the
 training points is evaluated as it goes on (Cabannes et al. 2023, section 6).
 
-The loss.  The authors' is k MSE over pairs of different views plus k^2 MSE against I of the centred covariance of the
-N = n m outputs, with N - 1 below it.  A mean over entries times their number is a sum, so that it is
-E|psi(xi) - psi(xi')|^2 + |C - I|_F^2 over pairs of different views: `sslcore.torch.vicreg`, which averages over all
-m^2 pairs of views and divides by N, at sqrt(N / (N - 1)) times the centred outputs and
-beta = (m / (m - 1)) ((N - 1) / N).
+The loss.  All views of a point are there, so that the mean over all m^2 pairs of views is the true T:
+E|psi(xi) - psi(xi')|^2 + |C - I|_F^2, `sslcore.torch.vicreg` of the centred outputs.  The authors' is k MSE over pairs
+of different views plus k^2 MSE against I of the covariance of the N = n m outputs, with N - 1 below it.  A mean over
+entries times their number is a sum, so that this is the same at beta = m / (m - 1), up to N / (N - 1).  It makes a
+difference: I - T_published = (m / (m - 1)) (I - T), and whatever has t < 1 / m is not active at any lambda.  That is
+every function that these shifts change (t < 0.05), so that no lambda serves the second target.  The networks are
+trained on the true T; the closed form has both.
 
 The closed form.  A wide network of this shape at its start, of which the last layer alone is trained, has the kernel
 kappa1(kappa1((1 + <x, y>) / 2)) on the unit sphere: PyTorch's weights and biases have the same variance, 1 / (3
@@ -35,7 +37,7 @@ from ..fitting.path import pretrain_path
 from ..kernels import NNGP
 from ..runs import run_cells
 from ._registry import Registered, Run, plus_minus
-from .downstream import TARGETS, D
+from .downstream import OPERATORS, TARGETS, D
 
 __all__ = ["KERNEL", "REGS", "STUDY", "Study", "closed_form", "loss", "network", "probe", "study", "training", "views"]
 
@@ -60,10 +62,10 @@ class Study:
     losses : array (E, repetitions)
         The loss at these epochs.
     regs : tuple of float
-    exact : array (len(TARGETS), len(regs), repetitions)
-        The errors of the closed form with the same points.
-    active : array (len(regs), repetitions)
-        How many of its components are active.
+    exact, published : array (len(TARGETS), len(regs), repetitions)
+        The errors of the closed form with the same points; and with T of pairs of different views.
+    active : array (len(OPERATORS), len(regs), repetitions)
+        How many of its components are active, for the published T and the true one.
     n : tuple of int
         Numbers of training points and of test points.
     """
@@ -73,6 +75,7 @@ class Study:
     losses: np.ndarray
     regs: tuple[float, ...]
     exact: np.ndarray
+    published: np.ndarray
     active: np.ndarray
     n: tuple[int, int]
 
@@ -82,7 +85,7 @@ class Study:
         return int(self.trained.shape[2])
 
     def mean(self, name: str) -> np.ndarray:
-        """Return the mean of ``trained`` or ``exact`` over repetitions."""
+        """Return the mean of ``trained``, ``exact`` or ``published`` over repetitions."""
         out: np.ndarray = getattr(self, name).mean(axis=2)
         return out
 
@@ -104,7 +107,7 @@ class Study:
         found = {
             target.name: {
                 name: {"mean": self.mean(name)[t], "standard_error": self.standard_error(name)[t]}
-                for name in ("trained", "exact")
+                for name in ("trained", "exact", "published")
             }
             | {"best_epoch": int(self.epochs[self.best("trained", t)]), "best_reg": self.regs[self.best("exact", t)]}
             for t, target in enumerate(TARGETS)
@@ -121,13 +124,14 @@ class Study:
             "epochs": self.epochs,
             "loss": self.losses.mean(axis=1),
             "regs": self.regs,
-            "active": self.active.mean(axis=1),
+            "active": {name: self.active[o].mean(axis=1) for o, name in enumerate(OPERATORS)},
             "errors": found,
         }
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return the errors of every repetition."""
-        return {"epochs": self.epochs, "trained": self.trained, "losses": self.losses, "exact": self.exact}
+        names = ("epochs", "trained", "losses", "exact", "published")
+        return {name: getattr(self, name) for name in names}
 
     def table(self) -> str:
         """Return the results as lines, for people."""
@@ -146,15 +150,20 @@ class Study:
         for e in shown:
             row = "".join(f"{f'{trained[t, e]:.4f} ({errors[t, e]:.4f})':>24}" for t in range(len(TARGETS)))
             lines.append(f"{self.epochs[e]:<10}{self.losses[e].mean():>10.3f}{row}")
-        lines += [
-            "",
-            "the closed form with the kernel of wide networks, along lambda",
-            f"{'reg':<10}{'active':>10}{names}",
-        ]
-        exact, errors = self.mean("exact"), self.standard_error("exact")
-        for i, value in enumerate(self.regs):
-            row = "".join(f"{f'{exact[t, i]:.4f} ({errors[t, i]:.4f})':>24}" for t in range(len(TARGETS)))
-            lines.append(f"{value:<10.1e}{self.active[i].mean():>10.1f}{row}")
+        for name, operator in (("exact", "true"), ("published", "published")):
+            lines += [
+                "",
+                f"the closed form with the kernel of wide networks, along lambda; T {operator} ({OPERATORS[operator]})",
+                f"{'reg':<10}{'active':>10}{names}",
+            ]
+            mean, errors, active = (
+                self.mean(name),
+                self.standard_error(name),
+                self.active[list(OPERATORS).index(operator)],
+            )
+            for i, value in enumerate(self.regs):
+                row = "".join(f"{f'{mean[t, i]:.4f} ({errors[t, i]:.4f})':>24}" for t in range(len(TARGETS)))
+                lines.append(f"{value:<10.1e}{active[i].mean():>10.1f}{row}")
         return "\n".join(lines)
 
     def verdict(self) -> str:
@@ -169,9 +178,11 @@ class Study:
                 f"{plus_minus(across[-1])} at reg {self.regs[-1]:.1e}, {plus_minus(across[0])} at {self.regs[0]:.1e}, "
                 f"least {plus_minus(across[i])} at {self.regs[i]:.1e}"
             )
+        least = self.published[1, self.best("published", 1)]
         return (
             f"The paper: early stopping plays the part of lambda, few epochs that of a large one. Measured, relative "
-            f"error, {self.repetitions} draws: {'. '.join(parts)}."
+            f"error, {self.repetitions} draws: {'. '.join(parts)}. With the published T, of pairs of different views, "
+            f"the closed form has {plus_minus(least)} at its best lambda for the target that is not invariant."
         )
 
 
@@ -209,24 +220,28 @@ def network(seed: int, width: int = WIDTH) -> Any:
         return nn.Sequential(*hidden, nn.Linear(width, N_COMPONENTS))
 
 
-def loss(z: Any) -> Any:
-    """Return the published loss of outputs z (n, m, k): E|psi(xi) - psi(xi')|^2 over different views + |C - I|_F^2.
+def loss(z: Any, operator: str = "true") -> Any:
+    """Return the loss of outputs z (n, m, k), E|psi(xi) - psi(xi')|^2 + |C - I|_F^2 with their centred covariance C.
 
-    C is the covariance of the N = n m outputs, centred, with N - 1 below it.
+    "true": pairs are all m^2 of a point's views, and C has N = n m below it; "published": pairs are those of different
+    views, and C has N - 1.
 
     Examples
     --------
     >>> import torch
     >>> from sslcore.studies import networks
     >>> z = torch.tensor([[[3.0], [3.0]], [[1.0], [1.0]]], dtype=torch.float64)
-    >>> round(networks.loss(z).item(), 12)  # C = 4/3
-    0.111111111111
+    >>> networks.loss(z).item(), round(networks.loss(z, "published").item(), 12)  # C = 1, C = 4/3
+    (0.0, 0.111111111111)
     """
     from ..torch import vicreg
 
     n, m, _ = z.shape
+    away = z - z.mean(dim=(0, 1))
+    if operator == "true":
+        return vicreg(away)
     more = n * m / (n * m - 1)
-    return vicreg((z - z.mean(dim=(0, 1))) * more**0.5, beta=m / (m - 1) / more)
+    return vicreg(away * more**0.5, beta=m / (m - 1) / more)
 
 
 def probe(phi: Array, y: Array, n: int) -> np.ndarray:
@@ -262,7 +277,7 @@ def training(settings: dict[str, Any], index: int) -> dict[str, np.ndarray]:
     optimizer = torch.optim.SGD(net.parameters(), lr=RATE, momentum=MOMENTUM)
     errors, losses = [], []
     for epoch in range(settings["epochs"] + 1):
-        value = loss(net(batch).reshape(n, -1, N_COMPONENTS))
+        value = loss(net(batch).reshape(n, -1, N_COMPONENTS), settings["operator"])
         if epoch % STEP == 0:
             with torch.no_grad():
                 errors.append(probe(net(points).double().numpy(), y, n))
@@ -286,19 +301,26 @@ def with_bias(x: Array) -> Array:
 def closed_form(settings: dict[str, Any], index: int) -> dict[str, np.ndarray]:
     """Minimise the same risk over the functions of the kernel, at every lambda: a cell of `run_cells`.
 
-    Views that come twice are taken once, with twice the weight; T over all pairs of the 11 views, at beta = 11/10, is
-    that over pairs of different ones.  (The N - 1 of the loss would change reg by 1 part in N.)
+    Views that come twice are taken once, with twice the weight.  T over all pairs of the 11 views, at beta = 11/10, is
+    the published one.  (The N - 1 of its loss would change reg by 1 part in N.)
+
+    Returns
+    -------
+    dict
+        Errors (len(OPERATORS), len(TARGETS), len(regs)), and numbers of active components (len(OPERATORS), len(regs)).
     """
     x, y, _ = _drawn(settings, index)
     n, regs = settings["n"], settings["regs"]
     shifts, counts = np.unique(np.mod(np.arange(-REACH, REACH + 1), D), return_counts=True)
     distinct = np.stack([np.roll(x[:n], shift, axis=1) for shift in shifts], axis=1)
+    m = 2 * REACH + 1
+    betas = {"true": 1.0, "published": m / (m - 1)}
     path = pretrain_path(
         with_bias(distinct),
         KERNEL,
         N_COMPONENTS,
         regs=regs,
-        betas=[(2 * REACH + 1) / (2 * REACH)],
+        betas=sorted(betas.values()),
         unbiased=False,
         center=True,
         sample_weight=np.tile(counts / counts.sum(), (n, 1)),
@@ -306,12 +328,15 @@ def closed_form(settings: dict[str, Any], index: int) -> dict[str, np.ndarray]:
     centres = path.at(0).centres
     assert centres is not None
     values = KERNEL(with_bias(x), centres)  # once for all lambdas
-    errors, active = np.ones((len(TARGETS), len(regs))), np.zeros(len(regs), int)
-    for i, rep in enumerate(path):
-        active[i] = rep.n_active
-        if rep.n_active:
-            functions = values @ rep.coefficients + rep.intercept
-            errors[:, i] = probe(functions[:, : rep.n_active], y, n)
+    shape = (len(OPERATORS), len(TARGETS), len(regs))
+    errors, active = np.ones(shape), np.zeros((shape[0], shape[2]), int)
+    for o, operator in enumerate(OPERATORS):
+        for i in range(len(regs)):
+            rep = path.at(i, sorted(betas.values()).index(betas[operator]))
+            active[o, i] = rep.n_active
+            if rep.n_active:
+                functions = values @ rep.coefficients + rep.intercept
+                errors[o, :, i] = probe(functions[:, : rep.n_active], y, n)
     return {"errors": errors, "active": active}
 
 
@@ -364,15 +389,17 @@ def study(
     kernel = settings | {"regs": [float(value) for value in regs]}
     fits = run_cells(closed_form, range(repetitions), settings=kernel, **run.cells("closed-form"))
     run.begin("networks")
-    gradients = settings | {"epochs": epochs, "width": width, "torch": version}
+    gradients = settings | {"epochs": epochs, "width": width, "operator": "true", "torch": version}
     nets = run_cells(training, range(repetitions), settings=gradients, **run.cells("networks"))
+    exact = {name: np.stack([cell["errors"][o] for cell in fits], axis=2) for o, name in enumerate(OPERATORS)}
     return Study(
         np.arange(0, epochs + 1, STEP),
         np.stack([cell["errors"] for cell in nets], axis=2),
         np.stack([cell["losses"] for cell in nets], axis=1),
         tuple(float(value) for value in regs),
-        np.stack([cell["errors"] for cell in fits], axis=2),
-        np.stack([cell["active"] for cell in fits], axis=1),
+        exact["true"],
+        exact["published"],
+        np.stack([cell["active"] for cell in fits], axis=2),
         (n, n_points - n),
     )
 

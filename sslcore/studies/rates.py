@@ -418,7 +418,7 @@ def population(d: int, k: int, reg: float = FIXED) -> PopulationSpectrum:
 def study(
     n: Sequence[int] = (128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768),
     m: Sequence[int] = (2, 4, 8, 16, 32),
-    repetitions: int = 12,
+    repetitions: int = 8,
     d: int = 8,
     first: int = 3,
     run: Run | None = None,

@@ -26,13 +26,19 @@ def figure(found: Study) -> Figure:
     left, right = drawn.subplots(1, 2, sharey=True)
     names = [target.name for target in TARGETS]
     errors_panel(left, found.epochs, found.mean("trained"), found.standard_error("trained"), names)
-    left.set(xscale="symlog", xlabel="epoch", ylabel="relative error of the probe")
+    left.set(xlabel="epoch", ylabel="squared error of the probe / mean square of the target")
     left.set_xscale("symlog", linthresh=10)
-    left.set_title("a network, trained by gradient descent")
+    left.set_title(
+        f"{found.repetitions} networks, trained by gradient descent; bands: twice the standard error", fontsize=10
+    )
     errors_panel(right, np.array(found.regs), found.mean("exact"), found.standard_error("exact"), names)
-    right.set(xscale="log", xlabel=r"$\lambda$, decreasing")
+    for t, color in enumerate((BLUE, ORANGE)):
+        label = "T of pairs of different\nviews, as published" if t == 0 else None
+        right.plot(found.regs, found.mean("published")[t], ":", color=color, linewidth=1.6, label=label)
+    right.legend(frameon=False, fontsize=8.5)
+    right.set(xscale="log", xlabel=r"reg $\lambda$, decreasing")
     right.invert_xaxis()
-    right.set_title("the closed form, kernel of wide networks")
+    right.set_title("the closed form, kernel of wide networks", fontsize=10)
     left.set_ylim(0.0, 1.1 * max(1.0, float(np.nanmax(found.mean("trained")))))
     left.legend(frameon=False, title="target")
     return drawn
