@@ -37,7 +37,8 @@ class Accumulator:
     def _accumulated(self, data: Data, rows: int, dtype: np.dtype) -> Sums:
         total: Sums | None = None
         for x, samples, weight in data.blocks(rows, self.backend):
-            as_is = isinstance(self.features, Identity) and x.flags.c_contiguous and x.flags.writeable
+            writeable = getattr(x.flags, "writeable", True)  # CuPy's arrays always are
+            as_is = isinstance(self.features, Identity) and x.flags.c_contiguous and writeable
             phi = (x if as_is else self._phi(x)).astype(dtype, copy=False)  # which is only read
             total = total or Sums.zero(phi.shape[1], self.backend.xp)
             if self._buffer.size < phi.size or self._buffer.dtype != dtype:
