@@ -362,3 +362,26 @@ def test_progress_counts_samples():
     said.clear()
     moments(itertools.chain(cut(VIEWS, [100])), Identity(), progress=lambda *told: said.append(told))
     assert set(said[-1][1:]) == {None}
+
+
+# ---------------------------------------------------------------- on a device
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_sums_lie_where_the_blocks_do(backend, tmp_path, deterministic):
+    views, options = VIEWS[:100], {"deterministic": deterministic}
+    expected = moments(views, Identity(), **options).solve(2, reg="auto")
+    blocks = [backend.asarray(part) for part in cut(views, [30])]
+    there = moments(blocks, Identity(), checkpoint=tmp_path / "ck", **options)
+    backend.asnumpy(there._sums.mean)
+    again = moments(blocks, Identity(), checkpoint=tmp_path / "ck", **options)
+    for found in (there, again):
+        rep = found.solve(2, reg="auto")
+        assert rep.reg == expected.reg
+        assert_close(rep.gamma, expected.gamma, tol=1e-10)
+        backend.asnumpy(rep.coefficients)
+    brought = moments(views, Identity(), backend=backend.name, **options)
+    backend.asnumpy(brought._sums.mean)
+    rep = brought.solve(2, reg="auto")
+    assert isinstance(rep.coefficients, np.ndarray)
+    assert_close(rep.gamma, expected.gamma, tol=1e-10)

@@ -187,5 +187,5 @@ class _Run:
             training,
             held,
             backend=self.backend_name,
-            from_host=self.backend.NAME != "numba",
+            from_host=self.from_host,
         )
