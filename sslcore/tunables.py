@@ -194,6 +194,12 @@ CUDA_PRODUCT_ROWS = 2048
 CUDA_PRODUCT_BYTES = 256 << 20
 """Size of such a block: wide enough for the full rate."""
 
+CUDA_PRODUCT_BLOCKS = 512
+"""Blocks of threads of a product with a thin block, at least, if there are points enough: work for any device."""
+
+CUDA_PRODUCT_POINTS = 1024
+"""Least number of points y whose sums a block of threads keeps for itself, before they are added to those of others."""
+
 CUDA_COLUMN_BLOCKS = 1024
 """Blocks of threads along the rows where each thread goes down a column."""
 

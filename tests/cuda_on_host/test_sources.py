@@ -11,7 +11,7 @@ from sslcore import Moments, pretrain, risk
 from sslcore.backends import get_backend
 from sslcore.features import Identity, Nystrom
 from sslcore.gram import gram, kernel_product
-from sslcore.kernels import Gaussian, Polynomial
+from sslcore.kernels import Gaussian, L1Exponential, Polynomial, VonMises
 from sslcore.solvers.rotated_gram import contrast_gram
 
 from ..comparators import assert_close
@@ -78,6 +78,15 @@ def test_gram(order, kernel, d):
     y[:3] = x[:3]
     compare(order, lambda x, y: (gram(kernel, x, y), gram(kernel, x)), x, y)
     compare(order, lambda x, y: kernel_product(kernel, x, y, y[:, :1]), x, y, tol=1e-11)
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(1.5), L1Exponential(1.5), VonMises(0.7)], ids=repr)
+@pytest.mark.parametrize("columns", [3, 10, 21])
+def test_products(order, kernel, columns, monkeypatch):
+    """Several blocks of threads and shares of points; columns in groups of 4, 8 and 12, not all of which are used."""
+    monkeypatch.setattr("sslcore.tunables.CUDA_PRODUCT_POINTS", 50)
+    x, c = samples(530, 3), samples(530, columns, seed=2)
+    compare(order, lambda x, c: (kernel_product(kernel, x, None, c), kernel_product(kernel, x[:9], x, c)), x, c)
 
 
 @pytest.mark.parametrize("kernel", [Gaussian(30.0), Polynomial(2)])

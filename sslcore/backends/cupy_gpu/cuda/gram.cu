@@ -22,6 +22,11 @@
 //           Large d: the tensor cores' products in float64, multiplications in float32.  Pairs that are computed again
 //           cost d steps of their thread alone; they are views of one sample, a few a row.
 //
+// product_*  out (shares, rows, width) += values @ right (columns, width) for `count` columns of right from `first` on,
+//           each share with `share` of the points y: values are made by the threads that use them, in registers, two
+//           rows a thread; coordinates and coefficients come from shared memory, the same for all threads of a block.
+//           Sums over the points in shared memory are of the values' type, those beyond float64.
+//
 // A pair value more is a branch of `pair_step` and a line at the end; another profile needs no code at all.
 
 #ifndef SSL_PROFILE
@@ -42,6 +47,8 @@ typedef long long i64;
 #define THREADS 256
 #define SIDE 16       // threads along a side of the tile, where each sums for itself
 #define DEPTH 8       // coordinates in shared memory
+#define SHARED 64     // points y, with their coefficients, in shared memory where values are multiplied
+#define PER_THREAD 2  // rows whose values a thread multiplies
 #define CLUSTER 1024  // points along a side of a square of tiles that follow each other: they share points in the cache
 
 enum { squares, absolutes, circles, distances, products };  // pair values: SSL_TILE
@@ -572,4 +579,94 @@ finish_both(PRODUCT, POINTS, BOUNDS, real* out, i64 ld, int paired) {
         const Target to{out, 0, 0, 0, ld, paired != 0};
         tile_of_product<SSL_TILE, BOTH>(product, wide, top, left, rows, rows, d, WITH(norms, exact), to);
     }
+}
+
+// The product of the values of up to DEPTH coordinates with `count` columns of a thin block
+template <int pair, int count>
+__device__ inline void multiply(const real* x, i64 rows, i64 d, const real* y, i64 columns, const real* right,
+                                i64 width, i64 first, i64 share, const Arguments& with, double* out) {
+    __shared__ __align__(16) real shared_y[SHARED * DEPTH];
+    __shared__ __align__(16) real shared_c[SHARED * count];
+    const i64 row = (i64)blockIdx.x * (THREADS * PER_THREAD) + threadIdx.x;
+    const i64 start = (i64)blockIdx.y * share, stop = min(columns, start + share);
+    real mine[PER_THREAD][DEPTH], part[PER_THREAD][count];
+    double total[PER_THREAD][count];  // of parts in float32
+#pragma unroll
+    for (int r = 0; r < PER_THREAD; ++r) {
+        const real* from = x + min(row + r * THREADS, rows - 1) * d;
+#pragma unroll
+        for (int c = 0; c < DEPTH; ++c) mine[r][c] = c < d ? from[c] : (real)0;
+#pragma unroll
+        for (int g = 0; g < count; ++g) part[r][g] = 0, total[r][g] = 0;
+    }
+    for (i64 begin = start; begin < stop; begin += SHARED) {
+        const int there = (int)min(stop - begin, (i64)SHARED);
+        __syncthreads();
+        for (int e = threadIdx.x; e < SHARED * DEPTH; e += THREADS) {
+            const int j = e / DEPTH, c = e % DEPTH;
+            shared_y[e] = j < there && c < d ? y[(begin + j) * d + c] : (real)0;
+        }
+        for (int e = threadIdx.x; e < SHARED * count; e += THREADS) {
+            const int j = e / count;
+            const i64 g = first + e % count;
+            shared_c[e] = j < there && g < width ? right[(begin + j) * width + g] : (real)0;
+        }
+        __syncthreads();
+        for (int j = 0; j < there; ++j) {
+            real t[PER_THREAD];
+#pragma unroll
+            for (int r = 0; r < PER_THREAD; ++r) t[r] = pair == circles ? 1 : 0;
+#pragma unroll
+            for (int c = 0; c < DEPTH; ++c) {
+                if (c >= d) break;
+                const real other = shared_y[j * DEPTH + c];
+#pragma unroll
+                for (int r = 0; r < PER_THREAD; ++r) t[r] = pair_step<pair>(t[r], mine[r][c], other, with);
+            }
+#pragma unroll
+            for (int r = 0; r < PER_THREAD; ++r) {
+                const real value = pair == circles ? t[r] : profile(t[r], with);
+#pragma unroll
+                for (int g = 0; g < count; ++g) part[r][g] += value * shared_c[j * count + g];
+            }
+        }
+        if constexpr (sizeof(real) == 4) {
+#pragma unroll
+            for (int r = 0; r < PER_THREAD; ++r)
+#pragma unroll
+                for (int g = 0; g < count; ++g) total[r][g] += part[r][g], part[r][g] = 0;
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < PER_THREAD; ++r) {
+        const i64 i = row + r * THREADS;
+        if (i >= rows) continue;
+        double* to = out + ((i64)blockIdx.y * rows + i) * width + first;
+#pragma unroll
+        for (int g = 0; g < count; ++g)
+            if (first + g < width) to[g] = sizeof(real) == 4 ? total[r][g] : (double)part[r][g];
+    }
+}
+
+#define FACTORS const real *right, i64 width, i64 first, i64 share
+#define CONSTANTS real c0, real c1, real c2, real c3
+#define MULTIPLY(count)                                                                                               \
+    if constexpr (SSL_TILE < distances) {                                                                             \
+        const Arguments with{0, 0, 0, 0, 0, 0, 0, c0, c1, c2, c3};                                                    \
+        multiply<SSL_TILE, count>(x, rows, d, y, columns, right, width, first, share, with, out);                     \
+    }
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+product_4(const real* x, i64 rows, i64 d, const real* y, i64 columns, FACTORS, CONSTANTS, double* out) {
+    MULTIPLY(4)
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+product_8(const real* x, i64 rows, i64 d, const real* y, i64 columns, FACTORS, CONSTANTS, double* out) {
+    MULTIPLY(8)
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+product_12(const real* x, i64 rows, i64 d, const real* y, i64 columns, FACTORS, CONSTANTS, double* out) {
+    MULTIPLY(12)
 }
