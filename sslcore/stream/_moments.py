@@ -73,7 +73,7 @@ def moments(
     -------
     Moments
         With ``solve(k, reg="auto")``: a quarter of the leaves is held out for the choice of reg, in five groups, if
-        there are at least 8 leaves.  Every other reg sees all samples.
+        there are at least 8 leaves (and 12 for the standard errors of the risks).  The representation is fitted to all.
 
     Raises
     ------
