@@ -194,7 +194,7 @@ DOORS = {
     "SSLEmbedding.score": (X, lambda a: embedding().fit(X).score(a)),
 }
 each_door = pytest.mark.parametrize("door", DOORS)
-OPTIONAL = ("gram y", "kernel y", "sample_weight", "sample_weight of views")
+OPTIONAL = ("gram y", "kernel y", "kernel_product y", "sample_weight", "sample_weight of views")
 LEFT_OUT = ("ridge_probe targets",)  # where points with a missing entry are left out: tests/test_labels.py
 SKLEARN = tuple(door for door in DOORS if door.startswith("SSLEmbedding"))  # which converts objects that are numbers
 
