@@ -122,6 +122,9 @@ CPU_SYMMETRIC_TILE_COLUMNS = 256
 CPU_PRODUCT_TILE_PAIRS = 16, 256
 """Rows and columns of a tile of values that is multiplied: it stays in the first-level cache, more or less."""
 
+CPU_PRODUCT_LEAST_ROWS = 32
+"""Rows of values from which on it pays to lay out a thin block for our own products; fewer are a BLAS's."""
+
 CPU_PRODUCT_STRIP_ROWS = 64
 """Rows whose products are summed along all columns: their sums, lane by lane, stay in the second-level cache."""
 

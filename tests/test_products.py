@@ -106,17 +106,20 @@ EDGES = sorted({b * size + e for size in (64, 256) for b in (1, 2) for e in (-1,
     k=st.sampled_from([Exponential(1.3), Gaussian(1.3), L1Exponential(1.3), VonMises(1.3), Polynomial(2), COMPOSED[0]]),
     threads=st.sampled_from([1, 2, 5]),
     offset=st.sampled_from([0.0, 100.0]),
+    least=st.sampled_from([1, tunables.CPU_PRODUCT_LEAST_ROWS]),
     data=st.data(),
 )
-def test_edges_of_tiles(n, n_y, columns, d, dtype, k, threads, offset, data):
+def test_edges_of_tiles(n, n_y, columns, d, dtype, k, threads, offset, least, data):
     """Sizes about those of tiles, strips and blocks, beside the product with the whole matrix; bits do not vary."""
     x = data.draw(arrays((n, d), dtype, layouts)) + dtype.type(offset)
     y = None if n_y is None else data.draw(arrays((n_y, d), dtype, layouts)) + dtype.type(offset)
     c = data.draw(arrays((n_y or n, columns), dtype, layouts))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tunables, "CPU_PRODUCT_BLOCK_POINTS", 1)
+        patch.setattr(tunables, "CPU_PRODUCT_LEAST_ROWS", least)
         patch.setattr(tunables, "CPU_TASK_PAIRS", 40)
         patch.setattr(tunables, "KERNEL_PRODUCT_COLUMNS", 130)
+        patch.setattr(_rows, "block_rows", lambda columns, itemsize: 70)
         patch.setenv("SSLCORE_NUM_THREADS", str(threads))
         found = kernel_product(k, x, y, c)
         patch.setenv("SSLCORE_NUM_THREADS", "1")

@@ -1,6 +1,6 @@
 """Products of kernel values with a thin block, multiplied while the values are in the cache; no more are ever stored.
 
-Sums have a fixed order: the results are the same bits on any number of threads.
+Sums have a fixed order: the results are the same bits on any number of threads, unless a BLAS has made the values.
 """
 
 from __future__ import annotations
@@ -162,10 +162,13 @@ def _scaled(prepared: Points, x: Array) -> Array:
 
 
 def product_rows(prepared: Points, x: Array, coefficients: Array, out: Array) -> bool:
-    """Set out = k(x, y) @ coefficients for sums over coordinates; return False for values from matrix products."""
+    """Set out = k(x, y) @ coefficients for sums over coordinates; return False for values from matrix products.
+
+    Also for a few rows, which would not make up for laying out the coefficients.
+    """
     n, n_y = len(x), len(coefficients)
     values = _values(prepared, n_y)
-    if values is None or not coefficients.size:
+    if values is None or not coefficients.size or n < tunables.CPU_PRODUCT_LEAST_ROWS:
         return False
     scaled, right = _scaled(prepared, x), columns_of(coefficients)
     total = np.zeros(out.shape)
@@ -213,6 +216,9 @@ def add_products(
     """Add values @ right to ``total``, and values^T @ left to ``total_t`` if these are given."""
     rows, columns = values.shape
     if not values.size or not right.size:
+        return
+    if rows < tunables.CPU_PRODUCT_LEAST_ROWS and left is None:
+        total += values @ right
         return
     across = columns_of(right)
     if left is None or total_t is None:
