@@ -299,4 +299,4 @@ STREAM_NODE_PARTS = 16
 views."""
 
 STREAM_PROBE_ROWS = 4096
-"""Samples of a streamed probe that are worked on at a time: their outputs at all penalties are in memory."""
+"""Samples of a streamed probe that are worked on at a time: their outputs at one penalty stay in the cache."""

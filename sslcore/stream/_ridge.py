@@ -73,7 +73,7 @@ def ridge_probe(
     -----
     The result is that of `sslcore.probing.ridge_probe` to rounding of Z^T Z, the square of Z: a reg is refused (its
     errors are NaN) where Z^T Z + n reg has a condition number above 10^12, or a sample has almost all of its leverage
-    (1 - H_ii below 10^-6).  The memory is O(k^2 + k t), and a block of 4,096 samples at all penalties.
+    (1 - H_ii below 10^-6).  The memory is O(k^2 + k t) for each penalty, and a block of 4,096 samples.
 
     References
     ----------
@@ -300,7 +300,7 @@ class _Path:
     def errors(self, parts: _Parts) -> tuple[np.ndarray, np.ndarray]:
         """Go through the blocks again; return mean squared and mean leave-one-out errors, NaN where refused."""
         sums, t, count = self._sums, len(self._y_mean), self._inverse.shape[1]
-        weights = (self._inverse[:, :, None] * self._projection[:, None]).reshape(len(self._inverse), count * t)
+        weights = [inverse[:, None] * self._projection for inverse in self._inverse.T]
         squared, wrong, n = np.zeros(count), np.zeros(count), 0
         for z, y, _ in parts:
             n += len(z)
@@ -310,14 +310,16 @@ class _Path:
             complement = (1.0 - sums.centred / sums.n) - turned**2 @ self._inverse  # (rows, regs)
             self.refused |= ~(complement.min(axis=0) >= _LEAST_COMPLEMENT)
             target = y - sums.y_shift - self._y_mean if sums.classes is None else self._one_hot(y) - self._y_mean
-            residual = target[:, None] - (turned @ weights).reshape(len(z), count, t)
-            residual /= complement[:, :, None]
-            squared += np.einsum("irt,irt->r", residual, residual)
-            if sums.classes is not None:
-                decision = np.subtract(target[:, None], residual, out=residual)
-                decision += self._y_mean
-                chosen = decision.argmax(axis=2)
-                wrong += (chosen != np.searchsorted(sums.classes, y)[:, None]).sum(axis=0)
+            expected = None if sums.classes is None else np.searchsorted(sums.classes, y)
+            original = target + self._y_mean
+            for r in range(count):  # one at a time: its outputs stay in the cache
+                residual = turned @ weights[r]
+                np.subtract(target, residual, out=residual)
+                residual /= complement[:, r : r + 1]
+                squared[r] += np.vdot(residual, residual)
+                if expected is not None:
+                    decision = np.subtract(original, residual, out=residual)
+                    wrong[r] += np.count_nonzero(decision.argmax(axis=1) != expected)
         if n != sums.n:
             raise _others()
         squared[self.refused] = wrong[self.refused] = np.nan
