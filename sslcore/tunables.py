@@ -143,6 +143,10 @@ CPU_ROTATION_TILE_VALUES = 4096
 CPU_ROTATION_FEATURE_VALUES = 1 << 16
 """Values of features whose views are rotated by one task: 512 KiB, which stay in the second-level cache."""
 
+CPU_BLAS_ALONE_PRODUCTS = 1 << 18
+"""Multiplications of a matrix product up to which OpenBLAS starts no threads of its own (four times as many where it
+has kernels for small matrices).  Products of ten columns take no longer in such pieces."""
+
 CPU_STREAMED_BYTES = 8 << 20
 """Size from which a rotated matrix is written past the caches, in which it does not stay."""
 
@@ -280,7 +284,18 @@ TABLE_PIECE_BYTES = 1 << 24
 ARCHIVE_PIECE_BYTES = 1 << 22
 """What is unpacked of an array in an archive at a time: no second copy of a large array arises."""
 
-# ---------------------------------------------------------------- learning curves
+# ---------------------------------------------------------------- nested fits, learning curves
+
+NESTED_MOST_VIEWS = 4000
+"""Views up to which sizes of nested fits are solved side by side: larger problems fill the threads of BLAS, and need
+the memory that others would take."""
+
+NESTED_LEAST_SIZES = 16
+"""Sizes from which on they are cut into two runs, the second of which begins anew: at the price of a few steps."""
+
+NESTED_LEAST_SAMPLES = 200
+"""Samples at which the products of a step take as long as all else: what a size costs grows as n^2 + this^2."""
+
 
 CURVES_BLOCK_BYTES = 64 << 20
 """Values of the functions of all pretraining sizes at the downstream points that are worked on at a time."""

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslcore import Views, pretrain
+from sslcore import Views, pretrain, tunables
 from sslcore.augmentations import GaussianNoise
 from sslcore.datasets import half_moons
 from sslcore.errors import CertificateError, MemoryBudgetError, NotPositiveSemidefiniteError
 from sslcore.fitting import problem as problems
-from sslcore.fitting.nested import nested_fits
+from sslcore.fitting.nested import _runs, nested_fits
 from sslcore.kernels import Exponential, Gaussian, Precomputed
 
 from .comparators import assert_close
@@ -53,6 +53,74 @@ def test_every_size_is_a_separate_fit(beta, center, unbiased, dtype, backend):
     views = noisy(25, 3, 2).astype(dtype)
     options = {"beta": beta, "center": center, "unbiased": unbiased}
     assert_separate_fits(views, Exponential(1.0), SIZES, backend, **options)
+
+
+@pytest.fixture
+def two_runs(monkeypatch):
+    """Cut any two sizes or more into two runs."""
+    monkeypatch.setattr(tunables, "NESTED_LEAST_SIZES", 2)
+    monkeypatch.setattr(tunables, "NESTED_LEAST_SAMPLES", 5)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("center", [False, True])
+def test_two_runs(center, dtype, backend, two_runs):
+    views = noisy(25, 3, 2).astype(dtype)
+    assert [len(run) for run in _runs(SIZES, 3)] == [1, 3]
+    assert_separate_fits(views, Exponential(1.0), SIZES, backend, center=center)
+
+
+def test_runs_are_cut_where_they_cost_the_same():
+    sizes = list(range(100, 1001, 50))
+    first, second = _runs(sizes, 2)
+    assert first + second == sizes[::-1]
+    cost = [sum(n**2 + 200**2 for n in run) for run in (first, second)]
+    assert cost[1] < cost[0] + first[-1] ** 2 + 200**2
+    assert cost[0] < cost[1] + first[-1] ** 2 + 200**2
+    assert _runs(sizes[:10], 2) == [sizes[:10][::-1]]  # few
+    assert _runs(sizes, 5) == [sizes[::-1]]  # large
+
+
+def test_the_same_bits_on_any_number_of_threads(monkeypatch):
+    views, found = noisy(300, 2, 3), []
+    sizes = list(range(60, 301, 15))
+    for threads in ("1", "2", "5"):
+        monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
+        fits = nested_fits(views, Exponential(1.0), 4, sizes, reg_times_n=0.1)
+        found.append([(fit.n, fit.coefficients.tobytes(), fit.gamma.tobytes()) for fit in fits])
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 3, 5), (40, 1, 33), (300, 200, 9), (90, 700, 17)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_products_alone(shape, dtype, backend):
+    primitives, (n, inner, k) = backend.primitives, shape
+    a, b, out = (normal(s, i).astype(dtype) for i, s in enumerate([(n, inner), (inner, k), (n, k)]))
+    tol = 1e-12 if dtype == np.float64 else 1e-4
+    for order in "CF":
+        there, other, old = (backend.xp.asarray(x, order=o) for x, o in ((a, order), (b, "F"), (out, "F")))
+        assert_close(backend.asnumpy(primitives.matmul_alone(there, other)), a @ b, tol=tol, scale=inner)
+        found = primitives.matmul_alone(there, other, out=old.copy(order="F"), alpha=-2.0, beta=0.5)
+        assert_close(backend.asnumpy(found), 0.5 * out - 2.0 * (a @ b), tol=tol, scale=inner)
+    assert primitives.matmul_alone(backend.asarray(a[:, :0]), backend.asarray(b[:0])).shape == (n, k)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_solutions_alone(dtype, backend):
+    a, b = normal((30, 30), 0), normal((30, 4), 1)
+    upper = np.linalg.cholesky(a @ a.T + 30 * np.eye(30)).T
+    factor, right = (backend.xp.asarray(x.astype(dtype), order="F") for x in (upper + np.tril(a, -1), b))
+    found = backend.asnumpy(backend.primitives.cholesky_solve_alone(factor, right))
+    wanted = np.linalg.solve(upper.T @ upper, b).astype(dtype)
+    assert_close(found, wanted, tol=1e-13 if dtype == np.float64 else 1e-5)
+
+
+def test_tasks_side_by_side(backend):
+    done = []
+    backend.primitives.side_by_side(done.append, 5)
+    assert sorted(done) == list(range(5))
+    with pytest.raises(ZeroDivisionError):
+        backend.primitives.side_by_side(lambda i: 1 // (i - 1), 3)
 
 
 @given(seed=seeds, m=st.integers(2, 4), sizes=st.sets(st.integers(3, 30), min_size=1, max_size=5), k=st.integers(1, 6))
@@ -138,3 +206,10 @@ def test_refused_sizes_are_named():
     with pytest.raises(CertificateError, match="at 200 samples: component") as caught:
         nested_fits(views, Gaussian(1.0), 5, [100, 200], reg_times_n=4e-13)
     assert caught.value.certificate.worst > caught.value.certificate.tolerance
+
+
+@pytest.mark.parametrize("sizes", [[100, 200], [50, 60, 70, 180, 190, 200]])
+def test_of_two_runs_the_largest_size_is_refused(sizes, two_runs):
+    views = GaussianNoise(0.1).views(half_moons(200, seed=0), 2, seed=0)
+    with pytest.raises(CertificateError, match="at 200 samples: component"):
+        nested_fits(views, Gaussian(1.0), 5, sizes, reg_times_n=4e-13)

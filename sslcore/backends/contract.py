@@ -11,7 +11,7 @@ requirements, since memory is handed to BLAS as it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -235,6 +235,17 @@ class Backend(Protocol):
         self, a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: float = 1.0, beta: float = 0.0
     ) -> Matrix:
         """Return alpha a @ b + beta out in Fortran order; a and b in either order, ``out`` overwritten."""
+
+    def matmul_alone(
+        self, a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: float = 1.0, beta: float = 0.0
+    ) -> Matrix:
+        """Multiply as `matmul`, in a task of `side_by_side`: without Python's lock, and without threads of BLAS."""
+
+    def cholesky_solve_alone(self, factor: Matrix, b: Matrix) -> Matrix:
+        """Solve as `cholesky_solve`, in a task of `side_by_side`."""
+
+    def side_by_side(self, task: Callable[[int], None], n_tasks: int) -> None:
+        """Call ``task(i)`` for i in range(n_tasks), on several threads where they help; raise the first exception."""
 
     def cholesky(self, a: Matrix) -> bool:
         """Overwrite the upper triangle of a (Fortran order) with U, a = U^T U; False if not positive definite.

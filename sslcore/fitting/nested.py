@@ -3,24 +3,31 @@ r"""Fits to the first n' samples of one array of views, for many n': the pretrai
 With S = Q^T K Q + (N lambda/beta) I (no 1/N), rows sample by sample, the matrix of the first n' samples is the leading
 block of that of all of them if N lambda, beta and m are the same, and so is its Cholesky factor.  One Gram matrix and
 one factorisation then serve all sizes; each has its own block iteration and its own certificate.
+
+An iteration that begins near the functions of the next larger size takes two thirds of the steps.  Many small sizes are
+cut into two runs of neighbours, solved side by side, since one alone leaves most of a second processor idle; only the
+first size of a run begins anew.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array, ArrayLike, as_native, check_integer, check_scalar, gives_memory_back
 from ..augmentations import Views
 from ..backends import device_of, get_backend
 from ..errors import CertificateError, NotPositiveSemidefiniteError
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..solvers.certificate import Certificate, located
+from ..solvers.exact import ConditionedKernel
 from ..solvers.objective import Objective
 from .data import as_data
 from .plan import memory_budget
@@ -95,9 +102,10 @@ def nested_fits(
 ) -> list[NestedFit]:
     """Do as `sslcore.pretrain` on ``views[:n]`` at reg = reg_times_n / (n m), for every n of ``sizes``.
 
-    One Gram matrix and one Cholesky factor, of the largest size, serve all of them (the module's docstring).  Each
-    iteration begins near the functions of the next larger size, at the views that both share.  With beta = 0
-    there is no factor to share, and the sizes are fitted one after the other.
+    One Gram matrix and one Cholesky factor, of the largest size, serve all of them (the module's docstring).  Most
+    iterations begin near the functions of the next larger size, at the views that both share.  Where there are many
+    small sizes, some are solved at the same time on several threads; what is found does not depend on their number.
+    With beta = 0 there is no factor to share, and the sizes are fitted one after the other.
 
     Parameters
     ----------
@@ -163,8 +171,7 @@ def nested_fits(
     if objective.beta == 0:
         return [_alone(n, pose(n)) for n in sizes]
     problem = pose(most)
-    block = problem.data.dtype.itemsize * most * most * (m * m - m + 1) * (len(sizes) > 1)  # A, B, C once more
-    replace(problem.plan, bytes=problem.plan.bytes + block).require(budget)
+    replace(problem.plan, bytes=problem.plan.bytes + _extra_bytes(problem, sizes, m)).require(budget)
     return _walk(problem, sizes, m)
 
 
@@ -188,21 +195,67 @@ def _alone(n: int, problem: KernelProblem) -> NestedFit:
     return NestedFit(n, problem.represent(problem.objective, problem.at(problem.objective)))
 
 
+def _runs(sizes: list[int], m: int) -> list[list[int]]:
+    """Cut many small sizes, decreasing, into two runs of about the same cost, whatever the number of threads."""
+    falling = sizes[::-1]
+    if len(sizes) < tunables.NESTED_LEAST_SIZES or sizes[-1] * m > tunables.NESTED_MOST_VIEWS:
+        return [falling]
+    costs = np.cumsum([n**2 + tunables.NESTED_LEAST_SAMPLES**2 for n in falling])
+    cut = max(1, int(np.searchsorted(costs, costs[-1] / 2)))
+    return [falling[:cut], falling[cut:]]
+
+
+def _extra_bytes(problem: KernelProblem, sizes: list[int], m: int) -> int:
+    """Count the bytes of the leading blocks beside the operator: of each run, A, B and C before and after a cut."""
+    if len(sizes) == 1:
+        return 0
+    _, *others = _runs(sizes, m)
+    return problem.data.dtype.itemsize * (m * m - m + 1) * (sizes[-1] ** 2 + 2 * sum(run[0] ** 2 for run in others))
+
+
 def _walk(problem: KernelProblem, sizes: list[int], m: int) -> list[NestedFit]:
-    """Solve from the largest size down, each with the leading blocks of the one before."""
-    started, objective, most = time.perf_counter(), problem.objective, sizes[-1]
-    operator = problem.operator_on(problem.points, problem.data.samples(problem.backend))
-    centres, fits, near = problem.points.copy(), [], None
+    """Solve runs of neighbouring sizes side by side, each from its largest size down."""
+    started, backend = time.perf_counter(), problem.backend
+    operator = problem.operator_on(problem.points, problem.data.samples(backend))
+    centres = problem.points.copy()
     del problem.points
-    for n in reversed(sizes):
+    runs = _runs(sizes, m)
+    heads = {0: operator}
+    if len(runs) > 1:
+        with _located(sizes[-1]):
+            operator.condition(problem.objective.reg, problem.objective.beta)
+        operator.side_by_side()
+        heads |= {number: operator.leading(run[0]) for number, run in enumerate(runs) if number}
+    del operator  # else it would outlive the first size
+    fits: dict[int, NestedFit] = {}
+    errors: dict[int, Exception] = {}
+
+    def descend(number: int) -> None:
+        try:
+            for fit in _descend(problem, heads.pop(number), runs[number], centres, started):
+                fits[fit.n] = fit
+        except (CertificateError, NotPositiveSemidefiniteError) as error:
+            errors[number] = error
+
+    backend.side_by_side(descend, len(runs))
+    for number in sorted(errors):  # that of the largest size, whichever came first
+        raise errors[number]
+    return [fits[n] for n in sizes]
+
+
+def _descend(
+    problem: KernelProblem, operator: ConditionedKernel, sizes: list[int], centres: Array, started: float
+) -> Iterator[NestedFit]:
+    """Solve from the first size, of ``operator``, down, each with the leading blocks of the one before."""
+    objective, m = problem.objective, problem.data.n_views // problem.data.n
+    most, near = len(centres) // m, None
+    for n in sizes:
         if near is not None:
             u, c = operator.halves(near)
             near = operator.xp.concatenate([u[:n], c[: n * (m - 1)]])
             operator = operator.leading(n)
-        try:
+        with _located(n):
             solution = problem.solve(operator, objective, near, started)
-        except (CertificateError, NotPositiveSemidefiniteError) as error:
-            raise located(error, f"at {n} samples: ") from error
         own, spectrum = replace(objective, reg=objective.reg * most / n), solution.spectrum
         share = n / most  # the operator's units are those of all views (`ConditionedKernel.leading`)
         spectrum = replace(spectrum, norms=spectrum.norms * share, coefficients=spectrum.coefficients * share)
@@ -214,6 +267,14 @@ def _walk(problem: KernelProblem, sizes: list[int], m: int) -> list[NestedFit]:
             centres=centres[: n * m],
             values=solution.values.reshape(n, m, objective.k),
         )
-        fits.append(NestedFit(n, rep.to(device_of(problem.data.source))))
+        yield NestedFit(n, rep.to(device_of(problem.data.source)))
         near, started = solution.vectors, time.perf_counter()
-    return fits[::-1]
+
+
+@contextmanager
+def _located(n: int) -> Iterator[None]:
+    """Name the size in the message of a refusal."""
+    try:
+        yield
+    except (CertificateError, NotPositiveSemidefiniteError) as error:
+        raise located(error, f"at {n} samples: ") from error

@@ -84,6 +84,7 @@ class ConditionedKernel(ConditionedOperator):
         self.turned_b: Any = None  # B in the basis of `shifts`, where contrasts are alike
         self.factor: Any = None  # that of `shifts` for the reg and beta at hand, where it has one
         self._ratio: float | None = None
+        self._times, self._solve = backend.matmul, backend.cholesky_solve
 
     @property
     def algorithm(self) -> str:
@@ -158,6 +159,10 @@ class ConditionedKernel(ConditionedOperator):
         part.jitter, part.condition_number = 0.0, float(pivots.max() / pivots.min()) ** 2
         return part
 
+    def side_by_side(self) -> None:
+        """Multiply on the caller's thread from now on, and so do leading blocks: there are others at work."""
+        self._times, self._solve = self.backend.matmul_alone, self.backend.cholesky_solve_alone
+
     def leading(self, n: int) -> ConditionedKernel:
         """Return the operator of the first n samples, with the leading block of the factor at hand.
 
@@ -171,7 +176,7 @@ class ConditionedKernel(ConditionedOperator):
         part.samples = samples = Samples.from_views(n, alike.m, backend)
         contrasts = slice(samples.n_contrasts)
         part.n = n
-        part.a, part.b = self.a[:n, :n].copy(order="F"), self.b[:n, contrasts].copy(order="F")
+        part.a, part.b = self.a[:n, :n].copy(order="C"), self.b[:n, contrasts].copy(order="F")
         part.c = self.c[contrasts, contrasts].copy(order="F")
         part.contrast_factor, part.contrast_beta = self.contrast_factor[contrasts], self.contrast_beta[contrasts]
         part.kept_diagonal = self.kept_diagonal[contrasts]
@@ -243,9 +248,9 @@ class ConditionedKernel(ConditionedOperator):
         u, c = self.halves(v)
         if self.noise is None:  # infinite
             return -c, self.xp.zeros_like(c)
-        right = self.right_side(self.backend.matmul(self.b.T, u), c)
+        right = self.right_side(self._times(self.b.T, u), c)
         if self.factor is None:
-            solved = self.backend.cholesky_solve(self.c, right)
+            solved = self._solve(self.c, right)
         else:
             solved = self.solve_shifted(right, [(self.factor, slice(None))])
         return self.corrections_from(solved, c)
@@ -286,8 +291,8 @@ class ConditionedKernel(ConditionedOperator):
         z, y = self.corrections(v)
         u, _ = self.halves(v)
         out: Array = self.xp.empty_like(v, order="F")
-        top = self.backend.matmul(self.a, u)
-        top = self.backend.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
+        top = self._times(self.a, u)
+        top = self._times(self.b, z, out=top, alpha=-1.0, beta=1.0)
         out[self.n :] = y * (self.noise / self.unit)
         out[: self.n] = top / self.unit
         return out
@@ -296,11 +301,11 @@ class ConditionedKernel(ConditionedOperator):
         """Return Khat v / unit, from the Gram matrix itself."""
         u, c = self.halves(v)
         out: Array = self.xp.empty_like(v, order="F")
-        top = self.backend.matmul(self.a, u)
+        top = self._times(self.a, u)
         if len(self.c):
-            top = self.backend.matmul(self.b, c, out=top, beta=1.0)
+            top = self._times(self.b, c, out=top, beta=1.0)
             bottom = self.backend.symmetric_product(self.c, self.kept_diagonal, c)
-            out[self.n :] = self.backend.matmul(self.b.T, u, out=bottom, beta=1.0) / self.unit
+            out[self.n :] = self._times(self.b.T, u, out=bottom, beta=1.0) / self.unit
         out[: self.n] = top / self.unit
         return out
 

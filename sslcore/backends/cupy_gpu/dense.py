@@ -6,7 +6,7 @@ Single calls of cuBLAS and cuSOLVER are kept below 2^31 entries (CuPy's own func
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -24,13 +24,16 @@ __all__ = [
     "add_second_moment",
     "cholesky",
     "cholesky_solve",
+    "cholesky_solve_alone",
     "convergent",
     "eigh",
     "matmul",
+    "matmul_alone",
     "mirror",
     "orthonormalize",
     "pivoted_cholesky",
     "shifted",
+    "side_by_side",
     "symmetric_eigenvalues",
     "symmetric_product",
     "triangular_solve",
@@ -57,6 +60,22 @@ def matmul(a: Any, b: Any, *, out: Any = None, alpha: float = 1.0, beta: float =
         for start in range(step, a.shape[1], step):
             blas.gemm(a[:, start : start + step], right[start : start + step], target, alpha, 1.0)
     return out
+
+
+def matmul_alone(a: Any, b: Any, *, out: Any = None, alpha: float = 1.0, beta: float = 0.0) -> Any:
+    """Do as `matmul`: there is one stream."""
+    return matmul(a, b, out=out, alpha=alpha, beta=beta)
+
+
+def cholesky_solve_alone(factor: Any, b: Any) -> Any:
+    """Do as `cholesky_solve`: there is one stream."""
+    return cholesky_solve(factor, b)
+
+
+def side_by_side(task: Callable[[int], None], n_tasks: int) -> None:
+    """Call one task after the other: the device has work for all of its processors, and the host one stream."""
+    for i in range(n_tasks):
+        task(i)
 
 
 def cholesky(a: Any) -> bool:

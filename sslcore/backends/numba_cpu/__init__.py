@@ -26,11 +26,13 @@ from .dense import (
     whitener,
 )
 from .gram import empty_matrix, gram_contrasts, gram_rows, gram_symmetric, mirror, points
+from .parallel import parallel_for as side_by_side
 from .philox import reference_normals
 from .prefix_probes import prefix_probes
 from .products import add_products, product_rows, product_symmetric
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
+from .unlocked import cholesky_solve_alone, matmul_alone
 from .views import views
 from .walsh import walsh_hadamard
 
