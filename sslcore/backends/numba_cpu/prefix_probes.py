@@ -13,6 +13,7 @@ import numpy as np
 
 from ..contract import Array, Matrix
 from .compiling import compiled
+from .elementary import wide_vectors
 from .parallel import parallel_for
 
 __all__ = ["prefix_probes"]
@@ -57,12 +58,14 @@ def prefix_probes(
 
 @compiled(nogil=True, fastmath=FAST)
 def _set(out: Array, x: Array, a: float) -> None:
+    wide_vectors()
     for p in range(out.size):
         out[p] = a * x[p]
 
 
 @compiled(nogil=True, fastmath=FAST)
 def _add(out: Array, x: Array, a: float) -> None:
+    wide_vectors()
     for p in range(out.size):
         out[p] += a * x[p]
 
@@ -70,6 +73,7 @@ def _add(out: Array, x: Array, a: float) -> None:
 @compiled(nogil=True, fastmath=FAST)
 def _add_four(out: Array, x: Matrix, a: float, b: float, c: float, d: float) -> None:
     """Add four rows of x at once: ``out`` is read and written a quarter as often."""
+    wide_vectors()
     x0, x1, x2, x3 = x[0], x[1], x[2], x[3]
     for p in range(out.size):
         out[p] += a * x0[p] + b * x1[p] + c * x2[p] + d * x3[p]
@@ -78,6 +82,7 @@ def _add_four(out: Array, x: Matrix, a: float, b: float, c: float, d: float) -> 
 @compiled(nogil=True, fastmath=FAST)
 def _judge_first(prediction: Array, values: Array, best: Array, chosen: Array) -> float:
     """Return the squared error for the first class, which all points choose to begin with."""
+    wide_vectors()
     total = 0.0
     for p in range(prediction.size):
         total += (prediction[p] - values[p]) ** 2
@@ -91,6 +96,7 @@ def _judge(prediction: Array, values: Array, best: Array, chosen: Array) -> floa
 
     ``chosen`` is the true value of the class that a point has chosen.
     """
+    wide_vectors()
     total = 0.0
     for p in range(prediction.size):
         new, old = prediction[p], best[p]
@@ -103,6 +109,7 @@ def _judge(prediction: Array, values: Array, best: Array, chosen: Array) -> floa
 
 @compiled(nogil=True, fastmath=FAST)
 def _sum_of_differences(x: Array, y: Array) -> float:
+    wide_vectors()
     total = 0.0
     for p in range(x.size):
         total += x[p] - y[p]
