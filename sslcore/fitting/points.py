@@ -1,4 +1,4 @@
-"""What every problem of a kernel asks of its points."""
+"""The checks of points that all problems of a kernel share."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class _Whole(Problem):
 
     @property
     def stem(self) -> str:
-        """What the names of outputs begin with."""
+        """The beginning of the names of outputs."""
         return self.source.stem if self.args.out is None else str(self.args.out)
 
     @property
@@ -127,7 +127,7 @@ class _Whole(Problem):
         )
 
     def shown(self, rep: Representation) -> tuple[Any, Any]:
-        """All points and their values."""
+        """Return all points and their values."""
         self.z = rep.transform(self.table.values, backend=self.args.backend)
         return self.table.values, self.z
 

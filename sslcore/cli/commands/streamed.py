@@ -30,7 +30,7 @@ SEARCHED = 12
 
 
 def is_pattern(text: str) -> bool:
-    """Whether FILE names several files: a pattern, and no file that is called so."""
+    """Tell whether FILE names several files: a pattern, and no file that is called so."""
     return glob.has_magic(text) and not os.path.lexists(text)
 
 
@@ -117,7 +117,7 @@ class Streamed:
         self.shape = (self.moments.n, m, d)
 
     def _first(self) -> np.ndarray:
-        """The first leaf: landmarks are chosen from it, and a figure shows some of it."""
+        """Read the first leaf: landmarks are chosen from it, and a figure shows some of it."""
         return next(self._leaves()).copy()
 
     def _leaves(self) -> Iterator[np.ndarray]:
@@ -137,7 +137,7 @@ class Streamed:
         return replace(rep, training=self.first)
 
     def shown(self, rep: Representation) -> tuple[Any, Any]:
-        """Some points and their values."""
+        """Return some points and their values."""
         return self.first[:SHOWN], rep.transform(self.first[:SHOWN], backend=self.args.backend)
 
     def write_embedding(self, rep: Representation, file: IO[bytes], begin: Progress) -> None:
@@ -165,7 +165,7 @@ class Streamed:
         }
 
     def lines(self) -> list[str]:
-        """The same, for people."""
+        """Tell the same to people."""
         n, m, d = self.shape
         lines = [
             f"data        {self.args.file}: {n:,} samples of {d} coordinates in {len(self.paths)} files; no labels",
