@@ -13,6 +13,8 @@ from .report import machine, plain, table
 BENCHMARKS = {  # name: module and function
     "exact": ("exact", "run"),
     "exact_large": ("exact", "run_large"),
+    "matrix_free": ("matrix_free", "run"),
+    "matrix_free_large": ("matrix_free", "run_large"),
     "gram": ("gram", "run"),
     "kernels": ("kernels", "run"),
     "features": ("features", "run"),

@@ -6,6 +6,7 @@ __all__ = [
     "BackendError",
     "CertificateError",
     "ConvergenceError",
+    "ConvergenceWarning",
     "MemoryBudgetError",
     "NotPositiveSemidefiniteError",
     "SelectionWarning",
@@ -119,6 +120,17 @@ class ConvergenceError(ArithmeticError):
     def __init__(self, message: str, residual: float) -> None:
         super().__init__(message)
         self.residual = residual
+
+
+class ConvergenceWarning(UserWarning):
+    """An iteration goes on, but slowly: it takes more products with the kernel than one that is well preconditioned.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> issubclass(sslcore.ConvergenceWarning, UserWarning)
+    True
+    """
 
 
 class SelectionWarning(UserWarning):

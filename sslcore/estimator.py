@@ -93,6 +93,8 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         As for `sslcore.pretrain`.
     memory : int or str, optional
         Budget, as for `sslcore.pretrain`.
+    solver : {"dense", "matrix-free"}, optional
+        Of a kernel, as for `sslcore.pretrain`.
 
     Attributes
     ----------
@@ -135,6 +137,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         random_state: Any = 0,
         backend: str | None = None,
         memory: int | str | None = None,
+        solver: str | None = None,
     ) -> None:
         self.kernel = kernel
         self.augmentation = augmentation
@@ -149,6 +152,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.random_state = random_state
         self.backend = backend
         self.memory = memory
+        self.solver = solver
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name; with ``deep`` also those of kernels, laws and features, as in the class."""
@@ -205,6 +209,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             groups=groups,
             backend=self.backend,
             memory=self.memory,
+            solver=self.solver,
         )
         self._n_features_out = self._representation.n_components
         return self

@@ -73,6 +73,10 @@ MATRIX_FREE_DIAGONAL_ROWS = 256
 MATRIX_FREE_COARSE_VIEWS = 2000
 """Views of the samples that are fitted first, to begin near the result: that takes as long as a few products."""
 
+MATRIX_FREE_SLOW_STEPS = 100
+"""Steps of conjugate gradients for one block from which a fit says that it is slow: with a good factor there are 10 to
+30."""
+
 MATRIX_FREE_MOST_PRODUCTS = 3000
 """Products with K after which a fit is given up: ten times as many as the hardest that had an end."""
 

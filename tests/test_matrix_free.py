@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -13,15 +14,19 @@ from hypothesis import strategies as st
 from sslcore import (
     CertificateError,
     ConvergenceError,
+    ConvergenceWarning,
     MemoryBudgetError,
     NotPositiveSemidefiniteError,
+    SelectionWarning,
     pretrain,
+    pretrain_path,
     tunables,
 )
 from sslcore.backends import get_backend
 from sslcore.features import Nystrom
 from sslcore.kernels import Exponential, Function, Gaussian, Linear, Matern, Polynomial, Precomputed
 from sslcore.positives import TimeLag
+from sslcore.selection import AutoReg
 from sslcore.solvers.groups import Samples
 from sslcore.solvers.matrix_free import MatrixFreeKernel
 from sslcore.solvers.objective import Objective
@@ -70,6 +75,30 @@ def agree(found, dense, new, backend):
     assert_close(values @ values.T, expected @ expected.T, tol=tol)
     at_views, there = (backend.asnumpy(r.embedding).astype(float).reshape(-1, k) for r in (found, dense))
     assert_close(at_views @ at_views.T, there @ there.T, tol=tol)
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0])
+def test_paths(beta):
+    """One factor serves all, and grows where reg falls; each point is that of a fit of its own."""
+    views, regs = noisy(80, 2, 3), [1e-1, 1e-2, 1e-4]
+    dense = pretrain_path(views, Exponential(1.0), 3, regs=regs, betas=[beta, 2.0], solver="dense")
+    found = pretrain_path(views, Exponential(1.0), 3, regs=regs, betas=[beta, 2.0], solver="matrix-free")
+    assert_close(found.gamma, dense.gamma, tol=1e-8)
+    assert (found.regimes == dense.regimes).all()
+    assert_close(found.reg_overlaps, dense.reg_overlaps, tol=1e-4)
+
+
+@pytest.mark.parametrize("n_folds", [1, 3])
+def test_searches(n_folds):
+    """The same held-out risks of the same regs, and the same choice."""
+    views = noisy(120, 2, 3)
+    reg = AutoReg(regs=(1.0, 1e-1, 1e-2, 1e-3), n_folds=n_folds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SelectionWarning)  # at an end of the grid
+        dense, found = (pretrain(views, Exponential(1.0), 3, reg=reg, solver=s) for s in ("dense", "matrix-free"))
+    assert_close(found.selection.risks, dense.selection.risks, tol=1e-6)
+    assert found.reg == dense.reg
+    assert_close(found.gamma, dense.gamma, tol=1e-8)
 
 
 @given(
@@ -197,6 +226,20 @@ def test_no_convergence_within_the_products_allowed(monkeypatch):
     with pytest.raises(ConvergenceError, match=r"within 20 products with the kernel.*its rank is 0") as caught:
         pretrain(noisy(200, 2, 3), Exponential(1.0), 4, reg=1e-6, solver="matrix-free")
     assert 0 < caught.value.residual < math.inf
+
+
+def test_a_preconditioner_that_does_not_help_is_told(monkeypatch):
+    monkeypatch.setattr(tunables, "MATRIX_FREE_SLOW_STEPS", 15)
+    views = noisy(200, 2, 3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pretrain(views, Gaussian(3.0), 4, reg=1e-3, solver="matrix-free")
+    monkeypatch.setattr(tunables, "MATRIX_FREE_RANK_COLUMNS", 1)
+    with pytest.warns(
+        ConvergenceWarning, match="preconditioner of rank 20 leaves .* raise reg, or use features"
+    ) as told:
+        pretrain(views, Exponential(1.0), 4, reg=1e-4, solver="matrix-free")
+    assert len(told) == 1
 
 
 def test_an_indefinite_kernel_is_named():

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ import numpy as np
 from .. import tunables
 from ..arrays import Array
 from ..backends import Backend
-from ..errors import ConvergenceError, NotPositiveSemidefiniteError
+from ..errors import ConvergenceError, ConvergenceWarning, NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from ..kernels._rows import block_height
 from .conditioned import ConditionedOperator
@@ -108,6 +109,7 @@ class MatrixFreeKernel(ConditionedOperator):
         self.allowed: float | None = None
         self._ratio: float | None = None
         self._seen = math.inf, 0.0  # least and largest curvature of S
+        self._slow = False
         self._reached = math.nan  # the largest error of a column before the last product
 
     @property
@@ -270,7 +272,7 @@ class MatrixFreeKernel(ConditionedOperator):
     def condition(self, reg: float, beta: float) -> MatrixFreeKernel:
         """Make the preconditioner for this reg and beta; its factor grows, if it must, and is kept."""
         self.contrast_beta, self.asked = beta * self.contrast_factor, (reg, beta)
-        self.allowed = None
+        self.allowed, self._slow = None, False
         self.jitter, self.condition_number, self.products = 0.0, 1.0, 0
         if not self.samples.n_contrasts or beta == 0:
             self.noise, self.preconditioner = None, None
@@ -356,7 +358,7 @@ class MatrixFreeKernel(ConditionedOperator):
         active = np.arange(rest.shape[1])
         directions: Any = None
         images: Any = None
-        factor = np.empty((0, 0))
+        factor, steps = np.empty((0, 0)), 0
         while True:
             left = rest[:, xp.asarray(active)]
             ahead = self.preconditioner(left)
@@ -372,6 +374,7 @@ class MatrixFreeKernel(ConditionedOperator):
             if directions is not None:
                 turn = np.linalg.solve(factor, backend.to_host(backend.matmul(images.T, xp.asfortranarray(ahead))))
                 ahead = backend.matmul(directions, self._columns(-turn), out=xp.asfortranarray(ahead), beta=1.0)
+            self._watch(steps := steps + 1)
             directions, _ = backend.orthonormalize(xp.asfortranarray(ahead), 0.0)
             product = self.times_kernel(xp.concatenate([xp.zeros((n, directions.shape[1]), self.dtype), directions]))
             images = xp.asfortranarray(product[n:] + noise * directions)
@@ -383,6 +386,22 @@ class MatrixFreeKernel(ConditionedOperator):
             x[:, index] += backend.matmul(directions, step)
             bx[:, index] += backend.matmul(xp.asfortranarray(product[:n]), step)
             rest[:, index] = left - backend.matmul(images, step)
+
+    def _watch(self, steps: int) -> None:
+        """Say once for each condition that conjugate gradients are slow, and what would help."""
+        if steps < tunables.MATRIX_FREE_SLOW_STEPS or self._slow or self.pivoted is None:
+            return
+        self._slow = True
+        rank, helpful = self.pivoted.rank, tunables.MATRIX_FREE_RANK_COLUMNS * math.sqrt(self.samples.n_views)
+        more = "give more memory for the preconditioner, " if self.pivoted.full and rank < int(helpful) else ""
+        left = float(self.pivoted.left.sum()) / max(float(self.contrast_diagonal.sum()), 1e-300)
+        warnings.warn(
+            f"conjugate gradients have taken {steps} products with the kernel for one block, and go on: the "
+            f"preconditioner of rank {rank} leaves {left:.2g} of the trace of the contrasts; {more}raise reg, or use "
+            f"features",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
 
     def _columns(self, small: np.ndarray) -> Array:
         out: Array = self.xp.asarray(np.asfortranarray(small, dtype=self.dtype))
