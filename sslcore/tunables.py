@@ -136,7 +136,8 @@ CPU_PRODUCT_BLOCK_POINTS = 512
 """Points of a block, at least, whose pairs with another are one task: 0.1 ms, and few partial sums."""
 
 CPU_PRODUCT_MOST_BLOCKS = 64
-"""Blocks of points at most: enough pairs in a round for 32 threads, and few rounds, after each of which they wait."""
+"""Blocks of points at most: enough pairs in a round for 32 threads, and few rounds, after each of which they wait.
+Strips of rows against other points grow from as many on."""
 
 CPU_ROTATION_VIEWS = 32
 """Views of a strip of samples whose rows are rotated by one task."""

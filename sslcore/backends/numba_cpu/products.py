@@ -172,7 +172,8 @@ def product_rows(prepared: Points, x: Array, coefficients: Array, out: Array) ->
         return False
     scaled, right = _scaled(prepared, x), columns_of(coefficients)
     total = np.zeros(out.shape)
-    height = min(STRIP, HIGH * -(-tunables.CPU_TASK_PAIRS // (HIGH * n_y)))
+    least = max(-(-tunables.CPU_TASK_PAIRS // n_y), n // tunables.CPU_PRODUCT_MOST_BLOCKS)
+    height = min(STRIP, HIGH * -(-least // HIGH))  # high, so that y and the coefficients are read less often
 
     def strip(s: int) -> None:
         start, stop = s * height, min((s + 1) * height, n)
