@@ -123,10 +123,11 @@ class ConditionedKernel(ConditionedOperator):
         self.jitter, self.condition_number = self._factored
         return self
 
-    def share_factors(self) -> bool:
+    def share_factors(self, columns: int) -> bool:
         """Prepare `shifted`, for many values of reg and beta: the time of some factorisations, and a copy of C.
 
-        False where a factorisation for each takes less time.
+        False where a factorisation for each takes less time.  ``columns`` are what the operator will be applied to, in
+        all: of many, each takes less time with B in the basis of the factors, which is worked out then.
         """
         if self.shifts is None and self.samples.n_contrasts:
             root = self.xp.sqrt(self.contrast_factor).astype(self.c.dtype)
@@ -136,7 +137,7 @@ class ConditionedKernel(ConditionedOperator):
             scaled *= root
             scaled *= root[:, None]
             self.roots, self.shifts = root[:, None], self.backend.shifted(scaled)
-            if self.shifts is not None and bool((root == root[0]).all()):
+            if self.shifts is not None and 4 * columns > self.n and bool((root == root[0]).all()):
                 self.turned_b = self.b.copy(order="F")
                 self.shifts.turn_rows(self.turned_b)
         return self.shifts is not None

@@ -19,55 +19,66 @@ from .. import tunables
 from ..arrays import Array
 from ..errors import CertificateError, NotPositiveSemidefiniteError
 from .certificate import Solution
-from .conditioned import COLD, NEARBY
 from .evidence import Applied, judged
 from .exact import LEAST_RANDOM, ConditionedKernel, beginning, in_canonical_basis, solve_exact
 from .krylov import Accuracy, Eigenpairs, block_width, top_eigenpairs_of_many
 from .objective import Objective
 from .reduced_basis import ReducedBasis
 
-__all__ = ["LEAST_SHARED", "Sweep", "places_together"]
+__all__ = ["LEAST_SHARED", "MOST_AGAIN", "Sweep", "places_together"]
+
+SIDE_BY_SIDE = 0.1
+"""Residuals at which these iterations end, in units of the tolerance."""
 
 LEAST_SHARED = 6
 """Places for which shared factors pay: they take the time of four factorisations."""
+
+MOST_AGAIN = 16
+"""Places that are kept for others that follow, these included."""
+
+_STEPS = 8
+"""Block applications of the operator for a place, about."""
 
 _STRIDE = 4
 """Places of the first round are as many steps of the grid apart, those of the next ones half as many."""
 
 
 class Sweep:
-    """Solutions for ``objectives``, which differ in reg and beta only, worked out when the first is asked for.
+    """Solutions for objectives that differ in reg and beta only.
 
-    Calling it with one of them returns its solution, or raises what refuses it.
+    `prepare` says which; calling it with one of them returns its solution, or raises what refuses it.  All are worked
+    out when the first is asked for.  ``again``: others may follow, which begin near these.
     """
 
     def __init__(
         self,
         operator: ConditionedKernel,
-        objectives: Sequence[Objective],
         *,
         tolerance: float,
         planned_bytes: int,
         started: float | None = None,
         progress: Callable[[Objective], None] | None = None,
+        again: bool = False,
     ) -> None:
-        self.operator, self.objectives = operator, list(objectives)
+        self.operator, self.again = operator, again
         self.tolerance, self.planned_bytes = tolerance, planned_bytes
         self.started = time.perf_counter() if started is None else started
         self.basis = ReducedBasis(operator)
-        self.progress, self.solved = progress, False
+        self.progress = progress
+        self.waiting: list[Objective] = []
         self.found: dict[Objective, Solution | Exception] = {}
 
-    @property
-    def width(self) -> int:
-        """Columns of a block."""
-        return block_width(self.objectives[0].k, self.operator.samples.n_views)
+    def prepare(self, objectives: Sequence[Objective]) -> Sweep:
+        """Take what will be asked for."""
+        self.waiting, self.found = list(objectives), {}
+        if len(self.basis.places) + len(self.waiting) > MOST_AGAIN:
+            self.basis = ReducedBasis(self.operator)
+        return self
 
     def __call__(self, objective: Objective) -> Solution:
         """Return the solution, once, or raise."""
-        if not self.solved:
+        if self.waiting:
             self._solve()
-            self.solved = True
         result = self.found[objective]
         if isinstance(result, Exception):
             raise result
@@ -76,21 +87,25 @@ class Sweep:
 
     def _solve(self) -> None:
         """Solve round by round; then kernel PCA, which no factor is needed for."""
-        places = sorted((o for o in self.objectives if o.beta > 0), key=_place)
-        together = 1
-        if len({_place(o) for o in places}) >= LEAST_SHARED and self.operator.share_factors():
-            together = places_together(self.width)
+        places = sorted((o for o in self.waiting if o.beta > 0), key=_place)
+        self.width = block_width(self.waiting[0].k, self.operator.samples.n_views)
+        shared = self.operator.shifts is not None
+        if not shared and len({_place(o) for o in places}) >= LEAST_SHARED:
+            shared = self.operator.share_factors(_STEPS * self.width * len(places))
+        together = places_together(self.width) if shared else 1
         for chosen in rounds(len(places)):
             members = [places[i] for i in chosen]
             for start in range(0, len(members), together):
                 some = members[start : start + together]
-                self._solve_some(some, shared=together > 1)
+                self._solve_some(some, shared=shared)
                 self._report(some)
-        for objective in self.objectives:
+        for objective in self.waiting:
             if objective.beta == 0:
                 self._solve_alone(objective)
                 self._report([objective])
-        self.basis = ReducedBasis(self.operator)  # which gives its memory back
+        self.waiting = []
+        if not self.again:
+            self.basis = ReducedBasis(self.operator)  # gives its memory back
 
     def _report(self, solved: Sequence[Objective]) -> None:
         if self.progress is not None:
@@ -119,19 +134,19 @@ class Sweep:
         first, xp, k = self.operator, self.operator.xp, objectives[0].k
         nears = [self._near(o) for o in objectives]
         starts = [beginning(a, k, near) for a, near in zip(operators, nears, strict=True)]
-        cold = any(near is None for near in nears)
         if turned:
-            starts = [first.turn(start) for start in starts]
+            together = first.turn(_side_by_side(starts, xp))
+            starts = [together[:, part] for part in _columns(starts)]
         found = top_eigenpairs_of_many(
             lambda blocks: _applied([operators[i] for i in blocks], blocks, turned=turned),
             starts,
             k,
             first.backend,
-            accuracy=Accuracy((COLD if cold else NEARBY) * self.tolerance),
+            accuracy=Accuracy(SIDE_BY_SIDE * self.tolerance),
             max_basis=tunables.SWEEP_BASIS_BLOCKS * self.width,
         )
         if turned:
-            found = [_turned_back(first, pairs) for pairs in found]
+            found = _turned_back(first, found)
         vectors = [in_canonical_basis(first, pairs, k, self.tolerance) for pairs in found]
         # those beyond are not asked for, but tell about other places
         wide = [
@@ -221,12 +236,14 @@ def _columns(parts: Sequence[Array]) -> list[slice]:
     return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
 
 
-def _turned_back(operator: ConditionedKernel, pairs: Eigenpairs) -> Eigenpairs:
-    """Bring the vectors from the basis of the factors."""
-    count = pairs.vectors.shape[1]
-    parts = [pairs.vectors] if pairs.beyond is None else [pairs.vectors, pairs.beyond]
-    vectors = operator.turn(_side_by_side(parts, operator.xp), back=True)
-    return replace(pairs, vectors=vectors[:, :count], beyond=None if pairs.beyond is None else vectors[:, count:])
+def _turned_back(operator: ConditionedKernel, found: Sequence[Eigenpairs]) -> list[Eigenpairs]:
+    """Bring vectors from the basis of the factors."""
+    parts = [part for pairs in found for part in (pairs.vectors, pairs.beyond) if part is not None]
+    together = operator.turn(_side_by_side(parts, operator.xp), back=True)
+    turned = iter([together[:, part] for part in _columns(parts)])
+    return [
+        replace(pairs, vectors=next(turned), beyond=None if pairs.beyond is None else next(turned)) for pairs in found
+    ]
 
 
 def _corrections(

@@ -9,6 +9,7 @@ cleared, below the band.
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -66,17 +67,20 @@ _ROUTINES: dict[Any, _Routines] = {
 }
 
 
+@functools.lru_cache(maxsize=1 << 14)
+def _reference(kind: Any, value: Any) -> Any:
+    """Keep a number for routines that take numbers by reference, and never write to them."""
+    return ctypes.byref(kind(value))
+
+
+def _letter(value: str) -> Any:
+    return ctypes.c_char(value.encode())
+
+
 def _call(routine: Callable[..., None], real: Any, *arguments: Any) -> None:
     """Call a routine of Fortran: it takes letters, integers and numbers by reference, matrices by address."""
-
-    def passed(x: Any) -> Any:
-        if isinstance(x, str):
-            return ctypes.c_char_p(x.encode())
-        if isinstance(x, int):
-            return ctypes.byref(ctypes.c_int(x))
-        return ctypes.byref(real(x)) if isinstance(x, float) else x
-
-    routine(*map(passed, arguments))
+    kinds = {str: _letter, int: ctypes.c_int, float: real}
+    routine(*[_reference(kinds[type(x)], x) if type(x) in kinds else x for x in arguments])
 
 
 def _address(a: Matrix, row: int = 0, column: int = 0) -> Any:
@@ -93,6 +97,7 @@ class BandedShifts:
         self.matrix = a
         self.band = np.zeros((self.width + 1, self.n), a.dtype, order="F")  # [d, j]: the entry (j + d, j)
         self.triangles: list[Matrix] = []  # T of each block of columns
+        self.reflectors: list[tuple[Any, int, Any, int]] = []  # where its V and T are, and the rows of each
         for start in range(0, self.n, self.width):
             if start + self.width < self.n:
                 self._clear(start)
@@ -116,6 +121,7 @@ class BandedShifts:
         _call(f.syr2k, real, "L", "N", rows, count, -1.0, _address(v), rows, _address(w), rows, 1.0, right, self.n)
         a[below:, start:below] = panel
         self.triangles.append(np.asfortranarray(t))
+        self.reflectors.append((_address(a, below, start), self.n, _address(self.triangles[-1]), count))
 
     def factor(self, shift: float) -> Matrix | None:
         """Factorise a + shift I; None if it is not positive definite to rounding."""
@@ -144,30 +150,24 @@ class BandedShifts:
 
     def turn(self, b: Matrix, *, back: bool = False) -> None:
         """Overwrite b by P^T b, or by P b."""
-        work = np.empty((b.shape[1], self.width), b.dtype, order="F")
-        for i, t in reversed(self._reflectors()) if back else self._reflectors():
-            first = i * self.width
-            self._reflect(("L", "N" if back else "T"), i, t, (self.n - first, b.shape[1]), _address(b, first), work)
+        way, columns = "N" if back else "T", b.shape[1]
+        self._reflect(("L", way), b, columns, backwards=back)
 
     def turn_rows(self, b: Matrix) -> None:
         """Overwrite b, (m, n) in Fortran order, by b P."""
-        work = np.empty((len(b), self.width), b.dtype, order="F")
-        for i, t in self._reflectors():
-            first = i * self.width
-            part = _address(b, 0, first)
-            self._reflect(("R", "N"), i, t, (len(b), self.n - first), part, work)
+        self._reflect(("R", "N"), b, len(b), backwards=False)
 
-    def _reflectors(self) -> list[tuple[int, Matrix]]:
-        return list(enumerate(self.triangles, 1))
-
-    def _reflect(
-        self, way: tuple[str, str], i: int, t: Matrix, sizes: tuple[int, int], part: Any, work: Matrix
-    ) -> None:
-        """Multiply a part of a matrix by the i-th block reflector, in place."""
-        f, first = self.routines, i * self.width
-        block = _address(self.matrix, first, first - self.width), self.n, _address(t), len(t)
-        step = self.n if way[0] == "L" else sizes[0]
-        _call(f.larfb, f.real, *way, "F", "C", *sizes, len(t), *block, part, step, _address(work), len(work))
+    def _reflect(self, way: tuple[str, str], b: Matrix, others: int, *, backwards: bool) -> None:
+        """Multiply b by one block reflector after the other, in place; it has ``others`` rows or columns beside n."""
+        f, work = self.routines, np.empty((others, self.width), b.dtype, order="F")
+        start, space, left = b.ctypes.data, (_address(work), others), way[0] == "L"
+        stride = b.itemsize * self.width * (1 if left else len(b))
+        blocks = list(enumerate(self.reflectors, 1))
+        for i, block in reversed(blocks) if backwards else blocks:
+            rest, count = self.n - i * self.width, block[-1]
+            sizes = (rest, others) if left else (others, rest)
+            part = ctypes.c_void_p(start + i * stride)
+            _call(f.larfb, f.real, *way, "F", "C", *sizes, count, *block, part, len(b), *space)
 
 
 def shifted(a: Matrix) -> BandedShifts:

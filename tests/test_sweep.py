@@ -1,0 +1,238 @@
+"""Many values of reg and beta with one operator: every point against a fit of its own, and what may be missed."""
+
+import numpy as np
+import pytest
+import scipy.linalg as sl
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sslcore import pretrain, pretrain_path, tunables
+from sslcore.backends import get_backend
+from sslcore.errors import CertificateError
+from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial
+from sslcore.selection import AutoReg
+from sslcore.solvers import sweep as sweeps
+from sslcore.solvers.exact import ConditionedKernel
+from sslcore.solvers.groups import Samples
+from sslcore.solvers.reduced_basis import ReducedBasis
+from sslcore.solvers.rotated_gram import rotated_gram
+
+from .comparators import assert_close, assert_same_subspace
+from .strategies import seeds
+from .test_features import noisy
+from .test_selection import moons, quietly
+
+MANY = np.logspace(-6, 2, 9)
+
+
+def check_points(path, views, model, k, options, *, single=False):
+    """Compare all points with fits of their own: gamma, its parts, and spans where there is a gap after them."""
+    for i, reg in enumerate(path.regs):
+        for j, beta in enumerate(path.betas):
+            point, alone = path.at(i, j), pretrain(views, model, k, reg=reg, beta=beta, **options)
+            rank = alone.certificate.rank
+            assert point.certificate.rank == rank
+            assert point.certificate.worst <= point.certificate.tolerance
+            assert_close(point.gamma[:rank], alone.gamma[:rank], tol=1e-3 if single else 1e-9)
+            gap = alone.certificate.eigengap / float(alone.gamma[rank - 1] + alone.certificate.eigengap)
+            if rank == k and gap > 0.05:
+                z, y = (np.asarray(r.transform(views, scale=False), float).reshape(-1, k) for r in (point, alone))
+                assert_same_subspace(z, y, tol=2e-2 if single else 1e-5)
+
+
+@settings(max_examples=25)
+@given(
+    seed=seeds,
+    k=st.integers(1, 12),
+    kernel=st.sampled_from([Exponential(1.0), Exponential(0.2) + Linear(), Polynomial(2), Linear()]),
+    center=st.booleans(),
+    weighted=st.booleans(),
+    grouped=st.booleans(),
+    unbiased=st.booleans(),
+)
+def test_every_point_is_a_fit_of_its_own(seed, k, kernel, center, weighted, grouped, unbiased):
+    rng = np.random.default_rng(seed)
+    options = {"center": center, "unbiased": unbiased}
+    if grouped:
+        options["groups"] = groups = rng.permutation(np.repeat(np.arange(8), [1, 2, 3, 2, 4, 2, 2, 1]))
+        views = rng.normal(size=(8, 2))[groups] + 0.3 * rng.normal(size=(len(groups), 2))
+    else:
+        views = noisy(8, 2, 2, seed)
+    if weighted:
+        options["sample_weight"] = rng.uniform(0.5, 2.0, 17 if grouped else (8, 2))
+    try:
+        path = pretrain_path(views, kernel, k, regs=MANY, betas=(0.5, 1.0), **options)
+    except CertificateError:  # then a fit is refused, too
+        with pytest.raises(CertificateError):
+            for reg in MANY:
+                for beta in (0.5, 1.0):
+                    pretrain(views, kernel, k, reg=reg, beta=beta, **options)
+        return
+    check_points(path, views, kernel, k, options)
+
+
+@pytest.mark.parametrize("columns", [1, 20, 64])
+@pytest.mark.parametrize("single", [False, True])
+def test_any_number_of_places_side_by_side(columns, single, monkeypatch, backend):
+    monkeypatch.setattr(tunables, "SWEEP_COLUMNS", columns)
+    views = noisy(40, 3, 3).astype(np.float32 if single else float)
+    regs = np.logspace(-4 if single else -6, 1, 11)
+    path = pretrain_path(backend.asarray(views), Exponential(1.0), 4, regs=regs, betas=(0.0, 1.0), center=True)
+    for i in range(0, 11, 5):
+        alone = pretrain(views, Exponential(1.0), 4, reg=regs[i], center=True)
+        assert_close(path.gamma[i, 1], alone.gamma, tol=1e-4 if single else 1e-9)
+
+
+def test_progress_of_every_point():
+    calls = []
+    pretrain_path(noisy(20, 2, 3), Exponential(1.0), 2, regs=MANY, progress=lambda *done: calls.append(done))
+    assert calls == [(i + 1, 9) for i in range(9)]
+
+
+@given(count=st.integers(0, 60))
+def test_rounds_visit_each_place_once(count):
+    found = list(sweeps.rounds(count))
+    assert sorted(i for chosen in found for i in chosen) == list(range(count))
+    if count:
+        assert {0, count - 1} <= set(found[0])
+    assert len(found) <= 4
+
+
+# ---------------------------------------------------------------- what may be missed
+
+
+def commuting(scales, noise):
+    """Two views of 16 samples whose coordinates are columns of Hadamard matrices: moments of them are diagonal."""
+    signs = sl.hadamard(16)[:, 1 : len(scales) + 1].astype(float)
+    turned = sl.hadamard(16)[:, : len(scales)].astype(float)
+    return np.stack([signs * scales + turned * noise, signs * scales - turned * noise], axis=1)
+
+
+def test_a_function_that_leads_between_two_places_is_found():
+    """Six functions lead at small reg, six at large reg, and one, far behind at both ends, in the middle."""
+    sigma = np.r_[0.01 * np.linspace(1, 1.3, 6), 1.0, 100 * np.linspace(1, 1.3, 6)]
+    share = np.r_[np.full(6, 1e-3), 0.05, np.full(6, 0.9)]  # of Delta
+    views = commuting(np.sqrt(sigma * (1 - share)), np.sqrt(sigma * share))
+    regs = np.logspace(-6, 1, 15)
+    path = pretrain_path(views, Linear(), 2, regs=regs, unbiased=False)
+    lines = np.sort(share + regs[:, None] / sigma, axis=1)
+    assert_close(path.gamma[:, 0], lines[:, :2], tol=1e-9)
+    first = np.argmin(share + regs[:, None] / sigma, axis=1)
+    assert {0 if i < 6 else 1 if i == 6 else 2 for i in first} == {0, 1, 2}
+
+
+def test_blocks_of_equal_eigenvalues():
+    """Blocks wider than the block of the iteration, in an order that changes with reg; k cuts them."""
+    sigma = np.r_[np.full(7, 4.0), np.full(6, 0.5)]
+    share = np.r_[np.full(7, 0.4), np.full(6, 0.05)]
+    views = commuting(np.sqrt(sigma * (1 - share)), np.sqrt(sigma * share))
+    regs = np.logspace(-4, 1, 12)
+    for k in (2, 7, 9, 13):
+        path = pretrain_path(views, Linear(), k, regs=regs, unbiased=False)
+        assert_close(path.gamma[:, 0], np.sort(share + regs[:, None] / sigma, axis=1)[:, :k], tol=1e-9)
+
+
+# ---------------------------------------------------------------- where shared factors do not do
+
+
+def test_places_without_a_shared_factor_are_solved_alone(monkeypatch):
+    views = noisy(20, 2, 3)
+    expected = pretrain_path(views, Exponential(1.0), 3, regs=MANY)
+    assert all(rep.certificate.algorithm == "exact: contrast Cholesky, in band form" for rep in expected)
+    shifted = ConditionedKernel.shifted
+    monkeypatch.setattr(
+        ConditionedKernel, "shifted", lambda self, reg, beta: None if reg < 1e-3 else shifted(self, reg, beta)
+    )
+    path = pretrain_path(views, Exponential(1.0), 3, regs=MANY)
+    assert [rep.certificate.algorithm.endswith("in band form") for rep in path] == [reg >= 1e-3 for reg in MANY]
+    assert_close(path.gamma, expected.gamma, tol=1e-12)
+
+
+def test_what_shared_factors_round_too_much_is_solved_alone(monkeypatch):
+    views = noisy(20, 2, 3)
+    expected = pretrain_path(views, Exponential(1.0), 3, regs=MANY)
+    judged, refused = sweeps.judged, []
+
+    def doubtful(operator, objective, applied, **options):
+        solution = judged(operator, objective, applied, **options)
+        refused.append(objective.reg)
+        raise CertificateError("rounded", solution.spectrum.certificate)
+
+    monkeypatch.setattr(sweeps, "judged", doubtful)
+    path = pretrain_path(views, Exponential(1.0), 3, regs=MANY)
+    assert sorted(refused) == MANY.tolist()
+    assert all(rep.certificate.algorithm == "exact: contrast Cholesky" for rep in path)
+    assert_close(path.gamma, expected.gamma, tol=1e-12)
+
+
+def test_a_reg_below_rounding_among_many():
+    views = noisy(40, 2, 2)
+    with pytest.raises(CertificateError, match=r"at reg = 1e-16, beta = 1: the path is good down to reg = 1e-06; "):
+        pretrain_path(views, Gaussian(2.0), 5, regs=[1e-17, 1e-16, *MANY])
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_searches_of_many_regs(center):
+    """The risks are those of each reg alone."""
+    regs = tuple(np.logspace(-6, -1, 8))
+    together = quietly(moons(50, 3), Exponential(0.5), 3, reg=AutoReg(regs=regs), center=center).selection
+    for i in (0, 3, 7):
+        alone = quietly(moons(50, 3), Exponential(0.5), 3, reg=AutoReg(regs=(50.0, regs[7 - i])), center=center)
+        assert_close(together.risks[i], alone.selection.risks[1], tol=1e-6, scale=3.0)
+        assert_close(together.training_risks[i], alone.selection.training_risks[1], tol=1e-7, scale=3.0)
+
+
+def test_a_search_of_more_regs_than_are_kept(monkeypatch):
+    regs = tuple(np.logspace(-5, -1, 9))
+    expected = quietly(moons(40), Exponential(0.5), 3, reg=AutoReg(regs=regs)).selection
+    monkeypatch.setattr(sweeps, "MOST_AGAIN", 4)
+    monkeypatch.setattr("sslcore.fitting.folds.MOST_AGAIN", 4)
+    found = quietly(moons(40), Exponential(0.5), 3, reg=AutoReg(regs=regs)).selection
+    assert_close(found.risks, expected.risks, tol=1e-6, scale=3.0)
+
+
+# ---------------------------------------------------------------- the reduced basis
+
+
+@given(seed=seeds, reg=st.sampled_from([1e-4, 1e-2, 1.0]), center=st.booleans())
+def test_the_best_combinations(seed, reg, center):
+    """Of least beta w^T (I - T) w + lambda a^T w beside |H w|^2, by a dense eigenproblem on the span."""
+    backend = get_backend()
+    samples = Samples.from_views(9, 2, backend)
+    kernel = Exponential(1.0)
+    blocks = rotated_gram(kernel, noisy(9, 2, 3, seed).reshape(18, 3), samples, backend)
+    operator = ConditionedKernel(blocks, kernel, backend, unbiased=True, center=center)
+    full = np.block([[blocks.mean, blocks.cross], [blocks.cross.T, blocks.contrast]]) / operator.unit
+    basis, weights = ReducedBasis(operator), []
+    assert basis.near(1.0, 3) is None
+    for place in (1e-3, 1e-1, np.inf):
+        weights.append(np.random.default_rng((seed, len(weights))).normal(size=(18, 3)))
+        basis.add(place, full @ weights[-1], weights[-1])
+    a = np.concatenate(weights, axis=1)
+    w = full @ a
+    complement = np.diag(np.r_[np.zeros(9), np.full(9, 2.0)])  # unbiased, of two views
+    constant = operator.constant_column() if center else np.zeros((18, 1))
+    centred = w - constant @ (constant.T @ w)
+    for ratio in (reg, np.inf):
+        energies = a.T @ w if ratio == np.inf else w.T @ complement @ w + ratio / operator.unit * (a.T @ w)
+        _, x = sl.eigh(centred.T @ centred, 0.5 * (energies + energies.T))
+        found = basis.near(ratio, 4)
+        assert_same_subspace(found, (w @ x)[:, :-5:-1], tol=1e-5)
+
+
+def test_starts_are_of_use():
+    """Combinations of functions on both sides begin close to those between: fewer steps than from random vectors."""
+    views = noisy(150, 2, 3)
+    path = pretrain_path(views, Exponential(0.5), 5, regs=np.logspace(-5, 0, 17))
+    steps = [rep.certificate.iterations for rep in path]
+    first = next(iter(sweeps.rounds(17)))
+    others = [steps[i] for i in range(17) if i not in first]
+    assert max(others) < min(steps[i] for i in first)
+
+
+def test_the_order_of_the_grid_does_not_matter():
+    views, regs = noisy(30, 2, 3), np.logspace(-4, 1, 8)
+    one = pretrain_path(views, Exponential(1.0), 3, regs=regs)
+    two = pretrain_path(views, Exponential(1.0), 3, regs=regs[::-1])
+    assert np.array_equal(one.gamma, two.gamma)
+    assert np.array_equal(one.at(3).coefficients, two.at(3).coefficients)
