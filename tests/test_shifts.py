@@ -25,7 +25,7 @@ def narrow(monkeypatch):
     monkeypatch.setattr(tunables, "CPU_BAND_COLUMNS", 4)
 
 
-@given(n=sizes(4), rank=st.integers(1, 12), seed=seeds, dtype=dtypes, columns=st.integers(1, 5))
+@given(n=sizes(4, blocks=4), rank=st.integers(1, 12), seed=seeds, dtype=dtypes, columns=st.integers(1, 5))
 def test_solves_of_several_shifts_at_once(n, rank, seed, dtype, columns):
     matrix = semidefinite(n, rank, seed, dtype)
     upper = np.random.default_rng(seed).normal(size=(n, n)).astype(dtype)
@@ -54,7 +54,7 @@ def test_a_shift_that_leaves_it_indefinite_has_no_factor(n):
     assert shifts.factor(0.9) is None
 
 
-@given(n=sizes(4), rows=st.integers(1, 9), seed=seeds, dtype=dtypes)
+@given(n=sizes(4, blocks=4), rows=st.integers(1, 9), seed=seeds, dtype=dtypes)
 def test_the_basis_of_the_band(n, rows, seed, dtype):
     """P is orthogonal, P^T a P is the band, and solves in this basis are those in the other."""
     matrix = semidefinite(n, 3, seed, dtype)
