@@ -282,8 +282,9 @@ def pretrain_path(
     """Do as `sslcore.pretrain` at every reg and beta, sharing what does not depend on them.
 
     Features: one pass over the views, one eigendecomposition of Delta; a point is then some products with r x r
-    matrices.  A kernel: one Gram matrix; a point is one Cholesky factorisation and the block iteration, which begins
-    near the functions of the point before.
+    matrices.  A kernel: one Gram matrix, and one reduction of its contrasts to a band, from which every point has its
+    factor (of fewer than six points each is factorised); the block iterations of several points run side by side, each
+    from the best combination of functions found at others, to residuals of a tenth of the certificate's tolerance.
 
     Parameters
     ----------
