@@ -183,11 +183,10 @@ def test_searches_of_many_regs(center):
         assert_close(together.training_risks[i], alone.selection.training_risks[1], tol=1e-7, scale=3.0)
 
 
-def test_a_search_of_more_regs_than_are_kept(monkeypatch):
+def test_a_search_of_more_regs_than_are_solved_together(monkeypatch):
     regs = tuple(np.logspace(-5, -1, 9))
     expected = quietly(moons(40), Exponential(0.5), 3, reg=AutoReg(regs=regs)).selection
-    monkeypatch.setattr(sweeps, "MOST_AGAIN", 4)
-    monkeypatch.setattr("sslcore.fitting.folds.MOST_AGAIN", 4)
+    monkeypatch.setattr("sslcore.fitting.folds.SEARCHED_TOGETHER", 4)
     found = quietly(moons(40), Exponential(0.5), 3, reg=AutoReg(regs=regs)).selection
     assert_close(found.risks, expected.risks, tol=1e-6, scale=3.0)
 

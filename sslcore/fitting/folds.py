@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,16 +15,16 @@ from ..backends import Backend
 from ..errors import CertificateError, ConvergenceError, NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from ..kernels._rows import block_height
-from ..solvers.certificate import Solution, Spectrum
+from ..solvers.certificate import Spectrum
 from ..solvers.conditioned import ConditionedOperator
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums, add_block
-from ..solvers.sweep import MOST_AGAIN
 from .accumulator import block_rows
 from .data import Data
 from .held_out import GROUPS, HeldOutRisk, training_risk
+from .plan import SEARCHED_TOGETHER
 
 if TYPE_CHECKING:
     from .problem import FeatureProblem, GroupedProblem
@@ -128,7 +128,6 @@ class _KernelFold:
     """The operator of a training part, and kernel values between the held-out views and those of the training part."""
 
     operator: ConditionedOperator
-    sweep: Callable[[Sequence[Objective]], Callable[[Objective], Solution]]  # `GroupedProblem.sweeps_of`
     cross: Array | Callable[[Array], Array]  # or what multiplies it
     samples: Samples  # those held out, in the order of the rows of ``cross``
     weight: float
@@ -144,8 +143,7 @@ class KernelFolds(Restricted):
         super().__init__(problem.objective, folds)
         self.problem, self.jackknife = problem, folds.jackknife()
         room = problem.budget // problem.plan.bytes  # a fold takes less than the fit to all
-        self.again = folds.count <= max(room, 1)
-        self.kept = [self._fold(f) for f in range(folds.count)] if self.again else []
+        self.kept = [self._fold(f) for f in range(folds.count)] if folds.count <= max(room, 1) else []
         self.trace = (self.kept[0] if self.kept else self._fold(0)).operator.trace
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
@@ -157,9 +155,9 @@ class KernelFolds(Restricted):
                 nothing = backend.xp.zeros((fold.samples.n_views, self.objective.k))
                 found[collapsed, f] = *self._risk(fold, nothing), float(self.objective.k)
             below = np.flatnonzero(~collapsed)
-            for start in range(0, len(below), MOST_AGAIN):
-                some = below[start : start + MOST_AGAIN]
-                for i, spectrum in self._solved(self._solver(fold, regs[some]), regs[some]):
+            for start in range(0, len(below), SEARCHED_TOGETHER):
+                some = below[start : start + SEARCHED_TOGETHER]
+                for i, spectrum in self._solved(self._solver(fold.operator, regs[some]), regs[some]):
                     risk = self._risk(fold, _embed(spectrum, fold.cross, backend))
                     found[some[i], f] = *risk, training_risk(spectrum, self.objective.beta)
             del fold  # before the next one is made
@@ -170,9 +168,9 @@ class KernelFolds(Restricted):
         risk.add(psi, fold.samples, fold.weight, fold.members)
         return risk.value()
 
-    def _solver(self, fold: _KernelFold, regs: np.ndarray) -> Callable[[Objective], Spectrum]:
+    def _solver(self, operator: ConditionedOperator, regs: np.ndarray) -> Callable[[Objective], Spectrum]:
         """Make a function that solves for each of these regs."""
-        sweep = fold.sweep([replace(self.objective, reg=float(reg)) for reg in regs])
+        sweep = self.problem.sweep_of(operator, [replace(self.objective, reg=float(reg)) for reg in regs])
 
         def solve(objective: Objective) -> Spectrum:
             return sweep(objective).spectrum
@@ -201,8 +199,7 @@ class KernelFolds(Restricted):
         rows = points[xp.asarray(held[backend.to_host(theirs.order)])]
         cross = rows[:, xp.asarray(training)] if problem.given else self._cross(rows, x)
         weight = float(len(held)) if data.weight is None else float(data.weight[held].sum())
-        sweep, members = problem.sweeps_of(operator, again=self.again), self.jackknife[labels]
-        return _KernelFold(operator, sweep, cross, theirs, weight, members[backend.to_host(theirs.labels)])
+        return _KernelFold(operator, cross, theirs, weight, self.jackknife[labels][backend.to_host(theirs.labels)])
 
     def _cross(self, held: Array, x: Array) -> Array | Callable[[Array], Array]:
         """Return kernel values between held-out points and those of the training part, or what multiplies them."""

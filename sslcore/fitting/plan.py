@@ -17,7 +17,7 @@ from ..features import Features, Identity, Nystrom, RandomFourier
 from ..kernels import Kernel, Precomputed
 from ..kernels._rows import Needs, block_rows
 from ..solvers.krylov import block_width, krylov_capacity
-from ..solvers.sweep import LEAST_SHARED, MOST_AGAIN, places_together
+from ..solvers.sweep import LEAST_SHARED, places_together
 from .machine_rates import Work, measured_rates
 
 __all__ = [
@@ -116,6 +116,9 @@ def _prepared_rows(row_bytes: int, block_factor: int = 1) -> int:
 _STEPS = 10
 """Block iterations of a typical fit, for the estimate of time."""
 
+
+SEARCHED_TOGETHER = 16
+"""Values of reg of a search that are solved for beside each other."""
 
 _OBJECTS_BYTES = 1 << 17
 """The interpreter's own objects of a fit: records, tasks of threads, results in small arrays."""
@@ -287,7 +290,7 @@ def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
         points = sizes.itemsize * total**2 * (share + share**2 + (1 - share))
     else:
         points = sizes.points_bytes * (2 * share + (1 - share))
-    some = replace(inner, n_points=1 + MOST_AGAIN)
+    some = replace(inner, n_points=1 + SEARCHED_TOGETHER)
     solving = _iterating_bytes(some) + _sweeping_bytes(some) + _places_bytes(some)
     return _rotated_bytes(inner) + cross + points + max(_filling_bytes(inner, kernel, block_factor), solving)
 

@@ -10,7 +10,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -241,12 +241,6 @@ class GroupedProblem(Problem):
 
         return solve
 
-    def sweeps_of(
-        self, operator: ConditionedOperator, *, again: bool
-    ) -> Callable[[Sequence[Objective]], Callable[[Objective], Solution]]:
-        """Return `sweep_of` for this operator; of solvers that know some already, ``again`` says to remember."""
-        return partial(self.sweep_of, operator)
-
     def _of_pairs(self, solution: Solution, objective: Objective) -> Solution:
         """Measure the invariance of functions whose solver has seen single views."""
         operator = self.operator
@@ -287,18 +281,9 @@ class KernelProblem(GroupedProblem):
 
     def sweep_of(self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None) -> Sweep:
         """Begin where the functions found at other objectives are best combined."""
-        return self._sweep(operator, progress).prepare(objectives)
-
-    def sweeps_of(
-        self, operator: ConditionedOperator, *, again: bool
-    ) -> Callable[[Sequence[Objective]], Callable[[Objective], Solution]]:
-        """Begin near those of earlier calls, too."""
-        return self._sweep(operator, again=again).prepare
-
-    def _sweep(self, operator: ConditionedOperator, progress: Any = None, *, again: bool = False) -> Sweep:
         assert isinstance(operator, ConditionedKernel)
-        told = {"started": getattr(self, "started", None), "progress": progress, "again": again}
-        return Sweep(operator, tolerance=TOLERANCE[self.dtype], planned_bytes=self.plan.bytes, **told)
+        told = {"started": getattr(self, "started", None), "progress": progress}
+        return Sweep(operator, objectives, tolerance=TOLERANCE[self.dtype], planned_bytes=self.plan.bytes, **told)
 
     def restrict(self, folds: Folds) -> KernelFolds:
         """Make the operator of each training part, and the kernel values between the parts."""
@@ -389,8 +374,14 @@ class PairedProblem(Problem):
 
     def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
         """Begin where the functions found at other objectives are best combined."""
-        limits = {"planned_bytes": self.plan.bytes, "started": self.started, "progress": progress}
-        return Sweep(self.operator, tolerance=TOLERANCE[self.dtype], **limits).prepare(objectives)
+        return Sweep(
+            self.operator,
+            objectives,
+            tolerance=TOLERANCE[self.dtype],
+            planned_bytes=self.plan.bytes,
+            started=self.started,
+            progress=progress,
+        )
 
     def frame(self, solution: Solution) -> Frame:
         """Take the vectors, which are orthonormal."""

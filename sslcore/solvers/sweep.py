@@ -25,16 +25,13 @@ from .krylov import Accuracy, Eigenpairs, block_width, top_eigenpairs_of_many
 from .objective import Objective
 from .reduced_basis import ReducedBasis
 
-__all__ = ["LEAST_SHARED", "MOST_AGAIN", "Sweep", "places_together"]
+__all__ = ["LEAST_SHARED", "Sweep", "places_together"]
 
 SIDE_BY_SIDE = 0.1
 """Residuals at which these iterations end, in units of the tolerance."""
 
 LEAST_SHARED = 6
 """Places for which shared factors pay: they take the time of four factorisations."""
-
-MOST_AGAIN = 16
-"""Places that are kept for others that follow, these included."""
 
 _STEPS = 8
 """Block applications of the operator for a place, about."""
@@ -44,36 +41,27 @@ _STRIDE = 4
 
 
 class Sweep:
-    """Solutions for objectives that differ in reg and beta only.
+    """Solutions for ``objectives``, which differ in reg and beta only, worked out when the first is asked for.
 
-    `prepare` says which; calling it with one of them returns its solution, or raises what refuses it.  All are worked
-    out when the first is asked for.  ``again``: others may follow, which begin near these.
+    Calling it with one of them returns its solution, or raises what refuses it.
     """
 
     def __init__(
         self,
         operator: ConditionedKernel,
+        objectives: Sequence[Objective],
         *,
         tolerance: float,
         planned_bytes: int,
         started: float | None = None,
         progress: Callable[[Objective], None] | None = None,
-        again: bool = False,
     ) -> None:
-        self.operator, self.again = operator, again
+        self.operator, self.waiting = operator, list(objectives)
         self.tolerance, self.planned_bytes = tolerance, planned_bytes
         self.started = time.perf_counter() if started is None else started
         self.basis = ReducedBasis(operator)
         self.progress = progress
-        self.waiting: list[Objective] = []
         self.found: dict[Objective, Solution | Exception] = {}
-
-    def prepare(self, objectives: Sequence[Objective]) -> Sweep:
-        """Take what will be asked for."""
-        self.waiting, self.found = list(objectives), {}
-        if len(self.basis.places) + len(self.waiting) > MOST_AGAIN:
-            self.basis = ReducedBasis(self.operator)
-        return self
 
     def __call__(self, objective: Objective) -> Solution:
         """Return the solution, once, or raise."""
@@ -89,9 +77,9 @@ class Sweep:
         """Solve round by round; then kernel PCA, which no factor is needed for."""
         places = sorted((o for o in self.waiting if o.beta > 0), key=_place)
         self.width = block_width(self.waiting[0].k, self.operator.samples.n_views)
-        shared = self.operator.shifts is not None
-        if not shared and len({_place(o) for o in places}) >= LEAST_SHARED:
-            shared = self.operator.share_factors(_STEPS * self.width * len(places))
+        # whatever was solved before: the same objectives have the same solutions
+        shared = len({_place(o) for o in places}) >= LEAST_SHARED
+        shared = shared and self.operator.share_factors(_STEPS * self.width * len(places))
         together = places_together(self.width) if shared else 1
         for chosen in rounds(len(places)):
             members = [places[i] for i in chosen]
@@ -104,8 +92,7 @@ class Sweep:
                 self._solve_alone(objective)
                 self._report([objective])
         self.waiting = []
-        if not self.again:
-            self.basis = ReducedBasis(self.operator)  # gives its memory back
+        self.basis = ReducedBasis(self.operator)  # gives its memory back
 
     def _report(self, solved: Sequence[Objective]) -> None:
         if self.progress is not None:

@@ -67,7 +67,7 @@ _ROUTINES: dict[Any, _Routines] = {
 }
 
 
-@functools.lru_cache(maxsize=1 << 14)
+@functools.lru_cache(maxsize=1000)
 def _reference(kind: Any, value: Any) -> Any:
     """Keep a number for routines that take numbers by reference, and never write to them."""
     return ctypes.byref(kind(value))
