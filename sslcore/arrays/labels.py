@@ -10,6 +10,7 @@ groups are refused (`read_groups`).
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -106,7 +107,8 @@ def _is_missing(item: Any) -> bool:
     try:
         return bool(item != item)  # NaN, NaT
     except (TypeError, ValueError):
-        return type(item).__name__ == "NAType"  # pandas.NA is neither equal nor unequal to itself
+        # neither equal nor unequal to itself; it exists only where pandas was imported
+        return "pandas" in sys.modules and item is sys.modules["pandas"].NA
 
 
 def _kind(item: Any, name: str) -> str:
