@@ -33,12 +33,14 @@ def samples(n, m, seed, dtype):
     return (rng.normal(size=(n, 1, 3)) + 0.3 * rng.normal(size=(n, m, 3))).astype(dtype)
 
 
-def outcome(kernel, reg, dtype, *, n=7, m=2, seed=0, k=3, beta=1.0, unbiased=True, center=False, offset=0.0):
+def outcome(
+    kernel, reg, dtype, *, n=7, m=2, seed=0, k=3, beta=1.0, unbiased=True, center=False, offset=0.0, solver=None
+):
     """Whether a fit is accepted; what is accepted is right in every number."""
     views = samples(n, m, seed, dtype) + np.dtype(dtype).type(offset)
     numbers = {"reg": reg, "beta": beta, "unbiased": unbiased, "center": center}
     try:
-        rep = pretrain(views, kernel, k, **numbers)
+        rep = pretrain(views, kernel, k, solver=solver, **numbers)
     except (CertificateError, NotPositiveSemidefiniteError):
         return "refused"
     except ValueError as error:
@@ -74,6 +76,14 @@ def test_kernels_of_full_rank_are_fitted_at_any_reg(kernel, dtype, reg):
     """gamma is of the order of reg: residuals of the old kind, eps beta / gamma, say nothing."""
     options = {"beta": 7.0, "center": True, "unbiased": False, "m": 3, "n": 5, "seed": 2} if reg in REGS[::2] else {}
     assert outcome(kernel, reg, dtype, **options) == "right"
+
+
+@pytest.mark.parametrize("reg", REGS)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("kernel", [Exponential(0.3), Gaussian(5.0)], ids=repr)
+def test_fits_without_the_matrix_are_right_or_refused(kernel, dtype, reg):
+    found = outcome(kernel, reg, dtype, solver="matrix-free")
+    assert found == "right" or (found == "refused" and reg < 1e-4)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
