@@ -93,7 +93,8 @@ def pretrain(
     solver : {"dense", "matrix-free"}, optional
         Of a kernel.  ``"matrix-free"`` stores nothing of size N^2: products with K by tiles, within a preconditioned
         block conjugate gradient method (`sslcore.solvers.matrix_free`); the same certificate.  By default it is chosen
-        where the budget has no room for the matrix.
+        where the budget has no room for the matrix.  A kernel of one's own that has a negative eigenvalue is refused if
+        some of the samples or a direction of the iteration shows it; ``"dense"`` looks at the whole matrix.
 
     Returns
     -------
