@@ -15,7 +15,12 @@ __all__ = ["MatrixFreeProblem"]
 
 
 class MatrixFreeProblem(GroupedProblem):
-    """A kernel, solved by products with its matrix, which is never stored."""
+    """A kernel, solved by products with its matrix, which is never stored.
+
+    With a checkpoint, the preconditioner has no more room than it had when that was written.
+    """
+
+    room: int | None = None
 
     def _planned(self, n_folds: int) -> Plan:
         sizes = self._checked(n_folds)
@@ -34,7 +39,7 @@ class MatrixFreeProblem(GroupedProblem):
             samples,
             self.backend,
             objective=self.objective,
-            rank=min(self.plan.rank, samples.n_contrasts),
+            rank=min(self.plan.rank if self.room is None else min(self.room, self.plan.rank), samples.n_contrasts),
             tolerance=TOLERANCE[self.dtype],
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..backends import get_backend
 from ..features import Identity, Model
 from ..positives import Positives
 from ..solvers.objective import Objective
+from .checkpoint import checkpoint_of
 from .data import as_paired_data
 from .plan import memory_budget
 from .plan_matrix_free import as_solver
@@ -37,6 +39,7 @@ def pretrain(
     backend: str | None = None,
     memory: int | str | None = None,
     solver: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Representation:
     r"""Find the exact minimiser of the regularised VICReg risk over the functions of a kernel or of features.
 
@@ -95,6 +98,12 @@ def pretrain(
         block conjugate gradient method (`sslcore.solvers.matrix_free`); the same certificate.  By default it is chosen
         where the budget has no room for the matrix.  A kernel of one's own that has a negative eigenvalue is refused if
         some of the samples or a direction of the iteration shows it; ``"dense"`` looks at the whole matrix.
+    checkpoint : path, optional
+        A file from which the same call goes on after any end, SIGKILL included, with the bits of a call that was not
+        interrupted (on the same machine with as many threads).  It has the outer iteration of a fit without the matrix,
+        and the reg that a search has found, at most once a minute, and at Ctrl-C; it goes when the fit is done.  A disk
+        that is full costs a warning, not the fit.  Where the solver with the matrix is chosen, nothing is written; with
+        ``solver="dense"``, features and positives it is refused.
 
     Returns
     -------
@@ -102,7 +111,10 @@ def pretrain(
 
     Raises
     ------
+    OSError
+        The checkpoint cannot be read, or, at the beginning, be written.
     ValueError, TypeError
+        A checkpoint that is damaged, or of other data, another kernel, other settings or versions.
         Input that is not as described; constant data; too few samples to hold some out.  ``beta="auto"`` and
         ``n_components="auto"``: risks at different ones do not compare.
     MemoryBudgetError
@@ -130,7 +142,15 @@ def pretrain(
     data = as_paired_data(views, positives, groups, sample_weight, objective)
     budget, folds, solver = memory_budget(memory, chosen), most_folds(search), as_solver(solver)
     problem = pose(model, data, objective, chosen, budget, n_folds=folds, solver=solver)
-    selection = choose(search, problem) if search else None
+    kept = checkpoint_of(checkpoint, problem, objective, search or objective.reg, solver)
+    selection = kept.selection if kept else None
+    if search and selection is None:
+        selection = choose(search, problem)
+    if kept:
+        kept.chose(selection)
     if selection:
         objective = replace(objective, reg=selection.reg)
-    return replace(problem.represent(objective, problem.at(objective)), selection=selection)
+    rep = replace(problem.represent(objective, problem.at(objective)), selection=selection)
+    if kept:
+        kept.remove()
+    return rep

@@ -23,7 +23,7 @@ from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..solvers.certificate import TOLERANCE, Solution
 from ..solvers.conditioned import ConditionedOperator
-from ..solvers.exact import ConditionedKernel, solve_exact
+from ..solvers.exact import ConditionedKernel, Keeper, solve_exact
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
@@ -149,9 +149,13 @@ class Problem(ABC):
 
 
 class GroupedProblem(Problem):
-    """A kernel and groups of views, which are single if beta is 0; how it is solved is the operator's affair."""
+    """A kernel and groups of views, which are single if beta is 0; how it is solved is the operator's affair.
+
+    A ``keeper`` may follow the fit to all views.
+    """
 
     model: Kernel
+    keeper: Keeper | None = None
 
     def _checked(self, n_folds: int) -> Sizes:
         """Check model and objective against the data, and tell what is fitted."""
@@ -204,6 +208,7 @@ class GroupedProblem(Problem):
         objective: Objective,
         near: Array | None = None,
         started: float | None = None,
+        keeper: Keeper | None = None,
     ) -> Solution:
         """Solve with the operator of all views or of some."""
         return solve_exact(
@@ -213,12 +218,13 @@ class GroupedProblem(Problem):
             planned_bytes=self.plan.bytes,
             near=near,
             started=started,
+            keeper=keeper,
         )
 
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
         """Condition the operator, and iterate; the certificate's time includes the Gram matrix."""
         operator = self.operator
-        return self._of_pairs(self.solve(operator, objective, near, self.started), objective)
+        return self._of_pairs(self.solve(operator, objective, near, self.started, self.keeper), objective)
 
     def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
         """Share what the solver can between objectives."""

@@ -135,6 +135,13 @@ class ConditionedOperator(ABC):
     def relax(self, allowed: float) -> None:  # noqa: B027 (nothing to do, where images are exact)
         """Hear what the norm of the error of the next `apply` may be."""
 
+    def state(self) -> dict[str, Any]:
+        """Return what an iteration with this operator has left in it, as plain numbers."""
+        return {}
+
+    def restore(self, state: dict[str, Any]) -> None:  # noqa: B027 (nothing to do, where there is no state)
+        """Be as when `state` was asked for; conditioned already."""
+
     def guess(self, k: int) -> Array | None:
         """Return vectors near the leading k, in the rotated basis, if there is a cheap way to them."""
         return None

@@ -22,7 +22,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -35,11 +35,33 @@ from .certificate import Solution
 from .conditioned import ConditionedOperator
 from .evidence import Applied, judged
 from .groups import Samples
-from .krylov import Accuracy, Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
+from .krylov import (
+    Accuracy,
+    Eigenpairs,
+    Inexact,
+    KrylovState,
+    block_width,
+    canonical_basis,
+    krylov_capacity,
+    top_eigenpairs,
+)
 from .objective import Objective
 from .rotated_gram import RotatedGram
 
-__all__ = ["ConditionedKernel", "solve_exact"]
+__all__ = ["ConditionedKernel", "Keeper", "solve_exact"]
+
+
+class Keeper(Protocol):
+    """Follows an iteration whose steps are long, and keeps it for another process."""
+
+    def begin(self, operator: ConditionedOperator) -> KrylovState | None:
+        """Return the state to go on with, having restored the operator's, or None."""
+
+    def apply(self, block: Array) -> Array:
+        """Apply the operator."""
+
+    def keep(self, state: KrylovState, excess: float) -> None:
+        """Hear of a step as `sslcore.solvers.krylov.top_eigenpairs` tells it."""
 
 
 LEAST_RANDOM = 2
@@ -319,8 +341,11 @@ def solve_exact(
     planned_bytes: int,
     near: Array | None = None,
     started: float | None = None,
+    keeper: Keeper | None = None,
 ) -> Solution:
     """Solve for one objective; ``near`` (N, any) may hold vectors, in the rotated basis, close to the wanted ones.
+
+    A ``keeper`` may know an earlier iteration to go on with, and follows this one.
 
     The operator is conditioned on reg and beta here.  Beside ``near`` the search begins with random vectors, at least
     `LEAST_RANDOM` of them, which find what comes in at a crossing.
@@ -328,13 +353,13 @@ def solve_exact(
     started = time.perf_counter() if started is None else started
     operator.condition(objective.reg, objective.beta)
     pairs = top_eigenpairs(
-        operator.apply,
-        beginning(operator, objective.k, near),
+        keeper.apply if keeper else operator.apply,
+        (keeper.begin(operator) if keeper else None) or beginning(operator, objective.k, near),
         objective.k,
         operator.backend,
         accuracy=Accuracy(operator.ends[near is not None] * tolerance),
         max_basis=krylov_capacity(block_width(objective.k, operator.samples.n_views), operator.samples.n_views),
-        relax=operator.relax if operator.inexact else None,
+        inexact=Inexact(operator.relax, keeper.keep if keeper else None) if operator.inexact else None,
     )
     v = in_canonical_basis(operator, pairs, objective.k, tolerance)
     # one more application gives the coefficients, and their product with the Gram matrix the certificate

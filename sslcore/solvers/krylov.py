@@ -26,6 +26,8 @@ from ..backends.host_linalg import top_eigh
 __all__ = [
     "Accuracy",
     "Eigenpairs",
+    "Inexact",
+    "KrylovState",
     "block_width",
     "canonical_basis",
     "clusters",
@@ -61,17 +63,63 @@ class Accuracy:
     steps: int = 500
 
 
+@dataclass(frozen=True, eq=False)
+class KrylovState:
+    """All that an iteration with an `Inexact` operator is between two steps: an equal one goes on with the same bits.
+
+    Attributes
+    ----------
+    basis : (n, size)
+        Its last columns are the next block.
+    projected : (old, old)
+        On the columns before that block.
+    known : (size - old, old)
+        The block's products with the images of those columns.
+    width : int
+        Columns of the first block of all.
+    steps : int
+    scale : float
+        The largest entry of images so far, of which rounding is a share.
+    """
+
+    basis: Array
+    projected: np.ndarray
+    known: np.ndarray
+    width: int
+    steps: int
+    scale: float
+
+
+@dataclass(frozen=True)
+class Inexact:
+    """Follows the iteration of an operator that is applied by an iteration of its own.
+
+    Attributes
+    ----------
+    relax : callable
+        Told, from the second step on, what the norm of the next error may be.
+    keep : callable, optional
+        Told then, after each step, the state, whose arrays are good until the operator returns, and by what factor the
+        worst residual misses its target.
+    """
+
+    relax: Callable[[float], None]
+    keep: Callable[[KrylovState, float], None] | None = None
+
+
 def top_eigenpairs(
     apply: Callable[[Array], Array],
-    start: Array,
+    start: Array | KrylovState,
     k: int,
     backend: Backend,
     *,
     accuracy: Accuracy,
     max_basis: int,
-    relax: Callable[[float], None] | None = None,
+    inexact: Inexact | None = None,
 ) -> Eigenpairs:
     """Find the top k eigenpairs of the symmetric operator ``apply`` from the block ``start`` (n, b), b >= k.
+
+    From a state instead, an earlier iteration goes on.
 
     The iteration stops when every wanted residual keeps the ``accuracy`` or is at rounding, and the next eigenvalue is
     good to 10 times the relative one, too; when the Krylov space is invariant (then it holds all there is); or after
@@ -79,9 +127,10 @@ def top_eigenpairs(
 
     An operator that is applied by an iteration of its own may err more and more: an error in the image of a block
     counts by the block's share of the Ritz vectors, which is their residual before it came, relative to a gap
-    (Simoncini and Szyld 2003).  ``relax`` is told, from the second step on, what the norm of the next error may be.
+    (Simoncini and Szyld 2003).  ``inexact`` is told what the norm of the next error may be.
     """
-    iteration = _iteration(start, k, backend, accuracy, max_basis, relax)
+    iteration = _iteration(start, k, backend, accuracy, max_basis, inexact)
+    del start
     block = next(iteration)
     while True:
         image = apply(block)
@@ -119,29 +168,40 @@ def top_eigenpairs_of_many(
 
 
 def _iteration(
-    start: Array,
+    start: Array | KrylovState,
     k: int,
     backend: Backend,
     accuracy: Accuracy,
     max_basis: int,
-    relax: Callable[[float], None] | None = None,
+    inexact: Inexact | None = None,
 ) -> Generator[Array, Array, Eigenpairs]:
     """Yield one block after the other, to be sent its image, which is overwritten; return the pairs."""
     xp = backend.xp
-    n, width = start.shape
+    before = start if isinstance(start, KrylovState) else None
+    first = start.basis if isinstance(start, KrylovState) else start
+    n, width = len(first), before.width if before else first.shape[1]
     capacity = min(n, max(max_basis, 3 * width))
-    basis = xp.empty((n, capacity), start.dtype, order="F")
-    block, _ = backend.orthonormalize(start, 0.0)
+    basis = xp.empty((n, capacity), first.dtype, order="F")
     projected = np.zeros((capacity, capacity))  # in place: copies of it would be as large as a basis of wide blocks
     size = steps = 0
-    scale, epsilon = 0.0, float(xp.finfo(start.dtype).eps)
+    scale, epsilon, excess = 0.0, float(xp.finfo(first.dtype).eps), math.inf
     checks: list[tuple[int, float]] = []
+    relax, keep = (inexact.relax, inexact.keep) if inexact else (None, None)
     next_check = 3 if relax is None else 1
-    known = np.zeros((width, 0))  # the new block's products with the images before it
+    if before is None:
+        block, _ = backend.orthonormalize(first, 0.0)
+        known = np.zeros((width, 0))  # the new block's products with the images before it
+    else:
+        known, scale, steps, size = before.known, before.scale, before.steps, len(before.projected)
+        basis[:, :size], projected[:size, :size] = before.basis[:, :size], before.projected
+        block, next_check = xp.array(before.basis[:, size:], order="F"), steps + 1
+    del start, first, before
     while True:
         old, size = size, size + block.shape[1]
         basis[:, old:size] = block
         space = basis[:, :size]
+        if keep is not None and steps:
+            keep(KrylovState(space, projected[:old, :old], known, width, steps, scale), excess)
         image = yield block
         steps += 1
         column = backend.matmul(space.T, image)

@@ -301,6 +301,16 @@ class MatrixFreeKernel(ConditionedOperator):
         """Hear what the norm of the next error of an image may be."""
         self.allowed = allowed
 
+    def state(self) -> dict[str, Any]:
+        """Return products, curvatures and the accuracy of the next image; the rank tells the factor from others."""
+        low, high = self._seen
+        rank = self.pivoted.rank if self.pivoted else 0
+        return {"products": self.products, "allowed": self.allowed, "low": low, "high": high, "rank": rank}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Be as when `state` was asked for."""
+        self.products, self.allowed, self._seen = state["products"], state["allowed"], (state["low"], state["high"])
+
     def corrections(self, v: Array, heights: np.ndarray | None = None) -> tuple[Array, Array]:
         """Return z and y as in `ConditionedOperator`; of eigenvectors with these ``heights``, in few steps."""
         if self.noise is None:  # infinite
