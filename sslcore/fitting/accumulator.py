@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..backends import Backend
-from ..features import Features, Identity
+from ..features import Features
 from ..solvers.sums import Sums, add_block
 from .data import Data
 from .plan import Sizes, feature_rows, fitting_rows
@@ -37,9 +37,7 @@ class Accumulator:
     def _accumulated(self, data: Data, rows: int, dtype: np.dtype) -> Sums:
         total: Sums | None = None
         for x, samples, weight in data.blocks(rows, self.backend):
-            writeable = getattr(x.flags, "writeable", True)  # CuPy's arrays always are
-            as_is = isinstance(self.features, Identity) and x.flags.c_contiguous and writeable
-            phi = (x if as_is else self._phi(x)).astype(dtype, copy=False)  # which is only read
+            phi = self._phi(x).astype(dtype, copy=False)
             total = total or Sums.zero(phi.shape[1], self.backend.xp)
             if self._buffer.size < phi.size or self._buffer.dtype != dtype:
                 self._buffer = self.backend.xp.empty(phi.size, dtype)
