@@ -81,7 +81,7 @@ def test_backends_and_types(backend, k, d):
         x, y = points(150, d, 0, dtype) / dtype.type(np.sqrt(d)), points(90, d, 1, dtype) / dtype.type(np.sqrt(d))
         x[7] = y[3] = x[2]
         there, other = backend.asarray(x), backend.asarray(y)
-        for columns in (1, 10):
+        for columns in (1, 7, 10):
             c = points(150, columns, 2, dtype)
             of = backend.asarray(c)
             for first, second, weights, given_y in ((there, other, of[:90], y), (there, None, of, x)):
