@@ -38,11 +38,11 @@ def by_blocks(kernel: Kernel, x: np.ndarray, c: np.ndarray, columns: int | None 
     return out
 
 
-def error(kernel: Kernel, x: np.ndarray, c: np.ndarray, found: np.ndarray) -> float:
+def error(kernel: Gaussian | Exponential, x: np.ndarray, c: np.ndarray, found: np.ndarray) -> float:
     """Largest error of some rows, in long double, relative to sum_j |k(x_i, x_j)| |c_j|; values are at most 1."""
     some = np.random.default_rng(2).integers(0, len(x), 50)
     wide = x.astype(np.longdouble)
-    scale = np.longdouble(kernel.scale)  # type: ignore[attr-defined]
+    scale = np.longdouble(kernel.scale)
     worst = 0.0
     for i in some:
         squared = ((wide - wide[i]) ** 2).sum(axis=1)
