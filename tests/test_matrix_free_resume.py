@@ -36,7 +36,7 @@ def short_steps(monkeypatch):
     monkeypatch.setattr(tunables, "KRYLOV_BASIS_COLUMNS", (1, 1))
     monkeypatch.setattr(tunables, "MATRIX_FREE_COARSE_VIEWS", 0)
     monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 0)
-    monkeypatch.setattr(checkpoint, "_PATIENCE", 0)
+    monkeypatch.setattr(checkpoint, "PATIENCE", 0)
 
 
 def fit(views=VIEWS, kernel=KERNEL, k=5, solver="matrix-free", **options):
@@ -143,7 +143,7 @@ SERVER = """
 
     folder, kills = sys.argv[1], int(sys.argv[2])
     tunables.KRYLOV_BASIS_COLUMNS, tunables.MATRIX_FREE_COARSE_VIEWS = (1, 1), 0
-    checkpoint.EVERY_SECONDS = checkpoint._PATIENCE = 0
+    checkpoint.EVERY_SECONDS = checkpoint.PATIENCE = 0
     views = np.load(folder + "/views.npy")
     moment, killed, runs, kept = random.Random(0), 0, 0, 0
 

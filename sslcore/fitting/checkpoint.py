@@ -38,8 +38,8 @@ _WAY_OUT = "choose another file, or remove that one to begin again"
 EVERY_SECONDS = 60
 """Seconds between checkpoints, at least: what a kill costs at most, but for one step."""
 
-_PATIENCE = 20
-"""A checkpoint that took s seconds is followed by another one after this many times s at the earliest."""
+PATIENCE = 20
+"""A checkpoint that took s seconds is followed by another after this many times s at the earliest: 5 % of the time."""
 
 
 def checkpoint_of(
@@ -179,7 +179,7 @@ class FitCheckpoint:
                 stacklevel=2,
             )
         end = time.monotonic()
-        self._due = end + max(EVERY_SECONDS, _PATIENCE * (end - begin))
+        self._due = end + max(EVERY_SECONDS, PATIENCE * (end - begin))
 
     def _read(self) -> None:
         _, content = read_values(self.path, _KIND)

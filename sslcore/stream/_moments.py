@@ -11,6 +11,7 @@ from ..arrays import check_boolean, check_scalar, gives_memory_back
 from ..backends import device_of, get_backend
 from ..features import Features
 from ..fitting.accumulator import Accumulator
+from ..fitting.checkpoint import PATIENCE
 from ..fitting.data import as_data
 from ..fitting.moments import Moments
 from ._checkpoint import Checkpoint, checksum
@@ -21,10 +22,6 @@ __all__ = ["Progress", "moments"]
 
 Progress = Callable[[int, int | None, float | None], Any]
 """Called with samples done, samples in all and seconds left, None where these are not known."""
-
-_PATIENCE = 20
-"""A checkpoint that took s seconds is followed by another one after this many times s at the earliest: 5 % of the
-time, whatever ``every`` says."""
 
 
 @gives_memory_back
@@ -171,7 +168,7 @@ class _Run:
             begin = time.monotonic()
             self.kept.write(self.parts.nodes(), stream.files)
             self.unwritten, end = False, time.monotonic()
-            self.due = end + max(self.every, _PATIENCE * (end - begin) * (self.every > 0))
+            self.due = end + max(self.every, PATIENCE * (end - begin) * (self.every > 0))
 
     def finish(self, stream: Stream) -> Moments:
         """Return the moments; all leaves have come."""
