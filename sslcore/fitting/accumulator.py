@@ -10,10 +10,10 @@ from ..solvers.sums import Sums, add_block
 from .data import Data
 from .plan import Sizes, feature_rows, fitting_rows
 
-__all__ = ["Accumulator", "block_rows"]
+__all__ = ["Accumulator", "feature_block_rows"]
 
 
-def block_rows(features: Features, data: Data, backend: Backend, budget: int | None) -> int:
+def feature_block_rows(features: Features, data: Data, backend: Backend, budget: int | None) -> int:
     """Return about how many views a block of these data has, whose features are made and summed at a time."""
     r = features.n_features(data.d)
     sizes = Sizes(data.n, data.n_views, data.d, 1, data.dtype.itemsize, made=data.made)
@@ -30,7 +30,7 @@ class Accumulator:
 
     def sums(self, data: Data, budget: int | None = None) -> Sums:
         """Sum over checked data; float32 features too small for products in float32 are multiplied in float64."""
-        rows = block_rows(self.features, data, self.backend, budget)
+        rows = feature_block_rows(self.features, data, self.backend, budget)
         total = self._accumulated(data, rows, data.dtype)
         return self._accumulated(data, rows, np.dtype(float)) if total.may_underflow(data.dtype) else total
 

@@ -21,7 +21,7 @@ from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums, add_block
-from .accumulator import block_rows
+from .accumulator import feature_block_rows
 from .data import Data
 from .held_out import GROUPS, HeldOutRisk, training_risk
 from .plan import SEARCHED_TOGETHER
@@ -257,7 +257,7 @@ class FeatureFolds(Restricted):
         self.jackknife = folds.jackknife()
         self.data, self.backend, features = problem.data, problem.backend, problem.features
         self.finest, self.phi = features.finest, features.prepare(self.data.d, self.data.dtype, self.backend)
-        self.rows = block_rows(features, self.data, self.backend, problem.budget)
+        self.rows = feature_block_rows(features, self.data, self.backend, problem.budget)
         self.parts = self._moments(features.n_kept(self.data.d))
         self.trace = self._pencil(0).unit
 

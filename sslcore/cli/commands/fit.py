@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..options import BETA, PROGRESS, REG, Parser, option
 from .common import Report, check_outputs, refuse_outputs, render, require_matplotlib
-from .problem import OPTIONS, Problem
 from .progress import Progress, progress
 from .streamed import SEARCHED, Streamed, is_pattern
+from .task import OPTIONS, Task
 
 if TYPE_CHECKING:
     from ...fitting.representation import Representation
@@ -62,25 +62,25 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         streamed = args.checkpoint is not None or is_pattern(args.file)
-        problem = Streamed(args) if streamed else _Whole(args)
-        outputs = {what: Path(f"{problem.stem}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
-        sources = problem.find(tuple(outputs.values()))
+        task = Streamed(args) if streamed else _Whole(args)
+        outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
+        sources = task.find(tuple(outputs.values()))
         told = _told(args, [source.path for source in sources])
         _check(args, outputs, sources, told)
-        steps = {"reading": problem.reading(), "fit": 3.0, "embedding": 0.5, "writing": 1.5}
+        steps = {"reading": task.reading(), "fit": 3.0, "embedding": 0.5, "writing": 1.5}
         with progress(args.progress, steps) as begin:
             begin("reading")
-            problem.read(begin)
-            rep, warned = _fitted(problem, begin)
+            task.read(begin)
+            rep, warned = _fitted(task, begin)
             begin("embedding")
-            points, z = problem.shown(rep)
-            document, text = _found(problem, rep, warned)
+            points, z = task.shown(rep)
+            document, text = _found(task, rep, warned)
             begin("writing")
             rep.notes["made_by"] = told
-            if problem.columns:
-                rep.notes["columns"] = list(problem.columns)
+            if task.columns:
+                rep.notes["columns"] = list(task.columns)
             figure, failed = render("fit_figure", rep, points, z) if args.figure else (None, ())
-            written = _write(outputs, problem, rep, text, figure, begin)
+            written = _write(outputs, task, rep, text, figure, begin)
         seconds = time.perf_counter() - started
         document |= {"outputs": {what: str(path) for what, path in written.items()}, "seconds": seconds}
         files = ", ".join(map(str, written.values()))
@@ -89,7 +89,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     return run
 
 
-class _Whole(Problem):
+class _Whole(Task):
     """Data that are read as a whole, and fitted by `sslcore.pretrain`."""
 
     @property
@@ -155,7 +155,7 @@ def _check(args: argparse.Namespace, outputs: dict[str, Path], sources: list[Sou
         require_matplotlib()
 
 
-def _fitted(problem: _Whole | Streamed, begin: Progress) -> tuple[Representation, list[str]]:
+def _fitted(task: _Whole | Streamed, begin: Progress) -> tuple[Representation, list[str]]:
     """Return the representation of the data that were read, and what was to be warned of."""
     from ... import diagnostics  # noqa: F401  # before the fit: an interrupted import may lose the interrupt
     from ...errors import SelectionWarning
@@ -163,17 +163,17 @@ def _fitted(problem: _Whole | Streamed, begin: Progress) -> tuple[Representation
     begin("fit")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SelectionWarning)
-        rep = problem.solve()
+        rep = task.solve()
     return rep, [str(warning.message) for warning in caught]
 
 
-def _found(problem: _Whole | Streamed, rep: Representation, warned: list[str]) -> tuple[dict[str, Any], str]:
+def _found(task: _Whole | Streamed, rep: Representation, warned: list[str]) -> tuple[dict[str, Any], str]:
     """Return what was found, for machines and for people."""
     from ...diagnostics import collapse_report
 
     collapse = collapse_report(rep)
-    lines = [*problem.lines(), rep.summary(model=problem.model), *(f"warning     {text}" for text in warned)]
-    document = problem.as_dict() | rep.as_dict() | {"diagnostics": collapse.as_dict(), "warnings": warned}
+    lines = [*task.lines(), rep.summary(model=task.model), *(f"warning     {text}" for text in warned)]
+    document = task.as_dict() | rep.as_dict() | {"diagnostics": collapse.as_dict(), "warnings": warned}
     return document, "\n".join([*lines, "", str(collapse)])
 
 
@@ -211,7 +211,7 @@ def _made_by(model: Path, told: str) -> bool:
 
 def _write(
     outputs: dict[str, Path],
-    problem: _Whole | Streamed,
+    task: _Whole | Streamed,
     rep: Representation,
     text: str,
     figure: bytes | None,
@@ -224,7 +224,7 @@ def _write(
     with replacing_all(*written.values()) as opened:
         files = dict(zip(written, opened, strict=True))
         rep.save(files["model"])
-        problem.write_embedding(rep, files["embedding"], begin)
+        task.write_embedding(rep, files["embedding"], begin)
         # a name that no encoding has may be in it
         files["report"].write((text + "\n").encode(errors="backslashreplace"))
         if figure is not None:

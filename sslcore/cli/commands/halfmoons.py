@@ -8,8 +8,8 @@ from typing import Any
 
 from ..options import AUGMENT, BETA, CENTER, KERNEL, PROGRESS, REG, SEED, VIEWS, Parser, option, picture
 from .common import Picture, Report
-from .problem import expect_fits
 from .progress import progress
+from .task import expect_fits
 
 
 def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..options import PROGRESS, Parser, option
 from .common import Picture, Report, refuse_outputs
-from .problem import OPTIONS, Problem
 from .progress import progress
+from .task import OPTIONS, Task
 
 
 def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
@@ -34,19 +34,19 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     )
 
     def run(args: argparse.Namespace) -> Report:
-        problem = Problem(args)
-        out = Path(f"{problem.source.stem}-path.png") if args.out is None else args.out
-        figure = Picture("--out (.png)", out, [problem.source.path])
-        refuse_outputs(problem.source)
-        with progress(args.progress, {"reading": problem.reading(), "path": 5.0, "writing": 1.0}) as begin:
+        task = Task(args)
+        out = Path(f"{task.source.stem}-path.png") if args.out is None else args.out
+        figure = Picture("--out (.png)", out, [task.source.path])
+        refuse_outputs(task.source)
+        with progress(args.progress, {"reading": task.reading(), "path": 5.0, "writing": 1.0}) as begin:
             begin("reading")
-            problem.read(begin, "path", n_points=len(args.regs) * len(args.betas))
+            task.read(begin, "path", n_points=len(args.regs) * len(args.betas))
             begin("path")
             from ...fitting.path import pretrain_path
 
             path = pretrain_path(
-                problem.views,
-                problem.model,
+                task.views,
+                task.model,
                 args.components,
                 regs=args.regs,
                 betas=args.betas,
@@ -57,8 +57,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             )
             begin("writing")
             figure.draw("path_figure", path)
-        text = "\n".join([*problem.lines(), path.summary(model=problem.model)])
-        return figure.report(problem.as_dict() | path.as_dict(), text)
+        text = "\n".join([*task.lines(), path.summary(model=task.model)])
+        return figure.report(task.as_dict() | path.as_dict(), text)
 
     return run
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from ..options import UsageError
-from .problem import _default_kernel, _features_need_kernel, expect_fits
 from .progress import Progress
+from .task import default_kernel, expect_fits, features_need_kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ def stem_of(pattern: str) -> str:
 
 
 class Streamed:
-    """Views in files, features of which only moments are kept: the part of `Problem` for `sslcore fit`.
+    """Views in files, features of which only moments are kept: the part of `Task` for `sslcore fit`.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Streamed:
         if not args.features:
             raise UsageError("a stream needs --features, such as identity: a kernel's exact solution needs all views")
         self.kernel = parse_kernel(args.kernel) if args.kernel else None
-        self.needs_kernel = _features_need_kernel(args)
+        self.needs_kernel = features_need_kernel(args)
         self.paths: list[Path] = []
 
     def find(self, outputs: tuple[Path, ...]) -> list[Source]:
@@ -103,7 +103,7 @@ class Streamed:
         _, m, d = first.shape
         kernel = self.kernel
         if kernel is None and self.needs_kernel:
-            kernel = _default_kernel(first[:SHOWN, 0])
+            kernel = default_kernel(first[:SHOWN, 0])
         self.model = parse_features(args.features, kernel, args.seed).fit(first)
         planned = plan(len(first), m, d, self.model, args.components, first.dtype, args.memory, backend=args.backend)
         expect_fits(begin, "fit", planned, SEARCHED if args.reg == "auto" else 1)

@@ -50,10 +50,10 @@ OPTIONS = (
     MEMORY,
     BACKEND,
 )
-"""The options that `Problem` reads."""
+"""The options that `Task` reads."""
 
 
-class Problem:
+class Task:
     """Data, views and a model; whatever can be refused without the data is refused at once.
 
     Attributes
@@ -78,7 +78,7 @@ class Problem:
         self.source = parse_source(args.file)
         self.augmentation = parse_augmentation("+".join(args.augment)) if args.augment else None
         self.kernel = parse_kernel(args.kernel) if args.kernel else None
-        self.needs_kernel = not args.features or _features_need_kernel(args)
+        self.needs_kernel = not args.features or features_need_kernel(args)
 
     def reading(self) -> float:
         """Estimate the seconds that `read` takes."""
@@ -100,7 +100,7 @@ class Problem:
         self.views = _views(self.table, self.augmentation, args)
         kernel = self.kernel
         if kernel is None and self.needs_kernel:
-            kernel = _default_kernel(self.table.values)
+            kernel = default_kernel(self.table.values)
         if args.features:
             self.model = parse_features(args.features, kernel, args.seed)
         else:
@@ -149,7 +149,7 @@ def expect_fits(begin: Progress, step: str, planned: Plan, n_fits: int = 1) -> N
         begin.expect(step, lambda: 0.5 + OVER_PLAN * n_fits * planned.seconds)
 
 
-def _features_need_kernel(args: argparse.Namespace) -> bool:
+def features_need_kernel(args: argparse.Namespace) -> bool:
     """Check ``--features``, with any kernel: that of the data is not known yet."""
     from ...kernels import Exponential
     from ..spec import parse_features, parse_kernel
@@ -199,7 +199,7 @@ def _views(table: Table, augmentation: Any, args: argparse.Namespace) -> Any:
     return Views(x, augmentation, 2 if args.views is None else args.views, args.seed)
 
 
-def _default_kernel(x: Any) -> Any:
+def default_kernel(x: Any) -> Any:
     """Make the exponential kernel, whose scale matters least, at half the median distance of at most 1,000 points."""
     import numpy as np
     from scipy.spatial.distance import pdist
