@@ -15,6 +15,9 @@ belong to what they protect; the shapes of tiles and blocks of threads that a CU
 KERNEL_BLOCK_BYTES = 16 << 20
 """A block of kernel values on its way to somewhere else: it stays in the last-level cache."""
 
+KERNEL_COMBINED_VALUES = 1 << 16
+"""Values of two kernels that a task combines and checks on a CPU: half a MiB each, which stay in its cache."""
+
 KERNEL_PRODUCT_COLUMNS = 8192
 """Most columns of a block of values that is multiplied: its rows are then many enough for a product's rate."""
 
@@ -50,6 +53,10 @@ KRYLOV_SPARE_COLUMNS = 4
 
 KRYLOV_BASIS_COLUMNS = 128, 512
 """Columns of a Krylov basis before a restart: at least, and at most where that is four blocks or more."""
+
+EXACT_FIRST_SAMPLES = 64
+"""Samples whose block of the Gram matrix tells where an exact fit begins, of eight times as many or more: its
+eigenproblem takes less time than a step."""
 
 SWEEP_COLUMNS = 64
 """Columns of the blocks of several values of reg that are multiplied together: half the time of 9 columns for each."""
@@ -126,6 +133,10 @@ CPU_SYMMETRIC_TILE_COLUMNS = 256
 CPU_PRODUCT_TILE_PAIRS = 16, 256
 """Rows and columns of a tile of values that is multiplied: it stays in the first-level cache, more or less."""
 
+CPU_PRODUCT_MOST_COORDINATES = 96
+"""Coordinates up to which tiles of values are made from our own products: the points of a tile stay in the second-level
+cache.  With 64 it takes four fifths of the time of products by a BLAS, with 128 as much or more."""
+
 CPU_PRODUCT_LEAST_ROWS = 32
 """Rows of values from which on it pays to lay out a thin block for our own products; fewer are a BLAS's."""
 
@@ -133,11 +144,47 @@ CPU_PRODUCT_STRIP_ROWS = 64
 """Rows whose products are summed along all columns: their sums, lane by lane, stay in the second-level cache."""
 
 CPU_PRODUCT_BLOCK_POINTS = 512
-"""Points of a block, at least, whose pairs with another are one task: 0.1 ms, and few partial sums."""
+"""Points of a block, at least, whose pairs with another are one task: 0.2 ms, and few partial sums.  With 256, for more
+threads, products of 4,000 points took an eighth longer on one."""
 
 CPU_PRODUCT_MOST_BLOCKS = 64
 """Blocks of points at most: enough pairs in a round for 32 threads, and few rounds, after each of which they wait.
 Strips of rows against other points grow from as many on."""
+
+CPU_PREFETCH_BYTES = 512
+"""How far ahead a matrix is read that is multiplied by a thin block: 10 in place of 7 GB/s a thread, nearer or further
+less."""
+
+CPU_THIN_TILE_PAIRS = 60, 1024
+"""Rows and columns of a matrix that are multiplied by all columns of a thin block before the next: they stay in the
+second-level cache, their factors in the first.  Rows are a multiple of all numbers that are read side by side."""
+
+CPU_THIN_STREAMS_ROWS = 8
+"""Rows of a matrix that are read side by side for the product of its transpose: as many as prefetching follows."""
+
+CPU_THIN_SYMMETRIC_PAIRS = 12, 256
+"""Rows and columns of a tile of a symmetric matrix, which is read twice: it stays in the first-level cache."""
+
+CPU_THIN_TASK_PRODUCTS = 1 << 20
+"""Multiplications of a task of such a product: 0.06 ms, so that small ones stay on one thread."""
+
+CPU_THIN_MOST_PARTS = 32
+"""Parts of such a product at most: two for each of 16 threads."""
+
+CPU_THIN_LEAST_PRODUCTS = 1 << 18
+"""Multiplications from which on our own thin products are used: for fewer OpenBLAS starts no threads."""
+
+CPU_THIN_MOST_COLUMNS = 24
+"""Columns up to which a block is thin: of more a BLAS is as fast."""
+
+CPU_THIN_LEAST_COLUMNS = 96
+"""Columns of a part of a matrix, at least and as a unit, whose transpose a task multiplies: runs of memory."""
+
+CPU_SOLVE_BLOCK_ROWS = 240
+"""Rows of a triangular factor that are solved for at a time, before others are multiplied on all threads."""
+
+CPU_SOLVE_CORNER_ROWS = 24
+"""Rows of the corners on its diagonal that are solved number by number."""
 
 CPU_ROTATION_VIEWS = 32
 """Views of a strip of samples whose rows are rotated by one task."""
@@ -183,8 +230,9 @@ CPU_WALSH_TASK_STRIPS = 8
 CPU_RISK_MINI_ROWS = 64
 """Rows (views) of a mini-block, unless one sample has more: with their results they stay in the second-level cache."""
 
-CPU_RISK_BLOCK_ROWS = 4096
-"""Rows of a block: what is copied at once if z must be."""
+CPU_RISK_BLOCK_ROWS = 1024
+"""Rows of a block: what is copied at once if z must be.  Of 2 10^5 rows there are then three or four for each part, so
+that 16 threads end at the same time."""
 
 CPU_RISK_MOST_PARTS = 64
 """Parts of z, the unit that a thread takes: one block, or several so that their k x k sums stay few."""

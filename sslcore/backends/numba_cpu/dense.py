@@ -16,6 +16,8 @@ from scipy.linalg import blas, lapack
 from .. import host_linalg
 from ..contract import Array, Matrix
 from ..host_linalg import eigh
+from . import dense_thin
+from .dense_thin import is_thin
 
 __all__ = [
     "add_second_moment",
@@ -41,6 +43,11 @@ def convergent() -> AbstractContextManager[Any]:
 
 def matmul(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: float = 1.0, beta: float = 0.0) -> Matrix:
     """Set out = alpha a @ b + beta out, in Fortran order; ``a`` in either order."""
+    if is_thin(a, b, out):
+        if out is None:
+            out, beta = np.empty((a.shape[0], b.shape[1]), a.dtype, order="F"), 0.0
+        dense_thin.multiply(a, b, out, float(alpha), float(beta))
+        return out
     if a.shape[0] == 0 or b.shape[1] == 0 or a.shape[1] == 0:  # BLAS refuses empty operands
         return np.zeros((a.shape[0], b.shape[1]), a.dtype, order="F") if out is None else out * a.dtype.type(beta)
     gemm = blas.dgemm if a.dtype == np.float64 else blas.sgemm
@@ -65,6 +72,9 @@ def cholesky(a: Matrix) -> bool:
 
 def cholesky_solve(factor: Matrix, b: Matrix) -> Matrix:
     """Overwrite b, in Fortran order, by (U^T U)^-1 b."""
+    if is_thin(factor, b):
+        dense_thin.solve(factor, b)
+        return b
     potrs = lapack.dpotrs if factor.dtype == np.float64 else lapack.spotrs
     solution: Matrix = potrs(factor, b, lower=0, overwrite_b=1)[0]
     return solution
@@ -82,6 +92,8 @@ def symmetric_product(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
 
     The diagonal of ``a`` is exchanged meanwhile: it may be of another order of magnitude, a correction would cancel.
     """
+    if is_thin(a, b):
+        return dense_thin.multiply_symmetric(a, diagonal, b)
     symm = blas.dsymm if a.dtype == np.float64 else blas.ssymm
     index = np.arange(len(a))
     kept = a.diagonal().copy()

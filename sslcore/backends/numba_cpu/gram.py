@@ -13,7 +13,7 @@ from ..pairing import Points, in_units, prepare, recompute_below, squared_norms,
 from . import angles, pairs
 from .angles import Rays, Recursion
 from .pairs import Bounds, Centred, CompiledProfile
-from .parallel import parallel_for
+from .parallel import parallel_for, parts_for_threads
 from .vectors import ROWS, VECTOR
 
 __all__ = [
@@ -75,10 +75,15 @@ def _fill_rows(prepared: Points, x: Array, first: int, out: Array) -> None:
     elif prepared.direct:
         scaled = whole_rows(in_units(x, prepared.exponent))
         l1 = prepared.kernel.pair == "l1"
+        pieces = parts_for_threads(n_strips)  # rows of very many points are few in a block
+        width = VECTOR * -(-out.shape[1] // (VECTOR * pieces))
+        n_strips *= pieces
 
         def strip(s: int) -> None:
-            rows = slice(s * height, (s + 1) * height)
-            pairs.direct_strip(scaled[rows], prepared.y, first, l1, profile, out[rows])
+            s, piece = divmod(s, pieces)
+            rows, start = slice(s * height, (s + 1) * height), piece * width
+            part = out[rows, start : start + width]
+            pairs.direct_strip(scaled[rows], prepared.y, first + start, l1, profile, part)
 
     elif prepared.kernel.pair == "angle":
         kernel = prepared.kernel

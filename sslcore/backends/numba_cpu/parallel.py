@@ -17,7 +17,7 @@ from typing import Any
 
 from ..machine import available_cpus
 
-__all__ = ["n_threads", "parallel_for"]
+__all__ = ["n_threads", "parallel_for", "parts_for_threads"]
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
@@ -73,6 +73,11 @@ def _library_threads() -> int | None:
         return min((library.num_threads for library in _libraries), default=None)
     except Exception:  # of another version than those from 3.0 on, or only half imported
         return None
+
+
+def parts_for_threads(n_tasks: int) -> int:
+    """Return into how many parts each of so few tasks must be cut that no thread is without one."""
+    return max(1, -(-n_threads() // max(1, n_tasks)))
 
 
 def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:

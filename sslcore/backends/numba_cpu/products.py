@@ -13,19 +13,20 @@ from ... import tunables
 from ...tunables import CPU_PRODUCT_STRIP_ROWS as STRIP
 from ...tunables import CPU_PRODUCT_TILE_PAIRS
 from ..contract import Array, Matrix
-from ..pairing import Points, in_units, wrapped
+from ..pairing import Points, in_units, squared_norms, wrapped
 from .compiling import compiled
 from .gram import columns_of, whole_rows
-from .pairs import Block, CompiledProfile, fill_block, torus_strip
+from .pairs import Block, Bounds, Centred, CompiledProfile, correct_distances, fill_block, torus_strip
 from .parallel import parallel_for
-from .thin import Thin, add_lanes, multiply_columns, multiply_rows
-from .vectors import ROWS, VECTOR, Rows
+from .thin import Part, add_lanes, grid, multiply_columns, multiply_rows, rows_of, thin
+from .vectors import ROWS, VECTOR, Rows, dot_products
 
 __all__ = ["add_products", "product_rows", "product_symmetric"]
 
 HIGH, WIDE = CPU_PRODUCT_TILE_PAIRS
 
 _PAIRS = {"sqdist": 0, "l1": 1, "torus": 2}
+_CORRECTED = 3  # squared distances from products
 
 
 class _Values(NamedTuple):
@@ -35,149 +36,159 @@ class _Values(NamedTuple):
     n: int
     pair: int  # of _PAIRS
     profile: CompiledProfile
+    centred: Centred  # what distances from products are corrected by
+    bounds: Bounds
 
 
-class _Pair(NamedTuple):
-    """Two blocks of points, those from i0 to i1 and from j0 to j1, or one and the same."""
+class _Points(NamedTuple):
+    """Points x, with zeros below to a whole number of those that are worked on at once."""
 
-    i0: int
-    i1: int
-    j0: int
-    j1: int
-
-
-@compiled(nogil=True)
-def _rows_of(matrix: Matrix) -> Rows:
-    return Rows(np.intp(matrix.ctypes.data), matrix.strides[0])
+    x: Matrix
+    centred: Centred
 
 
 @compiled(nogil=True)
-def _thin(block: Matrix, first: int) -> Thin:
-    """Return a thin block whose columns are the rows of this matrix, from the point ``first`` on."""
-    return Thin(np.intp(block.ctypes.data) + first * block.itemsize, block.strides[0], block.shape[0])
-
-
-@compiled(nogil=True)
-def _fill_tile(x: Matrix, values: _Values, j: int, shape: tuple[int, int], tile: Matrix) -> None:
+def _fill_tile(points: _Points, values: _Values, first: tuple[int, int], shape: tuple[int, int], tile: Matrix) -> None:
     """Fill the upper left part of a tile; what lies right of it, in the same vector, is finite."""
+    i0, j = first
     height, width = shape
+    x = points.x[i0:]
     if values.pair == 2:
         torus_strip(x[:height], values.y, j, values.profile, tile[:height, :width])
         return
     for i in range(0, height, ROWS):
-        place = Block(_rows_of(tile[i:]), min(ROWS, height - i), width)
-        fill_block(x[i : i + ROWS], values.y, j, values.pair == 1, values.profile, place)
+        place = Block(rows_of(tile[i:]), min(ROWS, height - i), width)
+        if values.pair == _CORRECTED:
+            dot_products(x[i : i + ROWS], values.y, j, place.rows, width)
+        else:
+            fill_block(x[i : i + ROWS], values.y, j, values.pair == 1, values.profile, place)
+    if values.pair == _CORRECTED:
+        mine, others = points.centred, values.centred
+        mine = Centred(mine.original[i0 : i0 + height], mine.norms[i0 : i0 + height])
+        others = Centred(others.original[j : j + width], others.norms[j : j + width])
+        correct_distances(mine, others, values.bounds, values.profile, tile[:height, :width])
 
 
 @compiled(nogil=True)
-def _strip(x: Matrix, height: int, values: _Values, right: Matrix, total: Matrix) -> None:
-    """Add the product of the values of the first ``height`` points x and ``right`` (columns, n) to ``total``."""
+def _strip(points: _Points, start: int, stop: int, values: _Values, right: Matrix, total: Matrix) -> None:
+    """Add the product of the values of some points x and ``right`` (columns, n) to ``total``."""
     lanes = VECTOR // right.itemsize
     tile = np.zeros((HIGH, WIDE + lanes), right.dtype)
-    sums = np.zeros((height + 1, right.shape[0], lanes))
+    sums = np.zeros((stop - start, right.shape[0], lanes))
     for k0 in range(0, values.n, WIDE):
         width = min(WIDE, values.n - k0)
-        for i in range(0, height, HIGH):
-            high = min(HIGH, height - i)
-            _fill_tile(x[i:], values, k0, (high, width), tile)
-            multiply_rows(_rows_of(tile), high, -(-width // lanes), _thin(right, k0), sums[i:], right[0])
-    add_lanes(sums, height, total)
+        for i in range(start, stop, HIGH):
+            high = min(HIGH, stop - i)
+            _fill_tile(points, values, (i, k0), (high, width), tile)
+            multiply_rows(rows_of(tile), high, -(-width // lanes), thin(right, k0), sums[i - start :], right[0])
+    add_lanes(sums, stop - start, total)
 
 
 @compiled(nogil=True)
-def _blocks(x: Matrix, pair: _Pair, values: _Values, right: Matrix, left: Matrix, total: Matrix) -> None:
+def _blocks(points: _Points, pair: Part, values: _Values, right: Matrix, total: Matrix) -> None:
     """Add the products of the values of two blocks of points x to both of their parts of ``total`` (columns, n).
 
-    The factors of the points are given twice: ``right`` (columns, n) and ``left`` (n, columns).  Of a block with itself
-    the values on and right of the diagonal are used, in strips whose squares on the diagonal are computed whole.
+    The factors of the points are ``right`` (columns, n).  Of a block with itself the values on and right of the
+    diagonal are used, in strips whose squares on the diagonal are computed whole.
     """
     lanes = VECTOR // right.itemsize
     tile = np.zeros((HIGH, max(WIDE, STRIP) + lanes), right.dtype)
-    sums = np.zeros((STRIP + 1, right.shape[0], lanes))
+    sums = np.zeros((STRIP, right.shape[0], lanes))
     for i0 in range(pair.i0, pair.i1, STRIP):
         height = min(STRIP, pair.i1 - i0)
         first = pair.j0
         if pair.i0 == pair.j0:
             for i in range(0, height, HIGH):
                 high = min(HIGH, height - i)
-                _fill_tile(x[i0 + i :], values, i0, (high, height), tile)
-                multiply_rows(_rows_of(tile), high, -(-height // lanes), _thin(right, i0), sums[i:], right[0])
+                _fill_tile(points, values, (i0 + i, i0), (high, height), tile)
+                multiply_rows(rows_of(tile), high, -(-height // lanes), thin(right, i0), sums[i:], right[0])
             first = i0 + height
         for k0 in range(first, pair.j1, WIDE):
             width = min(WIDE, pair.j1 - k0)
             vectors = -(-width // lanes)
             for i in range(0, height, HIGH):
                 high = min(HIGH, height - i)
-                _fill_tile(x[i0 + i :], values, k0, (high, width), tile)
-                multiply_rows(_rows_of(tile), high, vectors, _thin(right, k0), sums[i:], right[0])
-                factors = _rows_of(left[i0 + i :])
-                multiply_columns(_rows_of(tile), high, vectors, factors, _thin(total, k0), right[0])
+                _fill_tile(points, values, (i0 + i, k0), (high, width), tile)
+                multiply_rows(rows_of(tile), high, vectors, thin(right, k0), sums[i:], right[0])
+                multiply_columns(rows_of(tile), high, vectors, grid(right, i0 + i), thin(total, k0), right[0])
         add_lanes(sums, height, total.T[i0 : i0 + height])
 
 
 @compiled(nogil=True)
-def _given(values: Matrix, part: _Pair, right: Matrix, left: Matrix, total: Matrix, total_t: Matrix) -> None:
+def _given(values: Matrix, part: Part, right: Matrix, left: Matrix, total: Matrix, total_t: Matrix) -> None:
     """Add the products of a part of a matrix of values: of its columns to ``total``, of its rows to ``total_t``.
 
-    ``right`` (columns of the block, columns of values) and ``left`` (rows of values, columns of the block), which is
+    ``right`` (columns of the block, columns of values) and ``left`` (columns of the block, rows of values), which is
     empty where ``total_t`` is not wanted; ``total`` (i1 - i0, columns) and ``total_t`` (columns, j1 - j0 and a vector).
     """
     size = values.itemsize
     lanes = VECTOR // size
-    sums = np.zeros((STRIP + 1, right.shape[0], lanes))
+    sums = np.zeros((STRIP, right.shape[0], lanes))
     rest = (part.j1 - part.j0) % lanes
     tail = np.zeros((STRIP, lanes), values.dtype)  # the columns that are no whole vector
     for i0 in range(part.i0, part.i1, STRIP):
         height = min(STRIP, part.i1 - i0)
-        rows, factors = _rows_of(values[i0:]), _rows_of(left[i0:])
+        rows = rows_of(values[i0:])
         for k0 in range(part.j0, part.j1, WIDE):
             vectors = min(WIDE, part.j1 - k0) // lanes
             here = Rows(rows.address + k0 * size, rows.stride)
-            multiply_rows(here, height, vectors, _thin(right, k0), sums, right[0])
+            multiply_rows(here, height, vectors, thin(right, k0), sums, right[0])
             if left.size:
-                multiply_columns(here, height, vectors, factors, _thin(total_t, k0 - part.j0), right[0])
+                multiply_columns(here, height, vectors, grid(left, i0), thin(total_t, k0 - part.j0), right[0])
         if rest:
             first = part.j1 - rest
             for i in range(height):
                 for j in range(rest):
                     tail[i, j] = values[i0 + i, first + j]
-            multiply_rows(_rows_of(tail), height, 1, _thin(right, first), sums, right[0])
+            multiply_rows(rows_of(tail), height, 1, thin(right, first), sums, right[0])
             if left.size:
-                multiply_columns(_rows_of(tail), height, 1, factors, _thin(total_t, first - part.j0), right[0])
+                multiply_columns(rows_of(tail), height, 1, grid(left, i0), thin(total_t, first - part.j0), right[0])
         add_lanes(sums, height, total[i0 - part.i0 : i0 - part.i0 + height])
 
 
 def _values(prepared: Points, n: int) -> _Values | None:
-    """Return the points for tiles, or None where values come from matrix products."""
-    if not prepared.direct and prepared.kernel.pair != "torus":
-        return None
+    """Return the points for tiles, or None where values come from products of many coordinates, or of other kinds."""
+    kind = _PAIRS.get(prepared.kernel.pair)
     profile = CompiledProfile(prepared.address, prepared.constants)
-    return _Values(prepared.y, n, _PAIRS[prepared.kernel.pair], profile)
+    y, zero = prepared.y, prepared.y.dtype.type(0)
+    if prepared.centre is not None and y.shape[1] <= tunables.CPU_PRODUCT_MOST_COORDINATES:
+        centred = Centred(prepared.uncentred, prepared.norms)
+        return _Values(columns_of(y), n, _CORRECTED, profile, centred, Bounds(*prepared.bounds()))
+    if kind is None or prepared.centre is not None:
+        return None
+    return _Values(y, n, kind, profile, Centred(y[:0], y[0, :0]), Bounds(zero, zero, zero))
 
 
-def _scaled(prepared: Points, x: Array) -> Array:
+def _points(prepared: Points, x: Array) -> _Points:
     """Return the points x as tiles want them."""
     x = prepared.kernel.coordinates(x)
-    return wrapped(x) if prepared.kernel.pair == "torus" else whole_rows(in_units(x, prepared.exponent))
+    if prepared.kernel.pair == "torus":
+        x = wrapped(x)
+        return _Points(x, Centred(x[:0], x[0, :0]))
+    x = in_units(x, prepared.exponent)
+    if prepared.centre is None:
+        return _Points(whole_rows(x), Centred(x[:0], x[0, :0]))
+    about = x - prepared.centre
+    return _Points(whole_rows(about), Centred(x, squared_norms(about)))
 
 
 def product_rows(prepared: Points, x: Array, coefficients: Array, out: Array) -> bool:
-    """Set out = k(x, y) @ coefficients for sums over coordinates; return False for values from matrix products.
+    """Set out = k(x, y) @ coefficients from tiles of values; return False where there are none for this kernel.
 
     Also for a few rows, which would not make up for laying out the coefficients.
     """
     n, n_y = len(x), len(coefficients)
-    values = _values(prepared, n_y)
-    if values is None or not coefficients.size or n < tunables.CPU_PRODUCT_LEAST_ROWS:
+    values = _values(prepared, n_y) if coefficients.size and n >= tunables.CPU_PRODUCT_LEAST_ROWS else None
+    if values is None:
         return False
-    scaled, right = _scaled(prepared, x), columns_of(coefficients)
+    points, right = _points(prepared, x), columns_of(coefficients)
     total = np.zeros(out.shape)
     least = max(-(-tunables.CPU_TASK_PAIRS // n_y), n // tunables.CPU_PRODUCT_MOST_BLOCKS)
     height = min(STRIP, HIGH * -(-least // HIGH))  # high, so that y and the coefficients are read less often
 
     def strip(s: int) -> None:
         start, stop = s * height, min((s + 1) * height, n)
-        _strip(scaled[start:], stop - start, values, right, total[start:stop])
+        _strip(points, start, stop, values, right, total[start:stop])
 
     parallel_for(strip, -(-n // height))
     out[...] = total
@@ -191,10 +202,10 @@ def product_symmetric(prepared: Points, x: Array, coefficients: Array, out: Arra
     a block in common, so that threads never meet.
     """
     n = len(x)
-    values = _values(prepared, n)
-    if values is None or not coefficients.size:
+    values = _values(prepared, n) if coefficients.size else None
+    if values is None:
         return False
-    scaled, right, left = _scaled(prepared, x), columns_of(coefficients), np.ascontiguousarray(coefficients)
+    points, right = _points(prepared, x), columns_of(coefficients)
     total = np.zeros(right.shape)
     size = max(tunables.CPU_PRODUCT_BLOCK_POINTS, -(-n // tunables.CPU_PRODUCT_MOST_BLOCKS))
     size = STRIP * -(-size // STRIP)  # whole vectors: what lies right of a block is another's
@@ -204,7 +215,7 @@ def product_symmetric(prepared: Points, x: Array, coefficients: Array, out: Arra
 
         def pair(s: int, pairs: list[tuple[int, int]] = pairs) -> None:
             i, j = (size * block for block in pairs[s])
-            _blocks(scaled, _Pair(i, min(i + size, n), j, min(j + size, n)), values, right, left, total)
+            _blocks(points, Part(i, min(i + size, n), j, min(j + size, n)), values, right, total)
 
         parallel_for(pair, len(pairs))
     out[...] = total[:, :n].T
@@ -228,18 +239,18 @@ def add_products(
 
         def strip(s: int) -> None:
             start, stop = s * height, min((s + 1) * height, rows)
-            _given(values, _Pair(start, stop, 0, columns), across, nothing[0], total[start:stop], nothing[1])
+            _given(values, Part(start, stop, 0, columns), across, nothing[0], total[start:stop], nothing[1])
 
         parallel_for(strip, -(-rows // height))
         return
     width = WIDE * max(1, tunables.CPU_TASK_PAIRS // (WIDE * rows))
-    down = np.ascontiguousarray(left)
+    down = columns_of(left)
     partial = np.zeros((-(-columns // width), *total.shape))
 
     def chunk(s: int) -> None:
         start, stop = s * width, min((s + 1) * width, columns)
         sums = np.zeros((right.shape[1], stop - start + VECTOR // values.itemsize))
-        _given(values, _Pair(0, rows, start, stop), across, down, partial[s], sums)
+        _given(values, Part(0, rows, start, stop), across, down, partial[s], sums)
         total_t[start:stop] += sums[:, : stop - start].T
 
     parallel_for(chunk, len(partial))

@@ -10,7 +10,7 @@ from ... import tunables
 from ..contract import Array, Groups, Matrix, Strip
 from .compiling import compiled
 from .elementary import FAST, wide_vectors
-from .parallel import parallel_for
+from .parallel import parallel_for, parts_for_threads
 from .vectors import SIDE, aligned, copy_rows, transpose
 
 __all__ = ["rotate_rows"]
@@ -141,8 +141,10 @@ def rotate_rows(block: Matrix, strip: Strip, samples: Groups, mean: Matrix, cros
     weighted = [c.weighted.astype(block.dtype, copy=False) for c in samples.classes]
     rotation = weighted[samples.classes.index(mine)]
     out = Blocks(mean, cross_t, contrast, contrast.nbytes >= tunables.CPU_STREAMED_BYTES)
+    pieces = parts_for_threads(n_tasks)
 
     def task(number: int) -> None:
+        number, piece = divmod(number, pieces)
         start = strip.sample_start + number * height
         stop = min(start + height, strip.sample_stop)
         offset = start - mine.sample_start
@@ -152,14 +154,18 @@ def rotate_rows(block: Matrix, strip: Strip, samples: Groups, mean: Matrix, cros
             if other.sample_stop <= start:
                 continue
             first = max(start, other.sample_start)  # what lies before `start` are other tasks' transposes
+            width = max(height, tunables.CPU_ROTATION_TILE_VALUES // (height * mine.m * other.m))
+            size = width * -(-(other.sample_stop - first) // (width * pieces))
+            first += piece * size
+            if first >= other.sample_stop:
+                continue
             skipped = first - other.sample_start
             view = other.row_start + skipped * other.m - strip.row_start
             place = other.contrast_start + skipped * (other.m - 1)
-            right = Side(turn, skipped, other.count, view, first, place)
-            width = max(height, tunables.CPU_ROTATION_TILE_VALUES // (height * mine.m * other.m))
-            _rotate_strip(block, left, right, other is mine, width, out)
+            right = Side(turn, skipped, min(skipped + size, other.count), view, first, place)
+            _rotate_strip(block, left, right, other is mine and piece == 0, width, out)
 
-    parallel_for(task, n_tasks)
+    parallel_for(task, n_tasks * pieces)
 
 
 @compiled(nogil=True, fastmath=FAST)

@@ -8,7 +8,8 @@ value at a time.  LLVM cuts the vectors to the width that the processor has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,15 +30,19 @@ __all__ = [
     "VECTOR",
     "Rows",
     "add_squares",
+    "add_term",
     "aligned",
     "aligned_zeros",
     "constant",
     "copy_rows",
+    "dot_products",
     "pair_values",
     "product",
-    "spread",
+    "spread_from",
     "transpose",
+    "unpacked",
     "vector_at",
+    "zero_sums",
 ]
 
 SIDE = 8
@@ -74,6 +79,28 @@ def spread(builder: Any, value: Any, kind: Any) -> Any:
     return builder.shuffle_vector(lane, lane, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), None))
 
 
+def unpacked(builder: Any, *rows: Any) -> list[list[Any]]:
+    """Return address and stride of each `Rows`."""
+    return [cgutils.unpack_tuple(builder, each, 2) for each in rows]
+
+
+def zero_sums(builder: Any, kind: Any, places: Iterable[Any]) -> dict[Any, Any]:
+    """Return a sum of this kind for each place, which is zero here and stays in a register."""
+    zero = ir.Constant(kind, [0.0] * kind.count)
+    return {place: cgutils.alloca_once_value(builder, zero) for place in places}
+
+
+def add_term(builder: Any, total: Any, *factors: Any) -> None:
+    """Add the product of two vectors, or one vector, to a sum."""
+    term = factors[0] if len(factors) == 1 else builder.fmul(*factors, flags=("contract",))
+    builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
+
+
+def spread_from(builder: Any, address: Any, kind: Any) -> Any:
+    """Return the vector that has the value at this address in all lanes."""
+    return spread(builder, builder.load(builder.inttoptr(address, kind.element.as_pointer())), kind)
+
+
 def _pair_values(absolute: bool, vectors: int) -> Callable[..., Any]:
     """Return the pair values of ROWS points of x with this many vectors of points of y (an intrinsic)."""
 
@@ -84,32 +111,25 @@ def _pair_values(absolute: bool, vectors: int) -> Callable[..., Any]:
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             _, first, second, d, third = args
-            (x, x_stride), (y, y_stride), (out, out_stride) = (
-                cgutils.unpack_tuple(builder, rows, 2) for rows in (first, second, third)
-            )
-            real = context.get_value_type(like)
-            kind = ir.VectorType(real, width)
+            (x, x_stride), (y, y_stride), (out, out_stride) = unpacked(builder, first, second, third)
+            kind = ir.VectorType(context.get_value_type(like), width)
             zero = ir.Constant(kind, [0.0] * width)
-            places = [(r, v) for r in range(ROWS) for v in range(vectors)]
-            sums = {place: cgutils.alloca_once_value(builder, zero) for place in places}
+            sums = zero_sums(builder, kind, itertools.product(range(ROWS), range(vectors)))
             with cgutils.for_range(builder, d) as loop:
                 row = builder.add(y, builder.mul(loop.index, y_stride))
                 beginnings = [vector_at(builder, row, constant(v * VECTOR), kind) for v in range(vectors)]
                 points = [builder.load(at, align=size) for at in beginnings]
                 column = builder.add(x, builder.mul(loop.index, constant(size)))
                 for r in range(ROWS):
-                    offset = builder.mul(x_stride, constant(r))
-                    value = builder.load(builder.inttoptr(builder.add(column, offset), real.as_pointer()))
-                    point = spread(builder, value, kind)
+                    point = spread_from(builder, builder.add(column, builder.mul(x_stride, constant(r))), kind)
                     for v in range(vectors):
-                        total = sums[r, v]
                         difference = builder.fsub(point, points[v])
                         if absolute:
                             negative = builder.fcmp_ordered("<", difference, zero)
-                            term = builder.select(negative, builder.fneg(difference), difference)
+                            length = builder.select(negative, builder.fneg(difference), difference)
+                            add_term(builder, sums[r, v], length)
                         else:
-                            term = builder.fmul(difference, difference, flags=("contract",))
-                        builder.store(builder.fadd(builder.load(total), term, flags=("contract",)), total)
+                            add_term(builder, sums[r, v], difference, difference)
             for (r, v), total in sums.items():
                 at = builder.add(out, builder.mul(out_stride, constant(r)))
                 builder.store(builder.load(total), vector_at(builder, at, constant(v * VECTOR), kind), align=size)
@@ -135,14 +155,9 @@ def _products(vectors: int, added: bool) -> Callable[..., Any]:
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             _, first, apart, second, steps, third = args
-            (x, x_stride), (y, y_stride), (out, out_stride) = (
-                cgutils.unpack_tuple(builder, rows, 2) for rows in (first, second, third)
-            )
-            real = context.get_value_type(like)
-            kind = ir.VectorType(real, width)
-            zero = ir.Constant(kind, [0.0] * width)
-            places = [(r, v) for r in range(PRODUCT_ROWS) for v in range(vectors)]
-            sums = {place: cgutils.alloca_once_value(builder, zero) for place in places}
+            (x, x_stride), (y, y_stride), (out, out_stride) = unpacked(builder, first, second, third)
+            kind = ir.VectorType(context.get_value_type(like), width)
+            sums = zero_sums(builder, kind, itertools.product(range(PRODUCT_ROWS), range(vectors)))
             with cgutils.for_range(builder, steps) as loop:
                 row = builder.add(y, builder.mul(loop.index, y_stride))
                 points = [
@@ -151,12 +166,9 @@ def _products(vectors: int, added: bool) -> Callable[..., Any]:
                 ]
                 column = builder.add(x, builder.mul(loop.index, x_stride))
                 for r in range(PRODUCT_ROWS):
-                    offset = builder.mul(apart, constant(r))
-                    value = builder.load(builder.inttoptr(builder.add(column, offset), real.as_pointer()))
-                    factor = spread(builder, value, kind)
+                    factor = spread_from(builder, builder.add(column, builder.mul(apart, constant(r))), kind)
                     for v in range(vectors):
-                        term = builder.fmul(factor, points[v], flags=("contract",))
-                        builder.store(builder.fadd(builder.load(sums[r, v]), term, flags=("contract",)), sums[r, v])
+                        add_term(builder, sums[r, v], factor, points[v])
             for (r, v), total in sums.items():
                 row = builder.add(out, builder.mul(out_stride, constant(r)))
                 place, value = vector_at(builder, row, constant(v * VECTOR), kind), builder.load(total)
@@ -309,6 +321,28 @@ def pair_values(x: Matrix, yt: Matrix, j0: int, l1: bool, target: Rows, columns:
         else:
             _squares(like, first, second, d, out)
         v += 1
+
+
+@compiled(nogil=True)
+def dot_products(x: Matrix, yt: Matrix, j0: int, target: Rows, columns: int) -> None:
+    """Store the products <x_i, y_{j0 + j}> of ROWS points, as `pair_values` stores their distances."""
+    wide_vectors()
+    like = yt.dtype.type(0)
+    d, size = x.shape[1], yt.itemsize
+    vectors = -(-columns * size // VECTOR)
+    y = np.intp(yt.ctypes.data) + j0 * size
+    for r in range(0, ROWS, PRODUCT_ROWS):
+        first = Rows(np.intp(x.ctypes.data) + r * x.strides[0], size)
+        v = 0
+        while v < vectors:
+            second = Rows(y + v * VECTOR, yt.strides[0])
+            out = Rows(target.address + r * target.stride + v * VECTOR, target.stride)
+            if v + PRODUCT_VECTORS <= vectors:
+                _product_of_many(like, first, x.strides[0], second, d, out)
+                v += PRODUCT_VECTORS
+            else:
+                _product_of_one(like, first, x.strides[0], second, d, out)
+                v += 1
 
 
 _transposed = _transposition(streamed=False)

@@ -1,0 +1,132 @@
+"""Products and solves with thin blocks: against sums in long double, whatever the shapes, orders and threads."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sslcore import tunables
+from sslcore.backends.numba_cpu import dense, dense_thin
+
+from .comparators import assert_close
+from .strategies import dtypes, seeds
+
+TOLERANCE = {np.dtype(np.float64): 2e-15, np.dtype(np.float32): 1e-6}
+"""Of a product, beside the sums of absolute values."""
+
+EDGES = [1, 2, 7, 8, 9, 11, 12, 13, 16, 17, 23, 24, 25, 59, 60, 61, 95, 96, 97, 193, 239, 240, 241, 255, 257, 300, 481]
+
+
+@pytest.fixture
+def always(monkeypatch):
+    """Thin products for any size, cut into small tasks."""
+    monkeypatch.setattr(tunables, "CPU_THIN_LEAST_PRODUCTS", 1)
+    monkeypatch.setattr(tunables, "CPU_THIN_TASK_PRODUCTS", 3000)
+
+
+def draw(shape, dtype, seed):
+    return np.asfortranarray(np.random.default_rng(seed).standard_normal(shape).astype(dtype))
+
+
+def assert_product(found, values, b, *, plus=0.0, alpha=1.0):
+    """The product of these values and b, times alpha, plus something; errors beside what nothing cancels in."""
+    wide = values.astype(np.longdouble)
+    expected = alpha * (wide @ b.astype(np.longdouble)) + plus
+    scale = float((np.abs(wide) @ np.abs(b) + np.abs(plus)).max())
+    assert_close(found, expected.astype(float), dtype=b.dtype, tol=TOLERANCE[b.dtype], scale=scale)
+
+
+@given(
+    n=st.sampled_from([*EDGES, 1500]),
+    m=st.sampled_from([*EDGES, 1100]),
+    columns=st.integers(1, 24),
+    dtype=dtypes,
+    order=st.sampled_from("CF"),
+    scales=st.sampled_from([(1.0, 0.0), (-1.0, 1.0), (0.5, -2.0), (1, 1)]),
+    threads=st.sampled_from(["1", "2", "5"]),
+    seed=seeds,
+)
+def test_products(always, n, m, columns, dtype, order, scales, threads, seed):
+    """Both orders, sums into what is there, and into memory of which nothing is looked at; bits do not vary."""
+    a, b = np.asarray(draw((n, m), dtype, seed), order=order), draw((m, columns), dtype, 1)
+    c = draw((n, columns), dtype, 2)
+    alpha, beta = scales
+    out = c.copy(order="F") if beta else np.full((n, columns), np.nan, dtype, order="F")
+    assert dense_thin.is_thin(a, b, out)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSLCORE_NUM_THREADS", threads)
+        found = dense.matmul(a, b, out=out, alpha=alpha, beta=beta)
+        assert found is out
+        patch.setenv("SSLCORE_NUM_THREADS", "1")
+        assert np.array_equal(found, dense.matmul(a, b, out=c.copy(order="F"), alpha=alpha, beta=beta))
+    assert_product(found, a, b, plus=beta * c.astype(float) if beta else 0.0, alpha=alpha)
+    assert_product(dense.matmul(a, b), a, b)
+
+
+@given(
+    n=st.sampled_from(EDGES),
+    columns=st.integers(1, 24),
+    dtype=dtypes,
+    threads=st.sampled_from(["1", "3"]),
+    seed=seeds,
+)
+def test_symmetric_products_and_solves(always, n, columns, dtype, threads, seed):
+    """The factor above the diagonal, the matrix below it, and a diagonal of its own: what a fit keeps."""
+    root, b, diagonal = draw((n, n + 20), float, seed), draw((n, columns), dtype, 1), draw(n, dtype, 2)
+    matrix = np.asfortranarray((root @ root.T / n + np.eye(n)).astype(dtype))
+    kept = matrix.copy(order="F")
+    assert dense.cholesky(kept)
+    lower = np.tril(matrix, -1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSLCORE_NUM_THREADS", threads)
+        product = dense.symmetric_product(kept, diagonal, b)
+        solved = dense.cholesky_solve(kept, b.copy(order="F"))
+        patch.setenv("SSLCORE_NUM_THREADS", "1")
+        assert np.array_equal(product, dense.symmetric_product(kept, diagonal, b))
+        assert np.array_equal(solved, dense.cholesky_solve(kept, b.copy(order="F")))
+    assert product.flags.f_contiguous
+    assert_product(product, lower + lower.T + np.diag(diagonal), b)
+    upper = np.triu(kept).astype(float)
+    expected = np.linalg.solve(upper, np.linalg.solve(upper.T, b.astype(float)))  # of this factor, rounded as it is
+    assert_close(solved, expected, dtype=dtype, tol=20 * TOLERANCE[dtype])
+
+
+def test_solves_of_graded_factors_have_small_residuals(always):
+    """The condition of S is up to 10^16 in fits that the certificate still holds: backward errors stay rounding."""
+    rng = np.random.default_rng(0)
+    upper = np.triu(rng.standard_normal((500, 500))) / 30 + np.diag(np.geomspace(1, 1e-8, 500))
+    b = draw((500, 9), float, 1)
+    x = dense.cholesky_solve(np.asfortranarray(upper), b.copy(order="F"))
+    wide = upper.astype(np.longdouble)
+    reached = wide.T @ (wide @ x)
+    scale = np.abs(wide).T @ (np.abs(wide) @ np.abs(x)) + np.abs(b)
+    assert float((np.abs(reached - b) / scale).max()) < 1e-13
+
+
+def test_what_is_no_thin_product_is_left_to_blas(monkeypatch):
+    a, b = draw((600, 600), float, 0), draw((600, 9), float, 1)
+    assert dense_thin.is_thin(a, b)
+    wide = draw((600, tunables.CPU_THIN_MOST_COLUMNS + 1), float, 1)
+    locked = a.copy()
+    locked.setflags(write=False)
+    others = [
+        (a[:90], b[:, :0]), (a[:9, :9], b[:9]), (a[::2], b), (a, b[::2]), (a, np.ascontiguousarray(b)), (locked, b),
+        (a, wide), (a, b.astype(np.float32)), (a, b, np.ascontiguousarray(b)), (a, b, b.astype(np.float32)),
+    ]  # fmt: skip
+    assert not any(dense_thin.is_thin(*arrays) for arrays in others)
+    for first, second, *_ in others[2:7]:
+        second = second[: first.shape[1]] if first.shape[1] <= len(second) else np.concatenate([second, second])
+        assert_close(dense.matmul(first, second), first @ second, tol=1e-13)
+
+
+def test_rows_that_are_not_finite_stay_where_they_are(always):
+    """What lies beside a row, or after its end, has no part in its sums."""
+    a, b = draw((97, 203), float, 0), draw((203, 9), float, 1)
+    for order in "CF":
+        there = np.asarray(a, order=order)
+        there[50] = np.nan
+        found = dense.matmul(there, b)
+        assert np.isnan(found[50]).all()
+        assert np.isfinite(np.delete(found, 50, axis=0)).all()
+        rest = np.delete(there, 50, axis=0).T.copy(order=order)
+        assert np.isfinite(dense.matmul(rest, draw((96, 9), float, 2))).all()
