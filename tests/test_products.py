@@ -204,3 +204,24 @@ def test_precomputed():
 def test_bad_input(arguments, message):
     with pytest.raises(ValueError, match=message):
         kernel_product(*arguments)
+
+
+def test_sums_and_multiples_are_multiplied_part_by_part(backend, monkeypatch):
+    """No block of values of both is made, and no value of one is lost beside the other's."""
+    x, y, c = points(150, 3), points(90, 3, 1), points(150, 4, 2)
+    k = 2.0 * (Gaussian(1.0) + 0.5 * Exponential(2.0))
+    values, against = k(x), k(x, y)
+    monkeypatch.setattr(_rows.CombinedRows, "fill", None)
+    monkeypatch.setattr(_rows.ScaledRows, "fill", None)
+    there, other, of = backend.asarray(x), backend.asarray(y), backend.asarray(c)
+    assert_close(backend.asnumpy(kernel_product(k, there, None, of)), values @ c, tol=1e-13, scale=100.0)
+    assert_close(backend.asnumpy(kernel_product(k, there, other, of[:90])), against @ c[:90], tol=1e-13, scale=100.0)
+
+
+@pytest.mark.parametrize(
+    "k", [Polynomial(4) + Gaussian(1.0), 1e300 * Linear(), Polynomial(2) * Polynomial(2)], ids=repr
+)
+@pytest.mark.parametrize("y", [None, np.full((2, 2), 1e60)])
+def test_values_that_overflow_are_refused_in_sums_products_and_multiples(k, y):
+    with pytest.raises(ValueError, match="the values of"):
+        kernel_product(k, np.full((3, 2), 1e60), y, np.ones(3 if y is None else 2))

@@ -18,7 +18,7 @@ from ..backends.formulas import check_formula, evaluate_formula
 from ..declarations.parameters import Declared, converted, positive
 from ..declarations.registries import law_of, register
 from ._cosines import check_profile, functions_of
-from ._rows import CalledRows, CombinedRows, Needs, PreparedRows, Rows, ScaledRows, gram_matrix
+from ._rows import CalledRows, CombinedRows, Needs, PreparedRows, Rows, ScaledRows, SumRows, gram_matrix
 
 __all__ = [
     "Function",
@@ -257,9 +257,10 @@ class Profile(Kernel):
         size = itemsize * d
         if self.pair == "dot":
             return Needs()
-        # with and without the centre; else in units of the length, or wrapped, and turned into columns
-        kept = 2 if self.pair == "sqdist" and d > tunables.CPU_DIFFERENCES_COORDINATES else 1
-        return Needs(preparing=2 * size * n, kept=kept * size * n, row=2 * size)
+        # with and without the centre, and in columns for products; else in units of the length, or wrapped, in columns
+        centred = self.pair == "sqdist" and d > tunables.CPU_DIFFERENCES_COORDINATES
+        columns = centred and d <= tunables.CPU_PRODUCT_MOST_COORDINATES
+        return Needs(2 * size * n, (1 + centred) * size * n, columns * size * n, 2 * size)
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """Evaluate as in `Kernel.profile`: f at |x - y|^2 = 2 |x|^2 (1 - u), or at <x, y> = |x|^2 u."""
@@ -332,7 +333,7 @@ class Sum(Kernel):
 
     def rows(self, y: Array, backend: Backend) -> Rows:
         """Prepare rows as in `Kernel.rows`."""
-        return CombinedRows(self, self.first.rows(y, backend), self.second.rows(y, backend), operator.iadd, backend)
+        return SumRows(self, self.first.rows(y, backend), self.second.rows(y, backend), operator.iadd, backend)
 
     def profile(self, u: Any, *, width: int, squared_norm: Any = None) -> Any:
         """Evaluate as in `Kernel.profile`, if both parts have one."""

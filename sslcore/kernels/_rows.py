@@ -179,9 +179,40 @@ class CombinedRows(Rows):
         self.first.fill(x, first, out)
         other = self.backend.xp.empty_like(out)
         self.second.fill(x, first, other)
+        most = tunables.KERNEL_COMBINED_VALUES * self.backend.BLOCK_FACTOR**2
+        height = max(1, most // max(1, out.shape[1]))
+
+        def strip(s: int) -> None:
+            rows = slice(s * height, (s + 1) * height)
+            with ignore_overflow():
+                self.combine(out[rows], other[rows])
+            require_finite(out[rows], f"the values of {self.kernel}", offset=s * height)
+
+        self.backend.side_by_side(strip, -(-len(out) // height))
+
+
+@dataclass(frozen=True)
+class SumRows(CombinedRows):
+    """Rows of the sum of two kernels: its products are those of its parts, each in its own way."""
+
+    def product(self, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+        """Multiply as in `Rows.product`."""
+        if not self._added(out, lambda part, target: part.product(x, coefficients, target, backend)):
+            super().product(x, coefficients, out, backend)  # which says what is not finite
+
+    def symmetric_product(self, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+        """Multiply as in `Rows.symmetric_product`."""
+        if not self._added(out, lambda part, target: part.symmetric_product(x, coefficients, target, backend)):
+            super().symmetric_product(x, coefficients, out, backend)
+
+    def _added(self, out: Array, multiply: Callable[[Rows, Array], None]) -> bool:
+        """Set ``out`` to the sum of both products; return whether it is finite."""
+        total, other = (self.backend.xp.empty(out.shape) for _ in range(2))
+        multiply(self.first, total)
+        multiply(self.second, other)
         with ignore_overflow():
-            self.combine(out, other)
-        require_finite(out, f"the values of {self.kernel}")
+            out[...] = total + other
+        return bool(self.backend.xp.isfinite(out).all())
 
 
 @dataclass(frozen=True)
@@ -198,6 +229,24 @@ class ScaledRows(Rows):
         with ignore_overflow():
             out *= self.factor
         require_finite(out, f"the values of {self.kernel}")
+
+    def product(self, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+        """Multiply as in `Rows.product`, in the way of the base."""
+        self.base.product(x, coefficients, out, backend)
+        if not self._scaled(out, backend):
+            super().product(x, coefficients, out, backend)  # which says what is not finite
+
+    def symmetric_product(self, x: Array, coefficients: Array, out: Array, backend: Backend) -> None:
+        """Multiply as in `Rows.symmetric_product`, in the way of the base."""
+        self.base.symmetric_product(x, coefficients, out, backend)
+        if not self._scaled(out, backend):
+            super().symmetric_product(x, coefficients, out, backend)
+
+    def _scaled(self, out: Array, backend: Backend) -> bool:
+        """Multiply ``out`` by the factor; return whether it is finite."""
+        with ignore_overflow():
+            out *= self.factor
+        return bool(backend.xp.isfinite(out).all())
 
 
 @dataclass(frozen=True)
