@@ -17,7 +17,7 @@ from .objective import Objective
 if TYPE_CHECKING:
     from .conditioned import ConditionedOperator
 
-__all__ = ["Applied", "judged"]
+__all__ = ["Applied", "column_norms", "judged"]
 
 _REMEDY = (
     "reg is below what the rounding of the kernel matrix allows; raise reg, use float64, or use a feature model such "
