@@ -18,6 +18,7 @@ BENCHMARKS = {  # name: module and function
     "gram": ("gram", "run"),
     "kernels": ("kernels", "run"),
     "features": ("features", "run"),
+    "fields": ("fields", "run"),
     "path": ("path", "run"),
     "nested": ("nested", "run"),
     "search": ("search", "run"),

@@ -45,11 +45,13 @@ def page() -> str:
 
 
 def entry(name: str, value: Any) -> list[str]:
-    """Heading, signature and docstring of a class with its public methods, or of a function."""
+    """Heading, signature and docstring of a class with its public methods (of a private base too), or of a function."""
     parts = [f"### {name}", f"```text\n{name.rpartition('.')[2]}{signature(value)}\n```"]
     parts += body(inspect.getdoc(value) or "")
     if inspect.isclass(value):
-        for key, member in vars(value).items():
+        fits = [base for base in value.__mro__[1:] if base.__module__.startswith("sslcore.fitting.")]
+        private = [base for base in fits if base.__name__.startswith("_")]
+        for key, member in itertools.chain(vars(value).items(), *(vars(base).items() for base in private)):
             function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
             if key.startswith("_") or not inspect.isfunction(function) or not inspect.getdoc(function):
                 continue

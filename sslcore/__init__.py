@@ -59,6 +59,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
         SelectionWarning,
     )
     from .estimator import SSLEmbedding
+    from .fitting.bimodal import BimodalRepresentation
     from .fitting.loading import load
     from .fitting.moments import Moments
     from .fitting.path import Path, pretrain_path
@@ -71,6 +72,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
 
 __all__ = [
     "BackendError",
+    "BimodalRepresentation",
     "Certificate",
     "CertificateError",
     "ConvergenceError",
@@ -109,6 +111,7 @@ __all__ = [
 
 _HOMES = {
     "BackendError": "errors",
+    "BimodalRepresentation": "fitting.bimodal",
     "Certificate": "solvers.certificate",
     "CertificateError": "errors",
     "ConvergenceError": "errors",

@@ -107,6 +107,9 @@ DEVICE_BLOCK_BYTES = 64 << 20
 SYMMETRY_BLOCK_ENTRIES = 1 << 20
 """Entries of a given matrix that are compared with their mirror at a time: 8 MiB, as much for each of two copies."""
 
+GRAM_CENTRING_BLOCK_ENTRIES = 1 << 16
+"""Entries of a Gram matrix that are weighted or centred at a time: 512 KiB, three times as much with temporaries."""
+
 # ---------------------------------------------------------------- the CPU: kernels
 
 CPU_BLOCK_FACTOR = 1

@@ -10,6 +10,7 @@ import math
 
 import mpmath
 import numpy as np
+import scipy.linalg
 
 from sslcore.augmentations import GaussianNoise
 
@@ -549,6 +550,62 @@ def pretrain_paired(matrix, operator, p, *, reg, beta, center):
     form = (1 - beta) * np.eye(kept.sum()) + beta * w.T @ operator @ w - reg * np.diag(1 / values[kept])
     mu, turn = np.linalg.eigh((form + form.T) / 2)
     return mu[::-1], (w @ turn)[:, ::-1]
+
+
+def two_modalities(kx, ky, p, *, reg, beta, unbiased, center):
+    """mu, decreasing, and vectors of `pretrain_paired` on the points x, then y, of pairs with weights p.
+
+    T exchanges the members of a pair (biased: also averages with a point itself); centred, about the mean of each.
+    """
+    n = len(p)
+    p = np.asarray(p) / np.sum(p)
+    root = np.sqrt(np.concatenate([p, p]) / 2)
+    zero, one = np.zeros((n, n)), np.eye(n)
+    khat = root[:, None] * np.block([[kx, zero], [zero, ky]]) * root
+    if center:
+        h = one - np.outer(np.sqrt(p), np.sqrt(p))
+        h = np.block([[h, zero], [zero, h]])
+        khat = h @ khat @ h
+    operator = np.block([[zero, one], [one, zero]])
+    if not unbiased:
+        operator = (operator + np.eye(2 * n)) / 2
+    return pretrain_paired(khat / np.outer(root, root), operator, root**2, reg=reg, beta=beta, center=False)
+
+
+def kernel_cca(kx, ky, epsilon):
+    """Canonical correlations, decreasing: the roots of the eigenvalues of (K_x + e I)^-1 K_x (K_y + e I)^-1 K_y.
+
+    K_x and K_y centred: sup f^T g over f^T f + e ||f||^2 = g^T g + e ||g||^2 = 1.
+    """
+    n = len(kx)
+    h = np.eye(n) - np.full((n, n), 1 / n)
+    kx, ky = h @ kx @ h, h @ ky @ h
+    shift = epsilon * np.eye(n)
+    product = np.linalg.solve(kx + shift, kx) @ np.linalg.solve(ky + shift, ky)
+    return np.sqrt(np.maximum(np.sort(np.linalg.eigvals(product).real)[::-1], 0))
+
+
+def linear_cca(x, y):
+    """Canonical correlations: the cosines of the angles between the spans of centred columns (Bjorck and Golub)."""
+    q, r = (np.linalg.qr(a - a.mean(axis=0))[0] for a in (x, y))
+    return np.linalg.svd(q.T @ r, compute_uv=False)
+
+
+def tica(x, lag):
+    """Autocorrelations, decreasing, and weights of TICA, reversible: both ends of all pairs have one mean."""
+    a, b = x[:-lag], x[lag:]
+    mean = (a.mean(axis=0) + b.mean(axis=0)) / 2
+    a, b = a - mean, b - mean
+    c0 = (a.T @ a + b.T @ b) / (2 * len(a))
+    ct = (a.T @ b + b.T @ a) / (2 * len(a))
+    values, vectors = scipy.linalg.eigh(ct, c0)
+    return values[::-1], vectors[:, ::-1]
+
+
+def slow_features(x):
+    """Delta values, increasing: mean squared differences of neighbours, over the variance over all times."""
+    d, c = np.diff(x, axis=0), x - x.mean(axis=0)
+    return scipy.linalg.eigh(d.T @ d / len(d), c.T @ c / len(c), eigvals_only=True)
 
 
 def pretrain_exactly(pair, points, groups, new, k, *, reg, beta, unbiased, center):

@@ -41,7 +41,9 @@ def with_booleans():
             value = getattr(module, name)
             members = [(name, value)]
             if inspect.isclass(value):
-                members += [(f"{name}.{key}", getattr(value, key)) for key in vars(value) if not key.startswith("_")]
+                own = [value, *(base for base in value.__mro__[1:] if base.__name__.startswith("_"))]
+                keys = {key for cls in own for key in vars(cls) if not key.startswith("_")}
+                members += [(f"{name}.{key}", getattr(value, key)) for key in sorted(keys)]
             home = "torch." if module.__name__.endswith("torch") else ""
             for place, member in members:
                 if not callable(member):
@@ -80,12 +82,14 @@ BOOLEANS = {
     "moments": lambda **o: sslcore.stream.moments(VIEWS, Identity(), **o),
     "Moments.solve": lambda **o: sslcore.Moments(Identity()).update(VIEWS).solve(2, reg=0.1, **o),
     "Representation.transform": lambda **o: sslcore.pretrain(VIEWS, Gaussian(1.0), 2, reg=0.1).transform(X, **o),
+    "BimodalRepresentation.transform": lambda **o: PAIRED.transform((X, None), **o),
     "SSLEmbedding": lambda **o: sslcore.SSLEmbedding(Gaussian(1.0), reg=0.1, **o).fit(X),
     "SSLEmbedding.get_params": lambda **o: sslcore.SSLEmbedding(Gaussian(1.0)).get_params(**o),
     "Crop": lambda **o: Crop(2, **o),
     "ridge_probe": lambda **o: sslcore.probing.ridge_probe(X, LABELS, 0.1, **o),
     "plan": lambda **o: sslcore.plan(10, 2, 3, Gaussian(1.0), 2, **o),
     "Representation.summary": lambda **o: REP.summary(**o),
+    "BimodalRepresentation.summary": lambda **o: PAIRED.summary(**o),
     "vicreg": lambda **o: sslcore.risk.vicreg(VIEWS, **o),
     "spectral_contrastive": lambda **o: sslcore.risk.spectral_contrastive(VIEWS, **o),
     "vicreg_hinge": lambda **o: sslcore.risk.vicreg_hinge(VIEWS, **o),
@@ -114,6 +118,7 @@ def test_booleans_are_booleans(name, parameter):
 POINTS = np.clip(X, -1.0, 1.0)
 GROUPS = np.repeat(np.arange(10), 2)
 REP = sslcore.pretrain(VIEWS, Gaussian(1.0), 2, reg=0.1)
+PAIRED = sslcore.pretrain((X, VIEWS[:, 1]), (Gaussian(1.0), Gaussian(1.0)), 2, reg=0.1)
 ON_FEATURES = sslcore.pretrain(VIEWS, Identity(), 2, reg=0.1)
 SIGNS, UNIT = np.sign(X), X / np.linalg.norm(X, axis=1, keepdims=True)
 CUBE = sslcore.population.Hypercube(3)

@@ -14,6 +14,8 @@ from sslcore.backends import device_of
 from sslcore.features import Nystrom
 from sslcore.fitting.data import as_data, as_paired_data
 from sslcore.fitting.matrix_free import MatrixFreeProblem
+from sslcore.fitting.modalities import FeaturePairProblem, KernelPairProblem
+from sslcore.fitting.pairs import as_training_data
 from sslcore.fitting.posing import pose
 from sslcore.fitting.problem import FeatureProblem, KernelProblem, PairedProblem, Problem
 from sslcore.fitting.search import AutoReg, make_folds
@@ -29,7 +31,10 @@ MODELS = {
     MatrixFreeProblem: Gaussian(1.0),
     FeatureProblem: Nystrom(Gaussian(1.0), 12),
     PairedProblem: Gaussian(1.0),
+    KernelPairProblem: (Gaussian(1.0), Gaussian(2.0)),
+    FeaturePairProblem: (Nystrom(Gaussian(1.0), 6), Nystrom(Gaussian(2.0), 6)),
 }
+BIMODAL = (KernelPairProblem, FeaturePairProblem)
 OBJECTIVE = Objective(3, 1e-2, 1.0, True, False)
 VIEWS = noisy(25, 2, 3)
 POINTS, LAW = VIEWS.reshape(50, 3), TimeLag(1)
@@ -49,6 +54,9 @@ def posed(solver, backend):
             numbers["solver"] = "dense" if solver is KernelProblem else "matrix-free"
         if solver is PairedProblem:
             data = as_paired_data(backend.asarray(POINTS), LAW, None, None, OBJECTIVE)
+        elif solver in BIMODAL:
+            members = tuple(backend.asarray(VIEWS[:, i]) for i in range(2))
+            data = as_training_data(members, MODELS[solver], None, None, None, objective)
         else:
             data = as_data(backend.asarray(VIEWS), None, None, single_views=objective.beta == 0)
         return pose(MODELS[solver], data, objective, backend.primitives, budget, **numbers)
@@ -83,13 +91,18 @@ def test_what_it_finds_is_represented_where_the_data_lie(solver, posed, backend)
     rep = problem.represent(OBJECTIVE, solution)
     if solver is PairedProblem:
         direct = pretrain(backend.asarray(POINTS), MODELS[solver], 3, reg=1e-2, positives=LAW)
+    elif solver in BIMODAL:
+        direct = pretrain(problem.data.views, MODELS[solver], 3, reg=1e-2)
     else:
         direct = pretrain(backend.asarray(VIEWS), MODELS[solver], 3, reg=1e-2)
     assert_close(rep.gamma, direct.gamma, tol=1e-12)
     assert rep.certificate.bytes >= problem.plan.bytes > 0
-    assert device_of(rep.coefficients) == device_of(rep.embedding) == backend.primitives.NAME
     assert solution.values is None or solution.values.shape == (50, 3)
-    assert_close(backend.asnumpy(rep.embedding), backend.asnumpy(rep(problem.data.views)), tol=1e-8)
+    sides = (rep.first, rep.second) if solver in BIMODAL else (rep,)
+    views = problem.data.views if solver in BIMODAL else (problem.data.views,)
+    for side, seen in zip(sides, views, strict=True):
+        assert device_of(side.coefficients) == device_of(side.embedding) == backend.primitives.NAME
+        assert_close(backend.asnumpy(side.embedding), backend.asnumpy(side(seen)), tol=1e-8)
 
 
 def test_frames_have_the_inner_products_of_functions(posed):

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from .bimodal import BimodalRepresentation
 from .codec import read_values
 from .moments import Moments
 from .representation import Representation
 
 __all__ = ["load"]
 
-_KINDS: dict[str, Any] = {"representation": Representation, "moments": Moments}
+_KINDS: dict[str, Any] = {
+    "representation": Representation,
+    "moments": Moments,
+    "modalities": BimodalRepresentation,
+}
 
 
-def load(path: str | os.PathLike[str]) -> Representation | Moments:
-    """Read a file that `Representation.save` or `Moments.save` wrote.
+def load(path: str | os.PathLike[str]) -> Representation | Moments | BimodalRepresentation:
+    """Read a file that `Representation.save`, `Moments.save` or `BimodalRepresentation.save` wrote.
 
     The format (``docs/format.md``) is plain data: no code is run, whatever the file holds, and nothing is allocated
     that is larger than the file.
@@ -26,7 +31,7 @@ def load(path: str | os.PathLike[str]) -> Representation | Moments:
 
     Returns
     -------
-    Representation or Moments
+    Representation, Moments or BimodalRepresentation
         With NumPy arrays; ``rep.to("cupy")`` brings a representation to the GPU.
 
     Raises
@@ -47,5 +52,5 @@ def load(path: str | os.PathLike[str]) -> Representation | Moments:
     array([ True])
     """
     kind, content = read_values(path, *_KINDS)
-    loaded: Representation | Moments = _KINDS[kind].from_content(path, content)
+    loaded: Representation | Moments | BimodalRepresentation = _KINDS[kind].from_content(path, content)
     return loaded

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, ArrayLike, as_native, check_scalar, gives_memory_back
+from ..arrays import Array, ArrayLike, check_scalar, gives_memory_back
 from ..augmentations import Views
 from ..backends import get_backend
 from ..declarations.reprs import brief
@@ -22,7 +22,7 @@ from ..solvers.certificate import located
 from ..solvers.objective import Objective
 from . import summary
 from .crossings import crossings
-from .data import as_paired_data
+from .pairs import as_given, as_training_data, sources
 from .plan import memory_budget
 from .plan_matrix_free import as_solver
 from .posing import pose
@@ -263,8 +263,8 @@ class Path:
 
 @gives_memory_back
 def pretrain_path(
-    views: Views | ArrayLike,
-    model: Model,
+    views: Views | ArrayLike | tuple[ArrayLike, ArrayLike],
+    model: Model | tuple[Model, Model],
     n_components: int,
     *,
     regs: Sequence[float] | Array,
@@ -289,7 +289,7 @@ def pretrain_path(
     Parameters
     ----------
     views, model, n_components, unbiased, center, sample_weight, groups, positives, backend, memory, solver
-        As of `sslcore.pretrain`.
+        As of `sslcore.pretrain`, two modalities included.
     regs : sequence of float
         > 0, in any order; the path has them sorted.
     betas : sequence of float
@@ -320,10 +320,10 @@ def pretrain_path(
     """
     regs = _grid(regs, "regs", strict=True)
     betas = _grid(betas, "betas", strict=False)
-    views = as_native(views, "views")
-    chosen = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
+    views = as_given(views, model)
+    chosen = get_backend(*sources(views), backend=backend)
     objective = Objective.of(n_components, float(regs[-1]), float(betas[-1]), unbiased, center)
-    data = as_paired_data(views, positives, groups, sample_weight, objective)
+    data = as_training_data(views, model, positives, groups, sample_weight, objective)
     n_points = regs.size * betas.size + 1  # kernel PCA is one more
     budget = memory_budget(memory, chosen)
     problem = pose(model, data, objective, chosen, budget, n_points=n_points, solver=as_solver(solver))

@@ -17,8 +17,10 @@ from ..arrays import as_float_dtype, check_boolean, check_integer
 from ..backends import get_backend
 from ..features import Features, Model
 from ..kernels import as_kernel
+from .pairs import as_models
 from .plan import Plan, Sizes, features_plan, memory_budget
 from .plan_matrix_free import as_solver, kernel_plan
+from .plan_modalities import pairs_plan
 
 __all__ = ["plan"]
 
@@ -30,8 +32,8 @@ _LARGEST = 2**48
 def plan(
     n: int,
     n_views: int,
-    d: int,
-    model: Model,
+    d: int | tuple[int, int],
+    model: Model | tuple[Model, Model],
     n_components: int,
     dtype: Any = "float64",
     memory: int | str | None = None,
@@ -46,8 +48,8 @@ def plan(
     Parameters
     ----------
     n, n_views, d : int
-        Samples, views of each, coordinates of a view.
-    model : kernel or features
+        Samples, views of each, coordinates of a view.  Of two modalities n pairs, 2, and (d_x, d_y).
+    model : kernel or features, or two of them
         As for `sslcore.pretrain`.
     n_components : int
     dtype : dtype
@@ -84,10 +86,17 @@ def plan(
 
     >>> sslcore.plan(50_000, 2, 2, sslcore.kernels.Gaussian(1.0), 4, memory="4GB").algorithm
     'matrix-free'
+
+    Pairs of two modalities:
+
+    >>> kernels = sslcore.kernels.Gaussian(1.0), sslcore.kernels.Linear()
+    >>> round(sslcore.plan(10_000, 2, (8, 32), kernels, 4).bytes / 1e9, 1)
+    1.6
     """
     n = _size(n, "n")
     m = _size(n_views, "n_views")
-    d = _size(d, "d")
+    widths = _widths(d, model, m)
+    d = sum(widths)
     k = _size(n_components, "n_components")
     points = _size(n_points, "n_points")
     check_boolean(made, "made")
@@ -100,7 +109,9 @@ def plan(
     chosen = None if backend in (None, "numba") else get_backend(backend=backend)
     budget, solver = memory_budget(memory, chosen), as_solver(solver)
     sizes = Sizes(n, n * m, d, k, itemsize, n_points=points, made=made)
-    if isinstance(model, Features):
+    if isinstance(model, tuple):
+        result = pairs_plan(sizes, widths, as_models(model), 1 if chosen is None else chosen.BLOCK_FACTOR)
+    elif isinstance(model, Features):
         r = _size(model.n_features(d), "the number of features")
         result = features_plan(sizes, r, model)
     else:
@@ -108,6 +119,18 @@ def plan(
     result = replace(result, backend=backend)
     result.require(budget)
     return result
+
+
+def _widths(d: Any, model: Any, m: int) -> tuple[int, ...]:
+    """Return the coordinates of each modality; of one, those of a view."""
+    if not isinstance(model, tuple):
+        return (_size(d, "d"),)
+    if not isinstance(d, tuple) or len(d) != 2 or len(model) != 2 or m != 2:
+        raise ValueError(
+            f"two models are for pairs of two modalities: n_views=2 and d=(d_x, d_y), found {len(model)} models, "
+            f"n_views={m}, d={d!r:.40}"
+        )
+    return tuple(_size(width, f"d[{i}]") for i, width in enumerate(d))
 
 
 def _size(value: Any, name: str) -> int:

@@ -10,10 +10,10 @@ from ..kernels import Kernel, Precomputed
 __all__ = ["refuse_constant", "require_symmetric"]
 
 
-def refuse_constant(points: Array) -> None:
+def refuse_constant(points: Array, what: str = "the data are constant: all views are") -> None:
     """Refuse points that are all the same."""
     if bool((points[0] == points[-1]).all()) and bool((points == points[0]).all()):
-        raise ValueError("the data are constant: all views are the same point, and there is nothing to represent")
+        raise ValueError(f"{what} the same point, and there is nothing to represent")
 
 
 def require_symmetric(kernel: Kernel, points: Array, backend: Backend) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..backends import Backend
 from ..errors import MemoryBudgetError
 from ..features import Features, Model
@@ -9,13 +11,15 @@ from ..kernels import Precomputed
 from ..solvers.objective import Objective
 from .data import Data
 from .matrix_free import MatrixFreeProblem
+from .modalities import FeaturePairProblem, KernelPairProblem
+from .pairs import PairData, as_models
 from .problem import FeatureProblem, KernelProblem, PairedProblem, Problem
 
 __all__ = ["pose"]
 
 
 def pose(
-    model: Model,
+    model: Model | tuple[Model, Model],
     data: Data,
     objective: Objective,
     backend: Backend,
@@ -29,6 +33,8 @@ def pose(
     The matrix of a kernel is made if the budget has room for it, or if there is no way without.  ``numbers`` are
     n_points and n_folds, as of `Problem`.
     """
+    if isinstance(data, PairData) or isinstance(model, tuple):
+        return _pose_pairs(model, data, objective, backend, budget, solver, numbers)
     if solver is not None and (data.law is not None or isinstance(model, Features)):
         which = "features, solved by their moments" if isinstance(model, Features) else "a law of positive pairs"
         raise ValueError(f"solver={solver!r} is for kernels and groups of views, found {which}; leave solver alone")
@@ -48,3 +54,19 @@ def pose(
         except MemoryBudgetError as error:
             raise min(error, with_matrix, key=lambda refused: refused.needed) from None
     return MatrixFreeProblem(model, data, objective, backend, budget, **numbers)
+
+
+def _pose_pairs(
+    models: Any,
+    data: Data,
+    objective: Objective,
+    backend: Backend,
+    budget: int,
+    solver: str | None,
+    numbers: dict[str, int],
+) -> Problem:
+    """Choose the solver of two modalities: two kernels, or two features."""
+    if solver is not None:
+        raise ValueError(f"solver={solver!r} is for kernels and groups of views, found two modalities; leave it alone")
+    kind = FeaturePairProblem if isinstance(as_models(models)[0], Features) else KernelPairProblem
+    return kind(models, data, objective, backend, budget, **numbers)

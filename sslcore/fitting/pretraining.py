@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, overload
 
-from ..arrays import ArrayLike, as_native, gives_memory_back
+from ..arrays import ArrayLike, gives_memory_back
 from ..augmentations import Views
 from ..backends import get_backend
-from ..features import Identity, Model
+from ..features import Model
 from ..positives import Positives
 from ..solvers.objective import Objective
+from .bimodal import BimodalRepresentation
 from .checkpoint import checkpoint_of
-from .data import as_paired_data
+from .pairs import as_given, as_training_data, may_be_zero, sources
 from .plan import memory_budget
 from .plan_matrix_free import as_solver
 from .posing import pose
@@ -23,10 +24,50 @@ from .search import AutoReg, as_search, choose, most_folds
 __all__ = ["pretrain"]
 
 
-@gives_memory_back
+@overload
+def pretrain(
+    views: tuple[ArrayLike, ArrayLike],
+    model: tuple[Model, Model],
+    n_components: int,
+    *,
+    reg: float | str | AutoReg,
+    beta: float = ...,
+    unbiased: bool = ...,
+    center: bool = ...,
+    sample_weight: Any = ...,
+    groups: Any = ...,
+    positives: Positives | None = ...,
+    backend: str | None = ...,
+    memory: int | str | None = ...,
+    solver: str | None = ...,
+    checkpoint: str | os.PathLike[str] | None = ...,
+) -> BimodalRepresentation: ...
+
+
+@overload
 def pretrain(
     views: Views | ArrayLike,
     model: Model,
+    n_components: int,
+    *,
+    reg: float | str | AutoReg,
+    beta: float = ...,
+    unbiased: bool = ...,
+    center: bool = ...,
+    sample_weight: Any = ...,
+    groups: Any = ...,
+    positives: Positives | None = ...,
+    backend: str | None = ...,
+    memory: int | str | None = ...,
+    solver: str | None = ...,
+    checkpoint: str | os.PathLike[str] | None = ...,
+) -> Representation: ...
+
+
+@gives_memory_back
+def pretrain(
+    views: Views | ArrayLike | tuple[ArrayLike, ArrayLike],
+    model: Model | tuple[Model, Model],
     n_components: int,
     *,
     reg: float | str | AutoReg,
@@ -40,7 +81,7 @@ def pretrain(
     memory: int | str | None = None,
     solver: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-) -> Representation:
+) -> Representation | BimodalRepresentation:
     r"""Find the exact minimiser of the regularised VICReg risk over the functions of a kernel or of features.
 
     Minimises over psi = Theta phi(.) with k components
@@ -57,14 +98,20 @@ def pretrain(
       factorisation of size n (m - 1), no inverse of K.  Memory about 8 N^2 (1 - 1/m + 1/m^2) bytes.
     * **Features** are solved through their moments, Sigma c = (1/gamma) (beta Delta + reg I) c (`sslcore.Moments`):
       memory O(r^2 + block) for any number of views.
+    * **Two modalities**, ``pretrain((x, y), (kernel_x, kernel_y), k, reg=)``: functions f_i of x and g_i of y that
+      agree on pairs, with the norm ||f||^2 + ||g||^2, and an intercept each if ``center``; T exchanges the values of a
+      pair.  This is regularised kernel canonical correlation analysis, with two `Identity` features linear CCA, and in
+      the words of networks a linear CLIP with the spectral contrastive loss (`BimodalRepresentation`).  Kernels take
+      one Cholesky factorisation of size N, of their mean, and memory about 16 N^2 bytes.
 
     Parameters
     ----------
-    views : array (n, m, d), `sslcore.Views`, or array (N, d) with ``groups``
+    views : array (n, m, d), `sslcore.Views`, array (N, d) with ``groups``, or two arrays (x, y)
         m >= 2 views of each of n samples.  float32 data are computed in float32.  A ``np.memmap`` is read by blocks
         (feature models).  For `Precomputed`: the Gram matrix, (n, m, n m) or (N, N) with ``groups``.  Arrays of CuPy
         are worked on where they are; those of other libraries too, through DLPack.
-    model : Kernel, callable or Features
+        A tuple (x, y) is **two modalities**, (N, d_x) and (N, d_y), whose rows are pairs: see below.
+    model : Kernel, callable or Features; for two modalities two of these
         See `sslcore.kernels` and `sslcore.features`.
     n_components : int
         k, at most N (exact) or r (features).
@@ -108,6 +155,7 @@ def pretrain(
     Returns
     -------
     Representation
+        Of two modalities a `BimodalRepresentation`.
 
     Raises
     ------
@@ -134,12 +182,20 @@ def pretrain(
     >>> rep = sslcore.pretrain(views, sslcore.kernels.Exponential(0.2), n_components=5, reg=1e-5)
     >>> rep.n_active, rep(x).shape, bool(rep.certificate.worst < 1e-8)
     (5, (300, 5), True)
+
+    Two modalities: rows of ``x`` and ``y`` are pairs.
+
+    >>> x, y = views[:, 0], views[:, 1] ** 3
+    >>> kernels = sslcore.kernels.Gaussian(0.5), sslcore.kernels.Gaussian(1.0)
+    >>> rep = sslcore.pretrain((x, y), kernels, n_components=5, reg=1e-3, center=True)
+    >>> rep.transform((x, None)).shape, bool(rep.canonical_correlations()[0] > 0.8)
+    ((300, 5), True)
     """
-    views = as_native(views, "views")
-    chosen = get_backend(views.x if isinstance(views, Views) else views, backend=backend)
-    search, zero_reg = as_search(reg), isinstance(model, Identity)
+    views = as_given(views, model)
+    chosen = get_backend(*sources(views), backend=backend)
+    search, zero_reg = as_search(reg), may_be_zero(model)
     objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
-    data = as_paired_data(views, positives, groups, sample_weight, objective)
+    data = as_training_data(views, model, positives, groups, sample_weight, objective)
     budget, folds, solver = memory_budget(memory, chosen), most_folds(search), as_solver(solver)
     problem = pose(model, data, objective, chosen, budget, n_folds=folds, solver=solver)
     kept = checkpoint_of(checkpoint, problem, objective, search or objective.reg, solver)

@@ -32,15 +32,15 @@ from ..kernels import Kernel
 from ..solvers.certificate import Certificate, Spectrum
 from ..solvers.objective import Objective
 from ..solvers.selection import Selection
-from . import summary
 from .codec import read_values, write_values
 from .content import check_content
+from .spectral import _Spectral
 
 __all__ = ["Representation"]
 
 
 @dataclass(frozen=True, eq=False)
-class Representation:
+class Representation(_Spectral):
     r"""The minimiser psi = (sqrt(max(mu_i, 0)) f_i), i = 1..k, of the penalised VICReg risk (`sslcore.pretrain`).
 
     After a fit of CuPy arrays its coefficients, centres and values are CuPy arrays; the k numbers of the spectrum are
@@ -163,30 +163,6 @@ class Representation:
         return f", of {views}" + (f" of {d} coordinates" if d else "")
 
     @property
-    def n_components(self) -> int:
-        """The number k asked for."""
-        return len(self.gamma)
-
-    @property
-    def eigenvalues(self) -> np.ndarray:
-        """mu = 1 - gamma."""
-        return 1.0 - self.gamma
-
-    @property
-    def n_active(self) -> int:
-        """Number of components with mu > 0: the rest are zero (collapsed)."""
-        return int((self.gamma < 1).sum())
-
-    @property
-    def risk(self) -> float:
-        """The penalised risk at the minimum, k - sum_i max(mu_i, 0)^2 (Cabannes et al. 2023, section 2).
-
-        That is the biased VICReg risk of the training views plus 2 reg ||Theta||^2, at beta for a biased fit and at
-        beta m/(m-1) for an unbiased one.
-        """
-        return float(self.n_components - (self._scale() ** 4).sum())
-
-    @property
     def embedding(self) -> Array:
         """psi at the training views, (n, m, k), or (N, k) for a fit with groups; where the training views lie."""
         if self.values is not None:
@@ -195,48 +171,6 @@ class Representation:
             raise ValueError("the training views are not known here (made from Moments, or loaded); call transform(x)")
         source = self.training.x if isinstance(self.training, Views) else self.training
         return self.to(device_of(source)).transform(self.training)
-
-    def summary(self, *, model: Any = None, brief: bool = False) -> str:
-        """Tell, in lines for people, what was asked for and found: model, spectrum, risk, certificate.
-
-        Parameters
-        ----------
-        model : object, optional
-            What to call the model; its own `repr`, as it was fitted, if not given.
-        brief : bool
-            Four lines, without the table of the components and how reg was chosen.
-
-        Examples
-        --------
-        >>> import sslcore
-        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
-        >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
-        >>> for line in rep.summary(brief=True).splitlines()[:3]:
-        ...     print(line)
-        model       Gaussian(scale=0.5), 3 components, reg 0.001, beta 1, unbiased, not centred
-        spectrum    3 of 3 components active (mu > 0); mu = 0.9939  0.9922  0.9876
-        risk        0.052396 at the minimum, reg term included
-        """
-        lines = summary.brief_lines if check_boolean(brief, "brief") else summary.full_lines
-        return "\n".join(lines(self, self.model if model is None else model))
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give what was asked for and found as plain numbers and lists, for JSON: no function, model or view.
-
-        Eigenvalues beyond the numerical rank are -inf and risks of refused fits NaN, which strict JSON has no word for:
-        the commands write null.
-
-        Examples
-        --------
-        >>> import sslcore
-        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
-        >>> found = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3).as_dict()
-        >>> found["reg"], found["n_active"], found["selection"], found["certificate"]["rank"]
-        (0.001, 3, None, 3)
-        >>> list(found)[:6]
-        ['reg', 'beta', 'unbiased', 'center', 'eigenvalues', 'invariance']
-        """
-        return summary.as_dict(self)
 
     def to(self, backend: str) -> Representation:
         """Return the representation with its arrays on another device: ``"numba"`` (NumPy arrays) or ``"cupy"``.
@@ -261,15 +195,6 @@ class Representation:
             centres=to_backend(self.centres, chosen),
             values=to_backend(self.values, chosen),
         )
-
-    def _scale(self) -> np.ndarray:
-        """Return sqrt(max(mu, 0))."""
-        return np.clip(1.0 - self.gamma, 0.0, None) ** 0.5
-
-    def _scale_where(self, array: Array) -> Array:
-        """Return `_scale` on the device of ``array``, in its type."""
-        out: Array = namespace(array).asarray(self._scale().astype(array.dtype))
-        return out
 
     def __call__(self, x: ArrayLike | Views) -> Array:
         """Transform with the default scaling."""

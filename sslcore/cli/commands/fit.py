@@ -115,7 +115,7 @@ class _Whole(Task):
         from ...fitting.pretraining import pretrain
 
         args = self.args
-        return pretrain(
+        rep: Representation = pretrain(
             self.views,
             self.model,
             args.components,
@@ -125,6 +125,7 @@ class _Whole(Task):
             memory=args.memory,
             backend=args.backend,
         )
+        return rep
 
     def shown(self, rep: Representation) -> tuple[Any, Any]:
         """Return all points and their values."""

@@ -1,0 +1,316 @@
+"""The problems of two modalities: a kernel for each, solved exactly, or features for each, solved by their moments."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..arrays import Array
+from ..backends import device_of
+from ..features import Features
+from ..kernels import Kernel, Precomputed
+from ..solvers.certificate import TOLERANCE, Solution, Spectrum
+from ..solvers.exact import solve_exact
+from ..solvers.modalities import ModalityGram, TwoModalities, sums_of_pairs
+from ..solvers.objective import Objective
+from ..solvers.pencil import Pencil
+from ..solvers.sums import Sums, add_block
+from ..solvers.sweep import Sweep
+from .bimodal import BimodalRepresentation
+from .folds import Folds, Restricted
+from .held_out import training_risk
+from .pairs import NAMES, PairData, as_models
+from .plan import Plan, fitting_rows
+from .plan import feature_rows as rows_of_features
+from .plan_modalities import kernels_plan, pair_features_plan
+from .points import refuse_constant, require_symmetric
+from .problem import Frame, Problem
+from .representation import Representation
+
+__all__ = ["BimodalProblem", "FeaturePairProblem", "KernelPairProblem"]
+
+
+class BimodalProblem(Problem):
+    """A model for each of two modalities, on their pairs."""
+
+    data: PairData
+
+    @property
+    @abstractmethod
+    def trace(self) -> float:
+        """The trace of the operator, centred if it is to be: no eigenvalue is larger."""
+
+    @property
+    @abstractmethod
+    def fitted(self) -> tuple[Any, Any]:
+        """The models, with all that they choose from data."""
+
+    @abstractmethod
+    def represent(self, objective: Objective, solution: Solution) -> Any:
+        """Make functions of the solution, with their arrays where the data lie."""
+
+    def restrict(self, folds: Folds) -> PairFolds:
+        """Pose the same for the training part of every fold, one after the other."""
+        return PairFolds(self, folds)
+
+    def part(self, index: np.ndarray) -> BimodalProblem:
+        """Pose the same for some of the pairs."""
+        return type(self)(self.fitted, self.data.take(index), self.objective, self.backend, self.budget)  # type: ignore[arg-type]
+
+    def joined(self, objective: Objective, spectrum: Spectrum, sides: list[dict[str, Any]]) -> BimodalRepresentation:
+        """Make the representation of what the functions of each modality are made of."""
+        own = ("coefficients", "intercept")
+        shared = [replace(spectrum, **{name: side.pop(name) for name in own}) for side in sides]
+        first, second = (
+            Representation.from_spectrum(some, model, objective, **side)
+            for some, model, side in zip(shared, self.fitted, sides, strict=True)
+        )
+        return BimodalRepresentation.of_sides(first, second).to(device_of(self.data.source))
+
+
+class PairFolds(Restricted):
+    """The folds of two modalities: each training part is a problem of its own, made when it is needed."""
+
+    folds: Folds
+
+    def __init__(self, problem: BimodalProblem, folds: Folds) -> None:
+        super().__init__(problem.objective, folds)
+        self.problem, self.jackknife = problem, folds.jackknife()
+        self.trace = self._part(0).trace
+
+    def _part(self, f: int) -> BimodalProblem:
+        part = self.folds.part
+        return self.problem.part(np.flatnonzero((part >= 0) & (part != f)))
+
+    def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
+        objective, backend, k = self.objective, self.problem.backend, self.objective.k
+        for f in range(self.folds.count):
+            part, index = self._part(f), np.flatnonzero(self.folds.part == f)
+            held = self.problem.data.take(index)
+            samples = held.samples(backend)
+            weight = float(held.n_views if held.weight is None else 2.0 * held.weight.sum())
+            sweep = part.sweep([replace(objective, reg=float(reg)) for reg in regs])
+            solutions: list[Solution] = []
+
+            def solve(
+                wanted: Objective, sweep: Callable[[Objective], Solution] = sweep, kept: list[Solution] = solutions
+            ) -> Spectrum:
+                kept[:] = [sweep(wanted)]
+                return kept[0].spectrum
+
+            for i, spectrum in self._solved(solve, regs):
+                rep = part.represent(replace(objective, reg=float(regs[i])), solutions[0])
+                psi = rep.transform(held.views, backend=backend.NAME if backend.NAME == "cupy" else None)
+                z = backend.xp.stack([backend.xp.asarray(values) for values in psi], axis=1).reshape(-1, k)
+                risk = self._held_out_risk(backend)
+                risk.add(z, samples, weight, self.jackknife[index])
+                found[i, f] = *risk.value(), training_risk(spectrum, objective.beta)
+
+
+class KernelPairProblem(BimodalProblem):
+    """A kernel for each modality: two Gram matrices, one factorisation."""
+
+    def _planned(self, n_folds: int) -> Plan:
+        data = self.data
+        self.kernels: tuple[Kernel, Kernel] = as_models(self.model)
+        self.objective.within(data.n_views, "points of both modalities")
+        for kernel, width, name in zip(self.kernels, data.widths, NAMES, strict=True):
+            if isinstance(kernel, Precomputed) and width != data.n:
+                raise ValueError(
+                    f"for Precomputed, {name} must be the Gram matrix of its n = {data.n} points, with n columns, "
+                    f"found {width}"
+                )
+        if n_folds and any(isinstance(kernel, Precomputed) for kernel in self.kernels):
+            raise ValueError(
+                "reg='auto' holds pairs out, which needs kernels that can be evaluated between any points, and "
+                "Precomputed cannot: give reg a number"
+            )
+        return kernels_plan(self._sizes(data.n, n_folds), data.widths, self.kernels, self.backend.BLOCK_FACTOR)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Matrices have the type of the points."""
+        return self.data.dtype
+
+    @property
+    def fitted(self) -> tuple[Kernel, Kernel]:
+        """Kernels choose nothing from data."""
+        return self.kernels
+
+    @cached_property
+    def operator(self) -> TwoModalities:
+        """Make the Gram matrices, and of them the operator; points are kept for the representations."""
+        data, backend, objective = self.data, self.backend, self.objective
+        points = data.points(backend)
+        for part, kernel, name in zip(points, self.kernels, NAMES, strict=True):
+            if not isinstance(kernel, Precomputed):
+                refuse_constant(part, f"{name} is constant: all of its points are")
+            if not kernel.trusted:
+                require_symmetric(kernel, part, backend)
+        self.started = time.perf_counter()
+        grams = []
+        for part, kernel, name in zip(points, self.kernels, NAMES, strict=True):
+            try:
+                grams.append(ModalityGram.of(kernel, part, data.weight, objective.center, backend))
+            except ValueError as error:
+                error.args = (f"of modality {name}: {error}", *error.args[1:])
+                raise
+        self.means = [gram.means for gram in grams]
+        self.centres = [
+            None if isinstance(kernel, Precomputed) else part.copy()
+            for part, kernel in zip(points, self.kernels, strict=True)
+        ]
+        first, second = grams
+        return TwoModalities(
+            (first, second), data.samples(backend), backend, unbiased=objective.unbiased, center=objective.center
+        )
+
+    @property
+    def trace(self) -> float:
+        """The trace of the operator, centred if it is to be."""
+        return self.operator.trace
+
+    def at(self, objective: Objective, near: Array | None = None) -> Solution:
+        """Condition the operator, and iterate; the certificate's time includes the Gram matrices."""
+        return solve_exact(
+            self.operator,
+            replace(objective, center=False),  # its matrices are centred already
+            tolerance=TOLERANCE[self.dtype],
+            planned_bytes=self.plan.bytes,
+            near=near,
+            started=self.started,
+        )
+
+    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
+        """Begin where the functions found at other objectives are best combined."""
+        center = self.objective.center
+        sweep = Sweep(
+            self.operator,
+            [replace(objective, center=False) for objective in objectives],
+            tolerance=TOLERANCE[self.dtype],
+            planned_bytes=self.plan.bytes,
+            started=self.started,
+            progress=None if progress is None else lambda solved: progress(replace(solved, center=center)),
+        )
+        return lambda objective: sweep(replace(objective, center=False))
+
+    def frame(self, solution: Solution) -> Frame:
+        """Take the vectors, which are orthonormal."""
+        v = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
+        return Frame(v, v)
+
+    def represent(self, objective: Objective, solution: Solution) -> Any:
+        """Combine the kernels' functions at the training points, with an intercept each if they are centred."""
+        assert solution.values is not None
+        xp, data, spectrum = self.backend.xp, self.data, solution.spectrum
+        n, k = data.n, objective.k
+        coefficients = spectrum.coefficients.reshape(n, 2, k)
+        values = solution.values.reshape(n, 2, k)
+        weight = data.singles(0, n, self.backend)[0].weight.astype(coefficients.dtype)[:, None]
+        sides = []
+        for i, means in enumerate(self.means):
+            alpha, intercept = xp.ascontiguousarray(coefficients[:, i]), xp.zeros(k, coefficients.dtype)
+            if means is not None:
+                alpha = alpha - weight * alpha.sum(axis=0)
+                intercept = -(means @ alpha.astype(float)).astype(alpha.dtype)
+            side = {"coefficients": alpha, "intercept": intercept, "centres": self.centres[i]}
+            sides.append(side | {"values": xp.ascontiguousarray(values[:, i])})
+        return self.joined(objective, spectrum, sides)
+
+
+class FeaturePairProblem(BimodalProblem):
+    """Features of each modality: their joint moments, and the eigenproblem of both."""
+
+    def _planned(self, n_folds: int) -> Plan:
+        data = self.data
+        self.given: tuple[Features, Features] = as_models(self.model)
+        self.n_features = sum(model.n_features(d) for model, d in zip(self.given, data.widths, strict=True))
+        self.objective.within(self.n_features, "features of both modalities")
+        sizes = replace(self._sizes(data.n, n_folds), n_views=data.n)
+        self.rows = fitting_rows(
+            rows_of_features(self.n_features, data.d), sizes, self.n_features, self.budget, self.backend
+        )
+        return pair_features_plan(sizes, self.n_features, self.given)
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Moments are accumulated in float64."""
+        return np.dtype(float)
+
+    @cached_property
+    def fitted(self) -> tuple[Features, Features]:
+        """Let the features choose what they take from data, such as landmarks."""
+        first, second = (model.fit(part[:, None, :]) for model, part in zip(self.given, self.data.views, strict=True))
+        return first, second
+
+    @cached_property
+    def joint(self) -> Sums:
+        """Sum the products of the joined features of all pairs about their mean, in one pass."""
+        total = self._summed(self.data.dtype)
+        return self._summed(np.dtype(float)) if total.may_underflow(self.data.dtype) else total
+
+    def _summed(self, dtype: np.dtype) -> Sums:
+        data, backend = self.data, self.backend
+        xp, widths = backend.xp, data.widths
+        maps = [model.prepare(d, data.dtype, backend) for model, d in zip(self.fitted, widths, strict=True)]
+        total: Sums | None = None
+        buffer = xp.empty(0, dtype)
+        for x, y, start in data.strips(self.rows, backend):
+            phi = xp.concatenate([maps[0](x), maps[1](y)], axis=1).astype(dtype, copy=False)
+            total = total or Sums.zero(phi.shape[1], xp)
+            buffer = xp.empty(phi.size, dtype) if buffer.size < phi.size else buffer
+            samples, weight = data.singles(start, start + len(phi), backend)
+            add_block(total, phi, samples, weight, buffer, backend)
+        assert total is not None
+        return total
+
+    @cached_property
+    def pencil(self) -> Pencil:
+        """Make the eigenproblem; for many objectives in a basis in which each takes products only."""
+        objective = self.objective
+        widths = [model.n_kept(d) for model, d in zip(self.fitted, self.data.widths, strict=True)]
+        self.kept = widths[0]
+        sums, mean = sums_of_pairs(self.joint, (widths[0], widths[1]), self.backend, center=objective.center)
+        self.mean = mean if objective.center else None
+        finest = max(model.finest for model in self.fitted)
+        pencil = Pencil(
+            sums,
+            self.backend,
+            finest=finest,
+            unbiased=objective.unbiased,
+            center=False,
+            planned=lambda _: self.plan.bytes,
+        )
+        return pencil.diagonalize() if self.n_points > 1 else pencil
+
+    @property
+    def trace(self) -> float:
+        """The trace of Sigma, centred if it is to be."""
+        return self.pencil.unit
+
+    def at(self, objective: Objective, near: Array | None = None) -> Solution:
+        """Solve the pencil."""
+        spectrum = self.pencil.solve(objective, near=near)
+        return Solution(spectrum, spectrum.coefficients[:, : spectrum.certificate.rank])
+
+    def frame(self, solution: Solution) -> Frame:
+        """Take the coefficients c, which are orthonormal beside Sigma c."""
+        c = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
+        return Frame(c, self.pencil.times_sigma(c))
+
+    def represent(self, objective: Objective, solution: Solution) -> Any:
+        """Combine the features; values at the training pairs are computed when they are asked for."""
+        xp, spectrum = self.backend.xp, solution.spectrum
+        sides = []
+        for i, rows in enumerate((slice(self.kept), slice(self.kept, None))):
+            c = spectrum.coefficients[rows].copy()
+            intercept = xp.zeros(c.shape[1]) if self.mean is None else -(self.mean[rows] @ c)
+            side = {"coefficients": c, "intercept": intercept, "training": self.data.views[i]}
+            sides.append(side | {"n_coordinates": self.data.widths[i]})
+        return self.joined(objective, spectrum, sides)
