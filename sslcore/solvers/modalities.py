@@ -180,6 +180,10 @@ class TwoModalities(ConditionedKernel):
         """Factorise for each reg: B, which the shared factors ask for, is not stored."""
         return False
 
+    def guess(self, k: int) -> Array | None:
+        """Begin with random vectors."""
+        return None
+
     def centre(self, v: Array) -> Array:
         """Return H v: means and contrasts both lose their part along the constant."""
         if self._root is None:
