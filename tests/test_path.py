@@ -200,7 +200,7 @@ def test_near_vectors_save_steps(model, monkeypatch):
     warm = pretrain_path(views, model, 6, regs=regs)
     at = problems.FeatureProblem.at
     monkeypatch.setattr(problems.FeatureProblem, "at", lambda self, objective, near=None: at(self, objective))
-    monkeypatch.setattr(ReducedBasis, "near", lambda self, ratio, count: None)
+    monkeypatch.setattr(ReducedBasis, "near", lambda self, operator, ratio, count: None)
     cold = pretrain_path(views, model, 6, regs=regs)
     steps = [sum(rep.certificate.iterations for rep in path) for path in (warm, cold)]
     assert steps[0] < steps[1]

@@ -19,12 +19,13 @@ from sslcore.fitting.pairs import as_training_data
 from sslcore.fitting.posing import pose
 from sslcore.fitting.problem import FeatureProblem, KernelProblem, PairedProblem, Problem
 from sslcore.fitting.search import AutoReg, make_folds
-from sslcore.kernels import Gaussian
+from sslcore.kernels import Gaussian, Precomputed
 from sslcore.positives import TimeLag
 from sslcore.solvers.objective import Objective
 
-from .comparators import assert_close
+from .comparators import assert_close, assert_same_subspace
 from .test_features import noisy
+from .test_selection import quietly
 
 MODELS = {
     KernelProblem: Gaussian(1.0),
@@ -124,6 +125,45 @@ def test_a_law_of_pairs_has_no_folds(backend):
         pose(Gaussian(1.0), data, OBJECTIVE, backend.primitives, 10**9, n_folds=5)
     with pytest.raises(NotImplementedError):
         pose(Gaussian(1.0), data, OBJECTIVE, backend.primitives, 10**9).restrict(None)
+
+
+@pytest.mark.parametrize("solver", [KernelProblem], indirect=True)
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("what", ["views", "groups and weights", "given"])
+def test_a_search_knows_functions_near_the_solution(solver, what, center, backend):
+    """They are those of the first training part, at all views, in the rotated basis."""
+    objective = dataclasses.replace(OBJECTIVE, center=center)
+    rng, options = np.random.default_rng(0), {}
+    views, kernel = VIEWS.reshape(50, 3), Gaussian(1.0)
+    if what == "groups and weights":
+        options = {"groups": rng.permutation(np.repeat(np.arange(20), [2, 3] * 10)), "weight": rng.uniform(0.5, 2, 50)}
+    groups = options.get("groups", np.repeat(np.arange(25), 2))
+    matrix, given = kernel(views, views), what == "given"
+    data = as_data(backend.asarray(matrix if given else views), groups, options.get("weight"), single_views=False)
+    problem = pose(Precomputed() if given else kernel, data, objective, backend.primitives, 10**9, n_folds=2)
+    folds = make_folds(data.sizes, AutoReg(n_folds=2), False)
+    parts = problem.restrict(folds)
+    assert parts.near(1e-2) is None  # nothing was solved so far
+    parts.risks(np.array([1e-1, 1e-2]))
+    near = backend.asnumpy(parts.near(1.01e-2))
+    n, samples = data.n, data.samples(backend.primitives)
+    v = samples.rotate_back(backend.asarray(near[:n]), backend.asarray(near[n:]))
+    values = backend.asnumpy(samples.restore_order(v / backend.primitives.xp.sqrt(samples.weight)[:, None]))[:, :3]
+    training = folds.part[data.sample_of_each_view] != 0
+    weight = None if not options else options["weight"][training]
+    alone = pretrain(views[training], kernel, 3, reg=1e-2, center=center, groups=groups[training], sample_weight=weight)
+    expected = np.asarray(alone.transform(views, scale=False))
+    if center:  # up to constants, which the iteration takes away
+        values, expected = (np.c_[z, np.ones(50)] for z in (values, expected))
+    assert_same_subspace(values, expected, tol=1e-5)
+    if given:
+        return
+    search = AutoReg(regs=(1e-1, 1e-2), n_folds=2)
+    options = {"groups": groups, "sample_weight": options.get("weight"), "center": center}
+    found = quietly(backend.asarray(views), kernel, 3, reg=search, **options)
+    again = pretrain(views, kernel, 3, reg=found.reg, **options)
+    assert found.certificate.iterations <= again.certificate.iterations - (not center)
+    assert_close(found.gamma, again.gamma, tol=1e-9)
 
 
 @pytest.mark.parametrize("solver", [KernelProblem, MatrixFreeProblem, FeatureProblem], indirect=True)

@@ -253,7 +253,8 @@ def test_folds_that_do_not_fit_side_by_side_are_made_again(monkeypatch):
     monkeypatch.setattr(problem, "rotated_gram", lambda *a: made.append(1) or original(*a))
     kept = quietly(moons(), Exponential(0.5), reg="auto").selection
     assert len(made) == 5 + 1  # and that of all views
-    again = quietly(moons(), Exponential(0.5), reg="auto", memory=3_000_000).selection
+    needed = exact_plan(Sizes(60, 120, 2, 3, n_folds=5), Exponential(0.5)).bytes
+    again = quietly(moons(), Exponential(0.5), reg="auto", memory=needed).selection
     assert len(made) == 6 + 1 + 2 * 5 + 1
     assert_close(again.risks, kept.risks)
 

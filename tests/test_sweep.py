@@ -12,8 +12,9 @@ from sslcore.errors import CertificateError
 from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial
 from sslcore.selection import AutoReg
 from sslcore.solvers import sweep as sweeps
-from sslcore.solvers.exact import ConditionedKernel
+from sslcore.solvers.exact import ConditionedKernel, solve_exact
 from sslcore.solvers.groups import Samples
+from sslcore.solvers.objective import Objective
 from sslcore.solvers.reduced_basis import ReducedBasis
 from sslcore.solvers.rotated_gram import rotated_gram
 
@@ -200,17 +201,20 @@ def test_a_search_of_more_regs_than_are_solved_together(monkeypatch):
 # ---------------------------------------------------------------- the reduced basis
 
 
+def operator_of(views, kernel, *, center=False):
+    """The operator of all views, and Khat over its trace."""
+    backend, (n, m, d) = get_backend(), views.shape
+    blocks = rotated_gram(kernel, views.reshape(n * m, d), Samples.from_views(n, m, backend), backend)
+    operator = ConditionedKernel(blocks, kernel, backend, unbiased=True, center=center)
+    return operator, np.block([[blocks.mean, blocks.cross], [blocks.cross.T, blocks.contrast]]) / operator.unit
+
+
 @given(seed=seeds, reg=st.sampled_from([1e-4, 1e-2, 1.0]), center=st.booleans())
 def test_the_best_combinations(seed, reg, center):
     """Of least beta w^T (I - T) w + lambda a^T w beside |H w|^2, by a dense eigenproblem on the span."""
-    backend = get_backend()
-    samples = Samples.from_views(9, 2, backend)
-    kernel = 30.0 * Exponential(1.0)
-    blocks = rotated_gram(kernel, noisy(9, 2, 3, seed).reshape(18, 3), samples, backend)
-    operator = ConditionedKernel(blocks, kernel, backend, unbiased=True, center=center)
-    full = np.block([[blocks.mean, blocks.cross], [blocks.cross.T, blocks.contrast]]) / operator.unit
-    basis, weights = ReducedBasis(operator), []
-    assert basis.near(1.0, 3) is None
+    operator, full = operator_of(noisy(9, 2, 3, seed), 30.0 * Exponential(1.0), center=center)
+    basis, weights = ReducedBasis(), []
+    assert basis.near(operator, 1.0, 3) is None
     for place in (1e-3, 1e-1, np.inf):
         weights.append(np.random.default_rng((seed, len(weights))).normal(size=(18, 3)))
         basis.add(place, full @ weights[-1], weights[-1])
@@ -222,8 +226,112 @@ def test_the_best_combinations(seed, reg, center):
     for ratio in (reg, np.inf):
         energies = a.T @ w if ratio == np.inf else w.T @ complement @ w + ratio / operator.unit * (a.T @ w)
         _, x = sl.eigh(centred.T @ centred, 0.5 * (energies + energies.T))
-        found = basis.near(ratio, 4)
+        found = basis.near(operator, ratio, 4)
         assert_same_subspace(found, (w @ x)[:, :-5:-1], tol=1e-5)
+
+
+def test_the_nearest_functions():
+    basis = ReducedBasis()
+    assert basis.nearest(1.0) is None
+    for place in (1e-3, 1e-1, 1e-1 * (1 + 1e-9), 1e1, np.inf):
+        basis.add(place, np.full((2, 1), place), np.full((2, 1), -place))
+    for place, found in ((1e-9, 1e-3), (2e-2, 1e-1), (1e-1, 1e-1), (1e12, 1e1), (np.inf, np.inf)):
+        w, a = basis.nearest(place)
+        assert w[0, 0] == -a[0, 0] == found
+
+
+def sweep_of(operator, regs, known=None):
+    """The solutions of a sweep, and gamma of each place by a fit of its own."""
+    objectives = [Objective(3, float(reg), 1.0, True, False) for reg in regs]
+    sweep = sweeps.Sweep(operator, objectives, tolerance=1e-6, planned_bytes=0, known=known)
+    found = [sweep(o) for o in objectives]
+    alone = [solve_exact(operator, o, tolerance=1e-6, planned_bytes=0).spectrum.gamma for o in objectives]
+    return [f.spectrum for f in found], alone
+
+
+def test_a_sweep_goes_on_with_what_another_has_found():
+    """Fewer places than shared factors are made for have them all the same, and begin near their neighbours."""
+    operator, _ = operator_of(noisy(150, 2, 3), Exponential(0.5))
+    known = sweeps.Known()
+    sweep_of(operator, np.logspace(-5, 0, 8), known)
+    places = len(known.basis.places)
+    found, alone = sweep_of(operator, [2e-3, 3e-4], known)
+    assert len(known.basis.places) == places + 2 == 10
+    cold, _ = sweep_of(operator, [2e-3, 3e-4])
+    for spectrum, gamma, other in zip(found, alone, cold, strict=True):
+        assert_close(spectrum.gamma, gamma, tol=1e-10)
+        assert spectrum.certificate.algorithm.endswith("in band form")
+        assert other.certificate.algorithm == "exact: contrast Cholesky"
+        assert spectrum.certificate.iterations < other.certificate.iterations
+    again, _ = operator_of(noisy(150, 2, 3), Exponential(0.5))  # what is known outlives its operator
+    assert again.shifts is None
+    later, alone = sweep_of(again, [7e-4], known)
+    assert_close(later[0].gamma, alone[0], tol=1e-10)
+    assert later[0].certificate.algorithm.endswith("in band form")
+
+
+# ---------------------------------------------------------------- steps in float32
+
+
+@given(
+    seed=seeds,
+    reg=st.sampled_from([1e-8, 1e-5, 1e-2, 1.0]),
+    kernel=st.sampled_from([Exponential(1.0), Gaussian(2.0), Exponential(0.2) + Linear(), Polynomial(2)]),
+    columns=st.sampled_from([1, 10_000]),
+    center=st.booleans(),
+)
+def test_errors_of_images_in_float32_are_known(seed, reg, kernel, columns, center):
+    """Of random blocks and of those near leading eigenvectors, with B in the basis of the factors or not."""
+    operator, _ = operator_of(noisy(60, 3, 2, seed), kernel, center=center)
+    assert operator.share_factors(columns)
+    assert (operator.turned_b is None) == (columns == 1)
+    shifted = operator.shifted(reg, 1.0)
+    if shifted is None:  # below rounding
+        return
+    apply = sweeps._Application([shifted], turned=columns > 1, near=[False])
+    block = np.linalg.qr(np.random.default_rng(seed).normal(size=(180, 9)))[0]
+    for step in range(5):
+        block, known = np.asfortranarray(block), apply.errors[0]
+        if step == 2:
+            apply.followed()[0].relax(operator.short.error)
+        image = apply({0: block})[0]
+        assert (apply.errors[0] > 0) == (step >= 2)  # now it is measured
+        apply.followed()[0].relax(0.0)
+        error = np.linalg.norm(apply._images({0: block}, operator.short)[0] - image, 2)
+        assert 0 < error <= (2 * known if step > 2 else np.inf)
+        block = np.asfortranarray(np.linalg.qr(image)[0])
+    apply.followed()[0].relax(apply.errors[0])
+    assert np.array_equal(apply({0: block})[0], apply._images({0: block}, operator.short)[0])
+    apply.followed()[0].relax(0.9 * apply.errors[0])
+    assert not np.array_equal(apply({0: block})[0], apply._images({0: block}, operator.short)[0])
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_most_steps_are_in_float32(center, monkeypatch):
+    """All but the first of each place, and those of the first round until residuals are small; with the same result."""
+    steps = []
+    images = sweeps._Application._images
+
+    def spy(self, blocks, short):
+        if next(iter(blocks.values())).shape[1] > 2:  # else an error is measured
+            steps.append((len(blocks), short is not None))
+        return images(self, blocks, short)
+
+    monkeypatch.setattr(sweeps._Application, "_images", spy)
+    views, regs = noisy(150, 2, 3), np.logspace(-5, 0, 17)
+    path = pretrain_path(views, Exponential(0.5), 5, regs=regs, center=center)
+    exact, short = (sum(count for count, kind in steps if kind == is_short) for is_short in (False, True))
+    assert exact >= 17
+    assert short > exact
+    assert all(rep.certificate.algorithm.endswith("in band form") for rep in path)  # none was refused
+    steps.clear()
+    monkeypatch.setattr(sweeps, "_SAFETY", np.inf)
+    slow = pretrain_path(views, Exponential(0.5), 5, regs=regs, center=center)
+    assert not any(kind for _, kind in steps)
+    assert_close(path.gamma, slow.gamma, tol=1e-11)
+    assert max(rep.certificate.worst for rep in path) < 5e-7
+    iterations = [[rep.certificate.iterations for rep in p] for p in (path, slow)]
+    assert max(np.subtract(*iterations)) <= 1
 
 
 def test_starts_are_of_use():

@@ -20,7 +20,9 @@ from ..solvers.conditioned import ConditionedOperator
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
+from ..solvers.reduced_basis import ReducedBasis
 from ..solvers.sums import Sums, add_block
+from ..solvers.sweep import Known
 from .accumulator import feature_block_rows
 from .data import Data
 from .held_out import GROUPS, HeldOutRisk, training_risk
@@ -104,6 +106,10 @@ class Restricted(ABC):
             raise self._refused
         return found
 
+    def near(self, reg: float) -> Array | None:
+        """Return vectors, in the rotated basis of all views, near the solution at a reg of which `risks` told."""
+        return None
+
     def _solved(self, solve: Callable[[Objective], Spectrum], regs: np.ndarray) -> Iterator[tuple[int, Spectrum]]:
         """Solve for each reg that rounding allows, with its index."""
         for i, reg in enumerate(regs):
@@ -132,10 +138,15 @@ class _KernelFold:
     samples: Samples  # those held out, in the order of the rows of ``cross``
     weight: float
     members: np.ndarray  # their jackknife groups
+    training: np.ndarray  # views of the training part, in the caller's order
+    held: np.ndarray  # those held out, in the order of the rows of ``cross``
 
 
 class KernelFolds(Restricted):
-    """The folds of a kernel: all are kept if the budget has room for that, else each is made when it is needed."""
+    """The folds of a kernel: all are kept if the budget has room for that, else each is made when it is needed.
+
+    What is ``known`` of each from the regs before is kept in any case: so their risks are the same in both.
+    """
 
     folds: Folds
 
@@ -144,6 +155,7 @@ class KernelFolds(Restricted):
         self.problem, self.jackknife = problem, folds.jackknife()
         room = problem.budget // problem.plan.bytes  # a fold takes less than the fit to all
         self.kept = [self._fold(f) for f in range(folds.count)] if folds.count <= max(room, 1) else []
+        self.known = [Known() for _ in range(folds.count)]
         self.trace = (self.kept[0] if self.kept else self._fold(0)).operator.trace
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
@@ -157,7 +169,9 @@ class KernelFolds(Restricted):
             below = np.flatnonzero(~collapsed)
             for start in range(0, len(below), SEARCHED_TOGETHER):
                 some = below[start : start + SEARCHED_TOGETHER]
-                for i, spectrum in self._solved(self._solver(fold.operator, regs[some]), regs[some]):
+                if len(self.known[f].basis.places) + len(some) > SEARCHED_TOGETHER:  # for which memory was planned
+                    self.known[f].basis = ReducedBasis()
+                for i, spectrum in self._solved(self._solver(f, fold.operator, regs[some]), regs[some]):
                     risk = self._risk(fold, _embed(spectrum, fold.cross, backend))
                     found[some[i], f] = *risk, training_risk(spectrum, self.objective.beta)
             del fold  # before the next one is made
@@ -168,9 +182,34 @@ class KernelFolds(Restricted):
         risk.add(psi, fold.samples, fold.weight, fold.members)
         return risk.value()
 
-    def _solver(self, operator: ConditionedOperator, regs: np.ndarray) -> Callable[[Objective], Spectrum]:
-        """Make a function that solves for each of these regs."""
-        sweep = self.problem.sweep_of(operator, [replace(self.objective, reg=float(reg)) for reg in regs])
+    def near(self, reg: float) -> Array | None:
+        """Extend the functions of the first training part to the views that it holds out, if it was kept."""
+        problem, backend, xp, known = self.problem, self.problem.backend, self.problem.backend.xp, self.known[0]
+        found = known.basis.nearest(reg / self.objective.beta) if self.objective.beta > 0 else None
+        if found is None or not self.kept or bool((self.folds.part < 0).any()):
+            return None
+        fold, (values, weights) = self.kept[0], found
+        operator, inner = fold.operator, fold.operator.samples
+        roots = xp.sqrt(inner.weight)[:, None]
+
+        def rows(v: Array) -> Array:
+            out: Array = inner.rotate_back(v[: operator.n], v[operator.n :])
+            return out
+
+        coefficients = inner.restore_order(rows(weights) * roots / operator.unit).astype(values.dtype)
+        held = fold.cross(coefficients) if callable(fold.cross) else backend.matmul(fold.cross, coefficients)
+        f = xp.empty((problem.data.n_views, values.shape[1]))
+        f[xp.asarray(fold.training)] = inner.restore_order(rows(values) / roots)
+        f[xp.asarray(fold.held)] = held
+        samples = problem.data.samples(backend)
+        turned = xp.concatenate(samples.rotate(f[samples.order] * xp.sqrt(samples.weight)[:, None]))
+        out: Array = xp.asfortranarray(turned.astype(values.dtype, copy=False))
+        return out
+
+    def _solver(self, f: int, operator: ConditionedOperator, regs: np.ndarray) -> Callable[[Objective], Spectrum]:
+        """Make a function that solves for each of these regs, from what is known of fold f."""
+        objectives = [replace(self.objective, reg=float(reg)) for reg in regs]
+        sweep = self.problem.sweep_of(operator, objectives, known=self.known[f])
 
         def solve(objective: Objective) -> Spectrum:
             return sweep(objective).spectrum
@@ -196,10 +235,12 @@ class KernelFolds(Restricted):
         operator = problem.operator_on(ordered, samples)
         labels, names = np.unique(groups[held], return_inverse=True)
         theirs = Samples.from_groups(names, backend, None if data.weight is None else data.weight[held])
-        rows = points[xp.asarray(held[backend.to_host(theirs.order)])]
+        held = held[backend.to_host(theirs.order)]
+        rows = points[xp.asarray(held)]
         cross = rows[:, xp.asarray(training)] if problem.given else self._cross(rows, x)
         weight = float(len(held)) if data.weight is None else float(data.weight[held].sum())
-        return _KernelFold(operator, cross, theirs, weight, self.jackknife[labels][backend.to_host(theirs.labels)])
+        members = self.jackknife[labels][backend.to_host(theirs.labels)]
+        return _KernelFold(operator, cross, theirs, weight, members, training, held)
 
     def _cross(self, held: Array, x: Array) -> Array | Callable[[Array], Array]:
         """Return kernel values between held-out points and those of the training part, or what multiplies them."""

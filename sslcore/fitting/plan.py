@@ -241,7 +241,7 @@ def _iterating_bytes(sizes: Sizes) -> int:
 
 
 def _sweeping_bytes(sizes: Sizes) -> int:
-    """Count the same for several places at once, and C and B once more: for their factors, and in their basis."""
+    """Count the same for several places at once, B and C once more, in the basis of factors, and blocks in float32."""
     total, k, width = sizes.n_views, sizes.k, block_width(sizes.k, sizes.n_views)
     if sizes.places < LEAST_SHARED:
         return 0
@@ -249,13 +249,20 @@ def _sweeping_bytes(sizes: Sizes) -> int:
     capacity = min(total, tunables.SWEEP_BASIS_BLOCKS * width)
     small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
     each = sizes.itemsize * total * (capacity + 10 * width) + small
-    return sizes.itemsize * (total - sizes.n) * total + together * each
+    short = 4 * sizes.n * total if sizes.itemsize > 4 else 0  # A and B
+    return sizes.itemsize * (total - sizes.n) * total + short + together * each
 
 
 def _places_bytes(sizes: Sizes) -> int:
     """Count what is kept of each place: coefficients, values, vectors, and functions of the reduced basis."""
     k, wide = sizes.k, min(sizes.n_views, sizes.k + 2)
-    return sizes.places * (sizes.itemsize * sizes.n_views * (2 * k + 3 * wide) + 8 * (k * k + 21 * wide * wide))
+    return sizes.places * (sizes.itemsize * sizes.n_views * (2 * k + wide) + 8 * k * k + _known_bytes(sizes))
+
+
+def _known_bytes(sizes: Sizes) -> int:
+    """Count the functions of one place in the reduced basis, with their coefficients and products."""
+    wide = min(sizes.n_views, sizes.k + 2)
+    return 2 * sizes.itemsize * sizes.n_views * wide + 8 * 21 * wide * wide
 
 
 def _rotated_bytes(sizes: Sizes) -> int:
@@ -292,7 +299,9 @@ def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
         points = sizes.points_bytes * (2 * share + (1 - share))
     some = replace(inner, n_points=1 + SEARCHED_TOGETHER)
     solving = _iterating_bytes(some) + _sweeping_bytes(some) + _places_bytes(some)
-    return _rotated_bytes(inner) + cross + points + max(_filling_bytes(inner, kernel, block_factor), solving)
+    known = some.places * _known_bytes(some)  # of each fold, kept while the others are made, and made again
+    filling = _filling_bytes(inner, kernel, block_factor) + known * (sizes.n_folds > 1)
+    return _rotated_bytes(inner) + cross + points + (sizes.n_folds - 1) * known + max(filling, solving)
 
 
 def paired_plan(sizes: Sizes, total: int, kernel: Kernel) -> Plan:

@@ -199,14 +199,14 @@ def pretrain(
     budget, folds, solver = memory_budget(memory, chosen), most_folds(search), as_solver(solver)
     problem = pose(model, data, objective, chosen, budget, n_folds=folds, solver=solver)
     kept = checkpoint_of(checkpoint, problem, objective, search or objective.reg, solver)
-    selection = kept.selection if kept else None
+    selection, near = kept.selection if kept else None, None
     if search and selection is None:
-        selection = choose(search, problem)
+        selection, near = choose(search, problem)
     if kept:
         kept.chose(selection)
     if selection:
         objective = replace(objective, reg=selection.reg)
-    rep = replace(problem.represent(objective, problem.at(objective)), selection=selection)
+    rep = replace(problem.represent(objective, problem.at(objective, near)), selection=selection)
     if kept:
         kept.remove()
     return rep

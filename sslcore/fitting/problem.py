@@ -232,9 +232,12 @@ class GroupedProblem(Problem):
         return lambda objective: self._of_pairs(sweep(objective), objective)
 
     def sweep_of(
-        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None
+        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None, known: Any = None
     ) -> Callable[[Objective], Solution]:
-        """Do as `sweep` with the operator of all views or of some; this one begins each near the one before."""
+        """Do as `sweep` with the operator of all views or of some; this one begins each near the one before.
+
+        Others go on with what is ``known`` of the operator from earlier objectives.
+        """
         near: Array | None = None
 
         def solve(objective: Objective) -> Solution:
@@ -285,10 +288,12 @@ class KernelProblem(GroupedProblem):
         objective = self.objective
         return ConditionedKernel(blocks, self.model, self.backend, unbiased=objective.unbiased, center=objective.center)
 
-    def sweep_of(self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None) -> Sweep:
+    def sweep_of(
+        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None, known: Any = None
+    ) -> Sweep:
         """Begin where the functions found at other objectives are best combined."""
         assert isinstance(operator, ConditionedKernel)
-        told = {"started": getattr(self, "started", None), "progress": progress}
+        told = {"started": getattr(self, "started", None), "progress": progress, "known": known}
         return Sweep(operator, objectives, tolerance=TOLERANCE[self.dtype], planned_bytes=self.plan.bytes, **told)
 
     def restrict(self, folds: Folds) -> KernelFolds:

@@ -17,6 +17,7 @@ from ..solvers.selection import Selection
 from .folds import Folds, Restricted
 
 if TYPE_CHECKING:
+    from ..arrays import Array
     from .problem import Problem
 
 __all__ = ["AutoReg", "as_search", "choose", "make_folds", "most_folds", "select"]
@@ -126,10 +127,14 @@ def make_folds(sizes: np.ndarray, search: AutoReg, single_views: bool) -> Folds:
     return Folds(part, count)
 
 
-def choose(search: AutoReg, problem: Problem) -> Selection:
-    """Choose the reg of least risk on held-out samples, at the problem's k and beta."""
-    folds = make_folds(problem.data.sizes, search, problem.objective.beta == 0)
-    return select(search, problem.restrict(folds), problem.dtype)
+def choose(search: AutoReg, problem: Problem) -> tuple[Selection, Array | None]:
+    """Choose the reg of least risk on held-out samples, at the problem's k and beta.
+
+    Also returns vectors near the solution there, for `Problem.at`, if the search knows some.
+    """
+    parts = problem.restrict(make_folds(problem.data.sizes, search, problem.objective.beta == 0))
+    selection = select(search, parts, problem.dtype)
+    return selection, parts.near(selection.reg)
 
 
 def select(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:

@@ -97,13 +97,14 @@ class Inexact:
     Attributes
     ----------
     relax : callable
-        Told, from the second step on, what the norm of the next error may be.
+        Told what the norm of the next error may be.  Where it returns True, residuals are looked at next when the
+        iteration may be over, which saves time where a step takes little; else after the next step.
     keep : callable, optional
         Told then, after each step, the state, whose arrays are good until the operator returns, and by what factor the
         worst residual misses its target.
     """
 
-    relax: Callable[[float], None]
+    relax: Callable[[float], bool | None]
     keep: Callable[[KrylovState, float], None] | None = None
 
 
@@ -149,13 +150,17 @@ def top_eigenpairs_of_many(
     *,
     accuracy: Accuracy,
     max_basis: int,
+    inexact: Sequence[Inexact | None],
 ) -> list[Eigenpairs]:
     """Do as `top_eigenpairs` for several operators side by side: ``apply`` is given the blocks of those not yet done.
 
     It returns an image for each, under the same number, and may work on all of them at once.
     """
     found: dict[int, Eigenpairs] = {}
-    iterations = {i: _iteration(start, k, backend, accuracy, max_basis) for i, start in enumerate(starts)}
+    iterations = {
+        i: _iteration(start, k, backend, accuracy, max_basis, told)
+        for i, (start, told) in enumerate(zip(starts, inexact, strict=True))
+    }
     blocks = {i: next(iteration) for i, iteration in iterations.items()}
     while blocks:
         images, blocks = apply(blocks), {}
@@ -234,9 +239,9 @@ def _iteration(
                 vectors = backend.matmul(space, _columns(y[:, : k + 2], space, xp))
                 following = float(theta[k]) if size > k else 0.0
                 return Eigenpairs(theta[:k], vectors[:, :k], following, residuals[:k], steps, vectors[:, k:])
-            next_check = _next_check(checks, steps, excess) if relax is None else steps + 1
-            if relax is not None and size >= k:
-                relax(_allowed_error(accuracy, theta[:k], residuals[:k]))
+            next_check = _next_check(checks, steps, excess)
+            if relax is not None and not (size >= k and relax(_allowed_error(accuracy, theta[:k], residuals[:k]))):
+                next_check = steps + 1
 
         # the new block is orthogonal to the basis only to rounding over its own (small) norm
         block = backend.matmul(space, backend.matmul(space.T, block), out=block, alpha=-1.0, beta=1.0)
@@ -272,15 +277,15 @@ def krylov_capacity(width: int, total: int) -> int:
 def _next_check(checks: list[tuple[int, float]], steps: int, excess: float) -> int:
     """Choose the step at which to solve the small eigenproblem again, which costs as much as some steps.
 
-    Residuals fall by a constant factor a step in the end; before that rate is known, after three steps, or fewer where
-    a factor of 20 each would do.
+    Residuals fall by a constant factor a step in the end, of 7 at least mostly; before that rate is known, after three
+    steps (two, after the first), or fewer where a factor of 20 each would do.
     """
     checks.append((steps, math.log(max(excess, 1.0))))
     if len(checks) < 2:
-        return steps + min(3, max(1, round(checks[0][1] / 3.0)))
+        return steps + min(2 if steps == 1 else 3, max(1, round(checks[0][1] / 3.0)))
     (before, higher), (now, lower) = checks[-2:]
     rate = (higher - lower) / (now - before)
-    return steps + (min(4, max(1, round(lower / rate))) if rate > 0 else 2)
+    return steps + min(4, max(1, round(lower / max(rate, 2.0))))
 
 
 def _columns(y: np.ndarray, like: Array, xp: ModuleType) -> Array:

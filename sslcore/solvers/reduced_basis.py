@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..arrays import Array
+from ..backends import namespace
 from ..backends.host_linalg import eigh
 
 if TYPE_CHECKING:
@@ -32,10 +33,12 @@ _DEPENDENT = 1e-10
 
 
 class ReducedBasis:
-    """Functions at several places rho = reg / beta, by values w and coefficients a in the rotated basis."""
+    """Functions at several places rho = reg / beta, by values w and coefficients a in the rotated basis.
 
-    def __init__(self, operator: ConditionedKernel) -> None:
-        self.operator = operator
+    It holds no operator, whose matrices may be made anew meanwhile: all functions belong to equal ones.
+    """
+
+    def __init__(self) -> None:
         self.places: list[float] = []
         self.pairs: list[tuple[Array, Array]] = []
         self.products: dict[tuple[int, int], np.ndarray] = {}  # what `_forms` has returned
@@ -43,21 +46,31 @@ class ReducedBasis:
     def add(self, ratio: float, w: Array, a: Array) -> None:
         """Add functions found at reg / beta = ``ratio`` (inf for beta = 0)."""
         self.places.append(ratio)
-        self.pairs.append((self.operator.xp.asfortranarray(w), self.operator.xp.asfortranarray(a)))
+        xp = namespace(w)
+        self.pairs.append((xp.asfortranarray(w), xp.asfortranarray(a)))
 
-    def near(self, ratio: float, count: int) -> Array | None:
+    def nearest(self, ratio: float) -> tuple[Array, Array] | None:
+        """Return the functions found closest to this reg / beta, values and coefficients, or None."""
+        order = self._order(ratio)
+        return self.pairs[order[0]] if order else None
+
+    def _order(self, ratio: float) -> list[int]:
+        """List the places, the closest first."""
+        return sorted(range(len(self.places)), key=lambda i: (_distance(self.places[i], ratio), i))
+
+    def near(self, operator: ConditionedKernel, ratio: float, count: int) -> Array | None:
         """Return the values of the best ``count`` combinations at this reg / beta, or fewer; None if there are none."""
-        xp, backend, unit = self.operator.xp, self.operator.backend, self.operator.unit
-        chosen = sorted(range(len(self.places)), key=lambda i: (_distance(self.places[i], ratio), i))[:NEAREST]
+        xp, backend, unit = operator.xp, operator.backend, operator.unit
+        chosen = self._order(ratio)[:NEAREST]
         if not chosen:
             return None
-        rows = [np.concatenate([self._between(i, j) for j in chosen], axis=2) for i in chosen]
+        rows = [np.concatenate([self._between(operator, i, j) for j in chosen], axis=2) for i in chosen]
         contrasts, norms, masses = np.concatenate(rows, axis=1)
         energies = norms if math.isinf(ratio) else contrasts + (ratio / unit) * norms
         combinations = _lowest(energies, masses, count)
         if not combinations.shape[1]:
             return None
-        out: Array = xp.zeros((self.operator.samples.n_views, combinations.shape[1]), self.operator.a.dtype, order="F")
+        out: Array = xp.zeros((operator.samples.n_views, combinations.shape[1]), operator.a.dtype, order="F")
         start = 0
         for i in chosen:
             w, _ = self.pairs[i]
@@ -66,13 +79,12 @@ class ReducedBasis:
             start += w.shape[1]
         return out
 
-    def _between(self, i: int, j: int) -> np.ndarray:
+    def _between(self, operator: ConditionedKernel, i: int, j: int) -> np.ndarray:
         """Return w^T (I - T) w', a^T w' = a^T Khat a' and (H w)^T (H w') of the functions of two places, (3, p, p')."""
         if i > j:
-            return self._between(j, i).transpose(0, 2, 1)
+            return self._between(operator, j, i).transpose(0, 2, 1)
         if (i, j) not in self.products:
-            operator, backend = self.operator, self.operator.backend
-            n, xp = operator.n, operator.xp
+            n, xp, backend = operator.n, operator.xp, operator.backend
             (w, a), (other, _) = self.pairs[i], self.pairs[j]
             scaled = operator.contrast_factor.astype(w.dtype)[:, None] * other[n:]
             products = [backend.matmul(xp.asfortranarray(w[n:]).T, xp.asfortranarray(scaled))]
