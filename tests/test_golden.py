@@ -1,5 +1,7 @@
 """Golden files: what the code of commit 71a559b (format 2) saved loads for ever, and gives the same numbers.
 
+(`modalities` is of the commit that brought them.)
+
 `python -m tests.test_golden FOLDER` writes the objects of `objects` with the code at hand; the files in
 ``tests/golden`` are never made again. A later format gets a folder of its own beside them.
 """
@@ -50,6 +52,8 @@ def objects():
         "nested": {"a": {"b": [np.arange(3), np.float32([0.5]), np.array([True, False])]}},
     }
     yield "notes", dataclasses.replace(pretrain(VIEWS, features.Identity(), 1, reg=1e-2), notes=notes)
+    gaussian_and_linear = (GAUSSIAN, kernels.Linear())
+    yield "modalities", pretrain((VIEWS[:, 0], VIEWS[:, 1]), gaussian_and_linear, 2, reg=1e-2, center=True)
     yield "moments-identity", Moments(features.Identity()).update(VIEWS)
     yield "moments-nystrom", Moments(features.Nystrom(GAUSSIAN, landmarks)).update(VIEWS).update(MORE)
     yield "moments-fourier", Moments(features.RandomFourier(GAUSSIAN, 8, seed=3)).update(VIEWS)
@@ -59,6 +63,9 @@ def answers(thing):
     """Return what an object says of itself, as JSON."""
     rep = thing.solve(2, reg=1e-2) if isinstance(thing, Moments) else thing
     points = POINTS
+    if isinstance(rep, sslcore.BimodalRepresentation):
+        values = [side(points).tolist() for side in (rep.first, rep.second)]
+        return {"model": repr(rep.model), "gamma": rep.gamma.tolist(), "risk": rep.risk, "values": values}
     if isinstance(rep.model, kernels.Precomputed):
         points = GAUSSIAN(POINTS, VIEWS.reshape(-1, 3))
     found = {
@@ -120,7 +127,7 @@ def test_golden_notes():
 
 def test_each_file_has_its_answers():
     assert sorted(expected_answers()) == NAMES
-    assert len(NAMES) == 15
+    assert len(NAMES) == 16
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import tracemalloc
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,12 +16,13 @@ from sslcore.features import Identity, Nystrom
 from sslcore.fitting.modalities import KernelPairProblem
 from sslcore.fitting.pairs import as_training_data
 from sslcore.fitting.search import make_folds
-from sslcore.kernels import Gaussian, Linear, Precomputed
+from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
 from sslcore.selection import AutoReg
 from sslcore.solvers.objective import Objective
 
 from . import naive
 from .comparators import assert_close
+from .test_certificate import PAIRS, REGS
 
 BOTH = Gaussian(1.0), Gaussian(2.0)
 
@@ -366,18 +368,32 @@ def test_a_pair_is_a_tuple(pair):
         rep.transform((Y, None))
 
 
-def test_reg_below_rounding_is_refused_or_right():
-    x, y = pairs(16)
-    for reg in (1e-10, 1e-14, 1e-18):
-        try:
-            rep = sslcore.pretrain((x, y), BOTH, 2, reg=reg, center=True)
-        except sslcore.CertificateError:
-            continue
-        with np.errstate(all="ignore"):
-            mu, _ = naive.two_modalities(
-                BOTH[0](x), BOTH[1](y), np.ones(16), reg=reg, beta=1.0, unbiased=True, center=True
-            )
-        assert_close(rep.eigenvalues, mu[:2], tol=1e-5)
+@pytest.mark.parametrize("reg", REGS)
+@pytest.mark.parametrize("kernels", [(Gaussian(1.0), Exponential(0.3)), (Linear(), Gaussian(5.0))], ids=repr)
+def test_at_the_edge_of_rounding_fits_are_right_or_refused(kernels, reg):
+    """In 70 digits, with one modality much heavier than the other: points that know which one they are of."""
+    x, y = pairs(7, d=(3, 3))
+    x = x * 1e3
+    tagged = [[float(tag), *row] for pair in zip(x, y, strict=True) for tag, row in enumerate(pair)]
+    first, second = (PAIRS[type(kernel)](kernel) for kernel in kernels)
+
+    def pair(a, b):
+        if a[0] != b[0]:
+            return mpmath.mpf(0)
+        return first(a[1:], b[1:]) if a[0] == 0 else second(a[1:], b[1:])
+
+    try:
+        rep = sslcore.pretrain((x, y), kernels, 3, reg=reg)
+    except sslcore.CertificateError:
+        assert reg < 1e-3
+        return
+    numbers = {"reg": reg, "beta": 1.0, "unbiased": True, "center": False}
+    gamma, invariance, norms, _ = naive.pretrain_exactly(pair, tagged, np.repeat(np.arange(7), 2), [], 3, **numbers)
+    tol, rank = rep.certificate.tolerance, rep.certificate.rank
+    assert (gamma[rank:3] > 1).all()
+    assert (np.abs(rep.gamma / gamma[:3] - 1)[:rank] <= 3 * tol).all()
+    assert (np.abs(rep.norms / norms[:3] - 1)[:rank] <= 3 * tol**0.5).all()
+    assert (np.abs(rep.invariance - invariance[:3])[:rank] <= 3 * tol * gamma[:rank]).all()
 
 
 def test_what_is_solved_is_a_problem_of_pairs():
