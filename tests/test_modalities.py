@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import sslcore
 from sslcore.backends import device_of, get_backend
 from sslcore.features import Identity, Nystrom
+from sslcore.fitting import bimodal
+from sslcore.fitting.codec import write_values
 from sslcore.fitting.modalities import KernelPairProblem
 from sslcore.fitting.pairs import as_training_data
 from sslcore.fitting.search import make_folds
@@ -279,6 +281,55 @@ def test_files(tmp_path, model):
     assert (sslcore.load(tmp_path / "side")(x) == rep((x, None))).all()
     with pytest.raises(ValueError, match="holds no representation"):
         sslcore.Representation.load(tmp_path / "pairs")
+
+
+def content_of(rep):
+    """What a file holds."""
+    shared = {name: getattr(rep, name) for name in (*bimodal._SHARED, "selection", "notes")}
+    return shared | {side: {name: getattr(getattr(rep, side), name) for name in bimodal._OWN} for side in SIDES}
+
+
+SIDES = "first", "second"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: c.pop("gamma"),
+        lambda c: c.update(more=1),
+        lambda c: c.update(first=[1, 2]),
+        lambda c: c["second"].pop("intercept"),
+        lambda c: c["second"].update(model=Identity(), n_coordinates=4, centres=None, values=None),
+        lambda c: c["first"].update(centres=c["first"]["centres"][1:]),
+        lambda c: c["first"].update(coefficients=np.full_like(c["first"]["coefficients"], np.nan)),
+        lambda c: c.update(gamma=c["gamma"][::-1] * 1e3),
+        lambda c: c.update(certificate=None),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, damage):
+    content = content_of(sslcore.pretrain(pairs(), BOTH, 2, reg=1e-2))
+    write_values(tmp_path / "good", "modalities", content)
+    assert sslcore.load(tmp_path / "good").n_components == 2
+    damage(content)
+    write_values(tmp_path / "bad", "modalities", content)
+    with pytest.raises(ValueError, match="bad holds no"):
+        sslcore.load(tmp_path / "bad")
+
+
+def test_flipped_bytes_are_refused_or_nothing(tmp_path):
+    rep = sslcore.pretrain(pairs(), BOTH, 2, reg=1e-2)
+    rep.save(tmp_path / "whole")
+    whole, rng = (tmp_path / "whole").read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(60):
+        changed = bytearray(whole)
+        changed[int(rng.integers(len(whole)))] ^= int(rng.integers(1, 256))
+        (tmp_path / "changed").write_bytes(bytes(changed))
+        try:
+            same(sslcore.load(tmp_path / "changed"), rep)
+        except ValueError:
+            refused += 1
+    assert refused > 50
 
 
 def test_what_it_says():
