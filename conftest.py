@@ -9,6 +9,8 @@ import pytest
 collect_ignore = ["sslcore/backends/cupy_gpu", "tests/typing"]  # the second is read by type checkers only
 if importlib.util.find_spec("torch") is None:
     collect_ignore += ["sslcore/torch.py", "sslcore/studies/networks.py"]
+if any(importlib.util.find_spec(name) is None for name in ("dask", "distributed")):
+    collect_ignore += ["sslcore/dask"]
 
 _CUPY = ("cupy", "cupyx", "cupy_backends")
 _USERS = ("sslcore.backends.cupy_gpu",)  # keeps CuPy's names

@@ -24,6 +24,7 @@ BENCHMARKS = {  # name: module and function
     "search": ("search", "run"),
     "risk": ("risk", "run"),
     "stream": ("stream", "run"),
+    "dask": ("dask", "run"),
     "prefix_probes": ("probes", "run"),
     "product": ("product", "run"),
     "transform": ("transform", "run"),

@@ -34,8 +34,8 @@ def page() -> str:
             modules.append(name)
         elif inspect.isclass(value) or inspect.isfunction(value):
             parts += entry(f"sslcore.{name}", value)
-    for name in modules:
-        module = getattr(sslcore, name)
+    for name in [*modules, "dask"]:  # what an extra brings is imported by name
+        module = importlib.import_module(f"sslcore.{name}")
         parts += [f"## sslcore.{name}", *body(inspect.getdoc(module) or "")]
         for item in module.__all__:
             value = getattr(module, item)

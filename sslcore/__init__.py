@@ -10,6 +10,7 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
 
     cli
     studies
+    dask
     stream
     population diagnostics probing estimator torch path selection
     fitting

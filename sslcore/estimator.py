@@ -34,6 +34,7 @@ from .augmentations._base import flattened, image_shapes
 from .backends import device_of, get_backend
 from .declarations.nested import nested_parameters, with_parameters
 from .features import Features, Nystrom
+from .fitting.collections import home_of, refuse_options
 from .fitting.data import Data, as_data
 from .fitting.held_out import GROUPS, HeldOutRisk
 from .fitting.moments import Moments
@@ -184,6 +185,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Parameters
         ----------
         X : array (n, d); with input="views" (n, m, d), or (N, d) with ``groups``
+            Dask's arrays (n, d) or (n, m, d) are worked on where they lie, if there are ``features``.
         y : ignored
         groups : array (N,), optional
             The sample of each row of X, for input="views".
@@ -194,8 +196,12 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         -------
         self
         """
-        X = self._checked(X, reset=True)
-        views = self._begin(X, groups, sample_weight)
+        if home_of(X) is not None:
+            refuse_options({"groups": groups, "sample_weight": sample_weight})
+            views = self._begin_on_cluster(X)
+        else:
+            X = self._checked(X, reset=True)
+            views = self._begin(X, groups, sample_weight)
         self._moments, self._stale = None, False
         self._representation = pretrain(
             views,
@@ -262,6 +268,9 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def transform(self, X: ArrayLike) -> Array:
         """Return the embedding psi(x): (n, k) of points (n, d), (n, m, k) of views (n, m, d)."""
         validation.check_is_fitted(self)
+        if home_of(X) is not None:
+            lazy: Array = self._transform_on_cluster(X)
+            return lazy
         checked = self._checked(X, reset=False)
         container = getattr(self, "_sklearn_output_config", {}).get("transform") or sklearn.get_config().get(
             "transform_output", "default"
@@ -418,8 +427,33 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     def _begin(self, X: Array, groups: Any, sample_weight: Any) -> Any:
         """Settle what has a default, and give the views."""
         weight = self._check_data(X, groups, sample_weight).weight
+        self._settle(math.sqrt(_total_variance(X.reshape(-1, X.shape[-1]), weight)) or 1.0, X.shape[-1])
+        return X if self.input == "views" else Views(X, self.augmentation_, self.n_views, self._seed)
+
+    def _begin_on_cluster(self, X: Any) -> Any:
+        """Do the same with an array of a cluster, whose entries are checked where they lie."""
+        check_choice(self.input, "input", ("samples", "views"))
+        if X.ndim != (3 if self.input == "views" else 2):
+            shape = "views (n, m, d)" if self.input == "views" else "samples (n, d)"
+            raise ValueError(f"with input={self.input!r}, X on a cluster must hold {shape}, found shape {X.shape}")
+        self.n_features_in_ = int(X.shape[-1])
+        self.__dict__.pop("feature_names_in_", None)  # of another fit
+        variance = float(X.reshape(-1, X.shape[-1]).var(axis=0, dtype=float).sum().compute())
+        if not math.isfinite(variance):
+            raise ValueError("X must be finite, found NaN, infinities or sums of squares beyond float64 on the cluster")
+        self._settle(math.sqrt(variance) or 1.0, X.shape[-1])
+        return X if self.input == "views" else home_of(X).views(X, self.augmentation_, self.n_views, seed=self._seed)
+
+    def _transform_on_cluster(self, X: Any) -> Any:
+        if X.shape[-1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {X.shape[-1]} features, but SSLEmbedding is expecting {self.n_features_in_} features as input"
+            )
+        return self.representation_.transform(X, backend=self.backend)
+
+    def _settle(self, total: float, width: int) -> None:
+        """Settle what has a default, for samples of this standard deviation and number of coordinates."""
         self._representation = None
-        total = math.sqrt(_total_variance(X.reshape(-1, X.shape[-1]), weight)) or 1.0
         needs_kernel = not isinstance(self.features, Features)
         if not needs_kernel and self.kernel is not None:
             raise ValueError(
@@ -430,12 +464,9 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             self._seed = as_seed(self.random_state)
         else:
             self._seed = int(check_random_state(self.random_state).randint(2**31))
-        if self.input == "views":
-            self.augmentation_ = None
-            return X
-        noise = GaussianNoise(0.1 * (total / math.sqrt(X.shape[1])))
-        self.augmentation_ = noise if self.augmentation is None else self.augmentation
-        return Views(X, self.augmentation_, self.n_views, self._seed)
+        noise = GaussianNoise(0.1 * (total / math.sqrt(width)))
+        chosen = noise if self.augmentation is None else self.augmentation
+        self.augmentation_ = None if self.input == "views" else chosen
 
     def _model(self) -> Any:
         if self.features is None:

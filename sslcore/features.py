@@ -197,12 +197,18 @@ class Nystrom(Declared, Features):
         if not isinstance(self.landmarks, int):
             return self
         views = as_readable(views)
-        total = math.prod(views.shape[:-1])
+        return self.fit_to(math.prod(views.shape[:-1]), lambda index: _gather(views, index))
+
+    def fit_to(self, total: int, gather: Callable[[np.ndarray], Array]) -> Nystrom:
+        """Choose the landmarks from ``total`` views, of which ``gather`` fetches those of sorted positions as points.
+
+        ``landmarks`` is the number still to be chosen.  The choice is that of `fit`, for views that lie elsewhere.
+        """
         if self.landmarks > total:
             raise ValueError(f"landmarks must be at most the number of views {total}, found {self.landmarks}")
         rng = np.random.default_rng(self.seed)
         pool = self.landmarks if self.selection == "uniform" else min(total, max(4096, 10 * self.landmarks))
-        points = _gather(views, np.sort(rng.choice(total, pool, replace=False)))
+        points = gather(np.sort(rng.choice(total, pool, replace=False)))
         if self.selection == "rpcholesky":
             points = points[namespace(points).asarray(_random_pivots(self.kernel, points, self.landmarks, rng))]
         return dataclasses.replace(self, landmarks=points)

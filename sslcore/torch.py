@@ -16,16 +16,24 @@ copied.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from . import risk
 from .arrays import check_boolean, check_scalar, on_host, with_values, within_torch_func
+from .backends import get_backend
+from .features import Features, Nystrom
+from .fitting.codec import encode
+from .fitting.moments import Moments
 from .fitting.representation import Representation
+from .solvers.sums import Sums
 
-__all__ = ["barlow_twins", "linear_layer", "spectral_contrastive", "vicreg", "vicreg_hinge"]
+__all__ = ["all_reduce", "barlow_twins", "linear_layer", "spectral_contrastive", "vicreg", "vicreg_hinge"]
 
 
 def vicreg(z: torch.Tensor, beta: float = 1.0, unbiased: bool = False) -> torch.Tensor:
@@ -159,6 +167,116 @@ def linear_layer(
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)
     return layer
+
+
+# ---------------------------------------------------------------- several processes
+
+
+def all_reduce(moments: Moments, group: Any = None) -> Moments:
+    """Merge the moments of all processes of ``torch.distributed``; each of them gets all, with the same bits.
+
+    For those who extract features on several processes: each updates moments of what it has seen, all call this, and
+    each may solve.  The sums of one process after the other, in the order of their ranks, are sent to all and added
+    (`sslcore.Moments.merge`), so that the memory is that of one more, and each process receives 16 r^2 bytes from each.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of equal features everywhere; they stay as they are.  Of a process that has seen nothing yet they are empty.
+    group : torch.distributed.ProcessGroup, optional
+        By default all processes.
+
+    Returns
+    -------
+    Moments
+        With NumPy arrays.
+
+    Raises
+    ------
+    RuntimeError
+        There is no process group yet.
+    TypeError, ValueError
+        On all processes: features or coordinates that differ, sums that overflow, moments that are empty everywhere.
+
+    Examples
+    --------
+    >>> import os, tempfile, numpy as np, sslcore, sslcore.torch, torch
+    >>> moments = sslcore.Moments(sslcore.features.Identity()).update(np.random.default_rng(0).normal(size=(50, 2, 3)))
+    >>> store = torch.distributed.FileStore(os.path.join(tempfile.mkdtemp(), "store"), 1)
+    >>> torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)  # torchrun makes more of them
+    >>> sslcore.torch.all_reduce(moments).n
+    50
+    >>> torch.distributed.destroy_process_group()
+    """
+    if not isinstance(moments, Moments):
+        raise TypeError(f"Moments were expected, found {type(moments).__name__}")
+    distributed = torch.distributed
+    if not distributed.is_available() or not distributed.is_initialized():
+        raise RuntimeError("there is no process group: call torch.distributed.init_process_group first")
+    host = get_backend(backend="numba")
+    own = [part.on(host).in_fortran_order() for part in moments._parts]
+    told: list[Any] = [None] * distributed.get_world_size(group)
+    distributed.all_gather_object(told, (_name_of(moments.features), moments._d, *map(_described, own)), group)
+    seen = [rank for rank, (_, _, *parts) in enumerate(told) if parts]
+    if not seen:
+        raise ValueError("the moments are empty on all processes; call update(views) on some first")
+    name, d, *_ = told[seen[0]]
+    for rank, (other, width, *parts) in enumerate(told):
+        if other != name:
+            raise ValueError(f"the moments of rank {rank} are of other features than those of rank {seen[0]}")
+        if parts and width != d:
+            raise ValueError(f"the moments of rank {rank} are of {width} coordinates, those of rank {seen[0]} of {d}")
+    on_gpu = distributed.get_backend(group) == "nccl"
+    device = torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+    total = Moments(moments.features)
+    for rank in seen:
+        source = rank if group is None else distributed.get_global_rank(group, rank)
+        mine = iter(own if rank == distributed.get_rank(group) else ())
+        parts = []
+        for numbers in told[rank][2:]:
+            sums = next(mine, None) or _empty(numbers)
+            for array in (sums.mean, sums.between, sums.within, sums.unbiased):
+                if array is not None:
+                    buffer = torch.from_numpy(array.ravel(order="K").copy()).to(device)
+                    distributed.broadcast(buffer, source, group)
+                    if rank != distributed.get_rank(group):
+                        array.T[...] = buffer.cpu().numpy().reshape(array.T.shape)
+            parts.append(sums)
+        first, *held = parts
+        total.merge(Moments.of_sums(moments.features, d, first, tuple(held), backend=None, from_host=False))
+    return total
+
+
+def _name_of(features: Features) -> str:
+    """Name features by what they are made of, as `merge` compares them; those that cannot be saved by their words."""
+    arrays: dict[str, np.ndarray] = {}
+    made_of: Any = features
+    if isinstance(features, Nystrom):
+        made_of = ["Nystrom", features.kernel, features.landmarks]
+    try:
+        content = json.dumps(encode(made_of, "features", arrays), sort_keys=True)
+    except TypeError:
+        content = repr(features)
+    found = hashlib.sha256(content.encode())
+    for key in sorted(arrays):
+        found.update(np.ascontiguousarray(arrays[key]).tobytes())
+    return found.hexdigest()
+
+
+def _described(sums: Sums) -> dict[str, Any]:
+    """Return all of sums but their arrays, of which the length and the presence."""
+    names = ("n", "n_views", "weight", "factor")
+    return {name: getattr(sums, name) for name in names} | {"r": len(sums.mean), "own": sums.unbiased is not None}
+
+
+def _empty(numbers: dict[str, Any]) -> Sums:
+    """Make room for the sums that another process describes."""
+    r = numbers["r"]
+    made = Sums.zero(r, np)
+    made.unbiased = np.empty((r, r), order="F") if numbers["own"] else None
+    for name in ("n", "n_views", "weight", "factor"):
+        setattr(made, name, numbers[name])
+    return made
 
 
 _ONCE = (

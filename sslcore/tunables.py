@@ -371,3 +371,21 @@ views."""
 
 STREAM_PROBE_ROWS = 4096
 """Samples of a streamed probe that are worked on at a time: their outputs at one penalty stay in the cache."""
+
+# ---------------------------------------------------------------- clusters
+
+DASK_TASK_FLOPS = 10**10
+"""Operations of a task, if there are leaves enough: some 0.2 s, beside the millisecond that a task costs."""
+
+DASK_RUN_PARTS = 64, 320, 5120
+"""Leaves of larger tasks, where there are tasks enough all the same: of 64 leaves 19 sums are left, of 320 and 5,120
+there are 20, in each of whose trees all parts begin and end whole nodes."""
+
+DASK_THREAD_PARTS = 16
+"""Tasks for each thread of a cluster, at least, before tasks grow: the last ones to end leave few threads idle."""
+
+DASK_PRODUCT_STRIPS = 64
+"""Strips of rows of a product with a kernel that runs on a cluster, at most: work for as many threads."""
+
+DASK_STRIP_ROWS = 1024
+"""Rows of such a strip, at least: with 10^5 points some 0.1 s, beside the millisecond that a task costs."""

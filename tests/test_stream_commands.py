@@ -174,6 +174,46 @@ def test_a_probe_of_a_large_file_is_that_of_a_small_one(folder, model, capsys, m
     assert "leave-one-out" in run(capsys, *arguments[:-1])
 
 
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_probe_of_many_files_is_that_of_one(folder, model, capsys, in_parts):
+    points = VIEWS[:, 0]
+    labels = np.where(np.arange(300) % 9 == 0, -1, (points[:, 0] > 2).astype(int))
+    np.save("points.npy", points)
+    np.save("y.npy", labels)
+    for i, (part, of_part) in enumerate(zip(np.split(points, [90, 91]), np.split(labels, [90, 91]), strict=True)):
+        np.save(f"shard-{i}.npy", part)
+        np.save(f"y-{i}.npy", of_part)
+    one = json.loads(run(capsys, "probe", model, "points.npy", "y.npy", "--json"))
+    arguments = ("probe", model, "shard-*.npy", "y-?.npy" if in_parts else "y.npy")
+    many = json.loads(run(capsys, *arguments, "--json"))
+    for name in ("accuracy", "n", "n_missing", "counts", "reg"):
+        assert many[name] == pytest.approx(one[name], rel=1e-6), name
+    assert (many["file"], many["labels"]) == arguments[2:]
+    assert "shard-*.npy: 300 samples; labels y" in run(capsys, *arguments)
+    np.save("views-0.npy", VIEWS[:100])
+    np.save("views-1.npy", VIEWS[100:])
+    assert json.loads(run(capsys, "probe", model, "views-*.npy", "y.npy", "--json"))["n"] == 300
+
+
+def test_a_probe_of_many_files_says_what_is_wrong(folder, model, capsys):
+    for i in range(2):
+        np.save(f"shard-{i}.npy", VIEWS[:150, 0])
+        np.save(f"y-{i}.npy", np.arange(150) % 2)
+    arguments = ("probe", model, "shard-*.npy", "y-*.npy")
+    np.save("y-1.npy", np.linspace(0, 1, 150))
+    assert "y-1.npy has labels of float64, y-0.npy of int64: they must be" in run(capsys, *arguments, status=2)
+    np.save("y-1.npy", np.arange(149) % 2)
+    assert "shard-*.npy has 300 samples, y-*.npy has 299 labels" in run(capsys, *arguments, status=2)
+    np.save("y-1.npy", np.arange(150) % 2)
+    np.save("shard-1.npy", VIEWS[:150, 0, :4])
+    assert "shard-1.npy has shape (150, 4), shard-0.npy has (150, 5)" in run(capsys, *arguments, status=2)
+    bad = VIEWS[:150, 0].copy()
+    bad[77, 2] = np.nan
+    np.save("shard-1.npy", bad)
+    assert "shard-1.npy has nan at row 77 (index [77, 2], counted from 0)" in run(capsys, *arguments, status=2)
+    assert "no file matches none-*.npy" in run(capsys, "probe", model, "none-*.npy", "y-*.npy", status=2)
+
+
 def test_a_fit_that_is_killed_goes_on(tmp_path):
     """Two processes: the first is killed when it has written a checkpoint."""
     for i in range(4):

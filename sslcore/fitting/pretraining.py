@@ -14,6 +14,7 @@ from ..positives import Positives
 from ..solvers.objective import Objective
 from .bimodal import BimodalRepresentation
 from .checkpoint import checkpoint_of
+from .collections import home_of, refuse_options
 from .pairs import as_given, as_training_data, may_be_zero, sources
 from .plan import memory_budget
 from .plan_matrix_free import as_solver
@@ -109,7 +110,8 @@ def pretrain(
     views : array (n, m, d), `sslcore.Views`, array (N, d) with ``groups``, or two arrays (x, y)
         m >= 2 views of each of n samples.  float32 data are computed in float32.  A ``np.memmap`` is read by blocks
         (feature models).  For `Precomputed`: the Gram matrix, (n, m, n m) or (N, N) with ``groups``.  Arrays of CuPy
-        are worked on where they are; those of other libraries too, through DLPack.
+        are worked on where they are; those of other libraries too, through DLPack; those of Dask on their cluster
+        (`sslcore.dask.pretrain`).
         A tuple (x, y) is **two modalities**, (N, d_x) and (N, d_y), whose rows are pairs: see below.
     model : Kernel, callable or Features; for two modalities two of these
         See `sslcore.kernels` and `sslcore.features`.
@@ -191,6 +193,13 @@ def pretrain(
     >>> rep.transform((x, None)).shape, bool(rep.canonical_correlations()[0] > 0.8)
     ((300, 5), True)
     """
+    home = home_of(views)
+    if home is not None:
+        refuse_options({"sample_weight": sample_weight, "groups": groups, "positives": positives, "memory": memory})
+        refuse_options({"solver": solver, "checkpoint": checkpoint})
+        numbers: dict[str, Any] = {"reg": reg, "beta": beta, "unbiased": unbiased, "center": center}
+        on_cluster: Representation = home.pretrain(views, model, n_components, **numbers, backend=backend)
+        return on_cluster
     views = as_given(views, model)
     chosen = get_backend(*sources(views), backend=backend)
     search, zero_reg = as_search(reg), may_be_zero(model)

@@ -33,6 +33,7 @@ from ..solvers.certificate import Certificate, Spectrum
 from ..solvers.objective import Objective
 from ..solvers.selection import Selection
 from .codec import read_values, write_values
+from .collections import home_of
 from .content import check_content
 from .spectral import _Spectral
 
@@ -217,9 +218,13 @@ class Representation(_Spectral):
         Returns
         -------
         array (n, k) or (n, m, k)
-            Of the kind of ``x``.
+            Of the kind of ``x``; for Dask's arrays lazily, chunk by chunk.
         """
         scale = check_boolean(scale, "scale")
+        home = home_of(x)
+        if home is not None:
+            lazy: Array = home.transform(self, x, scale, backend=backend)
+            return lazy
         if isinstance(x, Views):
             rows = max(1, 65536 // x.n_views)
             starts = range(0, len(x), rows)

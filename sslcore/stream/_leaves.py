@@ -55,10 +55,12 @@ class Node:
 class Tree:
     """Sums of leaves, added in the order of their numbers whatever the order in which they come.
 
-    The memory is that of one sum a level, as long as they come in order.
+    The memory is that of one sum a level, as long as they come in order.  ``width`` is the number of children of a
+    node, by default `tunables.STREAM_NODE_PARTS`.
     """
 
-    def __init__(self, nodes: Iterable[Node] = ()) -> None:
+    def __init__(self, nodes: Iterable[Node] = (), width: int | None = None) -> None:
+        self._width = tunables.STREAM_NODE_PARTS if width is None else width
         self._growing: dict[tuple[int, int], Node] = {}
         self._waiting: dict[tuple[int, int], Node] = {}
         for node in nodes:
@@ -74,7 +76,7 @@ class Tree:
 
     def _give(self, child: Node) -> None:
         """Hand a finished node to its parent; it waits there until those before it have come."""
-        width = tunables.STREAM_NODE_PARTS
+        width = self._width
         self._waiting[child.level, child.index] = child
         above = child.level + 1, child.index // width
         node = self._growing.get(above)
@@ -131,9 +133,10 @@ class Running:
 class Parts:
     """The sums of the training part and of the groups held out, each in a `Tree`, or in the order of arrival."""
 
-    def __init__(self, deterministic: bool, nodes: Iterable[tuple[int, Node]] = ()) -> None:
-        kind, nodes = Tree if deterministic else Running, list(nodes)
-        self._sums = [kind(node for p, node in nodes if p == part) for part in range(1 + GROUPS)]
+    def __init__(self, deterministic: bool, nodes: Iterable[tuple[int, Node]] = (), width: int | None = None) -> None:
+        nodes = list(nodes)
+        of_parts = [[node for p, node in nodes if p == part] for part in range(1 + GROUPS)]
+        self._sums = [Tree(some, width) if deterministic else Running(some) for some in of_parts]
 
     def nodes(self) -> list[tuple[int, Node]]:
         """Return all that is needed to go on, with the part of each."""

@@ -14,6 +14,7 @@ from ..fitting.accumulator import Accumulator
 from ..fitting.checkpoint import PATIENCE
 from ..fitting.data import as_data
 from ..fitting.moments import Moments
+from ..solvers.sums import Sums
 from ._checkpoint import Checkpoint, checksum
 from ._leaves import Parts
 from ._sources import Leaf, Stream
@@ -115,6 +116,16 @@ def moments(
     return run.finish(stream)
 
 
+def sums_of(leaf: Leaf, accumulator: Accumulator) -> Sums:
+    """Sum over a leaf; what is wrong with its views is said with their place."""
+    try:
+        sums = accumulator.sums(as_data(leaf.views, None, None, single_views=True))
+        sums.require_finite()
+    except ValueError as error:
+        raise leaf.located(error) from None
+    return sums
+
+
 class _Run:
     """The sums of a stream, and when they were last written."""
 
@@ -139,12 +150,7 @@ class _Run:
         if kept and not leaf.whole:  # what a checkpoint holds can be gone on from when more data have come
             self._write(stream)
         assert self.accumulator is not None
-        try:
-            sums = self.accumulator.sums(as_data(leaf.views, None, None, single_views=True))
-            sums.require_finite()
-        except ValueError as error:
-            raise leaf.located(error) from None
-        self.parts.add(leaf.index, sums)
+        self.parts.add(leaf.index, sums_of(leaf, self.accumulator))
         if kept and leaf.whole:
             kept.seen[leaf.index] = checksum(leaf.views)
             self.verified += 1

@@ -16,7 +16,7 @@ from ..io.tables import Source
 from ._files import FILES, Block
 from ._leaves import leaf_samples
 
-__all__ = ["Leaf", "Stream"]
+__all__ = ["ArrayBlock", "Leaf", "Stream", "open_file"]
 
 
 class ArrayBlock(Block):
@@ -56,8 +56,9 @@ class Leaf:
     def located(self, error: ValueError) -> ValueError:
         """Return the error for an entry that is not finite, with its place, if that is what was wrong."""
         if not check_finite(self.views):
-            sample, view, coordinate = (int(i) for i in np.argwhere(~np.isfinite(self.views))[0])
-            found = self.views[sample, view, coordinate]
+            views = on_host(self.views)
+            sample, view, coordinate = (int(i) for i in np.argwhere(~np.isfinite(views))[0])
+            found = views[sample, view, coordinate]
             return ValueError(
                 f"views must be finite, found {found} at {self.place(sample)} (view {view}, coordinate {coordinate}, "
                 f"counted from 0); remove or impute it"
@@ -70,21 +71,23 @@ class Stream:
 
     Attributes
     ----------
+    known : list of Block or None
+        All blocks, where they are known beforehand.
     total : int or None
-        Samples in all, where that is known beforehand.
+        Samples in all, likewise.
     files : list of (str, int, int)
         Name, first sample and number of samples of each file that was begun.
     """
 
     def __init__(self, blocks: Any) -> None:
-        self._blocks, known = _as_blocks(blocks)
+        self._blocks, self.known = _as_blocks(blocks)
         self.total: int | None = None
         self.files: list[tuple[str, int, int]] = []
         self._first: Block | None = None
-        if known is not None:  # what can be refused before the work is
-            for block in known:
+        if self.known is not None:  # what can be refused before the work is
+            for block in self.known:
                 self._check(block)
-            self.total = sum(block.shape[0] for block in known)
+            self.total = sum(block.shape[0] for block in self.known)
 
     def _check(self, block: Block) -> None:
         """Refuse blocks that are no views, or not like the first."""
@@ -193,9 +196,13 @@ def _as_blocks(blocks: Any) -> tuple[Iterable[tuple[Block, int | None]], list[Bl
         blocks = _matching(blocks)
     elif isinstance(blocks, list | tuple) and blocks and all(isinstance(b, str | os.PathLike) for b in blocks):
         blocks = [path for each in blocks for path in _matching(each)]
-        twice = {path for path in blocks if blocks.count(path) > 1} if len(set(blocks)) < len(blocks) else None
-        if twice:
-            raise ValueError(f"{min(twice)} is named twice: its samples would count twice")
+        known: dict[str, str] = {}
+        for path in blocks:
+            real = os.path.realpath(path)
+            if real in known:
+                also = f", also as {known[real]}" if known[real] != path else ""
+                raise ValueError(f"{path} is named twice{also}: its samples would count twice")
+            known[real] = path
         blocks.sort()  # the order in which they are named is none of the data
     elif len(getattr(blocks, "shape", ())) > 0:
         return _listed([ArrayBlock(_readable(blocks), "the array")])
@@ -235,7 +242,7 @@ def _as_block(item: Any, number: int) -> tuple[Block, int | None]:
     elif isinstance(item, list | tuple) and len(item) == 1 and hasattr(item[0], "shape"):
         item = item[0]  # of torch's TensorDataset
     if isinstance(item, str | os.PathLike):
-        return _as_file(Path(item)), first
+        return open_file(Path(item)), first
     if not hasattr(item, "shape"):
         raise TypeError(
             f"block {number} must be views (n, m, d), the name of a file, or (first sample, views), found "
@@ -254,7 +261,8 @@ def _readable(value: Any) -> Any:
     return value
 
 
-def _as_file(path: Path) -> Block:
+def open_file(path: Path) -> Block:
+    """Open a file of views, and read its header."""
     suffix = path.suffix.lower()
     if suffix not in FILES:
         raise ValueError(f"streams are read from {' and '.join(FILES)} files, found {path}")

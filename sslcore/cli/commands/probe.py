@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import functools
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..options import FILE, MODEL, PROGRESS, TABLE, Parser, UsageError, option
 from .common import Report, check_outputs, fitting, noted, open_model, refuse_outputs, wanted_by
 from .progress import progress
-from .streamed import parts_of
+from .streamed import count_rows, is_pattern, parts_of, sources_of
 
 if TYPE_CHECKING:
-    from ...io.tables import Table
+    from ...io.tables import Source, Table
     from ...probing import RidgeProbe
 
 REGS = tuple(10.0 ** (i / 2) for i in range(-16, 5))
@@ -28,6 +30,9 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     probe on the raw coordinates shows what the representation adds.  Integers and words are classes, numbers with a
     decimal point are regressed on.  Samples without a label (an empty cell, NA, NaN, None and their kin; of classes
     also -1) are left out, and counted.  --predict NEW writes the predictions for other data.
+
+    Large arrays are read by blocks; a pattern such as 'features-*.npy' (in quotes) stands for the arrays of all files
+    that match, one after the other in the order of their names, and so does one for LABELS.
     """
     parser.add(
         MODEL,
@@ -52,29 +57,36 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         from ...io.tables import Wanted, parse_source, read_labels, read_points, write_csv
         from ...probing import ridge_probe
 
-        source, label_source = parse_source(args.file), parse_source(args.labels)
+        sources, label_sources = sources_of(args.file, ()), sources_of(args.labels, ())
+        source = args.file if is_pattern(args.file) else sources[0]
+        label_source = args.labels if is_pattern(args.labels) else label_sources[0]
         new = None if args.predict is None else parse_source(args.predict)
         if new is None and args.out is not None:
             raise UsageError("--out is for predictions: add --predict NEW")
         if new is not None:
             out = Path(f"{new.stem}-predictions.csv") if args.out is None else args.out
-            inputs = [source.path, label_source.path, new.path, args.model]
+            inputs = [*(each.path for each in (*sources, *label_sources)), new.path, args.model]
             check_outputs({"--out (.csv)": out}, inputs)
-        refuse_outputs(source)
-        size = sum(each.size() for each in (source, label_source, new) if each is not None)
+        for each in sources:
+            refuse_outputs(each)
+        size = sum(each.size() for each in (*sources, *label_sources, new) if each is not None)
         with progress(args.progress, {"reading": 0.2 + size / 20e6, "embedding": 1.0, "probe": 0.5}) as begin:
             begin("reading")
             rep = open_model(args.model)
             wanted = wanted_by(rep, args.model)
-            table = fitting(rep, read_points(source, args.drop, header=args.header, wanted=wanted), args.model)
-            read = read_labels(label_source, header=args.header)
-            n = len(table.values)
+
+            def read_table(source: Source) -> Table:
+                return fitting(rep, read_points(source, args.drop, header=args.header, wanted=wanted), args.model)
+
+            table = read_table(sources[0])
+            read = _joined([read_labels(each, header=args.header) for each in label_sources])
+            n = count_rows(sources, table)
             if len(read.values) != n:
                 raise ValueError(
                     f"{source} has {n} samples, {label_source} has {len(read.values)} labels"
                     + (
                         ""
-                        if source.suffix == label_source.suffix == ".npy"
+                        if {each.suffix for each in (*sources, *label_sources)} == {".npy"}
                         else " (--header says whether there is one)"
                     )
                 )
@@ -83,13 +95,15 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             fresh = None
             if new is not None:
                 if wanted is None and table.named and table.columns is not None:
-                    wanted = Wanted(table.columns, str(source.path))
+                    wanted = Wanted(table.columns, str(sources[0].path))
                 fresh = read_points(new, args.drop, header=args.header, wanted=wanted, lenient=True)
                 fresh = fitting(rep, fresh, args.model)
             begin("embedding")
-            if isinstance(table.values, np.memmap):  # too large to be kept with its values
+            if isinstance(table.values, np.memmap) or len(sources) > 1:  # too large to be kept with their values
                 begin("probe")
-                fit = functools.partial(_streamed, table, there, labels, args.task)
+                fit = functools.partial(
+                    _streamed, lambda: itertools.chain([table], map(read_table, sources[1:])), there, labels, args.task
+                )
                 probe, beside = fit(rep.transform), _judged(fit(lambda part: part), labels)
             else:
                 z, raw = _flat(rep.transform(table.values)), _flat(np.asarray(table.values, dtype=float))
@@ -111,19 +125,41 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     return run
 
 
-def _streamed(table: Table, there: Any, labels: Any, task: str, values: Callable[[Any], Any]) -> RidgeProbe:
+def _streamed(
+    tables: Callable[[], Iterable[Table]], there: Any, labels: Any, task: str, values: Callable[[Any], Any]
+) -> RidgeProbe:
     """Fit a probe to the values of a function at the labelled points, by blocks."""
     from ... import stream
 
     def blocks() -> Iterator[tuple[Any, Any]]:
         start = first = 0
-        for part in parts_of([table]):
+        for part in parts_of(tables()):
             chosen = there[start : start + len(part)]
             count = int(chosen.sum())
-            yield _flat(values(part[chosen])), labels[first : first + count]
+            if count:
+                yield _flat(values(part[chosen])), labels[first : first + count]
             start, first = start + len(part), first + count
 
     return stream.ridge_probe(blocks, REGS, task=task)
+
+
+def _joined(tables: list[Table]) -> Table:
+    """Join the labels of several files, which must be of one kind."""
+    import numpy as np
+
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    for table in tables:
+        if table.values.dtype.kind != first.values.dtype.kind:
+            raise ValueError(
+                f"{table.source} has labels of {table.values.dtype}, {first.source} of {first.values.dtype}: they must "
+                f"be alike"
+            )
+    notes = dict.fromkeys(note for table in tables for note in table.notes)
+    missing = np.concatenate([table.missing for table in tables if table.missing is not None])
+    values = np.concatenate([table.values for table in tables])
+    return replace(first, values=values, missing=missing, notes=tuple(notes))
 
 
 def _labelled(labels: Table, task: str) -> Any:

@@ -1,0 +1,133 @@
+"""Moments on a cluster of two processes of one thread, beside the same stream in one of them.
+
+The client, the scheduler and the workers share a machine, as does the rest of what runs there, so that the processor
+time of the workers tells most: what the sums take, and what a cluster adds.  The overhead of a task is the time of a
+sum over leaves of one sample, which take next to none, for each task.
+"""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import dask.array as da
+from distributed import Client, LocalCluster
+
+import sslcore.dask
+from sslcore import tunables
+from sslcore.features import Identity
+from sslcore.fitting.plan import Sizes, features_plan
+from sslcore.stream._leaves import leaf_samples
+
+from .report import Row, require
+from .stream import M, R, write_shards
+
+WORKERS = 2
+
+
+def streamed(pattern: str) -> tuple[float, float, Any]:
+    """Sum as one process does; wall and processor seconds, and the sums."""
+    from sslcore.dask._work import one_thread
+
+    start, used = time.perf_counter(), time.process_time()
+    with one_thread():
+        found = sslcore.stream.moments(pattern, Identity(), deterministic=True)
+    return time.perf_counter() - start, time.process_time() - used, bits(found)
+
+
+def bits(found: Any) -> list[bytes]:
+    return [getattr(part, name).tobytes() for part in found._parts for name in ("mean", "between", "within")]
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def received(dask_worker: Any) -> int:
+    return int(dask_worker.transfer_incoming_bytes_total)
+
+
+def clustered(client: Client, views: Any) -> tuple[float, float, Any]:
+    """Sum on all workers; wall seconds, processor seconds of all workers, and the sums."""
+    before = sum(client.run(time.process_time).values())
+    start = time.perf_counter()
+    found = sslcore.dask.moments(views, Identity(), client=client)
+    wall = time.perf_counter() - start
+    return wall, sum(client.run(time.process_time).values()) - before, bits(found)
+
+
+def overhead(client: Client, n_tasks: int) -> float:
+    """Return the seconds of a task that does next to nothing, of sums of 16 leaves and more."""
+    with mock.patch.object(tunables, "STREAM_LEAF_VIEWS", 2):
+        views = da.zeros((n_tasks, 2, 2), chunks=(1, 2, 2))
+        sslcore.dask.moments(views[:10], Identity(), client=client)
+        start = time.perf_counter()
+        sslcore.dask.moments(views, Identity(), client=client)
+        return (time.perf_counter() - start) / n_tasks
+
+
+def run(quick: bool = False) -> dict[str, Any]:
+    """Rates of a core alone and on a cluster, overhead of a task, bytes on the wire, and peak memory of a worker."""
+    n_leaves, repeat = (8, 1) if quick else (64, 3)
+    alone, together = [], []
+    with (
+        tempfile.TemporaryDirectory() as name,
+        LocalCluster(
+            n_workers=WORKERS,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            memory_limit="4GiB",
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        size = write_shards(Path(name), n_leaves)
+        pattern = str(Path(name) / "z-*.npy")
+        first = next(iter(client.scheduler_info(n_workers=-1)["workers"]))
+        for turn in range(-1, repeat):
+            one = client.submit(streamed, pattern, workers=[first], pure=False).result()
+            before = sum(client.run(received).values())
+            all_of_them = clustered(client, pattern)
+            wire = sum(client.run(received).values()) - before
+            if turn < 0:
+                differing = sum(a != b for a, b in zip(one[2], all_of_them[2], strict=True))
+                require("matrices that differ from those of a stream", float(differing), 0.0)
+                base = max(client.run(peak).values())
+                continue
+            alone.append(one[:2])
+            together.append(all_of_them[:2])
+        leaf = leaf_samples(M)
+        plan = features_plan(Sizes(leaf, leaf * M, R, 1, 4), R, Identity()).bytes + leaf * M * R * 12 + 17 * 16 * R * R
+        task = overhead(client, 200 if quick else 2000)
+    views = n_leaves * leaf * M
+    one, both = (min(times) for times in (alone, together))
+    cpu = min(used for _, used in alone) / min(used for _, used in together)
+    wall = one[0] / (WORKERS * both[0])
+    leaf_seconds = min(used for _, used in alone) / n_leaves
+    share = wire / (n_leaves * 16 * R * R)
+    print(f"  alone {one[0]:.2f} s (processor {one[1]:.2f}), on all {both[0]:.2f} s (processor {both[1]:.2f})")
+    print(f"  {views / one[1]:.3g} views/s and core alone; {wire / 1e6:.0f} MB on the wire of {size / 1e6:.0f} MB read")
+    what = f"moments of {views:.2g} views, float32, r = {R}, {WORKERS} workers of one thread"
+    rows = [
+        Row(what, "at least 90 % of one core's rate, each (processor time)", f"{cpu:.0%} (wall {wall:.0%})", "100 %",
+            cpu >= 0.9),
+        Row("a task on this cluster, without its work", "little beside a leaf's time", f"{task * 1e3:.2f} ms",
+            f"a leaf of r = {R}: {leaf_seconds * 1e3:.0f} ms", task < 0.1 * leaf_seconds),
+        Row(f"bytes on the wire, {n_leaves} leaves", "at most each leaf's sums once", f"{share:.0%} of them", "100 %",
+            share <= 1.1),
+        Row("peak memory of a worker", f"below what is predicted, {plan / 2**20:.0f} MiB, and the process",
+            f"{base / 2**20:.0f} MiB", "", base < plan + 300 * 2**20),
+    ]  # fmt: skip
+    return {
+        "alone": alone,
+        "together": together,
+        "task": task,
+        "wire": wire,
+        "peak": base,
+        "planned": plan,
+        "rows": rows,
+    }

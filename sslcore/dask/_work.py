@@ -1,0 +1,227 @@
+"""Tasks of workers: pure functions of a partition and of a `Job`, which they get once.
+
+Products are those of one thread of BLAS, whose last bits depend on the number: a limit for the process, as long as any
+of our tasks runs in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import threadpoolctl
+
+from ..arrays import Array, as_float_dtype, as_native, namespace
+from ..augmentations import Augmentation, Views
+from ..backends import get_backend
+from ..features import Features
+from ..fitting.accumulator import Accumulator
+from ..fitting.representation import Representation
+from ..runs._folder import difference, versions
+from ..solvers.sums import Sums
+from ..stream._files import Block
+from ..stream._leaves import Node, Parts
+from ..stream._moments import sums_of
+from ..stream._sources import ArrayBlock, Leaf, open_file
+
+__all__ = [
+    "Job",
+    "Span",
+    "add_sums",
+    "node_name",
+    "one_thread",
+    "shape_of",
+    "sum_array",
+    "sum_files",
+    "values_of",
+    "views_of",
+]
+
+
+@dataclass(frozen=True)
+class Job:
+    """The parts that all tasks of a sum share.
+
+    ``leaf`` is the number of samples of a leaf, ``width`` that of sums that a node of the tree adds; ``token`` names
+    the features, for which workers keep what they have prepared.
+    """
+
+    features: Features
+    token: str
+    leaf: int
+    width: int
+    backend: str | None
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A file, the first sample of the stream that is in it, and the shape and dtype that it had when it was listed."""
+
+    path: Path
+    first: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+# ---------------------------------------------------------------- one thread of BLAS
+
+
+class _OneThread:
+    """One limit on BLAS for all tasks that run in this process at a time."""
+
+    def __init__(self) -> None:
+        self._lock, self._count = threading.Lock(), 0
+        self._pools: Any = None
+        self._limit: Any = None
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._count += 1
+            if self._count == 1:
+                if self._pools is None:  # looking for them takes milliseconds, more than many a task
+                    get_backend(backend="numba")  # loads those that we multiply with
+                    self._pools = threadpoolctl.ThreadpoolController()
+                self._limit = self._pools.limit(limits=1, user_api="blas")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._count -= 1
+                if not self._count:
+                    self._limit.restore_original_limits()
+
+
+one_thread = _OneThread()
+
+# ---------------------------------------------------------------- sums
+
+
+_prepared = threading.local()
+"""The last `Accumulator` of each thread, with its token: preparing landmarks takes as long as many leaves."""
+
+
+def _accumulator(job: Job, views: Array) -> Accumulator:
+    backend = get_backend(views, backend=job.backend)
+    key = job.token, views.shape[2], views.dtype.str, backend.NAME
+    if getattr(_prepared, "key", None) != key:
+        _prepared.accumulator = Accumulator(job.features, views.shape[2], views.dtype, backend)
+        _prepared.key = key
+    found: Accumulator = _prepared.accumulator
+    return found
+
+
+def _sum(job: Job, leaves: Iterable[Leaf]) -> Sums | dict[str, Sums]:
+    """Sum leaves, and add their sums as far as the tree allows: several are named by `node_name`."""
+    here = versions()
+    if here != job.versions:
+        raise ValueError(
+            f"a worker has other versions than the client: {difference(job.versions, here)} (here: the worker); "
+            f"install the same on all machines, or the last bits depend on which worker did what"
+        )
+    host, parts = get_backend(backend="numba"), Parts(True, width=job.width)
+    with one_thread():
+        for leaf in leaves:
+            parts.add(leaf.index, sums_of(leaf, _accumulator(job, leaf.views)).on(host).in_fortran_order())
+    found = {node_name(part, node): node.sums for part, node in parts.nodes()}
+    return found if len(found) > 1 else found.popitem()[1]
+
+
+def node_name(part: int, node: Node) -> str:
+    """Name a node by its place."""
+    return f"{part}-{node.level}-{node.index}-{node.count}"
+
+
+def sum_array(job: Job, views: Any, first: int) -> Sums | dict[str, Sums]:
+    """Sum the leaves of an array (n, m, d), whose first sample has this number in the stream and begins a leaf."""
+    return _sum(job, _leaves_of_array(job, as_native(views, "a block of views"), first))
+
+
+def _leaves_of_array(job: Job, views: Array, first: int) -> Iterator[Leaf]:
+    block = ArrayBlock(views, "the array")
+    dtype = as_float_dtype(views.dtype, "views")
+    for start in range(0, len(views), job.leaf):
+        part = namespace(views).ascontiguousarray(views[start : start + job.leaf], dtype=dtype)
+        spans: list[tuple[int, Block, int]] = [(0, block, first + start)]
+        yield Leaf((first + start) // job.leaf, part, len(part) == job.leaf, spans)
+
+
+def sum_files(job: Job, files: list[Span], start: int, stop: int) -> Sums | dict[str, Sums]:
+    """Sum the samples start, ..., stop - 1 of the stream, which these files hold; start begins a leaf."""
+    try:
+        return _sum(job, _leaves_of_files(job, files, start, stop))
+    except OSError as error:
+        reason = f"{error}; workers must find the files under the same names as the client"
+        raise type(error)(error.errno or errno.EIO, reason) from None
+
+
+def _leaves_of_files(job: Job, files: list[Span], start: int, stop: int) -> Iterator[Leaf]:
+    blocks = []
+    for span in files:
+        block = open_file(span.path)
+        if (block.shape, block.dtype) != (span.shape, span.dtype):
+            raise ValueError(
+                f"{block.name} has the shape {block.shape} and the dtype {block.dtype} on a worker, {span.shape} and "
+                f"{span.dtype} where it was listed: it has changed, or is another file there"
+            )
+        blocks.append((span.first, block))
+    _, like = blocks[0]
+    memory = np.empty((min(job.leaf, stop - start), *like.shape[1:]), as_float_dtype(like.dtype, like.name))
+    for position in range(start, stop, job.leaf):
+        end = min(position + job.leaf, stop)
+        spans: list[tuple[int, Block, int]] = []
+        for first, block in blocks:
+            begin, last = max(position, first), min(end, first + block.shape[0])
+            if begin < last:
+                block.fill(begin - first, memory[begin - position : last - position])
+                spans.append((begin - position, block, begin - first))
+        yield Leaf(position // job.leaf, memory[: end - position], end - position == job.leaf, spans)
+
+
+def add_sums(some: list[Sums]) -> Sums:
+    """Add sums from left to right; they stay as they are, for other tasks may have them too."""
+    total = some[0].copied()
+    with one_thread():
+        for sums in some[1:]:
+            total.add(sums)
+    return total
+
+
+# ---------------------------------------------------------------- other tasks
+
+
+def shape_of(block: Any) -> tuple[tuple[int, ...], str]:
+    """Return the shape of a block, and the dtype in words."""
+    if not hasattr(block, "shape") or not hasattr(block, "dtype"):
+        raise TypeError(f"delayed blocks must be arrays (n, m, d), found {type(block).__name__}")
+    return tuple(map(int, block.shape)), np.dtype(block.dtype).str
+
+
+def values_of(x: Any, representation: Representation, scale: bool, backend: str | None, block_info: Any = None) -> Any:
+    """Evaluate a representation at a chunk."""
+    try:
+        return representation.transform(x, scale, backend=backend)
+    except ValueError as error:
+        raise ValueError(f"{error} (in the chunk from row {_first(block_info)} on)") from None
+
+
+def views_of(x: Any, augmentation: Augmentation, n_views: int, seed: int, block_info: Any = None) -> Any:
+    """Make the views of a chunk of samples."""
+    first = _first(block_info)
+    try:
+        made = Views(x, augmentation, n_views, seed)
+        return made.make(made.samples(0, len(made)), first)
+    except ValueError as error:
+        raise ValueError(f"{error} (in the chunk from sample {first} on)") from None
+
+
+def _first(block_info: Any) -> int:
+    """Return the number of the first row of a chunk."""
+    return int(block_info[0]["array-location"][0][0])

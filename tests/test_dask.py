@@ -1,0 +1,573 @@
+"""Clusters of Dask: the bits of a stream from any chunks, workers and deaths, and words for what goes wrong.
+
+``SSLCORE_TEST_WORKER_KILLS`` is how many processes of workers are killed (2 by default).
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("distributed", reason="Dask is not installed")
+
+import dask
+import dask.array as da
+import threadpoolctl
+from distributed import Client, LocalCluster
+
+import sslcore
+import sslcore.dask as ours
+from sslcore import tunables
+from sslcore.augmentations import Affine, GaussianNoise
+from sslcore.dask import _cluster, _graph, _kernels, _work
+from sslcore.features import Identity, Nystrom, RandomFourier
+from sslcore.kernels import Gaussian
+from sslcore.stream import moments as streamed
+
+from .comparators import assert_close
+from .test_stream import FEATURES, LEAF, VIEWS, cut, fields, small_leaves  # noqa: F401  # the fixture
+
+KILLS = int(os.environ.get("SSLCORE_TEST_WORKER_KILLS", "2"))
+SETTINGS = {"distributed.scheduler.allowed-failures": 10_000, "distributed.comm.timeouts.connect": "20s"}
+ROWS = LEAF // 2  # samples of a leaf
+
+
+def expected(views, features):
+    """What a stream gives on one thread of BLAS."""
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        return fields(streamed(views, features, deterministic=True))
+
+
+@contextlib.contextmanager
+def started(n_workers, processes, **options):
+    """A client of a cluster on the loopback."""
+    with (
+        dask.config.set(SETTINGS),
+        LocalCluster(
+            n_workers=n_workers,
+            threads_per_worker=1,
+            processes=processes,
+            host="127.0.0.1" if processes else None,
+            dashboard_address="127.0.0.1:0",
+            **options,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Two workers of one thread, each a process."""
+    with started(2, True, memory_limit="3GiB") as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def within():
+    """Two workers within this process."""
+    with started(2, False) as client:
+        yield client
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Files of 60, 90 and 53 samples."""
+    for i, part in enumerate(cut(VIEWS, [60, 150])):
+        np.save(tmp_path / f"part-{i}.npy", part)
+    return tmp_path
+
+
+# ---------------------------------------------------------------- the same bits
+
+
+@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_any_chunks_give_the_bits_of_a_stream(name, dtype):
+    views = VIEWS.astype(dtype)
+    bits = expected(views, FEATURES[name])
+    for rows in (3 * ROWS, 27, 203, (8, 64, 16, 115), (1, 202)):
+        array = da.from_array(views, chunks=(rows, 2, 4))
+        assert fields(ours.moments(array, FEATURES[name])) == bits, rows
+    array = da.from_array(views, chunks=(40, 1, 3))
+    assert fields(ours.moments(array, FEATURES[name])) == bits
+
+
+@given(ends=st.lists(st.integers(1, 60), max_size=12, unique=True), n=st.integers(1, 500), width=st.integers(2, 5))
+def test_no_chunking_changes_a_bit(ends, n, width):
+    with pytest.MonkeyPatch.context() as patch, dask.config.set(scheduler="synchronous"):
+        patch.setattr(tunables, "STREAM_LEAF_VIEWS", LEAF)
+        patch.setattr(tunables, "STREAM_NODE_PARTS", width)
+        views = np.random.default_rng(n).normal(size=(n, 2, 2)).cumsum(axis=0)
+        places = sorted({end * ROWS for end in ends if end * ROWS < n})
+        rows = tuple(np.diff([0, *places, n]).tolist())
+        array = da.from_array(views, chunks=(rows, 2, 2))
+        assert fields(ours.moments(array, Identity())) == expected(views, Identity())
+
+
+@pytest.mark.parametrize("n_workers", [1, 2, 3, 7])
+def test_no_number_of_workers_changes_a_bit(n_workers, shards):
+    bits = expected(VIEWS, Identity())
+    with started(n_workers, False) as client:
+        assert fields(ours.moments(da.from_array(VIEWS, chunks=(ROWS, 2, 4)), Identity(), client=client)) == bits
+        assert fields(ours.moments(str(shards / "part-*.npy"), Identity(), client=client)) == bits
+
+
+def in_all_forms(folder):
+    yield "array", da.from_array(VIEWS, chunks=(48, 2, 4))
+    yield "pattern", str(folder / "part-*.npy")
+    yield "names", [folder / f"part-{i}.npy" for i in (2, 0, 1)]
+    yield "delayed", [dask.delayed(part) for part in cut(VIEWS, [60, 61, 150])]
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_any_form_on_processes_gives_the_bits_of_a_stream(name, shards, processes):
+    bits = expected(VIEWS, FEATURES[name])
+    for form, views in in_all_forms(shards):
+        assert fields(ours.moments(views, FEATURES[name], client=processes)) == bits, form
+
+
+def test_the_default_client_is_taken_unless_another_scheduler_is_configured(within, monkeypatch):
+    array = da.from_array(VIEWS, chunks=(40, 2, 4))
+    assert _cluster.Cluster(None, 0).client is None
+    with Client(within.cluster, set_as_default=True) as client, monkeypatch.context() as patch:
+        asked, compute = [], client.compute
+        patch.setattr(client, "compute", lambda *a, **o: asked.append(o["retries"]) or compute(*a, **o))
+        assert fields(ours.moments(array, Identity(), retries=5)) == expected(VIEWS, Identity())
+        assert asked == [5]
+        with dask.config.set(scheduler="threads"):
+            ours.moments(array, Identity())
+        assert asked == [5]
+
+
+def test_moments_of_a_cluster_are_moments(shards, processes, tmp_path):
+    """They choose reg, are saved, merged and updated, although what comes over a wire cannot be written to."""
+    found = ours.moments(str(shards / "part-*.npy"), Identity(), client=processes)
+    other = streamed(VIEWS, Identity(), deterministic=True)
+    assert found.solve(3, reg="auto").reg == other.solve(3, reg="auto").reg
+    found.save(tmp_path / "moments")
+    assert fields(sslcore.load(tmp_path / "moments")) == fields(other)
+    assert found.update(VIEWS).n == 406
+    assert found._sums.between.flags.writeable
+
+
+def test_the_tasks_of_large_streams_are_runs_of_whole_nodes(monkeypatch):
+    monkeypatch.setattr(tunables, "STREAM_NODE_PARTS", 16)
+    for leaves in (64, 320, 5120):
+        left = []
+        for run in range(8 if leaves < 5120 else 2):
+            parts = _graph.Parts(True, width=16)
+            for leaf in range(run * leaves, (run + 1) * leaves):
+                parts.add(leaf, _graph._Nothing())
+            left.append(len(parts.nodes()))
+        assert max(left) <= 20
+    assert _graph.leaves_of_task(100, 2, 1e10) == 1
+    assert _graph.leaves_of_task(100, 2, 1e8) == 3  # still 32 tasks
+    assert [_graph.leaves_of_task(n, 2, 1e8) for n in (10**4, 2 * 10**4)] == [64, 320]
+    assert _graph.leaves_of_task(6 * 10**7, 100, 1e10) == 5120
+
+
+def test_large_runs_of_files_give_the_same_bits(shards, monkeypatch):
+    monkeypatch.setattr(tunables, "DASK_RUN_PARTS", (4, 6))
+    monkeypatch.setattr(tunables, "DASK_THREAD_PARTS", 1)
+    with dask.config.set(scheduler="synchronous"):
+        for size in (1, 4):
+            monkeypatch.setattr(_cluster.Cluster, "n_threads", lambda self, size=size: size)
+            found = ours.moments(str(shards / "part-*.npy"), Identity())
+            assert fields(found) == expected(VIEWS, Identity())
+
+
+# ---------------------------------------------------------------- death
+
+
+def slow(block, folder, i):
+    """A block that takes a while, and says that it was begun."""
+    with open(f"{folder}/begun-{i}", "a") as file:
+        file.write(f"{os.getpid()}\n")
+    time.sleep(0.01)
+    return block
+
+
+def test_workers_may_be_killed_midway(processes, tmp_path):
+    """Killed at random moments by their process ids; the nanny starts others, and the bits are the same."""
+    moment, killed, rounds = np.random.default_rng(0), 0, 0
+    bits = expected(VIEWS, Identity())
+    while killed < KILLS:
+        folder = tmp_path / f"round-{rounds}"
+        folder.mkdir()
+        blocks = [
+            da.from_delayed(dask.delayed(slow, pure=False)(part, str(folder), i), part.shape, part.dtype)
+            for i, part in enumerate(np.split(VIEWS, range(ROWS, 203, ROWS)))
+        ]
+        found, array = [], da.concatenate(blocks)
+
+        def sum_all(array=array, found=found):
+            found.append(ours.moments(array, Identity(), client=processes))
+
+        thread = threading.Thread(target=sum_all)
+        thread.start()
+        while thread.is_alive() and killed < KILLS:
+            begun = len(list(folder.iterdir()))
+            if not begun or begun >= len(blocks):
+                time.sleep(0.005)
+                if begun >= len(blocks):
+                    break
+                continue
+            time.sleep(moment.uniform(0.0, 0.1))
+            pids = list(processes.run(os.getpid, on_error="ignore").values())
+            if pids and thread.is_alive():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(moment.choice(pids)), signal.SIGKILL)
+                    killed += 1
+                time.sleep(moment.uniform(0.0, 0.5))
+        thread.join(timeout=120)
+        assert not thread.is_alive()
+        assert len(found) == 1
+        assert (found[0].n, fields(found[0])) == (203, bits)
+        rounds += 1
+    assert killed >= KILLS
+
+
+def lethal(block):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_task_that_kills_its_workers_is_given_up():
+    with started(1, True) as client, dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        client.run_on_scheduler(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+        array = da.from_array(VIEWS, chunks=(203, 2, 4)).map_blocks(lethal, dtype=float, meta=np.empty((0, 0, 0)))
+        with pytest.raises(RuntimeError, match=r"gave a task up: 1 workers? died that had it, probably for"):
+            ours.moments(array, Identity(), client=client)
+
+
+def test_a_lost_cluster_is_one_error():
+    def forever(block):
+        time.sleep(0.5)
+        return block
+
+    with started(1, False) as client:
+        array = da.from_array(VIEWS, chunks=(8, 2, 4)).map_blocks(forever, dtype=float, meta=np.empty((0, 0, 0)))
+        closer = threading.Timer(0.7, client.close)
+        closer.start()
+        with pytest.raises(ConnectionError, match="the cluster was lost, and with it the sums of this call"):
+            ours.moments(array, Identity(), client=client)
+        closer.join()
+        with pytest.raises(ConnectionError, match="the cluster was lost"):
+            ours.moments(array, Identity(), client=client)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def refused(views, words, features=None, error=ValueError, **options):
+    with pytest.raises(error, match=words):
+        ours.moments(views, features or Identity(), **options)
+
+
+def test_what_is_no_array_of_views(shards):
+    refused(VIEWS, "views must be a Dask array .* found .*ndarray; for arrays in memory", error=TypeError)
+    refused([], "views must be a Dask array", error=TypeError)
+    refused(da.from_array(VIEWS[:, 0], chunks=50), r"views must have 3 dimensions \(n, m, d\), found shape \(203, 4\)")
+    refused(da.from_array(VIEWS[:, :0]), r"views must not be empty, found shape \(203, 0, 4\)")
+    refused(da.from_array(VIEWS.astype(complex)), "real numbers", error=TypeError)
+    some = da.from_array(VIEWS, chunks=(50, 2, 4))
+    refused(some[some[:, 0, 0] > 0], r"unknown sizes .*; call views.compute_chunk_sizes\(\) first")
+    refused([dask.delayed(VIEWS), dask.delayed(VIEWS[:, :, :3])], r"block 1 has views of shape \(2, 3\) and dtype <f8")
+    refused([dask.delayed(VIEWS[:, 0])], r"block 0 has shape \(203, 4\)")
+    refused([dask.delayed("word")], "delayed blocks must be arrays .* found str", error=TypeError)
+    refused([dask.delayed(VIEWS[:0])], "the blocks are empty")
+    refused(some, "features of sslcore.features were expected", features=Gaussian(1.0), error=TypeError)
+    refused(some, "landmarks of Nystrom are not chosen yet", features=Nystrom(Gaussian(1.0), 5))
+    refused(some, "client must be a client of distributed, found str", client="here", error=TypeError)
+    refused(some, "retries must be", retries=-1)
+    refused(some, "backend must be one of", backend="gpu")
+    refused(str(shards / "none-*.npy"), "no file matches", error=FileNotFoundError)
+    refused([shards / "part-0.npy"] * 2, "part-0.npy is named twice: its samples would count twice")
+
+
+def test_nan_is_told_with_its_place(shards, processes):
+    views = VIEWS.copy()
+    views[170, 1, 2] = np.nan
+    words = r"found nan at sample 170 of the array \(view 1, coordinate 2"
+    refused(da.from_array(views, chunks=(40, 2, 4)), words)
+    refused(da.from_array(views, chunks=(40, 2, 4)), words, client=processes, retries=0)
+    np.save(shards / "part-2.npy", views[150:])
+    words = r"found nan at row 20 of .*part-2.npy \(view 1, coordinate 2"
+    refused(str(shards / "part-*.npy"), words, client=processes, retries=0)
+
+
+def test_shards_that_are_not_alike_or_have_changed(shards, monkeypatch):
+    pattern = str(shards / "part-*.npy")
+    good = np.load(shards / "part-1.npy")
+    np.save(shards / "part-1.npy", good[:, :, :3])
+    refused(pattern, "part-1.npy has 3 coordinates, .*part-0.npy has 4")
+    np.save(shards / "part-1.npy", good.astype("f4"))
+    refused(pattern, "part-1.npy has dtype float32, .*part-0.npy has float64")
+    np.save(shards / "part-1.npy", good[:0])
+    refused(pattern, "part-1.npy is empty")
+    np.save(shards / "part-1.npy", good)
+    content = (shards / "part-1.npy").read_bytes()
+    (shards / "part-1.npy").write_bytes(content[:-100])
+    refused(pattern, "part-1.npy")
+    (shards / "part-1.npy").write_bytes(content)
+
+    def meanwhile(change):
+        """Change a file when the tasks are made."""
+        made = _graph.totals
+
+        def totals(*arguments):
+            change()
+            return made(*arguments)
+
+        monkeypatch.setattr("sslcore.dask._moments.totals", totals)
+
+    meanwhile(lambda: np.save(shards / "part-1.npy", good[:-1]))
+    refused(pattern, r"part-1.npy has the shape \(89, 2, 4\) and the dtype float64 on a worker, .*where it was listed")
+    np.save(shards / "part-1.npy", good)
+    meanwhile((shards / "part-1.npy").unlink)
+    monkeypatch.undo()
+    monkeypatch.setattr(tunables, "STREAM_LEAF_VIEWS", LEAF)
+    meanwhile((shards / "part-1.npy").unlink)
+    refused(pattern, "workers must find the files under the same names as the client", error=OSError)
+
+
+def test_a_file_that_one_worker_lacks_is_no_lost_cluster(shards, within, monkeypatch):
+    made = _graph.totals
+
+    def totals(*arguments):
+        (shards / "part-1.npy").unlink()
+        return made(*arguments)
+
+    monkeypatch.setattr("sslcore.dask._moments.totals", totals)
+    refused(str(shards / "part-*.npy"), "workers must find the files", error=FileNotFoundError, client=within)
+
+
+def test_the_same_file_by_two_names_is_refused(shards):
+    os.symlink(shards / "part-0.npy", shards / "part-9.npy")
+    with pytest.raises(ValueError, match=r"part-9.npy is named twice, also as .*part-0.npy: its samples would count"):
+        streamed([shards / "part-0.npy", shards / "part-9.npy"], Identity())
+
+
+def test_memory_is_compared_before_anything_is_submitted(processes, monkeypatch):
+    huge = da.zeros((10**6, 2, 1000), chunks=(10**6, 2, 1000))
+    refused(
+        huge,
+        r"a task of 1[67],\d\d\d MB \(a chunk of views, features of one leaf, \d+ sums of 1000 x 1000\).* are more "
+        r"than the 2,262 MB that a worker has left \(nothing was submitted\); take smaller chunks",
+        error=sslcore.MemoryBudgetError,
+        client=processes,
+    )
+    monkeypatch.setattr(_cluster, "memory_budget", lambda memory: 10**5)
+    refused(da.from_array(VIEWS), "that this machine has", error=sslcore.MemoryBudgetError)
+    assert not processes.processing() or not any(processes.processing().values())
+
+
+def test_kernels_that_are_functions_are_sent_unless_they_hold_what_cannot_be(processes):
+    landmarks = VIEWS[:6, 0]
+    array = da.from_array(VIEWS, chunks=(80, 2, 4))
+    function = Nystrom(lambda x, y: 1.0 + x @ y.T, landmarks)
+    found = ours.moments(array, function, client=processes)
+    assert fields(found) == expected(VIEWS, function)
+    lock = threading.Lock()
+
+    def held(x, y):
+        with lock:
+            return 1.0 + x @ y.T
+
+    refused(array, r"the model cannot be sent to workers \(TypeError: cannot pickle '_thread.lock'.*use kernels of",
+            Nystrom(held, landmarks), TypeError, client=processes)  # fmt: skip
+
+
+def test_other_versions_on_a_worker_are_refused(monkeypatch):
+    monkeypatch.setattr("sslcore.dask._moments.versions", lambda: {"numpy": "0"})
+    words = "a worker has other versions than the client: .*numpy '0' there"
+    refused(da.from_array(VIEWS), words)
+
+
+def test_failures_are_tried_again(within, tmp_path):
+    def fails_once(block):
+        with contextlib.suppress(FileExistsError):
+            (tmp_path / "failed").touch(exist_ok=False)
+            raise OSError(5, "the network is away")
+        return block
+
+    array = da.from_array(VIEWS, chunks=(80, 2, 4)).map_blocks(fails_once, dtype=float, meta=np.empty((0, 0, 0)))
+    refused(array, "the network is away", error=OSError, client=within, retries=0)
+    (tmp_path / "failed").unlink()
+    assert fields(ours.moments(array, Identity(), client=within)) == expected(VIEWS, Identity())
+
+
+def test_blas_has_one_thread_while_tasks_run():
+    before = [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
+
+    def threads():
+        return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
+
+    with _work.one_thread():
+        assert threads() == {1}
+        with _work.one_thread():
+            pass
+        assert threads() == {1}  # the first to end leaves the limit to the others
+    assert [pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"] == before
+
+
+# ---------------------------------------------------------------- fits
+
+
+def test_a_fit_is_that_of_a_stream_and_its_landmarks_those_of_pretrain():
+    array = da.from_array(VIEWS, chunks=(64, 2, 4))
+    for model in (Identity(), Nystrom(Gaussian(3.0), 9, seed=4), Nystrom(Gaussian(3.0), 9, "rpcholesky"),
+                  RandomFourier(Gaussian(3.0), 8, seed=3)):  # fmt: skip
+        for options in ({"reg": 1e-2}, {"reg": 1e-3, "center": True, "beta": 2.0, "unbiased": False}):
+            found = sslcore.pretrain(array, model, 3, **options)
+            whole = sslcore.pretrain(VIEWS, model, 3, **options)
+            assert_close(found.gamma, whole.gamma, tol=1e-9)
+            assert_close(abs(found(VIEWS)), abs(whole(VIEWS)), tol=1e-7)
+    assert (found.training, found.n_coordinates) == (None, 4)
+    auto = ours.pretrain(array, Identity(), 3, reg="auto")
+    assert auto.reg == streamed(VIEWS, Identity()).solve(3, reg="auto").reg
+    for name, value in (("sample_weight", np.ones(203)), ("groups", np.arange(203)), ("memory", "1GB"),
+                        ("positives", 1), ("solver", "dense"), ("checkpoint", "ck")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"{name}= is for views in memory"):
+            sslcore.pretrain(array, Identity(), 3, reg=1e-2, **{name: value})
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+def test_transform_is_lazy_and_by_chunks(dtype):
+    views = np.round(10 * VIEWS).astype(dtype)
+    for model in (Identity(), Gaussian(20.0)):
+        rep = sslcore.pretrain(views, model, 3, reg=1e-2)
+        for x, chunks in ((views[:, 0], (50, 3)), (views, (50, 1, 2))):
+            z = rep.transform(da.from_array(x, chunks=chunks))
+            assert isinstance(z, da.Array)
+            assert z.chunks[0] == (50, 50, 50, 50, 3)
+            assert z.dtype == rep.transform(x).dtype
+            assert_close(z.compute(), rep.transform(x), tol=1e-6 if dtype == np.float32 else 1e-12)
+        assert_close(rep(da.from_array(views)).compute(), rep(views), tol=1e-6 if dtype == np.float32 else 1e-12)
+        unit = ours.transform(rep, da.from_array(views[:, 0]), False).compute()
+        assert_close(unit, rep.transform(views[:, 0], scale=False), tol=1e-6 if dtype == np.float32 else 1e-12)
+
+
+def test_transform_refuses_what_is_wrong():
+    rep = sslcore.pretrain(VIEWS, Identity(), 3, reg=1e-2)
+    bad = VIEWS[:, 0].copy()
+    bad[120, 1] = np.inf
+    lazy = rep.transform(da.from_array(bad, chunks=(50, 4)))  # nothing is computed
+    with pytest.raises(ValueError, match=r"finite.*\(in the chunk from row 100 on\)"):
+        lazy.compute()
+    with pytest.raises(ValueError, match=r"must have the shape \(n, d\) or \(n, m, d\), found \(4,\)"):
+        ours.transform(rep, da.zeros(4))
+    with pytest.raises(TypeError, match=r"x must be a Dask array, found .*ndarray"):
+        ours.transform(rep, bad)
+    with pytest.raises(TypeError, match="representation must be what pretrain returns"):
+        ours.transform(3, lazy)
+    with pytest.raises(TypeError, match="scale must be True or False"):
+        ours.transform(rep, lazy, 1)
+    with pytest.raises(ValueError, match="x must not be empty"):
+        ours.transform(rep, da.zeros((4, 0)))
+
+
+def test_views_are_those_of_one_machine():
+    x = VIEWS[:, 0]
+    law = GaussianNoise(0.3)
+    for chunks in ((50, 2), (203, 4), (1, 4)):
+        made = ours.views(da.from_array(x, chunks=chunks), law, 3, seed=9)
+        assert np.array_equal(made.compute(), law.views(x, 3, seed=9))
+    images = np.random.default_rng(0).random((30, 6, 6)).astype(np.float32)
+    turns = Affine(image_shape=(6, 6), rotation=15.0)
+    made = ours.views(da.from_array(images, chunks=(7, 3, 6)), turns, 2, seed=1)
+    assert (made.shape, made.dtype) == ((30, 2, 36), np.float32)
+    assert np.array_equal(made.compute(), turns.views(images, 2, seed=1))
+    bad = x.copy()
+    bad[120] = np.nan
+    with pytest.raises(ValueError, match=r"\(in the chunk from sample 100 on\)"):
+        ours.views(da.from_array(bad, chunks=(50, 4)), law, 2, seed=0).compute()
+    with pytest.raises(TypeError, match="x must be a Dask array"):
+        ours.views(x, law, 2, seed=0)
+
+
+@pytest.mark.parametrize("kind", ["samples", "views"])
+def test_the_estimator_takes_arrays_of_a_cluster(kind):
+    data = VIEWS[:, 0] if kind == "samples" else VIEWS
+    array = da.from_array(data, chunks=(50, *data.shape[1:]))
+    for options in ({"features": Identity()}, {"features": 9, "kernel": Gaussian(3.0)}, {"features": 9}):
+        settings = {"n_components": 3, "reg": 1e-2, "input": kind, "random_state": 5} | options
+        found, whole = sslcore.SSLEmbedding(**settings).fit(array), sslcore.SSLEmbedding(**settings).fit(data)
+        assert_close(found.representation_.gamma, whole.representation_.gamma, tol=1e-9)
+        z = found.transform(array)
+        assert isinstance(z, da.Array)
+        assert_close(abs(z.compute()), abs(whole.transform(data)), tol=1e-6)
+        assert_close(z.compute(), found.transform(data), tol=1e-10)
+    with pytest.raises(ValueError, match="X has 3 features, but SSLEmbedding is expecting 4"):
+        found.transform(array[..., :3])
+    with pytest.raises(ValueError, match="sample_weight= is for views in memory"):
+        found.fit(array, sample_weight=np.ones(203))
+    with pytest.raises(ValueError, match="X on a cluster must hold"):
+        found.fit(array[0])
+    kernel = {"kernel": Gaussian(3.0), "input": kind, "reg": 1e-2, "solver": None}
+    by_products, whole = (sslcore.SSLEmbedding(**kernel).fit(x).representation_ for x in (array, data))
+    assert_close(by_products.gamma, whole.gamma, tol=1e-9)
+    bad = data.copy()
+    bad[100] = np.nan
+    with pytest.raises(ValueError, match="X must be finite, found NaN"):
+        found.fit(da.from_array(bad, chunks=array.chunks))
+
+
+def test_chunks_on_a_device_are_worked_on_there(backend):
+    """Of Dask-CUDA each worker has a GPU, and chunks are CuPy's; here one process stands for all."""
+    with dask.config.set(scheduler="synchronous"):
+        parts = [backend.asarray(part) for part in cut(VIEWS, [64, 128])]
+        found = ours.moments([dask.delayed(part, traverse=False) for part in parts], Identity())
+        assert_close(found._total().between, streamed(VIEWS, Identity())._total().between, tol=1e-12)
+        assert isinstance(found._sums.mean, np.ndarray)
+        if backend.name == "cupy":
+            asked = ours.moments(da.from_array(VIEWS, chunks=(64, 2, 4)), Identity(), backend="cupy")
+            assert fields(asked) == fields(found)
+
+
+@pytest.mark.parametrize("options", [{}, {"center": True}, {"beta": 0.0}, {"unbiased": False, "beta": 3.0}])
+def test_a_kernel_is_fitted_by_products_on_the_cluster(options, monkeypatch):
+    monkeypatch.setattr(tunables, "DASK_STRIP_ROWS", 50)
+    views = VIEWS - VIEWS.mean(axis=(0, 1))
+    found = sslcore.pretrain(da.from_array(views, chunks=(64, 1, 4)), Gaussian(3.0), 4, reg=1e-2, **options)
+    whole = sslcore.pretrain(views, Gaussian(3.0), 4, reg=1e-2, **options)
+    assert "matrix-free" in found.certificate.algorithm
+    assert_close(found.gamma, whole.gamma, tol=1e-8)
+    assert_close(abs(found(views)), abs(whole(views)), tol=1e-5)
+
+
+def test_the_bits_of_a_kernel_fit_do_not_depend_on_the_workers(processes, monkeypatch):
+    monkeypatch.setattr(tunables, "DASK_STRIP_ROWS", 50)
+    array, products = da.from_array(VIEWS, chunks=(64, 2, 4)), []
+    with started(3, False) as client:
+        one = ours.pretrain(array, Gaussian(3.0), 3, reg=1e-2, client=client)
+    multiplied = _kernels.ClusterRows._multiplied
+
+    def killing(self, coefficients):
+        products.append(len(coefficients))
+        if len(products) == 2:
+            os.kill(next(iter(processes.run(os.getpid).values())), signal.SIGKILL)
+        return multiplied(self, coefficients)
+
+    monkeypatch.setattr(_kernels.ClusterRows, "_multiplied", killing)
+    other = ours.pretrain(array, Gaussian(3.0), 3, reg=1e-2, client=processes)
+    assert len(products) > 2
+    assert one.gamma.tobytes() == other.gamma.tobytes()
+    assert one.coefficients.tobytes() == other.coefficients.tobytes()
+
+
+def test_reg_of_a_kernel_is_searched_on_the_cluster_too():
+    views, search = VIEWS[:80], sslcore.selection.AutoReg(regs=(1e-1, 1e-2), n_folds=2)
+    with dask.config.set(scheduler="synchronous"):
+        found = ours.pretrain(da.from_array(views), Gaussian(3.0), 3, reg=search)
+        whole = sslcore.pretrain(views, Gaussian(3.0), 3, reg=search)
+    assert_close(found.selection.risks, whole.selection.risks, tol=1e-6)
+    assert found.reg == whole.reg
+    with pytest.raises(ValueError, match="on a cluster a kernel is multiplied by NumPy's workers"):
+        ours.pretrain(da.from_array(VIEWS), sslcore.kernels.Precomputed(), 3, reg=1e-2)
