@@ -562,6 +562,7 @@ def test_the_bits_of_a_kernel_fit_do_not_depend_on_the_workers(processes, monkey
     assert one.coefficients.tobytes() == other.coefficients.tobytes()
 
 
+@pytest.mark.filterwarnings("ignore::sslcore.errors.SelectionWarning")
 def test_reg_of_a_kernel_is_searched_on_the_cluster_too():
     views, search = VIEWS[:80], sslcore.selection.AutoReg(regs=(1e-1, 1e-2), n_folds=2)
     with dask.config.set(scheduler="synchronous"):
