@@ -183,8 +183,27 @@ CPU_THIN_MOST_COLUMNS = 24
 CPU_THIN_LEAST_COLUMNS = 96
 """Columns of a part of a matrix, at least and as a unit, whose transpose a task multiplies: runs of memory."""
 
-CPU_SOLVE_BLOCK_ROWS = 240
+CPU_FACTOR_BLOCK_ROWS = 128
+"""Rows of a factor that are found at a time: products with them run from the first two caches at the full rate, and
+LAPACK factorises their corner on one thread."""
+
+CPU_FACTOR_CACHED_ROWS = 64
+"""Rows from which the products of those are subtracted at a time: the second-level cache keeps them."""
+
+CPU_FACTOR_THREAD_PARTS = 3
+"""Parts of the rows that are left for each thread, of which the longest come first: few calls, and even ends."""
+
+CPU_FACTOR_LEAST_ROWS = 512
+"""Rows from which on a matrix is factorised by our own threads."""
+
+CPU_SOLVE_BLOCK_ROWS = 480
 """Rows of a triangular factor that are solved for at a time, before others are multiplied on all threads."""
+
+CPU_SOLVE_APART_ROWS = 4096
+"""Rows of a factor up to which each thread reads all of it, for some of the columns, and none waits for another."""
+
+CPU_SOLVE_APART_COLUMNS = 4
+"""Columns that a thread then solves for, at least: for fewer reading takes longer than multiplying."""
 
 CPU_SOLVE_CORNER_ROWS = 24
 """Rows of the corners on its diagonal that are solved number by number."""

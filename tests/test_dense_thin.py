@@ -1,4 +1,4 @@
-"""Products and solves with thin blocks: against sums in long double, whatever the shapes, orders and threads."""
+"""Products, solves and factors on our own threads: against long double, whatever the shapes, orders and threads."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sslcore import tunables
 from sslcore.backends.numba_cpu import dense, dense_thin
+from sslcore.backends.numba_cpu.factor import factorize
 
 from .comparators import assert_close
 from .strategies import dtypes, seeds
@@ -130,3 +131,50 @@ def test_rows_that_are_not_finite_stay_where_they_are(always):
         assert np.isfinite(np.delete(found, 50, axis=0)).all()
         rest = np.delete(there, 50, axis=0).T.copy(order=order)
         assert np.isfinite(dense.matmul(rest, draw((96, 9), float, 2))).all()
+
+
+@given(
+    n=st.sampled_from([1, 2, 7, 8, 9, 16, 17, 63, 65, 127, 128, 129, 137, 145, 193, 255, 256, 257, 300, 513]),
+    dtype=dtypes,
+    threads=st.sampled_from(["1", "2", "5"]),
+    seed=seeds,
+)
+def test_cholesky_factors(n, dtype, threads, seed):
+    """U^T U is the matrix, to the rounding of sums of n products; the other triangle stays, and bits do not vary."""
+    root = draw((n, n + 5), float, seed)
+    matrix = np.asfortranarray((root @ root.T / n + 0.1 * np.eye(n)).astype(dtype))
+    found, again = matrix.copy(order="F"), matrix.copy(order="F")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSLCORE_NUM_THREADS", threads)
+        assert factorize(found)
+        patch.setenv("SSLCORE_NUM_THREADS", "1")
+        assert factorize(again)
+    assert np.array_equal(found, again)
+    assert np.array_equal(np.tril(found, -1), np.tril(matrix, -1))
+    upper = np.triu(found).astype(np.longdouble)
+    scale = float((np.abs(upper).T @ np.abs(upper)).max())
+    tol = 10 * float(np.finfo(dtype).eps)
+    assert_close((upper.T @ upper).astype(float), matrix.astype(float), tol=tol, scale=scale)
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.nan])
+@pytest.mark.parametrize("place", [0, 5, 127, 128, 300, 519])
+def test_what_is_not_positive_definite_has_no_factor(bad, place):
+    """Wherever it shows first, by LAPACK's answer too; the triangle that is kept is what it was."""
+    root = draw((520, 525), float, 0)
+    matrix = np.asfortranarray(root @ root.T / 520 + np.eye(520))
+    matrix[place, place] = bad
+    found = matrix.copy(order="F")
+    assert not dense.cholesky(found)
+    assert np.array_equal(np.tril(found, -1), np.tril(matrix, -1))
+
+
+def test_graded_matrices_have_factors_of_small_residuals():
+    """Entries of many orders of magnitude: errors are relative to each entry's row and column."""
+    scale = np.geomspace(1, 1e-7, 400)
+    root = draw((400, 450), float, 0)
+    matrix = np.asfortranarray((root @ root.T / 400 + np.eye(400)) * scale * scale[:, None])
+    found = matrix.copy(order="F")
+    assert factorize(found)
+    upper = np.triu(found).astype(np.longdouble)
+    assert float((np.abs(upper.T @ upper - matrix) / (scale * scale[:, None])).max()) < 1e-13

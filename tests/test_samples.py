@@ -277,3 +277,22 @@ def test_rotate_views_is_exact_far_from_the_origin(backend, dtype):
 def test_bad_views(views, error, message):
     with pytest.raises(error, match=message):
         contrast_gram(Gaussian(1.0), views)
+
+
+@pytest.mark.parametrize("kernel", [Gaussian(1.0), Exponential(0.5)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_more_threads_than_rows_change_no_bit(monkeypatch, kernel, dtype):
+    """Blocks of very many points have few rows, which are then cut into runs of columns."""
+    n = 700
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(n), np.where(np.arange(n) % 5, 2, 3))
+    samples = Samples.from_groups(groups, primitives)
+    x = rng.standard_normal((len(groups), 3)).astype(dtype)[samples.order]
+    monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 64)
+    found = []
+    for threads in ("1", "40"):
+        monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
+        blocks = rotated_gram(kernel, x, samples, primitives)
+        found.append((blocks.mean, blocks.cross, blocks.contrast, kernel(x[:9], x)))
+    for one, many in zip(*found, strict=True):
+        assert np.array_equal(one, many)

@@ -13,11 +13,13 @@ import numpy as np
 import scipy.linalg as sl
 from scipy.linalg import blas, lapack
 
+from ... import tunables
 from .. import host_linalg
 from ..contract import Array, Matrix
 from ..host_linalg import eigh
 from . import dense_thin
 from .dense_thin import is_thin
+from .factor import factorize
 
 __all__ = [
     "add_second_moment",
@@ -65,6 +67,8 @@ def cholesky(a: Matrix) -> bool:
 
     The strict lower triangle is left as it was.
     """
+    if len(a) >= tunables.CPU_FACTOR_LEAST_ROWS and a.flags.f_contiguous and a.flags.writeable:
+        return factorize(a)
     potrf = lapack.dpotrf if a.dtype == np.float64 else lapack.spotrf
     info: int = potrf(a, lower=0, clean=0, overwrite_a=1)[1]
     return info == 0

@@ -10,12 +10,13 @@ from __future__ import annotations
 import numpy as np
 
 from ... import tunables
+from ...tunables import CPU_SOLVE_BLOCK_ROWS as SOLVED
 from ...tunables import CPU_SOLVE_CORNER_ROWS as CORNER
 from ...tunables import CPU_THIN_STREAMS_ROWS as STREAMS
 from ...tunables import CPU_THIN_SYMMETRIC_PAIRS, CPU_THIN_TILE_PAIRS
 from ..contract import Array, Matrix
 from .compiling import compiled
-from .parallel import parallel_for
+from .parallel import n_threads, parallel_for
 from .thin import (
     Part,
     grid,
@@ -54,15 +55,20 @@ def multiply(a: Matrix, b: Matrix, out: Matrix, alpha: float, beta: float) -> No
 
 def solve(factor: Matrix, b: Matrix) -> None:
     """Overwrite b by (U^T U)^-1 b; U in Fortran order."""
-    lower, columns, n, block = factor.T, b.T, len(b), tunables.CPU_SOLVE_BLOCK_ROWS
-    starts = range(0, n, block)
+    lower, columns, n = factor.T, b.T, len(b)
+    if n <= tunables.CPU_SOLVE_APART_ROWS:  # every wait for all threads would take as long as the work of one
+        parts = min(n_threads(), max(1, len(columns) // tunables.CPU_SOLVE_APART_COLUMNS))
+        cuts = [len(columns) * i // parts for i in range(parts + 1)]
+        parallel_for(lambda i: _alone(lower, columns[cuts[i] : cuts[i + 1]]), parts)
+        return
+    starts = range(0, n, SOLVED)
     for start in starts:
-        stop = min(start + block, n)
+        stop = min(start + SOLVED, n)
         if start:
             _rows(lower, Part(start, stop, 0, start), columns, (-1.0, 1.0), columns)
         _forward(lower, start, stop, columns)
     for start in reversed(starts):
-        stop = min(start + block, n)
+        stop = min(start + SOLVED, n)
         _backward(lower, start, stop, columns)
         if start:
             _columns(lower, Part(start, stop, 0, start), columns, (-1.0, 1.0), columns)
@@ -106,7 +112,8 @@ def _rows(values: Matrix, part: Part, right: Matrix, scales: tuple[float, float]
 
 def _columns(values: Matrix, part: Part, left: Matrix, scales: tuple[float, float], out: Matrix) -> None:
     """Do `_transposed_times`, on several threads."""
-    size, count = _cut(part.j0, part.j1, _tasks(part, len(left)), tunables.CPU_THIN_LEAST_COLUMNS)
+    tasks = min(_tasks(part, len(left)), n_threads())  # wide: each row of a task is a run of memory
+    size, count = _cut(part.j0, part.j1, tasks, tunables.CPU_THIN_LEAST_COLUMNS)
 
     def task(s: int) -> None:
         start = part.j0 + s * size
@@ -212,6 +219,22 @@ def _backward(lower: Matrix, start: int, stop: int, block: Matrix) -> None:
         _corner(lower, i, end, True, block)
         if i > start:
             _transposed_times(lower, Part(i, end, start, i), block, (-1.0, 1.0), block)
+
+
+@compiled(nogil=True)
+def _alone(lower: Matrix, block: Matrix) -> None:
+    """Solve with L and L^T, in place."""
+    n = block.shape[1]
+    for start in range(0, n, SOLVED):
+        stop = min(start + SOLVED, n)
+        if start:
+            _times(lower, Part(start, stop, 0, start), block, (-1.0, 1.0), block)
+        _forward(lower, start, stop, block)
+    for start in range((n - 1) // SOLVED * SOLVED, -1, -SOLVED):
+        stop = min(start + SOLVED, n)
+        _backward(lower, start, stop, block)
+        if start:
+            _transposed_times(lower, Part(start, stop, 0, start), block, (-1.0, 1.0), block)
 
 
 @compiled(nogil=True)

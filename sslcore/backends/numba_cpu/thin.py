@@ -27,7 +27,7 @@ from ...tunables import CPU_PREFETCH_BYTES
 from ..contract import Array, Matrix
 from .compiling import compiled, generated
 from .elementary import wide_vectors
-from .vectors import VECTOR, Rows, add_term, constant, spread_from, unpacked, vector_at, zero_sums
+from .vectors import VECTOR, Rows, add_term, ask_for, constant, spread_from, unpacked, vector_at, zero_sums
 
 __all__ = [
     "Grid",
@@ -107,12 +107,7 @@ def _add_to_doubles(builder: Any, address: Any, value: Any, width: int) -> None:
 
 def _load(builder: Any, address: Any, kind: Any, size: int) -> Any:
     """Load a vector, and ask for what lies CPU_PREFETCH_BYTES after it."""
-    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-    prefetch = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag]), "llvm.prefetch.p0"
-    )
-    ahead = builder.inttoptr(builder.add(address, constant(CPU_PREFETCH_BYTES)), byte)
-    builder.call(prefetch, [ahead, *(ir.Constant(flag, value) for value in (0, 3, 1))])  # to read, and keep, data
+    ask_for(builder, builder.add(address, constant(CPU_PREFETCH_BYTES)))
     return builder.load(vector_at(builder, address, constant(0), kind), align=size)
 
 

@@ -25,14 +25,19 @@ from .compiling import compiled, generated
 from .elementary import wide_vectors
 
 __all__ = [
+    "PRODUCT_ROWS",
+    "PRODUCT_VECTORS",
     "ROWS",
     "SIDE",
     "VECTOR",
     "Rows",
+    "add_block",
     "add_squares",
     "add_term",
     "aligned",
     "aligned_zeros",
+    "ask_for",
+    "ask_for_rows",
     "constant",
     "copy_rows",
     "dot_products",
@@ -99,6 +104,15 @@ def add_term(builder: Any, total: Any, *factors: Any) -> None:
 def spread_from(builder: Any, address: Any, kind: Any) -> Any:
     """Return the vector that has the value at this address in all lanes."""
     return spread(builder, builder.load(builder.inttoptr(address, kind.element.as_pointer())), kind)
+
+
+def ask_for(builder: Any, address: Any) -> None:
+    """Ask for what lies at this address before it is needed; nothing happens where nothing is."""
+    byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+    to_read_and_keep_data = (ir.Constant(flag, value) for value in (0, 3, 1))
+    builder.call(prefetch, [builder.inttoptr(address, byte), *to_read_and_keep_data])
 
 
 def _pair_values(absolute: bool, vectors: int) -> Callable[..., Any]:
@@ -233,6 +247,33 @@ def _transposition(streamed: bool) -> Callable[..., Any]:
 
 _product_of_one, _product_of_many = _products(1, added=False), _products(PRODUCT_VECTORS, added=False)
 _added_to_one, _added_to_many = _products(1, added=True), _products(PRODUCT_VECTORS, added=True)
+
+
+@generated
+def _prefetch(typingctx: Any, address: Any) -> tuple[Any, Callable[..., Any]]:
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        ask_for(builder, args[0])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), codegen
+
+
+@compiled(nogil=True)
+def ask_for_rows(rows: Rows, height: int, size: int) -> None:
+    """Ask for so many bytes of each of some rows, which are needed soon."""
+    for i in range(height):
+        for at in range(0, size, VECTOR):
+            _prefetch(rows.address + i * rows.stride + at)
+
+
+@compiled(nogil=True)
+def add_block(x: Rows, apart: int, y: Rows, steps: int, out: Rows, like: Any) -> None:
+    """Add the sums over s of x[s, r] y[s, v] to ``out``: PRODUCT_ROWS r, and v of PRODUCT_VECTORS.
+
+    ``apart`` is how many bytes the r are apart; ``like`` is a number of the type of all.
+    """
+    wide_vectors()
+    _added_to_many(like, x, apart, y, steps, out)
 
 
 @compiled(nogil=True)
