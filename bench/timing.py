@@ -10,10 +10,10 @@ from typing import Any
 
 __all__ = ["Task", "Timing", "measure"]
 
-PAUSE = 0.05
+PAUSE = 0.2
 """Seconds between two timed calls.
 
-The threads of OpenBLAS wait busily for some milliseconds after a call.  NumPy and SciPy bring a pool each, so without
+The threads of OpenBLAS wait busily for a tenth of a second after a call.  NumPy and SciPy bring a pool each, so without
 a pause the alternative's idle threads would slow what comes next; asleep, they disturb nobody.
 """
 
