@@ -21,6 +21,8 @@ BENCHMARKS = {  # name: module and function
     "fields": ("fields", "run"),
     "path": ("path", "run"),
     "nested": ("nested", "run"),
+    "pairs": ("pairs", "run"),
+    "pairs_large": ("pairs", "run_large"),
     "search": ("search", "run"),
     "risk": ("risk", "run"),
     "stream": ("stream", "run"),

@@ -38,10 +38,12 @@ from .fitting.collections import home_of, refuse_options
 from .fitting.data import Data, as_data
 from .fitting.held_out import GROUPS, HeldOutRisk
 from .fitting.moments import Moments
+from .fitting.paired_folds import risk_on_pairs
 from .fitting.pretraining import pretrain
 from .fitting.representation import Representation
 from .fitting.search import AutoReg
 from .kernels import Gaussian, Precomputed
+from .positives import Positives
 from .risk import vicreg
 
 __all__ = ["SSLEmbedding"]
@@ -88,6 +90,10 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     input : {"samples", "views"}
         "views": X holds views made elsewhere, (n, m, d), or (N, d) with ``fit(X, groups=...)``; then ``augmentation``
         and ``n_views`` are not used.
+    positives : `sslcore.positives.Positives`, optional
+        A law of positive pairs of the samples, such as ``TimeLag(10)`` or ``Neighbors(5)``, in place of views: no
+        ``augmentation`` then, and ``n_views`` is not used.  One of given points, such as ``Labels(y)``, fits those X
+        alone.  ``score`` then takes the law's pairs of X.
     random_state : int, RandomState or None
         Seed of the views.
     backend : {"numba", "cupy"}, optional
@@ -135,6 +141,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         center: bool = True,
         features: Any = None,
         input: str = "samples",
+        positives: Positives | None = None,
         random_state: Any = 0,
         backend: str | None = None,
         memory: int | str | None = None,
@@ -150,6 +157,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.center = center
         self.features = features
         self.input = input
+        self.positives = positives
         self.random_state = random_state
         self.backend = backend
         self.memory = memory
@@ -213,6 +221,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             center=self.center,
             sample_weight=sample_weight,
             groups=groups,
+            positives=self.positives,
             backend=self.backend,
             memory=self.memory,
             solver=self.solver,
@@ -259,9 +268,9 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         else:
             self._check_data(X, groups, sample_weight)
             views = X
-            if self.input == "samples":
+            if self.input == "samples" and self.positives is None:
                 views = self.augmentation_.views(X, self.n_views, seed=self._seed, first=self._moments.n)
-        self._moments.update(views, groups=groups, sample_weight=sample_weight)
+        self._moments.update(views, groups=groups, sample_weight=sample_weight, positives=self.positives)
         self._stale, self._n_features_out = True, check_integer(self.n_components, "n_components", minimum=1)
         return self
 
@@ -297,6 +306,9 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         validation.check_is_fitted(self)
         X = self._checked(X, reset=False)
         rep = self.representation_
+        if self.positives is not None:
+            refuse_options({"groups": groups, "sample_weight": sample_weight})
+            return -risk_on_pairs(rep, X, self.positives, self.backend)
         views: Array | Views = X
         if self.input == "samples":
             views = Views(X, self.augmentation_, self.n_views, (self._seed + FRESH) % 2**64)
@@ -428,7 +440,8 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Settle what has a default, and give the views."""
         weight = self._check_data(X, groups, sample_weight).weight
         self._settle(math.sqrt(_total_variance(X.reshape(-1, X.shape[-1]), weight)) or 1.0, X.shape[-1])
-        return X if self.input == "views" else Views(X, self.augmentation_, self.n_views, self._seed)
+        made = self.augmentation_ is not None
+        return Views(X, self.augmentation_, self.n_views, self._seed) if made else X
 
     def _begin_on_cluster(self, X: Any) -> Any:
         """Do the same with an array of a cluster, whose entries are checked where they lie."""
@@ -464,9 +477,11 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             self._seed = as_seed(self.random_state)
         else:
             self._seed = int(check_random_state(self.random_state).randint(2**31))
+        if self.positives is not None and (self.augmentation is not None or self.input == "views"):
+            raise ValueError("with positives, X holds points (n, d): leave out augmentation and input='views'")
         noise = GaussianNoise(0.1 * (total / math.sqrt(width)))
         chosen = noise if self.augmentation is None else self.augmentation
-        self.augmentation_ = None if self.input == "views" else chosen
+        self.augmentation_ = None if self.input == "views" or self.positives is not None else chosen
 
     def _model(self) -> Any:
         if self.features is None:

@@ -608,6 +608,28 @@ def slow_features(x):
     return scipy.linalg.eigh(d.T @ d / len(d), c.T @ c / len(c), eigvals_only=True)
 
 
+def pair_moments(phi, joint):
+    """Sigma, Delta and the mean of features (N, r) under the joint weights of pairs: loops over all pairs."""
+    r = phi.shape[1]
+    sigma, delta, mean = np.zeros((r, r)), np.zeros((r, r)), np.zeros(r)
+    for i, row in enumerate(joint):
+        for j, weight in enumerate(row):
+            sigma += weight * np.outer(phi[i], phi[i])
+            mean += weight * phi[i]
+            delta += weight / 2 * np.outer(phi[i] - phi[j], phi[i] - phi[j])
+    return sigma, delta, mean
+
+
+def held_out_risk_of_pairs(z, joint, groups, beta):
+    """beta E|z - z'|^2 + <E zz^T, E zz^T> of different groups - 2 E|z|^2 + k: loops over pairs, and pairs of points."""
+    n, k = z.shape
+    p = joint.sum(axis=1)
+    spread = sum(joint[i, j] * ((z[i] - z[j]) ** 2).sum() for i in range(n) for j in range(n))
+    couples = [(i, j) for i in range(n) for j in range(n) if groups[i] != groups[j]]
+    products = sum(p[i] * p[j] * (z[i] @ z[j]) ** 2 for i, j in couples) / sum(p[i] * p[j] for i, j in couples)
+    return beta * spread + products - 2 * sum(p[i] * z[i] @ z[i] for i in range(n)) + k
+
+
 def pretrain_exactly(pair, points, groups, new, k, *, reg, beta, unbiased, center):
     """gamma, invariance, norms, and values at ``new`` of the first k + 1 minimisers for a kernel of numbers of mpmath.
 

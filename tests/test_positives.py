@@ -55,7 +55,7 @@ def test_pairs_are_solved_as_dense_algebra_does(graph, beta, center, seed):
     law = Pairs(i, j, weight).law(x)
     assert_close(law.measure, p, tol=1e-14)
     assert_close(law.on_support().operator(), operator, tol=1e-14)
-    assert_close(law.on_support().complement(), np.eye(size) - operator, tol=1e-14)
+    assert_close(law.on_support().complement(), np.eye(size) - operator, tol=1e-14, scale=1.0)
     k = min(3, size - center)
     if k == 0:
         return
@@ -300,7 +300,22 @@ BAD = {
         lambda: sslcore.pretrain(X, G, 1, reg=1, positives=TimeLag(1), sample_weight=[1] * 6),
         "or sample_weight=",
     ),
-    "auto": (lambda: sslcore.pretrain(X, G, 1, reg="auto", positives=TimeLag(1)), "give reg a number"),
+    "auto with a matrix": (
+        lambda: sslcore.pretrain(X, G, 1, reg="auto", positives=Operator(np.eye(6))),
+        "of an Operator nothing says how pairs",
+    ),
+    "auto of few points": (
+        lambda: sslcore.pretrain(X[:3], G, 1, reg="auto", positives=TimeLag(1)),
+        "at least 4 points",
+    ),
+    "auto whose lag is longer than what is held out": (
+        lambda: sslcore.pretrain(points(40), G, 1, reg="auto", positives=TimeLag(20)),
+        "no pair is within one of them",
+    ),
+    "moments with groups": (
+        lambda: sslcore.Moments(sslcore.features.Identity()).update(X, positives=TimeLag(1), groups=[0] * 6),
+        "not both",
+    ),
     "many components": (lambda: sslcore.pretrain(X, G, 3, reg=1, positives=Pairs([0], [1])), "points in pairs, 2"),
     "constant data": (lambda: sslcore.pretrain(0 * X, G, 1, reg=1, positives=TimeLag(1)), "the data are constant"),
 }
@@ -316,8 +331,11 @@ def test_bad_input(case):
 def test_wrong_kinds():
     with pytest.raises(TypeError, match=r"law of sslcore\.positives"):
         sslcore.pretrain(X, G, 1, reg=1, positives=[0, 1])
-    with pytest.raises(TypeError, match="positives are for kernels"):
-        sslcore.pretrain(X, sslcore.features.Identity(), 1, reg=1, positives=TimeLag(1))
+    for law in (Operator(np.eye(6)), 2.0 * Operator(np.eye(6))):
+        with pytest.raises(TypeError, match="features take laws of pairs"):
+            sslcore.pretrain(X, sslcore.features.Identity(), 1, reg=1, positives=law)
+        with pytest.raises(TypeError, match="features take laws of pairs"):
+            sslcore.Moments(sslcore.features.Identity()).update(X, positives=law)
     with pytest.raises(TypeError):
         TimeLag(1) + 3
     with pytest.raises(TypeError):

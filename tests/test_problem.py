@@ -15,10 +15,11 @@ from sslcore.features import Nystrom
 from sslcore.fitting.data import as_data, as_paired_data
 from sslcore.fitting.matrix_free import MatrixFreeProblem
 from sslcore.fitting.modalities import FeaturePairProblem, KernelPairProblem
+from sslcore.fitting.paired import PairedProblem
 from sslcore.fitting.pairs import as_training_data
 from sslcore.fitting.posing import pose
-from sslcore.fitting.problem import FeatureProblem, KernelProblem, PairedProblem, Problem
-from sslcore.fitting.search import AutoReg, make_folds
+from sslcore.fitting.problem import FeatureProblem, KernelProblem, Problem
+from sslcore.fitting.search import AutoReg, law_folds, make_folds
 from sslcore.kernels import Gaussian, Precomputed
 from sslcore.positives import TimeLag
 from sslcore.solvers.objective import Objective
@@ -82,7 +83,7 @@ def test_it_is_chosen_and_keeps_the_budget(solver, posed):
     assert problem.plan.bytes > 0
     with pytest.raises(MemoryBudgetError):
         posed(budget=problem.plan.bytes - 1)
-    for numbers in ({"n_points": 9}, {"n_folds": 5})[: 1 if solver is PairedProblem else 2]:
+    for numbers in ({"n_points": 9}, {"n_folds": 5}):
         assert posed(**numbers).plan.bytes >= problem.plan.bytes
 
 
@@ -119,12 +120,25 @@ def test_frames_have_the_inner_products_of_functions(posed):
     assert again.spectrum.certificate.iterations <= solutions[0].spectrum.certificate.iterations
 
 
-def test_a_law_of_pairs_has_no_folds(backend):
+@pytest.mark.parametrize("model", [Gaussian(1.0), Nystrom(Gaussian(1.0), POINTS[:12])], ids=["kernel", "features"])
+def test_training_parts_of_pairs_do_not_see_what_they_hold_out(backend, model):
+    """The spectra are those of fits to the pairs within the training parts alone."""
     data = as_paired_data(backend.asarray(POINTS), LAW, None, None, OBJECTIVE)
-    with pytest.raises(ValueError, match="give reg a number"):
-        pose(Gaussian(1.0), data, OBJECTIVE, backend.primitives, 10**9, n_folds=5)
-    with pytest.raises(NotImplementedError):
-        pose(Gaussian(1.0), data, OBJECTIVE, backend.primitives, 10**9).restrict(None)
+    problem = pose(model, data, OBJECTIVE, backend.primitives, 10**9, n_folds=2)
+    folds = law_folds(data.law, AutoReg(n_folds=2))
+    parts = problem.restrict(folds)
+    assert 0 < parts.trace < math.inf
+    regs = np.array([1e-1, 1e-2])
+    found = parts.risks(regs)
+    for f in range(2):
+        inside = np.flatnonzero(folds.part != f)
+        for i, reg in enumerate(regs):
+            rep = pretrain(POINTS[inside], model, 3, reg=float(reg), positives=LAW)
+            mu = np.clip(rep.eigenvalues, 0.0, None)
+            assert_close(found[i, f, 2], 2 * mu @ rep.invariance + ((mu - 1) ** 2).sum(), tol=1e-7)
+    assert_close(
+        problem.at(OBJECTIVE).spectrum.gamma, pretrain(POINTS, model, 3, reg=1e-2, positives=LAW).gamma, tol=1e-9
+    )
 
 
 @pytest.mark.parametrize("solver", [KernelProblem], indirect=True)

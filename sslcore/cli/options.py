@@ -139,6 +139,13 @@ AUGMENT = option(
     action="append",
     metavar="LAW",
 )
+POSITIVES = option(
+    "--positives",
+    says="which samples are positive pairs, in place of views: such as timelag:10, neighbors:15 or labels:COLUMN (a "
+    "column that then is no coordinate); also 0.7*labels:COLUMN+0.3*neighbors:15",
+    words="law of positive pairs",
+    metavar="LAW",
+)
 VIEWS = option("--views", says="views of each sample", type=int, metavar="M")
 KERNEL = option("--kernel", says="such as gaussian:2 or 'exponential:0.2+0.1*linear'", words="kernel", metavar="KERNEL")
 FEATURES = option(

@@ -19,14 +19,16 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from .. import augmentations, features, kernels
 from ..augmentations import Augmentation, Compose
 from ..declarations.nested import by_argument
-from ..declarations.parameters import parameters_of
+from ..declarations.parameters import Declared, choice, converted, parameters_of
 from ..features import Features
 from ..kernels import Kernel
+from ..positives import Labels, Neighbors, Positives, TimeLag
 
 __all__ = [
     "augmentation_forms",
@@ -36,6 +38,8 @@ __all__ = [
     "parse_augmentation",
     "parse_features",
     "parse_kernel",
+    "parse_positives",
+    "positives_forms",
 ]
 
 T = TypeVar("T")
@@ -104,6 +108,55 @@ def parse_features(text: str, kernel: Kernel | None, seed: int) -> Features:
     return _Parser(text, "feature map", Features, _by_name(features.registry), given).whole()
 
 
+def parse_positives(text: str, read: Callable[[str], Any]) -> Positives:
+    """Read a law of positive pairs, or a sum of multiples of such; ``read`` returns the labels in a column.
+
+    Raises
+    ------
+    ValueError
+        It says what was expected and where, or what the law takes.
+
+    Examples
+    --------
+    >>> from sslcore.cli.spec import parse_positives
+    >>> parse_positives("0.7*timelag:10 + 0.3*neighbors:15", lambda name: None)
+    0.7 * TimeLag(lag=10, boundaries=None) + 0.3 * Neighbors(n_neighbors=15)
+    >>> parse_positives("labels:class", {"class": [0, 1, 1]}.get)
+    Labels(y=array([0, 1, 1]), by='pair')
+    """
+
+    def labels(column: Any, by: str = "pair") -> Labels:
+        return Labels(read(str(column)), by)
+
+    makers: dict[str, Callable[..., Any]] = {**_laws(), "labels": labels}
+    return _Parser(text, "law of positive pairs", Positives, makers).whole()
+
+
+@dataclass(frozen=True)
+class _OfColumn(Declared):
+    """Labels, by the name of their column."""
+
+    column: str = converted("the column of the labels", lambda value, name: str(value))
+    by: str = choice("what has equal weight", ("pair", "class"), default="pair")
+
+
+def _laws() -> dict[str, type]:
+    """Return the laws that the command line knows; those of others are arrays."""
+    return {"timelag": TimeLag, "neighbors": Neighbors, "labels": _OfColumn}
+
+
+def positives_forms() -> list[str]:
+    """Show how each law of positive pairs is written, and its defaults.
+
+    Examples
+    --------
+    >>> from sslcore.cli.spec import positives_forms
+    >>> positives_forms()
+    ['timelag:LAG,boundaries=none', 'neighbors:N_NEIGHBORS', 'labels:COLUMN,by=pair']
+    """
+    return [_form(name, maker) for name, maker in _laws().items()]
+
+
 def kernel_forms() -> list[str]:
     """Show how each kernel is written, and its defaults.
 
@@ -145,7 +198,7 @@ def listing(what: str) -> str:
 
     Parameters
     ----------
-    what : {"kernel", "augmentation", "feature map"}
+    what : {"kernel", "augmentation", "feature map", "law of positive pairs"}
 
     Examples
     --------
@@ -164,6 +217,7 @@ def listing(what: str) -> str:
             _augmentations(),
             (),
         ),
+        "law of positive pairs": ("positive pairs (sums of multiples are laws too):", _laws(), ()),
         "feature map": ("features (of --kernel):", _by_name(features.registry), ("kernel", "seed")),
     }[what]
     lines = [title]
@@ -215,7 +269,12 @@ class _Parser(Generic[T]):
     """One pass from left to right over the tokens of ``text``."""
 
     def __init__(
-        self, text: str, what: str, kind: type[T], makers: dict[str, type], given: dict[str, Any] | None = None
+        self,
+        text: str,
+        what: str,
+        kind: type[T],
+        makers: Mapping[str, Callable[..., Any]],
+        given: dict[str, Any] | None = None,
     ) -> None:
         self.text, self.what, self.kind, self.makers, self.given = text, what, kind, makers, given or {}
         self.place = 0
@@ -289,7 +348,7 @@ class _Parser(Generic[T]):
             raise ValueError(f"there is no {self.what} {name!r}; there are: {', '.join(self.makers)}")
         return self.call(name, maker)
 
-    def call(self, name: str, maker: type) -> Any:
+    def call(self, name: str, maker: Callable[..., Any]) -> Any:
         positional: list[Any] = []
         named: dict[str, Any] = {}
         if self.take(":"):

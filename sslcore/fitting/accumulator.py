@@ -8,6 +8,7 @@ from ..backends import Backend
 from ..features import Features
 from ..solvers.sums import Sums, add_block
 from .data import Data
+from .edge_sums import LawSums
 from .plan import Sizes, feature_rows, fitting_rows
 
 __all__ = ["Accumulator", "feature_block_rows"]
@@ -31,6 +32,10 @@ class Accumulator:
     def sums(self, data: Data, budget: int | None = None) -> Sums:
         """Sum over checked data; float32 features too small for products in float32 are multiplied in float64."""
         rows = feature_block_rows(self.features, data, self.backend, budget)
+        if data.law is not None:
+            of_pairs = LawSums(self.features, data, rows, self.backend)
+            found = of_pairs.sums(data.law, data.dtype)
+            return of_pairs.sums(data.law, np.dtype(float)) if found.may_underflow(data.dtype) else found
         total = self._accumulated(data, rows, data.dtype)
         return self._accumulated(data, rows, np.dtype(float)) if total.may_underflow(data.dtype) else total
 

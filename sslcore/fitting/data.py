@@ -90,6 +90,21 @@ class Data:
         out: Array = backend.xp.asarray(require_finite(points, "views")).reshape(-1, self.d)
         return out
 
+    def rows(self, chosen: slice | np.ndarray, backend: Backend) -> Array:
+        """Return some of the points of an array (N, d), checked, where the backend works."""
+        check_map(self.views, "views")
+        xp = namespace(self.views)
+        where = chosen if isinstance(chosen, slice) else xp.asarray(chosen)
+        part = xp.asarray(self.views[where], dtype=self.dtype)
+        start = chosen.start if isinstance(chosen, slice) else 0
+        out: Array = backend.xp.asarray(require_finite(part, "views", start))
+        return out
+
+    @property
+    def pairs_in_words(self) -> str | None:
+        """The law of positive pairs, and what it is made of."""
+        return None if self.law is None else f"{self.positives!r}; {self.law.described()}"
+
     def samples(self, backend: Backend) -> Samples:
         """Return order, weights and rotations of all views."""
         if self.groups is None:
@@ -193,23 +208,25 @@ def as_data(
 
 
 def as_paired_data(x: Any, positives: Any, groups: Any, sample_weight: Any, objective: Objective) -> Data:
-    """Check points (N, d) with a law of positive pairs, if there is one; `Groups` alone become groups of views.
-
-    Groups and weights describe views, and have no place beside a law.
-    """
-    single_views, unbiased = objective.beta == 0, objective.unbiased
+    """Check views, or points (N, d) with a law of positive pairs."""
+    single_views = objective.beta == 0
     if positives is None:
         return as_data(x, groups, sample_weight, single_views=single_views)
-    if not isinstance(positives, Positives):
-        raise TypeError(
-            f"positives must be a law of sslcore.positives, such as Pairs(i, j) or TimeLag(1), found {positives!r:.80}"
-        )
     for name, value in (("groups", groups), ("sample_weight", sample_weight)):
         if value is not None:
             raise ValueError(
                 f"give either positives= or {name}=, not both: the law of pairs has the weights of the points, and "
                 f"sslcore.positives.Groups is for groups"
             )
+    return as_law_data(x, positives, unbiased=objective.unbiased, single_views=single_views)
+
+
+def as_law_data(x: Any, positives: Any, *, unbiased: bool, single_views: bool) -> Data:
+    """Check points (N, d) with a law of positive pairs; `Groups` alone become groups of views."""
+    if not isinstance(positives, Positives):
+        raise TypeError(
+            f"positives must be a law of sslcore.positives, such as Pairs(i, j) or TimeLag(1), found {positives!r:.80}"
+        )
     x = as_readable(x)
     if isinstance(x, Views) or x.ndim != 2:
         raise ValueError(

@@ -29,9 +29,19 @@ from .held_out import GROUPS, HeldOutRisk, training_risk
 from .plan import SEARCHED_TOGETHER
 
 if TYPE_CHECKING:
+    from .paired_folds import HeldPoints
     from .problem import FeatureProblem, GroupedProblem
 
-__all__ = ["FeatureFolds", "Folds", "KernelFolds", "MatrixFreeFolds", "Restricted"]
+__all__ = [
+    "FeatureFolds",
+    "Folds",
+    "KernelFolds",
+    "MatrixFreeFolds",
+    "OperatorFold",
+    "Restricted",
+    "embed",
+    "kernel_values",
+]
 
 _REFUSALS = (CertificateError, ConvergenceError, NotPositiveSemidefiniteError)
 """What a fit raises whose reg is below the rounding of the matrix."""
@@ -43,6 +53,7 @@ class Folds:
 
     part: np.ndarray
     count: int
+    n_cut: int = 0  # edges of a law of pairs whose ends are in different parts
 
     @property
     def used(self) -> int:
@@ -74,6 +85,9 @@ class Split(Protocol):
 
     @property
     def held_out(self) -> int: ...
+
+    @property
+    def n_cut(self) -> int: ...
 
 
 class Restricted(ABC):
@@ -130,12 +144,12 @@ class Restricted(ABC):
 
 
 @dataclass(frozen=True, eq=False)
-class _KernelFold:
+class OperatorFold:
     """The operator of a training part, and kernel values between the held-out views and those of the training part."""
 
     operator: ConditionedOperator
     cross: Array | Callable[[Array], Array]  # or what multiplies it
-    samples: Samples  # those held out, in the order of the rows of ``cross``
+    samples: Samples | HeldPoints  # those held out, in the order of the rows of ``cross``
     weight: float
     members: np.ndarray  # their jackknife groups
     training: np.ndarray  # views of the training part, in the caller's order
@@ -172,13 +186,14 @@ class KernelFolds(Restricted):
                 if len(self.known[f].basis.places) + len(some) > SEARCHED_TOGETHER:  # for which memory was planned
                     self.known[f].basis = ReducedBasis()
                 for i, spectrum in self._solved(self._solver(f, fold.operator, regs[some]), regs[some]):
-                    risk = self._risk(fold, _embed(spectrum, fold.cross, backend))
+                    risk = self._risk(fold, embed(spectrum, fold.cross, backend))
                     found[some[i], f] = *risk, training_risk(spectrum, self.objective.beta)
             del fold  # before the next one is made
 
-    def _risk(self, fold: _KernelFold, psi: Array) -> tuple[float, float]:
+    def _risk(self, fold: OperatorFold, psi: Array) -> tuple[float, float]:
         """Return the risk of psi at the held-out views of ``fold``, and its error."""
         risk = self._held_out_risk(self.problem.backend)
+        assert isinstance(fold.samples, Samples)
         risk.add(psi, fold.samples, fold.weight, fold.members)
         return risk.value()
 
@@ -216,7 +231,7 @@ class KernelFolds(Restricted):
 
         return solve
 
-    def _fold(self, f: int) -> _KernelFold:
+    def _fold(self, f: int) -> OperatorFold:
         problem, data, backend = self.problem, self.problem.data, self.problem.backend
         xp, points, groups = backend.xp, problem.points, data.sample_of_each_view
         part = self.folds.part[groups]
@@ -240,14 +255,14 @@ class KernelFolds(Restricted):
         cross = rows[:, xp.asarray(training)] if problem.given else self._cross(rows, x)
         weight = float(len(held)) if data.weight is None else float(data.weight[held].sum())
         members = self.jackknife[labels][backend.to_host(theirs.labels)]
-        return _KernelFold(operator, cross, theirs, weight, members, training, held)
+        return OperatorFold(operator, cross, theirs, weight, members, training, held)
 
     def _cross(self, held: Array, x: Array) -> Array | Callable[[Array], Array]:
         """Return kernel values between held-out points and those of the training part, or what multiplies them."""
-        return _values(self.problem.model, held, x, self.problem.backend)
+        return kernelkernel_values(self.problem.model, held, x, self.problem.backend)
 
 
-def _values(kernel: Kernel, x: Array, y: Array, backend: Backend) -> Array:
+def kernelkernel_values(kernel: Kernel, x: Array, y: Array, backend: Backend) -> Array:
     """Compute kernel values (n_x, n_y), by blocks of rows."""
     source = kernel.rows(y, backend)
     out: Array = backend.xp.empty((len(x), len(y)), x.dtype)
@@ -258,7 +273,7 @@ def _values(kernel: Kernel, x: Array, y: Array, backend: Backend) -> Array:
     return out
 
 
-def _embed(spectrum: Spectrum, phi: Array | Callable[[Array], Array], backend: Backend) -> Array:
+def embed(spectrum: Spectrum, phi: Array | Callable[[Array], Array], backend: Backend) -> Array:
     """Return psi from the values phi of features, or of the kernel, or from what multiplies these."""
     scale = backend.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
     coefficients = backend.xp.asfortranarray(spectrum.coefficients)
@@ -347,7 +362,7 @@ class FeatureFolds(Restricted):
                 values = self.phi(x[chosen])
                 for i in range(len(regs)):
                     if (i, int(f)) in solved:
-                        z = _embed(solved[i, int(f)], values, backend)
+                        z = embed(solved[i, int(f)], values, backend)
                         risks[i, int(f)].add(z, some, share, self.jackknife[index[held]])
         for (i, f), risk in risks.items():
             found[i, f] = *risk.value(), training_risk(solved[i, f], self.objective.beta)

@@ -36,6 +36,7 @@ class _OneSplit:
     used: int
     held_out: int
     count: int = 1
+    n_cut: int = 0
 
 
 class HeldMoments(Restricted):

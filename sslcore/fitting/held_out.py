@@ -9,6 +9,7 @@ import numpy as np
 from .. import tunables
 from ..arrays import Array
 from ..backends import Backend
+from ..positives import Law
 from ..solvers.certificate import Spectrum
 from ..solvers.groups import Samples
 
@@ -47,6 +48,25 @@ class HeldOutRisk:
                     chosen = xp.asarray(index[start : start + height])
                     self._add_pairs(g, rows[chosen], total[chosen])
                     self.sums[g, 2] += spread[chosen].sum()
+
+    def add_law(self, z: Array, law: Law, groups: np.ndarray) -> None:
+        """Add values z (N, k) at all points of a law of pairs; points of one of the ``groups`` (N,) may be dependent.
+
+        ||E psi psi^T||^2 is estimated by pairs of different groups.  An edge counts with its first point's group.
+        """
+        xp, z = self.xp, self.xp.ascontiguousarray(z.astype(float))
+        rows = z * xp.sqrt(xp.asarray(law.measure))[:, None]
+        ends = (xp.asarray(part) for part in (law.first, law.second))
+        apart = z[next(ends)] - z[next(ends)]
+        spread = np.bincount(
+            groups[law.first], law.weight * self.backend.to_host((apart**2).sum(axis=1)), minlength=GROUPS
+        )
+        weight = np.bincount(groups, law.measure, minlength=GROUPS)
+        for g in np.flatnonzero(weight):
+            chosen = rows[xp.asarray(np.flatnonzero(groups == g))]
+            self.second[g] += self.backend.matmul(chosen.T, chosen)
+            self.sums[g, 0] += float(weight[g])
+            self.sums[g, 2] += float(spread[g])
 
     def _add_pairs(self, g: int, rows: Array, total: Array) -> None:
         """Add a few samples (n, m, k), times the roots of their weights, to group g: nothing is subtracted."""

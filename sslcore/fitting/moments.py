@@ -24,12 +24,14 @@ from ..arrays import check_integer, gives_memory_back
 from ..backends import Backend, device_of, get_backend
 from ..features import Features, Identity
 from ..io.archive import MALFORMED, refusal
+from ..positives import Positives
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums
 from .accumulator import Accumulator
 from .codec import read_values, same_features, write_values
-from .data import Data, as_data
+from .data import Data, as_data, as_law_data
+from .edge_sums import require_edges
 from .held_moments import HeldMoments
 from .plan import Sizes, features_plan
 from .representation import Representation
@@ -97,8 +99,10 @@ class Moments:
         return total
 
     @gives_memory_back
-    def update(self, views: Any, *, groups: Any = None, sample_weight: Any = None) -> Moments:
-        """Add views (n, m, d), `Views`, or points (N, d) with ``groups``; returns self.
+    def update(
+        self, views: Any, *, groups: Any = None, sample_weight: Any = None, positives: Positives | None = None
+    ) -> Moments:
+        """Add views (n, m, d), `Views`, or points (N, d) with ``groups`` or with a law of ``positives``; returns self.
 
         All views of a sample must come in one call; samples of one view inform the covariance only.  An update that
         fails or is interrupted leaves the moments as they were.  float32 views are multiplied in float32 and
@@ -106,8 +110,18 @@ class Moments:
 
         The sums lie where the views do.  With ``backend="cupy"``, views of NumPy, memory maps and `Views` are brought
         to the GPU by blocks, the next one while the one before is worked on; nothing is there as a whole.
+
+        Of a law of pairs (no `Operator`) an update weighs as the sum of the weights of its pairs: trajectories that
+        come one after the other are one `TimeLag` with boundaries.  Pairs of points in different updates are none, and
+        a mixture with `Groups` takes them unbiased.  ``n`` then counts the parts of the graphs.
         """
-        data = as_data(views, groups, sample_weight, single_views=True, absolute_weights=True)
+        if positives is None:
+            data = as_data(views, groups, sample_weight, single_views=True, absolute_weights=True)
+        elif groups is not None or sample_weight is not None:
+            raise ValueError("give either positives= or groups= and sample_weight=, not both")
+        else:
+            data = as_law_data(views, positives, unbiased=True, single_views=True)
+            require_edges(data)
         self.update_from(data, get_backend(data.source, backend=self._backend))
         return self
 

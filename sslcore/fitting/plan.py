@@ -16,6 +16,8 @@ from ..errors import MemoryBudgetError
 from ..features import Features, Identity, Nystrom, RandomFourier
 from ..kernels import Kernel, Precomputed
 from ..kernels._rows import Needs, block_rows
+from ..positives import Law
+from ..solvers.edges import by_edges
 from ..solvers.krylov import block_width, krylov_capacity
 from ..solvers.sweep import LEAST_SHARED, places_together
 from .machine_rates import Work, measured_rates
@@ -140,6 +142,8 @@ class Sizes:
         Folds of a search for reg; 0: none.
     made : bool
         Whether the views take memory too, as they are made or gathered.
+    pairs : {"", "time", "graph"}
+        Whether a law of positive pairs takes the place of groups of views, of points in time or of others.
     """
 
     n: int
@@ -150,6 +154,7 @@ class Sizes:
     n_points: int = 1
     n_folds: int = 0
     made: bool = False
+    pairs: str = ""
 
     @property
     def places(self) -> int:
@@ -304,28 +309,48 @@ def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
     return _rotated_bytes(inner) + cross + points + (sizes.n_folds - 1) * known + max(filling, solving)
 
 
-def paired_plan(sizes: Sizes, total: int, kernel: Kernel) -> Plan:
-    """Plan the exact solver of a law of positive pairs on ``total`` points: its eigenbasis, and Khat in this basis."""
-    k, n_points, width = sizes.k, sizes.n_points, block_width(sizes.k, total)
-    entries = n_points * _STEPS * 2 * total * total
+def paired_plan(sizes: Sizes, law: Law, kernel: Kernel, block_factor: int = 1) -> Plan:
+    """Plan the exact solver of a law of positive pairs: `_paired_bytes`, and the work of its leading terms."""
+    law = law.on_support()
+    total, k, n_points = law.n_points, sizes.k, sizes.n_points
+    edges, width = by_edges(law), block_width(k, total)
+    count = len(law.weight) if edges else total
+    # a step reads Khat twice and the triangle of the factor twice; a triangle Q is dense, and read twice
+    entries = n_points * _STEPS * (2 * total * total + count * count + 2 * total * total * (not edges))
     work = Work(
         values=total * total / 2,
-        products=float(total) ** 2 * (sizes.d + 4 * total),
-        # a symmetric eigenproblem takes as long as some 30 factorisations
-        factors=n_points * total**3 / 3 + 10.0 * total**3 + (0 if kernel.trusted else total**3 / 3),
+        products=float(total) ** 2 * (sizes.d + (0 if edges else 4 * total)),
+        factors=n_points * count**3 / 3 + (0 if edges else total**3 / 3) + (0 if kernel.trusted else total**3 / 3),
         steps_flops=2.0 * width * entries + n_points * 4 * _STEPS**2 * total * width**2,
         steps_bytes=float(sizes.itemsize * entries),
     )
 
-    def size(total: int) -> int:
-        # T, its complement and eigenvectors with the workspace; then the basis, Khat, and two products of them
-        squares = max(8 * 6, 8 * 2 + sizes.itemsize * (4 + (not kernel.trusted))) * total * total
-        capacity = max(krylov_capacity(width, total), min(total, 3 * width))
-        iterating = sizes.itemsize * total * (capacity + 7 * width) + 16 * capacity**2
-        kept = sizes.itemsize * total * (2 * sizes.d + 3 * k * n_points)
-        return int(squares + iterating + kept)
+    def size(some: int) -> int:
+        n = max(1, round(sizes.n_views * some / total))
+        of_some = replace(sizes, n=n, n_views=n)
+        return _paired_bytes(of_some, some, count * some / total, edges, kernel, block_factor)
 
     return Plan("exact", size(total), work, "use fewer points", list, size, total)
+
+
+def _paired_bytes(sizes: Sizes, total: int, count: float, edges: bool, kernel: Kernel, block_factor: int) -> int:
+    """Count Khat and S; of edges blocks of rows, of a triangle itself and products on the way to S."""
+    k, itemsize, width = sizes.k, sizes.itemsize, block_width(sizes.k, total)
+    khat, factor = itemsize * total * total, itemsize * count * count
+    height = min(total, block_factor * block_rows(total, itemsize))
+    if edges:
+        making = khat + factor + 2 * itemsize * height * (total + count) + 200 * count
+        solving = khat + factor + 100 * count
+    else:
+        making = max(khat + 16 * total * total, 4 * khat)
+        solving = 3 * khat
+    capacity = max(krylov_capacity(width, total), min(total, 3 * width))
+    small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
+    iterating = itemsize * (total * (capacity + 9 * width) + 3 * count * width) + small
+    filling = khat + _filling_bytes(sizes, kernel, block_factor)
+    checking = khat * (1 + (not kernel.trusted)) + (making - khat)
+    kept = 3 * sizes.points_bytes + sizes.itemsize * sizes.n_views * 3 * k + _places_bytes(sizes)
+    return _OBJECTS_BYTES + int(kept + 60 * sizes.n_views + max(filling, checking, making, solving + iterating))
 
 
 def features_plan(sizes: Sizes, r: int, model: Features | None = None, rows: int | None = None) -> Plan:
@@ -380,7 +405,10 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
         preparing = max((itemsize + 8) * r * d + factoring, kept + needs.preparing)
         working, block = _at_work(needs, sizes, height), max(2.0 * height, needs.blocks * height)
         block = max(block, 2.0 * height + (needs.blocks - 1) * second)
-    if sizes.n_folds:
+    if sizes.pairs:  # the features of ends beyond a block, and both ends of edges where they are gathered
+        block += {"time": 1.0, "graph": 3.0}[sizes.pairs] * height - height * isinstance(model, Identity)
+        kept *= 2
+    elif sizes.n_folds:
         block += height * (sizes.trained if sizes.n_folds == 1 else 1.0 / sizes.n_folds)
     m = -(-n_views // sizes.n)
     adding = 8.0 * height * (3 * m + 6)  # rotations of the samples, with and without weights, their order and weights

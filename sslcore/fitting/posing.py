@@ -12,8 +12,9 @@ from ..solvers.objective import Objective
 from .data import Data
 from .matrix_free import MatrixFreeProblem
 from .modalities import FeaturePairProblem, KernelPairProblem
+from .paired import PairedProblem
 from .pairs import PairData, as_models
-from .problem import FeatureProblem, KernelProblem, PairedProblem, Problem
+from .problem import FeatureProblem, KernelProblem, Problem
 
 __all__ = ["pose"]
 
@@ -38,10 +39,10 @@ def pose(
     if solver is not None and (data.law is not None or isinstance(model, Features)):
         which = "features, solved by their moments" if isinstance(model, Features) else "a law of positive pairs"
         raise ValueError(f"solver={solver!r} is for kernels and groups of views, found {which}; leave solver alone")
-    if data.law is not None:
-        return PairedProblem(model, data, objective, backend, budget, **numbers)
     if isinstance(model, Features):
         return FeatureProblem(model, data, objective, backend, budget, **numbers)
+    if data.law is not None:
+        return PairedProblem(model, data, objective, backend, budget, **numbers)
     if solver != "matrix-free":
         try:
             return KernelProblem(model, data, objective, backend, budget, **numbers)

@@ -134,8 +134,11 @@ def pretrain(
         The sample of each row of ``views``; samples may have different numbers of views, in any order.
     positives : `sslcore.positives.Positives`, optional
         A law of positive pairs of points ``views`` (N, d), each stored once, in place of groups: ``TimeLag``,
-        ``Neighbors``, ``Labels``, ``Pairs``, any self-adjoint ``Operator``, and sums of them.  For kernels, and a
-        ``reg`` that is given.  (``unbiased`` then concerns ``Groups`` only.)
+        ``Neighbors``, ``Labels``, ``Pairs``, any self-adjoint ``Operator``, and sums of them.  (``unbiased`` then
+        concerns ``Groups`` only.)  The contrasts are the edges, up to 1.4 times as many as points: one Cholesky
+        factorisation of their number; of more edges, or an ``Operator`` (kernels only, and a ``reg`` that is given), it
+        is of N.  A search for reg holds out parts of the graph that do not touch, or runs of neighbours (in time, for
+        ``TimeLag``): edges between them are left out, and counted in ``rep.selection.n_cut``.
     backend : {"numba", "cupy"}, optional
         Override of the arrays' own.  ``"cupy"`` with NumPy arrays, memory maps or `Views` works on the GPU and gives
         the representation back with NumPy arrays: a kernel's views are copied there as a whole, those of features by

@@ -19,7 +19,6 @@ from ..arrays import Array
 from ..augmentations import Views
 from ..backends import Backend, device_of
 from ..features import Features, Model
-from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..solvers.certificate import TOLERANCE, Solution
 from ..solvers.conditioned import ConditionedOperator
@@ -28,16 +27,17 @@ from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.rotated_gram import rotated_gram
-from ..solvers.spectral_basis import SpectralBasis
 from ..solvers.sweep import Sweep
 from .data import Data
+from .edge_sums import require_edges
 from .folds import FeatureFolds, Folds, KernelFolds, Restricted
 from .moments import Moments
-from .plan import Plan, Sizes, exact_plan, features_plan, paired_plan
+from .paired_folds import LawFolds, PairedFeatureFolds
+from .plan import Plan, Sizes, exact_plan, features_plan
 from .points import refuse_constant, require_symmetric
 from .representation import Representation
 
-__all__ = ["FeatureProblem", "Frame", "GroupedProblem", "KernelProblem", "PairedProblem", "Problem"]
+__all__ = ["FeatureProblem", "Frame", "GroupedProblem", "KernelProblem", "Problem"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,9 @@ class Problem(ABC):
         """Tell what is fitted, taken as n samples."""
         data, k = self.data, self.objective.k
         itemsize, n_points = data.dtype.itemsize, self.n_points
-        return Sizes(n, data.n_views, data.d, k, itemsize, n_points=n_points, n_folds=n_folds, made=data.made)
+        counts = {"n_points": n_points, "n_folds": n_folds}
+        pairs = "" if data.law is None else "time" if data.law.in_time else "graph"
+        return Sizes(n, data.n_views, data.d, k, itemsize, **counts, made=data.made, pairs=pairs)
 
     @property
     @abstractmethod
@@ -301,137 +303,6 @@ class KernelProblem(GroupedProblem):
         return KernelFolds(self, folds)
 
 
-class PairedProblem(Problem):
-    """A kernel at points with a law of positive pairs, solved exactly; points in no pair play no part."""
-
-    model: Kernel
-
-    def _planned(self, n_folds: int) -> Plan:
-        data, law = self.data, self.data.law
-        if isinstance(self.model, Features):
-            raise TypeError(
-                f"positives are for kernels so far, found the features {self.model!r}; their linear functions are "
-                f"those of sslcore.kernels.Linear() at the features"
-            )
-        if n_folds:
-            raise ValueError(
-                "reg='auto' holds out samples, and a law of positive pairs has none so far: give reg a number; "
-                "sslcore.positives.Groups alone may be searched, as groups="
-            )
-        assert law is not None
-        self.model = as_kernel(self.model)
-        self.given = isinstance(self.model, Precomputed)
-        if self.given and data.d != data.n_views:
-            raise ValueError(
-                f"for Precomputed, x must be the Gram matrix of the N = {data.n_views} points, with N columns, found "
-                f"{data.d}"
-            )
-        self.support = law.support
-        self.law = law.on_support()
-        self.objective.within(len(self.support), "points in pairs")
-        return paired_plan(self._sizes(data.n, 0), len(self.support), self.model)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Matrices have the type of the points."""
-        return self.data.dtype
-
-    def restrict(self, folds: Folds) -> Restricted:
-        """Refuse, as `_planned` has."""
-        raise NotImplementedError("a law of positive pairs has no folds")
-
-    @cached_property
-    def centres(self) -> Array:
-        """Check all points (N, d), in the caller's order; for `Precomputed` they are a Gram matrix (N, N)."""
-        points = self.data.materialize(self.backend)
-        if not self.given:
-            refuse_constant(points)
-        if not self.model.trusted:
-            require_symmetric(self.model, points, self.backend)
-        return points
-
-    @cached_property
-    def kept(self) -> Array:
-        """Copy the points for the representations, which share them."""
-        return self.centres.copy()
-
-    @cached_property
-    def operator(self) -> ConditionedKernel:
-        """Make the operator of the points in pairs, in the eigenbasis of T."""
-        points, backend, law, objective = self.centres, self.backend, self.law, self.objective
-        self.started = time.perf_counter()
-        index = backend.xp.asarray(self.support)
-        if len(index) < len(points):
-            points = points[index][:, index] if self.given else points[index]
-        if law.matrix is None:
-            basis = SpectralBasis.of_complement(backend.xp.asarray(law.complement()), law.measure, backend)
-        else:
-            basis = SpectralBasis.of_operator(law.matrix, law.measure, backend, center=objective.center)
-        singles = Samples.from_groups(np.arange(len(index)), backend, law.measure)
-        gram = rotated_gram(self.model, points, singles, backend).mean
-        blocks = basis.turned(gram)
-        return ConditionedKernel(blocks, self.model, backend, unbiased=objective.unbiased, center=objective.center)
-
-    def at(self, objective: Objective, near: Array | None = None) -> Solution:
-        """Condition the operator, and iterate; the certificate's time includes T and the Gram matrix."""
-        return solve_exact(
-            self.operator,
-            objective,
-            tolerance=TOLERANCE[self.dtype],
-            planned_bytes=self.plan.bytes,
-            near=near,
-            started=self.started,
-        )
-
-    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
-        """Begin where the functions found at other objectives are best combined."""
-        return Sweep(
-            self.operator,
-            objectives,
-            tolerance=TOLERANCE[self.dtype],
-            planned_bytes=self.plan.bytes,
-            started=self.started,
-            progress=progress,
-        )
-
-    def frame(self, solution: Solution) -> Frame:
-        """Take the vectors, which are orthonormal."""
-        v = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
-        return Frame(v, v)
-
-    def represent(self, objective: Objective, solution: Solution) -> Representation:
-        """Combine the kernel's functions at the points in pairs; at the others they have values too."""
-        backend, spectrum = self.backend, solution.spectrum
-        assert solution.values is not None
-        index = backend.xp.asarray(self.support)
-        coefficients, values = spectrum.coefficients, solution.values
-        if len(index) < self.data.n_views:
-            coefficients = self._spread(coefficients, index)
-            values = self._spread(values, index)
-            others = np.flatnonzero(self.data.law.measure == 0)  # type: ignore[union-attr]
-            points = self.centres[backend.xp.asarray(others)]
-            product = (
-                points @ coefficients if self.given else kernel_product(self.model, points, self.centres, coefficients)
-            )
-            values[backend.xp.asarray(others)] = product + spectrum.intercept
-        rep = Representation.from_spectrum(
-            replace(spectrum, coefficients=coefficients),
-            self.model,
-            objective,
-            centres=None if self.given else self.kept,
-            values=values,
-        )
-        words = f"{self.data.positives!r}; {self.data.law.described()}"  # type: ignore[union-attr]
-        rep = replace(rep, tau=self.operator.samples.tau, positives=words)
-        return rep.to(device_of(self.data.source))
-
-    def _spread(self, rows: Array, index: Array) -> Array:
-        """Put rows at the points in pairs among zeros for all points."""
-        out: Array = self.backend.xp.zeros((self.data.n_views, rows.shape[1]), rows.dtype)
-        out[index] = rows
-        return out
-
-
 class FeatureProblem(Problem):
     """Features, solved by their moments."""
 
@@ -439,6 +310,7 @@ class FeatureProblem(Problem):
 
     def _planned(self, n_folds: int) -> Plan:
         data, r = self.data, self.model.n_features(self.data.d)
+        require_edges(data)
         self.objective.within(r, "features")
         return features_plan(self._sizes(data.n, n_folds), r, self.model)
 
@@ -466,12 +338,14 @@ class FeatureProblem(Problem):
         pencil = self.moments.pencil(self.backend, unbiased=objective.unbiased, center=objective.center)
         return pencil.diagonalize() if self.n_points > 1 else pencil
 
-    def restrict(self, folds: Folds) -> FeatureFolds:
-        """Sum the moments of each part, in one pass; together they are those of all views.
+    def restrict(self, folds: Folds) -> FeatureFolds | PairedFeatureFolds:
+        """Sum the moments of each part, in one pass; together they are those of all views, if no edge was cut.
 
         Landmarks were chosen from all views, without harm: a penalised function is a combination of the features of
         the views that it was fitted to, wherever the landmarks lie.
         """
+        if isinstance(folds, LawFolds):
+            return PairedFeatureFolds(self, folds)
         restricted = FeatureFolds(self, folds)
         self.moments = Moments(self.features)
         self.moments.adopt(restricted.parts.values(), self.data, self.backend)
@@ -493,4 +367,5 @@ class FeatureProblem(Problem):
         rep = Representation.from_spectrum(
             solution.spectrum, self.features, objective, training=data.views, n_coordinates=data.d
         )
+        rep = replace(rep, positives=data.pairs_in_words)
         return rep.to(device_of(data.source))

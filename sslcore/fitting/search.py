@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 import warnings
 from dataclasses import dataclass
@@ -13,14 +14,16 @@ import numpy as np
 from ..arrays import as_seed, check_scalar
 from ..declarations.parameters import Declared, converted, integer
 from ..errors import SelectionWarning
+from ..positives import Law
 from ..solvers.selection import Selection
 from .folds import Folds, Restricted
+from .paired_folds import LawFolds
 
 if TYPE_CHECKING:
     from ..arrays import Array
     from .problem import Problem
 
-__all__ = ["AutoReg", "as_search", "choose", "make_folds", "most_folds", "select"]
+__all__ = ["AutoReg", "as_search", "choose", "law_folds", "make_folds", "most_folds", "select"]
 
 
 _DECADES = {np.dtype(np.float64): 8, np.dtype(np.float32): 6}
@@ -31,6 +34,9 @@ _FOLDS, _SMALL = 5, 500
 
 _MOST_HELD_OUT = 10_000
 """Samples that one split holds out at most: the risk is known well enough then."""
+
+_MANY_CUT = 0.2
+"""Share of the edges of a law of pairs, left out as they are between parts, from which on a search warns."""
 
 _FLAT = 1e-4
 """Risks as close as this, in units of k, count as equal."""
@@ -127,12 +133,44 @@ def make_folds(sizes: np.ndarray, search: AutoReg, single_views: bool) -> Folds:
     return Folds(part, count)
 
 
+def law_folds(law: Law, search: AutoReg) -> LawFolds:
+    """Split the points of a law of pairs; warn if that leaves out many pairs."""
+    if law.matrix is not None:
+        raise ValueError(
+            "reg='auto' holds out points, and of an Operator nothing says how pairs of the others are drawn: give reg "
+            "as a number, or a law of pairs"
+        )
+    n, count = min(len(law.support), search.max_samples or sys.maxsize), search.n_folds
+    if count is None:
+        count = 1 if n > _SMALL else max(1, min(_FOLDS, n // 4))
+    if n < 4 * count:
+        raise ValueError(
+            f"reg='auto' with {count} fold{'s' * (count > 1)} needs at least {4 * count} points in pairs, found {n}; "
+            f"use fewer folds, AutoReg(n_folds=...), or give reg as a number"
+        )
+    folds = LawFolds.of(law, count, _MOST_HELD_OUT, search.max_samples, search.seed)
+    if folds.n_cut > _MANY_CUT * folds.n_edges:
+        warnings.warn(
+            f"the search for reg leaves out {folds.n_cut} of {folds.n_edges} edges, whose ends lie in different parts "
+            f"of the data: its risks are those of fewer pairs; use fewer folds, AutoReg(n_folds=...), or give reg as a "
+            f"number",
+            SelectionWarning,
+            stacklevel=2,
+        )
+    return folds
+
+
 def choose(search: AutoReg, problem: Problem) -> tuple[Selection, Array | None]:
     """Choose the reg of least risk on held-out samples, at the problem's k and beta.
 
     Also returns vectors near the solution there, for `Problem.at`, if the search knows some.
     """
-    parts = problem.restrict(make_folds(problem.data.sizes, search, problem.objective.beta == 0))
+    law = problem.data.law
+    if law is None:
+        folds = make_folds(problem.data.sizes, search, problem.objective.beta == 0)
+    else:
+        folds = law_folds(law, search)
+    parts = problem.restrict(folds)
     selection = select(search, parts, problem.dtype)
     return selection, parts.near(selection.reg)
 
@@ -173,6 +211,7 @@ def _search(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
         n_held_out=folds.held_out,
         n_folds=folds.count,
         seconds=time.perf_counter() - started,
+        n_cut=folds.n_cut,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -129,15 +129,15 @@ class Mixture(Positives):
             )
         ends: list[list[np.ndarray]] = [[], [], []]
         for weight, law in zip(weights, laws, strict=True):
-            itself = (
-                law.measure - np.bincount(law.first, law.weight / 2, n) - np.bincount(law.second, law.weight / 2, n)
-            )
-            alone = np.flatnonzero(itself > 1e-12 * law.measure)  # in pairs with themselves, beyond rounding
+            itself = law.itself
+            alone = np.flatnonzero(itself)
             ends[0] += [law.first, alone]
             ends[1] += [law.second, alone]
             ends[2] += [weight * law.weight, weight * itself[alone]]
         i, j, w = (np.concatenate(part) for part in ends)
-        return Law.of_pairs(i, j, w, n)
+        share = sum(weights)
+        total = sum(weight * law.total for weight, law in zip(weights, laws, strict=True)) / share
+        return replace(Law.of_pairs(i, j, w, n), total=total, in_time=any(law.in_time for law in laws))
 
 
 def _sum_of_operators(weights: list[float], laws: list[Law]) -> Law:

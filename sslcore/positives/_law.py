@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,10 @@ class Law:
         w_e > 0; with the pairs of points with themselves their sum is 1.
     matrix : (N, N) or None
         p^(1/2) T p^(-1/2), symmetric, where T is no law of pairs.
+    total : float
+        Weight of all pairs before their sum was made 1: moments of data in parts are merged by it.
+    in_time : bool
+        Whether the points are in an order in which those close to each other depend on each other, pairs or not.
 
     Examples
     --------
@@ -45,21 +50,25 @@ class Law:
     second: np.ndarray
     weight: np.ndarray
     matrix: np.ndarray | None = None
+    total: float = 1.0
+    in_time: bool = False
 
     __repr__ = brief
 
     @classmethod
     def of_pairs(cls, i: np.ndarray, j: np.ndarray, weight: np.ndarray, n: int) -> Law:
         """Make the law of checked pairs (i, j), in any order and repeated; only ratios of weights matter."""
-        weight = weight / weight.max()  # far from overflow
-        weight = weight / weight.sum()
+        largest = float(weight.max())
+        weight = weight / largest  # far from overflow
+        total = float(weight.sum())
+        weight = weight / total
         measure = np.bincount(i, weight / 2, n) + np.bincount(j, weight / 2, n)
         apart = i != j
         low, high = np.minimum(i, j)[apart], np.maximum(i, j)[apart]
         pairs, place = np.unique(low * n + high, return_inverse=True)
-        total = np.bincount(place, weight[apart], len(pairs))
-        kept = total > 0
-        return cls(measure, pairs[kept] // n, pairs[kept] % n, total[kept])
+        of_each = np.bincount(place, weight[apart], len(pairs))
+        kept = of_each > 0
+        return cls(measure, pairs[kept] // n, pairs[kept] % n, of_each[kept], total=total * largest)
 
     @property
     def n_points(self) -> int:
@@ -71,21 +80,58 @@ class Law:
         """The points of positive measure, increasing."""
         return np.flatnonzero(self.measure)
 
-    @property
-    def n_parts(self) -> int:
-        """Number of parts of the graph that do not touch, among points of positive measure: mu = 1 as often.
+    @cached_property
+    def parts(self) -> tuple[int, np.ndarray]:
+        """Number of parts of the graph that do not touch, and the part 0, 1, ... of each point; -1 in no pair.
 
         It is of the pattern of the matrix where T has one.
         """
-        from scipy import sparse
         from scipy.sparse import csgraph
 
-        n, support = self.n_points, self.support
+        support, graph = self.support, self.graph()
+        graph = graph if len(support) == self.n_points else graph[support][:, support]
+        count, labels = csgraph.connected_components(graph, directed=False)
+        out = np.full(self.n_points, -1)
+        out[support] = labels
+        return int(count), out
+
+    @property
+    def n_parts(self) -> int:
+        """Number of parts of the graph that do not touch, among points of positive measure: mu = 1 as often."""
+        return self.parts[0]
+
+    def graph(self) -> Any:
+        """Return which points are pairs, each once, as a sparse matrix (N, N)."""
+        from scipy import sparse
+
         if self.matrix is not None:
-            graph: Any = sparse.csr_matrix(self.matrix != 0)
-        else:
-            graph = sparse.csr_matrix((np.ones(len(self.first), bool), (self.first, self.second)), shape=(n, n))
-        return int(csgraph.connected_components(graph[support][:, support], directed=False)[0])
+            return sparse.csr_matrix(self.matrix != 0)
+        n = self.n_points
+        return sparse.csr_matrix((np.ones(len(self.first), bool), (self.first, self.second)), shape=(n, n))
+
+    @property
+    def itself(self) -> np.ndarray:
+        """(N,) weight of the pairs of each point with itself, beyond rounding."""
+        n, half = self.n_points, self.weight / 2
+        rest = self.measure - np.bincount(self.first, half, n) - np.bincount(self.second, half, n)
+        out: np.ndarray = np.where(rest > 1e-12 * self.measure, rest, 0.0)
+        return out
+
+    def within(self, part: np.ndarray) -> Law:
+        """Return the law of the pairs whose points are in one part 0, 1, ... of ``part`` (N,); -1: in none.
+
+        Raises
+        ------
+        ValueError
+            There is no such pair.
+        """
+        kept = (part[self.first] == part[self.second]) & (part[self.first] >= 0)
+        alone = np.flatnonzero((part >= 0) & (self.itself > 0))
+        if not len(alone) and not kept.any():
+            raise ValueError("no pair of the law is within a part")
+        ends = [np.concatenate([side[kept], alone]) for side in (self.first, self.second)]
+        weight = self.total * np.concatenate([self.weight[kept], self.itself[alone]])
+        return replace(Law.of_pairs(ends[0], ends[1], weight, self.n_points), in_time=self.in_time)
 
     def on_support(self) -> Law:
         """Return the law on the points of positive measure alone, in their order."""
@@ -93,7 +139,8 @@ class Law:
         if len(support) == self.n_points:
             return self
         place = np.cumsum(self.measure > 0) - 1
-        return Law(self.measure[support], place[self.first], place[self.second], self.weight, self.matrix)
+        ends = {"first": place[self.first], "second": place[self.second]}
+        return replace(self, measure=self.measure[support], **ends)
 
     def described(self) -> str:
         """Say in words what T is made of."""
@@ -115,10 +162,11 @@ class Law:
 
     def complement(self) -> np.ndarray:
         """Return I - T of a law of pairs, with p^(1/2) on both sides: from the edges, so that it keeps its digits."""
-        joint = self._joint()
-        laplacian = -joint
-        laplacian[np.diag_indices(self.n_points)] += joint.sum(axis=1)
-        out: np.ndarray = laplacian * self._roots()[:, None] * self._roots()
+        n, half, roots = self.n_points, self.weight / 2, self._roots()
+        out = np.zeros((n, n))
+        out[self.first, self.second] = out[self.second, self.first] = -half * roots[self.first] * roots[self.second]
+        degree = np.bincount(self.first, half, n) + np.bincount(self.second, half, n)
+        out[np.diag_indices(n)] = degree * roots**2
         return out
 
     def _joint(self) -> np.ndarray:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from ..arrays import as_array, as_native, on_host
 from ..arrays.labels import read_groups, read_names
+from ..backends.machine import free_memory
 from ..declarations.parameters import choice, converted, integer
+from ..errors import MemoryBudgetError
 from ._base import Positives
 from ._law import Law
 
@@ -43,7 +45,8 @@ class Pairs(Positives):
     r"""Given pairs (i, j) of points with weights: the edges of a graph.
 
     P_ij = P_ji = w / 2 of each pair, repeated pairs added, and divided by the sum of all.  A pair (i, i) says only that
-    the point is there: it raises p_i.  A point in no pair has measure 0: it plays no part in the fit.
+    the point is there: it raises p_i.  A point in no pair has measure 0: it plays no part in the fit.  Pairs that do
+    not touch are samples of two views, and have their minimisers to rounding, not to the bit: `Groups` does.
 
     Parameters
     ----------
@@ -145,7 +148,7 @@ class TimeLag(Positives):
             )
         trajectory = np.repeat(np.arange(len(lengths)), lengths)
         start = np.flatnonzero(trajectory[: n - self.lag] == trajectory[self.lag :])
-        return Law.of_pairs(start, start + self.lag, np.ones(len(start)), n)
+        return replace(Law.of_pairs(start, start + self.lag, np.ones(len(start)), n), in_time=True)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -288,11 +291,25 @@ class Groups(Positives):
         return Law.of_pairs(*ends, np.concatenate([weight, itself]), n)
 
 
+_PAIR_BYTES = 120
+"""Memory of a pair on its way to an edge: its ends and weight, sorted and added up."""
+
+
 def _within(names: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return all pairs i < j with equal names >= 0, and the number of points with each pair's name."""
     found: list[list[np.ndarray]] = [[], [], []]
     order = np.argsort(names, kind="stable")
     order = order[names[order] >= 0]
+    counts = np.bincount(names[order]).astype(float) if len(order) else np.zeros(0)
+    n_pairs = float((counts * (counts - 1)).sum() / 2)
+    needed = int(_PAIR_BYTES * n_pairs)
+    if needed > 0.9 * free_memory():
+        raise MemoryBudgetError(
+            f"{n_pairs:.3g} pairs of points of one class or group need {needed / 1e9:.3g} GB of memory (nothing was "
+            f"allocated); without another law beside it take groups=, where pairs are not listed: those of Labels are "
+            f"sample_weight = m - 1 of each point in a class of m, and with by='class' 1 / m",
+            needed,
+        )
     for members in np.split(order, np.flatnonzero(np.diff(names[order])) + 1):
         low, high = np.triu_indices(len(members), 1)
         for part, values in zip(found, (members[low], members[high], np.full(len(low), len(members))), strict=True):

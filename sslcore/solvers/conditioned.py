@@ -53,7 +53,7 @@ class ConditionedOperator(ABC):
     Attributes
     ----------
     backend, xp, samples, dtype
-        Where the work is done; `Samples`, or a `SpectralBasis`; the type of the Gram matrix.
+        Where the work is done; `Samples`, or points in their words; the type of the Gram matrix.
     n : int
         Means; the other coordinates are contrasts.
     unit : float
@@ -209,6 +209,26 @@ class ConditionedOperator(ABC):
             return product
         out: Array = self.xp.concatenate([product[: self.n], y * (self.noise / self.unit)])
         return out
+
+    def turned(self, v: Array, z: Array) -> Array:
+        """Return w = (u, -z), of which unit P^(-1/2) alpha is a multiple."""
+        out: Array = self.xp.concatenate([self.halves(v)[0], -z])
+        return out
+
+    def resolved(
+        self, v: Array, turned: Array, y: Array, heights: Array, gamma: np.ndarray
+    ) -> tuple[Array, Array, Array]:
+        """Return eigenvectors v with contrasts that have digits of their own, <v, (I - T) v>, and what misses 0.
+
+        ``turned`` is (u, -z), and ``heights`` (k,) are the eigenvalues of (reg / unit) G.  The last are the contrasts
+        of beta (I - T) v / gamma + w - v.
+        """
+        u, c = self.halves(v)
+        if self.noise is not None:  # gamma y / beta_i has digits of its own, where v has those of a vector of length 1
+            c = y * (self.noise / self.unit) / heights
+        invariance = (self.contrast_factor[:, None] * c.astype(float) ** 2).sum(axis=0)
+        missed = self.contrast_beta[:, None] * c / self.xp.asarray(gamma) + turned[self.samples.n :] - c
+        return self.xp.concatenate([u, c]), invariance, missed
 
     def apply(self, v: Array) -> Array:
         """Return (reg / unit) H G H v: rounding lets directions off the centred space into the basis, hence both H."""

@@ -70,14 +70,12 @@ def judged(
     theta = np.where(told, pairs.values, 1.0)
     gamma = np.where(told, objective.reg / (operator.unit * theta), math.inf)
     heights = xp.asarray(theta.astype(dtype))
-    u, c = operator.halves(v)
-    if operator.noise is not None:  # gamma y / beta_i has digits of its own, where v has those of a vector of length 1
-        c = y * (operator.noise / operator.unit) / heights
+    resolved, unmoved, missed = operator.resolved(v, turned, y, heights, gamma)
     weights = turned / heights  # unit P^(-1/2) alpha, rotated
     image = product / heights  # P^(1/2) f(views), rotated; without the intercept
     completed = operator.completed(product, y)
     centred = operator.centre(image)
-    off = centred - xp.concatenate([u, c])
+    off = centred - resolved
     alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
     next_gamma = objective.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
     measured = backend.to_host(  # all numbers of the components at once
@@ -85,12 +83,12 @@ def judged(
             [
                 xp.stack(
                     [
-                        xp.sum(operator.contrast_factor[:, None] * c.astype(float) ** 2, axis=0),
+                        unmoved,
                         xp.einsum("ij,ij->j", weights.astype(float), image.astype(float)) / operator.unit,
                         xp.einsum("ij,ij->j", weights.astype(float), off.astype(float)) / operator.unit,
                         column_norms(operator.centre(completed) / heights - v),
                         column_norms(off),
-                        column_norms(operator.contrast_beta[:, None] * c / xp.asarray(gamma) + turned[n:] - c),
+                        column_norms(missed),
                         column_norms(turned if operator.rounding_scale is None else operator.rounding_scale * turned),
                     ]
                 ),
@@ -107,7 +105,7 @@ def judged(
     rounding *= np.maximum.accumulate(np.maximum(turns, 1.0))
     doubtful = (residuals <= tolerance) & (coefficient_residuals <= tolerance) & ~(norm_errors <= math.sqrt(tolerance))
     if bool(doubtful.any()):
-        better = norms_on_the_range(operator, xp.concatenate([u, c]), coefficient_residuals + rounding)
+        better = norms_on_the_range(operator, resolved, coefficient_residuals + rounding)
         norms, norm_errors = np.where(better[1] < norm_errors, better, (norms, norm_errors))
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = np.abs(objective.beta * invariance + objective.reg * norms - gamma) / gamma

@@ -414,7 +414,7 @@ def solve_exact(
     v = in_canonical_basis(operator, pairs, objective.k, tolerance)
     # one more application gives the coefficients, and their product with the Gram matrix the certificate
     z, y = operator.corrections(v, pairs.values)
-    turned = operator.xp.concatenate([operator.halves(v)[0], -z])
+    turned = operator.turned(v, z)
     product = operator.times_kernel(turned)
     if operator.inexact:
         pairs = replace(pairs, values=operator.quotients(turned, product, y))

@@ -33,6 +33,8 @@ class Selection:
         Samples that the search has used, and ``n_held_out`` of them in each fold.
     n_folds : int
     seconds : float
+    n_cut : int
+        Edges of a law of positive pairs that were left out, as their ends lie in different parts of the data.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class Selection:
     n_held_out: int
     n_folds: int
     seconds: float
+    n_cut: int = 0  # older files have none
 
     @property
     def chosen(self) -> int:
@@ -111,6 +114,7 @@ class Selection:
     def __str__(self) -> str:
         """Write a table, for people."""
         how = f"{self.n_folds} folds" if self.n_folds > 1 else f"one split, {self.n_held_out} held out"
+        how += f", {self.n_cut} edges between the parts left out" if self.n_cut else ""
         rows = [f"{self.how} ({self.n_samples} samples, {how})"]
         rows += ["      reg   held out (std. error)   training"]
         for i, reg in enumerate(self.regs):

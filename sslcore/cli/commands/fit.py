@@ -122,6 +122,7 @@ class _Whole(Task):
             reg=args.reg,
             beta=args.beta,
             center=args.center,
+            positives=self.positives,
             memory=args.memory,
             backend=args.backend,
         )

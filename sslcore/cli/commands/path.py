@@ -51,6 +51,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 regs=args.regs,
                 betas=args.betas,
                 center=args.center,
+                positives=task.positives,
                 memory=args.memory,
                 backend=args.backend,
                 progress=lambda done, total: begin.advance(done / total),

@@ -70,7 +70,7 @@ class Streamed:
         self.stem = stem_of(args.file) if is_pattern(args.file) else parse_source(args.file).stem
         if args.out is not None:
             self.stem = args.out
-        for name in ("augment", "views", "drop"):
+        for name in ("augment", "views", "drop", "positives"):
             if getattr(args, name):
                 raise UsageError(
                     f"--{name} is for a single file that is read as a whole; a pattern, or --checkpoint, is for views "

@@ -15,6 +15,7 @@ from ..options import (
     FILE,
     KERNEL,
     MEMORY,
+    POSITIVES,
     SEED,
     TABLE,
     VIEWS,
@@ -40,6 +41,7 @@ OVER_PLAN = 3.0
 OPTIONS = (
     FILE,
     AUGMENT,
+    POSITIVES,
     VIEWS.but(f"{VIEWS.sentence} (default: 2)"),
     KERNEL.but(f"{KERNEL.sentence} (default: exponential, at half the median distance of the data)"),
     FEATURES.but(f"{FEATURES.sentence} (default: nystrom:1024 if there are over {EXACT_UP_TO:,} views)"),
@@ -72,13 +74,33 @@ class Task:
 
     def __init__(self, args: argparse.Namespace) -> None:
         from ...io.tables import parse_source
-        from ..spec import parse_augmentation, parse_kernel
+        from ..spec import parse_augmentation, parse_kernel, parse_positives
 
         self.args = args
         self.source = parse_source(args.file)
         self.augmentation = parse_augmentation("+".join(args.augment)) if args.augment else None
+        self.labels: list[str] = []  # columns that the law of pairs is made of
+        self.positives = None
+        if args.positives:
+            if args.augment or args.views is not None:
+                raise UsageError("--positives says which samples are pairs: leave out --augment and --views")
+            self.positives = parse_positives(args.positives, self._named)
         self.kernel = parse_kernel(args.kernel) if args.kernel else None
         self.needs_kernel = not args.features or features_need_kernel(args)
+
+    def _named(self, column: str) -> list[int]:
+        """Note the column of labels; the labels themselves come with the data."""
+        self.labels.append(column)
+        return [0, 0]
+
+    def _labels(self, column: str) -> Any:
+        """Read the labels in a column of the file."""
+        import numpy as np
+
+        from ...io.tables import parse_source, read_labels
+
+        read = read_labels(parse_source(f"{self.source.path}:{column}"), header=self.args.header)
+        return np.ma.masked_array(read.values, np.False_ if read.missing is None else read.missing)
 
     def reading(self) -> float:
         """Estimate the seconds that `read` takes."""
@@ -89,15 +111,16 @@ class Task:
 
         The bar expects of ``step`` the time of ``n_fits`` fits, each of a path of ``n_points``.
         """
-        from ...fitting.planning import plan
         from ...io.tables import read_points
-        from ..spec import parse_features
+        from ..spec import parse_features, parse_positives
 
         args = self.args
-        self.table = read_points(self.source, args.drop, header=args.header)
+        if self.labels:
+            self.positives = parse_positives(args.positives, self._labels)
+        self.table = read_points(self.source, [*args.drop, *self.labels], header=args.header)
         if _are_images(self.table, self.augmentation):
             self.table = self.table.as_images(self.table.values.shape[1:])
-        self.views = _views(self.table, self.augmentation, args)
+        self.views = _views(self.table, self.augmentation, args, self.positives)
         kernel = self.kernel
         if kernel is None and self.needs_kernel:
             kernel = default_kernel(self.table.values)
@@ -105,15 +128,37 @@ class Task:
             self.model = parse_features(args.features, kernel, args.seed)
         else:
             self.model = kernel
-            if args.kernel is None and self.views.shape[0] * self.views.shape[1] > EXACT_UP_TO:
+            n, m, _ = self.sizes
+            if args.kernel is None and n * m > EXACT_UP_TO:
                 self.model = parse_features("nystrom:1024", kernel, args.seed)
-        sizes = (*self.views.shape, self.model, args.components, self.views.dtype, args.memory)
-        planned = plan(*sizes, n_points=n_points, backend=args.backend)
-        expect_fits(begin, step, planned, n_fits)
+        expect_fits(begin, step, self._planned(n_points), n_fits)
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Samples, views of each, and coordinates."""
+        if self.positives is not None:
+            return len(self.views), 1, self.views.shape[1]
+        n, m, d = self.views.shape
+        return n, m, d
+
+    def _planned(self, n_points: int) -> Plan:
+        """Plan the fit, and refuse what is too large."""
+        from ...features import Features
+        from ...fitting.plan import Sizes, memory_budget, paired_plan
+        from ...fitting.planning import plan
+
+        args, (n, m, d) = self.args, self.sizes
+        if self.positives is None or isinstance(self.model, Features):
+            sizes = (n, m, d, self.model, args.components, self.views.dtype, args.memory)
+            return plan(*sizes, n_points=n_points, backend=args.backend)
+        of_points = Sizes(n, n, d, args.components, self.views.dtype.itemsize, n_points=n_points)
+        planned = paired_plan(of_points, self.positives.law(self.views), self.model)
+        planned.require(memory_budget(args.memory))
+        return planned
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was asked for, for machines."""
-        n, m, d = self.views.shape
+        n, m, d = self.sizes
         return {
             "file": str(self.source),
             "columns": self.table.columns,
@@ -121,6 +166,7 @@ class Task:
             "n_views": m,
             "n_coordinates": d,
             "augmentation": None if self.augmentation is None else repr(self.augmentation),
+            "positives": None if self.positives is None else repr(self.positives),
             "model": repr(self.model),
             "n_components": self.args.components,
             "center": self.args.center,
@@ -130,8 +176,15 @@ class Task:
 
     def lines(self) -> list[str]:
         """Tell the same to people."""
-        n, m, d = self.views.shape
+        n, m, d = self.sizes
         made = self.augmentation
+        if self.positives is not None:
+            law = self.positives.law(self.views)
+            return [
+                f"data        {self.source}: {n:,} samples of {d} coordinates{columns_of(self.table.columns)}",
+                f"pairs       {self.positives!r}: {law.described()}",
+                *noted(self.table.notes),
+            ]
         if made is None:
             how = f"made elsewhere: the array {self.views.shape} holds (samples, views, coordinates)"
         else:
@@ -174,11 +227,15 @@ def _are_images(table: Table, augmentation: Any) -> bool:
     return shape is not None and len(found) > 1 and (*shape, 1)[:3] == (*found, 1)[:3]
 
 
-def _views(table: Table, augmentation: Any, args: argparse.Namespace) -> Any:
-    """Return views to be made of samples, or those that the file has."""
+def _views(table: Table, augmentation: Any, args: argparse.Namespace, positives: Any) -> Any:
+    """Return views to be made of samples, or those that the file has; with a law of pairs the samples themselves."""
     from ...augmentations import Views
 
     x = table.values
+    if positives is not None:
+        if x.ndim != 2:
+            raise UsageError(f"--positives is for samples, one a row; {table.source} has the shape {x.shape}")
+        return x
     size = "x".join(map(str, x.shape[1:]))
     images = f"if these are images, choose a law of images of their shape, such as --augment affine:{size}"
     if x.ndim == 4:
@@ -193,8 +250,8 @@ def _views(table: Table, augmentation: Any, args: argparse.Namespace) -> Any:
     if augmentation is None:
         raise UsageError(
             f"{table.source} holds samples (shape {x.shape}), not views: add --augment, such as "
-            f"--augment gaussian-noise:0.1 (`sslcore fit --help` lists all), or give an array (samples, views, "
-            f"coordinates)"
+            f"--augment gaussian-noise:0.1 (`sslcore fit --help` lists all), or --positives, such as --positives "
+            f"neighbors:15, or give an array (samples, views, coordinates)"
         )
     return Views(x, augmentation, 2 if args.views is None else args.views, args.seed)
 

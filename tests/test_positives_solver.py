@@ -1,0 +1,164 @@
+"""The solver of pairs in both its forms, by edges and by a triangle, and its plan."""
+
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+
+import sslcore
+from sslcore.errors import MemoryBudgetError, NotPositiveSemidefiniteError, SelectionWarning
+from sslcore.features import Identity, Nystrom
+from sslcore.fitting.data import as_paired_data
+from sslcore.fitting.posing import pose
+from sslcore.kernels import Exponential, Function, Gaussian, Precomputed
+from sslcore.positives import Groups, Labels, Law, Neighbors, Operator, Pairs, TimeLag, _pairs
+from sslcore.solvers import edges
+from sslcore.solvers.objective import Objective
+
+from . import naive
+from .comparators import assert_close
+from .test_positives import points, ring
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("beta", [0.0, 1.3])
+def test_both_forms_are_one(backend, monkeypatch, center, beta):
+    """A graph with a hub, a pair of a point with itself, two parts and points in no pair."""
+    n, k = 30, 4
+    x = backend.asarray(points(n))
+    i = np.array([0] * 9 + [10, 11, 12, 13, 14, 15, 16, 20])
+    law = Pairs(i, np.array([*range(1, 10), 11, 12, 13, 14, 15, 16, 10, 20]), np.linspace(1, 2, 17))
+    found = {}
+    for most in (edges.MOST_EDGES, 0.0):
+        monkeypatch.setattr(edges, "MOST_EDGES", most)
+        found[most] = sslcore.pretrain(x, Exponential(1.0), k, reg=1e-3, beta=beta, center=center, positives=law)
+    by_edges, by_triangle = found.values()
+    if beta:
+        assert by_edges.certificate.algorithm == "exact: Cholesky of edges"
+        assert by_triangle.certificate.algorithm == "exact: Cholesky of points with T"
+    assert_close(by_edges.gamma, by_triangle.gamma, tol=1e-10)
+    assert_close(by_edges.invariance, by_triangle.invariance, tol=1e-9)
+    new = backend.asarray(points(5, 1))
+    one, other = (backend.asnumpy(rep.transform(new)) for rep in found.values())
+    assert_close(one @ one.T, other @ other.T, tol=1e-8)
+    assert by_edges.certificate.worst < 1e-9
+
+
+@pytest.mark.parametrize("reg", [1e-5, 1e-8])
+@pytest.mark.parametrize("law", [TimeLag(1), Neighbors(6)], ids=["edges", "triangle"])
+def test_small_regs_are_right_or_refused(law, reg):
+    """The certificate holds where the answer does: gamma to what it tells, against dense algebra."""
+    x, kernel, k = points(60), Exponential(0.7), 4
+    found = law.law(x)
+    mu, _ = naive.pretrain_paired(kernel(x, x), found.operator(), found.measure, reg=reg, beta=1.0, center=False)
+    rep = sslcore.pretrain(x, kernel, k, reg=reg, positives=law)
+    assert_close(rep.gamma, 1 - mu[:k], tol=max(1e-9, 100 * rep.certificate.worst))
+    assert rep.certificate.worst < 1e-6
+    with pytest.raises(sslcore.CertificateError):
+        sslcore.pretrain(x, Gaussian(3.0), k, reg=1e-18, positives=law)
+
+
+def test_pairs_that_are_groups_are_solved_as_groups_are():
+    """To rounding: it is another factorisation."""
+    x = points(40)
+    pairs = Pairs(np.arange(0, 40, 2), np.arange(1, 40, 2))
+    ours = sslcore.pretrain(x, Exponential(1.0), 4, reg=1e-4, positives=pairs, center=True)
+    same = sslcore.pretrain(x.reshape(20, 2, 2), Exponential(1.0), 4, reg=1e-4, center=True)
+    assert_close(ours.gamma, same.gamma, tol=1e-11)
+    assert_close(np.abs(ours.coefficients), np.abs(same.coefficients), tol=1e-9)
+
+
+def test_labels_are_groups_of_weighted_points():
+    x, y = points(30), np.arange(30) % 4
+    ours = sslcore.pretrain(x, Exponential(1.0), 4, reg=1e-3, positives=Labels(y))
+    same = sslcore.pretrain(
+        x, Exponential(1.0), 4, reg=1e-3, groups=y, sample_weight=np.bincount(y)[y].astype(float) - 1
+    )
+    assert_close(ours.gamma, same.gamma, tol=1e-10)
+
+
+def test_more_pairs_than_memory_holds_are_refused(monkeypatch):
+    monkeypatch.setattr(_pairs, "free_memory", lambda: 10**5)
+    with pytest.raises(MemoryBudgetError, match="take groups="):
+        Labels([0] * 50).law(np.zeros((50, 1)))
+
+
+def test_a_kernel_that_is_indefinite_is_refused():
+    x = points(25)
+    with pytest.raises(NotPositiveSemidefiniteError, match="at the 25 points in pairs has the eigenvalue -"):
+        sslcore.pretrain(
+            x, Function(lambda a, b: -Gaussian(1.0)(a, b) + 2 * (a @ b.T)), 2, reg=1e-2, positives=ring(25)
+        )
+    with pytest.raises(ValueError, match="zero at all views"):
+        sslcore.pretrain(np.zeros((4, 4)), Precomputed(), 2, reg=1e-2, positives=TimeLag(1))
+    with pytest.raises(ValueError, match="constant at the views"):
+        sslcore.pretrain(np.ones((4, 4)), Precomputed(), 2, reg=1e-2, positives=TimeLag(1), center=True)
+
+
+@pytest.mark.parametrize("center", [False, True])
+def test_a_triangle_takes_operators_at_the_edge(center):
+    """T with its largest eigenvalue many times, T = 0, and T much larger than 1."""
+    x, kernel = points(8), Exponential(1.0)
+    for matrix in (np.eye(8), np.zeros((8, 8)), 1e4 * np.ones((8, 8)), -np.eye(8), np.diag([1.0] * 4 + [-1] * 4)):
+        rep = sslcore.pretrain(x, kernel, 3, reg=1e-2, positives=Operator(matrix), center=center)
+        mu, _ = naive.pretrain_paired(kernel(x, x), matrix, np.full(8, 1 / 8), reg=1e-2, beta=1.0, center=center)
+        assert_close(rep.eigenvalues, mu[:3], tol=1e-8)
+
+
+def traced_peak(action):
+    action()
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("law", "kernel"),
+    [
+        (TimeLag(1), Exponential(1.0)),
+        (Neighbors(8), Exponential(1.0)),
+        (TimeLag(3), Function(Gaussian(1.0))),
+        (Neighbors(8), Nystrom(Gaussian(1.0), 100)),
+        (TimeLag(7), Identity()),
+    ],
+    ids=["edges", "triangle", "checked", "gathered features", "features in time"],
+)
+def test_the_planned_memory_is_kept(law, kernel):
+    """Of fits, paths and searches: at most as planned, and not far below."""
+    x = points(500, d=3) if not isinstance(kernel, Identity) else points(4000, d=60)
+
+    def planned(**numbers):
+        objective = Objective(4, 1e-2, 1.0, True, False)
+        data = as_paired_data(x, law, None, None, objective)
+        return pose(kernel, data, objective, sslcore.backends.get_backend(x), 10**12, **numbers).plan.bytes
+
+    fit, path = planned(), planned(n_points=4)
+    assert 0.3 * fit < traced_peak(lambda: sslcore.pretrain(x, kernel, 4, reg=1e-2, positives=law)) <= 1.05 * fit
+    regs = [1e-3, 1e-2, 1e-1]
+    peak = traced_peak(lambda: sslcore.pretrain_path(x, kernel, 4, regs=regs, positives=law))
+    assert 0.3 * path < peak <= 1.05 * path
+    search = sslcore.selection.AutoReg(regs=(1e-2, 1e-1), n_folds=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SelectionWarning)
+        room = planned(n_folds=3)  # with more of it all folds are kept
+        peak = traced_peak(lambda: sslcore.pretrain(x, kernel, 4, reg=search, positives=law, memory=room))
+    assert peak <= 1.05 * room
+    with pytest.raises(MemoryBudgetError, match="use fewer"):
+        sslcore.pretrain(x, kernel, 4, reg=1e-2, positives=law, memory=fit - 1)
+
+
+def test_laws_within_parts():
+    law = (TimeLag(1) + Groups([0, 1, 2, 3, 4, 5])).law(np.zeros((6, 1)))
+    some = law.within(np.array([0, 0, 0, 1, 1, -1]))
+    assert isinstance(some, Law)
+    assert [*zip(some.first, some.second, strict=True)] == [(0, 1), (1, 2), (3, 4)]
+    assert some.in_time
+    assert_close(some.total / law.total, 0.5 * 3 / 5 + 0.5 * 5 / 6, tol=1e-12)
+    assert some.measure[5] == 0
+    assert (some.itself > 0).tolist() == [True] * 5 + [False]
+    with pytest.raises(ValueError, match="no pair of the law"):
+        TimeLag(1).law(np.zeros((4, 1))).within(np.array([0, 1, 0, 1]))
