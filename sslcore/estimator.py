@@ -91,9 +91,8 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         "views": X holds views made elsewhere, (n, m, d), or (N, d) with ``fit(X, groups=...)``; then ``augmentation``
         and ``n_views`` are not used.
     positives : `sslcore.positives.Positives`, optional
-        A law of positive pairs of the samples, such as ``TimeLag(10)`` or ``Neighbors(5)``, in place of views: no
-        ``augmentation`` then, and ``n_views`` is not used.  One of given points, such as ``Labels(y)``, fits those X
-        alone.  ``score`` then takes the law's pairs of X.
+        A law of positive pairs of the samples, such as ``TimeLag(10)``, in place of views: no ``augmentation`` then.
+        One of given points, such as ``Labels(y)``, fits those X alone.  ``score`` takes the law's pairs of X.
     random_state : int, RandomState or None
         Seed of the views.
     backend : {"numba", "cupy"}, optional

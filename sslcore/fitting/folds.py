@@ -259,10 +259,10 @@ class KernelFolds(Restricted):
 
     def _cross(self, held: Array, x: Array) -> Array | Callable[[Array], Array]:
         """Return kernel values between held-out points and those of the training part, or what multiplies them."""
-        return kernelkernel_values(self.problem.model, held, x, self.problem.backend)
+        return kernel_values(self.problem.model, held, x, self.problem.backend)
 
 
-def kernelkernel_values(kernel: Kernel, x: Array, y: Array, backend: Backend) -> Array:
+def kernel_values(kernel: Kernel, x: Array, y: Array, backend: Backend) -> Array:
     """Compute kernel values (n_x, n_y), by blocks of rows."""
     source = kernel.rows(y, backend)
     out: Array = backend.xp.empty((len(x), len(y)), x.dtype)

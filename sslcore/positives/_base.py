@@ -137,7 +137,7 @@ class Mixture(Positives):
         i, j, w = (np.concatenate(part) for part in ends)
         share = sum(weights)
         total = sum(weight * law.total for weight, law in zip(weights, laws, strict=True)) / share
-        return replace(Law.of_pairs(i, j, w, n), total=total, in_time=any(law.in_time for law in laws))
+        return replace(Law.of_pairs(i, j, w, n), total=total, order=max(law.order for law in laws))
 
 
 def _sum_of_operators(weights: list[float], laws: list[Law]) -> Law:

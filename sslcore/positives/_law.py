@@ -33,8 +33,8 @@ class Law:
         p^(1/2) T p^(-1/2), symmetric, where T is no law of pairs.
     total : float
         Weight of all pairs before their sum was made 1: moments of data in parts are merged by it.
-    in_time : bool
-        Whether the points are in an order in which those close to each other depend on each other, pairs or not.
+    order : {"", "time"}
+        "time": the points are in an order in which those close to each other depend on each other, pairs or not.
 
     Examples
     --------
@@ -51,7 +51,7 @@ class Law:
     weight: np.ndarray
     matrix: np.ndarray | None = None
     total: float = 1.0
-    in_time: bool = False
+    order: str = ""
 
     __repr__ = brief
 
@@ -74,6 +74,11 @@ class Law:
     def n_points(self) -> int:
         """N."""
         return len(self.measure)
+
+    @property
+    def in_time(self) -> bool:
+        """Whether the points are in the order of time."""
+        return self.order == "time"
 
     @property
     def support(self) -> np.ndarray:
@@ -131,7 +136,7 @@ class Law:
             raise ValueError("no pair of the law is within a part")
         ends = [np.concatenate([side[kept], alone]) for side in (self.first, self.second)]
         weight = self.total * np.concatenate([self.weight[kept], self.itself[alone]])
-        return replace(Law.of_pairs(ends[0], ends[1], weight, self.n_points), in_time=self.in_time)
+        return replace(Law.of_pairs(ends[0], ends[1], weight, self.n_points), order=self.order)
 
     def on_support(self) -> Law:
         """Return the law on the points of positive measure alone, in their order."""

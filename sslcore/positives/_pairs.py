@@ -148,7 +148,7 @@ class TimeLag(Positives):
             )
         trajectory = np.repeat(np.arange(len(lengths)), lengths)
         start = np.flatnonzero(trajectory[: n - self.lag] == trajectory[self.lag :])
-        return replace(Law.of_pairs(start, start + self.lag, np.ones(len(start)), n), in_time=True)
+        return replace(Law.of_pairs(start, start + self.lag, np.ones(len(start)), n), order="time")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
