@@ -18,7 +18,7 @@ from sslcore.fitting.codec import write_values
 from sslcore.fitting.modalities import KernelPairProblem
 from sslcore.fitting.pairs import as_training_data
 from sslcore.fitting.search import make_folds
-from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
+from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial, Precomputed
 from sslcore.selection import AutoReg
 from sslcore.solvers.objective import Objective
 
@@ -445,6 +445,29 @@ def test_at_the_edge_of_rounding_fits_are_right_or_refused(kernels, reg):
     assert (np.abs(rep.gamma / gamma[:3] - 1)[:rank] <= 3 * tol).all()
     assert (np.abs(rep.norms / norms[:3] - 1)[:rank] <= 3 * tol**0.5).all()
     assert (np.abs(rep.invariance - invariance[:3])[:rank] <= 3 * tol * gamma[:rank]).all()
+
+
+@pytest.mark.parametrize("reg", [1e-6, 1e-9])
+@pytest.mark.parametrize("first", [Gaussian(20.0), Polynomial(2, 30.0)], ids=repr)
+def test_functions_have_their_values_at_small_reg(first, reg):
+    """The kernel is nearly constant, and coefficients of sum 0 to rounding would take that up 1 / reg times."""
+    x, y = pairs(40)
+    rep = sslcore.pretrain((x, y), (first, Exponential(5.0)), 3, reg=reg, center=True)
+    for side, part in ((rep.first, x), (rep.second, y)):
+        assert_close(side.transform(part, scale=False), side.values, tol=1e-7)
+
+
+@pytest.mark.parametrize("scale", [5.0, 10.0])
+def test_rounding_is_estimated_of_what_was_centred(scale):
+    """Nearly constant kernels lose digits when they are centred, of which residuals know nothing."""
+    x, y = (part.astype(np.float32) for part in pairs(60))
+    kernels = Gaussian(scale), Gaussian(scale)
+    exact = sslcore.pretrain((x.astype(float), y.astype(float)), kernels, 3, reg=1e-3, center=True)
+    rep = sslcore.pretrain((x, y), kernels, 3, reg=1e-3, center=True)
+    errors = np.abs(rep.gamma / exact.gamma - 1)
+    certificate = rep.certificate
+    assert (errors <= certificate.rounding_errors).all(), (errors, certificate.rounding_errors)
+    assert (certificate.rounding_errors <= certificate.tolerance).all()
 
 
 def test_what_is_solved_is_a_problem_of_pairs():

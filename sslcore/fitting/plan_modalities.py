@@ -36,7 +36,7 @@ def pairs_plan(sizes: Sizes, widths: Sequence[int], models: Sequence[Any], block
 def kernels_plan(sizes: Sizes, widths: Sequence[int], kernels: Sequence[Kernel], block_factor: int = 1) -> Plan:
     """Plan the exact solver of n pairs: two Gram matrices, one of which the factor takes, and a Krylov basis."""
     n, total, n_points, width = sizes.n, sizes.n_views, sizes.n_points, block_width(sizes.k, sizes.n_views)
-    # a step reads the lighter matrix and a triangle twice, and the factor twice
+    # a step reads the second matrix twice, the triangle of the mean, and the factor twice
     entries = n_points * _STEPS * 4 * n * n
     untrusted = sum(not kernel.trusted for kernel in kernels)
     work = Work(

@@ -7,11 +7,11 @@ C = (X + Y)/2, B = (X - Y)/2, so that `sslcore.solvers.conditioned` has
 
     S = C + D,    z = S^-1 (B u - D c),    y = c + z,    G (u, c) = ((C u - B z)/lambda, y/beta_i).
 
-Neither B nor the heavier of X and Y is stored.  With Y the lighter, B = C - Y and S z = B u - D c give
+Neither B nor X is stored: B = C - Y, and with S z = B u - D c
 
     C u - B z = Y (u + z) + D y,
 
-with X the lighter, X (u - z) - D y: sums, with the rounding of C where products of both would cancel.
+so that a step takes one product with C, two with Y and one solution.
 
 Each modality has an intercept of its own where functions are centred.  Then H = diag(H', H'), H' the projector off
 P^(1/2) 1, commutes with T, and H G H is G of the centred matrices H' X H' and H' Y H' (kernel CCA's): these are kept.
@@ -147,11 +147,9 @@ class TwoModalities(ConditionedKernel):
         if min(traces) <= 0:
             which = "first" if traces[0] <= 0 else "second"
             raise ValueError(f"the kernel of the {which} modality is zero at all points; there is nothing to represent")
-        self.sign = 1.0 if traces[1] <= traces[0] else -1.0
-        self.light, heavy = (second, first) if self.sign > 0 else (first, second)
-        heavy += self.light
-        heavy *= 0.5
-        self.a, self.c = self.light, heavy.T
+        first += second
+        first *= 0.5
+        self.second, self.c = second, first.T
         self.contrast_factor = samples.contrast_factor(unbiased)
         self.contrast_beta = self.contrast_factor
         self.kept_diagonal = self.c.diagonal().copy()
@@ -200,8 +198,7 @@ class TwoModalities(ConditionedKernel):
         if self.noise is None:  # infinite
             return -c, self.xp.zeros_like(c)
         cross = self.backend.symmetric_product(self.c, self.kept_diagonal, u)
-        cross = self._times(self.light, u, out=cross, alpha=-1.0, beta=1.0)
-        cross *= self.sign
+        cross = self._times(self.second, u, out=cross, alpha=-1.0, beta=1.0)
         return self.corrections_from(self._solve(self.c, self.right_side(cross, c)), c)
 
     def conditioned(self, v: Array) -> Array:
@@ -211,10 +208,9 @@ class TwoModalities(ConditionedKernel):
         z, y = self.corrections(v)
         u, _ = self.halves(v)
         y *= self.noise / self.unit
-        z *= self.sign
         z += u
         out: Array = self.xp.empty_like(v, order="F")
-        out[: self.n] = self._times(self.light, z) / self.unit + self.sign * y
+        out[: self.n] = self._times(self.second, z) / self.unit + y
         out[self.n :] = y
         return out
 
@@ -223,7 +219,7 @@ class TwoModalities(ConditionedKernel):
         both = self.xp.concatenate(self.halves(v), axis=1)
         both = self.xp.asfortranarray(both)
         mean = self.backend.symmetric_product(self.c, self.kept_diagonal, both)
-        cross = self.sign * (mean - self._times(self.light, both))
+        cross = mean - self._times(self.second, both)
         k = v.shape[1]
         out: Array = self.xp.empty_like(v, order="F")
         out[: self.n] = (mean[:, :k] + cross[:, k:]) / self.unit

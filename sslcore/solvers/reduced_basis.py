@@ -70,7 +70,7 @@ class ReducedBasis:
         combinations = _lowest(energies, masses, count)
         if not combinations.shape[1]:
             return None
-        out: Array = xp.zeros((operator.samples.n_views, combinations.shape[1]), operator.a.dtype, order="F")
+        out: Array = xp.zeros((operator.samples.n_views, combinations.shape[1]), operator.dtype, order="F")
         start = 0
         for i in chosen:
             w, _ = self.pairs[i]
