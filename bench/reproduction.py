@@ -26,7 +26,16 @@ from sslcore.augmentations import Crop, GaussianNoise
 from sslcore.features import Nystrom
 from sslcore.probing import ridge_probe
 
-from .reproduction_curves import Errors, contours, dense, label_curves, relative, sphere_printed, trained_networks
+from .reproduction_curves import (
+    Errors,
+    contours,
+    dense,
+    label_curves,
+    label_parts,
+    relative,
+    sphere_printed,
+    trained_networks,
+)
 
 RESULTS = Path(__file__).parent / "results" / "reproduction.json"
 PAGE = Path(__file__).parents[1] / "docs" / "reproduction.md"
@@ -388,6 +397,12 @@ ROWS = {
         "active_ssl/interpolation.ipynb, missing_entries.ipynb, noise.ipynb, contrastive.ipynb, active.ipynb",
         "the same at each T, then `ridge_probe(z, one_hot, 0, fit_intercept=False)`",
         label_curves,
+    ),
+    "label_parts": Row(
+        "connected components of a label graph with missing pairs, of 20 shares",
+        "active_ssl/missing_entries.ipynb",
+        "`positives.Operator(T).law(x).n_parts`",
+        label_parts,
     ),
     "kernel_ridge": Row(
         "kernel ridge regression (curves over n, sigma and lambda)",

@@ -169,6 +169,20 @@ def _missing(rng: np.random.Generator, share: float) -> Steps:
         yield x, t, 0.2
 
 
+def label_parts(size: str) -> Errors:
+    """Parts of the label graph that do not touch as pairs go missing: of the law, and by walks from point to point."""
+    worst = 0
+    for x, t, _ in _missing(np.random.default_rng(0), 0.5 if size == "small" else 1.0):
+        left, walks = set(range(len(t))), 0
+        while left:
+            walks, reached = walks + 1, {left.pop()}
+            while reached:
+                near = set(np.flatnonzero(t[reached.pop()]).tolist()) & left
+                left, reached = left - near, reached | near
+        worst = max(worst, abs(positives.Operator(t).law(x).n_parts - walks))
+    return {"number": float(worst)}
+
+
 def _noisy(rng: np.random.Generator, share: float) -> Steps:
     """T = 1 for pairs of the same label and -1 for all others, where more and more labels are drawn anew."""
     n = int(300 * share)
