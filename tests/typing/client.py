@@ -57,6 +57,7 @@ assert_type(sslcore.diagnostics.rankme(points), float)
 assert_type(
     sslcore.pretrain(sslcore.Views(x, GaussianNoise(0.1), 2, seed=0), Linear(), 1, reg=1.0), sslcore.Representation
 )
+assert_type(sslcore.pretrain((points, points), (Linear(), Gaussian(1.0)), 1, reg=1.0), sslcore.BimodalRepresentation)
 assert_type(ridge_probe(points, [0, 1], [0.1, 1.0]), RidgeProbe)
 assert_type(knn_probe(points, ["a", "b"], n_neighbors=1), KNNProbe)
 assert_type(knn_probe(points, [0, 1], n_neighbors=1).predict(points), sslcore.arrays.Array)
