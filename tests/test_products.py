@@ -225,3 +225,12 @@ def test_sums_and_multiples_are_multiplied_part_by_part(backend, monkeypatch):
 def test_values_that_overflow_are_refused_in_sums_products_and_multiples(k, y):
     with pytest.raises(ValueError, match="the values of"):
         kernel_product(k, np.full((3, 2), 1e60), y, np.ones(3 if y is None else 2))
+
+
+@pytest.mark.parametrize("y", [None, np.full((3, 2), 1e60)])
+def test_two_values_whose_sum_overflows_are_refused(y):
+    k = 7e187 * Linear()
+    x, c = np.full((3, 2), 1e60), np.array([1.0, 0.0, 0.0])
+    assert np.isfinite(kernel_product(k, x, y, c)).all()
+    with pytest.raises(ValueError, match=r"the values of Sum.*must be finite"):
+        kernel_product(k + k, x, y, c)
