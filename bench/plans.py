@@ -131,8 +131,9 @@ import numpy as np
 from numba.core.dispatcher import Dispatcher
 from scipy.linalg import blas, lapack
 import sslcore
-from sslcore import Views, pretrain, pretrain_path
+from sslcore import Views, pretrain, pretrain_path, tunables
 from sslcore.augmentations import GaussianNoise
+from sslcore.backends import numba_cpu as cpu
 from sslcore.features import *
 from sslcore.fitting.plan import Sizes, exact_plan, features_plan
 from sslcore.gram import release_memory
@@ -216,6 +217,17 @@ def warm_blas():
         getattr(blas, letter + "trsm")(1.0, square, f, trans_a=1)
         getattr(lapack, letter + "potrf")(square)
 
+def warm_large():  # what fits of large matrices take in place of a BLAS
+    apart = tunables.CPU_SOLVE_APART_ROWS
+    for dtype in (np.float64, np.float32):
+        square, thin = np.eye(768, dtype=dtype), np.ones((768, 9), dtype, order="F")
+        factor = np.asfortranarray(square)
+        cpu.cholesky(factor)
+        for tunables.CPU_SOLVE_APART_ROWS in (0, apart):
+            cpu.cholesky_solve(factor, thin.copy(order="F"))
+        cpu.symmetric_product(factor, square.diagonal().copy(), thin)
+        cpu.matmul(square, thin), cpu.matmul(np.asfortranarray(square), thin)
+
 compiled, add_overload = [], Dispatcher.add_overload
 
 def noticed(self, result):
@@ -234,6 +246,7 @@ for name, n, m, d, k, options in CASES:
     model, whole = few, model
     prepared(20, m, min(d, 64), 2, few, [0.1, 1.0])[0]()  # loads code
     warm_blas()
+    warm_large()
     model, least = whole, 0
     work, expected = prepared(n, m, d, k, model, list(np.logspace(-2, 0, options["points"])))
     settled()
