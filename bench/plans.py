@@ -42,6 +42,7 @@ class Case:
     groups: bool = False
     weights: bool = False
     center: bool = False
+    solver: str = ""
 
     def __str__(self) -> str:
         """The model and the sizes, and what is not as usual."""
@@ -77,6 +78,11 @@ GRID = {
         Case("Gaussian(60.0)+Linear()*Exponential(60.0)", 300, 2, 2500),
     ],
     "kernels of one's own": [Case("Even(Gaussian(3.0))", 800, 2, 9), Case("Even(Gaussian(60.0))", 300, 2, 2500)],
+    "without the matrix": [
+        Case("Exponential(0.3)", 2500, 2, 3, solver="matrix-free"),
+        Case("Gaussian(2.0)", 1500, 3, 40, 12, solver="matrix-free"),
+        Case("Exponential(1.0)", 2500, 2, 3, dtype="float32", solver="matrix-free"),
+    ],
     "networks": [
         Case("NTK(2)", 500, 2, 1500),
         Case("NNGP(2,2.0,0.5)", 500, 2, 1500),
@@ -136,6 +142,7 @@ from sslcore.augmentations import GaussianNoise
 from sslcore.backends import numba_cpu as cpu
 from sslcore.features import *
 from sslcore.fitting.plan import Sizes, exact_plan, features_plan
+from sslcore.fitting.plan_matrix_free import matrix_free_plan
 from sslcore.gram import release_memory
 from sslcore.kernels import *
 from sslcore.kernels import Kernel, Rows
@@ -184,12 +191,14 @@ def planned(n, m, d, k, views):
     sizes = Sizes(n, n * m, d, k, itemsize, **numbers)
     if isinstance(model, Features):
         return features_plan(sizes, model.n_features(d), model).bytes
+    if options["solver"]:
+        return matrix_free_plan(sizes, model, 1 << 40).bytes
     return exact_plan(sizes, model).bytes
 
 def prepared(n, m, d, k, model, regs):
     views, more = data(n, m, d, options)
     d = n * m if isinstance(model, Precomputed) else d
-    more["center"] = options["center"]
+    more["center"], more["solver"] = options["center"], options["solver"] or None
     if m == 1:
         more["beta"] = 0.0
     expected = planned(n, m, d, k, views)
@@ -244,7 +253,7 @@ for name, n, m, d, k, options in CASES:
     elif hasattr(model, "count"):
         few = RandomFourier(model.kernel, 4)
     model, whole = few, model
-    prepared(20, m, min(d, 64), 2, few, [0.1, 1.0])[0]()  # loads code
+    prepared(80 if options["solver"] else 20, m, min(d, 64), 2, few, [0.1, 1.0])[0]()  # loads code
     warm_blas()
     warm_large()
     model, least = whole, 0

@@ -67,9 +67,12 @@ SWEEP_BASIS_BLOCKS = 8
 PIVOTED_BLOCK_COLUMNS = 256
 """Columns that a pivoted factor of low rank gains at a time: enough for products at full rate, few beside its rank."""
 
+PIVOTED_CAST_COLUMNS = 64
+"""Columns of a factor in float32 that are cast at a time where it works in float64: 26 MB for 50,000 contrasts."""
+
 MATRIX_FREE_RANK_COLUMNS = 24
-"""Columns of the factor that preconditions conjugate gradients, at most, in units of sqrt(N): making that many takes as
-long as some 15 products with K of 10 columns."""
+"""Columns of the factor that preconditions conjugate gradients, at most, in units of sqrt(N): of float32, whose memory
+has room for half as many of float64.  Making them takes as long as some 15 products with K of 10 columns."""
 
 MATRIX_FREE_COMBINED_COLUMNS = 64
 """Contrasts whose columns are made at a time from rows of K: 50 MB for 10^5 views."""

@@ -18,6 +18,7 @@ from sslcore import (
     MemoryBudgetError,
     NotPositiveSemidefiniteError,
     SelectionWarning,
+    plan,
     pretrain,
     pretrain_path,
     tunables,
@@ -194,12 +195,131 @@ def test_the_factor_leaves_what_it_says(seed, n, rank, dtype, backend):
     assert_close(near @ backend.asnumpy(found), block, tol=1e-10 if dtype == np.float64 else 1e-4, scale=1.0)
 
 
+@pytest.mark.parametrize("smooth", [True, False])
+def test_a_factor_in_float64_has_half_the_columns(smooth):
+    """Where these do, at low noise, it stays; else it goes on in float32, in the same memory."""
+    views, backend = noisy(60, 2, 3), get_backend()
+    kernel = Gaussian(8.0) if smooth else Exponential(0.1)
+    samples = Samples.from_views(60, 2, backend)
+    operator = MatrixFreeKernel(
+        kernel, views.reshape(-1, 3), samples, backend, objective=Objective(2, 1.0, 1.0, True, False), rank=50,
+        tolerance=1e-6,
+    )  # fmt: skip
+    operator.condition(1e-2 * operator.unit, 1.0)
+    assert operator.pivoted.out.dtype == np.float32
+    memory = operator._memory
+    operator.condition(1e-8 * operator.unit, 1.0)
+    pivoted = operator.pivoted
+    assert pivoted.out.dtype == (np.float64 if smooth else np.float32)
+    assert pivoted.rank <= 25 if smooth else pivoted.rank > 40
+    assert operator.preconditioner.small.dtype == np.float64
+    assert np.shares_memory(pivoted.out, memory)
+    assert operator._memory is memory
+    assert memory.nbytes == 4 * 60 * 50
+    blocks = rotated_gram(kernel, views.reshape(-1, 3), samples, backend)
+    left = blocks.contrast.diagonal() / operator.unit - (pivoted.factor.astype(float) ** 2).sum(axis=1)
+    assert_close(pivoted.left, left, tol=1e-6, scale=left.max() if not smooth else 1.0)
+
+
 def test_more_of_the_factor_is_made_when_less_noise_asks_for_it():
     matrix = np.diag(0.5 ** np.arange(40.0))
     out = np.empty((40, 40), order="F")
     pivoted = PivotedFactor(lambda chosen: np.asfortranarray(matrix[:, chosen]), matrix.diagonal(), out, get_backend())
     ranks = [pivoted.extend(level).rank for level in (1e-1, 1e-3, 1e-3, 1e-6)]
     assert ranks[0] <= ranks[1] == ranks[2] < ranks[3]
+
+
+# ---------------------------------------------------------------- steps in float32
+
+
+@pytest.fixture
+def rounded(monkeypatch):
+    """A preconditioner of low rank, so that there are many steps; says of each product whether it was in float32."""
+    monkeypatch.setattr(tunables, "MATRIX_FREE_RANK_COLUMNS", 2)
+    told, times_kernel = [], MatrixFreeKernel.times_kernel
+
+    def times(self, v, *, rounded=False):
+        told.append(rounded)
+        return times_kernel(self, v, rounded=rounded)
+
+    monkeypatch.setattr(MatrixFreeKernel, "times_kernel", times)
+    return told
+
+
+def test_steps_are_in_float32_and_results_are_not(rounded, backend):
+    x = backend.asarray(noisy(200, 2, 3))
+    dense = pretrain(x, Exponential(1.0), 4, reg=1e-3, solver="dense")
+    agree(pretrain(x, Exponential(1.0), 4, reg=1e-3, solver="matrix-free"), dense, x[:50, 0] + 0.1, backend)
+    assert sum(rounded) > 2 * (len(rounded) - sum(rounded)) > 12
+
+
+def test_float32_that_is_of_no_use_is_given_up(rounded, backend):
+    """Far from the origin it does not tell points from each other."""
+    x = backend.asarray(noisy(200, 2, 3) + 1e8)
+    dense = pretrain(x, Exponential(1.0), 4, reg=1e-3, solver="dense")
+    agree(pretrain(x, Exponential(1.0), 4, reg=1e-3, solver="matrix-free"), dense, x[:50, 0] + 0.1, backend)
+    assert 0 < sum(rounded) < len(rounded) / 2
+
+
+@pytest.mark.filterwarnings("ignore::sslcore.ConvergenceWarning")
+def test_noise_near_the_rounding_of_float32_has_no_steps_in_it(rounded):
+    pretrain(noisy(100, 2, 3), Gaussian(1.0), 4, reg=1e-7, solver="matrix-free")
+    assert len(rounded) > 50
+    assert not any(rounded)
+
+
+# ---------------------------------------------------------------- how far it is
+
+
+def test_progress(tmp_path, monkeypatch):
+    """Each product is told: residuals fall to their target, and what is left is known after two steps."""
+    told, products = [], []
+    times_kernel = MatrixFreeKernel.times_kernel
+    monkeypatch.setattr(
+        MatrixFreeKernel, "times_kernel", lambda s, v, **how: products.append(0) or times_kernel(s, v, **how)
+    )
+    monkeypatch.setattr(tunables, "MATRIX_FREE_COARSE_VIEWS", 0)  # more steps
+    monkeypatch.setattr(tunables, "MATRIX_FREE_RANK_COLUMNS", 4)
+    views = noisy(200, 2, 3)
+    alone = pretrain(views, Exponential(1.0), 4, reg=1e-3, solver="matrix-free")
+    products.clear()
+    for place in (None, tmp_path / "ck"):
+        told.clear()
+        rep = pretrain(
+            views,
+            Exponential(1.0),
+            4,
+            reg=1e-3,
+            solver="matrix-free",
+            checkpoint=place,
+            progress=lambda done, total, left, where: told.append((done, total, left, where)),
+        )
+        assert np.array_equal(rep.gamma, alone.gamma)
+    done, total, left, where = zip(*told, strict=True)
+    assert len(products) == 2 * done[-1]
+    assert done == (*range(1, done[-1] + 1), done[-1])
+    assert total[-1] == done[-1]
+    assert left[-1] == 0.0
+    assert all((a is None) == (b is None) for a, b in zip(total, left, strict=True))
+    assert total[0] is None
+    known = [a for a in total if a is not None]
+    assert len(known) > len(total) / 3
+    assert all(b is None or b > a for a, b in zip(done[:-1], total, strict=False))
+    outer = [w["outer"] for w in where]
+    assert outer == sorted(outer)
+    assert outer[-1] == rep.certificate.iterations
+    assert max(w["inner"] for w in where) > 3
+    residuals = [w["residual"] for w in where if w["residual"] is not None]
+    assert residuals[0] > 10 * residuals[-1]
+    assert {w["target"] for w in where} == {1e-7}
+
+
+def test_progress_of_other_fits_is_not_told():
+    views = noisy(30, 2, 3)
+    for solver, model in (("dense", Gaussian(1.0)), (None, Nystrom(Gaussian(1.0), 8))):
+        pretrain(views, model, 2, reg=1e-2, solver=solver, progress=lambda *_: pytest.fail("told"))
+    with pytest.raises(TypeError, match="progress must be a function, found True"):
+        pretrain(views, Gaussian(1.0), 2, reg=1e-2, progress=True)
 
 
 # ---------------------------------------------------------------- what is refused
@@ -240,6 +360,35 @@ def test_a_preconditioner_that_does_not_help_is_told(monkeypatch):
     ) as told:
         pretrain(views, Exponential(1.0), 4, reg=1e-4, solver="matrix-free")
     assert len(told) == 1
+
+
+def test_a_preconditioner_without_room_is_told_what_would_help(monkeypatch):
+    monkeypatch.setattr(tunables, "MATRIX_FREE_SLOW_STEPS", 15)
+    monkeypatch.setattr(tunables, "PIVOTED_BLOCK_COLUMNS", 16)
+    with monkeypatch.context() as patch:
+        patch.setattr(tunables, "MATRIX_FREE_RANK_COLUMNS", 1)
+        memory = plan(200, 2, 3, Exponential(1.0), 4, solver="matrix-free").bytes
+    with pytest.warns(ConvergenceWarning, match=r"rank 2\d leaves .*; give more memory for the precond.*, raise reg"):
+        pretrain(noisy(200, 2, 3), Exponential(1.0), 4, reg=1e-4, solver="matrix-free", memory=memory)
+
+
+def test_a_reg_that_does_not_converge_is_left_out_of_a_search(monkeypatch):
+    """It is named, smaller ones are not tried, in no fold, and the search goes on with the larger ones."""
+    monkeypatch.setattr(tunables, "MATRIX_FREE_MOST_PRODUCTS", 80)
+    monkeypatch.setattr(tunables, "MATRIX_FREE_RANK_COLUMNS", 0)
+    tried, condition = [], MatrixFreeKernel.condition
+    monkeypatch.setattr(
+        MatrixFreeKernel, "condition", lambda s, reg, beta: tried.append(reg) or condition(s, reg, beta)
+    )
+    search = AutoReg(regs=(1.0, 1e-1, 1e-2, 1e-6, 1e-7), n_folds=2)
+    with pytest.warns(SelectionWarning) as told:
+        rep = pretrain(noisy(200, 2, 3), Exponential(1.0), 4, reg=search, solver="matrix-free")
+    assert "reg = 1e-06 and smaller ones were left out: no convergence within 80" in str(told[0].message)
+    assert "still falls at the smallest reg for which all fits converge, 0.01" in str(told[1].message)
+    assert np.isfinite(rep.selection.risks).tolist() == [True, True, True, False, False]
+    assert (tried.count(1e-6), tried.count(1e-7), tried.count(1e-2)) == (1, 0, 2 + (rep.reg == 1e-2))
+    with pytest.raises(ConvergenceError):  # nothing is left to choose from
+        pretrain(noisy(200, 2, 3), Exponential(1.0), 4, reg=AutoReg(regs=(1e-6, 1e-7), n_folds=2), solver="matrix-free")
 
 
 def test_an_indefinite_kernel_is_named():

@@ -14,9 +14,10 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from sslcore import pretrain, tunables
+from sslcore import pretrain, pretrain_path, tunables
 from sslcore.features import Identity
 from sslcore.fitting import checkpoint
+from sslcore.fitting.matrix_free import MatrixFreeProblem
 from sslcore.io import atomic
 from sslcore.kernels import Exponential, Function, Gaussian, Precomputed
 from sslcore.positives import TimeLag
@@ -55,12 +56,12 @@ def interrupted(monkeypatch, product, error=KeyboardInterrupt, **options):
     """Fit until as many products are done, and end there; return the fit if it was done before."""
     times_kernel, left = MatrixFreeKernel.times_kernel, product
 
-    def stop(self, v):
+    def stop(self, v, **how):
         nonlocal left
         if not left:
             raise error
         left -= 1
-        return times_kernel(self, v)
+        return times_kernel(self, v, **how)
 
     with monkeypatch.context() as patch:
         patch.setattr(MatrixFreeKernel, "times_kernel", stop)
@@ -95,6 +96,24 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_same_bits(options, tmp_path
     assert not path.exists()
 
 
+@pytest.mark.filterwarnings("ignore::sslcore.ConvergenceWarning")
+def test_steps_in_float32_go_on_with_the_same_bits(tmp_path, monkeypatch):
+    """Whether they are of use is known from before."""
+    monkeypatch.setattr(tunables, "MATRIX_FREE_RANK_COLUMNS", 2)
+    for name, options in {"useful": {}, "useless": {"views": VIEWS + 1e8}}.items():
+        modes, condition = [], MatrixFreeKernel.corrections
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                MatrixFreeKernel, "corrections", lambda s, *at, c=condition, m=modes: m.append(s.mixed) or c(s, *at)
+            )
+            expected = fit(**options)
+        assert modes == [name == "useful"]
+        total = int(expected.certificate.algorithm.split()[-2])
+        assert interrupted(monkeypatch, 2 * total // 3, checkpoint=tmp_path / "ck", **options) is None
+        assert (tmp_path / "ck").exists()
+        assert fields(fit(checkpoint=tmp_path / "ck", **options)) == fields(expected)
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_what_a_step_began_with_is_kept(error, tmp_path, monkeypatch):
     """At Ctrl-C the step at work is begun again, at other ends what was written last."""
@@ -105,7 +124,9 @@ def test_what_a_step_began_with_is_kept(error, tmp_path, monkeypatch):
     assert path.exists() == (error is KeyboardInterrupt)
     with monkeypatch.context() as patch:
         patch.setattr(
-            MatrixFreeKernel, "times_kernel", lambda self, v: products.append(v.shape[1]) or times_kernel(self, v)
+            MatrixFreeKernel,
+            "times_kernel",
+            lambda s, v, **how: products.append(v.shape[1]) or times_kernel(s, v, **how),
         )
         assert fields(fit(checkpoint=path)) == fields(expected)
     total = int(expected.certificate.algorithm.split()[-2])
@@ -132,6 +153,104 @@ def test_a_search_is_not_done_again(tmp_path, monkeypatch):
     assert fields(found) == fields(expected)
     assert found.selection.risks.tobytes() == expected.selection.risks.tobytes()
     assert os.listdir(tmp_path) == []
+
+
+# ---------------------------------------------------------------- paths
+
+GRID = {"regs": [1e-1, 1e-2, 1e-3], "betas": [0.5, 1.0]}
+
+
+def path(views=VIEWS, kernel=KERNEL, solver="matrix-free", **options):
+    return pretrain_path(views, kernel, 3, **GRID | {"solver": solver} | options)
+
+
+def numbers(found, backend=None):
+    """All that has to have the same bits of a path."""
+    arrays = (found.position, found.reg_overlaps, found.beta_overlaps)
+    return [a.tobytes() for a in arrays], [fields(rep, backend) for rep in found]
+
+
+def test_a_path_that_was_interrupted_goes_on_with_the_same_bits(tmp_path, monkeypatch, backend):
+    """Points that are done are read again; the one at work goes on at its step."""
+    views, place, done, runs, found = backend.asarray(VIEWS), tmp_path / "ck", [], 0, None
+    expected = path(views)
+    times_kernel, left = MatrixFreeKernel.times_kernel, 0
+
+    def stop(self, v, **how):
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        return times_kernel(self, v, **how)
+
+    monkeypatch.setattr(MatrixFreeKernel, "times_kernel", stop)
+    while found is None:
+        left = 60
+        with suppress(KeyboardInterrupt):
+            found = path(views, checkpoint=place, progress=lambda i, n: done.append((i, n)))
+        assert place.exists() == (found is None)
+        runs += 1
+        assert runs < 20
+    assert runs > 3
+    assert (1, 6) in done[-6:]  # what was read counts as well
+    assert done[-1] == (6, 6)
+    assert numbers(found, backend) == numbers(expected, backend)
+
+
+def test_points_are_kept_at_once(tmp_path, monkeypatch):
+    """A process that ends while a point begins has all that were done before."""
+    expected, place, solved = path(), tmp_path / "ck", []
+    at = MatrixFreeProblem.at
+
+    def ended(self, objective, near):
+        solved.append((objective.reg, objective.beta))
+        if len(solved) in (4, 8):
+            raise MemoryError
+        return at(self, objective, near)
+
+    monkeypatch.setattr(MatrixFreeProblem, "at", ended)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            path(checkpoint=place)
+    assert numbers(path(checkpoint=place)) == numbers(expected)
+    assert [beta for _, beta in solved] == [0.0, 0.5, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0, 1.0]
+    assert solved[3] == solved[4]
+    assert solved[7] == solved[8]
+
+
+def test_another_path_is_refused(tmp_path, monkeypatch):
+    place = tmp_path / "ck"
+    monkeypatch.setattr(checkpoint.FitCheckpoint, "remove", lambda self: self._write(None))
+    path(checkpoint=place)
+    before = place.read_bytes()
+    with pytest.raises(ValueError, match=r"ck is the checkpoint of a fit with other settings: points \[\[0.1, 0.5\]"):
+        path(checkpoint=place, regs=[1e-1, 1e-2])
+    with pytest.raises(ValueError, match=r"with other settings: .*reg None there, 0.001 here"):
+        fit(checkpoint=place, k=3)
+    content = checkpoint.read_values(place, "fit")[1]
+    for harm in (
+        {"numbers": np.zeros((9, 2))},
+        {"numbers": np.zeros((8, 3))},
+        {"certificate": {}},
+        {"values": np.zeros((300, 2))},
+        {"vectors": np.zeros((3, 299))},
+        {"coefficients": np.full((300, 3), np.nan)},
+        {"more": np.zeros(3)},
+    ):
+        harmed = content | {"points": [content["points"][0] | harm, *content["points"][1:]]}
+        checkpoint.write_values(place, "fit", harmed)
+        with pytest.raises(ValueError, match=r"ck holds no fit that sslcore .* can read"):
+            path(checkpoint=place)
+    place.write_bytes(before)
+    found = path(checkpoint=place)
+    assert found.gamma.shape == (3, 2, 3)
+    with pytest.raises(ValueError, match="at most 200 points of a path, found 201: divide the path"):
+        path(checkpoint=place, regs=np.logspace(-3, 0, 201), betas=[1.0])
+    with pytest.raises(ValueError, match="checkpoint= is for fits without the kernel matrix"):
+        path(checkpoint=place, solver="dense")
+
+
+# ---------------------------------------------------------------- killed
 
 
 SERVER = """
@@ -210,12 +329,12 @@ def test_the_terminal_interrupts_it(tmp_path):
         from sslcore.kernels import Exponential
         from sslcore.solvers.matrix_free import MatrixFreeKernel
         times_kernel, left = MatrixFreeKernel.times_kernel, 30
-        def times(self, v):
+        def times(self, v, **how):
             global left
             left -= 1
             if not left:
                 os.kill(os.getpid(), signal.SIGINT)
-            return times_kernel(self, v)
+            return times_kernel(self, v, **how)
         MatrixFreeKernel.times_kernel = times
         tunables.KRYLOV_BASIS_COLUMNS, tunables.MATRIX_FREE_COARSE_VIEWS = (1, 1), 0
         views = np.load({str(tmp_path / "views.npy")!r})

@@ -15,7 +15,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from sslcore.io import atomic
+from sslcore.io import atomic, records
 from sslcore.runs import CellError, run_cells
 from sslcore.runs import _folder as folders
 
@@ -266,7 +266,7 @@ def test_folders_of_others_are_refused_by_name(cells, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"cell-00001.npz holds the cell 1 of its run, not 5 of this one"):
         run_cells(cells.product, [0, 5], settings=settings, folder=folder)
     with monkeypatch.context() as patch:
-        patch.setattr(folders, "__version__", "9.9.9")
+        patch.setattr(records, "__version__", "9.9.9")
         with pytest.raises(ValueError, match=r"other versions: sslcore '.*' there, '9\.9\.9' here; install those"):
             run_cells(cells.product, range(2), settings=settings, folder=folder)
     assert contents(folder) == before

@@ -155,6 +155,18 @@ FEATURES = option(
     words="feature map",
     metavar="MAP",
 )
+SOLVER = option(
+    "--solver",
+    says="of a kernel: dense, with its matrix, or matrix-free, with less memory and more time (default: dense, if "
+    "memory has room for the matrix)",
+    choices=("dense", "matrix-free"),
+)
+CHECKPOINT = option(
+    "--checkpoint",
+    says="file from which the same command goes on after any end, Ctrl-C and kill included: of streams, and of kernels "
+    "without their matrix",
+    metavar="PATH",
+)
 COMPONENTS = option("--components", says="dimensions; >= 1", type=int, default=8, metavar="K")
 REG = option("--reg", says="weight of the norm; > 0", type=float, metavar="LAMBDA")
 BETA = option("--beta", says="weight of the invariance; >= 0", type=float, default=1.0)

@@ -16,7 +16,7 @@ from ..backends import get_backend
 from ..features import Features
 from ..fitting.moments import Moments
 from ..fitting.plan import Sizes, features_plan
-from ..runs._folder import versions
+from ..io.records import versions
 from ..stream._leaves import leaf_samples
 from . import _work
 from ._cluster import Cluster, sent

@@ -23,7 +23,7 @@ from ..backends import get_backend
 from ..features import Features
 from ..fitting.accumulator import Accumulator
 from ..fitting.representation import Representation
-from ..runs._folder import difference, versions
+from ..io.records import difference, versions
 from ..solvers.sums import Sums
 from ..stream._files import Block
 from ..stream._leaves import Node, Parts

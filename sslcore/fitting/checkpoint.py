@@ -1,8 +1,9 @@
-"""The checkpoint of a fit without the kernel matrix: its outer iteration between two steps, in a file.
+"""The checkpoint of a fit without the kernel matrix, or of a path of them: its outer iteration between two steps.
 
 The file says which fit it is of (versions, settings, and checksums of points, weights and groups), holds the state of
-the iteration (`sslcore.solvers.krylov.KrylovState`), some numbers of the operator, and the reg that a search has found.
-The preconditioner is made again from its seed; what of a step was done is done again.
+the iteration (`sslcore.solvers.krylov.KrylovState`), some numbers of the operator, the reg that a search has found, and
+the solutions of a path's points that are done.  The preconditioner is made again from its seed; what of a step was done
+is done again.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, check_integer, check_scalar, on_host
-from ..io.archive import MALFORMED, refusal
 from ..io.atomic import as_path, check_writable
-from ..runs._folder import difference, versions
+from ..io.records import WAY_OUT, OtherRecord, reading, require_same, require_versions, versions
+from ..solvers.certificate import Certificate, Solution, Spectrum
 from ..solvers.conditioned import ConditionedOperator
 from ..solvers.krylov import KrylovState, block_width, krylov_capacity
 from ..solvers.objective import Objective
@@ -33,7 +34,13 @@ from .problem import GroupedProblem, Problem
 __all__ = ["FitCheckpoint", "checkpoint_of"]
 
 _KIND = "fit"
-_WAY_OUT = "choose another file, or remove that one to begin again"
+
+_EVIDENCE = tuple(name for name, field in Certificate.__dataclass_fields__.items() if field.type == "np.ndarray")
+_NUMBERS = ("gamma", "invariance", "norms", "intercept", *_EVIDENCE)
+"""What a solution has of each component."""
+
+MOST_POINTS = 200
+"""Points of a path whose checkpoint has room for their arrays: files have at most 1,024."""
 
 EVERY_SECONDS = 60
 """Seconds between checkpoints, at least: what a kill costs at most, but for one step."""
@@ -43,17 +50,22 @@ PATIENCE = 20
 
 
 def checkpoint_of(
-    path: Any, problem: Problem, objective: Objective, reg: Any, solver: str | None
+    path: Any, problem: Problem, objective: Objective, asked: Any, solver: str | None
 ) -> FitCheckpoint | None:
     """Open the checkpoint of a fit: None without a path, and for a fit with the matrix, which has no steps to keep.
 
-    ``reg`` is what was asked for, a number or a search.  Refuses what nobody can keep, and a file of another fit.
+    ``asked`` is what was asked for: reg, a search for it, or the points of a path.  Refuses what nobody can keep, and a
+    file of another fit.
     """
     if path is None:
         return None
     path = as_path(path)
     if isinstance(problem, MatrixFreeProblem):
-        problem.keeper = kept = FitCheckpoint(path, problem, objective, reg)
+        if isinstance(asked, list) and len(asked) > MOST_POINTS:
+            raise ValueError(
+                f"checkpoint= keeps at most {MOST_POINTS} points of a path, found {len(asked)}: divide the path"
+            )
+        problem.keeper = problem.kept = kept = FitCheckpoint(path, problem, objective, asked)
         problem.room = kept.rank
         return kept
     if solver == "dense" or not isinstance(problem, GroupedProblem):
@@ -73,8 +85,8 @@ class FitCheckpoint:
         If there is such a file it is read: it must be of the same fit.
     problem : MatrixFreeProblem
     objective : Objective
-    reg : float or AutoReg
-        That was asked for.
+    asked : float, AutoReg or list
+        The reg that was asked for, or (reg, beta) of the points of a path in the order in which they are solved.
 
     Attributes
     ----------
@@ -84,11 +96,13 @@ class FitCheckpoint:
         Room for the preconditioner that the earlier process had.
     """
 
-    def __init__(self, path: str, problem: MatrixFreeProblem, objective: Objective, reg: Any) -> None:
+    def __init__(self, path: str, problem: MatrixFreeProblem, objective: Objective, asked: Any) -> None:
         self.path, self.rank = path, problem.plan.rank
         self.selection: Selection | None = None
-        self._settings, self._data = _settings(problem, objective, reg), _checksums(problem)
-        self._shape = problem.data.n_views, problem.dtype
+        self._settings, self._data = _settings(problem, objective, asked), _checksums(problem)
+        self._shape = problem.data.n_views, objective.k, problem.dtype
+        self._points: list[dict[str, Any]] = []  # what is kept of each point that is done
+        self._known, self._unwritten = 0, False
         self._state: KrylovState | None = None
         self._numbers: dict[str, Any] = {}
         self._operator: ConditionedOperator | None = None
@@ -118,12 +132,12 @@ class FitCheckpoint:
         return replace(state, basis=operator.xp.asarray(state.basis))
 
     def apply(self, block: Array) -> Array:
-        """Apply the operator; Ctrl-C keeps the step that has begun."""
+        """Apply the operator; Ctrl-C keeps the step that has begun, and points that are done."""
         assert self._operator is not None
         try:
             return self._operator.apply(block)
         except KeyboardInterrupt:
-            if self._pending is not None:
+            if self._pending is not None or self._unwritten:
                 self._write(self._pending)
             raise
 
@@ -133,6 +147,44 @@ class FitCheckpoint:
         self._numbers, self._pending = self._operator.state(), state
         if time.monotonic() >= self._due:
             self._write(state)
+
+    # ------------------------------------------------------------ what a path calls
+
+    def solution(self, xp: Any) -> Solution | None:
+        """Return the solution of the next point, if the file has it, with its arrays where ``xp`` has them."""
+        if self._known == len(self._points):
+            return None
+        point = self._points[self._known]
+        self._known += 1
+        numbers = dict(zip(_NUMBERS, point["numbers"], strict=True))
+        certificate = Certificate(**point["certificate"], **{name: numbers.pop(name) for name in _EVIDENCE})
+        intercept = numbers.pop("intercept").astype(point["values"].dtype)
+        spectrum = Spectrum(
+            certificate=certificate,
+            coefficients=xp.asarray(point["coefficients"]),
+            intercept=xp.asarray(intercept),
+            **numbers,
+        )
+        return Solution(spectrum, xp.asarray(point["vectors"]).T, xp.asarray(point["values"]))
+
+    def finish(self, solution: Solution) -> None:
+        """Keep the solution of the next point, which is done; the file gets it when it is time."""
+        spectrum, certificate = solution.spectrum, solution.spectrum.certificate
+        assert solution.values is not None
+        of = [certificate if name in _EVIDENCE else spectrum for name in _NUMBERS]
+        numbers = [on_host(getattr(owner, name)).astype(float) for owner, name in zip(of, _NUMBERS, strict=True)]
+        point = {
+            "numbers": np.stack(numbers),
+            "certificate": {name: value for name, value in vars(certificate).items() if name not in _EVIDENCE},
+            "coefficients": on_host(spectrum.coefficients),
+            "values": on_host(solution.values),
+            "vectors": on_host(solution.vectors.T),  # which are in Fortran order
+        }
+        self._points.append(point)
+        self._known += 1
+        self._pending, self._unwritten = None, True
+        if time.monotonic() >= self._due:
+            self._write(None)
 
     # ------------------------------------------------------------ what `pretrain` calls
 
@@ -157,6 +209,7 @@ class FitCheckpoint:
             "settings": self._settings,
             "data": self._data,
             "selection": self.selection,
+            "points": self._points,
             "rank": self.rank,
             "state": None
             if state is None
@@ -172,6 +225,7 @@ class FitCheckpoint:
         }
         try:
             write_values(self.path, _KIND, content)
+            self._unwritten = False
         except OSError as error:
             warnings.warn(
                 f"the checkpoint could not be written, and the fit goes on; the file is as it was: {error}",
@@ -183,7 +237,7 @@ class FitCheckpoint:
 
     def _read(self) -> None:
         _, content = read_values(self.path, _KIND)
-        try:
+        with reading(self.path, _KIND):
             there = {name: content[name] for name in ("versions", "settings", "data")}
             if not all(isinstance(value, dict) for value in there.values()):
                 raise TypeError("versions, settings and data must be dictionaries")
@@ -192,31 +246,34 @@ class FitCheckpoint:
             if not isinstance(self.selection, Selection | None):
                 raise TypeError("the selection must be one")
             self.rank = check_integer(content["rank"], "rank", minimum=0)
+            self._points = [self._checked_point(**point) for point in content["points"]]
             if content["state"] is not None:
                 self._state = self._checked(**content["state"])
-        except _Other as error:
-            raise ValueError(str(error)) from None
-        except MALFORMED as error:
-            raise refusal(self.path, (_KIND,), error) from None
 
     def _require_same(self, **there: Any) -> None:
-        if there["versions"] != versions():
-            raise _Other(
-                f"{self.path} was written by other versions: {difference(there['versions'], versions())}; install "
-                f"those versions to go on, or {_WAY_OUT}"
-            )
-        if there["settings"] != self._settings:
-            differs = difference(there["settings"], self._settings)
-            raise _Other(f"{self.path} is the checkpoint of a fit with other settings: {differs}; {_WAY_OUT}")
+        require_versions(self.path, there["versions"], versions())
+        require_same(self.path, "a fit with other settings", there["settings"], self._settings)
         if there["data"] != self._data:
             names = [name for name in self._data if there["data"].get(name) != self._data[name]]
-            raise _Other(
-                f"{self.path} is the checkpoint of a fit to other data: {' and '.join(names)} differ; {_WAY_OUT}"
+            raise OtherRecord(
+                f"{self.path} is the checkpoint of a fit to other data: {' and '.join(names)} differ; {WAY_OUT}"
             )
+
+    def _checked_point(self, *, numbers: Any, certificate: Any, **arrays: Any) -> dict[str, Any]:
+        """Refuse a solution that no point of this path has had."""
+        total, k, dtype = self._shape
+        evidence = {name: row for name, row in zip(_NUMBERS, numbers, strict=True) if name in _EVIDENCE}
+        Certificate(**certificate, **evidence).check(k)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        good = numbers.dtype == float and shapes.pop("vectors")[1:] == (total,)
+        good = good and shapes == dict.fromkeys(("coefficients", "values"), (total, k))
+        if not good or not all(a.dtype == dtype and bool(np.isfinite(a).all()) for a in arrays.values()):
+            raise ValueError("its arrays are those of no solution")
+        return {"numbers": numbers, "certificate": certificate, **arrays}
 
     def _checked(self, *, operator: Any, basis: Any, projected: Any, known: Any, **numbers: Any) -> KrylovState:
         """Refuse a state that no iteration here has had."""
-        total, dtype = self._shape
+        total, _, dtype = self._shape
         check_scalar(numbers["scale"], "scale", minimum=0.0)
         for name in ("width", "steps"):
             check_integer(numbers[name], name, minimum=1)
@@ -225,15 +282,11 @@ class FitCheckpoint:
         good = good and projected.shape == (old, old) and known.shape == (size - old, old)
         if not good or not all(bool(np.isfinite(a).all()) for a in (basis, projected, known)):
             raise ValueError("its arrays are those of no iteration")
-        self._numbers = {name: operator[name] for name in ("products", "allowed", "low", "high", "rank")}
+        self._numbers = {name: operator[name] for name in ("products", "allowed", "low", "high", "rank", "mixed")}
         return KrylovState(basis.T, projected.astype(float), known.astype(float), **numbers)
 
 
-class _Other(Exception):
-    """The checkpoint is a good one, of something else."""
-
-
-def _settings(problem: MatrixFreeProblem, objective: Objective, reg: Any) -> dict[str, Any]:
+def _settings(problem: MatrixFreeProblem, objective: Objective, asked: Any) -> dict[str, Any]:
     """Say which fit this is, but for its data, in plain values."""
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -254,7 +307,7 @@ def _settings(problem: MatrixFreeProblem, objective: Objective, reg: Any) -> dic
         "dtype": str(problem.dtype),
         "backend": problem.backend.NAME,
         "n_components": k,
-        "reg": reg if isinstance(reg, float) else repr(reg),
+        "points" if isinstance(asked, list) else "reg": asked if isinstance(asked, float | list) else repr(asked),
         "beta": objective.beta,
         "unbiased": objective.unbiased,
         "center": objective.center,

@@ -97,9 +97,12 @@ class Restricted(ABC):
     ----------
     trace : float
         That of the operator of the first training part: no reg that is larger leaves a component active.
+    unsolved : (float, ConvergenceError) or None
+        The largest reg for which a fit did not converge: it and those below it, which are harder, are left out.
     """
 
     trace: float
+    unsolved: tuple[float, ConvergenceError] | None = None
 
     def __init__(self, objective: Objective, folds: Split) -> None:
         self.folds, self.objective = folds, objective
@@ -127,12 +130,14 @@ class Restricted(ABC):
     def _solved(self, solve: Callable[[Objective], Spectrum], regs: np.ndarray) -> Iterator[tuple[int, Spectrum]]:
         """Solve for each reg that rounding allows, with its index."""
         for i, reg in enumerate(regs):
+            if self.unsolved and reg <= self.unsolved[0]:
+                continue
             try:
                 spectrum = solve(replace(self.objective, reg=float(reg)))
             except _REFUSALS as error:
                 self._refused = error.with_traceback(None)  # which would keep the matrices alive
                 if isinstance(error, ConvergenceError):
-                    return  # regs decrease, and smaller ones are harder
+                    self.unsolved = float(reg), error
             else:
                 yield i, spectrum
 

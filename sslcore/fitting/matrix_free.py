@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
 from ..arrays import Array
-from ..solvers.certificate import TOLERANCE
+from ..solvers.certificate import TOLERANCE, Solution
 from ..solvers.groups import Samples
 from ..solvers.matrix_free import MatrixFreeKernel
+from ..solvers.objective import Objective
 from .folds import Folds, MatrixFreeFolds
 from .plan import Plan
 from .plan_matrix_free import matrix_free_plan
@@ -14,13 +18,24 @@ from .problem import GroupedProblem
 __all__ = ["MatrixFreeProblem"]
 
 
+class KeptPoints(Protocol):
+    """Keeps the solutions of a path for another process."""
+
+    def solution(self, xp: Any) -> Solution | None:
+        """Return that of the next point, if it is there."""
+
+    def finish(self, solution: Solution) -> None:
+        """Keep that of the next point."""
+
+
 class MatrixFreeProblem(GroupedProblem):
     """A kernel, solved by products with its matrix, which is never stored.
 
-    With a checkpoint, the preconditioner has no more room than it had when that was written.
+    With a checkpoint, ``kept``, the preconditioner has no more room than it had when that was written.
     """
 
     room: int | None = None
+    kept: KeptPoints | None = None
 
     def _planned(self, n_folds: int) -> Plan:
         sizes = self._checked(n_folds)
@@ -39,9 +54,30 @@ class MatrixFreeProblem(GroupedProblem):
             samples,
             self.backend,
             objective=self.objective,
-            rank=min(self.plan.rank if self.room is None else min(self.room, self.plan.rank), samples.n_contrasts),
+            rank=min(self.plan.rank if self.room is None else min(self.room, self.plan.rank), 2 * samples.n_contrasts),
             tolerance=TOLERANCE[self.dtype],
         )
+
+    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
+        """Begin each near the one before; a checkpoint has those that are done, and keeps each."""
+        near: Array | None = None
+
+        def solve(objective: Objective) -> Solution:
+            nonlocal near
+            kept = self.kept
+            solution = kept.solution(self.backend.xp) if kept else None
+            if solution is not None:  # the factor grows as it did
+                self.operator.condition(objective.reg, objective.beta)
+            else:
+                solution = self.at(objective, near)
+                if kept:
+                    kept.finish(solution)
+            near = solution.vectors
+            if progress is not None:
+                progress(objective)
+            return solution
+
+        return solve
 
     def restrict(self, folds: Folds) -> MatrixFreeFolds:
         """Make the operator of each training part, and what multiplies the kernel values between the parts."""

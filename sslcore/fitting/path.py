@@ -15,12 +15,13 @@ from ..arrays import Array, ArrayLike, check_scalar, gives_memory_back
 from ..augmentations import Views
 from ..backends import get_backend
 from ..declarations.reprs import brief
-from ..errors import CertificateError, NotPositiveSemidefiniteError
+from ..errors import CertificateError, ConvergenceError, NotPositiveSemidefiniteError
 from ..features import Model
 from ..positives import Positives
 from ..solvers.certificate import located
 from ..solvers.objective import Objective
 from . import summary
+from .checkpoint import checkpoint_of
 from .crossings import crossings
 from .pairs import as_given, as_training_data, sources
 from .plan import memory_budget
@@ -278,6 +279,7 @@ def pretrain_path(
     memory: int | str | None = None,
     progress: Callable[[int, int], None] | None = None,
     solver: str | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Do as `sslcore.pretrain` at every reg and beta, sharing what does not depend on them.
 
@@ -296,6 +298,9 @@ def pretrain_path(
         >= 0, in any order.
     progress : callable, optional
         Called with the number of points done, and of all.
+    checkpoint : path, optional
+        As of `sslcore.pretrain`: a file that has the points that are done, at most 200, and the iteration of the one at
+        work.  It goes when the path is done.
 
     Returns
     -------
@@ -303,6 +308,8 @@ def pretrain_path(
 
     Raises
     ------
+    OSError
+        The checkpoint cannot be read, or, at the beginning, be written.
     CertificateError
         At a reg below what rounding allows; the message says down to where the path is good.
     ValueError, TypeError, MemoryBudgetError, NotPositiveSemidefiniteError
@@ -327,7 +334,12 @@ def pretrain_path(
     n_points = regs.size * betas.size + 1  # kernel PCA is one more
     budget = memory_budget(memory, chosen)
     problem = pose(model, data, objective, chosen, budget, n_points=n_points, solver=as_solver(solver))
-    return _walk(problem, regs, betas, progress)
+    asked = [[float(reg), float(beta)] for beta in betas for reg in reversed(regs)]
+    kept = checkpoint_of(checkpoint, problem, objective, asked, as_solver(solver))
+    path = _walk(problem, regs, betas, progress)
+    if kept:
+        kept.remove()
+    return path
 
 
 def _grid(values: Any, name: str, *, strict: bool) -> np.ndarray:
@@ -368,7 +380,7 @@ def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Calla
             objective = replace(problem.objective, reg=float(regs[i]), beta=float(beta))
             try:
                 solution = limit if objective == pca else solve(objective)
-            except (CertificateError, NotPositiveSemidefiniteError) as error:
+            except (CertificateError, ConvergenceError, NotPositiveSemidefiniteError) as error:
                 good = f"the path is good down to reg = {regs[i + 1]:.6g}; " if i + 1 < len(regs) else ""
                 raise located(error, f"at reg = {regs[i]:.6g}, beta = {beta:.6g}: {good}") from error
             representations[i][j] = problem.represent(objective, solution)

@@ -46,21 +46,22 @@ def matrix_free_plan(sizes: Sizes, kernel: Kernel, budget: int, block_factor: in
     """Plan the solver without the kernel matrix, its preconditioner as large as helps and as ``budget`` allows."""
     n, total, k, n_points = sizes.n, sizes.n_views, sizes.k, sizes.n_points
     contrasts, width = total - n, block_width(k, total)
-    helpful = min(contrasts, int(tunables.MATRIX_FREE_RANK_COLUMNS * math.sqrt(total)))
+    helpful = min(2 * contrasts, int(tunables.MATRIX_FREE_RANK_COLUMNS * math.sqrt(total)))
     rank = bisect.bisect_right(
         range(1, helpful + 1), budget, key=lambda r: _matrix_free_bytes(sizes, kernel, r, block_factor)
     )
     rank = max(rank, min(helpful, tunables.PIVOTED_BLOCK_COLUMNS))  # less would hardly help
     products = n_points * (_PRODUCTS if contrasts else _STEPS)
+    columns = min(rank, contrasts)
     work = Work(
         values=products * total * total / 2,
-        products=products * 2.0 * total * total * width + products * 4.0 * contrasts * rank * width,
-        factors=3.0 * contrasts * rank**2,
+        products=products * 2.0 * total * total * width + products * 4.0 * contrasts * columns * width,
+        factors=3.0 * contrasts * columns**2,
     )
 
     def smaller(samples: int) -> int:
         few = sizes.with_samples(samples)
-        return _matrix_free_bytes(few, kernel, min(rank, few.n_views - few.n), block_factor)
+        return _matrix_free_bytes(few, kernel, min(rank, 2 * (few.n_views - few.n)), block_factor)
 
     size = _matrix_free_bytes(sizes, kernel, rank, block_factor)
     advice, others = "use fewer samples", _alternatives(sizes, kernel)
@@ -70,8 +71,10 @@ def matrix_free_plan(sizes: Sizes, kernel: Kernel, budget: int, block_factor: in
 def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: int) -> int:
     """Count what the solver without the matrix takes: the preconditioner, and the largest of its phases.
 
+    ``rank`` columns of the preconditioner are float32, or half as many float64; its small factor may be float64.
+
+    * Columns of C for the preconditioner, as they are combined of rows of K, and rotated; then its small matrix.
     * A fit of some of the samples, dense, and its functions at all points.
-    * Columns of C for the preconditioner, as they are combined of rows of K, and rotated.
     * The Krylov basis, and the blocks of conjugate gradients on their way through products.
     """
     n, total, k, itemsize, n_points = sizes.n, sizes.n_views, sizes.k, sizes.itemsize, sizes.n_points
@@ -82,18 +85,23 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
     per_sample = -(-total // n)
     fixed = sizes.points_bytes * (1 + sizes.made) + 8 * (2 * per_sample * total + 8 * total)
     fixed += itemsize * 3 * total * k * (n_points - 1) + 8 * n_points * k * k * (n_points > 1)
-    fixed += itemsize * rank * (contrasts + 2 * rank)
+    fixed += 4 * rank * contrasts
+    small = max(4 * min(rank, contrasts) ** 2, 2 * rank**2)  # the factor of the preconditioner's small matrix
+    if itemsize > 4:  # points in float32, for products that need not be exact
+        fixed += 4 * sizes.d * total + int(kernel._needs(total, sizes.d, 4).kept)
     fixed += 3 * sizes.points_bytes * (sizes.n_folds > 0)  # of the parts
     views = min(tunables.MATRIX_FREE_COARSE_VIEWS, total // 4)
     coarse = 0
     if views * n // total:
         some = replace(sizes.with_samples(max(1, views * n // total)), n_folds=0, n_points=1, made=False)
-        coarse = _exact_bytes(some, kernel, block_factor) + 3 * itemsize * total * width
-    columns = min(rank, tunables.PIVOTED_BLOCK_COLUMNS)
+        coarse = small + _exact_bytes(some, kernel, block_factor) + 3 * itemsize * total * width
+    columns = min(rank, contrasts, tunables.PIVOTED_BLOCK_COLUMNS)
     combined = min(columns, tunables.MATRIX_FREE_COMBINED_COLUMNS)
-    adding = itemsize * (4 * contrasts * columns + 4 * total * combined)
+    adding = filling + itemsize * (3 * contrasts * columns + 4 * total * combined)
+    factoring = small + 2 * itemsize * contrasts * columns
     capacity = max(krylov_capacity(width, total), min(total, 3 * width))
-    small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
-    iterating = itemsize * total * (capacity + 14 * width) + small
-    components = max(itemsize, 6) * total * 16 * min(k, total)
-    return _OBJECTS_BYTES + int(fixed + max(needs.preparing, filling + max(coarse, adding, iterating, components)))
+    iterating = small + filling + itemsize * total * (capacity + 14 * width)
+    iterating += 8 * (2 * capacity**2 + 5 * capacity * (k + 2) + contrasts * min(rank, tunables.PIVOTED_CAST_COLUMNS))
+    components = small + filling + max(itemsize, 6) * total * 16 * min(k, total)
+    phases = [needs.preparing, adding, factoring, coarse, iterating, components]
+    return _OBJECTS_BYTES + int(fixed + max(phases))

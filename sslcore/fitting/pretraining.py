@@ -15,6 +15,7 @@ from ..solvers.objective import Objective
 from .bimodal import BimodalRepresentation
 from .checkpoint import checkpoint_of
 from .collections import home_of, refuse_options
+from .following import FitProgress, followed
 from .pairs import as_given, as_training_data, may_be_zero, sources
 from .plan import memory_budget
 from .plan_matrix_free import as_solver
@@ -42,6 +43,7 @@ def pretrain(
     memory: int | str | None = ...,
     solver: str | None = ...,
     checkpoint: str | os.PathLike[str] | None = ...,
+    progress: FitProgress | None = ...,
 ) -> BimodalRepresentation: ...
 
 
@@ -62,6 +64,7 @@ def pretrain(
     memory: int | str | None = ...,
     solver: str | None = ...,
     checkpoint: str | os.PathLike[str] | None = ...,
+    progress: FitProgress | None = ...,
 ) -> Representation: ...
 
 
@@ -82,6 +85,7 @@ def pretrain(
     memory: int | str | None = None,
     solver: str | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    progress: FitProgress | None = None,
 ) -> Representation | BimodalRepresentation:
     r"""Find the exact minimiser of the regularised VICReg risk over the functions of a kernel or of features.
 
@@ -156,6 +160,10 @@ def pretrain(
         and the reg that a search has found, at most once a minute, and at Ctrl-C; it goes when the fit is done.  A disk
         that is full costs a warning, not the fit.  Where the solver with the matrix is chosen, nothing is written; with
         ``solver="dense"``, features and positives it is refused.
+    progress : callable, optional
+        Of a fit without the matrix (not of a search before it): called after each product with products done, products
+        in all or None, seconds left or None, and a dictionary: ``outer`` and ``inner`` steps, and the ``residual`` of
+        the worst component, as estimated, or None, beside the ``target`` that ends the iteration.
 
     Returns
     -------
@@ -211,6 +219,7 @@ def pretrain(
     budget, folds, solver = memory_budget(memory, chosen), most_folds(search), as_solver(solver)
     problem = pose(model, data, objective, chosen, budget, n_folds=folds, solver=solver)
     kept = checkpoint_of(checkpoint, problem, objective, search or objective.reg, solver)
+    following = followed(progress, problem)
     selection, near = kept.selection if kept else None, None
     if search and selection is None:
         selection, near = choose(search, problem)
@@ -219,6 +228,8 @@ def pretrain(
     if selection:
         objective = replace(objective, reg=selection.reg)
     rep = replace(problem.represent(objective, problem.at(objective, near)), selection=selection)
+    if following:
+        following.done()
     if kept:
         kept.remove()
     return rep

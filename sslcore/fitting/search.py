@@ -178,7 +178,10 @@ def choose(search: AutoReg, problem: Problem) -> tuple[Selection, Array | None]:
 def select(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
     """Choose the reg of least risk on the samples that ``parts`` hold out; warn where the grid ends too early."""
     selection = _search(search, parts, dtype)
-    _warn(selection, parts.objective.k)
+    if parts.unsolved:
+        reg, error = parts.unsolved
+        warnings.warn(f"reg = {reg:g} and smaller ones were left out: {error}", SelectionWarning, stacklevel=2)
+    _warn(selection, parts)
     return selection
 
 
@@ -220,9 +223,9 @@ def _least(risks: np.ndarray, k: int) -> int:
     return int(np.flatnonzero(risks <= np.nanmin(risks) + _FLAT * k)[0])
 
 
-def _warn(selection: Selection, k: int) -> None:
+def _warn(selection: Selection, parts: Restricted) -> None:
     """Say so when the minimum is at an end of the grid."""
-    risks, i = selection.risks, selection.chosen
+    risks, i, k = selection.risks, selection.chosen, parts.objective.k
     good = np.flatnonzero(np.isfinite(risks))
     advice = "give a grid that goes further, reg=sslcore.selection.AutoReg(regs=...)"
     if selection.risk >= k * (1 - 1e-9):
@@ -235,6 +238,8 @@ def _warn(selection: Selection, k: int) -> None:
         return
     elif i == good[0]:
         message = f"the held-out risk still falls at the largest reg of the grid, {selection.reg:g}; {advice}"
+    elif parts.unsolved:
+        message = f"the held-out risk still falls at the smallest reg for which all fits converge, {selection.reg:g}"
     elif good[-1] < len(risks) - 1:
         message = (
             f"the held-out risk still falls at the smallest reg that rounding allows, {selection.reg:g}; use float64, "

@@ -23,9 +23,9 @@ from ..arrays import (
 from ..augmentations import Augmentation
 from ..features import Features, Identity, Nystrom
 from ..fitting.codec import encode
+from ..io.records import versions
 from ..kernels import Function, Kernel, Precomputed, as_kernel
 from ..runs import run_cells
-from ..runs._folder import versions
 from ..solvers.objective import Objective
 from ._cell import Design, compute
 from ._curves import LABELS, LearningCurves

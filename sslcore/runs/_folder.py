@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import importlib.metadata
 import json
 import math
 import os
@@ -15,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from .._version import __version__
 from ..io.archive import read_archive, write_archive
 from ..io.atomic import as_path, open_regular, replacing
+from ..io.records import difference, versions
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Folder", "difference", "plain", "versions"]
+__all__ = ["Folder", "plain"]
 
 _SETTINGS = "settings.json"
 _UNFINISHED = re.compile(r"\.sslcore-[0-9a-f]{16}\.part")  # what `io.atomic` names new files, for an instant
@@ -47,11 +46,6 @@ def plain(value: Any, name: str) -> Any:
         f"{name} is {value!r:.60} of {type(value).__name__}; settings and cells are plain values (numbers, strings, "
         f"lists, dicts with strings as keys), which files are compared by"
     )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of what decides the last bits of results."""
-    return {"sslcore": __version__} | {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "numba")}
 
 
 class Folder:
@@ -184,15 +178,6 @@ class Folder:
         if there.get("versions") != self._run["versions"] and "versions" in differs:
             way_out = f"install those versions to go on, or {way_out}"
         raise ValueError(f"{self.path} holds {differs}; {way_out}")
-
-
-def difference(there: Any, here: Any) -> str:
-    """Tell in words where two plain values differ, at most three times."""
-    if not isinstance(there, dict) or not isinstance(here, dict):
-        return f"{there!r:.80} there, {here!r:.80} here"
-    names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
-    lines = [f"{name} {there.get(name)!r:.80} there, {here.get(name)!r:.80} here" for name in names[:3]]
-    return "; ".join(lines) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _same(error: OSError, message: str) -> OSError:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arrays import Array, namespace, shown
 from ..declarations.reprs import brief
-from ..errors import CertificateError, NotPositiveSemidefiniteError
+from ..errors import CertificateError, ConvergenceError, NotPositiveSemidefiniteError
 
 __all__ = ["TOLERANCE", "Certificate", "Circumstances", "Components", "Solution", "Spectrum", "certify", "located"]
 
@@ -305,11 +305,13 @@ def certify(found: Components, k: int, circumstances: Circumstances, *, toleranc
     )
 
 
-def located(error: CertificateError | NotPositiveSemidefiniteError, where: str) -> Exception:
+def located(error: CertificateError | ConvergenceError | NotPositiveSemidefiniteError, where: str) -> Exception:
     """Return the same error, its message after ``where`` among many fits it was raised."""
     message = f"{where}{error}"
     if isinstance(error, CertificateError):
         return CertificateError(message, error.certificate)
+    if isinstance(error, ConvergenceError):
+        return ConvergenceError(message, error.residual)
     return NotPositiveSemidefiniteError(message, error.eigenvalue)
 
 

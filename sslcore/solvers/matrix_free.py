@@ -11,6 +11,10 @@ none is lost as columns converge at different times: Ji and Li 2017), preconditi
 the right side and one a step.  An error e of x with S e = r is one of (reg / unit) G v of at most
 sqrt(2 (|A| + |D|) e^T S e) / unit (two lines: w^T (error) = -(S^-1 (B^T w_u - D w_c))^T S e, and B C^+ B^T <= A), and
 r^T M^-1 r, M the preconditioner, estimates e^T S e.
+
+Most steps multiply in float32, in little more than half the time.  Their residuals drift from the true ones, which a
+product in float64 with the solution so far restores where much has been gained, and before a solution is believed
+(van der Vorst and Ye 2000).
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -27,14 +32,12 @@ from ..arrays import Array
 from ..backends import Backend
 from ..errors import ConvergenceError, ConvergenceWarning, NotPositiveSemidefiniteError
 from ..kernels import Kernel
-from ..kernels._rows import block_height
+from ..kernels._rows import PreparedRows, Rows, block_height
+from .coarse import coarse_functions
 from .conditioned import ConditionedOperator
-from .exact import ConditionedKernel
 from .groups import SampleClass, Samples
-from .krylov import Accuracy, top_eigenpairs
 from .objective import Objective
 from .preconditioner import PivotedFactor, Preconditioner
-from .rotated_gram import rotated_gram
 
 __all__ = ["MatrixFreeKernel"]
 
@@ -47,8 +50,13 @@ _SINGLE = 1e-5
 _SMALL = 1e-3
 """What counts as the size of the images of a block's columns at least, beside the largest."""
 
-_COARSE = 1e-3
-"""Residuals of a fit to some of the samples, whose functions have errors of some hundredths anyway."""
+_DRIFTED, _BELIEVED = 1e-4, 1e-2
+"""Gains of steps in float32 from which true residuals are computed: on the way, and at the end.  The rounding of such
+products, 1e-7, is amplified by up to the root of the condition number."""
+
+_GAINED, _LONG = 0.03, 40
+"""What is left of the best true error, at most, after as many steps, if products in float32 are of use: where the noise
+is near their rounding they gain little, and all are in float64 from then on."""
 
 _LEFT = 1.0
 """Mean of the eigenvalues that the factor leaves, as many as its rank, beside the noise: two steps gain a digit."""
@@ -66,9 +74,16 @@ class MatrixFreeKernel(ConditionedOperator):
     objective : Objective
         Whose ``unbiased`` and ``center`` all fits share.
     rank : int
-        Most columns of the preconditioner's factor.
+        Most columns of the preconditioner's factor in float32, whose memory holds half as many in float64.
     tolerance : float
         What residuals are held to in the end: all accuracies are derived from it.
+
+    Attributes
+    ----------
+    products, inner : int
+        Products with the kernel for the reg and beta at hand, and steps of conjugate gradients for the block at hand.
+    watch : callable or None
+        Called after each product.
     """
 
     _trace: float | None
@@ -91,8 +106,15 @@ class MatrixFreeKernel(ConditionedOperator):
         self.kernel, self.points, self.rank, self.tolerance = kernel, points, rank, tolerance
         self.unbiased = objective.unbiased
         self.rows = kernel.rows(points, backend)
+        self.single: tuple[Rows, Array] | None = None
+        if points.dtype != np.float32 and isinstance(self.rows, PreparedRows):
+            rounded = points.astype(np.float32)
+            self.single = kernel.rows(rounded, backend), rounded
+        # whether they are used; whether the preconditioner leaves much, and the noise is well above their rounding
+        self.mixed = self._hard = False
         self.root = xp.sqrt(samples.weight).astype(self.dtype)[:, None]
-        self.products = 0
+        self.products, self.inner = 0, 0
+        self.watch: Callable[[], None] | None = None
         self.unit, self._trace = 1.0, None
         diagonal = self._diagonal()
         self.unit = float(diagonal.sum())
@@ -105,6 +127,7 @@ class MatrixFreeKernel(ConditionedOperator):
         self.contrast_beta = self.contrast_factor
         self.rounding = self._estimated_rounding(self._rows_of_means(), diagonal)
         self.pivoted: PivotedFactor | None = None
+        self._memory: Array = xp.empty(0, np.float32)
         self.preconditioner: Preconditioner | None = None
         self.allowed: float | None = None
         self._ratio: float | None = None
@@ -188,8 +211,8 @@ class MatrixFreeKernel(ConditionedOperator):
                 out[:, some[0] : some[-1] + 1] = samples.rotate(columns)[1]
         return out
 
-    def times_kernel(self, v: Array) -> Array:
-        """Return Khat v / unit, from kernel values: one product with K."""
+    def times_kernel(self, v: Array, *, rounded: bool = False) -> Array:
+        """Return Khat v / unit, from kernel values: one product with K, ``rounded`` from those in float32."""
         self.products += 1
         if self.products > tunables.MATRIX_FREE_MOST_PRODUCTS:
             raise ConvergenceError(
@@ -202,77 +225,25 @@ class MatrixFreeKernel(ConditionedOperator):
         weighted = samples.rotate_back(v[: self.n], v[self.n :])
         weighted *= self.root
         out = xp.empty_like(weighted)
-        self.rows.symmetric_product(self.points, weighted, out, self.backend)
+        rows, points = self.single if rounded and self.single else (self.rows, self.points)
+        rows.symmetric_product(points, weighted.astype(points.dtype, copy=False), out, self.backend)
         out *= self.root / self.dtype.type(self.unit)
         product: Array = xp.asfortranarray(xp.concatenate(samples.rotate(out)))
+        if self.watch is not None:
+            self.watch()
         return product
 
-    # ------------------------------------------------------------ where to begin
-
     def guess(self, k: int) -> Array | None:
-        """Return vectors near the leading ones: functions of a fit to some of the samples, or None if that is refused.
-
-        Their values at all points take one product of a narrow part of K; the iteration begins a step or two later.
-        """
-        chosen = self._some_samples()
-        if chosen is None:
-            return None
-        backend, xp = self.backend, self.xp
-        views, names = chosen
-        points = self.points[xp.asarray(views)]
-        samples = Samples.from_groups(names, backend, backend.to_host(self.samples.weight)[views])
-        try:
-            coarse = ConditionedKernel(
-                rotated_gram(self.kernel, points, samples, backend),
-                self.kernel,
-                backend,
-                unbiased=self.unbiased,
-                center=self.constant is not None,
-            ).condition(*self.asked)
-        except (NotPositiveSemidefiniteError, ValueError):  # constant there, or below its rounding
-            if not self.kernel.trusted:
-                raise
-            return None
-        width = min(k, len(views))
-        start = backend.reference_normals(len(views), min(width + 4, len(views)), 0).astype(self.dtype, copy=False)
-        pairs = top_eigenpairs(
-            coarse.apply,
-            coarse.centre(xp.asfortranarray(start)),
-            width,
-            backend,
-            accuracy=Accuracy(_COARSE),
-            max_basis=len(views),
-        )
-        z, _ = coarse.corrections(pairs.vectors)
-        turned = samples.rotate_back(coarse.halves(pairs.vectors)[0], -z)
-        weights = turned * xp.sqrt(samples.weight).astype(self.dtype)[:, None]
-        values = xp.empty((self.samples.n_views, weights.shape[1]), self.dtype)
-        self.kernel.rows(points, backend).product(self.points, weights, values, backend)
-        values *= self.root
-        found: Array = xp.concatenate(self.samples.rotate(values))
-        found /= xp.sqrt((found.astype(float) ** 2).sum(axis=0)).astype(self.dtype)
-        return found
-
-    def _some_samples(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Draw samples, and return their views and the sample of each; None where there are few views anyway."""
-        total, n = self.samples.n_views, self.n
-        count = int(min(tunables.MATRIX_FREE_COARSE_VIEWS, total // 4) * n / total)
-        if count < 16:
-            return None
-        chosen = np.sort(np.random.default_rng(0).choice(n, count, replace=False))
-        views, sizes = [], []
-        for part in self.samples.classes:
-            mine = chosen[(chosen >= part.sample_start) & (chosen < part.sample_stop)] - part.sample_start
-            views.append((part.row_start + mine[:, None] * part.m + np.arange(part.m)).reshape(-1))
-            sizes += [part.m] * len(mine)
-        return np.concatenate(views), np.repeat(np.arange(count), sizes)
+        """Return functions of a fit to some of the samples, or None if there are few or that fit is refused."""
+        objective = Objective(k, *self.asked, self.unbiased, self.constant is not None)
+        return coarse_functions(self.kernel, self.points, self.samples, self.backend, objective)
 
     # ------------------------------------------------------------ S
 
     def condition(self, reg: float, beta: float) -> MatrixFreeKernel:
         """Make the preconditioner for this reg and beta; its factor grows, if it must, and is kept."""
         self.contrast_beta, self.asked = beta * self.contrast_factor, (reg, beta)
-        self.allowed, self._slow = None, False
+        self.allowed, self._slow, self.mixed = None, False, False
         self.jitter, self.condition_number, self.products = 0.0, 1.0, 0
         if not self.samples.n_contrasts or beta == 0:
             self.noise, self.preconditioner = None, None
@@ -284,18 +255,41 @@ class MatrixFreeKernel(ConditionedOperator):
             self._seen = math.inf, 0.0
             self.preconditioner = self._preconditioner()
             self._ratio = reg / beta
+        # with a good preconditioner there are few steps, not worth the products that restore true residuals
+        self.mixed = self.single is not None and self._hard
         return self
 
     def _preconditioner(self) -> Preconditioner:
-        backend, xp, level = self.backend, self.xp, self.least_noise / self.unit
-        single = level >= _SINGLE * float(np.maximum(self.contrast_diagonal, 0.0).sum())
-        dtype = np.dtype(np.float32) if single else self.dtype
-        if self.pivoted is None or (self.pivoted.out.dtype != dtype and not single):
-            self.pivoted = None  # before there are two
-            out = xp.empty((self.samples.n_contrasts, self.rank), dtype, order="F")
-            self.pivoted = PivotedFactor(self._contrast_columns, self.contrast_diagonal, out, backend)
-        self.pivoted.extend(_LEFT * level)
-        return Preconditioner(self.pivoted, self.noise / self.unit, backend)
+        """Extend the factor, or make it anew: in float64 if the noise is low and half as many columns do.
+
+        Where they do not, what they leave is far above what rounding to float32 adds.
+        """
+        level, single = self.least_noise / self.unit, np.dtype(np.float32)
+        low = level < _SINGLE * float(np.maximum(self.contrast_diagonal, 0.0).sum())
+        dtype = self.dtype if low else single
+        if self.pivoted is None or (self.pivoted.out.dtype != dtype and low and 2 * self.pivoted.rank <= self.rank):
+            out = self._room(dtype)
+            self.pivoted = PivotedFactor(self._contrast_columns, self.contrast_diagonal, out, self.backend)
+        pivoted = self.pivoted.extend(_LEFT * level)
+        if pivoted.full and pivoted.out.dtype != single and not pivoted.reaches(_LEFT * level):
+            room = self._room(single, low)
+            if room.shape[1] > pivoted.rank:
+                pivoted.move_to(room)
+                pivoted.extend(_LEFT * level)
+        self._hard = not low and not pivoted.reaches(_LEFT * level)
+        return Preconditioner(pivoted, self.noise / self.unit, self.backend, dtype)
+
+    def _room(self, dtype: np.dtype, low: bool = False) -> Array:
+        """Return the memory of the factor as columns of this type, some less where the small matrix takes more."""
+        contrasts, share, most = self.samples.n_contrasts, dtype.itemsize // 4, self.rank
+        if low:  # 4 c r + 8 r^2 = 4 c most + 4 most^2 bytes
+            most = int((math.sqrt(contrasts**2 + 8 * most * (contrasts + most)) - contrasts) / 4)
+        columns = min(contrasts, most // share)
+        if not self._memory.size:
+            self._memory = self.xp.empty(2 * -(-contrasts * min(self.rank, 2 * contrasts) // 2), np.float32)
+        values = self._memory if share == 1 else self._memory.view(dtype)
+        out: Array = values[: contrasts * columns].reshape(columns, contrasts).T
+        return out
 
     def relax(self, allowed: float) -> None:
         """Hear what the norm of the next error of an image may be."""
@@ -305,11 +299,19 @@ class MatrixFreeKernel(ConditionedOperator):
         """Return products, curvatures and the accuracy of the next image; the rank tells the factor from others."""
         low, high = self._seen
         rank = self.pivoted.rank if self.pivoted else 0
-        return {"products": self.products, "allowed": self.allowed, "low": low, "high": high, "rank": rank}
+        return {
+            "products": self.products,
+            "allowed": self.allowed,
+            "low": low,
+            "high": high,
+            "rank": rank,
+            "mixed": self.mixed,
+        }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Be as when `state` was asked for."""
         self.products, self.allowed, self._seen = state["products"], state["allowed"], (state["low"], state["high"])
+        self.mixed = state["mixed"] and self.single is not None
 
     def corrections(self, v: Array, heights: np.ndarray | None = None) -> tuple[Array, Array]:
         """Return z and y as in `ConditionedOperator`; of eigenvectors with these ``heights``, in few steps."""
@@ -366,9 +368,13 @@ class MatrixFreeKernel(ConditionedOperator):
         noise = self.noise / self.dtype.type(self.unit)
         x, bx = xp.zeros_like(rest, order="F"), xp.zeros((n, rest.shape[1]), self.dtype, order="F")
         active = np.arange(rest.shape[1])
+        right = rest.copy(order="F") if self.mixed else rest
+        # bounds of errors, and those where residuals were the true ones last
+        now = began = np.full(len(active), math.inf)
+        stale = False
         directions: Any = None
         images: Any = None
-        factor, steps = np.empty((0, 0)), 0
+        factor, self.inner, checked = np.empty((0, 0)), 0, 0
         while True:
             left = rest[:, xp.asarray(active)]
             ahead = self.preconditioner(left)
@@ -376,6 +382,18 @@ class MatrixFreeKernel(ConditionedOperator):
             bounds = np.sqrt(2.0 * np.maximum(errors, 0.0))
             self._reached = float(bounds.max())
             going = bounds > allowed(x, bx)[active]
+            now = now.copy()
+            now[active] = bounds
+            gains = np.where(began > 0, now / np.maximum(began, 1e-300), 1.0)
+            gained = float(gains.min()) < (_DRIFTED if going.any() else _BELIEVED)
+            if stale and (gained or self.inner >= checked + _LONG):
+                bx = self._true_residuals(x, right, rest)
+                stale, active = False, np.arange(rest.shape[1])
+                continue
+            if not stale:
+                if going.any() and float(gains[active[going]].min()) > _GAINED:
+                    self.mixed = False
+                began, checked = now, self.inner
             active = active[going]
             if not len(active):
                 return x, bx
@@ -384,13 +402,25 @@ class MatrixFreeKernel(ConditionedOperator):
             if directions is not None:
                 turn = np.linalg.solve(factor, backend.to_host(backend.matmul(images.T, xp.asfortranarray(ahead))))
                 ahead = backend.matmul(directions, self._columns(-turn), out=xp.asfortranarray(ahead), beta=1.0)
-            self._watch(steps := steps + 1)
+            self.inner += 1
+            self._warn_of_slowness(self.inner)
             directions, _ = backend.orthonormalize(xp.asfortranarray(ahead), 0.0)
             if not directions.shape[1]:  # rounding leaves no way on: the certificate will judge
-                return x, bx
-            product = self.times_kernel(xp.concatenate([xp.zeros((n, directions.shape[1]), self.dtype), directions]))
-            images = xp.asfortranarray(product[n:] + noise * directions)
-            factor = self._curvature(backend.to_host(backend.matmul(directions.T, images)).astype(float))
+                return x, self._true_residuals(x, right, rest) if stale else bx
+            padded, rounded, seen = xp.zeros((n, directions.shape[1]), self.dtype), self.mixed, self._seen
+            try:
+                product = self.times_kernel(xp.concatenate([padded, directions]), rounded=rounded)
+                images = xp.asfortranarray(product[n:] + noise * directions)
+                factor = self._curvature(backend.to_host(backend.matmul(directions.T, images)).astype(float))
+            except NotPositiveSemidefiniteError:
+                if not rounded:
+                    raise
+                self.mixed, self._seen, directions = False, seen, None
+                if stale:
+                    bx = self._true_residuals(x, right, rest)
+                    stale, active = False, np.arange(rest.shape[1])
+                continue
+            stale = stale or rounded
             left = xp.asfortranarray(rest[:, xp.asarray(active)])
             step = np.linalg.solve(factor, backend.to_host(backend.matmul(directions.T, left)))
             step = self._columns(step)
@@ -399,13 +429,22 @@ class MatrixFreeKernel(ConditionedOperator):
             bx[:, index] += backend.matmul(xp.asfortranarray(product[:n]), step)
             rest[:, index] = left - backend.matmul(images, step)
 
-    def _watch(self, steps: int) -> None:
+    def _true_residuals(self, x: Array, right: Array, rest: Array) -> Array:
+        """Write right - S x to ``rest``, and return B x: one product in float64."""
+        xp, n = self.xp, self.n
+        product = self.times_kernel(xp.concatenate([xp.zeros((n, x.shape[1]), self.dtype), x]))
+        rest[:] = right - product[n:] - self.noise / self.dtype.type(self.unit) * x
+        out: Array = xp.asfortranarray(product[:n])
+        return out
+
+    def _warn_of_slowness(self, steps: int) -> None:
         """Say once for each condition that conjugate gradients are slow, and what would help."""
         if steps < tunables.MATRIX_FREE_SLOW_STEPS or self._slow or self.pivoted is None:
             return
         self._slow = True
-        rank, helpful = self.pivoted.rank, tunables.MATRIX_FREE_RANK_COLUMNS * math.sqrt(self.samples.n_views)
-        more = "give more memory for the preconditioner, " if self.pivoted.full and rank < int(helpful) else ""
+        rank, helpful = self.pivoted.rank, int(tunables.MATRIX_FREE_RANK_COLUMNS * math.sqrt(self.samples.n_views))
+        helpful = min(helpful, 2 * self.samples.n_contrasts)
+        more = "give more memory for the preconditioner, " if self.pivoted.full and self.rank < helpful else ""
         left = float(self.pivoted.left.sum()) / max(float(self.contrast_diagonal.sum()), 1e-300)
         warnings.warn(
             f"conjugate gradients have taken {steps} products with the kernel for one block, and go on: the "

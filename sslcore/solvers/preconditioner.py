@@ -12,7 +12,7 @@ digit in one or two steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -33,7 +33,7 @@ class PivotedFactor:
         Returns the columns of C, (n, b) in float, of b increasing indices, (b,) on the host.
     diagonal : (n,) floats on the host
     out : array (n, most), Fortran order
-        Holds the factor: ``most`` is the largest rank.
+        Holds the factor: ``most`` is the largest rank, until `move_to` finds other room.
     seed : int
         Of the pivots: the factor is a function of it and of C alone.
 
@@ -50,14 +50,28 @@ class PivotedFactor:
         self.columns, self.out, self.backend = columns, out, backend
         self.left, self.rank, self.trace = np.maximum(diagonal, 0.0), 0, float(np.maximum(diagonal, 0.0).sum())
         self.rng = np.random.default_rng(seed)
-        # what is left below this is rounding
-        self.floor = len(diagonal) * float(np.finfo(out.dtype).eps) * float(self.left.max(initial=0.0))
+        self.largest = float(self.left.max(initial=0.0))
 
     @property
     def factor(self) -> Array:
         """F, (n, rank)."""
         out: Array = self.out[:, : self.rank]
         return out
+
+    @property
+    def floor(self) -> float:
+        """The trace that rounding leaves where nothing else is left."""
+        return len(self.left) * float(np.finfo(self.out.dtype).eps) * self.largest
+
+    def reaches(self, level: float) -> bool:
+        """Tell whether `extend` would have nothing to do."""
+        return bool(self.left.sum() <= max(level * self.rank, self.floor))
+
+    def move_to(self, out: Array) -> None:
+        """Go on in an array of a smaller type, which may begin in the same memory."""
+        for j in range(self.rank):
+            out[:, j] = self.out[:, j].astype(out.dtype)
+        self.out = out
 
     @property
     def full(self) -> bool:
@@ -69,7 +83,7 @@ class PivotedFactor:
 
         That is trace (C - F F^T) / rank; for eigenvalues that decay like a power the largest one left is near it.
         """
-        while not self.full and self.left.sum() > max(level * self.rank, self.floor):
+        while not self.full and not self.reaches(level):
             if not self._add():
                 break
         return self
@@ -121,12 +135,15 @@ class Preconditioner:
     pivoted : PivotedFactor
     noise : array (n, 1)
         D, in the units of C.
+    dtype : dtype
+        In which it works, if that of the factor is not larger: float32 is enough where D is not far below C.
     """
 
-    def __init__(self, pivoted: PivotedFactor, noise: Array, backend: Backend) -> None:
+    def __init__(self, pivoted: PivotedFactor, noise: Array, backend: Backend, dtype: Any = np.float32) -> None:
         self.backend, self.factor = backend, pivoted.factor
         xp, self.shift = backend.xp, noise + float(pivoted.left.mean())
-        rank, dtype = pivoted.rank, pivoted.out.dtype
+        rank, dtype = pivoted.rank, np.result_type(pivoted.out.dtype, dtype)
+        self.dtype = dtype
         self.small: Any = None
         if not rank:
             return
@@ -135,12 +152,19 @@ class Preconditioner:
         for start in range(0, rank, step):  # the upper triangle
             stop = min(start + step, rank)
             scaled = xp.asfortranarray(self.factor[:, start:stop] / self.shift, dtype=dtype)
-            small[:stop, start:stop] = backend.matmul(self.factor[:, :stop].T, scaled)
+            for first, part in self._parts(stop):
+                small[first : first + part.shape[1], start:stop] = backend.matmul(part.T, scaled)
         index = xp.arange(rank)
         small[index, index] += dtype.type(1.0)
         if not backend.cholesky(small):  # I and a positive semi-definite matrix: float32 has lost the I
             raise ArithmeticError("the preconditioner is singular to rounding")
         self.small = small
+
+    def _parts(self, rank: int) -> Iterator[tuple[int, Array]]:
+        """Yield the first columns of F, with their place, in the type at work: all of them, or as many as are cast."""
+        step = rank if self.factor.dtype == self.dtype else tunables.PIVOTED_CAST_COLUMNS
+        for first in range(0, rank, step):
+            yield first, self.factor[:, first : min(first + step, rank)].astype(self.dtype, copy=False)
 
     def __call__(self, residual: Array) -> Array:
         """Return (F F^T + E)^-1 times ``residual`` (n, b), in its type."""
@@ -148,7 +172,14 @@ class Preconditioner:
         scaled = xp.asfortranarray(residual / self.shift)
         if self.small is None:
             return scaled  # type: ignore[no-any-return]
-        product = backend.matmul(self.factor.T, scaled.astype(self.small.dtype, copy=False))
-        solved = backend.cholesky_solve(self.small, xp.asfortranarray(product))
-        out: Array = scaled - backend.matmul(self.factor, solved) / self.shift
+        rank, right = self.factor.shape[1], scaled.astype(self.dtype, copy=False)
+        product = xp.empty((rank, right.shape[1]), self.dtype, order="F")
+        for first, part in self._parts(rank):
+            product[first : first + part.shape[1]] = backend.matmul(part.T, right)
+        solved = backend.cholesky_solve(self.small, product)
+        found = xp.zeros_like(right, order="F")
+        for first, part in self._parts(rank):
+            rows = xp.asfortranarray(solved[first : first + part.shape[1]])
+            found = backend.matmul(part, rows, out=found, beta=1.0)
+        out: Array = scaled - found / self.shift
         return out

@@ -13,9 +13,8 @@ from ..arrays import check_integer
 from ..backends import Backend
 from ..features import Features
 from ..fitting.codec import encode, read_values, same_features, write_values
-from ..io.archive import MALFORMED, refusal
 from ..io.atomic import as_path, check_writable
-from ..runs._folder import difference, versions
+from ..io.records import WAY_OUT, OtherRecord, reading, require_same, require_versions, versions
 from ..solvers.sums import Sums
 from ._leaves import Node
 from ._sources import Leaf
@@ -23,6 +22,7 @@ from ._sources import Leaf
 __all__ = ["Checkpoint", "checksum"]
 
 _KIND = "stream"
+_OTHER_SETTINGS = "a stream of other settings"
 
 
 def checksum(views: np.ndarray) -> int:
@@ -67,21 +67,20 @@ class Checkpoint:
 
     def _read(self) -> None:
         _, content = read_values(self.path, _KIND)
-        way_out = "choose another file, or remove that one to begin again"
-        there = content.get("versions")
-        if there != versions():
-            raise ValueError(
-                f"{self.path} was written by other versions: {difference(there, versions())}; install those versions "
-                f"to go on, or {way_out}"
-            )
-        try:
+        with reading(self.path, _KIND):
+            require_versions(self.path, content.get("versions"), versions())
             if not same_features(content["features"], self._features):
-                raise _Other(
+                raise OtherRecord(
                     f"{self.path} is the checkpoint of other features, {content['features']!r:.200}, not of "
-                    f"{self._features!r:.200}; {way_out}"
+                    f"{self._features!r:.200}; {WAY_OUT}"
                 )
             self._there = content["settings"]
-            self._require({name: self._there.get(name) for name in self._settings}, self._settings)
+            require_same(
+                self.path,
+                _OTHER_SETTINGS,
+                {name: self._there.get(name) for name in self._settings},
+                self._settings,
+            )
             leaves, checksums = content["leaves"], content["checksums"]
             if leaves.dtype != np.int64 or leaves.shape != checksums.shape or leaves.ndim != 1:
                 raise ValueError("leaves and checksums must be as many integers")
@@ -94,27 +93,14 @@ class Checkpoint:
                 sums.require_good()
                 self.nodes.append((part, Node(level, index, count, sums.in_fortran_order())))
             self._files = content["files"]
-        except _Other as error:
-            raise ValueError(str(error)) from None
-        except MALFORMED as error:
-            raise refusal(self.path, (_KIND,), error) from None
-
-    def _require(self, there: dict[str, Any], here: dict[str, Any]) -> None:
-        if there != here:
-            raise _Other(
-                f"{self.path} is the checkpoint of a stream of other settings: {difference(there, here)}; choose "
-                f"another file, or remove that one to begin again"
-            )
 
     def begin(self, views: np.ndarray, backend: Backend) -> None:
         """Compare the first views of the stream with those that were seen before."""
         _, m, d = views.shape
         self._settings |= {"n_views": m, "n_coordinates": d, "dtype": str(views.dtype), "backend": backend.NAME}
         if self._there is not None:
-            try:
-                self._require(self._there, self._settings)
-            except _Other as error:
-                raise ValueError(str(error)) from None
+            with reading(self.path, _KIND):
+                require_same(self.path, _OTHER_SETTINGS, self._there, self._settings)
         self.nodes = [
             (part, Node(node.level, node.index, node.count, node.sums.on(backend))) for part, node in self.nodes
         ]
@@ -167,7 +153,3 @@ class Checkpoint:
             new = type(error)(f"{error}; the checkpoint before it stays, from which the same call goes on")
             new.errno = error.errno
             raise new from None
-
-
-class _Other(Exception):
-    """The checkpoint is a good one, of something else."""

@@ -38,7 +38,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     PREFIX-figure.png: all four, or none (a picture that cannot be drawn is said, and keeps nothing from being written).
 
     A pattern such as 'features-*.npy' (in quotes) names files of views that are read one after the other, for
-    --features, in memory that does not grow with them.  With --checkpoint PATH a fit that was killed goes on there.
+    --features, in memory that does not grow with them.  With --checkpoint PATH such a fit goes on where it was killed,
+    and so does that of a kernel whose matrix memory has no room for (--solver matrix-free).
     """
     parser.add(
         *OPTIONS,
@@ -48,11 +49,6 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             default="auto",
         ),
         BETA,
-        option(
-            "--checkpoint",
-            says="file that keeps the sums over views, every minute: the same command goes on from it after any end",
-            metavar="PATH",
-        ),
         option("--out", says="of the four files (default: the name of FILE, in this folder)", metavar="PREFIX"),
         option("--figure", says="draw it", action=argparse.BooleanOptionalAction, default=True),
         option("--overwrite", says="replace the four files of another fit", action="store_true"),
@@ -61,7 +57,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
 
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
-        streamed = args.checkpoint is not None or is_pattern(args.file)
+        streamed = is_pattern(args.file) or (args.checkpoint is not None and args.features is not None)
         task = Streamed(args) if streamed else _Whole(args)
         outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
         sources = task.find(tuple(outputs.values()))
@@ -108,6 +104,7 @@ class _Whole(Task):
 
     def read(self, begin: Progress, *_: Any) -> None:
         """Read the data for one fit, or a search."""
+        self.begin = begin
         super().read(begin, "fit", n_fits=SEARCHED if self.args.reg == "auto" else 1)
 
     def solve(self) -> Representation:
@@ -125,8 +122,16 @@ class _Whole(Task):
             positives=self.positives,
             memory=args.memory,
             backend=args.backend,
+            solver=args.solver,
+            checkpoint=args.checkpoint,
+            progress=None if args.reg == "auto" else self._tell,
         )
         return rep
+
+    def _tell(self, done: int, total: int | None, left: float | None, where: dict[str, Any]) -> None:
+        """Move the bar; a search, which takes most of the time, moves it by the clock."""
+        residual = where["residual"]
+        self.begin.advance(done / total if total else 0.0, "" if residual is None else f", residual {residual:.0e}")
 
     def shown(self, rep: Representation) -> tuple[Any, Any]:
         """Return all points and their values."""

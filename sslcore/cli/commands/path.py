@@ -36,7 +36,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     def run(args: argparse.Namespace) -> Report:
         task = Task(args)
         out = Path(f"{task.source.stem}-path.png") if args.out is None else args.out
-        figure = Picture("--out (.png)", out, [task.source.path])
+        inputs = [task.source.path, *([Path(args.checkpoint)] if args.checkpoint else [])]
+        figure = Picture("--out (.png)", out, inputs)
         refuse_outputs(task.source)
         with progress(args.progress, {"reading": task.reading(), "path": 5.0, "writing": 1.0}) as begin:
             begin("reading")
@@ -54,6 +55,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 positives=task.positives,
                 memory=args.memory,
                 backend=args.backend,
+                solver=args.solver,
+                checkpoint=args.checkpoint,
                 progress=lambda done, total: begin.advance(done / total),
             )
             begin("writing")

@@ -193,6 +193,7 @@ class Progress:
         self._spent = 0.0  # and those that they took
         self._start = self._began = time.perf_counter()
         self._within: float | None = None
+        self._more = ""
         self._lock = threading.RLock()
 
     def __call__(self, step: str) -> None:
@@ -205,7 +206,7 @@ class Progress:
             if self._step is not None:
                 self._done += self._steps[self._step]
                 self._spent += now - self._began
-            self._step, self._began, self._within = step, now, None
+            self._step, self._began, self._within, self._more = step, now, None, ""
         self.show()
 
     def expect(self, step: str, seconds: Callable[[], float]) -> None:
@@ -217,9 +218,10 @@ class Progress:
             self._total += expected - self._steps[step]
             self._steps[step] = expected
 
-    def advance(self, fraction: float) -> None:
-        """Say how much of the step is done, from 0 to 1."""
+    def advance(self, fraction: float, more: str = "") -> None:
+        """Say how much of the step is done, from 0 to 1, and perhaps more in words."""
         check_interrupt()
+        self._more = more
         self._within = min(max(fraction, 0.0), 1.0)
 
     def fraction(self) -> float:
@@ -242,7 +244,7 @@ class Progress:
             if self._make is None or self._step is None or seconds < self._patience:
                 return
             place = list(self._steps).index(self._step) + 1
-            self._draw(f"{self._step} {place}/{len(self._steps)}", self.fraction(), seconds)
+            self._draw(f"{self._step} {place}/{len(self._steps)}{self._more}", self.fraction(), seconds)
 
     def close(self, done: bool) -> None:
         """Leave the bar, full if the work is done."""

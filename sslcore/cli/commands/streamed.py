@@ -76,6 +76,8 @@ class Streamed:
                     f"--{name} is for a single file that is read as a whole; a pattern, or --checkpoint, is for views "
                     f"made elsewhere, arrays (samples, views, coordinates)"
                 )
+        if args.solver:
+            raise UsageError(f"--solver {args.solver} is for a kernel, and a stream is of features: leave it out")
         if not args.features:
             raise UsageError("a stream needs --features, such as identity: a kernel's exact solution needs all views")
         self.kernel = parse_kernel(args.kernel) if args.kernel else None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any
 
 from ..options import (
     AUGMENT,
     BACKEND,
     CENTER,
+    CHECKPOINT,
     COMPONENTS,
     FEATURES,
     FILE,
@@ -17,11 +19,12 @@ from ..options import (
     MEMORY,
     POSITIVES,
     SEED,
+    SOLVER,
     TABLE,
     VIEWS,
     UsageError,
 )
-from .common import columns_of, noted
+from .common import columns_of, is_terminal, noted, say
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -44,7 +47,11 @@ OPTIONS = (
     POSITIVES,
     VIEWS.but(f"{VIEWS.sentence} (default: 2)"),
     KERNEL.but(f"{KERNEL.sentence} (default: exponential, at half the median distance of the data)"),
-    FEATURES.but(f"{FEATURES.sentence} (default: nystrom:1024 if there are over {EXACT_UP_TO:,} views)"),
+    FEATURES.but(
+        f"{FEATURES.sentence} (default: nystrom:1024 of over {EXACT_UP_TO:,} views, without --kernel and --solver)"
+    ),
+    SOLVER,
+    CHECKPOINT,
     COMPONENTS,
     CENTER,
     SEED,
@@ -66,11 +73,14 @@ class Task:
         The data, after `read`.
     views, model
         As `sslcore.pretrain` takes them, after `read`.
+    planned : Plan
+        After `read`.
     """
 
     table: Table
     views: Any
     model: Any
+    planned: Plan
 
     def __init__(self, args: argparse.Namespace) -> None:
         from ...io.tables import parse_source
@@ -87,6 +97,8 @@ class Task:
             self.positives = parse_positives(args.positives, self._named)
         self.kernel = parse_kernel(args.kernel) if args.kernel else None
         self.needs_kernel = not args.features or features_need_kernel(args)
+        if args.features and args.solver:
+            raise UsageError(f"--solver {args.solver} is for a kernel: leave it out, or --features")
 
     def _named(self, column: str) -> list[int]:
         """Note the column of labels; the labels themselves come with the data."""
@@ -129,9 +141,17 @@ class Task:
         else:
             self.model = kernel
             n, m, _ = self.sizes
-            if args.kernel is None and n * m > EXACT_UP_TO:
+            if args.kernel is None and args.solver is None and n * m > EXACT_UP_TO:
                 self.model = parse_features("nystrom:1024", kernel, args.seed)
-        expect_fits(begin, step, self._planned(n_points), n_fits)
+                if args.checkpoint:
+                    raise UsageError(
+                        f"--checkpoint is for a kernel without its matrix, and of over {EXACT_UP_TO:,} views none is "
+                        f"taken unasked: add --solver matrix-free, or leave it out"
+                    )
+        self.planned = self._planned(n_points)
+        expect_fits(begin, step, self.planned, n_fits)
+        if self.planned.products and (is_terminal(sys.stderr) if args.progress is None else args.progress):
+            say(self._solver_line(n_fits), sys.stderr)
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -150,11 +170,20 @@ class Task:
         args, (n, m, d) = self.args, self.sizes
         if self.positives is None or isinstance(self.model, Features):
             sizes = (n, m, d, self.model, args.components, self.views.dtype, args.memory)
-            return plan(*sizes, n_points=n_points, backend=args.backend)
+            return plan(*sizes, n_points=n_points, backend=args.backend, solver=args.solver)
         of_points = Sizes(n, n, d, args.components, self.views.dtype.itemsize, n_points=n_points)
         planned = paired_plan(of_points, self.positives.law(self.views), self.model)
         planned.require(memory_budget(args.memory))
         return planned
+
+    def _solver_line(self, n_fits: int) -> str:
+        """Tell people of a solver that takes its time."""
+        planned = self.planned
+        return (
+            f"solver      without the kernel matrix: up to {planned.bytes / 1e9:.2g} GB of memory, some "
+            f"{n_fits * planned.products:,} products with the kernel, "
+            f"{_duration(OVER_PLAN * n_fits * planned.seconds)} expected"
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was asked for, for machines."""
@@ -171,6 +200,8 @@ class Task:
             "n_components": self.args.components,
             "center": self.args.center,
             "seed": self.args.seed,
+            "checkpoint": self.args.checkpoint,
+            "plan": {"algorithm": self.planned.algorithm, "bytes": self.planned.bytes},
             "notes": self.table.notes,
         }
 
@@ -194,6 +225,13 @@ class Task:
             f"views       {m} of each = {n * m:,}, {how}",
             *noted(self.table.notes),
         ]
+
+
+def _duration(seconds: float) -> str:
+    """Say how long something takes, roughly: it is expected, not known."""
+    if seconds < 100:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 6000 else f"{seconds / 3600:.1f} hours"
 
 
 def expect_fits(begin: Progress, step: str, planned: Plan, n_fits: int = 1) -> None:
