@@ -224,6 +224,10 @@ CPU_BLAS_ALONE_PRODUCTS = 1 << 18
 """Multiplications of a matrix product up to which OpenBLAS starts no threads of its own (four times as many where it
 has kernels for small matrices).  Products of ten columns take no longer in such pieces."""
 
+CPU_BLAS_ALONE_SIDE_ROWS = 32
+"""Side of the squares on the diagonal of a matrix that is multiplied, or solved with, in such pieces: they are copied,
+or worked on by plain loops, which takes little beside n."""
+
 CPU_STREAMED_BYTES = 8 << 20
 """Size from which a rotated matrix is written past the caches, in which it does not stay."""
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from sslcore import Views, pretrain, tunables
 from sslcore.augmentations import GaussianNoise
+from sslcore.backends import get_backend
 from sslcore.datasets import half_moons
 from sslcore.errors import CertificateError, MemoryBudgetError, NotPositiveSemidefiniteError
 from sslcore.fitting import problem as problems
@@ -113,6 +114,43 @@ def test_solutions_alone(dtype, backend):
     found = backend.asnumpy(backend.primitives.cholesky_solve_alone(factor, right))
     wanted = np.linalg.solve(upper.T @ upper, b).astype(dtype)
     assert_close(found, wanted, tol=1e-13 if dtype == np.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 64, 65, 300])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_symmetric_products_alone(n, dtype, backend):
+    """The strict lower triangle and the diagonal are read, and nothing is changed."""
+    a, diagonal, b = (normal(shape, i).astype(dtype) for i, shape in enumerate([(n, n), (n,), (n, 7)]))
+    there, other = (backend.xp.asarray(x, order="F") for x in (a, b))
+    found = backend.primitives.symmetric_product_alone(there, backend.asarray(diagonal), other)
+    lower = np.tril(a, -1).astype(float)
+    wanted = (lower + lower.T + np.diag(diagonal.astype(float))) @ b
+    assert_close(backend.asnumpy(found), wanted.astype(dtype), tol=1e-13 if dtype == np.float64 else 1e-5, scale=n)
+    assert np.array_equal(backend.asnumpy(there), a)
+    assert backend.primitives.symmetric_product_alone(there, backend.asarray(diagonal), other[:, :0]).shape == (n, 0)
+
+
+def test_no_threads_of_blas_beside_other_tasks(monkeypatch, two_runs):
+    """All products of sizes that are solved side by side are those for that, the Cholesky factor being known."""
+    primitives = get_backend()
+    alone, at_work = primitives.side_by_side, []
+
+    def marked(task, count):
+        at_work.append(1)
+        alone(task, count)
+        at_work.clear()
+
+    monkeypatch.setattr(primitives, "side_by_side", marked)
+    for name in ("matmul", "cholesky_solve", "symmetric_product", "orthonormalize"):
+        original = getattr(primitives, name)
+
+        def refused(*args, original=original, **options):
+            assert not at_work
+            return original(*args, **options)
+
+        monkeypatch.setattr(primitives, name, refused)
+    nested_fits(noisy(700, 2, 2), Exponential(1.0), 3, [500, 600, 700], reg_times_n=0.1)
+    assert not at_work
 
 
 def test_tasks_side_by_side(backend):

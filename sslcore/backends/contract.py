@@ -244,6 +244,9 @@ class Backend(Protocol):
     def cholesky_solve_alone(self, factor: Matrix, b: Matrix) -> Matrix:
         """Solve as `cholesky_solve`, in a task of `side_by_side`."""
 
+    def symmetric_product_alone(self, a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
+        """Multiply as `symmetric_product`, in a task of `side_by_side`."""
+
     def side_by_side(self, task: Callable[[int], None], n_tasks: int) -> None:
         """Call ``task(i)`` for i in range(n_tasks), on several threads where they help; raise the first exception."""
 

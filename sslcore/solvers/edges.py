@@ -243,18 +243,18 @@ class ConditionedPairs(ConditionedKernel):
         """
         if self.noise is None:
             return -v, self.xp.zeros((self.contrasts.count, v.shape[1]), v.dtype)
-        y = self._solved(self._times(self.a, self.xp.asfortranarray(v)))
+        y = self._solved(self.backend.matmul(self.a, self.xp.asfortranarray(v)))
         w = v - self.contrasts.times(y)
         if heights is not None:
-            amiss = self.contrasts.transposed(self._times(self.a, self.xp.asfortranarray(w))) - self.noise * y
-            step = self._solve(self.c, self.xp.asfortranarray(amiss))
+            amiss = self.contrasts.transposed(self.backend.matmul(self.a, self.xp.asfortranarray(w))) - self.noise * y
+            step = self.backend.cholesky_solve(self.c, self.xp.asfortranarray(amiss))
             y += step
             w -= self.contrasts.times(step)
         return -w, y
 
     def _solved(self, product: Array) -> Array:
         """Return S^-1 Q^T of a product."""
-        return self._solve(self.c, self.xp.asfortranarray(self.contrasts.transposed(product)))
+        return self.backend.cholesky_solve(self.c, self.xp.asfortranarray(self.contrasts.transposed(product)))
 
     def turned(self, v: Array, z: Array) -> Array:
         """Return w."""
@@ -274,7 +274,7 @@ class ConditionedPairs(ConditionedKernel):
 
     def times_kernel(self, v: Array) -> Array:
         """Return Khat v / unit."""
-        out = self._times(self.a, self.xp.asfortranarray(v))
+        out = self.backend.matmul(self.a, self.xp.asfortranarray(v))
         out /= self.unit
         return out
 

@@ -29,6 +29,7 @@ import numpy as np
 from .. import tunables
 from ..arrays import Array
 from ..backends import Backend
+from ..backends.alone import alone
 from ..backends.contract import Shifts
 from ..backends.host_linalg import top_eigh
 from ..errors import NotPositiveSemidefiniteError
@@ -129,7 +130,6 @@ class ConditionedKernel(ConditionedOperator):
         self.short: ShortBlocks | None = None
         self.factor: Any = None  # that of `shifts` for the reg and beta at hand, where it has one
         self._ratio: float | None = None
-        self._times, self._solve = backend.matmul, backend.cholesky_solve
 
     @property
     def algorithm(self) -> str:
@@ -215,7 +215,7 @@ class ConditionedKernel(ConditionedOperator):
 
     def side_by_side(self) -> None:
         """Multiply on the caller's thread from now on, and so do leading blocks: there are others at work."""
-        self._times, self._solve = self.backend.matmul_alone, self.backend.cholesky_solve_alone
+        self.backend = alone(self.backend)
 
     def leading(self, n: int) -> ConditionedKernel:
         """Return the operator of the first n samples, with the leading block of the factor at hand.
@@ -321,9 +321,9 @@ class ConditionedKernel(ConditionedOperator):
         u, c = self.halves(v)
         if self.noise is None:  # infinite
             return -c, self.xp.zeros_like(c)
-        right = self.right_side(self._times(self.b.T, u), c)
+        right = self.right_side(self.backend.matmul(self.b.T, u), c)
         if self.factor is None:
-            solved = self._solve(self.c, right)
+            solved = self.backend.cholesky_solve(self.c, right)
         else:
             solved = self.solve_shifted(right, [(self.factor, slice(None))])
         return self.corrections_from(solved, c)
@@ -364,8 +364,8 @@ class ConditionedKernel(ConditionedOperator):
         z, y = self.corrections(v)
         u, _ = self.halves(v)
         out: Array = self.xp.empty_like(v, order="F")
-        top = self._times(self.a, u)
-        top = self._times(self.b, z, out=top, alpha=-1.0, beta=1.0)
+        top = self.backend.matmul(self.a, u)
+        top = self.backend.matmul(self.b, z, out=top, alpha=-1.0, beta=1.0)
         out[self.n :] = y * (self.noise / self.unit)
         out[: self.n] = top / self.unit
         return out
@@ -374,11 +374,11 @@ class ConditionedKernel(ConditionedOperator):
         """Return Khat v / unit, from the Gram matrix itself."""
         u, c = self.halves(v)
         out: Array = self.xp.empty_like(v, order="F")
-        top = self._times(self.a, u)
+        top = self.backend.matmul(self.a, u)
         if len(self.c):
-            top = self._times(self.b, c, out=top, beta=1.0)
+            top = self.backend.matmul(self.b, c, out=top, beta=1.0)
             bottom = self.backend.symmetric_product(self.c, self.kept_diagonal, c)
-            out[self.n :] = self._times(self.b.T, u, out=bottom, beta=1.0) / self.unit
+            out[self.n :] = self.backend.matmul(self.b.T, u, out=bottom, beta=1.0) / self.unit
         out[: self.n] = top / self.unit
         return out
 

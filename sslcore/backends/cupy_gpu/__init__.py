@@ -29,6 +29,7 @@ from .dense import (  # noqa: E402
     side_by_side,
     symmetric_eigenvalues,
     symmetric_product,
+    symmetric_product_alone,
     triangular_solve,
     whiten,
     whitener,

@@ -36,6 +36,7 @@ __all__ = [
     "side_by_side",
     "symmetric_eigenvalues",
     "symmetric_product",
+    "symmetric_product_alone",
     "triangular_solve",
     "whiten",
     "whitener",
@@ -70,6 +71,11 @@ def matmul_alone(a: Any, b: Any, *, out: Any = None, alpha: float = 1.0, beta: f
 def cholesky_solve_alone(factor: Any, b: Any) -> Any:
     """Do as `cholesky_solve`: there is one stream."""
     return cholesky_solve(factor, b)
+
+
+def symmetric_product_alone(a: Any, diagonal: Any, b: Any) -> Any:
+    """Do as `symmetric_product`: there is one stream."""
+    return symmetric_product(a, diagonal, b)
 
 
 def side_by_side(task: Callable[[int], None], n_tasks: int) -> None:

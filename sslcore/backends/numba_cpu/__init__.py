@@ -32,7 +32,7 @@ from .prefix_probes import prefix_probes
 from .products import add_products, product_rows, product_symmetric
 from .risk import view_gradient, view_sums
 from .rotation import rotate_rows, rotate_views
-from .unlocked import cholesky_solve_alone, matmul_alone
+from .unlocked import cholesky_solve_alone, matmul_alone, symmetric_product_alone
 from .views import views
 from .walsh import walsh_hadamard
 

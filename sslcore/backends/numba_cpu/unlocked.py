@@ -1,6 +1,6 @@
-"""BLAS and LAPACK for tasks side by side: without Python's lock, which SciPy's own wrappers keep, and on one thread.
+"""Products and solves for tasks side by side: without Python's lock, which SciPy's wrappers keep, and on one thread.
 
-The routines are those of ``scipy.linalg.cython_blas`` and ``cython_lapack``, called by address from compiled code.
+The routine is that of ``scipy.linalg.cython_blas``, called by address from compiled code.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from scipy.linalg import cython_blas, cython_lapack
+from scipy.linalg import cython_blas
 
 from ...tunables import CPU_BLAS_ALONE_PRODUCTS as MOST
+from ...tunables import CPU_BLAS_ALONE_SIDE_ROWS as SIDE
 from ..contract import Array, Matrix
 from .compiling import compiled, generated
 
-__all__ = ["cholesky_solve_alone", "matmul_alone"]
+__all__ = ["cholesky_solve_alone", "matmul_alone", "symmetric_product_alone"]
 
 
 def _address(module: ModuleType, name: str) -> int:
@@ -33,7 +34,6 @@ def _address(module: ModuleType, name: str) -> int:
 
 
 _GEMM = {np.dtype(t): _address(cython_blas, name) for t, name in ((np.float64, "dgemm"), (np.float32, "sgemm"))}
-_POTRS = {np.dtype(t): _address(cython_lapack, name) for t, name in ((np.float64, "dpotrs"), (np.float32, "spotrs"))}
 
 
 @generated
@@ -116,14 +116,78 @@ def matmul_alone(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: floa
 
 
 @compiled(nogil=True)
-def _solve(routine: int, factor: Matrix, b: Matrix) -> None:
-    sizes, letter = np.array([b.shape[0], b.shape[1], 0], np.int32), np.array([85], np.uint8)
-    n, info = _at(sizes, 0), _at(sizes, 2)
-    _call(routine, (_at(letter, 0), n, _at(sizes, 1), _at(factor.T, 0), n, _at(b.T, 0), n, info))
+def _symmetric_product(routine: int, a: Matrix, diagonal: Array, b: Matrix, out: Matrix, square: Matrix) -> None:
+    """Add the product of the matrix with a's strict lower triangle and this diagonal, by squares and what is below."""
+    n, columns = out.shape
+    width = square.shape[0]
+    sizes, real = np.zeros(6, np.int32), np.ones(2, square.dtype)
+    sizes[1] = columns
+    first, second, third = _at(a.T, 0), _at(b.T, 0), _at(out.T, 0)
+    size, step = a.itemsize, max(1, MOST // max(1, width * columns))
+    for start in range(0, n, width):
+        stop = min(n, start + width)
+        for j in range(start, stop):
+            square[j - start, j - start] = diagonal[j]
+            for i in range(j + 1, stop):
+                square[i - start, j - start] = square[j - start, i - start] = a[i, j]
+        here = (third + start * size, second + start * size)
+        sizes[0] = sizes[2] = stop - start
+        _gemm(routine, (_at(square.T, 0), here[1], here[0]), (width, n, n), False, sizes, real)
+        for row in range(stop, n, step):
+            rows = min(step, n - row)
+            block = first + (row + start * n) * size
+            sizes[0], sizes[2] = rows, stop - start
+            _gemm(routine, (block, here[1], third + row * size), (n, n, n), False, sizes, real)
+            sizes[0], sizes[2] = stop - start, rows
+            _gemm(routine, (block, second + row * size, here[0]), (n, n, n), True, sizes, real)
+
+
+def symmetric_product_alone(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
+    """Multiply as `dense.symmetric_product`, on the caller's thread; ``a`` is in Fortran order."""
+    out: Matrix = np.zeros(b.shape, a.dtype, order="F")
+    square = np.zeros((SIDE, SIDE), a.dtype, order="F")
+    if out.size:
+        _symmetric_product(_GEMM[a.dtype], a, diagonal.astype(a.dtype, copy=False), np.asfortranarray(b), out, square)
+    return out
+
+
+@compiled(nogil=True)
+def _solve(routine: int, factor: Matrix, b: Matrix, width: int) -> None:
+    """Overwrite b by (U^T U)^-1 b: squares on the diagonal one after the other, and products with what is beside."""
+    n, columns = b.shape
+    sizes, real = np.zeros(6, np.int32), np.ones(2, b.dtype)
+    real[0] = -1.0
+    sizes[1] = columns
+    first, second = _at(factor.T, 0), _at(b.T, 0)
+    size, step = b.itemsize, max(1, MOST // max(1, width * columns))
+    for start in range(0, n, width):
+        stop = min(n, start + width)
+        for c in range(columns):
+            for j in range(start, stop):
+                value = b[j, c]
+                for i in range(start, j):
+                    value -= factor[i, j] * b[i, c]
+                b[j, c] = value / factor[j, j]
+        for row in range(stop, n, step):
+            sizes[0], sizes[2] = min(step, n - row), stop - start
+            at = (first + (start + row * n) * size, second + start * size, second + row * size)
+            _gemm(routine, at, (n, n, n), True, sizes, real)
+    for block in range(-(-n // width) - 1, -1, -1):
+        start, stop = block * width, min(n, (block + 1) * width)
+        for row in range(stop, n, step):
+            sizes[0], sizes[2] = stop - start, min(step, n - row)
+            at = (first + (start + row * n) * size, second + row * size, second + start * size)
+            _gemm(routine, at, (n, n, n), False, sizes, real)
+        for c in range(columns):
+            for j in range(stop - 1, start - 1, -1):
+                value = b[j, c] / factor[j, j]
+                b[j, c] = value
+                for i in range(start, j):
+                    b[i, c] -= factor[i, j] * value
 
 
 def cholesky_solve_alone(factor: Matrix, b: Matrix) -> Matrix:
-    """Overwrite b, in Fortran order, by (U^T U)^-1 b; of few columns LAPACK solves for on the caller's thread."""
+    """Overwrite b, in Fortran order, by (U^T U)^-1 b: LAPACK has threads solve for more than a column."""
     b = np.asfortranarray(b)
-    _solve(_POTRS[b.dtype], factor, b)
+    _solve(_GEMM[b.dtype], factor, b, SIDE)
     return b
