@@ -48,7 +48,7 @@ def peak() -> int:
 
 
 def received(dask_worker: Any) -> int:
-    return int(dask_worker.transfer_incoming_bytes_total)
+    return sum(int(entry["total"]) for entry in dask_worker.transfer_incoming_log)
 
 
 def clustered(client: Client, views: Any) -> tuple[float, float, Any]:

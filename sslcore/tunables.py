@@ -400,14 +400,14 @@ STREAM_PROBE_ROWS = 4096
 
 # ---------------------------------------------------------------- clusters
 
-DASK_TASK_FLOPS = 10**10
-"""Operations of a task, if there are leaves enough: some 0.2 s, beside the millisecond that a task costs."""
+DASK_TASK_FLOPS = 5 * 10**10
+"""Operations of a task, if there are leaves enough: most of a second, beside the milliseconds that a task costs."""
 
 DASK_RUN_PARTS = 64, 320, 5120
 """Leaves of larger tasks, where there are tasks enough all the same: of 64 leaves 19 sums are left, of 320 and 5,120
 there are 20, in each of whose trees all parts begin and end whole nodes."""
 
-DASK_THREAD_PARTS = 16
+DASK_THREAD_PARTS = 8
 """Tasks for each thread of a cluster, at least, before tasks grow: the last ones to end leave few threads idle."""
 
 DASK_PRODUCT_STRIPS = 64

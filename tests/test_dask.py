@@ -167,9 +167,10 @@ def test_the_tasks_of_large_streams_are_runs_of_whole_nodes(monkeypatch):
                 parts.add(leaf, _graph._Nothing())
             left.append(len(parts.nodes()))
         assert max(left) <= 20
-    assert _graph.leaves_of_task(100, 2, 1e10) == 1
-    assert _graph.leaves_of_task(100, 2, 1e8) == 3  # still 32 tasks
-    assert [_graph.leaves_of_task(n, 2, 1e8) for n in (10**4, 2 * 10**4)] == [64, 320]
+    assert _graph.leaves_of_task(100, 2, 1e11) == 1
+    assert _graph.leaves_of_task(100, 2, 2e10) == 2
+    assert _graph.leaves_of_task(100, 2, 1e8) == 6  # still 16 tasks
+    assert [_graph.leaves_of_task(n, 2, 1e8) for n in (5 * 10**3, 10**4)] == [64, 320]
     assert _graph.leaves_of_task(6 * 10**7, 100, 1e10) == 5120
 
 

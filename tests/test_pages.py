@@ -261,3 +261,16 @@ def test_the_reference_is_current():
     if module.main(["--check"]):
         reason = "docs/api.md is not current: run python docs/build_api.py"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+# ---------------------------------------------------------------- scale
+
+
+def test_the_code_of_the_page_on_scale(tmp_path, monkeypatch):
+    pytest.importorskip("distributed", reason="Dask is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    code = "\n".join(blocks((DOCS / "scale.md").read_text(encoding="utf-8"), "python"))
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):  # as the page asks of streams to be compared
+        exec(code, {})

@@ -6,6 +6,7 @@ Which nodes a run leaves is known beforehand: a tree of counts tells.
 from __future__ import annotations
 
 import os
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ class Chunks(Data):
 
     def task(self, job: Any, number: int) -> Any:
         """Sum a chunk."""
-        return _pure(_work.sum_array)(job, self._chunks[number], self._runs[number][0])
+        return delayed(_work.sum_array, pure=False)(job, self._chunks[number], self._runs[number][0])
 
     def task_bytes(self, leaf: int) -> int:
         """Count a chunk, and a leaf of it as it is worked on."""
@@ -100,6 +101,7 @@ class Files(Data):
         size, r = leaf_samples(m), features.n_features(d)
         step = size * leaves_of_task(-(-start // size), threads, float(size * m) * r * r)
         self._runs = [(begin, min(begin + step, start)) for begin in range(0, start, step)]
+        self._group = f"sum_files-{uuid.uuid4().hex}"
 
     def runs(self) -> list[tuple[int, int]]:
         """Cut into runs of equal size, whatever the files."""
@@ -110,7 +112,9 @@ class Files(Data):
         start, stop = self._runs[number]
         first, last = np.searchsorted(self._starts, [start, stop - 1], side="right")
         spans = self._spans[max(0, first - 1) : last]
-        return _pure(_work.sum_files)(job, spans, start, stop)
+        # of one group: Dask spreads many such tasks over all workers, and others to where their job is
+        name = self._group, number
+        return delayed(_work.sum_files, pure=False)(job, spans, start, stop, dask_key_name=name)
 
     def task_bytes(self, leaf: int) -> int:
         """Count a leaf, as it is read and as it is worked on."""
@@ -188,9 +192,4 @@ def _total(nodes: Iterable[tuple[Node, Delayed]], width: int) -> Delayed:
 
 
 def _added(summands: list[Delayed]) -> Delayed:
-    return summands[0] if len(summands) == 1 else _pure(_work.add_sums)(summands)
-
-
-def _pure(function: Any) -> Any:
-    """Make tasks of a function, with names that take no time."""
-    return delayed(function, pure=False)
+    return summands[0] if len(summands) == 1 else delayed(_work.add_sums, pure=False)(summands)

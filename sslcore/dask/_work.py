@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import threadpoolctl
+from dask.sizeof import sizeof
 
 from ..arrays import Array, as_float_dtype, as_native, namespace
 from ..augmentations import Augmentation, Views
@@ -120,7 +122,7 @@ def _accumulator(job: Job, views: Array) -> Accumulator:
 
 def _sum(job: Job, leaves: Iterable[Leaf]) -> Sums | dict[str, Sums]:
     """Sum leaves, and add their sums as far as the tree allows: several are named by `node_name`."""
-    here = versions()
+    here = _versions()
     if here != job.versions:
         raise ValueError(
             f"a worker has other versions than the client: {difference(job.versions, here)} (here: the worker); "
@@ -132,6 +134,19 @@ def _sum(job: Job, leaves: Iterable[Leaf]) -> Sums | dict[str, Sums]:
             parts.add(leaf.index, sums_of(leaf, _accumulator(job, leaf.views)).on(host).in_fortran_order())
     found = {node_name(part, node): node.sums for part, node in parts.nodes()}
     return found if len(found) > 1 else found.popitem()[1]
+
+
+@functools.cache
+def _versions() -> dict[str, str]:
+    """Look versions up once: that takes as long as many a task."""
+    return versions()
+
+
+@sizeof.register(Sums)
+def _bytes_of(sums: Sums) -> int:
+    """Tell Dask the bytes of sums, which it places tasks and looks after memory by."""
+    arrays = (sums.mean, sums.between, sums.within, sums.unbiased)
+    return sum(int(array.nbytes) for array in arrays if array is not None)
 
 
 def node_name(part: int, node: Node) -> str:
