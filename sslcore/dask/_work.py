@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.linalg.blas  # noqa: F401  # those that we multiply with are loaded before pools are looked for
 import threadpoolctl
 from dask.sizeof import sizeof
 
@@ -89,7 +90,6 @@ class _OneThread:
             self._count += 1
             if self._count == 1:
                 if self._pools is None:  # looking for them takes milliseconds, more than many a task
-                    get_backend(backend="numba")  # loads those that we multiply with
                     self._pools = threadpoolctl.ThreadpoolController()
                 self._limit = self._pools.limit(limits=1, user_api="blas")
         try:
