@@ -404,18 +404,25 @@ def test_failures_are_tried_again(within, tmp_path):
     assert fields(ours.moments(array, Identity(), client=within)) == expected(VIEWS, Identity())
 
 
-def test_blas_has_one_thread_while_tasks_run():
-    def threads():
-        pools = [pool for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"]
-        return {pool["num_threads"] for pool in pools if "numpy" in pool["filepath"] or "scipy" in pool["filepath"]}
+def test_blas_is_asked_for_one_thread_while_any_task_runs(monkeypatch):
+    told, one_thread = [], _work._OneThread()
 
-    before = threads()
-    with _work.one_thread():
-        assert threads() == {1}
-        with _work.one_thread():
+    class Pools:
+        def limit(self, limits, user_api):
+            told.append((limits, user_api))
+            return self
+
+        def restore_original_limits(self):
+            told.append("restored")
+
+    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", Pools)
+    with one_thread():
+        with one_thread(), one_thread():
             pass
-        assert threads() == {1}  # the first to end leaves the limit to the others
-    assert threads() == before
+        assert told == [(1, "blas")]  # the first to end leaves the limit to the others
+    with pytest.raises(KeyError), one_thread():
+        raise KeyError
+    assert told == [(1, "blas"), "restored", (1, "blas"), "restored"]
 
 
 # ---------------------------------------------------------------- fits

@@ -79,7 +79,8 @@ def moments(
     Notes
     -----
     A task takes its chunk (of files, one leaf), one leaf of features, and the sums of its leaves that wait for those of
-    other tasks.  BLAS is limited to one thread for the process of a worker while a task runs there.
+    other tasks.  The bits are promised for workers whose BLAS has one thread, as those that Dask's nannies begin
+    (``LocalCluster`` and ``dask worker`` set OPENBLAS_NUM_THREADS); others are asked to limit it while a task runs.
 
     Examples
     --------

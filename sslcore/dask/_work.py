@@ -1,7 +1,8 @@
 """Tasks of workers: pure functions of a partition and of a `Job`, which they get once.
 
-Products are those of one thread of BLAS, whose last bits depend on the number: a limit for the process, as long as any
-of our tasks runs in it.
+Products shall be those of one thread of BLAS, whose last bits may depend on the number.  Dask's nannies begin their
+workers so; for others BLAS is asked for it as long as any of our tasks runs in the process, which OpenBLAS heeds from the
+thread that asked first, and not from each.
 """
 
 from __future__ import annotations
