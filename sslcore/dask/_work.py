@@ -1,8 +1,8 @@
 """Tasks of workers: pure functions of a partition and of a `Job`, which they get once.
 
 Products shall be those of one thread of BLAS, whose last bits may depend on the number.  Dask's nannies begin their
-workers so; for others BLAS is asked for it as long as any of our tasks runs in the process, which OpenBLAS heeds from the
-thread that asked first, and not from each.
+workers so; for others BLAS is asked for it as long as any of our tasks runs in the process, which OpenBLAS heeds from
+the thread that asked first, and not from each.
 """
 
 from __future__ import annotations
