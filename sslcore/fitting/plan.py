@@ -54,7 +54,10 @@ class Plan:
         about a tenth of a second when this is first asked for in a process.  The leading terms alone,
         each at its full rate: fits of 0.1 to 1.5 s took 2 to 4 times as long on an idle machine.
     products : int
-        Products with the kernel of a typical fit without its matrix; 0 for other solvers.
+        Products with the kernel of a typical fit without its matrix, which takes from a third (smooth kernels) to twice
+        (rough ones, a small reg) as many; 0 for other solvers.
+    rank : int
+        Columns of the preconditioner of such a fit, at most: in float32, or half as many in float64.
     advice : str
         What to change if that is too much; `fitting` says what would do.
 
