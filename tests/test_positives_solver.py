@@ -151,6 +151,18 @@ def test_the_planned_memory_is_kept(law, kernel):
         sslcore.pretrain(x, kernel, 4, reg=1e-2, positives=law, memory=fit - 1)
 
 
+@pytest.mark.parametrize("center", [False, True])
+def test_the_shift_of_a_triangle_is_accounted_for(monkeypatch, center):
+    """However large it is: the vectors are the same, and the eigenvalues are brought back."""
+    x, found = points(30), []
+    for slack in (edges._SLACK, 1e10):
+        monkeypatch.setattr(edges, "_SLACK", slack)
+        found.append(sslcore.pretrain(x, Exponential(1.0), 3, reg=1e-2, positives=Neighbors(5), center=center))
+    assert found[1].tau > 1 + 1e-6
+    assert_close(found[0].gamma, found[1].gamma, tol=1e-9)
+    assert_close(found[0].invariance, found[1].invariance, tol=1e-8)
+
+
 def test_laws_within_parts():
     law = (TimeLag(1) + Groups([0, 1, 2, 3, 4, 5])).law(np.zeros((6, 1)))
     some = law.within(np.array([0, 0, 0, 1, 1, -1]))

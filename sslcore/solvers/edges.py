@@ -237,24 +237,12 @@ class ConditionedPairs(ConditionedKernel):
         return self.xp.asfortranarray(v), v[:0]
 
     def corrections(self, v: Array, heights: np.ndarray | None = None) -> tuple[Array, Array]:
-        """Return -w and y of the module's docstring; for vectors of known ``heights`` w keeps its digits.
-
-        w = v - Q y cancels where reg is small; but (lambda/beta) y = Q^T Khat w, and what is amiss there corrects both.
-        """
+        """Return -w and y of the module's docstring."""
         if self.noise is None:
             return -v, self.xp.zeros((self.contrasts.count, v.shape[1]), v.dtype)
-        y = self._solved(self.backend.matmul(self.a, self.xp.asfortranarray(v)))
-        w = v - self.contrasts.times(y)
-        if heights is not None:
-            amiss = self.contrasts.transposed(self.backend.matmul(self.a, self.xp.asfortranarray(w))) - self.noise * y
-            step = self.backend.cholesky_solve(self.c, self.xp.asfortranarray(amiss))
-            y += step
-            w -= self.contrasts.times(step)
-        return -w, y
-
-    def _solved(self, product: Array) -> Array:
-        """Return S^-1 Q^T of a product."""
-        return self.backend.cholesky_solve(self.c, self.xp.asfortranarray(self.contrasts.transposed(product)))
+        product = self.backend.matmul(self.a, self.xp.asfortranarray(v))
+        y = self.backend.cholesky_solve(self.c, self.xp.asfortranarray(self.contrasts.transposed(product)))
+        return self.contrasts.times(y) - v, y
 
     def turned(self, v: Array, z: Array) -> Array:
         """Return w."""
