@@ -45,6 +45,16 @@ def test_both_forms_are_one(backend, monkeypatch, center, beta):
     assert by_edges.certificate.worst < 1e-9
 
 
+def test_pairs_are_as_good_as_views_where_reg_is_small():
+    """The certificate tells how far from each other they are."""
+    x = np.cumsum(points(80), axis=0)
+    for reg in (1e-7, 1e-9):
+        ours = sslcore.pretrain(x, Exponential(2.0), 4, reg=reg, positives=TimeLag(1))
+        same = sslcore.pretrain(np.stack([x[:-1], x[1:]], axis=1), Exponential(2.0), 4, reg=reg)
+        apart = np.abs(ours.gamma / same.gamma - 1).max()
+        assert apart <= 10 * (ours.certificate.worst + same.certificate.worst) < 1e-4
+
+
 @pytest.mark.parametrize("reg", [1e-5, 1e-8])
 @pytest.mark.parametrize("law", [TimeLag(1), Neighbors(6)], ids=["edges", "triangle"])
 def test_small_regs_are_right_or_refused(law, reg):

@@ -269,15 +269,14 @@ class ConditionedPairs(ConditionedKernel):
     def resolved(
         self, v: Array, turned: Array, y: Array, heights: Array, gamma: np.ndarray
     ) -> tuple[Array, Array, Array]:
-        """Return v, <v, M v> and beta M v + w - v, as `ConditionedOperator.resolved`."""
-        xp = self.xp
-        c = self.contrasts.transposed(v) if self.noise is None else y * (self.noise / self.unit) / heights
-        invariance = (c.astype(float) ** 2).sum(axis=0)
-        if self.noise is None:
-            return v, invariance, xp.zeros_like(v)
-        # by Q^T v itself, where y has come from the factor
-        amiss = self.contrasts.times(self.contrast_beta[:, None] * self.contrasts.transposed(v) / xp.asarray(gamma))
-        return v, invariance, amiss + turned - v
+        """Return v, <v, M v>, and by how much the contrasts of v and those of the eigen-equation, g y / beta, differ.
+
+        As `ConditionedOperator.resolved`, whose contrasts are coordinates: beta M v / g would have the rounding of v,
+        which is of length 1, and g may be small.
+        """
+        inside = self.contrasts.transposed(v)
+        c = inside if self.noise is None else y * (self.noise / self.unit) / heights
+        return v, (c.astype(float) ** 2).sum(axis=0), inside - c
 
 
 def _triangle(law: Law, center: bool, backend: Backend) -> tuple[float, Array]:
