@@ -404,6 +404,16 @@ def test_failures_are_tried_again(within, tmp_path):
     assert fields(ours.moments(array, Identity(), client=within)) == expected(VIEWS, Identity())
 
 
+def test_sums_that_are_added_stay_as_they_are():
+    """A task may be run again, and its summands be those of others too."""
+    sums = [streamed(part, Identity())._sums for part in cut(VIEWS[:24] + 1e3 * VIEWS[24:48], [8, 16])]
+    before = [field.tobytes() for part in sums for field in (part.mean, part.between, part.within)]
+    total = _work.add_sums(sums)
+    assert [field.tobytes() for part in sums for field in (part.mean, part.between, part.within)] == before
+    assert total.n == 24
+    assert total.mean.tobytes() == sums[0].merged(sums[1]).merged(sums[2]).mean.tobytes()
+
+
 def test_blas_is_asked_for_one_thread_while_any_task_runs(monkeypatch):
     told, one_thread = [], _work._OneThread()
 
