@@ -14,7 +14,7 @@ import sslcore
 from sslcore import datasets
 from sslcore.augmentations import Affine, GaussianNoise, Views
 from sslcore.cli import main as cli
-from sslcore.cli.commands import common, problem, progress
+from sslcore.cli.commands import common, progress, task
 from sslcore.kernels import Exponential, Gaussian
 
 from .comparators import assert_close
@@ -286,7 +286,7 @@ def test_a_terminal_that_cannot_move_gets_lines(monkeypatch, term):
 def test_rates_are_measured_where_they_are_seen(monkeypatch):
     from sslcore.fitting import plan as budget
 
-    monkeypatch.setattr(problem, "QUICK", 0.0)
+    monkeypatch.setattr(task, "QUICK", 0.0)
     monkeypatch.setattr(budget, "measured_rates", lambda backend: pytest.fail("nobody sees it"))
     run(*FIT)
     monkeypatch.undo()
@@ -483,7 +483,7 @@ def test_what_arrays_were_taken_for_is_said(capsys):
 
 
 def test_image_shapes_are_found_in_parts():
-    assert problem._image_shape(Affine((3, 4))) == (3, 4)
-    assert problem._image_shape(GaussianNoise(0.1)) is None
-    assert problem._image_shape(Gaussian(1.0)) is None
+    assert task._image_shape(Affine((3, 4))) == (3, 4)
+    assert task._image_shape(GaussianNoise(0.1)) is None
+    assert task._image_shape(Gaussian(1.0)) is None
     assert common.one_line(ValueError("a\n b")) == "a b"
