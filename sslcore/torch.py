@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from .features import Features, Nystrom
 from .fitting.codec import encode
 from .fitting.moments import Moments
 from .fitting.representation import Representation
+from .kernels import Function
 from .solvers.sums import Sums
 
 __all__ = ["all_reduce", "barlow_twins", "linear_layer", "spectral_contrastive", "vicreg", "vicreg_hinge"]
@@ -177,7 +179,9 @@ def all_reduce(moments: Moments, group: Any = None) -> Moments:
 
     For those who extract features on several processes: each updates moments of what it has seen, all call this, and
     each may solve.  The sums of one process after the other, in the order of their ranks, are sent to all and added
-    (`sslcore.Moments.merge`), so that the memory is that of one more, and each process receives 16 r^2 bytes from each.
+    (`sslcore.Moments.merge`).  Sums take 16 r^2 bytes, 24 r^2 where views have weights of their own, and as much again
+    for each part that a stream holds out; each process receives those of each.  Beside its moments it has at most four
+    such sums: the total and its next value, what another process has sent, and a copy of its own in another order.
 
     Parameters
     ----------
@@ -196,7 +200,9 @@ def all_reduce(moments: Moments, group: Any = None) -> Moments:
     RuntimeError
         There is no process group yet.
     TypeError, ValueError
-        On all processes: features or coordinates that differ, sums that overflow, moments that are empty everywhere.
+        On all processes: what is no `Moments`, on any of them; features or coordinates that differ, sums that overflow,
+        moments that are empty everywhere; features that cannot be compared, as of a kernel that is a function (one that
+        a module defines is compared by its name).
 
     Examples
     --------
@@ -208,15 +214,16 @@ def all_reduce(moments: Moments, group: Any = None) -> Moments:
     50
     >>> torch.distributed.destroy_process_group()
     """
-    if not isinstance(moments, Moments):
-        raise TypeError(f"Moments were expected, found {type(moments).__name__}")
     distributed = torch.distributed
     if not distributed.is_available() or not distributed.is_initialized():
+        _require_moments(moments)
         raise RuntimeError("there is no process group: call torch.distributed.init_process_group first")
-    host = get_backend(backend="numba")
-    own = [part.on(host).in_fortran_order() for part in moments._parts]
+    own, mine_told = _told(moments)
     told: list[Any] = [None] * distributed.get_world_size(group)
-    distributed.all_gather_object(told, (_name_of(moments.features), moments._d, *map(_described, own)), group)
+    distributed.all_gather_object(told, mine_told, group)
+    for rank, tell in enumerate(told):
+        if isinstance(tell, str):
+            raise TypeError(f"the moments of rank {rank} cannot be sent: {tell}")
     seen = [rank for rank, (_, _, *parts) in enumerate(told) if parts]
     if not seen:
         raise ValueError("the moments are empty on all processes; call update(views) on some first")
@@ -247,20 +254,50 @@ def all_reduce(moments: Moments, group: Any = None) -> Moments:
     return total
 
 
+def _require_moments(moments: Any) -> None:
+    if not isinstance(moments, Moments):
+        raise TypeError(f"Moments were expected, found {type(moments).__name__}")
+
+
+def _told(moments: Moments) -> tuple[list[Sums], Any]:
+    """Return the sums, and what others must know of them: a name, coordinates, numbers, or words for what is wrong.
+
+    Nothing is raised here: the other processes would wait for this one.
+    """
+    try:
+        _require_moments(moments)
+        name, host = _name_of(moments.features), get_backend(backend="numba")
+        own = [part.on(host).in_fortran_order() for part in moments._parts]
+    except Exception as error:
+        return [], str(error) or type(error).__name__
+    return own, (name, moments._d, *map(_described, own))
+
+
 def _name_of(features: Features) -> str:
-    """Name features by what they are made of, as `merge` compares them; those that cannot be saved by their words."""
+    """Name features by what they are made of, as `merge` compares them."""
     arrays: dict[str, np.ndarray] = {}
     made_of: Any = features
     if isinstance(features, Nystrom):
-        made_of = ["Nystrom", features.kernel, features.landmarks]
-    try:
-        content = json.dumps(encode(made_of, "features", arrays), sort_keys=True)
-    except TypeError:
-        content = repr(features)
+        kernel: Any = features.kernel
+        if isinstance(kernel, Function):
+            kernel = _name_of_function(kernel.function)
+        made_of = ["Nystrom", kernel, features.landmarks]
+    content = json.dumps(encode(made_of, "features", arrays), sort_keys=True)
     found = hashlib.sha256(content.encode())
     for key in sorted(arrays):
         found.update(np.ascontiguousarray(arrays[key]).tobytes())
     return found.hexdigest()
+
+
+def _name_of_function(function: Any) -> str:
+    """Name a function that a module defines; others of one name may hold different values."""
+    module, name = str(getattr(function, "__module__", "")), str(getattr(function, "__qualname__", ""))
+    if getattr(sys.modules.get(module), name, None) is not function:
+        raise TypeError(
+            "a kernel that is a function cannot be compared between processes, unless a module defines it by name; "
+            "declare it as a class (sslcore.kernels.Profile)"
+        )
+    return f"{module}.{name}"
 
 
 def _described(sums: Sums) -> dict[str, Any]:

@@ -54,12 +54,22 @@ PROCESS = """
     def refused(name, moments):
         try:
             sslcore.torch.all_reduce(moments)
-        except ValueError as error:
-            told[name] = str(error)
+        except (TypeError, ValueError) as error:
+            told[name] = f"{type(error).__name__}: {error}"
+
+    def plain(x, y):
+        return 1.0 + x @ y.T
+
+    def within():
+        return lambda x, y: 1.0 + x @ y.T
 
     refused("nothing", sslcore.Moments(Identity()))
     refused("features", sslcore.Moments(features["nystrom" if rank else "identity"]).update(mine))
     refused("width", sslcore.Moments(Identity()).update(mine[:, :, : 3 + rank]))
+    refused("landmarks", sslcore.Moments(Nystrom(plain, views[rank : rank + 6, 0])).update(mine))
+    refused("lambda", sslcore.Moments(Nystrom(within(), views[:6, 0])).update(mine) if rank else empty)
+    refused("no moments", [] if rank else empty)
+    kept("function", sslcore.Moments(Nystrom(plain, views[:6, 0])).update(mine))
     torch.distributed.destroy_process_group()
     print(json.dumps(told))
 """
@@ -113,9 +123,13 @@ def test_it_is_merge_in_the_order_of_the_ranks(reduced):
 def test_all_are_told_what_is_wrong(reduced):
     first, second = reduced[1]
     assert first == second
-    assert first["nothing"].startswith("the moments are empty on all processes")
-    assert first["features"] == "the moments of rank 1 are of other features than those of rank 0"
-    assert first["width"] == "the moments of rank 1 are of 4 coordinates, those of rank 0 of 3"
+    assert first["nothing"].startswith("ValueError: the moments are empty on all processes")
+    other = "ValueError: the moments of rank 1 are of other features than those of rank 0"
+    assert (first["features"], first["landmarks"]) == (other, other)
+    assert first["width"] == "ValueError: the moments of rank 1 are of 4 coordinates, those of rank 0 of 3"
+    beginning = "TypeError: the moments of rank 1 cannot be sent: "
+    assert first["lambda"].startswith(beginning + "a kernel that is a function cannot be compared between processes")
+    assert first["no moments"] == beginning + "Moments were expected, found list"
 
 
 def test_without_processes_it_says_what_to_do():
