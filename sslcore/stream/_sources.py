@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 from collections.abc import Iterable, Iterator
@@ -193,12 +194,12 @@ def _twice(position: int, block: Block) -> ValueError:
 def _as_blocks(blocks: Any) -> tuple[Iterable[tuple[Block, int | None]], list[Block] | None]:
     """Return blocks with their first samples, where these are said, and the list of all where that is known now."""
     if isinstance(blocks, str | os.PathLike):
-        blocks = _matching(blocks)
-    elif isinstance(blocks, list | tuple) and blocks and all(isinstance(b, str | os.PathLike) for b in blocks):
+        blocks = [blocks]
+    if isinstance(blocks, list | tuple) and blocks and all(isinstance(b, str | os.PathLike) for b in blocks):
         blocks = [path for each in blocks for path in _matching(each)]
-        known: dict[str, str] = {}
+        known: dict[Any, str] = {}
         for path in blocks:
-            real = os.path.realpath(path)
+            real = _identity(path)
             if real in known:
                 also = f", also as {known[real]}" if known[real] != path else ""
                 raise ValueError(f"{path} is named twice{also}: its samples would count twice")
@@ -230,6 +231,15 @@ def _matching(pattern: str | os.PathLike[str]) -> list[str]:
     if not found:
         raise FileNotFoundError(f"no file matches {name}")
     return found
+
+
+def _identity(path: str) -> Any:
+    """Return what all names of a file have in common, links among them."""
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        if found.st_ino:
+            return found.st_dev, found.st_ino
+    return os.path.realpath(path)  # of a file that is not there, or has no number
 
 
 def _as_block(item: Any, number: int) -> tuple[Block, int | None]:
