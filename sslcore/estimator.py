@@ -192,7 +192,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         Parameters
         ----------
         X : array (n, d); with input="views" (n, m, d), or (N, d) with ``groups``
-            Dask's arrays (n, d) or (n, m, d) are worked on where they lie, if there are ``features``.
+            Dask's arrays (n, d) or (n, m, d) are fitted on their cluster, as by `sslcore.dask.pretrain`.
         y : ignored
         groups : array (N,), optional
             The sample of each row of X, for input="views".
@@ -204,7 +204,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self
         """
         if home_of(X) is not None:
-            refuse_options({"groups": groups, "sample_weight": sample_weight})
+            refuse_options({"groups": groups, "sample_weight": sample_weight, "positives": self.positives})
             views = self._begin_on_cluster(X)
         else:
             X = self._checked(X, reset=True)

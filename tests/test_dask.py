@@ -5,6 +5,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import threading
 import time
@@ -171,7 +172,7 @@ def test_the_tasks_of_large_streams_are_runs_of_whole_nodes(monkeypatch):
     assert _graph.leaves_of_task(100, 2, 2e10) == 2
     assert _graph.leaves_of_task(100, 2, 1e8) == 6  # still 16 tasks
     assert [_graph.leaves_of_task(n, 2, 1e8) for n in (5 * 10**3, 10**4)] == [64, 320]
-    assert _graph.leaves_of_task(6 * 10**7, 100, 1e10) == 5120
+    assert [_graph.leaves_of_task(6 * 10**7, threads, 1e10) for threads in (100, 3200)] == [5120, 320]
 
 
 def test_large_runs_of_files_give_the_same_bits(shards, monkeypatch):
@@ -331,7 +332,6 @@ def test_shards_that_are_not_alike_or_have_changed(shards, monkeypatch):
     meanwhile(lambda: np.save(shards / "part-1.npy", good[:-1]))
     refused(pattern, r"part-1.npy has the shape \(89, 2, 4\) and the dtype float64 on a worker, .*where it was listed")
     np.save(shards / "part-1.npy", good)
-    meanwhile((shards / "part-1.npy").unlink)
     monkeypatch.undo()
     monkeypatch.setattr(tunables, "STREAM_LEAF_VIEWS", LEAF)
     meanwhile((shards / "part-1.npy").unlink)
@@ -353,6 +353,45 @@ def test_the_same_file_by_two_names_is_refused(shards):
     os.symlink(shards / "part-0.npy", shards / "part-9.npy")
     with pytest.raises(ValueError, match=r"part-9.npy is named twice, also as .*part-0.npy: its samples would count"):
         streamed([shards / "part-0.npy", shards / "part-9.npy"], Identity())
+
+
+def test_links_that_match_a_pattern_are_refused_too(shards):
+    os.link(shards / "part-0.npy", shards / "part-9.npy")
+    for read in (streamed, ours.moments):
+        with pytest.raises(ValueError, match=r"part-9.npy is named twice, also as .*part-0.npy: its samples would"):
+            read(str(shards / "part-*.npy"), Identity())
+
+
+def test_chunks_that_are_not_as_declared_are_refused():
+    array = da.from_array(VIEWS, chunks=(64, 2, 4))
+    fewer = array.map_blocks(lambda block: block[block[:, 0, 0] > 0], dtype=float)
+    other = array.map_blocks(lambda block: block.astype("f4"), dtype=float, meta=np.empty((0, 0, 0)))
+    shape = r"\(\d+, 2, 4\)"
+    words = rf"the chunk from sample \d+ on has shape {shape} and dtype float{{}}, declared are {shape} and float64; "
+    refused(fewer, words.format(64) + "give map_blocks and from_delayed the true chunks")
+    refused(other, words.format(32))
+    for views, dtype in ((fewer, 64), (other, 32)):
+        with pytest.raises(ValueError, match=words.format(dtype)):
+            ours.pretrain(views, Gaussian(3.0), 3, reg=1e-2)
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError("no such shard"), TimeoutError("no answer"), ConnectionError("no")]
+)
+def test_an_error_of_a_task_is_no_lost_cluster(within, error):
+    def fails(block):
+        raise error
+
+    array = da.from_array(VIEWS, chunks=(80, 2, 4)).map_blocks(fails, dtype=float, meta=np.empty((0, 0, 0)))
+    refused(array, f"^{error}$", error=type(error), client=within, retries=0)
+
+
+def test_no_more_tasks_are_counted_than_there_are(monkeypatch):
+    monkeypatch.setattr(_cluster, "CPU_COUNT", 64)
+    monkeypatch.setattr(_cluster, "memory_budget", lambda memory: 100)
+    _cluster.Cluster(None, 0).require(30, 10, "views", "take fewer", 3)
+    with pytest.raises(sslcore.MemoryBudgetError, match="4 tasks at a time of"):
+        _cluster.Cluster(None, 0).require(30, 10, "views", "take fewer", 4)
 
 
 def test_memory_is_compared_before_anything_is_submitted(processes, monkeypatch):
@@ -451,7 +490,8 @@ def test_a_fit_is_that_of_a_stream_and_its_landmarks_those_of_pretrain():
     auto = ours.pretrain(array, Identity(), 3, reg="auto")
     assert auto.reg == streamed(VIEWS, Identity()).solve(3, reg="auto").reg
     for name, value in (("sample_weight", np.ones(203)), ("groups", np.arange(203)), ("memory", "1GB"),
-                        ("positives", 1), ("solver", "dense"), ("checkpoint", "ck")):  # fmt: skip
+                        ("positives", 1), ("solver", "dense"), ("checkpoint", "ck"),
+                        ("progress", print)):  # fmt: skip
         with pytest.raises(ValueError, match=f"{name}= is for views in memory"):
             sslcore.pretrain(array, Identity(), 3, reg=1e-2, **{name: value})
 
@@ -491,6 +531,18 @@ def test_transform_refuses_what_is_wrong():
         ours.transform(rep, da.zeros((4, 0)))
 
 
+def test_chunks_may_be_empty_but_not_of_unknown_sizes():
+    x, law = VIEWS[:, 0], GaussianNoise(0.3)
+    rep = sslcore.pretrain(VIEWS, Identity(), 3, reg=1e-2)
+    array = da.from_array(x, chunks=((50, 0, 153), 4))
+    assert_close(ours.transform(rep, array).compute(), rep.transform(x), tol=1e-12)
+    assert np.array_equal(ours.views(array, law, 3, seed=9).compute(), law.views(x, 3, seed=9))
+    some = array[array[:, 0] > 0]
+    for make in (lambda: ours.transform(rep, some), lambda: ours.views(some, law, 2, seed=0)):
+        with pytest.raises(ValueError, match=r"the chunks of x have unknown sizes .*; call x.compute_chunk_sizes\(\)"):
+            make()
+
+
 def test_views_are_those_of_one_machine():
     x = VIEWS[:, 0]
     law = GaussianNoise(0.3)
@@ -526,6 +578,9 @@ def test_the_estimator_takes_arrays_of_a_cluster(kind):
         found.transform(array[..., :3])
     with pytest.raises(ValueError, match="sample_weight= is for views in memory"):
         found.fit(array, sample_weight=np.ones(203))
+    law = sslcore.positives.TimeLag(1)
+    with pytest.raises(ValueError, match="positives= is for views in memory, found it with an array of a cluster"):
+        sslcore.SSLEmbedding(features=Identity(), positives=law).fit(array)
     with pytest.raises(ValueError, match="X on a cluster must hold"):
         found.fit(array[0])
     kernel = {"kernel": Gaussian(3.0), "input": kind, "reg": 1e-2, "solver": None}
@@ -578,6 +633,61 @@ def test_the_bits_of_a_kernel_fit_do_not_depend_on_the_workers(processes, monkey
     assert len(products) > 2
     assert one.gamma.tobytes() == other.gamma.tobytes()
     assert one.coefficients.tobytes() == other.coefficients.tobytes()
+
+
+def test_rows_in_float32_are_on_the_cluster_too(monkeypatch):
+    """Workers keep what they have prepared of both, by names that no other client has."""
+    monkeypatch.setattr(tunables, "DASK_STRIP_ROWS", 50)
+    operators, names = [], []
+    made, multiply = _kernels.ClusterProblem.operator_on, _kernels.multiply_strip
+
+    def kept(*arguments):
+        operators.append(made(*arguments))
+        return operators[-1]
+
+    def told(points, *rest):
+        names.append(points.name)
+        return multiply(points, *rest)
+
+    monkeypatch.setattr(_kernels.ClusterProblem, "operator_on", kept)
+    monkeypatch.setattr(_kernels, "multiply_strip", told)
+    with dask.config.set(scheduler="synchronous"):
+        ours.pretrain(da.from_array(VIEWS), Gaussian(3.0), 3, reg=1e-2)
+        operator, v = operators[0], np.random.default_rng(2).normal(size=(406, 3))
+        names.clear()
+        for rows, points in [(operator.rows, operator.points), operator.single] * 2:
+            out = np.empty(v.shape)
+            rows.symmetric_product(points, v.astype(points.dtype), out, operator.backend)
+            assert_close(out, Gaussian(3.0)(operator.points) @ v, tol=1e-5)
+    assert len(names) == 4 * 9
+    assert len(set(names)) == 2
+    assert set(_kernels._prepared.rows) == set(names)
+    assert all(re.fullmatch("points-[0-9a-f]{32}", name) for name in names)
+
+
+def test_views_of_a_kernel_are_fetched_by_chunks_and_only_if_there_is_room(monkeypatch, shards):
+    made, asked, compute = [], [], _cluster.Cluster.compute
+
+    def told(block):
+        made.append(block.shape)
+        return block
+
+    def counted(self, values):
+        asked.append(len(values))
+        return compute(self, values)
+
+    array = da.from_array(VIEWS, chunks=(64, 2, 4)).map_blocks(told, dtype=float, meta=np.empty((0, 0, 0)))
+    monkeypatch.setattr(_cluster.Cluster, "compute", counted)
+    with dask.config.set(scheduler="synchronous"):
+        ours.pretrain(array, Gaussian(3.0), 3, reg=1e-2)
+        assert (asked[0], len(made)) == (4, 4)
+        monkeypatch.setattr(_kernels, "memory_budget", lambda *arguments: 10**5)
+        with pytest.raises(sslcore.MemoryBudgetError, match="this matrix-free fit needs"):
+            ours.pretrain(array, Gaussian(3.0), 3, reg=1e-2)
+        assert len(made) == 4
+        for model in (Gaussian(3.0), Nystrom(Gaussian(3.0), 5)):
+            with pytest.raises(TypeError, match="names of files are for features that have nothing left to choose"):
+                ours.pretrain(str(shards / "part-*.npy"), model, 3, reg=1e-2)
 
 
 @pytest.mark.filterwarnings("ignore::sslcore.errors.SelectionWarning")

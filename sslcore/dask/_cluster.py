@@ -50,11 +50,12 @@ class Cluster:
         """Compute delayed values; what was begun is given up if we are interrupted."""
         if self.client is None:
             return list(compute(*values))
-        with _reworded(self.client):
+        with _reworded(self.client) as failed:
             futures = self.client.compute(values, retries=self.retries)
             try:
                 return list(self.client.gather(futures))
             except BaseException:
+                failed += [future for future in futures if future.status == "error"]
                 with contextlib.suppress(Exception):  # the cluster may be gone
                     self.client.cancel(futures)
                 raise
@@ -81,7 +82,7 @@ class Cluster:
             return CPU_COUNT
         return max(1, sum(worker["nthreads"] for worker in self._workers()))
 
-    def require(self, task_bytes: int, shared_bytes: int, what: str, remedy: str) -> None:
+    def require(self, task_bytes: int, shared_bytes: int, what: str, remedy: str, n_tasks: int) -> None:
         """Refuse tasks that would not leave room on a worker, as many as it has threads; nothing was submitted."""
         if self.client is None:
             rooms = [(CPU_COUNT, memory_budget(None), "this machine has")]
@@ -92,6 +93,7 @@ class Cluster:
                 if worker["memory_limit"]
             ]
         for threads, room, who in rooms:
+            threads = min(threads, n_tasks)
             need = threads * task_bytes + shared_bytes
             if need > room:
                 each = f"{threads} tasks at a time of " if threads > 1 else "a task of "
@@ -123,25 +125,30 @@ def _default_client() -> Any:
 
 
 @contextlib.contextmanager
-def _reworded(client: Any) -> Iterator[None]:
-    """Say in one line what a cluster that has lost tasks, or is lost itself, raises."""
+def _reworded(client: Any) -> Iterator[list[Any]]:
+    """Say in one line what a cluster that has lost tasks, or is lost itself, raises.
+
+    Futures that failed are put into the list that this yields: what a task raises is not of the cluster.
+    """
     from concurrent.futures import CancelledError
 
     from distributed import KilledWorker
 
+    failed: list[Any] = []
     try:
-        yield
+        yield failed
     except KilledWorker as error:
         raise RuntimeError(
             f"the cluster gave a task up: {error.allowed_failures + 1} workers died that had it, probably for want of "
             f"memory; give workers more memory, or smaller chunks, or raise distributed.scheduler.allowed-failures"
         ) from None
     except (CancelledError, OSError, TimeoutError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # of a file
+        known = isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError)
+        if failed or known:
+            raise
         raise _lost(error) from None
     except Exception as error:  # a client that is closed raises several
-        if getattr(client, "status", "running") == "running":
+        if failed or getattr(client, "status", "running") == "running":
             raise
         raise _lost(error) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..kernels import Precomputed
 from ..solvers.objective import Objective
 from . import _work
 from ._cluster import Cluster, sent
-from ._kernels import fit_kernel
+from ._kernels import fit_kernel, require_room
 from ._moments import as_views, moments_on
 
 __all__ = ["pretrain", "transform", "views"]
@@ -50,7 +51,7 @@ def pretrain(
     Parameters
     ----------
     views
-        As for `moments`.
+        As for `moments`; names of files for features with nothing left to choose only.
     model : Features or Kernel
         Landmarks that are still to be chosen are those of `sslcore.pretrain`, chosen among all views of an array.
     n_components, reg, beta, unbiased, center
@@ -86,13 +87,24 @@ def pretrain(
                 "alone, or fit on one machine"
             )
         objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=False)
-        (points,) = cluster.compute([as_views(views, cluster)])
-        return fit_kernel(cluster, on_host(points), model, objective, search)
+        views = as_views(views, cluster)
+        require_room(cluster, views, model, objective, search)
+        return fit_kernel(cluster, _fetched(views, cluster), model, objective, search)
     if isinstance(model, Nystrom) and isinstance(model.landmarks, int):
         views = as_views(views, cluster)
         model = model.fit_to(views.shape[0] * views.shape[1], lambda index: _gathered(views, index, cluster))
     found = moments_on(cluster, views, model, backend)
     return found.solve(n_components, reg=reg, beta=beta, unbiased=unbiased, center=center)
+
+
+def _fetched(views: Any, cluster: Cluster) -> np.ndarray:
+    """Fetch all views by their chunks: no worker has more of them than its own."""
+    blocks = [on_host(block) for block in cluster.compute(list(views.to_delayed().ravel()))]
+    first = 0
+    for rows, block in zip(views.chunks[0], blocks, strict=True):
+        _work.check_chunk(block, first, (rows, *views.shape[1:]), views.dtype)
+        first += rows
+    return np.concatenate(blocks)
 
 
 def _gathered(views: Any, index: np.ndarray, cluster: Cluster) -> Array:
@@ -204,6 +216,8 @@ def _checked(x: Any, name: str, ranks: tuple[int, ...] | None, shapes: str) -> A
         raise TypeError(f"{name} must be a Dask array, found {shown(x)} of {type(x).__name__}")
     if x.ndim < 2 or (ranks and x.ndim not in ranks):
         raise ValueError(f"{name} must have the shape {shapes}, found {x.shape}")
+    if any(math.isnan(size) for size in x.shape):
+        raise ValueError(f"the chunks of {name} have unknown sizes {x.shape}; call {name}.compute_chunk_sizes() first")
     if any(size == 0 for size in x.shape[1:]):
         raise ValueError(f"{name} must not be empty, found shape {x.shape}")
     as_float_dtype(x.dtype, name)

@@ -72,7 +72,9 @@ class Chunks(Data):
 
     def task(self, job: Any, number: int) -> Any:
         """Sum a chunk."""
-        return delayed(_work.sum_array, pure=False)(job, self._chunks[number], self._runs[number][0])
+        shape = (self._rows[number], *self.shape[1:])
+        first, _ = self._runs[number]
+        return delayed(_work.sum_array, pure=False)(job, self._chunks[number], first, shape, self.dtype)
 
     def task_bytes(self, leaf: int) -> int:
         """Count a chunk, and a leaf of it as it is worked on."""

@@ -7,8 +7,9 @@ bits.
 
 from __future__ import annotations
 
-import itertools
 import threading
+import uuid
+from collections import OrderedDict
 from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,11 +18,12 @@ import numpy as np
 from dask.delayed import delayed
 
 from .. import tunables
-from ..arrays import Array
+from ..arrays import Array, as_float_dtype
 from ..backends import Backend, get_backend
 from ..fitting.data import as_data
 from ..fitting.matrix_free import MatrixFreeProblem
-from ..fitting.plan import memory_budget
+from ..fitting.plan import Sizes, memory_budget
+from ..fitting.plan_matrix_free import matrix_free_plan
 from ..fitting.representation import Representation
 from ..fitting.search import choose, most_folds
 from ..kernels import Kernel, as_kernel
@@ -32,11 +34,10 @@ from ..solvers.objective import Objective
 from ._cluster import Cluster, sent
 from ._work import one_thread
 
-__all__ = ["fit_kernel", "multiply_strip"]
+__all__ = ["fit_kernel", "multiply_strip", "require_room"]
 
-_names = itertools.count()
 _prepared = threading.local()
-"""The last rows of each thread, with the name of their points: preparing them takes N coordinates."""
+"""The last rows of each thread by the names of their points, those in float32 too: preparing takes N coordinates."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,17 @@ class Points:
 def multiply_strip(points: Points, coefficients: np.ndarray, start: int, stop: int) -> np.ndarray:
     """Return rows start, ..., stop - 1 of K @ coefficients."""
     backend = get_backend(points.values)
-    if getattr(_prepared, "name", None) != points.name:
-        _prepared.rows, _prepared.name = points.kernel.rows(points.values, backend), points.name
+    if not hasattr(_prepared, "rows"):
+        _prepared.rows = OrderedDict()
+    kept: OrderedDict[str, Rows] = _prepared.rows
+    if points.name not in kept:
+        while len(kept) > 1:
+            kept.popitem(last=False)
+        kept[points.name] = points.kernel.rows(points.values, backend)
+    kept.move_to_end(points.name)
     out = np.empty((stop - start, coefficients.shape[1]), points.values.dtype)
     with one_thread():
-        _prepared.rows.product(points.values[start:stop], coefficients, out, backend)
+        kept[points.name].product(points.values[start:stop], coefficients, out, backend)
     return out
 
 
@@ -102,9 +109,36 @@ class ClusterProblem(MatrixFreeProblem):
     def operator_on(self, points: Array, samples: Samples) -> MatrixFreeKernel:
         """Make the operator of some points; their products run elsewhere from now on."""
         operator = super().operator_on(points, samples)
-        named = Points(f"points-{id(self)}-{next(_names)}", self.model, points)
-        operator.rows = ClusterRows(operator.rows, named, self.cluster)
+        operator.rows = self._on_cluster(operator.rows, points)
+        if operator.single:
+            rows, rounded = operator.single
+            operator.single = self._on_cluster(rows, rounded), rounded
         return operator
+
+    def _on_cluster(self, rows: Rows, points: Array) -> ClusterRows:
+        # a name that no other client has, forked ones included: workers keep rows by it
+        return ClusterRows(rows, Points(f"points-{uuid.uuid4().hex}", self.model, points), self.cluster)
+
+
+def require_room(cluster: Cluster, views: Any, model: Any, objective: Objective, search: Any) -> None:
+    """Refuse a Dask array of views whose fit has no room, here or on a worker, before any of it is made."""
+    kernel, (n, m, d) = as_kernel(model), views.shape
+    itemsize, backend = as_float_dtype(views.dtype, "views").itemsize, get_backend(backend="numba")
+    objective.within(n * m, "views")
+    samples = n if objective.beta > 0 else n * m
+    sizes = Sizes(samples, n * m, d, objective.k, itemsize, n_folds=most_folds(search))
+    budget = memory_budget(None, backend)
+    matrix_free_plan(sizes, kernel, budget, backend.BLOCK_FACTOR).require(budget)
+    chunk = max(views.chunks[0]) * m * d * views.dtype.itemsize
+    cluster.require(
+        chunk, 0, "a chunk of views", "take smaller chunks (views.rechunk({0: rows}))", len(views.chunks[0])
+    )
+    needs = [kernel._needs(n * m, d, size) for size in {4, itemsize}]
+    prepared = sum(int(max(need.preparing, need.kept)) for need in needs)
+    points = sizes.points_bytes + (itemsize > 4) * 4 * d * n * m
+    strips = -(-n * m // tunables.DASK_STRIP_ROWS)
+    remedy = "take workers with fewer threads, or with more memory, or features"
+    cluster.require(prepared, points, "points as the kernel prepares them", remedy, strips)
 
 
 def fit_kernel(cluster: Cluster, views: np.ndarray, model: Any, objective: Objective, search: Any) -> Representation:

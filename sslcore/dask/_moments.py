@@ -117,6 +117,7 @@ def moments_on(cluster: Cluster, views: Any, features: Features, backend: str | 
         n_bytes,
         f"{data.unit} of views, features of one leaf, {most} sums of {r} x {r}",
         f"take {data.remedy}, workers with fewer threads, or with more memory",
+        len(data.runs()),
     )
     training, *held = (part.copied() for part in cluster.compute(sums))  # what came over a wire is for reading only
     for part in (training, *held):
@@ -134,6 +135,11 @@ def as_views(views: Any, cluster: Cluster) -> Any:
     """Return a Dask array (n, m, d) of known chunks, each with all views and coordinates of its samples."""
     if isinstance(views, list | tuple) and views and all(isinstance(view, Delayed) for view in views):
         views = _joined(list(views), cluster)
+    if _are_files(views):
+        raise TypeError(
+            "names of files are for features that have nothing left to choose from data, found them with a kernel or "
+            "with landmarks to be chosen; give features.fit(some_views), or a Dask array"
+        )
     if not isinstance(views, da.Array):
         raise TypeError(
             f"views must be a Dask array (n, m, d), a list of delayed arrays, or names of files, found {shown(views)} "

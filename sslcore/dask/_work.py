@@ -38,6 +38,7 @@ __all__ = [
     "Job",
     "Span",
     "add_sums",
+    "check_chunk",
     "node_name",
     "one_thread",
     "shape_of",
@@ -155,9 +156,20 @@ def node_name(part: int, node: Node) -> str:
     return f"{part}-{node.level}-{node.index}-{node.count}"
 
 
-def sum_array(job: Job, views: Any, first: int) -> Sums | dict[str, Sums]:
+def sum_array(job: Job, views: Any, first: int, shape: tuple[int, ...], dtype: np.dtype) -> Sums | dict[str, Sums]:
     """Sum the leaves of an array (n, m, d), whose first sample has this number in the stream and begins a leaf."""
-    return _sum(job, _leaves_of_array(job, as_native(views, "a block of views"), first))
+    views = as_native(views, "a block of views")
+    check_chunk(views, first, shape, dtype)
+    return _sum(job, _leaves_of_array(job, views, first))
+
+
+def check_chunk(views: Array, first: int, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Refuse a chunk that is not as its array was declared: its samples would have the numbers of others."""
+    if (tuple(views.shape), views.dtype) != (shape, dtype):
+        raise ValueError(
+            f"the chunk from sample {first} on has shape {tuple(views.shape)} and dtype {views.dtype}, declared are "
+            f"{shape} and {dtype}; give map_blocks and from_delayed the true chunks and dtype"
+        )
 
 
 def _leaves_of_array(job: Job, views: Array, first: int) -> Iterator[Leaf]:
@@ -221,7 +233,10 @@ def shape_of(block: Any) -> tuple[tuple[int, ...], str]:
 
 
 def values_of(x: Any, representation: Representation, scale: bool, backend: str | None, block_info: Any = None) -> Any:
-    """Evaluate a representation at a chunk."""
+    """Evaluate a representation at a chunk, which may be empty."""
+    if not len(x):
+        shape = (*x.shape[:-1], representation.n_components)
+        return namespace(x).empty(shape, as_float_dtype(x.dtype, "x"))
     try:
         return representation.transform(x, scale, backend=backend)
     except ValueError as error:
@@ -229,7 +244,10 @@ def values_of(x: Any, representation: Representation, scale: bool, backend: str 
 
 
 def views_of(x: Any, augmentation: Augmentation, n_views: int, seed: int, block_info: Any = None) -> Any:
-    """Make the views of a chunk of samples."""
+    """Make the views of a chunk of samples, which may be empty."""
+    if not len(x):
+        like = Views(np.zeros((1, *x.shape[1:]), x.dtype), augmentation, n_views, seed)
+        return namespace(x).empty((0, *like.shape[1:]), like.dtype)
     first = _first(block_info)
     try:
         made = Views(x, augmentation, n_views, seed)
