@@ -69,7 +69,7 @@ PROCESS = """
     refused("landmarks", sslcore.Moments(Nystrom(plain, views[rank : rank + 6, 0])).update(mine))
     refused("lambda", sslcore.Moments(Nystrom(within(), views[:6, 0])).update(mine) if rank else empty)
     refused("no moments", [] if rank else empty)
-    kept("function", sslcore.Moments(Nystrom(plain, views[:6, 0])).update(mine))
+    told["function"] = sslcore.torch.all_reduce(sslcore.Moments(Nystrom(plain, views[:6, 0])).update(mine)).n
     torch.distributed.destroy_process_group()
     print(json.dumps(told))
 """
@@ -129,6 +129,7 @@ def test_all_are_told_what_is_wrong(reduced):
     assert first["width"] == "ValueError: the moments of rank 1 are of 4 coordinates, those of rank 0 of 3"
     beginning = "TypeError: the moments of rank 1 cannot be sent: "
     assert first["lambda"].startswith(beginning + "a kernel that is a function cannot be compared between processes")
+    assert first["function"] == 203
     assert first["no moments"] == beginning + "Moments were expected, found list"
 
 
