@@ -1,6 +1,7 @@
 """The words of neighbouring fields: each by its field's own formulas; and their page, whose examples run."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,18 @@ def test_timescales_of_what_does_not_decay():
     flat = sslcore.pretrain(x[:, :2], Linear(), 3, reg=1e-3, positives=TimeLag(1))
     assert np.isnan([flat.timescales(1)[2], flat.slowness()[2], flat.laplacian_eigenvalues()[2]]).all()
     assert flat.certificate.rank == 2
+
+
+def test_slow_functions_keep_their_digits():
+    """An invariance far below the rounding of 1."""
+    rep = replace(
+        on_points(6, 4, Pairs([0, 1, 2, 3, 4], [1, 2, 3, 4, 5])), invariance=np.array([-1e-20, 3e-17, 0.2, 1])
+    )
+    assert_close(rep.slowness(), 2 * rep.invariance, tol=1e-15)
+    assert_close(rep.laplacian_eigenvalues(), rep.invariance, tol=1e-15)
+    assert_close(rep.timescales(2.0)[1:3], [2 / 3e-17, -2 / np.log(0.8)], tol=1e-14)
+    assert rep.timescales(2.0)[0] == np.inf
+    assert np.isnan(rep.timescales(2.0)[3])
 
 
 @pytest.mark.parametrize("lag", [0.0, -1.0, np.nan, np.inf, "1", None, True])

@@ -27,6 +27,8 @@ from .comparators import assert_close
 from .test_certificate import PAIRS, REGS
 
 BOTH = Gaussian(1.0), Gaussian(2.0)
+LINEAR = Identity(), Identity()
+WHAT = "kernels", "features"
 
 
 def pairs(n=20, seed=0, d=(3, 4)):
@@ -356,6 +358,33 @@ def test_the_plan_bounds_the_memory():
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak <= problem.plan.bytes <= 3 * peak + 3e6, (peak, problem.plan.bytes)
+
+
+def planned_bytes(x, y, model, **numbers):
+    objective = Objective(3, 1e-3, 1.0, True, True)
+    data = as_training_data((x, y), model, None, None, None, objective)
+    return sslcore.fitting.posing.pose(model, data, objective, get_backend(x), 10**10, **numbers).plan.bytes
+
+
+@pytest.mark.filterwarnings("ignore::sslcore.errors.SelectionWarning")
+@pytest.mark.parametrize(("n", "d", "model", "count"), [(400, 3, BOTH, 20), (20_000, 50, LINEAR, 2)], ids=WHAT)
+def test_the_plan_bounds_the_memory_of_a_search(n, d, model, count):
+    """One fold at a time, and a few values of reg at a time."""
+    x, y = pairs(n, d=(d, d))
+    y = y + np.random.default_rng(0).standard_normal(y.shape)
+    planned = planned_bytes(x, y, model, n_folds=3)
+    search = AutoReg(regs=tuple(np.logspace(-3, 0, count)), n_folds=3)
+    sslcore.pretrain((x[:200], y[:200]), model, 3, reg=search, center=True)  # compile
+    tracemalloc.start()
+    sslcore.pretrain((x, y), model, 3, reg=search, center=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= planned <= 3 * peak + 3e6, (peak, planned)
+
+
+def test_a_search_of_features_copies_the_pairs_of_a_fold():
+    x, y = pairs(20_000)
+    assert planned_bytes(x, y, LINEAR, n_folds=3) > planned_bytes(x, y, LINEAR) + x.nbytes + y.nbytes
 
 
 def test_a_budget_is_kept():

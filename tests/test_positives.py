@@ -12,7 +12,7 @@ from scipy import sparse
 import sslcore
 from sslcore import positives
 from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
-from sslcore.positives import Groups, Labels, Neighbors, Operator, Pairs, TimeLag
+from sslcore.positives import Groups, Labels, Neighbors, Operator, Pairs, TimeLag, _operator
 
 from . import naive
 from .comparators import assert_close
@@ -316,6 +316,9 @@ BAD = {
         lambda: sslcore.Moments(sslcore.features.Identity()).update(X, positives=TimeLag(1), groups=[0] * 6),
         "not both",
     ),
+    "neighbours too far": (lambda: Neighbors(1).law(np.array([[1e200], [-1e200], [3e200]])), "overflow: rescale x"),
+    "large entries": (lambda: Operator(np.diag([1e308, 1.0])), r"at most 1e\+100 in size, found 1e\+308"),
+    "large sparse entries": (lambda: Operator(sparse.csr_array([[-1e308]])), r"in size, found 1e\+308"),
     "many components": (lambda: sslcore.pretrain(X, G, 3, reg=1, positives=Pairs([0], [1])), "points in pairs, 2"),
     "constant data": (lambda: sslcore.pretrain(0 * X, G, 1, reg=1, positives=TimeLag(1)), "the data are constant"),
 }
@@ -326,6 +329,23 @@ def test_bad_input(case):
     make, words = BAD[case]
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_a_sparse_operator_is_made_dense_where_there_is_room(monkeypatch):
+    x = np.zeros((200_000, 1))
+    many = Operator(sparse.eye(200_000))
+    monkeypatch.setattr(_operator, "free_memory", lambda: 10**9)
+    with pytest.raises(sslcore.MemoryBudgetError, match=r"needs 320 GB of memory, and 1 GB are free .* take Pairs\(i"):
+        many.law(x)
+    assert (Operator(sparse.eye(6)).law(X).matrix == np.eye(6)).all()
+
+
+def test_edges_lie_between_points_of_positive_measure():
+    law = Pairs([0, 1, 2], [1, 2, 3], [1.0, 5e-324, 5e-324]).law(X)
+    assert (law.first.tolist(), law.second.tolist()) == ([0], [1])
+    twice = Pairs([0, 1, 1], [1, 2, 2], [1.0, 5e-324, 5e-324]).law(X)
+    assert twice.measure[2] == 0
+    assert twice.second.tolist() == [1]
 
 
 def test_wrong_kinds():

@@ -7,7 +7,7 @@ import pytest
 
 import sslcore
 from sslcore.cli import main as cli
-from sslcore.cli.spec import listing
+from sslcore.cli.spec import listing, parse_positives
 from sslcore.kernels import Exponential
 from sslcore.positives import Labels, Neighbors, TimeLag
 
@@ -70,6 +70,13 @@ def test_searches_paths_and_streams(folder, capsys):
     np.save("v.npy", X.reshape(20, 3, 3))
     assert cli.main(["fit", "v.npy", "--positives", "timelag:1"]) == 2
     assert "--positives is for samples, one a row" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["labels", "timelag", "Neighbors", "no", "None", "yes", "class"])
+def test_columns_may_have_any_name(name):
+    for text in (f"labels:{name}", f"labels:column={name}", f"0.5*labels:{name},class + 0.5*timelag:1,none"):
+        law = parse_positives(text, {name: [0, 1, 1]}.__getitem__)
+        assert "y=array([0, 1, 1])" in repr(law)
 
 
 def test_help_says_how_laws_are_written(capsys):

@@ -13,6 +13,7 @@ from sslcore import tunables
 from sslcore.errors import SelectionWarning
 from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.fitting.held_out import HeldOutRisk
+from sslcore.fitting.paired_folds import LawFolds
 from sslcore.fitting.search import AutoReg, law_folds
 from sslcore.kernels import Gaussian, Linear
 from sslcore.positives import Groups, Labels, Neighbors, Pairs, TimeLag
@@ -159,6 +160,39 @@ def test_the_risk_of_held_out_pairs(backend):
     ends = np.concatenate([law.first, np.arange(14)]), np.concatenate([law.second, np.arange(14)])
     joint = naive.joint_law(*ends, np.concatenate([law.weight, law.itself]), 14)
     assert_close(risk.value()[0], naive.held_out_risk_of_pairs(z, joint, groups, 0.7), tol=1e-12)
+
+
+def test_no_pair_is_cut_by_the_jackknife():
+    """Points of different groups count as independent."""
+    n = 60
+    law = Pairs(np.arange(n), np.arange(n) + n).law(np.zeros((2 * n, 1)))
+    for count in (1, 3):
+        folds = law_folds(law, AutoReg(n_folds=count))
+        assert (folds.part[law.first] == folds.part[law.second]).all()
+        assert (folds.groups[law.first] == folds.groups[law.second]).all()
+        for f in range(count):
+            assert len(np.unique(folds.groups[folds.part == f])) > 10
+    i = np.arange(n - 1)
+    paths = Pairs(*(side[i % 6 != 5] for side in (i, i + 1))).law(np.zeros((n, 1)))
+    assert (LawFolds.of(paths, 1, 10, None, 0).part == 0).sum() == 10
+
+
+def test_scores_are_on_average_the_true_risk():
+    """Of linear functions of Gaussian points, whose pairs lie far apart in the order of the rows."""
+    n, d, correlation, rng = 60, 3, 0.9, np.random.default_rng(0)
+    law = Pairs(np.arange(n), np.arange(n) + n)
+
+    def draw():
+        x, noise = rng.standard_normal((2, n, d))
+        return np.concatenate([x, correlation * x + np.sqrt(1 - correlation**2) * noise])
+
+    embedding = sslcore.SSLEmbedding(features=Identity(), n_components=d, reg=1e-3, positives=law).fit(draw())
+    shift = embedding.transform(np.zeros((1, d)))
+    weights = embedding.transform(np.eye(d)) - shift
+    second = weights.T @ weights + shift.T @ shift
+    risk = 2 * (1 - correlation) * (weights**2).sum() + ((second - np.eye(d)) ** 2).sum()
+    found = -np.array([embedding.score(draw()) for _ in range(400)])
+    assert abs(found.mean() - risk) < 4 * found.std() / 20
 
 
 @pytest.mark.parametrize("model", [Gaussian(2.0), Nystrom(Gaussian(2.0), 60)], ids=["kernel", "features"])

@@ -161,6 +161,31 @@ def test_the_planned_memory_is_kept(law, kernel):
         sslcore.pretrain(x, kernel, 4, reg=1e-2, positives=law, memory=fit - 1)
 
 
+@pytest.mark.parametrize("law", [Labels([0] * 500), Operator(np.eye(500) + 0.1)], ids=["edges", "matrix"])
+def test_the_planned_memory_of_large_laws_is_kept(law):
+    """With the law itself, and with its graph, of which the parts are told."""
+    x, objective = points(500, d=3), Objective(4, 1e-2, 1.0, True, False)
+    for _ in range(2):  # the first compiles
+        tracemalloc.start()
+        try:
+            data = as_paired_data(x, law, None, None, objective)
+            tracemalloc.reset_peak()
+            problem = pose(Exponential(1.0), data, objective, sslcore.backends.get_backend(x), 10**12)
+            rep = problem.represent(objective, problem.at(objective))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert "1 part" in rep.positives
+    assert 0.5 * problem.plan.bytes < peak <= 1.02 * problem.plan.bytes
+
+
+def test_a_triangle_of_nothing_is_an_error():
+    none = np.zeros(0, int)
+    law = Law(np.full(3, 1 / 3), none, none, np.zeros(0), np.diag([1.0, 1.0, np.nan]))
+    with pytest.raises(ValueError, match="T overflows or has NaN"):
+        edges._triangle(law, False, sslcore.backends.get_backend(law.measure))
+
+
 @pytest.mark.parametrize("center", [False, True])
 def test_the_shift_of_a_triangle_is_accounted_for(monkeypatch, center):
     """However large it is: the vectors are the same, and the eigenvalues are brought back."""

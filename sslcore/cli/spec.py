@@ -125,7 +125,7 @@ def parse_positives(text: str, read: Callable[[str], Any]) -> Positives:
     Labels(y=array([0, 1, 1]), by='pair')
     """
 
-    def labels(column: Any, by: str = "pair") -> Labels:
+    def labels(column: str, by: str = "pair") -> Labels:
         return Labels(read(str(column)), by)
 
     makers: dict[str, Callable[..., Any]] = {**_laws(), "labels": labels}
@@ -351,6 +351,10 @@ class _Parser(Generic[T]):
     def call(self, name: str, maker: Callable[..., Any]) -> Any:
         positional: list[Any] = []
         named: dict[str, Any] = {}
+        parameters = inspect.signature(maker).parameters
+        free = [name for name in parameters if name not in self.given]
+        # whose words are meant as they are written
+        words = {name for name, parameter in parameters.items() if parameter.annotation in ("str", str)}
         if self.take(":"):
             while True:
                 start = self.place
@@ -358,24 +362,22 @@ class _Parser(Generic[T]):
                 if word is not None and self.take("="):
                     if word in named:
                         raise ValueError(f"{self.text!r}: {word} is given twice")
-                    named[word] = self.value()
+                    named[word] = self.value(verbatim=word in words)
                 else:
                     self.place = start
                     if named:
                         raise ValueError(f"{self.text!r}: values without a name come first")
-                    positional.append(self.value())
+                    positional.append(self.value(verbatim=bool(words.intersection(free[len(positional) :][:1]))))
                 if not self.take(","):
                     break
-        signature = inspect.signature(maker)
-        needed = {key: value for key, value in self.given.items() if key in signature.parameters}
-        free = [p for p in signature.parameters if p not in needed]
+        needed = {key: value for key, value in self.given.items() if key in parameters}
         try:
             if len(positional) > len(free):
                 raise TypeError("too many values")
             arguments = dict(zip(free, positional, strict=False))
             if twice := set(arguments) & set(named):
                 raise TypeError(f"{min(twice)} is given twice")
-            signature.bind(**arguments, **named, **needed)
+            inspect.signature(maker).bind(**arguments, **named, **needed)
         except TypeError as error:
             form = _form(name, maker, self.given)
             raise ValueError(f"{self.what} {name!r} is written {form}, found {self.text!r}: {error}") from None
@@ -386,12 +388,15 @@ class _Parser(Generic[T]):
         except (TypeError, ValueError) as error:
             raise ValueError(f"{self.text!r}: {error}") from None
 
-    def value(self) -> Any:
+    def value(self, *, verbatim: bool = False) -> Any:
+        """Read a value; ``verbatim``: a word is itself, and not what else it may stand for."""
         if (shape := self.take("shape")) is not None:
             return tuple(int(length) for length in shape.split("x"))
         if (number := self.take("number")) is not None:
             return _number(number)
         if (word := self.take("word")) is not None:
+            if verbatim:
+                return word
             if word.lower() in self.makers:  # a nested one: without parentheses its commas would be ours
                 raise ValueError(f"{self.text!r}: write ({word}...) in parentheses")
             return _WORDS.get(word.lower(), word)

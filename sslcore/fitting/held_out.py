@@ -94,7 +94,7 @@ class HeldOutRisk:
         if not couples.sum() > 0:
             raise ValueError(
                 "the risk on held-out samples needs pairs of different samples: hold out at least two in each fold, "
-                "whose sample_weight is not negligible beside that of the others"
+                "whose weights are not negligible beside those of the others"
             )
 
         def risk(kept: np.ndarray) -> float:

@@ -26,7 +26,7 @@ from .bimodal import BimodalRepresentation
 from .folds import Folds, Restricted
 from .held_out import training_risk
 from .pairs import NAMES, PairData, as_models
-from .plan import Plan, fitting_rows
+from .plan import SEARCHED_TOGETHER, Plan, fitting_rows
 from .plan import feature_rows as rows_of_features
 from .plan_modalities import kernels_plan, pair_features_plan
 from .points import refuse_constant, require_symmetric
@@ -89,28 +89,35 @@ class PairFolds(Restricted):
         return self.problem.part(np.flatnonzero((part >= 0) & (part != f)))
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
-        objective, backend, k = self.objective, self.problem.backend, self.objective.k
         for f in range(self.folds.count):
-            part, index = self._part(f), np.flatnonzero(self.folds.part == f)
-            held = self.problem.data.take(index)
-            samples = held.samples(backend)
-            weight = float(held.n_views if held.weight is None else 2.0 * held.weight.sum())
-            sweep = part.sweep([replace(objective, reg=float(reg)) for reg in regs])
-            solutions: list[Solution] = []
+            mine = self.folds.part == f
+            part, held = self._part(f), self.problem.data.take(np.flatnonzero(mine))
+            for start in range(0, len(regs), SEARCHED_TOGETHER):
+                some = slice(start, start + SEARCHED_TOGETHER)
+                self._fold_risks(part, held, self.jackknife[mine], regs[some], found[some, f])
+            del part, held  # before the next ones are made
 
-            def solve(
-                wanted: Objective, sweep: Callable[[Objective], Solution] = sweep, kept: list[Solution] = solutions
-            ) -> Spectrum:
-                kept[:] = [sweep(wanted)]
-                return kept[0].spectrum
+    def _fold_risks(
+        self, part: BimodalProblem, held: PairData, groups: np.ndarray, regs: np.ndarray, found: np.ndarray
+    ) -> None:
+        """Put the risks of one fold into ``found`` (L, 3); ``groups`` are for the jackknife."""
+        objective, backend, k = self.objective, self.problem.backend, self.objective.k
+        samples = held.samples(backend)
+        weight = float(held.n_views if held.weight is None else 2.0 * held.weight.sum())
+        sweep = part.sweep([replace(objective, reg=float(reg)) for reg in regs])
+        solutions: list[Solution] = []
 
-            for i, spectrum in self._solved(solve, regs):
-                rep = part.represent(replace(objective, reg=float(regs[i])), solutions[0])
-                psi = rep.transform(held.views, backend=backend.NAME if backend.NAME == "cupy" else None)
-                z = backend.xp.stack([backend.xp.asarray(values) for values in psi], axis=1).reshape(-1, k)
-                risk = self._held_out_risk(backend)
-                risk.add(z, samples, weight, self.jackknife[index])
-                found[i, f] = *risk.value(), training_risk(spectrum, objective.beta)
+        def solve(wanted: Objective) -> Spectrum:
+            solutions[:] = [sweep(wanted)]
+            return solutions[0].spectrum
+
+        for i, spectrum in self._solved(solve, regs):
+            rep = part.represent(replace(objective, reg=float(regs[i])), solutions[0])
+            psi = rep.transform(held.views, backend=backend.NAME if backend.NAME == "cupy" else None)
+            z = backend.xp.stack([backend.xp.asarray(values) for values in psi], axis=1).reshape(-1, k)
+            risk = self._held_out_risk(backend)
+            risk.add(z, samples, weight, groups)
+            found[i] = *risk.value(), training_risk(spectrum, objective.beta)
 
 
 class KernelPairProblem(BimodalProblem):
@@ -267,6 +274,7 @@ class FeaturePairProblem(BimodalProblem):
             buffer = xp.empty(phi.size, dtype) if buffer.size < phi.size else buffer
             samples, weight = data.singles(start, start + len(phi), backend)
             add_block(total, phi, samples, weight, buffer, backend)
+            del phi  # before that of the next block is made
         assert total is not None
         return total
 
@@ -279,13 +287,14 @@ class FeaturePairProblem(BimodalProblem):
         sums, mean = sums_of_pairs(self.joint, (widths[0], widths[1]), self.backend, center=objective.center)
         self.mean = mean if objective.center else None
         finest = max(model.finest for model in self.fitted)
+        planned_bytes = self.plan.bytes  # not asked of self later: in a cycle of references its data would stay
         pencil = Pencil(
             sums,
             self.backend,
             finest=finest,
             unbiased=objective.unbiased,
             center=False,
-            planned=lambda _: self.plan.bytes,
+            planned=lambda _: planned_bytes,
         )
         return pencil.diagonalize() if self.n_points > 1 else pencil
 

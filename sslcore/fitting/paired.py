@@ -75,6 +75,7 @@ class PairedProblem(Problem):
     def operator(self) -> ConditionedPairs:
         """Make the operator of the points in pairs."""
         self.started = time.perf_counter()
+        _ = self.law.parts  # which the result tells: their graph takes memory, of which there is more before matrices
         return self.operator_on(self.law)
 
     def operator_on(self, law: Law) -> ConditionedPairs:

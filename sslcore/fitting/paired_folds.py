@@ -70,13 +70,13 @@ class LawFolds(Folds):
         else:
             held = max(1, min(round(n / 4), most_held_out))
             first = int(rng.integers(n - held + 1)) if law.in_time else 0
-            stop = _near(ends, first + held, held // 4)
+            stop = min(_near(ends, first + held, held // 4), first + most_held_out)
             part[order] = 1
             part[order[first:stop]] = 0
         place = np.zeros(law.n_points, int)
         for f in range(count):
             mine = order[part[order] == f]
-            place[mine] = np.arange(len(mine)) * GROUPS // max(len(mine), 1)
+            place[mine] = _runs(law, mine)
         inside = (part[law.first] >= 0) & (part[law.second] >= 0)
         n_cut = int((inside & (part[law.first] != part[law.second])).sum())
         try:
@@ -104,6 +104,17 @@ def _order(law: Law, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     rank = rng.permutation(count)[labels[support[close]]]
     by_part = np.argsort(rank, kind="stable")
     return support[close[by_part]], 1 + np.flatnonzero(np.diff(rank[by_part]))
+
+
+def _runs(law: Law, order: np.ndarray) -> np.ndarray:
+    """Return the jackknife group of points in this order: runs, which cut no part of the graph if all are small.
+
+    Points of different groups count as independent, which those of a pair are not.
+    """
+    labels, place = law.parts[1][order], np.arange(len(order)) * GROUPS // max(len(order), 1)
+    begins = np.flatnonzero(np.r_[True, np.diff(labels) != 0][: len(order)])
+    lengths = np.diff(np.r_[begins, len(order)])
+    return np.repeat(place[begins], lengths) if 4 * lengths.max(initial=0) <= len(order) else place
 
 
 def _near(ends: np.ndarray, wanted: int, most: int) -> int:
@@ -180,7 +191,9 @@ def risk_on_pairs(rep: Representation, x: Array, positives: Positives, backend: 
     else:
         law = data.law.on_support()
         z = z[primitives.xp.asarray(data.law.support)]
-        risk.add_law(z, law, np.arange(law.n_points) * GROUPS // law.n_points)
+        order, groups = _order(law, np.random.default_rng(0))[0], np.empty(law.n_points, int)
+        groups[order] = _runs(law, order)
+        risk.add_law(z, law, groups)
     return risk.value()[0]
 
 

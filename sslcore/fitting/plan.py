@@ -331,13 +331,18 @@ def paired_plan(sizes: Sizes, law: Law, kernel: Kernel, block_factor: int = 1) -
     def size(some: int) -> int:
         n = max(1, round(sizes.n_views * some / total))
         of_some = replace(sizes, n=n, n_views=n)
-        return _paired_bytes(of_some, some, count * some / total, edges, kernel, block_factor)
+        share = some / total
+        n_edges = len(law.weight) * share
+        fit = _paired_bytes(of_some, some, count * share, edges, n_edges, kernel, block_factor)
+        return fit if law.matrix is None else fit + 8 * some * some
 
     return Plan("exact", size(total), work, "use fewer points", list, size, total)
 
 
-def _paired_bytes(sizes: Sizes, total: int, count: float, edges: bool, kernel: Kernel, block_factor: int) -> int:
-    """Count Khat and S; of edges blocks of rows, of a triangle itself and products on the way to S."""
+def _paired_bytes(
+    sizes: Sizes, total: int, count: float, edges: bool, n_edges: float, kernel: Kernel, block_factor: int
+) -> int:
+    """Count the law, Khat and S; of edges blocks of rows, of a triangle itself and products on the way to S."""
     k, itemsize, width = sizes.k, sizes.itemsize, block_width(sizes.k, total)
     khat, factor = itemsize * total * total, itemsize * count * count
     height = min(total, block_factor * block_rows(total, itemsize))
@@ -345,7 +350,7 @@ def _paired_bytes(sizes: Sizes, total: int, count: float, edges: bool, kernel: K
         making = khat + factor + 2 * itemsize * height * (total + count) + 200 * count
         solving = khat + factor + 100 * count
     else:
-        making = max(khat + 16 * total * total, 4 * khat)
+        making = max(khat + 16 * total * total, 4 * khat, khat + 8 * total * total + 24 * n_edges)
         solving = 3 * khat
     capacity = max(krylov_capacity(width, total), min(total, 3 * width))
     small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
@@ -353,7 +358,10 @@ def _paired_bytes(sizes: Sizes, total: int, count: float, edges: bool, kernel: K
     filling = khat + _filling_bytes(sizes, kernel, block_factor)
     checking = khat * (1 + (not kernel.trusted)) + (making - khat)
     kept = 3 * sizes.points_bytes + sizes.itemsize * sizes.n_views * 3 * k + _places_bytes(sizes)
-    return _OBJECTS_BYTES + int(kept + 60 * sizes.n_views + max(filling, checking, making, solving + iterating))
+    kept += int(24 * n_edges) * (1 + 3 * (sizes.n_folds > 0))  # and those within parts
+    graph = 32 * (n_edges or total * total * (not edges))  # before the others
+    phases = (graph, filling, checking, making, solving + iterating)
+    return _OBJECTS_BYTES + int(kept + 60 * sizes.n_views + max(phases))
 
 
 def features_plan(sizes: Sizes, r: int, model: Features | None = None, rows: int | None = None) -> Plan:

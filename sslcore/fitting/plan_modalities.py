@@ -14,11 +14,13 @@ from .machine_rates import Work
 from .plan import (
     _OBJECTS_BYTES,
     _STEPS,
+    SEARCHED_TOGETHER,
     Plan,
     Sizes,
     _filling_bytes,
     _iterating_bytes,
     _places_bytes,
+    feature_rows,
     features_plan,
 )
 
@@ -68,7 +70,8 @@ def _kernels_bytes(sizes: Sizes, widths: Sequence[int], kernels: Sequence[Kernel
     components = max(itemsize, 6) * total * 16 * min(sizes.k, total)
     iterating = _iterating_bytes(sizes)
     if sizes.places or sizes.n_folds:  # functions of the reduced basis
-        iterating += _places_bytes(replace(sizes, n_points=max(sizes.n_points, 12)))
+        least = 1 + SEARCHED_TOGETHER if sizes.n_folds else 12
+        iterating += _places_bytes(replace(sizes, n_points=max(sizes.n_points, least)))
     phases = [2 * square + filling, 2 * square + max(iterating, components)]
     fixed = points * (1 + sizes.made + 2 * (sizes.n_folds > 0)) + 8 * 12 * total
     return _OBJECTS_BYTES + int(fixed + max(phases))
@@ -79,4 +82,7 @@ def pair_features_plan(sizes: Sizes, r: int, models: Sequence[Features]) -> Plan
     model = models[0] if all(isinstance(part, Identity) for part in models) else None
     plan = features_plan(sizes, r, model)
     joint = 8 * 3 * r * r  # sums of the joined features, and two of their blocks
+    height = min(sizes.n, feature_rows(r, sizes.d))
+    joint += sizes.itemsize * r * min(sizes.n - height, height)  # each modality's, beside the buffer of the first block
+    joint += sizes.itemsize * sizes.n * sizes.d * (sizes.n_folds > 0)  # the pairs of a training part
     return replace(plan, bytes=plan.bytes + joint, smaller=None)

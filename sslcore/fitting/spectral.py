@@ -126,7 +126,11 @@ class _Spectral:
         >>> bool(np.allclose(rep.autocorrelations(), rep.eigenvalues, atol=1e-6))
         True
         """
-        return np.where(np.isfinite(self.gamma), 1.0 - self.invariance, np.nan)
+        return 1.0 - self._invariance()
+
+    def _invariance(self) -> np.ndarray:
+        """Return the invariance, which has digits of its own where it is small; NaN beyond the numerical rank."""
+        return np.where(np.isfinite(self.gamma), self.invariance, np.nan)
 
     def timescales(self, lag: float) -> np.ndarray:
         """Return the implied timescales -lag / log(autocorrelation): after these times functions have decayed to 1/e.
@@ -154,10 +158,10 @@ class _Spectral:
         (array([4.4814]), 4.4814)
         """
         lag = check_scalar(lag, "lag", minimum=0.0, strict=True)
-        found = self.autocorrelations()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            times = -lag / np.log(np.where(found > 0, found, np.nan))
-        return np.where(found >= 1.0, np.inf, times)
+        found = self._invariance()
+        with np.errstate(divide="ignore", over="ignore"):
+            times = -lag / np.log1p(-np.where(found < 1.0, found, np.nan))
+        return np.where(found <= 0.0, np.inf, times)
 
     def slowness(self) -> np.ndarray:
         """Return the delta values of slow feature analysis, E (f_i(x) - f_i(x'))^2 over positive pairs: 2 invariance.
@@ -182,7 +186,7 @@ class _Spectral:
         >>> bool(abs(np.corrcoef(rep(x)[:, 0], np.sin(t))[0, 1]) > 0.999), bool(rep.slowness()[0] < 1e-3)
         (True, True)
         """
-        return 2.0 * (1.0 - self.autocorrelations())
+        return 2.0 * self._invariance()
 
     def laplacian_eigenvalues(self) -> np.ndarray:
         """Return <f_i, (I - T) f_i>: for edges of a graph those of its random-walk Laplacian I - D^-1 W, as reg -> 0.
@@ -207,4 +211,4 @@ class _Spectral:
         >>> rep.laplacian_eigenvalues().round(6) + 0.0, float(round(1 - np.cos(2 * np.pi / 10), 6))
         (array([0.      , 0.190983, 0.190983]), 0.190983)
         """
-        return 1.0 - self.autocorrelations()
+        return self._invariance()

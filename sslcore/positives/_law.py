@@ -67,8 +67,9 @@ class Law:
         low, high = np.minimum(i, j)[apart], np.maximum(i, j)[apart]
         pairs, place = np.unique(low * n + high, return_inverse=True)
         of_each = np.bincount(place, weight[apart], len(pairs))
-        kept = of_each > 0
-        return cls(measure, pairs[kept] // n, pairs[kept] % n, of_each[kept], total=total * largest)
+        low, high = pairs // n, pairs % n
+        kept = (of_each / 2 > 0) & (measure[low] > 0) & (measure[high] > 0)  # halves may underflow
+        return cls(measure, low[kept], high[kept], of_each[kept], total=total * largest)
 
     @property
     def n_points(self) -> int:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_array, as_native, on_host
+from ..backends.machine import free_memory
 from ..declarations.parameters import converted
+from ..errors import MemoryBudgetError
 from ._base import Positives
 from ._law import Law
 
@@ -16,6 +18,9 @@ __all__ = ["Operator"]
 
 SYMMETRIC = 1e-10
 """Of its largest entry, by which a matrix may differ from its mirror."""
+
+LARGEST = 1e100
+"""Size of an entry, at most: T averages, and its eigenvalues are squared and multiplied by others."""
 
 
 def _as_matrix(value: Any, name: str) -> Any:
@@ -28,6 +33,9 @@ def _as_matrix(value: Any, name: str) -> Any:
         raise ValueError(f"{name} must be a square matrix (N, N), found shape {matrix.shape}")
     if not bool(np.isfinite(entries).all()):
         raise ValueError(f"{name} must be finite, found NaN or infinity")
+    largest = float(abs(entries).max()) if entries.size else 0.0
+    if largest > LARGEST:
+        raise ValueError(f"{name} must have entries of at most {LARGEST:g} in size, found {largest:g}; rescale it")
     return matrix
 
 
@@ -60,6 +68,8 @@ class Operator(Positives):
     ------
     ValueError
         T is not square, finite and self-adjoint (the error names an entry), or the sizes differ.
+    MemoryBudgetError
+        T is sparse, and memory has no room for it as a dense matrix, as which it is solved.
 
     Examples
     --------
@@ -108,7 +118,17 @@ class Operator(Positives):
         if len(x) != n:
             raise ValueError(f"T must have one row for each of the {len(x)} points, found {n}")
         matrix = self._symmetric()
-        matrix = matrix.toarray() if hasattr(matrix, "toarray") else matrix
+        matrix = (matrix + matrix.T) / 2
+        if hasattr(matrix, "toarray"):
+            needed, free = 8 * n * n, free_memory()
+            if needed > 0.9 * free:
+                raise MemoryBudgetError(
+                    f"a sparse T of {n} points is made dense, which needs {needed / 1e9:.3g} GB of memory, and "
+                    f"{free / 1e9:.3g} GB are free (nothing was allocated); if T is a law of pairs, take Pairs(i, j, "
+                    f"weight), which keeps its entries only",
+                    needed,
+                )
+            matrix = matrix.toarray()
         measure = np.full(n, 1.0 / n) if self.measure is None else self.measure
         none = np.zeros(0, np.int64)
-        return Law(measure, none, none, np.zeros(0), (matrix + matrix.T) / 2)
+        return Law(measure, none, none, np.zeros(0), matrix)

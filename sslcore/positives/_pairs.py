@@ -166,7 +166,7 @@ class Neighbors(Positives):
     Raises
     ------
     ValueError
-        There are not more points than neighbours.
+        There are not more points than neighbours, or squares of distances overflow.
 
     Examples
     --------
@@ -187,6 +187,8 @@ class Neighbors(Positives):
         if k >= n:
             raise ValueError(f"n_neighbors must be less than the number of points, {n}, found {k}")
         _, near = cKDTree(points).query(points, k + 1)
+        if int(near.max()) >= n:  # which stands for none at a finite distance
+            raise ValueError("squares of distances between points overflow: rescale x")
         itself = near == np.arange(n)[:, None]
         itself[~itself.any(axis=1), -1] = True  # beyond k + 1 equal points: the last one makes room
         i = np.repeat(np.arange(n), k)

@@ -322,7 +322,10 @@ def _norm(matrix: Array, backend: Backend) -> float:
     """Return a bound of the eigenvalues of a symmetric matrix: the largest sum of a column."""
     xp, height = backend.xp, block_height(len(matrix), 8, backend)
     sums = [float(xp.abs(matrix[:, s : s + height]).sum(axis=0).max()) for s in range(0, len(matrix), height)]
-    return max(sums)
+    norm = float(np.max(sums))  # NaN if there is one
+    if not np.isfinite(norm):  # no factorisation would succeed, whatever the shift
+        raise ValueError("T overflows or has NaN: its entries must be finite, and far below the largest number")
+    return norm
 
 
 def _largest(matrix: Array, constant: Array | None, backend: Backend) -> float:
