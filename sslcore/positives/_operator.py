@@ -19,8 +19,8 @@ __all__ = ["Operator"]
 SYMMETRIC = 1e-10
 """Of its largest entry, by which a matrix may differ from its mirror."""
 
-LARGEST = 1e100
-"""Size of an entry, at most: T averages, and its eigenvalues are squared and multiplied by others."""
+LARGEST = 1e30
+"""Size of an entry, at most: T averages, and squares of its eigenvalues are numbers in float32, too."""
 
 
 def _as_matrix(value: Any, name: str) -> Any:
