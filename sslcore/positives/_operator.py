@@ -20,7 +20,7 @@ SYMMETRIC = 1e-10
 """Of its largest entry, by which a matrix may differ from its mirror."""
 
 LARGEST = 1e30
-"""Size of an entry, at most: T averages, and squares of its eigenvalues are numbers in float32, too."""
+"""Size of an entry, at most: T averages, and squares of entries of the triangle are numbers in float32, too."""
 
 
 def _as_matrix(value: Any, name: str) -> Any:
