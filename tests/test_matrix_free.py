@@ -261,6 +261,22 @@ def test_float32_that_is_of_no_use_is_given_up(rounded, backend):
     assert 0 < sum(rounded) < len(rounded) / 2
 
 
+@pytest.mark.parametrize("scale", [1e-60, 1e40])
+def test_points_beyond_the_range_of_float32(scale, backend):
+    views = noisy(60, 2, 3) * scale
+    x = backend.asarray(views)
+    dense = pretrain(x, Gaussian(scale), 3, reg=1e-3, solver="dense")
+    agree(pretrain(x, Gaussian(scale), 3, reg=1e-3, solver="matrix-free"), dense, x[:20, 0], backend)
+
+
+def test_values_beyond_the_range_of_float32(rounded, backend):
+    """Points are within it."""
+    x = backend.asarray(noisy(200, 2, 60) * 1e20)
+    dense = pretrain(x, Linear(), 4, reg=1e36, solver="dense")
+    agree(pretrain(x, Linear(), 4, reg=1e36, solver="matrix-free"), dense, x[:20, 0], backend)
+    assert 0 < sum(rounded) < len(rounded) / 2
+
+
 @pytest.mark.filterwarnings("ignore::sslcore.ConvergenceWarning")
 def test_noise_near_the_rounding_of_float32_has_no_steps_in_it(rounded):
     pretrain(noisy(100, 2, 3), Gaussian(1.0), 4, reg=1e-7, solver="matrix-free")

@@ -23,12 +23,13 @@ import itertools
 import math
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from .. import tunables
-from ..arrays import Array
+from ..arrays import Array, ignore_overflow
 from ..backends import Backend
 from ..errors import ConvergenceError, ConvergenceWarning, NotPositiveSemidefiniteError
 from ..kernels import Kernel
@@ -108,8 +109,9 @@ class MatrixFreeKernel(ConditionedOperator):
         self.rows = kernel.rows(points, backend)
         self.single: tuple[Rows, Array] | None = None
         if points.dtype != np.float32 and isinstance(self.rows, PreparedRows):
-            rounded = points.astype(np.float32)
-            self.single = kernel.rows(rounded, backend), rounded
+            with ignore_overflow(), suppress(ValueError):  # beyond the range of float32: all is in float64
+                rounded = points.astype(np.float32)
+                self.single = kernel.rows(rounded, backend), rounded
         # whether they are used; whether the preconditioner leaves much, and the noise is well above their rounding
         self.mixed = self._hard = False
         self.root = xp.sqrt(samples.weight).astype(self.dtype)[:, None]
@@ -224,14 +226,25 @@ class MatrixFreeKernel(ConditionedOperator):
         xp, samples = self.xp, self.samples
         weighted = samples.rotate_back(v[: self.n], v[self.n :])
         weighted *= self.root
-        out = xp.empty_like(weighted)
-        rows, points = self.single if rounded and self.single else (self.rows, self.points)
-        rows.symmetric_product(points, weighted.astype(points.dtype, copy=False), out, self.backend)
+        out = self._multiplied(weighted, rounded)
         out *= self.root / self.dtype.type(self.unit)
         product: Array = xp.asfortranarray(xp.concatenate(samples.rotate(out)))
         if self.watch is not None:
             self.watch()
         return product
+
+    def _multiplied(self, columns: Array, rounded: bool) -> Array:
+        """Return K times columns; ``rounded`` from values in float32, until one of them is beyond its range."""
+        out: Array = self.xp.empty_like(columns)
+        if rounded and self.single:
+            rows, points = self.single
+            with ignore_overflow(), suppress(ValueError):
+                rows.symmetric_product(points, columns.astype(points.dtype), out, self.backend)
+                if bool(self.xp.isfinite(out).all()):
+                    return out
+            self.mixed = False
+        self.rows.symmetric_product(self.points, columns, out, self.backend)
+        return out
 
     def guess(self, k: int) -> Array | None:
         """Return functions of a fit to some of the samples, or None if there are few or that fit is refused."""
@@ -262,7 +275,7 @@ class MatrixFreeKernel(ConditionedOperator):
     def _preconditioner(self) -> Preconditioner:
         """Extend the factor, or make it anew: in float64 if the noise is low and half as many columns do.
 
-        Where they do not, what they leave is far above what rounding to float32 adds.
+        Where they do not, more columns in float32 leave less, mostly even if its rounding is near what is left.
         """
         level, single = self.least_noise / self.unit, np.dtype(np.float32)
         low = level < _SINGLE * float(np.maximum(self.contrast_diagonal, 0.0).sum())
@@ -420,7 +433,7 @@ class MatrixFreeKernel(ConditionedOperator):
                     bx = self._true_residuals(x, right, rest)
                     stale, active = False, np.arange(rest.shape[1])
                 continue
-            stale = stale or rounded
+            stale = stale or self.mixed
             left = xp.asfortranarray(rest[:, xp.asarray(active)])
             step = np.linalg.solve(factor, backend.to_host(backend.matmul(directions.T, left)))
             step = self._columns(step)
