@@ -92,6 +92,18 @@ def test_symmetric_products_and_solves(always, n, columns, dtype, threads, seed)
     assert_close(solved, expected, dtype=dtype, tol=20 * TOLERANCE[dtype])
 
 
+def test_matrices_in_c_order(always):
+    """Which fits do not have: BLAS takes them as they are."""
+    root, b = draw((40, 60), float, 0), draw((40, 3), float, 1)
+    matrix, diagonal = np.ascontiguousarray(root @ root.T), draw(40, float, 2)
+    lower, upper = np.tril(matrix, -1), np.ascontiguousarray(np.linalg.cholesky(matrix).T)
+    upper += np.tril(draw((40, 40), float, 3), -1)  # not to be looked at
+    matrix += np.triu(draw((40, 40), float, 3), 1)
+    assert_product(dense.symmetric_product(matrix, diagonal, b), lower + lower.T + np.diag(diagonal), b)
+    solved = dense.cholesky_solve(upper, b.copy(order="F"))
+    assert_close(solved, np.linalg.solve(root @ root.T, b), tol=1e-12)
+
+
 def test_solves_of_graded_factors_have_small_residuals(always):
     """The condition of S is up to 10^16 in fits that the certificate still holds: backward errors stay rounding."""
     rng = np.random.default_rng(0)

@@ -77,7 +77,7 @@ def cholesky(a: Matrix) -> bool:
 
 def cholesky_solve(factor: Matrix, b: Matrix) -> Matrix:
     """Overwrite b, in Fortran order, by (U^T U)^-1 b."""
-    if is_thin(factor, b):
+    if factor.flags.f_contiguous and is_thin(factor, b):
         dense_thin.solve(factor, b)
         return b
     potrs = lapack.dpotrs if factor.dtype == np.float64 else lapack.spotrs
@@ -97,7 +97,7 @@ def symmetric_product(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
 
     The diagonal of ``a`` is exchanged meanwhile: it may be of another order of magnitude, a correction would cancel.
     """
-    if is_thin(a, b):
+    if a.flags.f_contiguous and is_thin(a, b):
         return dense_thin.multiply_symmetric(a, diagonal, b)
     symm = blas.dsymm if a.dtype == np.float64 else blas.ssymm
     index = np.arange(len(a))
