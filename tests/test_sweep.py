@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.linalg as sl
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sslcore import pretrain, pretrain_path, tunables
@@ -48,6 +48,7 @@ def check_points(path, views, model, k, options, *, single=False):
 
 
 @settings(max_examples=25)
+@example(seed=457, k=10, kernel=Exponential(0.2) + Linear(), center=True, weighted=True, grouped=True, unbiased=False)
 @given(
     seed=seeds,
     k=st.integers(1, 12),
@@ -89,6 +90,14 @@ def test_any_number_of_places_side_by_side(columns, single, monkeypatch, backend
     for i in range(0, 11, 5):
         alone = pretrain(views, Exponential(1.0), 4, reg=regs[i], center=True)
         assert_close(path.gamma[i, 1], alone.gamma, tol=1e-4 if single else 1e-9)
+
+
+def test_values_beyond_the_range_of_float32():
+    views, regs = noisy(20, 2, 3), np.logspace(-3, 2, 6)
+    expected = pretrain_path(views, Linear(), 2, regs=regs)
+    found = pretrain_path(views * 1e20, Linear(), 2, regs=regs * 1e40)
+    assert found.at(0).certificate.algorithm.endswith("in band form")
+    assert_close(found.gamma, expected.gamma, tol=1e-8)
 
 
 def test_progress_of_every_point():

@@ -188,7 +188,8 @@ class ConditionedKernel(ConditionedOperator):
             if self.shifts is not None and 4 * columns > self.n and bool((root == root[0]).all()):
                 self.turned_b = self.b.copy(order="F")
                 self.shifts.turn_rows(self.turned_b)
-            if self.shifts is not None and self.dtype != np.float32:
+            # no value of Khat is larger than its trace: none is beyond the range of float32
+            if self.shifts is not None and self.dtype != np.float32 and self.unit < 1e30:
                 b = self.b if self.turned_b is None else self.turned_b
                 size = self._size(self._some_rows(), self.xp.concatenate([self.a.diagonal(), self.kept_diagonal]))
                 error = 0.3 * float(np.finfo(np.float32).eps) * size

@@ -45,6 +45,9 @@ _SAFETY = 4.0
 """Errors of images in float32 are taken for as many times as large as those of two columns: a block has more columns,
 and not all blocks are alike."""
 
+_ROUNDED = 16
+"""Error of an eigenvalue beside the trace of Khat, in units of the rounding, that a factor of its own leaves."""
+
 _STRIDE = 4
 """Places of the first round are as many steps of the grid apart, those of the next ones half as many."""
 
@@ -176,7 +179,7 @@ class Sweep:
         weights = [xp.concatenate([first.halves(v)[0], -z]) for v, (z, _) in zip(wide, corrections, strict=True)]
         together = first.times_kernel(_side_by_side(weights, xp))
         products = [together[:, part] for part in _columns(weights)]
-        refused = []
+        refused, epsilon = [], float(xp.finfo(first.dtype).eps)
         for i, objective in enumerate(objectives):
             operator, count, y = operators[i], vectors[i].shape[1], corrections[i][1]
             self.basis.add(_place(objective), operator.completed(products[i], y), weights[i])
@@ -184,9 +187,15 @@ class Sweep:
             pairs = replace(found[i], values=operator.quotients(wanted[0], wanted[2], wanted[1]))
             applied = Applied(pairs, vectors[i], *wanted, ", in band form")
             try:
-                self.found[objective] = replace(self._judged(operator, objective, applied), pairs=None)
+                solution = self._judged(operator, objective, applied)
             except CertificateError:
                 refused.append(objective)
+                continue
+            rank = solution.spectrum.certificate.rank
+            if rank < count and pairs.values[rank] > _ROUNDED * epsilon / self.tolerance:
+                refused.append(objective)  # what a factor of its own, which rounds less, may resolve
+            else:
+                self.found[objective] = replace(solution, pairs=None)
         return refused
 
     def _judged(self, operator: ConditionedKernel, objective: Objective, applied: Applied) -> Solution:
