@@ -188,7 +188,7 @@ CPU_THIN_LEAST_COLUMNS = 96
 
 CPU_FACTOR_BLOCK_ROWS = 128
 """Rows of a factor that are found at a time: products with them run from the first two caches at the full rate, and
-LAPACK factorises their corner on one thread."""
+their corner, which one thread factorises, takes little."""
 
 CPU_FACTOR_CACHED_ROWS = 64
 """Rows from which the products of those are subtracted at a time: the second-level cache keeps them."""

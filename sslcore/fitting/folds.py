@@ -164,7 +164,8 @@ class OperatorFold:
 class KernelFolds(Restricted):
     """The folds of a kernel: all are kept if the budget has room for that, else each is made when it is needed.
 
-    What is ``known`` of each from the regs before is kept in any case: so their risks are the same in both.
+    What is ``known`` of each from the regs before is kept in any case: so their risks are the same in both.  The fit
+    after the search begins near the first fold if it was kept (`near`): its last bits depend on the budget.
     """
 
     folds: Folds

@@ -1,4 +1,4 @@
-"""Cholesky factorisations of large matrices on our own threads.
+"""Cholesky factorisations on our own threads, of matrices of 512 to 4,096 rows.
 
 Those of a BLAS wait busily for a tenth of a second afterwards, which takes a core from all that follows in a fit.  In
 rows of memory U^T, of which a = U^T U, is a lower triangle L.  It is found block by block: the corner of a block, then
