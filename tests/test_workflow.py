@@ -22,7 +22,7 @@ import sslcore
 from sslcore import datasets, features
 from sslcore.augmentations import Compose, GaussianNoise, Views
 from sslcore.cli import main as cli
-from sslcore.cli.commands import common, problem
+from sslcore.cli.commands import common, task
 from sslcore.fitting import pretraining
 from sslcore.fitting.representation import Representation
 from sslcore.kernels import Exponential, Gaussian
@@ -207,7 +207,7 @@ def test_the_model_that_is_taken_by_default(here, capsys, monkeypatch):
     x, _, _ = here
     kernel = Exponential(float(f"{np.median(pdist(x)) / 2:.3g}"))
     assert run(capsys, *FIT, *SMALL, *FIXED)["model"] == repr(kernel)
-    monkeypatch.setattr(problem, "EXACT_UP_TO", 119)
+    monkeypatch.setattr(task, "EXACT_UP_TO", 119)
     many = moons(600, 2)[0]
     write("moons.csv", ["x", "y", "class"], [[*p, "a"] for p in many.tolist()])
     found = run(capsys, *FIT, *SMALL, *FIXED, "--overwrite")
