@@ -108,8 +108,8 @@ def by_steps(x: np.ndarray, y: np.ndarray, epsilon: float, rho: float) -> float:
 
 def by_deeptime(x: np.ndarray, y: np.ndarray, epsilon: float, rho: float) -> float:
     """Time deeptime's KernelCCA of the same kernel, whose bandwidth is our scale."""
-    from deeptime.decomposition import KernelCCA  # type: ignore[import-not-found, unused-ignore]
-    from deeptime.kernels import GaussianKernel  # type: ignore[import-not-found, unused-ignore]
+    from deeptime.decomposition import KernelCCA  # type: ignore[import-not-found, unused-ignore]  # only there with the extra
+    from deeptime.kernels import GaussianKernel  # type: ignore[import-not-found, unused-ignore]  # only there with the extra
 
     started = time.perf_counter()
     model = KernelCCA(GaussianKernel(2.0), n_eigs=K, epsilon=epsilon).fit((x, y)).fetch_model()
@@ -145,7 +145,7 @@ def tica(quick: bool) -> tuple[dict[str, Any], list[Row]]:
     require("autocorrelations, covariances and eigh", float(np.abs(found - by_covariances()).max()), 1e-9)
     tasks = {"ours": Task(ours), "NumPy": Task(by_covariances)}
     if importlib.util.find_spec("deeptime"):
-        from deeptime.decomposition import TICA  # type: ignore[import-not-found, unused-ignore]
+        from deeptime.decomposition import TICA  # type: ignore[import-not-found, unused-ignore]  # only there with the extra
 
         def by_deeptime() -> Any:
             return TICA(lagtime=lag, dim=K).fit((x[:-lag], x[lag:])).fetch_model()

@@ -95,7 +95,7 @@ class Files(Data):
         self.shape, self.dtype, self._spans = (stream.total, *first.shape[1:]), first.dtype, list[Span]()
         start = 0
         for block in stream.known:
-            path = Path(os.path.abspath(block.source.path))  # type: ignore[attr-defined]
+            path = Path(os.path.abspath(block.source.path))  # type: ignore[attr-defined]  # a list of names gives files
             self._spans.append(Span(path, start, block.shape, block.dtype))
             start += block.shape[0]
         self._starts = [span.first for span in self._spans]
@@ -155,7 +155,7 @@ def totals(job: Job, data: Data) -> tuple[list[Delayed], int]:
     for number, (start, stop) in enumerate(data.runs()):
         shape = Parts(True, width=job.width)
         for leaf in range(start // job.leaf, -(-stop // job.leaf)):
-            shape.add(leaf, _Nothing())  # type: ignore[arg-type]
+            shape.add(leaf, _Nothing())  # type: ignore[arg-type]  # only its place is asked for
         task, nodes = data.task(shared, number), shape.nodes()
         for part, node in nodes:
             found[part].append((node, task if len(nodes) == 1 else task[_work.node_name(part, node)]))
