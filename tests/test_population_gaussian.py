@@ -91,8 +91,9 @@ def fixed_size(scale, sigma, rho, d, angular, reg, beta, size=mehler.LARGEST):
     """Three gamma of one angular degree from this many radial functions, without a rule when to stop."""
     factor = mehler.kernel_factor(scale, sigma, d, angular, size)
     contrast = np.sqrt(beta * -np.expm1((angular + 2 * np.arange(size)) * math.log(rho)))[:, None] * factor
-    lower = np.linalg.cholesky(contrast.T @ contrast + reg * np.eye(size))
-    return np.linalg.svd(np.linalg.solve(lower, factor.T), compute_uv=False)[:3] ** -2.0
+    # R^T R = C^T C + reg I by QR: a Cholesky factor of the sum would round by eps / reg
+    R = np.linalg.qr(np.vstack([contrast, math.sqrt(reg) * np.eye(size)]), mode="r")
+    return np.linalg.svd(np.linalg.solve(R.T, factor.T), compute_uv=False)[:3] ** -2.0
 
 
 @pytest.mark.parametrize(
