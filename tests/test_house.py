@@ -1,9 +1,9 @@
 """The plan of the house: imports point downwards, and the picture of the floors is the one that the linter keeps."""
 
 import ast
-import inspect
-import pkgutil
+import importlib
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -122,13 +122,9 @@ MANY_PARAMETERS = {
 
 def public_objects():
     """Functions and classes that the reference of the API describes: (module, name)."""
-    headings = re.findall(r"^#{3} (sslcore\.[\w.]+)$", (ROOT / "docs" / "api.md").read_text(encoding="utf-8"), re.M)
-    for heading in headings:
-        try:
-            found = pkgutil.resolve_name(heading)
-        except ImportError:  # of a library that is not here
-            continue
-        if inspect.isclass(found) or inspect.isfunction(found):
+    for module, names in runpy.run_path(str(ROOT / "docs" / "_ext" / "reference.py"))["public"]().items():
+        for name in names:
+            found = getattr(importlib.import_module(module), name)
             yield found.__module__, found.__qualname__
 
 

@@ -1,14 +1,12 @@
 """The pages under docs/: commands that are run, messages that are raised, a reference that is current."""
 
 import contextlib
-import importlib.util
 import io
 import os
 import re
+import runpy
 import shlex
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -179,88 +177,48 @@ def test_the_messages_of_the_guide_are_said(tmp_path, monkeypatch, message):
 # ---------------------------------------------------------------- the reference
 
 
-def build_api():
-    spec = importlib.util.spec_from_file_location("build_api", DOCS / "build_api.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module")
+def reference():
+    return runpy.run_path(str(DOCS / "_ext" / "reference.py"))
 
 
-def test_the_reference_has_every_public_name():
-    page = build_api().page()
-    headings = set(re.findall(r"^### (\S+)$", page, flags=re.MULTILINE))
-    for name in sslcore.__all__:
-        value = getattr(sslcore, name)
-        if hasattr(value, "__all__"):
-            assert f"## sslcore.{name}" in page
-            members = [f"sslcore.{name}.{item}" for item in value.__all__ if callable(getattr(value, item))]
-            assert set(members) <= headings
-        elif callable(value):
-            assert f"sslcore.{name}" in headings
+def test_the_reference_has_a_page_for_every_public_name_and_command(tmp_path, reference):
+    """A name that two modules hand on has one page; each module's page leads to all of its names."""
+    reference["write"](tmp_path)
+    places = {path.stem for path in tmp_path.iterdir()}
+    for module, names in reference["public"]().items():
+        page = (tmp_path / f"{module}.rst").read_text(encoding="utf-8")
+        for name in names:
+            assert {f"{module}.{name}", f"sslcore.{name}"} & places
+            assert re.search(rf"^   (sslcore\.)?{name}$", page, flags=re.MULTILINE)
+    assert {f"command-{name}" for name in cli.COMMANDS} <= places
+    assert ".. option:: --reg" in (tmp_path / "command-fit.rst").read_text(encoding="utf-8")
+    pages = "".join(path.read_text(encoding="utf-8") for path in tmp_path.iterdir())
+    assert not re.search(r"0x[0-9a-f]{6}|site-packages|/home/|\b20\d\d-\d\d-\d\d\b", pages)
 
 
-def test_the_reference_is_made_of_docstrings_alone(tmp_path):
-    """Another process, hash seed and folder make the same page, without a path, an address or a date in it."""
-    module = build_api()
-    page = module.page()
-    code = "import sys, runpy; print(runpy.run_path(sys.argv[1])['page'](), end='')"
-    environment = os.environ | {"PYTHONHASHSEED": "7", "PYTHONPATH": str(DOCS.parent), "PYTHONIOENCODING": "utf-8"}
-    command = [sys.executable, "-c", code, str(DOCS / "build_api.py")]
-    again = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, encoding="utf-8")
-    assert again.stderr == ""
-    assert again.stdout == page
-    assert not re.search(r"0x[0-9a-f]{6}|site-packages|/home/|\b20\d\d-\d\d-\d\d\b", page)
+def test_pages_of_the_reference_are_written_once(tmp_path, reference):
+    reference["write"](tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    (tmp_path / "sslcore.gone.rst").write_text("a name that is no more")
+    (tmp_path / "sslcore.load.rst").write_text("of another version")
+    reference["write"](tmp_path)
+    assert {path for path in tmp_path.iterdir() if times.get(path) != path.stat().st_mtime_ns} == {
+        tmp_path / "sslcore.load.rst"
+    }
+    assert "autofunction:: sslcore.load" in (tmp_path / "sslcore.load.rst").read_text(encoding="utf-8")
 
 
-def test_docstrings_become_markdown():
-    doc = """Do a thing with ``code`` and a_name.
-
-    Formula on its own:
-
-        x |= y
-
-    Parameters
-    ----------
-    x : array (n, d)
-        Points,
-        many of them.
-    y : float
-
-    Returns
-    -------
-    array (n,)
-
-    Examples
-    --------
-    Words.
-
-    >>> 1 + 1
-    2
-
-    >>> 2
-    2
-    """
-    import inspect
-
-    assert build_api().body(inspect.cleandoc(doc)) == [
-        "Do a thing with `code` and a\\_name.",
-        "Formula on its own:",
-        "```text\nx |= y\n```",
-        "**Parameters**",
-        "* `x` (array (n, d)): Points, many of them.\n* `y` (float)",
-        "**Returns**",
-        "* `array (n,)`",
-        "**Examples**",
-        "Words.",
-        "```python\n>>> 1 + 1\n2\n\n>>> 2\n2\n```",
-    ]
+def test_a_class_has_its_own_members_and_those_of_private_bases(reference):
+    assert {"transform", "linear_head", "save", "risk", "n_active"} <= set(reference["members"](sslcore.Representation))
+    assert "rows" not in reference["members"](Gaussian)  # the methods of every kernel are on the page of `Kernel`
+    assert "rows" in reference["members"](sslcore.kernels.Kernel)
 
 
-def test_the_reference_is_current():
-    module = build_api()
-    if module.main(["--check"]):
-        reason = "docs/api.md is not current: run python docs/build_api.py"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+def test_bars_are_text_outside_of_code(reference):
+    lines = ["||x|| of (n, *shape), ``a | b`` and `c|d`::", "", "    x |= y", "", "|S|", ">>> a | b"]
+    reference["bars"](None, "function", "f", None, None, lines)
+    assert lines == [r"\|\|x\|\| of (n, \*shape), ``a | b`` and `c|d`::", "", "    x |= y", "", r"\|S\|", ">>> a | b"]
 
 
 # ---------------------------------------------------------------- scale
