@@ -67,7 +67,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         ),
         "projector": require(
             "projector on the eigenfunctions",
-            matched_basis_error(rep.transform(views, scale=False).reshape(-1, K), vectors),
+            matched_basis_error(rep.transform(views, scale="unit").reshape(-1, K), vectors),
             1e-6,
         ),
     }

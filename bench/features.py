@@ -62,7 +62,7 @@ def check(n: int = 1000, r: int = 200) -> dict[str, float]:
     functions = (phi @ c[:, :8]).reshape(2 * n, 8)
     return {
         "gamma": float(np.abs(rep.gamma / gamma[:8] - 1).max()),
-        "projector": matched_basis_error(rep.transform(data, scale=False).reshape(2 * n, 8), functions),
+        "projector": matched_basis_error(rep.transform(data, scale="unit").reshape(2 * n, 8), functions),
     }
 
 

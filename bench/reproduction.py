@@ -91,7 +91,7 @@ def half_moons(size: str) -> Errors:
 
     places = np.concatenate([new, test])
     published = np.exp(-scipy.spatial.distance.cdist(places, flat) / 0.2) @ solved * np.sqrt(2 * n)
-    ours = rep.transform(places, scale=False)
+    ours = rep.transform(places, scale="unit")
     one = errors(published, lambda z, y, at: at @ scipy.linalg.lstsq(z, y)[0])
     two = errors(ours, lambda z, y, at: ridge_probe(z, y, 0.0, fit_intercept=False).predict(at))
     return {
@@ -284,7 +284,7 @@ def label_graph(size: str) -> Errors:
     rep = sslcore.pretrain(x, kernel, 5, reg=1e-3 / n, positives=positives.Operator(joint))
     return {
         "mu": relative(rep.eigenvalues, values),
-        "functions": apart(rep.transform(x, scale=False), vectors * np.sqrt(n)),
+        "functions": apart(rep.transform(x, scale="unit"), vectors * np.sqrt(n)),
     }
 
 
@@ -330,7 +330,7 @@ ROWS = {
         "half-moons: pretraining, and errors of a least-squares probe against the class probabilities",
         "ssl_interplay/controlled_rates_calculation.py, controlled_setup.ipynb",
         "`pretrain(views, Exponential(0.2), 5, reg=lambda_ref / (2 N), unbiased=False)`, "
-        "`ridge_probe(rep.transform(x, scale=False), one_hot, 0, fit_intercept=False)`",
+        '`ridge_probe(rep.transform(x, scale="unit"), one_hot, 0, fit_intercept=False)`',
         half_moons,
     ),
     "contours": Row(

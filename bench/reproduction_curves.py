@@ -125,7 +125,7 @@ def label_curves(size: str) -> Errors:
             hot = np.eye(4)[circle.astype(int)]
             plain = _exponential(test, x, scale) @ dense(t, _exponential(x, x, scale), 1e-3, 5)[2]
             rep = sslcore.pretrain(x, kernels.Exponential(scale), 5, reg=1e-3 / len(x), positives=positives.Operator(t))
-            z = rep.transform(test, scale=False)
+            z = rep.transform(test, scale="unit")
             ours = ridge_probe(z, hot, 0.0, fit_intercept=False).predict(z)
             theirs = plain @ np.linalg.solve(plain.T @ plain, plain.T @ hot)
             worst = max(worst, relative(((ours - hot) ** 2).mean(), ((theirs - hot) ** 2).mean()))

@@ -21,7 +21,7 @@ def run_tiny(quick: bool = False) -> dict[str, Any]:
     values, vectors = authors_dense_method(views, exact.K)
     rep = exact.fit(views)
     error = require("eigenvalues against pinvh + eigh", float(np.abs(rep.eigenvalues - values).max()), 1e-10)
-    embedded = rep.transform(views, scale=False).reshape(-1, exact.K)
+    embedded = rep.transform(views, scale="unit").reshape(-1, exact.K)
     require("projector", matched_basis_error(embedded, vectors), 1e-6)
     tasks = {
         "fit": Task(lambda: exact.fit(views)),

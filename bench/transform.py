@@ -49,7 +49,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         theirs = KernelPCA(K, kernel="rbf", gamma=0.5 / scale**2, eigen_solver="arpack", random_state=0).fit(x)
         ours = fit(x)
         expected = theirs.transform(new[:2000]) * np.sqrt(n_centres) / theirs.eigenvalues_
-        found = ours.transform(new[:2000], scale=False)
+        found = ours.transform(new[:2000], scale="unit")
         expected *= np.sqrt(theirs.eigenvalues_)
         signs = np.sign((expected * found).sum(axis=0))
         error = float(np.abs(found - signs * expected).max() / np.abs(expected).max())

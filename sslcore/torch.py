@@ -126,7 +126,7 @@ def barlow_twins(z: torch.Tensor, redundancy: float = 5e-3, eps: float = 1e-5) -
 
 
 def linear_layer(
-    representation: Representation, *, dtype: torch.dtype | None = None, device: Any = None
+    representation: Representation, *, scale: str = "risk", dtype: torch.dtype | None = None, device: Any = None
 ) -> torch.nn.Linear:
     """Put the head of a representation of features into a ``torch.nn.Linear``, to stand behind the network.
 
@@ -135,14 +135,16 @@ def linear_layer(
     representation : Representation
         Fitted on features: ``Identity()`` for the outputs of a network, which the layer then takes; for other feature
         models the layer takes the model's features phi(x).
+    scale : {"risk", "unit", "norm"}
+        As of `sslcore.Representation.transform`.
     dtype, device : optional
         Of the layer; by default PyTorch's, as for any other layer (float32, on the CPU).
 
     Returns
     -------
     torch.nn.Linear
-        ``layer(phi)`` is ``representation(x)``: components are scaled by sqrt(mu), and the intercept of a centred fit
-        is the bias.
+        ``layer(phi)`` is ``representation.transform(x, scale)``: components are scaled by sqrt(mu) unless said
+        otherwise, and the intercept of a centred fit is the bias.
 
     Raises
     ------
@@ -163,7 +165,7 @@ def linear_layer(
     """
     if not isinstance(representation, Representation):
         raise TypeError(f"representation must be what sslcore.pretrain returns, found {type(representation).__name__}")
-    weight, bias = (torch.tensor(on_host(part)) for part in representation.linear_head())
+    weight, bias = (torch.tensor(on_host(part)) for part in representation.linear_head(scale))
     layer = torch.nn.Linear(weight.shape[1], weight.shape[0], dtype=dtype, device=device)
     with torch.no_grad():
         layer.weight.copy_(weight)

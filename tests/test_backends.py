@@ -658,8 +658,8 @@ def test_fits(cp, model, n, m, k, reg, beta, center, unbiased, seed):
     assert_close(found.gamma[:active], expected.gamma[:active], tol=bound, scale=1.0)
     assert abs(found.risk - (k - (np.clip(expected.eigenvalues[:k], 0, None) ** 2).sum())) <= 2 * k * bound
     if large:
-        u = cp.asnumpy(found.transform(cp.asarray(x), scale=False))[:, :large]
-        v = expected.transform(x, scale=False)[:, : expected.certificate.rank]
+        u = cp.asnumpy(found.transform(cp.asarray(x), scale="unit"))[:, :large]
+        v = expected.transform(x, scale="unit")[:, : expected.certificate.rank]
         values = 1 / expected.gamma[: v.shape[1]]
         assert_same_eigenspaces(1 / found.gamma[:large], u, values, v, tol=max(1e-7, 1e3 * bound), gap=1e-3)
 

@@ -589,7 +589,7 @@ def test_absurdly_small_reg_is_answered_well_or_refused(model, reg):
         assert rep.certificate.worst <= 1e-6
         matrix = model(rep.centres) if rep.centres is not None else None
         if matrix is not None:
-            assert np.allclose(matrix @ rep.coefficients, rep.transform(rep.centres, scale=False), atol=1e-5)
+            assert np.allclose(matrix @ rep.coefficients, rep.transform(rep.centres, scale="unit"), atol=1e-5)
             assert np.allclose(rep.values.reshape(-1, 2).T @ rep.values.reshape(-1, 2) / 120, np.eye(2), atol=1e-5)
 
 

@@ -57,7 +57,7 @@ def outcome(
     assert (np.abs(rep.gamma / gamma[:k] - 1)[:rank] <= 3 * tol).all()
     assert (np.abs(rep.norms / norms[:k] - 1)[:rank] <= 3 * tol**0.5).all()
     assert (beta * np.abs(rep.invariance - invariance[:k])[:rank] <= 3 * tol * gamma[:rank]).all()
-    found = rep.transform(new, scale=False)
+    found = rep.transform(new, scale="unit")
     for i in range(rank):
         others = np.delete(gamma, i)
         gap = np.min(np.abs(others - gamma[i]) / np.maximum(others, gamma[i]))

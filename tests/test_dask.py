@@ -508,8 +508,8 @@ def test_transform_is_lazy_and_by_chunks(dtype):
             assert z.dtype == rep.transform(x).dtype
             assert_close(z.compute(), rep.transform(x), tol=1e-6 if dtype == np.float32 else 1e-12)
         assert_close(rep(da.from_array(views)).compute(), rep(views), tol=1e-6 if dtype == np.float32 else 1e-12)
-        unit = ours.transform(rep, da.from_array(views[:, 0]), False).compute()
-        assert_close(unit, rep.transform(views[:, 0], scale=False), tol=1e-6 if dtype == np.float32 else 1e-12)
+        unit = ours.transform(rep, da.from_array(views[:, 0]), "unit").compute()
+        assert_close(unit, rep.transform(views[:, 0], scale="unit"), tol=1e-6 if dtype == np.float32 else 1e-12)
 
 
 def test_transform_refuses_what_is_wrong():
@@ -525,8 +525,10 @@ def test_transform_refuses_what_is_wrong():
         ours.transform(rep, bad)
     with pytest.raises(TypeError, match="representation must be what pretrain returns"):
         ours.transform(3, lazy)
-    with pytest.raises(TypeError, match="scale must be True or False"):
+    with pytest.raises(ValueError, match="scale must be one of 'risk', 'unit', 'norm', found 1"):
         ours.transform(rep, lazy, 1)
+    with pytest.raises(TypeError, match="write 'risk' for True, 'unit' for False"):
+        ours.transform(rep, lazy, False)
     with pytest.raises(ValueError, match="x must not be empty"):
         ours.transform(rep, da.zeros((4, 0)))
 

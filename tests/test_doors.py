@@ -81,8 +81,6 @@ BOOLEANS = {
     "pretrain_path": lambda **o: sslcore.pretrain_path(VIEWS, Gaussian(1.0), 2, regs=[0.1], **o),
     "moments": lambda **o: sslcore.stream.moments(VIEWS, Identity(), **o),
     "Moments.solve": lambda **o: sslcore.Moments(Identity()).update(VIEWS).solve(2, reg=0.1, **o),
-    "Representation.transform": lambda **o: sslcore.pretrain(VIEWS, Gaussian(1.0), 2, reg=0.1).transform(X, **o),
-    "BimodalRepresentation.transform": lambda **o: PAIRED.transform((X, None), **o),
     "SSLEmbedding": lambda **o: sslcore.SSLEmbedding(Gaussian(1.0), reg=0.1, **o).fit(X),
     "SSLEmbedding.get_params": lambda **o: sslcore.SSLEmbedding(Gaussian(1.0)).get_params(**o),
     "Crop": lambda **o: Crop(2, **o),

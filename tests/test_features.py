@@ -424,7 +424,7 @@ def test_without_regularisation(center):
     values = np.sort(np.linalg.eigvals(np.linalg.solve(sigma, delta)).real)
     assert_close(rep.gamma, values, tol=1e-10)
     assert_close(rep.invariance, values, tol=1e-10)
-    z = rep.transform(views, scale=False).reshape(-1, 4)
+    z = rep.transform(views, scale="unit").reshape(-1, 4)
     assert_close(z.T @ z / 120, np.eye(4), tol=1e-10, scale=1.0)
     assert_close(rep.gamma, pretrain(views, Identity(), 4, reg=1e-12, center=center).gamma, tol=1e-9)
     two = pretrain(views, Identity(), 2, reg=0.0, center=center)
@@ -686,7 +686,7 @@ def test_same_spaces_for_equal_features():
     second = pretrain(views, Nystrom(Exponential(1.0), LANDMARKS[::-1]), 3, reg=1e-2)
     assert_close(first.gamma, second.gamma, tol=1e-10)
     x = normal((20, 3), 4)
-    assert_same_subspace(first.transform(x, scale=False), second.transform(x, scale=False), tol=1e-7)
+    assert_same_subspace(first.transform(x, scale="unit"), second.transform(x, scale="unit"), tol=1e-7)
 
 
 @pytest.mark.parametrize(

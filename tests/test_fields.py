@@ -41,7 +41,7 @@ def test_tica(lag):
     assert_close(rep.timescales(lag)[:2], -lag / np.log(expected[:2]), tol=1e-7)
     assert_close(rep.timescales(10 * lag)[:2], -10 * lag / np.log(expected[:2]), tol=1e-7)
     theirs = (x - x.mean(axis=0)) @ weights
-    for ours, column in zip(rep.transform(x, scale=False).T, theirs.T, strict=True):
+    for ours, column in zip(rep.transform(x, scale="unit").T, theirs.T, strict=True):
         assert abs(np.corrcoef(ours, column)[0, 1]) > 1 - 1e-6
 
 
@@ -106,7 +106,7 @@ def test_laplacian_eigenmaps(n_neighbors):
     assert_close(rep.laplacian_eigenvalues(), expected[:5], tol=1e-7)
     manifold = pytest.importorskip("sklearn.manifold")
     theirs = manifold.SpectralEmbedding(4, affinity="precomputed", random_state=0).fit_transform(affinity)
-    ours = rep.transform(np.eye(40), scale=False)[:, 1:]
+    ours = rep.transform(np.eye(40), scale="unit")[:, 1:]
     if (np.diff(expected[:6]) > 1e-3).all():
         for a, b in zip(ours.T, theirs.T, strict=True):
             assert abs(a @ b) / np.sqrt((a @ a) * (b @ b)) > 1 - 1e-7
@@ -118,7 +118,7 @@ def test_a_kernel_of_the_points_is_near_them_and_has_new_ones():
     rep = sslcore.pretrain(x, Gaussian(0.2), 3, reg=1e-7, center=True, positives=law)
     measured = law.law(x)
     root = np.sqrt(measured.measure)
-    v = root[:, None] * rep.transform(x, scale=False)
+    v = root[:, None] * rep.transform(x, scale="unit")
     quadratic = np.einsum("ij,ik,kj->j", v, np.eye(80) - measured.operator(), v)
     assert_close(rep.laplacian_eigenvalues(), quadratic, tol=1e-7)
     assert rep(x + 0.01).shape == (80, 3)

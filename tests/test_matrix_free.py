@@ -71,7 +71,7 @@ def agree(found, dense, new, backend):
     gap = 1 - dense.gamma[rank - 1] / (dense.gamma[rank - 1] + dense.certificate.eigengap) if rank == k else 1.0
     if gap < (1e-1 if single else 1e-3):
         return
-    values, expected = (backend.asnumpy(r.transform(new, scale=False)).astype(float) for r in (found, dense))
+    values, expected = (backend.asnumpy(r.transform(new, scale="unit")).astype(float) for r in (found, dense))
     tol = (1e-2 if single else 1e-5) / gap
     assert_close(values @ values.T, expected @ expected.T, tol=tol)
     at_views, there = (backend.asnumpy(r.embedding).astype(float).reshape(-1, k) for r in (found, dense))

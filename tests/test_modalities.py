@@ -87,7 +87,7 @@ def test_kernels_are_solved_as_dense_algebra_does(beta, unbiased, center, weight
         assert_close(found @ found.T, v[:, :k] @ v[:, :k].T, tol=1e-6)
     size = max(float(np.abs(side.values).max()) for side in (rep.first, rep.second))
     for side, part in ((rep.first, x), (rep.second, y)):
-        assert_close(side.transform(part, scale=False), side.values, tol=1e-7, scale=size)
+        assert_close(side.transform(part, scale="unit"), side.values, tol=1e-7, scale=size)
         if center:  # an intercept for each modality
             mean = (weight / weight.sum()) @ side.values
             assert_close(mean, np.zeros(k), tol=1e-8, scale=size)
@@ -483,7 +483,7 @@ def test_functions_have_their_values_at_small_reg(first, reg):
     x, y = pairs(40)
     rep = sslcore.pretrain((x, y), (first, Exponential(5.0)), 3, reg=reg, center=True)
     for side, part in ((rep.first, x), (rep.second, y)):
-        assert_close(side.transform(part, scale=False), side.values, tol=1e-7)
+        assert_close(side.transform(part, scale="unit"), side.values, tol=1e-7)
 
 
 @pytest.mark.parametrize("scale", [5.0, 10.0])

@@ -96,7 +96,7 @@ def test_on_the_backends(backend):
     assert_close(rep.eigenvalues, mu, tol=1e-10)
     new = on_sphere(15, seed=1)
     smooth = AUTHORS.first(new, flat) @ backend.asnumpy(rep.coefficients)
-    assert_close(backend.asnumpy(rep.transform(backend.asarray(new), scale=False)), smooth, tol=1e-9, scale=1.0)
+    assert_close(backend.asnumpy(rep.transform(backend.asarray(new), scale="unit")), smooth, tol=1e-9, scale=1.0)
 
 
 def naive_operator(matrix, n, m, reg):
@@ -109,12 +109,12 @@ def test_at_training_views_the_noise_is_part_of_the_function():
     """K alpha = sqrt(N) v with K + s I, which the certificate has checked; a hair away it is gone."""
     views = rolled(on_sphere(30))
     rep = pretrain(views, AUTHORS, 4, reg=1e-4)
-    values = rep.transform(views, scale=False).reshape(90, 4)
+    values = rep.transform(views, scale="unit").reshape(90, 4)
     assert_close(values.T @ values / 90, np.eye(4), tol=1e-9)
     flat = views.reshape(90, 8)
     assert_close(values - AUTHORS.first(flat, flat) @ rep.coefficients, 1e-4 * rep.coefficients, tol=1e-7)
     near = np.nextafter(flat, 2.0)
-    assert_close(rep.transform(near, scale=False), values - 1e-4 * rep.coefficients, tol=1e-7, scale=1.0)
+    assert_close(rep.transform(near, scale="unit"), values - 1e-4 * rep.coefficients, tol=1e-7, scale=1.0)
 
 
 def test_views_that_coincide_share_their_noise():

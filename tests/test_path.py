@@ -66,7 +66,7 @@ def test_every_point_is_a_separate_fit(views, model, options, betas, backend):
         assert abs(point.certificate.eigengap - expected.certificate.eigengap) <= 1e-4 * max(expected.gamma)
         assert_close(path.risk[i, j], expected.risk, tol=1e-6, scale=4.0)
         assert path.n_active[i, j] == expected.n_active
-        found, wanted = (backend.asnumpy(r.transform(backend.asarray(x), scale=False)) for r in (point, expected))
+        found, wanted = (backend.asnumpy(r.transform(backend.asarray(x), scale="unit")) for r in (point, expected))
         assert_close(found, wanted, tol=1e-5)
         assert_close(backend.asnumpy(point.embedding), backend.asnumpy(expected.embedding), tol=1e-5, scale=1.0)
     assert np.array_equal(path.eigenvalues, 1 - path.gamma)
@@ -262,7 +262,7 @@ def test_overlaps_are_between_neighbours():
     regs, betas = [0.01, 0.3], [0.5, 2.0]
     for model in (Exponential(1.0), Identity()):
         path = pretrain_path(VIEWS, model, 3, regs=regs, betas=betas)
-        f = [[rep.transform(VIEWS, scale=False).reshape(50, 3) for rep in row] for row in path.representations]
+        f = [[rep.transform(VIEWS, scale="unit").reshape(50, 3) for rep in row] for row in path.representations]
         for j in range(2):
             assert_close(path.reg_overlaps[0, j], (f[0][j].T @ f[1][j] / 50) ** 2, tol=1e-6, scale=1.0)
         for i in range(2):
@@ -306,7 +306,7 @@ def test_two_levels_repel_each_other():
                 assert crossing.reg == pytest.approx(reg, rel=1e-6)
                 assert crossing.gap == pytest.approx(gap, rel=1e-6)
                 assert 0.5 <= crossing.exchange <= 1 + 1e-9
-            turned = path.at(0).transform(views, scale=False), path.at(-1).transform(views, scale=False)
+            turned = path.at(0).transform(views, scale="unit"), path.at(-1).transform(views, scale="unit")
             overlap = (turned[0][..., 0] * turned[1][..., 1]).mean() ** 2  # how much has changed places in all
             if abs(overlap - 0.5) > 0.05:
                 assert bool(found) == (overlap > 0.5)
@@ -367,7 +367,7 @@ def naive_position(path, j, pca):
     """From the values at the training views, by projectors of full size."""
 
     def projector(rep):
-        z = rep.transform(VIEWS, scale=False).reshape(50, -1)
+        z = rep.transform(VIEWS, scale="unit").reshape(50, -1)
         q, _ = np.linalg.qr(z)
         return q @ q.T
 

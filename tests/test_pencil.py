@@ -77,7 +77,7 @@ def test_no_scale_and_no_offset_loses_a_component(name, center, reg):
         active = expected < 1
         assert rep.n_active == active.sum()
         np.testing.assert_allclose(rep.gamma[active], expected[active], rtol=1e-7)
-        embedding = rep.transform(x, scale=False).reshape(-1, k)[:, active]
+        embedding = rep.transform(x, scale="unit").reshape(-1, k)[:, active]
         np.testing.assert_allclose(embedding.T @ embedding / len(embedding), np.eye(active.sum()), atol=2e-5)
 
 
@@ -124,7 +124,7 @@ def test_reg_zero_near_singular_is_right_or_refused(distance, center):
         return
     assert distance > 1e-7
     gamma, norms = exact_components(x, 0.0, center)
-    embedding = rep.transform(x, scale=False).reshape(-1, 3)
+    embedding = rep.transform(x, scale="unit").reshape(-1, 3)
     np.testing.assert_allclose(embedding.T @ embedding / len(embedding), np.eye(3), atol=1e-6)
     assert rep.certificate.orthonormality < 1e-6
     np.testing.assert_allclose(rep.gamma, gamma, atol=1e-6)

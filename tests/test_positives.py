@@ -66,7 +66,7 @@ def test_pairs_are_solved_as_dense_algebra_does(graph, beta, center, seed):
     compare(rep, mu, k)
     # the functions: their values at the points in pairs span the same space, where k cuts no block
     if k < len(mu) and mu[k - 1] - mu[k] > 1e-3:
-        f = np.sqrt(p[there])[:, None] * rep.transform(x[there], scale=False)
+        f = np.sqrt(p[there])[:, None] * rep.transform(x[there], scale="unit")
         assert_close(f @ f.T, vectors[:, :k] @ vectors[:, :k].T, tol=1e-6)
     assert_close(rep.embedding, rep(x), tol=1e-9)  # at points in no pair too
     assert (rep.coefficients[~there] == 0).all()
@@ -88,7 +88,7 @@ def test_any_operator_is_solved_as_dense_algebra_does(backend, beta, center, mea
     law = Operator(T, measure=p if measured else None)
     rep = sslcore.pretrain(backend.asarray(x), kernel, k, reg=reg, beta=beta, center=center, positives=law)
     compare(rep, mu, k)
-    f = np.sqrt(p)[:, None] * backend.asnumpy(rep.transform(backend.asarray(x), scale=False))
+    f = np.sqrt(p)[:, None] * backend.asnumpy(rep.transform(backend.asarray(x), scale="unit"))
     assert_close(f @ f.T, vectors[:, :k] @ vectors[:, :k].T, tol=1e-6)
     if center:
         assert np.abs(np.sqrt(p) @ f).max() < 1e-10

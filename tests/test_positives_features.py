@@ -67,7 +67,7 @@ def test_features_of_pairs_on_every_backend(backend, monkeypatch, features):
     assert_close(whole.gamma, parts.gamma, tol=1e-9)
     assert whole.positives == parts.positives
     assert "edges between 60 points" in whole.summary()
-    z = backend.asnumpy(whole.transform(x, scale=False))
+    z = backend.asnumpy(whole.transform(x, scale="unit"))
     found = law.law(backend.asnumpy(x))
     assert_close((found.measure[:, None] * z).T @ z, np.eye(3), tol=1e-9)
     assert_close(backend.asnumpy(whole.embedding), backend.asnumpy(whole(x)), tol=1e-9)

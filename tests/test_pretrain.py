@@ -40,7 +40,7 @@ def noisy(n, m, d, seed=0, noise=0.3):
 
 def unit_values(rep):
     """Unit eigenfunctions at the training views, (N, k), from the coefficients and the kernel."""
-    return rep.transform(rep.centres, scale=False)
+    return rep.transform(rep.centres, scale="unit")
 
 
 def check_against_dense(rep, matrix, groups, weight, *, tol=1e-8):
@@ -270,7 +270,7 @@ def test_oracle_g():
             rep = pretrain(views, model, 2, reg=1e-3, unbiased=unbiased)
             assert_close(rep.eigenvalues, np.array(mu), tol=2e-12)
             assert_close(rep.gamma, 1 - np.array(mu), tol=1e-12, scale=1.0)
-            assert_close(np.abs(rep.transform([[0.3, -0.2]], scale=False)[0]), np.array(at_a_point), tol=2e-11)
+            assert_close(np.abs(rep.transform([[0.3, -0.2]], scale="unit")[0]), np.array(at_a_point), tol=2e-11)
             assert_close(rep.norms, np.array(norms), tol=2e-11)
 
 
@@ -307,7 +307,7 @@ def test_beta_zero_is_kernel_pca(kernel):
     assert_close(rep.gamma, reg / (pca.eigenvalues_ / len(x)), tol=1e-11)
     new = normal((15, 4), 9)
     scores = pca.transform(kernel(new, x)) / np.sqrt(pca.eigenvalues_) * math.sqrt(len(x))
-    found = rep.transform(new, scale=False)
+    found = rep.transform(new, scale="unit")
     signs = np.sign(np.sum(scores * found, axis=0))
     assert_close(found, scores * signs, tol=1e-9)
     assert rep.certificate.algorithm == "exact: kernel PCA"
@@ -350,7 +350,7 @@ def test_risk_is_that_of_the_embedding(unbiased, model, reg):
     scale = np.sqrt(mu)
     for _ in range(5):
         turn = np.eye(3) + 0.1 * rng.standard_normal((3, 3))
-        moved = (rep.transform(views, scale=False) * scale) @ turn
+        moved = (rep.transform(views, scale="unit") * scale) @ turn
         # |Theta turn|^2 = tr(turn^T <f_i, f_j>_H turn)
         inner = scale[:, None] * h_products(rep) * scale
         assert (
@@ -447,7 +447,7 @@ def test_cube_with_exact_duplicates():
     assert_close(gamma[5:11], np.full(6, gamma[5]), tol=1e-9)
     assert gamma[0] < 0.9 * gamma[1]
     assert gamma[1] < 0.9 * gamma[5]
-    f = rep.transform(x, scale=False)
+    f = rep.transform(x, scale="unit")
     for degree, block in ((1, f[:, 1:5]), (2, f[:, 5:11])):
         parities = np.stack([np.prod(x[:, list(s)], axis=1) for s in itertools.combinations(range(d), degree)], axis=1)
         assert_same_subspace(block, parities)
@@ -461,7 +461,7 @@ def test_cube_with_exact_duplicates():
     # the same through features
     features = pretrain(views, Nystrom(Gaussian(2.0), x), 11, reg=1e-3, unbiased=False)
     assert_close(features.gamma, gamma, tol=1e-9)
-    assert_close(features.transform(x, scale=False)[:, 1:5] ** 2 @ np.ones(4), f[:, 1:5] ** 2 @ np.ones(4), tol=1e-7)
+    assert_close(features.transform(x, scale="unit")[:, 1:5] ** 2 @ np.ones(4), f[:, 1:5] ** 2 @ np.ones(4), tol=1e-7)
 
 
 def test_bit_flips_of_a_cube():
@@ -516,7 +516,7 @@ def test_total_collapse():
     assert (rep.embedding == 0).all()
     assert rep.risk == 3.0
     assert vicreg(rep.embedding) == 3.0
-    assert rep.transform(views, scale=False).std() > 0.1
+    assert rep.transform(views, scale="unit").std() > 0.1
 
 
 # ---------------------------------------------------------------- determinism
@@ -685,7 +685,7 @@ def test_feature_solver_property(backend, grouping, beta, reg, unbiased, center,
         if all(abs(values[i] - values[j]) > 1e-3 * values[0] for j in range(3) if j != i):
             assert_close(np.abs(rep.coefficients[:, i]), np.abs(c[:, i]), tol=1e-8)
     assert_close(rep.beta * rep.invariance[:rank] + reg * rep.norms[:rank], rep.gamma[:rank], tol=1e-9)
-    values_at = rep.transform(x, scale=False)[:, :rank]
+    values_at = rep.transform(x, scale="unit")[:, :rank]
     root = np.sqrt(p / p.sum())[:, None]
     assert_close((root * values_at).T @ (root * values_at), np.eye(rank), tol=1e-8, scale=1.0)
     if center:
@@ -772,7 +772,7 @@ def test_transform(model, monkeypatch):
     x = normal((50, 3), 2)
     whole = rep(x)
     assert np.array_equal(rep.transform(x), whole)
-    unit = rep.transform(x, scale=False)
+    unit = rep.transform(x, scale="unit")
     assert_close(whole, unit * np.sqrt(np.clip(rep.eigenvalues, 0, None)), tol=1e-12)
     # in blocks, one point at a time, in any layout, of any rank
     monkeypatch.setattr(_rows, "block_rows", lambda columns, itemsize: 7)

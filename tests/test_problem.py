@@ -167,7 +167,7 @@ def test_a_search_knows_functions_near_the_solution(solver, what, center, backen
     training = folds.part[data.sample_of_each_view] != 0
     weight = None if not options else options["weight"][training]
     alone = pretrain(views[training], kernel, 3, reg=1e-2, center=center, groups=groups[training], sample_weight=weight)
-    expected = np.asarray(alone.transform(views, scale=False))
+    expected = np.asarray(alone.transform(views, scale="unit"))
     if center:  # up to constants, which the iteration takes away
         values, expected = (np.c_[z, np.ones(50)] for z in (values, expected))
     assert_same_subspace(values, expected, tol=1e-5)

@@ -32,7 +32,7 @@ def test_the_published_weights_against_70_digits(lambda_ref):
     assert_close(found.gamma, gamma[:5], tol=1e-6)
     assert_close(found.norms, norms[:5], tol=1e-6)
     assert_close(found.norms * lambda_ref / 2 + invariance[:5], gamma[:5], tol=1e-6)
-    at = found.transform(new, scale=False)
+    at = found.transform(new, scale="unit")
     assert_close(np.abs(at), np.abs(values[:5].T), tol=1e-5)
 
 

@@ -41,7 +41,7 @@ def test_both_operators_against_the_published_formulation(lambda_ref):
     counts = downstream.active_components(mine.eigenvalues)
     assert counts == (int((one > 0).sum()), int((other > 0).sum()))
     new = datasets.sphere(30, 8, seed=2)
-    values, expected = mine.transform(new, scale=False), naive.gram(downstream.KERNEL, new, rows).astype(float) @ alpha
+    values, expected = mine.transform(new, scale="unit"), naive.gram(downstream.KERNEL, new, rows).astype(float) @ alpha
     # the span of functions whose eigenvalue stands apart: projections on it agree
     gaps = np.flatnonzero(np.diff(other) < -0.02) + 1
     for k in gaps[-1:]:

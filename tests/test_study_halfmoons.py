@@ -27,7 +27,7 @@ def test_the_counting_of_the_authors():
     points = np.asarray(found.views[:]).reshape(80, 2)
     mu, vectors = naive.published_method(found.kernel(points), 2, 5, halfmoons.LAMBDA_REF)
     assert_close(2 * found.representation.eigenvalues, mu, tol=1e-9)
-    values = found.representation.transform(points, scale=False) / 80**0.5
+    values = found.representation.transform(points, scale="unit") / 80**0.5
     assert_close(np.abs(values.T @ vectors), np.eye(5), tol=1e-6)
 
 

@@ -102,7 +102,7 @@ def test_views_that_come_twice_have_twice_the_weight():
                 center=True,
             )
             assert found["active"][o, i] == rep.n_active
-            phi = rep.transform(networks.with_bias(x), scale=False)[:, : rep.n_active]
+            phi = rep.transform(networks.with_bias(x), scale="unit")[:, : rep.n_active]
             assert_close(found["errors"][o, :, i], networks.probe(phi, y, 15), tol=1e-6)
 
 

@@ -43,7 +43,7 @@ def check_points(path, views, model, k, options, *, single=False):
             assert_close(point.gamma[active:both], alone.gamma[active:both], tol=1e-3 if single else 1e-7)
             gap = alone.certificate.eigengap / float(alone.gamma[rank - 1] + alone.certificate.eigengap)
             if rank == k and gap > 0.05:
-                z, y = (np.asarray(r.transform(views, scale=False), float).reshape(-1, k) for r in (point, alone))
+                z, y = (np.asarray(r.transform(views, scale="unit"), float).reshape(-1, k) for r in (point, alone))
                 assert_same_subspace(z, y, tol=2e-2 if single else 1e-5)
 
 

@@ -463,6 +463,8 @@ def test_transform(here, model, capsys):
     run(capsys, "transform", "m.npz", "v.npy")
     assert_close(np.load("v-embedding.npy"), model(views))
     assert "embedding has 3 dimensions" in refused(capsys, "transform", "m.npz", "v.npy", "--out", "v.csv")
+    run(capsys, "transform", "m.npz", "new.csv", "--scale", "norm")
+    assert_close(np.load("new-embedding.npy"), model.transform(new, scale="norm"))
 
 
 def test_data_of_another_width(model, capsys):

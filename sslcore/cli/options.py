@@ -173,6 +173,12 @@ BETA = option("--beta", says="weight of the invariance; >= 0", type=float, defau
 CENTER = option(
     "--center", says="covariance in place of second moments", action=argparse.BooleanOptionalAction, default=True
 )
+SCALE = option(
+    "--scale",
+    says="of the components: risk, sqrt(mu) f; unit, f of variance 1; norm, f divided by its norm, for probes",
+    choices=("risk", "unit", "norm"),
+    default="risk",
+)
 SEED = option("--seed", says="of views and landmarks", type=int, default=0)
 MEMORY = option("--memory", says="refuse what needs more, such as 8GB (default: what is free)", metavar="SIZE")
 BACKEND = option("--backend", says="where to compute (default: numba, the CPU)", choices=("numba", "cupy"))

@@ -10,11 +10,12 @@ import dask.array as da
 import numpy as np
 from dask.delayed import delayed
 
-from ..arrays import Array, as_array, as_float_dtype, as_seed, check_boolean, gives_memory_back, on_host, shown
+from ..arrays import Array, as_array, as_float_dtype, as_seed, gives_memory_back, on_host, shown
 from ..augmentations import Augmentation, Views
 from ..features import Features, Model, Nystrom
 from ..fitting.representation import Representation
 from ..fitting.search import AutoReg, as_search
+from ..fitting.spectral import check_scale
 from ..kernels import Precomputed
 from ..solvers.objective import Objective
 from . import _work
@@ -115,7 +116,7 @@ def _gathered(views: Any, index: np.ndarray, cluster: Cluster) -> Array:
     return as_array(chosen[inverse, index % m], "views", ndim=2)
 
 
-def transform(representation: Representation, x: Any, scale: bool = True, *, backend: str | None = None) -> Any:
+def transform(representation: Representation, x: Any, scale: str = "risk", *, backend: str | None = None) -> Any:
     """Evaluate psi(x) lazily, chunk by chunk: a Dask array, which computes nothing yet.
 
     Parameters
@@ -145,7 +146,7 @@ def transform(representation: Representation, x: Any, scale: bool = True, *, bac
     >>> z, np.allclose(z.compute(), rep.transform(x))
     (dask.array<values_of, shape=(100, 3), dtype=float64, chunksize=(30, 3), chunktype=numpy.ndarray>, True)
     """
-    scale = check_boolean(scale, "scale")
+    scale = check_scale(scale)
     if not isinstance(representation, Representation):
         raise TypeError(f"representation must be what pretrain returns, found {type(representation).__name__}")
     x = _checked(x, "x", (2, 3), "(n, d) or (n, m, d)")

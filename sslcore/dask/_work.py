@@ -232,7 +232,7 @@ def shape_of(block: Any) -> tuple[tuple[int, ...], str]:
     return tuple(map(int, block.shape)), np.dtype(block.dtype).str
 
 
-def values_of(x: Any, representation: Representation, scale: bool, backend: str | None, block_info: Any = None) -> Any:
+def values_of(x: Any, representation: Representation, scale: str, backend: str | None, block_info: Any = None) -> Any:
     """Evaluate a representation at a chunk, which may be empty."""
     if not len(x):
         shape = (*x.shape[:-1], representation.n_components)

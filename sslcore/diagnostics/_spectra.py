@@ -300,7 +300,7 @@ def _unit_values(rep: Representation) -> Array:
             "the views of this representation are not known here (it was fitted with groups, made from Moments or "
             "loaded); pass an embedding (n, m, k), for example rep(views)"
         )
-    return rep.values if rep.values is not None else rep.transform(rep.training, scale=False)
+    return rep.values if rep.values is not None else rep.transform(rep.training, scale="unit")
 
 
 def moments_of(z: Any) -> Moments:

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..arrays import Array, check_boolean, gives_memory_back
+from ..arrays import Array, gives_memory_back
 from ..features import Features
 from ..io.archive import MALFORMED, refusal
 from ..kernels import Kernel
@@ -16,7 +16,7 @@ from ..solvers.certificate import Certificate
 from ..solvers.selection import Selection
 from .codec import read_values, write_values
 from .representation import Representation
-from .spectral import _Spectral
+from .spectral import _Spectral, check_scale
 
 __all__ = ["BimodalRepresentation"]
 
@@ -164,15 +164,16 @@ class BimodalRepresentation(_Spectral):
         return self.transform(pair)
 
     @gives_memory_back
-    def transform(self, pair: tuple[Any, Any], scale: bool = True, *, backend: str | None = None) -> Any:
+    def transform(self, pair: tuple[Any, Any], scale: str = "risk", *, backend: str | None = None) -> Any:
         """Evaluate the functions of one modality, or of both.
 
         Parameters
         ----------
         pair : (x, y), (x, None) or (None, y)
             Points (n, d_x) and (n', d_y); None for the modality that is not asked for.
-        scale : bool
-            False: the unit functions instead of sqrt(max(mu_i, 0)) times them.
+        scale : {"risk", "unit", "norm"}
+            As of `Representation.transform`: f_i and g_i times sqrt(max(mu_i, 0)), as they are, or divided by the norm
+            of both, the square root of ||f_i||^2 + ||g_i||^2.
         backend : {"numba", "cupy"}, optional
             As of `Representation.transform`.
 
@@ -195,7 +196,7 @@ class BimodalRepresentation(_Spectral):
         >>> rep.transform((x, None)).shape, rep.transform((None, y[:7])).shape, len(rep.transform((x, y)))
         ((50, 2), (7, 2), 2)
         """
-        scale = check_boolean(scale, "scale")
+        scale = check_scale(scale)
         if not isinstance(pair, tuple) or len(pair) != 2 or all(member is None for member in pair):
             found = f"a tuple of {len(pair)}" if isinstance(pair, tuple) else type(pair).__name__
             raise TypeError(f"hand over the modalities as (x, y), (x, None) or (None, y), found {found}")

@@ -15,7 +15,6 @@ from ..arrays import (
     ArrayLike,
     as_array,
     as_native,
-    check_boolean,
     check_same_width,
     gives_memory_back,
     kind_of,
@@ -35,7 +34,7 @@ from ..solvers.selection import Selection
 from .codec import read_values, write_values
 from .collections import home_of
 from .content import check_content
-from .spectral import _Spectral
+from .spectral import _Spectral, check_scale
 
 __all__ = ["Representation"]
 
@@ -202,15 +201,18 @@ class Representation(_Spectral):
         return self.transform(x)
 
     @gives_memory_back
-    def transform(self, x: ArrayLike | Views, scale: bool = True, *, backend: str | None = None) -> Array:
+    def transform(self, x: ArrayLike | Views, scale: str = "risk", *, backend: str | None = None) -> Array:
         """Evaluate psi(x), in blocks: memory O(block).
 
         Parameters
         ----------
         x : array (n, d), views (n, m, d) or `Views`
             For `Precomputed` the kernel values (n, N) against the training views, in their order.
-        scale : bool
-            False: the unit eigenfunctions f_i instead of sqrt(max(mu_i, 0)) f_i.
+        scale : {"risk", "unit", "norm"}
+            ``"risk"``: the minimiser, sqrt(max(mu_i, 0)) f_i.  ``"unit"``: the unit eigenfunctions f_i, of second
+            moment 1 (centred: variance 1) over the training views.  ``"norm"``: f_i / ||f_i||_H, and 0 where mu_i <= 0:
+            the penalty of a ridge probe is then the norm of its own function, but for the angles between the f_i in H,
+            so that smooth components count more and many rough ones do little harm.
         backend : {"numba", "cupy"}, optional
             ``"cupy"`` takes NumPy arrays to the GPU by blocks, and the values back.  Otherwise ``x`` and the
             representation must be on one device (`to`).
@@ -220,7 +222,7 @@ class Representation(_Spectral):
         array (n, k) or (n, m, k)
             Of the kind of ``x``; for Dask's arrays lazily, chunk by chunk.
         """
-        scale = check_boolean(scale, "scale")
+        scale = check_scale(scale)
         home = home_of(x)
         if home is not None:
             lazy: Array = home.transform(self, x, scale, backend=backend)
@@ -248,14 +250,13 @@ class Representation(_Spectral):
         out = kind.convert_back(values.reshape(*x.shape[:-1], self.n_components))
         return out
 
-    def _evaluator(
-        self, like: Array, shape: tuple[int, ...], scale: bool, backend: Backend
-    ) -> Callable[[Array], Array]:
+    def _evaluator(self, like: Array, shape: tuple[int, ...], scale: str, backend: Backend) -> Callable[[Array], Array]:
         """Make a function from points on the backend's device, with coordinates as ``like``, to their values."""
         width, dtype = like.shape[1], like.dtype
         weights, intercept = self.coefficients, self.intercept
-        if scale:
-            weights, intercept = weights * self._scale_where(weights), intercept * self._scale_where(intercept)
+        if scale != "unit":
+            weights = weights * self._scale_where(weights, scale)
+            intercept = intercept * self._scale_where(intercept, scale)
         if isinstance(self.model, Features):
             if self.n_coordinates not in (None, width):
                 raise ValueError(
@@ -300,14 +301,18 @@ class Representation(_Spectral):
 
         return evaluate
 
-    def linear_head(self) -> tuple[Array, Array]:
-        """Return (W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models."""
+    def linear_head(self, scale: str = "risk") -> tuple[Array, Array]:
+        """Return (W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models.
+
+        ``scale`` is that of `transform`.
+        """
+        scale = check_scale(scale)
         if not isinstance(self.model, Features):
             raise TypeError(
                 "a kernel model has no finite linear head; fit a feature model, such as sslcore.features.Nystrom"
             )
-        scale = self._scale_where(self.coefficients)
-        return (self.coefficients * scale).T.copy(), self.intercept * scale
+        factors = self._scale_where(self.coefficients, scale)
+        return (self.coefficients * factors).T.copy(), self.intercept * factors
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write it to one file, in a documented format without pickle; the file appears whole or not at all.

@@ -6,12 +6,24 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, check_boolean, check_scalar, namespace
+from ..arrays import Array, check_boolean, check_choice, check_scalar, namespace
 from ..solvers.certificate import Certificate
 from ..solvers.selection import Selection
 from . import summary
 
-__all__: list[str] = []
+__all__ = ["check_scale"]
+
+SCALES = ("risk", "unit", "norm")
+"""What a component may be measured in."""
+
+
+def check_scale(scale: Any) -> str:
+    """Return the name of a scale of components, or refuse it; say what the booleans of earlier versions are."""
+    if isinstance(scale, bool | np.bool_):
+        raise TypeError(
+            f"scale must be 'risk', 'unit' or 'norm', found {scale}: write 'risk' for True, 'unit' for False"
+        )
+    return check_choice(scale, "scale", SCALES)
 
 
 class _Spectral:
@@ -51,13 +63,18 @@ class _Spectral:
         """
         return float(self.n_components - (self._scale() ** 4).sum())
 
-    def _scale(self) -> np.ndarray:
-        """Return sqrt(max(mu, 0))."""
-        return np.clip(1.0 - self.gamma, 0.0, None) ** 0.5
+    def _scale(self, scale: str = "risk") -> np.ndarray:
+        """Return what unit eigenfunctions are multiplied with: sqrt(max(mu, 0)), 1 or, if mu > 0, 1 / ||f||_H."""
+        if scale == "unit":
+            return np.ones(self.n_components)
+        if scale == "risk":
+            return np.clip(1.0 - self.gamma, 0.0, None) ** 0.5
+        there = (self.gamma < 1.0) & (self.norms > 0.0)
+        return np.where(there, np.where(there, self.norms, 1.0) ** -0.5, 0.0)
 
-    def _scale_where(self, array: Array) -> Array:
+    def _scale_where(self, array: Array, scale: str = "risk") -> Array:
         """Return `_scale` on the device of ``array``, in its type."""
-        out: Array = namespace(array).asarray(self._scale().astype(array.dtype))
+        out: Array = namespace(array).asarray(self._scale(scale).astype(array.dtype))
         return out
 
     def summary(self, *, model: Any = None, brief: bool = False) -> str:

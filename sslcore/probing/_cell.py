@@ -112,7 +112,7 @@ def _functions(reps: list[Representation], risk_scale: bool) -> Values:
     models = [rep.model for rep in reps if isinstance(rep.model, Features)]
     if all(same_features(model, models[0]) for model in models[1:]):
         return _of_features(reps, risk_scale)
-    return lambda x, group: np.stack([reps[p].transform(x, scale=risk_scale) for p in group])
+    return lambda x, group: np.stack([reps[p].transform(x, scale="risk" if risk_scale else "unit") for p in group])
 
 
 def _of_kernel(reps: list[Representation], risk_scale: bool) -> Values:

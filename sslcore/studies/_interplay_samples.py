@@ -97,7 +97,7 @@ def fit_lines(values: np.ndarray, kappa: np.ndarray, regs: np.ndarray, beta: flo
     found = pretrain_path(values * np.sqrt(kappa), Identity(), len(kappa), regs=regs, betas=[beta])
     eigenvalues, shares = [], []
     for (rep,) in found.representations:
-        parts = rep.transform(np.diag(np.sqrt(kappa)), scale=False)[:, 0] ** 2  # row S: its coefficient on chi_S
+        parts = rep.transform(np.diag(np.sqrt(kappa)), scale="unit")[:, 0] ** 2  # row S: its coefficient on chi_S
         eigenvalues.append(rep.eigenvalues)
         shares.append(parts / parts.sum())
     return np.array(eigenvalues), np.array(shares)

@@ -362,7 +362,7 @@ def kernel_pca(x: Array, kernel: Kernel, n_components: int) -> Array:
     eigenvalue kappa_i, so the component of variance kappa_i is f_i / ||f_i||_H, whatever reg.
     """
     rep = pretrain(x[:, None], kernel, n_components, reg=1e-6, beta=0.0, center=True)
-    out: Array = rep.transform(x, scale=False) / np.sqrt(rep.norms)
+    out: Array = rep.transform(x, scale="norm")
     return out
 
 

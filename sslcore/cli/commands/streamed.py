@@ -228,13 +228,18 @@ def parts_of(tables: Iterable[Table]) -> Iterator[np.ndarray]:
 
 
 def values_of(
-    rep: Representation, parts: Iterable[np.ndarray], n: int, begin: Progress, backend: str | None
+    rep: Representation,
+    parts: Iterable[np.ndarray],
+    n: int,
+    begin: Progress,
+    backend: str | None,
+    scale: str = "risk",
 ) -> Iterator[np.ndarray]:
     """Yield the values of a model at n points, or samples, in parts."""
     done = 0
     for part in parts:
         done += len(part)
-        yield rep.transform(part, backend=backend)
+        yield rep.transform(part, scale, backend=backend)
         begin.advance(done / n)
     if done != n:
         raise ValueError(f"the data have changed while they were read: {n} rows before, {done} then")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..options import BACKEND, FILE, MODEL, PROGRESS, TABLE, Parser, option
+from ..options import BACKEND, FILE, MODEL, PROGRESS, SCALE, TABLE, Parser, option
 from .common import Report, check_outputs, fitting, noted, open_model, refuse_outputs, wanted_by
 from .progress import progress
 from .streamed import count_rows, is_pattern, parts_of, sources_of, stem_of, values_of, write_values
@@ -28,7 +28,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     files that match, one after the other in the order of their names.
     """
     out = option("--out", says="a .npy or .csv file (default: FILE-embedding.npy)", type=Path, metavar="PATH")
-    parser.add(MODEL, FILE, *TABLE, out, BACKEND, PROGRESS)
+    parser.add(MODEL, FILE, *TABLE, out, SCALE, BACKEND, PROGRESS)
 
     def run(args: argparse.Namespace) -> Report:
         from ...io.atomic import replacing
@@ -61,7 +61,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 raise ValueError(f"{sources[0]} holds views, whose embedding has 3 dimensions: choose --out PATH.npy")
             begin("embedding")
             tables = itertools.chain([table], map(read, sources[1:]))
-            values = values_of(rep, parts_of(tables), n, begin, args.backend)
+            values = values_of(rep, parts_of(tables), n, begin, args.backend, args.scale)
             with replacing(out) as file:
                 if out.suffix.lower() == ".csv":
                     names = [f"component_{i + 1}" for i in range(rep.n_components)]

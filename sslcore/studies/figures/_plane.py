@@ -34,5 +34,5 @@ def plane_functions(rep: Any, points: Array, steps: int = 120) -> tuple[Array, A
     return (
         first,
         second,
-        np.asarray(rep.to("numba").transform(mesh.astype(dtype), scale=False)).reshape(steps, steps, -1),
+        np.asarray(rep.to("numba").transform(mesh.astype(dtype), scale="unit")).reshape(steps, steps, -1),
     )
