@@ -74,6 +74,10 @@ MATRIX_FREE_RANK_COLUMNS = 24
 """Columns of the factor that preconditions conjugate gradients, at most, in units of sqrt(N): of float32, whose memory
 has room for half as many of float64.  Making them takes as long as some 15 products with K of 10 columns."""
 
+MATRIX_FREE_CHEAP_COLUMNS = 4
+"""Columns of that factor that are worth making beyond what is needed, in the same units: as long as two products, where
+the values that are left fall fast enough to save many (Gaussian kernels: 27 products in place of 43)."""
+
 MATRIX_FREE_COMBINED_COLUMNS = 64
 """Contrasts whose columns are made at a time from rows of K: 50 MB for 10^5 views."""
 
@@ -201,6 +205,11 @@ CPU_FACTOR_LEAST_ROWS = 512
 
 CPU_FACTOR_MOST_ROWS = 4096
 """Rows beyond which LAPACK factorises: 10,000 took it 4.1 s and us 4.9, and a tenth of a second is little then."""
+
+CPU_LAPACK_MOST_ROWS = 12_288
+"""Rows beyond which our own threads factorise again: OpenBLAS (0.2.8 to 0.3.30 at least, its issues 352, 1413 and 2562)
+writes beyond its buffers and ends the process where a thread's share of a matrix in float64 is larger than some 8,192
+rows: with two threads, from 16,384 rows on."""
 
 CPU_SOLVE_BLOCK_ROWS = 480
 """Rows of a triangular factor that are solved for at a time, before others are multiplied on all threads."""

@@ -169,6 +169,23 @@ def test_cholesky_factors(n, dtype, threads, seed):
     assert_close((upper.T @ upper).astype(float), matrix.astype(float), tol=tol, scale=scale)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_large_matrices_are_not_given_to_lapack(monkeypatch, dtype):
+    """OpenBLAS ends the process there."""
+    monkeypatch.setattr(tunables, "CPU_FACTOR_LEAST_ROWS", 10**9)
+    monkeypatch.setattr(tunables, "CPU_LAPACK_MOST_ROWS", 150)
+    root = draw((151, 160), float, 0)
+    matrix = np.asfortranarray((root @ root.T / 151 + np.eye(151)).astype(dtype))
+    with monkeypatch.context() as patch:
+        for name in ("dpotrf", "spotrf"):
+            patch.setattr(dense.lapack, name, None)
+        found = matrix.copy(order="F")
+        assert dense.cholesky(found)
+    upper = np.triu(found).astype(float)
+    assert_close(upper.T @ upper, matrix.astype(float), tol=10 * float(np.finfo(dtype).eps))
+    assert dense.cholesky(matrix[:150, :150].copy(order="F"))  # by LAPACK
+
+
 @pytest.mark.parametrize("bad", [0.0, -1.0, np.nan])
 @pytest.mark.parametrize("place", [0, 5, 127, 128, 300, 519])
 def test_what_is_not_positive_definite_has_no_factor(bad, place):

@@ -227,6 +227,19 @@ def test_more_of_the_factor_is_made_when_less_noise_asks_for_it():
     pivoted = PivotedFactor(lambda chosen: np.asfortranarray(matrix[:, chosen]), matrix.diagonal(), out, get_backend())
     ranks = [pivoted.extend(level).rank for level in (1e-1, 1e-3, 1e-3, 1e-6)]
     assert ranks[0] <= ranks[1] == ranks[2] < ranks[3]
+    assert pivoted.extend(0.0, most=ranks[3]).rank == ranks[3]
+
+
+def test_columns_are_made_beyond_need_where_they_save_products(monkeypatch):
+    """A smooth kernel: some columns more, and the steps that they save."""
+    views, products, ranks = noisy(150, 2, 2), [], []
+    for columns in (0, 4):
+        monkeypatch.setattr(tunables, "MATRIX_FREE_CHEAP_COLUMNS", columns)
+        found = pretrain(views, Gaussian(2.0), 3, reg=1e-5, solver="matrix-free").certificate.algorithm
+        ranks.append(int(found.split("rank ")[1].split(",")[0]))
+        products.append(int(found.split()[-2]))
+    assert ranks[0] < ranks[1]
+    assert products[1] < products[0]
 
 
 # ---------------------------------------------------------------- steps in float32

@@ -12,6 +12,7 @@ digit in one or two steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,12 +79,13 @@ class PivotedFactor:
         """Whether there is no room for a higher rank."""
         return self.rank >= int(self.out.shape[1])
 
-    def extend(self, level: float) -> PivotedFactor:
+    def extend(self, level: float, most: float = math.inf) -> PivotedFactor:
         """Raise the rank until the mean of what eigenvalues as many as the rank can have left is at most ``level``.
 
         That is trace (C - F F^T) / rank; for eigenvalues that decay like a power the largest one left is near it.
+        From a rank of ``most`` on, no columns are added.
         """
-        while not self.full and not self.reaches(level):
+        while not self.full and self.rank < most and not self.reaches(level):
             if not self._add():
                 break
         return self

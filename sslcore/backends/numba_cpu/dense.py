@@ -68,7 +68,7 @@ def cholesky(a: Matrix) -> bool:
     The strict lower triangle is left as it was.
     """
     ours = tunables.CPU_FACTOR_LEAST_ROWS <= len(a) <= tunables.CPU_FACTOR_MOST_ROWS
-    if ours and a.flags.f_contiguous and a.flags.writeable:
+    if (ours or len(a) > tunables.CPU_LAPACK_MOST_ROWS) and a.flags.f_contiguous and a.flags.writeable:
         return factorize(a)
     potrf = lapack.dpotrf if a.dtype == np.float64 else lapack.spotrf
     info: int = potrf(a, lower=0, clean=0, overwrite_a=1)[1]
