@@ -1064,6 +1064,33 @@ def alpha_req(eigenvalues, first, last):
     return -np.polyfit(x, y, 1, w=[i**-0.5 for i in ranks])[0]
 
 
+def lidar(z, delta):
+    """The exponential of the entropy of the eigenvalues of W^-1 B; samples are classes, and views what these hold."""
+    n, m, k = z.shape
+    mean, between, within = z.mean(axis=(0, 1)), np.zeros((k, k)), np.zeros((k, k))
+    for sample in z:
+        between += np.outer(sample.mean(axis=0) - mean, sample.mean(axis=0) - mean) / n
+        for view in sample:
+            within += np.outer(view - sample.mean(axis=0), view - sample.mean(axis=0)) / (n * m)
+    within += delta * np.trace(between + within) / k * np.eye(k)
+    values = [v for v in np.linalg.eigvals(np.linalg.solve(within, between)).real if v > 0]
+    return math.exp(-sum(v / sum(values) * math.log(v / sum(values)) for v in values))
+
+
+def two_nearest(z):
+    """Distances to the two nearest other points, and the index of the nearest, of each row."""
+    found = []
+    for i in range(len(z)):
+        distances = sorted((math.dist(z[i], z[j]), j) for j in range(len(z)) if j != i)
+        found.append((distances[0][0], distances[1][0], distances[0][1]))
+    return found
+
+
+def intrinsic_dimension(z):
+    """The two-NN estimate of points that differ."""
+    return len(z) / sum(math.log(second / first) for first, second, _ in two_nearest(z))
+
+
 def view_share(z):
     """E|f(xi) - f(xi')|^2 over pairs of distinct views of a sample, over twice the variance of f, of (n, m, k)."""
     n, m, k = z.shape

@@ -20,7 +20,7 @@ from sslcore.fitting.nested import nested_fits
 from sslcore.gram import contrast_gram, gram, kernel_product
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.probing import knn_probe, ridge_probe
-from sslcore.probing._nearest import nearest
+from sslcore.solvers.nearest import nearest
 
 from .examples import kernel_examples
 
@@ -187,6 +187,7 @@ def test_diagnostics(assert_same_bits, dtype):
         return (
             diagnostics.rankme(z),
             diagnostics.invariance(z),
+            diagnostics.lidar(z),
             diagnostics.alpha_req(eigenvalues),
             diagnostics.effective_dimension(eigenvalues, 0.1),
         )

@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 import sslcore
 from sslcore import pretrain, tunables
 from sslcore.augmentations import GaussianNoise, Views
-from sslcore.diagnostics import alpha_req, collapse_report, effective_dimension, invariance, rankme
+from sslcore.diagnostics import (
+    alpha_req,
+    clid,
+    cluster_learnability,
+    collapse_report,
+    effective_dimension,
+    intrinsic_dimension,
+    invariance,
+    lidar,
+    rankme,
+)
 from sslcore.features import Identity, Nystrom
 from sslcore.kernels import Exponential, Gaussian, Linear
 
@@ -40,6 +50,7 @@ def test_against_loops_property(z, shift, block, backend):
         assert_close(rankme(there), naive.rankme(flat), tol=1e-5)
         assert_close(rankme(there.reshape(flat.shape)), rankme(there))
         assert_close(invariance(there), naive.view_share(z), tol=1e-9)
+        assert_close(lidar(there, delta=1e-3), naive.lidar(z.astype(float), 1e-3), tol=1e-5)
         spectrum = np.linalg.eigvalsh(np.cov(flat.T, bias=True).reshape(z.shape[2], z.shape[2]))[::-1]
         report = collapse_report(there)
         assert_close(report.spectrum, spectrum, tol=1e-9)
@@ -68,6 +79,7 @@ def test_the_scale_does_not_matter_property(z, exponents, backend):
         scaled, plain = backend.asarray(np.ldexp(z, exponent)), backend.asarray(z)
         assert rankme(scaled) == rankme(plain)
         assert alpha_req(scaled) == alpha_req(plain)
+        assert lidar(scaled) == lidar(plain)
         assert (invariance(scaled) == invariance(plain)).all()
         a, b = collapse_report(scaled), collapse_report(plain)
         assert (a.verdict, a.n_active, a.constant, a.copies, a.sentences) == (
@@ -96,7 +108,7 @@ def test_the_effective_dimension_at_any_scale():
     assert effective_dimension([1e308, 1e308, 1e-320, 0.0, -1.0], 1e-300) == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize("function", [rankme, collapse_report, invariance])
+@pytest.mark.parametrize("function", [rankme, collapse_report, invariance, lidar, clid])
 def test_the_largest_numbers(function):
     """Nothing inside is larger than they are."""
     z = np.random.default_rng(0).uniform(-1, 1, size=(30, 2, 3))
@@ -159,6 +171,7 @@ def test_bad_ranks(ranks, error):
 def test_closed_forms():
     assert math.isnan(alpha_req([1.0, 0.0]))
     assert rankme(np.ones((5, 3))) == 0.0
+    assert lidar(np.ones((5, 2, 3))) == 0.0
     assert effective_dimension([3.0, -1.0, 0.0], 1.0) == 0.75
     equal = np.eye(8) - 1 / 8  # a simplex: all 7 directions alike
     assert_close(rankme(equal), 7.0, tol=1e-6)
@@ -170,7 +183,7 @@ def test_closed_forms():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_constant_counts_for_nothing(dtype, backend):
     z = backend.asarray(np.full((40, 2, 3), 0.1, dtype))
-    assert rankme(z) == 0.0
+    assert rankme(z) == lidar(z) == 0.0
     assert np.isnan(invariance(z)).all()
     report = collapse_report(z)
     assert (report.verdict, report.n_active) == ("total collapse", 0)
@@ -188,6 +201,8 @@ def test_of_a_representation(model, center, backend):
     assert_close(rankme(rep), rankme(z))
     assert_close(alpha_req(rep), alpha_req(z), tol=1e-9)
     assert_close(effective_dimension(rep, 0.1), effective_dimension(z, 0.1))
+    assert_close(lidar(rep), lidar(z))
+    assert_close(cluster_learnability(rep, 5), cluster_learnability(z, 5))
     assert_close(invariance(rep), invariance(z), tol=1e-9)  # all are active: the scale of a component does not matter
     if center:  # unit variance, and the unbiased T over distinct views
         assert_close(invariance(rep), rep.invariance, tol=1e-9)
@@ -212,6 +227,83 @@ def test_views_made_when_needed_and_any_library():
     assert rankme(Foreign(z)) == rankme(z)
     assert collapse_report(Foreign(z)).rankme == rankme(z)
     assert alpha_req(Foreign(np.array([3.0, 2.0]))) == alpha_req([3.0, 2.0])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_of_moments(dtype, backend):
+    """Sums of features say the same as the features."""
+    z = (np.random.default_rng(0).normal(size=(40, 3, 5)) * [5, 1, 1, 0.1, 0.01] + 3).astype(dtype)
+    z += np.random.default_rng(1).normal(size=(40, 1, 5)).astype(dtype)
+    moments = sslcore.Moments(Identity()).update(backend.asarray(z[:15])).update(backend.asarray(z[15:]))
+    tol = 1e-4 if dtype == np.float32 else 1e-9
+    for function in (rankme, alpha_req, invariance, lidar, lambda z: effective_dimension(z, 0.1)):
+        assert_close(function(moments), function(z), tol=tol)
+    a, b = collapse_report(moments), collapse_report(z)
+    assert (a.verdict, a.constant, a.copies, a.n_active) == (b.verdict, b.constant, b.copies, b.n_active)
+    with pytest.raises(ValueError, match="at least 2 samples, found 0"):
+        rankme(sslcore.Moments(Identity()))
+    with pytest.raises(ValueError, match="LiDAR needs views"):
+        lidar(sslcore.Moments(Identity()).update(z[:, :1]))
+
+
+# ---------------------------------------------------------------- views and neighbours
+
+
+def test_lidar_counts_what_tells_samples_apart():
+    """Of four components of equal variance two are the samples' and two the views': of rank 2, and 4 for RankMe."""
+    rng = np.random.default_rng(0)
+    z = np.concatenate(
+        [np.repeat(rng.normal(size=(3000, 1, 2)), 4, axis=1), rng.normal(size=(3000, 4, 2))], axis=2
+    ) @ np.linalg.qr(rng.normal(size=(4, 4)))[0]  # fmt: skip
+    assert_close(rankme(z), 4.0, tol=1e-2)
+    assert_close(lidar(z), 2.0, tol=1e-2)
+    few = rng.normal(size=(4, 2, 9))
+    assert lidar(few) <= 3 + 1e-9  # of n samples at most n - 1
+
+
+@given(seed=st.integers(0, 99), n=st.integers(4, 25), k=st.integers(1, 4), spread=st.sampled_from([1e-3, 1.0, 1e9]))
+def test_neighbours_property(seed, n, k, spread, backend):
+    """The dimension against loops; the learnability against the labels of the nearest other."""
+    z = np.random.default_rng(seed).normal(size=(n, k)) * spread
+    there = backend.asarray(z)
+    assert_close(intrinsic_dimension(there), naive.intrinsic_dimension(z), tol=1e-6)
+    found = cluster_learnability(there, 3)
+    assert 0.0 <= found <= 1.0
+    assert_close(found * n, float(round(found * n)))
+    assert_close(clid(there, 3), found + intrinsic_dimension(there) / k)
+    views = np.stack([z, z + 1.0], axis=1)
+    assert intrinsic_dimension(backend.asarray(views)) == intrinsic_dimension(there)  # the first view of each
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_the_dimension_of_a_torus(d):
+    """It does not see how many coordinates there are, nor copies of points."""
+    angle = np.random.default_rng(d).uniform(0, 2 * np.pi, size=(2000, d))
+    z = np.concatenate([np.cos(angle), np.sin(angle), np.ones((2000, 3))], axis=1)
+    assert abs(intrinsic_dimension(z) / d - 1) < 0.1
+    assert_close(intrinsic_dimension(np.concatenate([z, z[:500]])), intrinsic_dimension(z))
+
+
+def test_which_clusters_are_learnt():
+    rng = np.random.default_rng(0)
+    corners = rng.normal(size=(20, 3))
+    apart = np.repeat(corners, 10, axis=0) + 1e-3 * rng.normal(size=(200, 3))
+    assert cluster_learnability(apart, 20) > 0.95
+    noise = rng.normal(size=(200, 50))
+    assert cluster_learnability(noise, 20) < 0.6
+    assert cluster_learnability(noise, 20) == cluster_learnability(noise, 20, seed=0)
+    # two blobs and a lone point between: its nearest is of one of them
+    line = np.array([[0.0], [1.0], [2.0], [50.0], [51.0], [52.0]])
+    assert cluster_learnability(line, 2) == 1.0
+    # copies: the nearest other of each is its copy, whichever of them comes first
+    twins = np.repeat(rng.normal(size=(7, 2)), 3, axis=0)
+    assert cluster_learnability(twins, 7) == 1.0
+
+
+def test_degenerate_neighbours():
+    assert math.isnan(intrinsic_dimension(np.repeat([[0.0], [1.0]], 5, axis=0)))
+    assert intrinsic_dimension(np.stack(np.meshgrid([0.0, 1.0, 2.0], [0.0, 1.0, 2.0]), -1).reshape(9, 2)) == math.inf
+    assert cluster_learnability(np.ones((5, 2)), 2) == 1.0
 
 
 # ---------------------------------------------------------------- words
@@ -298,7 +390,7 @@ def test_a_dominated_spectrum_is_a_partial_collapse():
 # ---------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("function", [rankme, collapse_report, invariance])
+@pytest.mark.parametrize("function", [rankme, collapse_report, invariance, lidar])
 @pytest.mark.parametrize(
     ("z", "message"),
     [
@@ -316,6 +408,18 @@ def test_bad_embeddings(function, z, message):
 def test_bad_arguments(tmp_path):
     with pytest.raises(ValueError, match="invariance needs views"):
         invariance(np.eye(3))
+    with pytest.raises(ValueError, match="LiDAR needs views"):
+        lidar(np.eye(3))
+    with pytest.raises(ValueError, match="delta must be a finite number >= 2"):
+        lidar(VIEWS, delta=0.0)
+    for function in (cluster_learnability, intrinsic_dimension, clid):
+        with pytest.raises(ValueError, match="at least 3 samples"):
+            function(np.eye(2))
+        with pytest.raises(ValueError, match="must be finite"):
+            function(np.array([[0.0], [1.0], [np.nan]]))
+    for n_clusters in (1, 9):
+        with pytest.raises(ValueError, match="n_clusters must be"):
+            cluster_learnability(np.eye(9), n_clusters)
     with pytest.raises(ValueError, match="g must be a finite number > 0"):
         effective_dimension([1.0], 0.0)
     with pytest.raises(TypeError, match="real numbers"):

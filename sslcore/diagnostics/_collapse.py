@@ -10,6 +10,7 @@ import numpy as np
 
 from ..arrays import ArrayLike, gives_memory_back, rescaled
 from ..declarations.reprs import brief
+from ..fitting.moments import Moments
 from ..fitting.representation import Representation
 from ._spectra import alpha_req, has_views, invariance, moments_of, rankme_of, view_shares
 
@@ -84,7 +85,7 @@ class CollapseReport:
 
 
 @gives_memory_back
-def collapse_report(z: ArrayLike | Representation) -> CollapseReport:
+def collapse_report(z: ArrayLike | Representation | Moments) -> CollapseReport:
     """Report whether a representation has collapsed, how far, and why: in words, with the values that are normal.
 
     Total collapse: all samples are mapped to one point.  Partial: components that are zero, nearly constant, or copies
@@ -92,7 +93,7 @@ def collapse_report(z: ArrayLike | Representation) -> CollapseReport:
 
     Parameters
     ----------
-    z : `sslcore.Representation`, or array (n, k) or (n, m, k)
+    z : `sslcore.Representation`, `sslcore.Moments` of features, or array (n, k) or (n, m, k)
         For a representation the report also says what made components collapse: mu = 1 - beta invariance - reg norm.
 
     Returns

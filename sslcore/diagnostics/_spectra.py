@@ -23,26 +23,44 @@ from ..arrays import (
     rescaled,
 )
 from ..backends import get_backend
+from ..fitting.moments import Moments
 from ..fitting.representation import Representation
 from ..solvers.groups import Samples
 from ..solvers.sums import Sums, add_block
 
-__all__ = ["alpha_req", "effective_dimension", "invariance", "rankme"]
+__all__ = ["alpha_req", "effective_dimension", "invariance", "lidar", "rankme"]
 
 
 @dataclass(frozen=True)
-class Moments:
-    """Mean (k,), covariance (k, k), and within-sample variance (k,) or None, on the host.
+class Spread:
+    """Mean (k,), covariances (k, k) between samples and within them, and unbiased within-sample variance (k,).
+
+    The latter two are None without views; all are on the host.
 
     Each component j is in a unit of its own, 2^exponents[j], about its largest value: squares of very large or small
     values would overflow or vanish.
     """
 
     mean: np.ndarray
-    covariance: np.ndarray
+    between: np.ndarray
+    inside: np.ndarray | None
     within: np.ndarray | None
     exponents: np.ndarray
     epsilon: float  # rounding of the values
+
+    @classmethod
+    def of_sums(cls, sums: Sums, exponents: np.ndarray, epsilon: float) -> Spread:
+        """Divide sums on the host by their weight."""
+        between, inside = (upper + np.triu(upper, 1).T for upper in map(np.triu, (sums.between, sums.within)))
+        views = sums.n_views > sums.n
+        within = sums.unbiased_sum().diagonal() / sums.weight if views else None
+        return cls(
+            sums.mean, between / sums.weight, inside / sums.weight if views else None, within, exponents, epsilon
+        )
+
+    @property
+    def covariance(self) -> np.ndarray:
+        return self.between if self.inside is None else self.between + self.inside
 
     @property
     def variances(self) -> np.ndarray:
@@ -65,7 +83,7 @@ class Moments:
 
 
 @gives_memory_back
-def rankme(z: ArrayLike | Representation) -> float:
+def rankme(z: ArrayLike | Representation | Moments) -> float:
     r"""Return RankMe: the exponential of the entropy of the singular values of the centred embedding.
 
     exp(-sum_i p_i log p_i), p_i = sigma_i / sum_j sigma_j.  It is a smooth rank, between 1 and k: k if all directions
@@ -75,7 +93,7 @@ def rankme(z: ArrayLike | Representation) -> float:
 
     Parameters
     ----------
-    z : `sslcore.Representation`, or array (n, k) or (n, m, k)
+    z : `sslcore.Representation`, `sslcore.Moments` of features, or array (n, k) or (n, m, k)
 
     Returns
     -------
@@ -109,16 +127,11 @@ def rankme(z: ArrayLike | Representation) -> float:
 
 
 def rankme_of(spectrum: np.ndarray) -> float:
-    singular = np.sqrt(spectrum[spectrum > 0])
-    if not len(singular):
-        return 0.0
-    p = singular / singular.sum()
-    p = p[p > 0]
-    return float(np.exp(-(p * np.log(p)).sum()))
+    return exponential_entropy(np.sqrt(spectrum[spectrum > 0]))
 
 
 @gives_memory_back
-def alpha_req(eigenvalues: ArrayLike | Representation, *, ranks: tuple[int, int] | None = None) -> float:
+def alpha_req(eigenvalues: ArrayLike | Representation | Moments, *, ranks: tuple[int, int] | None = None) -> float:
     """Return alpha-ReQ: the exponent of the power law i^-alpha that a middle range of the eigenvalues follows.
 
     Minus the slope of the weighted least-squares line through (log i, log lambda_i) for ranks first <= i <= last, with
@@ -132,7 +145,7 @@ def alpha_req(eigenvalues: ArrayLike | Representation, *, ranks: tuple[int, int]
 
     Parameters
     ----------
-    eigenvalues : array (k,), or a `Representation` or an embedding (n, k) or (n, m, k)
+    eigenvalues : array (k,), or a `Representation`, `Moments` of features, or an embedding (n, k) or (n, m, k)
         Of the latter, the eigenvalues of the covariance are taken.  Values <= 0 are left out (components that are
         collapsed).
     ranks : (int, int), optional
@@ -189,7 +202,7 @@ def _ranks(ranks: Any) -> tuple[int, int]:
 
 
 @gives_memory_back
-def effective_dimension(eigenvalues: ArrayLike | Representation, g: float, *, power: int = 1) -> float:
+def effective_dimension(eigenvalues: ArrayLike | Representation | Moments, g: float, *, power: int = 1) -> float:
     """Return the degrees of freedom tr((S + g)^-1 S) = sum_i lambda_i / (lambda_i + g) of a ridge of penalty g.
 
     It says how many components a ridge probe with that penalty uses: about as many as there are eigenvalues above g.
@@ -201,7 +214,7 @@ def effective_dimension(eigenvalues: ArrayLike | Representation, g: float, *, po
 
     Parameters
     ----------
-    eigenvalues : array (k,), or a `Representation` or an embedding (n, k) or (n, m, k)
+    eigenvalues : array (k,), or a `Representation`, `Moments` of features, or an embedding (n, k) or (n, m, k)
         Of S = E psi psi^T, centred; negative ones (components that are collapsed: mu_i < 0) count as 0.
     g : float
         > 0.
@@ -231,7 +244,7 @@ def effective_dimension(eigenvalues: ArrayLike | Representation, g: float, *, po
 
 
 @gives_memory_back
-def invariance(z: ArrayLike | Representation) -> np.ndarray:
+def invariance(z: ArrayLike | Representation | Moments) -> np.ndarray:
     """Return the share of each component's variance that lies between the views of one sample, (k,).
 
     E|f(xi) - f(xi')|^2 / (2 Var f): 0 for a component that does not see the augmentations, 1 for one that differs as
@@ -240,7 +253,7 @@ def invariance(z: ArrayLike | Representation) -> np.ndarray:
 
     Parameters
     ----------
-    z : `sslcore.Representation`, or array (n, m, k) with m >= 2
+    z : `sslcore.Representation`, `sslcore.Moments` of features, or array (n, m, k) with m >= 2
         Views are weighted equally.
 
     Returns
@@ -272,9 +285,92 @@ def invariance(z: ArrayLike | Representation) -> np.ndarray:
     return view_shares(moments)
 
 
-def view_shares(moments: Moments) -> np.ndarray:
+def view_shares(moments: Spread) -> np.ndarray:
     constant = moments.variances <= (4 * moments.epsilon * moments.mean) ** 2
     return np.where(constant, math.nan, moments.within / np.where(constant, 1.0, moments.variances))
+
+
+@gives_memory_back
+def lidar(z: ArrayLike | Representation | Moments, *, delta: float = 1e-4) -> float:
+    r"""Return LiDAR, the rank of linear discriminant analysis: how many directions tell samples apart despite views.
+
+    Each sample is a class and its views are what the class holds.  With z_xi the embedding of view xi, zbar_x its mean
+    over the views of sample x, zbar that over all, and s = (mean variance of a component),
+
+        B = E_x (zbar_x - zbar)(zbar_x - zbar)^T,   W = E_x E_xi (z_xi - zbar_x)(z_xi - zbar_x)^T + delta s I,
+
+    it is exp(-sum_i p_i log p_i), p_i = lambda_i / sum_j lambda_j, of the eigenvalues lambda of W^-1/2 B W^-1/2.
+    Unlike `rankme` it does not count directions in which only the augmentations move.  **Normal** is at least half of
+    the number of components; it is at most that, and at most n - 1.
+
+    Parameters
+    ----------
+    z : `sslcore.Representation`, `sslcore.Moments` of features, or array (n, m, k) with m >= 2
+        Views are weighted equally.
+    delta : float
+        Share of the mean variance that is added to the variance within samples, at least 2.2e-16.  A direction in which
+        views differ by less counts as one in which they differ by so much.
+
+    Returns
+    -------
+    float
+        0 if the embedding is constant.
+
+    Raises
+    ------
+    ValueError
+        An embedding without views, or one that is not finite.
+
+    Notes
+    -----
+    The paper's delta is a number in the unit of the embedding; here it is relative, so that an embedding and a multiple
+    of it have the same LiDAR.  The paper adds a small constant to each p_i as well.
+
+    References
+    ----------
+    Thilak, Huang, Saremi, Dinh, Goh, Nakkiran, Susskind, Littwin, *LiDAR: Sensing linear probing performance in joint
+    embedding SSL architectures*, 2023 (ICLR 2024).
+
+    Examples
+    --------
+    The second component tells no samples apart, it differs between views only:
+
+    >>> import numpy as np
+    >>> from sslcore.diagnostics import lidar, rankme
+    >>> sample, view = np.array([-1.0, -1.0, 1.0, 1.0]), np.array([1.0, -1.0])
+    >>> z = np.stack([np.broadcast_to(sample[:, None], (4, 2)), np.broadcast_to(view, (4, 2))], axis=2)
+    >>> round(rankme(z), 6), round(lidar(z), 6)
+    (2.0, 1.0)
+    """
+    delta = check_scalar(delta, "delta", minimum=float(np.finfo(float).eps))
+    moments = moments_of(z)
+    if moments.inside is None:
+        raise ValueError(
+            "LiDAR needs views: an embedding (n, m, k) of m >= 2 views of each of n samples, or a Representation of "
+            "such views"
+        )
+    return lidar_of(moments, delta)
+
+
+def lidar_of(moments: Spread, delta: float = 1e-4) -> float:
+    if not moments.spectrum.any():
+        return 0.0
+    shift = moments.exponents - moments.unit
+    between, inside = (rescaled(part, shift[:, None] + shift) for part in (moments.between, moments.inside))
+    spread = float(np.trace(between) + np.trace(inside)) / len(between)
+    within, directions = np.linalg.eigh(inside)
+    directions = directions / np.sqrt(np.maximum(within, 0.0) + delta * spread)
+    values = np.linalg.eigvalsh(directions.T @ between @ directions)
+    return exponential_entropy(values[values > 0])
+
+
+def exponential_entropy(values: np.ndarray) -> float:
+    """Return exp(-sum_i p_i log p_i) of positive numbers p_i times their sum; 0 of none."""
+    if not len(values):
+        return 0.0
+    p = values / values.sum()
+    p = p[p > 0]
+    return float(np.exp(-(p * np.log(p)).sum()))
 
 
 # ---------------------------------------------------------------- sums
@@ -282,7 +378,7 @@ def view_shares(moments: Moments) -> np.ndarray:
 
 def _eigenvalues(values: Any) -> tuple[np.ndarray, int]:
     """Return the eigenvalues in units of 4^e, and e."""
-    if isinstance(values, Representation) or rank_of(values) > 1:
+    if isinstance(values, Representation | Moments) or rank_of(values) > 1:
         moments = moments_of(values)
         return moments.spectrum, moments.unit
     return on_host(as_array(as_native(values, "eigenvalues"), "eigenvalues", ndim=1)).astype(float), 0
@@ -303,8 +399,14 @@ def _unit_values(rep: Representation) -> Array:
     return rep.values if rep.values is not None else rep.transform(rep.training, scale="unit")
 
 
-def moments_of(z: Any) -> Moments:
+def moments_of(z: Any) -> Spread:
     """Return mean, covariance and within-sample variance, by blocks, in float64."""
+    if isinstance(z, Moments):
+        if z.n < 2:
+            raise ValueError(f"the moments must be of at least 2 samples, found {z.n}; call update(views) first")
+        sums = z._total().on(get_backend(backend="numba"))
+        # nobody knows any more in which precision the features were
+        return Spread.of_sums(sums, np.zeros(len(sums.mean), int), float(np.finfo(np.float32).eps))
     if isinstance(z, Representation):
         z = z.embedding
     z = as_array(as_native(z, "z"), "z", ndim=(2, 3), shape_hint="(n, k) or (n, m, k)", finite=False)
@@ -324,7 +426,4 @@ def moments_of(z: Any) -> Moments:
     for part in blocks:
         x = rescaled(z[part], shift).reshape(-1, m, k)
         add_block(total, x.reshape(-1, k), Samples.from_views(len(x), m, backend), float(len(x) * m), buffer, backend)
-    upper = backend.to_host(total.between + total.within) / total.weight
-    covariance = np.triu(upper) + np.triu(upper, 1).T
-    within = backend.to_host(total.unbiased_sum().diagonal()) / total.weight if m > 1 else None
-    return Moments(backend.to_host(total.mean), covariance, within, exponents, float(np.finfo(z.dtype).eps))
+    return Spread.of_sums(total.on(get_backend(backend="numba")), exponents, float(np.finfo(z.dtype).eps))

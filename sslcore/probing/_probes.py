@@ -29,8 +29,8 @@ from ..arrays import (
 )
 from ..backends import get_backend
 from ..declarations.reprs import brief
+from ..solvers.nearest import nearest
 from ._leave_one_out import RidgePath
-from ._nearest import nearest
 
 __all__ = ["KNNProbe", "RidgeProbe", "knn_probe", "ridge_probe"]
 
