@@ -8,7 +8,7 @@ import pytest
 # the GPU's rooms are entered through the dispatch only: they refuse to be imported without a device
 collect_ignore = ["sslcore/backends/cupy_gpu", "tests/typing"]  # the second is read by type checkers only
 if importlib.util.find_spec("torch") is None:
-    collect_ignore += ["sslcore/torch.py", "sslcore/studies/networks.py"]
+    collect_ignore += ["sslcore/torch", "sslcore/studies/networks.py"]
 if any(importlib.util.find_spec(name) is None for name in ("dask", "distributed")):
     collect_ignore += ["sslcore/dask"]
 

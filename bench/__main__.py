@@ -38,6 +38,7 @@ BENCHMARKS = {  # name: module and function
     "walsh": ("population", "run_walsh"),
     "cube": ("population", "run_cube"),
     "population_risk": ("population", "run_risk"),
+    "monitor": ("monitor", "run"),
 }
 ON_A_GPU = {
     "gpu_gram": ("gpu", "run_gram"),

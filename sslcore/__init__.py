@@ -11,8 +11,8 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
     cli
     studies
     dask
-    stream
-    population diagnostics probing estimator torch path selection
+    stream torch
+    population diagnostics probing estimator path selection
     fitting
     gram
     solvers plotting

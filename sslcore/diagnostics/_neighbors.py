@@ -167,7 +167,7 @@ def clid(z: ArrayLike | Representation, n_clusters: int | None = None, *, seed: 
     points = _points(z)
     n_clusters, seed = _numbers(len(points), n_clusters, seed)
     distances, index = nearest(points, points, 3)
-    return _learnability(points, index, n_clusters, seed) + _dimension(points, distances) / points.shape[1]
+    return _learnability(points, index, n_clusters, seed) + _dimension(points, distances) / int(points.shape[1])
 
 
 def _points(z: Any) -> Array:

@@ -33,9 +33,9 @@ __all__ = ["alpha_req", "effective_dimension", "invariance", "lidar", "rankme"]
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean (k,), covariances (k, k) between samples and within them, and unbiased within-sample variance (k,).
+    """Mean (k,), and covariances (k, k) between samples and within them, the latter also unbiased; on the host.
 
-    The latter two are None without views; all are on the host.
+    Those within samples are None without views.
 
     Each component j is in a unit of its own, 2^exponents[j], about its largest value: squares of very large or small
     values would overflow or vanish.
@@ -44,19 +44,24 @@ class Spread:
     mean: np.ndarray
     between: np.ndarray
     inside: np.ndarray | None
-    within: np.ndarray | None
+    unbiased: np.ndarray | None
     exponents: np.ndarray
     epsilon: float  # rounding of the values
 
     @classmethod
     def of_sums(cls, sums: Sums, exponents: np.ndarray, epsilon: float) -> Spread:
         """Divide sums on the host by their weight."""
-        between, inside = (upper + np.triu(upper, 1).T for upper in map(np.triu, (sums.between, sums.within)))
+        whole = [
+            upper + np.triu(upper, 1).T for upper in map(np.triu, (sums.between, sums.within, sums.unbiased_sum()))
+        ]
+        between, inside, unbiased = (matrix / sums.weight for matrix in whole)
         views = sums.n_views > sums.n
-        within = sums.unbiased_sum().diagonal() / sums.weight if views else None
-        return cls(
-            sums.mean, between / sums.weight, inside / sums.weight if views else None, within, exponents, epsilon
-        )
+        return cls(sums.mean, between, inside if views else None, unbiased if views else None, exponents, epsilon)
+
+    @property
+    def within(self) -> np.ndarray | None:
+        """Unbiased variance within samples."""
+        return None if self.unbiased is None else self.unbiased.diagonal()
 
     @property
     def covariance(self) -> np.ndarray:
@@ -353,6 +358,7 @@ def lidar(z: ArrayLike | Representation | Moments, *, delta: float = 1e-4) -> fl
 
 
 def lidar_of(moments: Spread, delta: float = 1e-4) -> float:
+    assert moments.inside is not None
     if not moments.spectrum.any():
         return 0.0
     shift = moments.exponents - moments.unit

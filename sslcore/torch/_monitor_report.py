@@ -1,0 +1,187 @@
+"""Findings of a monitor of a network: the head's risk beside the exact minimum, ranks, and their words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+
+from .. import diagnostics
+from ..declarations.reprs import brief
+from ..diagnostics._spectra import Spread, moments_of, rankme_of
+from ..fitting.moments import Moments
+
+__all__ = ["MonitorReport", "Watched", "reported"]
+
+RELATIVE_REG = 1e-4
+"""The reg that is taken where none is given, as a share of the mean variance of a feature."""
+
+FEW = 5
+"""Samples for each feature below which the exact minimum is said to be optimistic."""
+
+DEAD = 1e-4
+"""A direction of the head's outputs whose variance is a smaller share of the largest one is dead."""
+
+
+@dataclass(frozen=True, eq=False)
+class MonitorReport:
+    """Findings of a `Monitor` over the batches since its last report; ``str()`` says them in words.
+
+    Attributes
+    ----------
+    verdict : {"no collapse", "partial collapse", "total collapse"}
+    batch : int
+        Batches that were seen since the beginning.
+    n, n_features, n_components : int
+        Samples that the numbers are of, the width r of the features, and k.
+    risk : float or None
+        The penalised risk of the head: beta E||psi(xi) - psi(xi')||^2 over pairs of distinct views, plus
+        ||cov(psi) - I||_F^2, plus 2 reg ||W||^2; None without a head.
+    recombined : float or None
+        The least risk of linear maps of the head's outputs: what the head has found, whatever loss it was trained with.
+    minimum : float
+        The least risk of all linear heads of k outputs on these features (`sslcore.Moments.solve`, centred): risk >=
+        recombined >= minimum.  NaN if it could not be found, which ``sentences`` explain.
+    n_active : int
+        Components with mu > 0 at that minimum.
+    reg : float
+        lambda, in the unit of the squared features.
+    rankme, alpha, lidar : float
+        Of the features: see `sslcore.diagnostics`.
+    not_finite : int
+        Batches that were left out because features were infinite or NaN, as mixed precision sometimes makes them.
+    sentences : tuple of str
+        The words.
+
+    Examples
+    --------
+    >>> import sslcore.torch, torch
+    >>> monitor = sslcore.torch.Monitor(None, n_components=2, log=None)
+    >>> monitor.update(torch.ones(10, 2, 3))  # (n, m, r): features that are the same for all samples
+    >>> monitor.report().verdict
+    'total collapse'
+    """
+
+    verdict: str
+    batch: int
+    n: int
+    n_features: int
+    n_components: int
+    risk: float | None
+    recombined: float | None
+    minimum: float
+    n_active: int
+    reg: float
+    rankme: float
+    alpha: float
+    lidar: float
+    not_finite: int
+    sentences: tuple[str, ...]
+
+    __repr__ = brief
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers and lists, for JSON; what is no number is None."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in values.items()}
+        return plain | {"sentences": list(self.sentences)}
+
+    def metrics(self) -> dict[str, float]:
+        """Return the finite numbers under names that begin with ``sslcore/``, as loggers of metrics take them."""
+        names = ("risk", "recombined", "minimum", "n_active", "rankme", "alpha", "lidar", "not_finite")
+        found = {f"sslcore/{name}": getattr(self, name) for name in names}
+        return {key: float(value) for key, value in found.items() if value is not None and math.isfinite(value)}
+
+    def __str__(self) -> str:
+        first = f"batch {self.batch}, {self.n} samples: {self.verdict}"
+        return "\n".join([first, *(f"  {sentence}" for sentence in self.sentences)])
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """Gathered by a monitor: moments of features, and the weight (k, r) of the head, if there is one."""
+
+    batch: int
+    moments: Moments
+    weight: np.ndarray | None
+    not_finite: int
+    highest: float  # RankMe of earlier reports
+
+
+def reported(watched: Watched, n_components: int | None, beta: float, reg: float | None) -> MonitorReport:
+    """Work out the numbers, and say them."""
+    moments, said = watched.moments, list[str]()
+    spread = moments_of(moments)
+    r = len(spread.mean)
+    k = len(watched.weight) if watched.weight is not None else n_components or min(r, 32)
+    reg = RELATIVE_REG * float(spread.variances.mean()) if reg is None else reg
+    reachable, reached = min(k, r), bool(spread.spectrum.any())
+    minimum, active = float(k), 0
+    if reached:
+        try:
+            rep = moments.solve(reachable, reg=reg, beta=beta, center=True)
+            minimum, active = rep.risk + (k - reachable), rep.n_active
+        except (ValueError, ArithmeticError) as error:
+            minimum = math.nan
+            said.append(f"the exact minimum was not found: {error}")
+    alive, rank, risk, recombined = active, math.nan, None, None
+    if watched.weight is not None:
+        risk, recombined, outputs = _of_head(watched, spread, beta, reg)
+        rank, alive = rankme_of(outputs), int((outputs > DEAD * outputs[0]).sum())
+        said.append(
+            f"risk of the head {risk:.4g}, of the best linear map of its outputs {recombined:.4g}, exact minimum on "
+            f"these features {minimum:.4g} of at most {k} (normal: the first two near the third; else train the head "
+            f"longer, or take sslcore.torch.linear_layer)"
+        )
+        said.append(f"outputs of the head: {alive} of {k} directions alive, RankMe {rank:.1f} (normal: above half)")
+    elif reached:
+        said.append(f"exact minimum of the risk on these features {minimum:.4g} of at most {k}")
+    said.append(f"{active} of {k} components active at the minimum (mu > 0; normal: all)")
+    rankme, lidar = diagnostics.rankme(moments), diagnostics.lidar(moments)
+    alpha = diagnostics.alpha_req(moments)
+    fallen = rankme < 0.5 * watched.highest
+    earlier = f"RankMe was {watched.highest:.1f} and has fallen by more than half" if fallen else "compare with earlier"
+    said.append(
+        f"features: RankMe {rankme:.1f}, LiDAR {lidar:.1f} of at most {min(r, moments.n - 1)}, alpha-ReQ {alpha:.2f} "
+        f"({earlier})"
+    )
+    if moments.n < FEW * r:
+        said.append(f"{moments.n} samples are few for {r} features: the minimum is too low; look at more of them")
+    if watched.not_finite:
+        said.append(f"features were not finite in {watched.not_finite} batches, which were left out")
+    partial = min(active, alive) < reachable or rank < 0.5 * reachable or fallen
+    return MonitorReport(
+        verdict="total collapse" if not reached or not alive else "partial collapse" if partial else "no collapse",
+        batch=watched.batch,
+        n=moments.n,
+        n_features=r,
+        n_components=k,
+        risk=risk,
+        recombined=recombined,
+        minimum=minimum,
+        n_active=active,
+        reg=reg,
+        rankme=rankme,
+        alpha=alpha,
+        lidar=lidar,
+        not_finite=watched.not_finite,
+        sentences=tuple(said),
+    )
+
+
+def _of_head(watched: Watched, spread: Spread, beta: float, reg: float) -> tuple[float, float, np.ndarray]:
+    """Return the risk of a head, that of the best map of its outputs, and the variances of these, decreasing."""
+    weight = watched.weight
+    assert weight is not None
+    assert spread.unbiased is not None
+    k = len(weight)
+    covariance = weight @ spread.covariance @ weight.T
+    cost = beta * (weight @ spread.unbiased @ weight.T) + reg * weight @ weight.T
+    risk = 2 * float(np.trace(cost)) + float(((covariance - np.eye(k)) ** 2).sum())
+    variances, directions = np.linalg.eigh(covariance)
+    kept = variances > np.finfo(float).eps * k * max(variances[-1], 0.0)
+    root = directions[:, kept] / np.sqrt(variances[kept])
+    mu = np.clip(1.0 - np.linalg.eigvalsh(root.T @ cost @ root), 0.0, None)
+    return risk, float(k - (mu**2).sum()), np.clip(variances[::-1], 0.0, None)
