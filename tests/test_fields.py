@@ -28,16 +28,16 @@ def trajectory(n=150, seed=0):
 
 def on_points(n, k, positives, center=False):
     """A fit of all functions on n points, to rounding."""
-    return sslcore.pretrain(np.eye(n), Linear(), k, reg=1e-8, center=center, positives=positives)
+    return sslcore.pretrain(np.eye(n), Linear(), k, reg=1e-10, center=center, positives=positives)
 
 
 @pytest.mark.parametrize("lag", [1, 4])
 def test_tica(lag):
     x = trajectory()
-    rep = sslcore.pretrain(x, Linear(), 3, reg=1e-6, center=True, positives=TimeLag(lag))
+    rep = sslcore.pretrain(x, Linear(), 3, reg=1e-7, center=True, positives=TimeLag(lag))
     expected, weights = naive.tica(x, lag)
     assert_close(rep.autocorrelations(), expected, tol=1e-8)
-    assert_close(rep.eigenvalues, expected, tol=1e-4)
+    assert_close(rep.eigenvalues, expected, tol=1e-5)
     assert_close(rep.timescales(lag)[:2], -lag / np.log(expected[:2]), tol=1e-7)
     assert_close(rep.timescales(10 * lag)[:2], -10 * lag / np.log(expected[:2]), tol=1e-7)
     theirs = (x - x.mean(axis=0)) @ weights
@@ -57,7 +57,7 @@ def test_tica_of_features(lag):
 def test_timescales_of_what_does_not_decay():
     """inf for 1, NaN for what is negative and beyond the rank."""
     x = trajectory()
-    rep = sslcore.pretrain(x, Linear(), 3, reg=1e-6, center=True, positives=TimeLag(1))
+    rep = sslcore.pretrain(x, Linear(), 3, reg=1e-7, center=True, positives=TimeLag(1))
     assert rep.autocorrelations()[2] < 0
     assert np.isnan(rep.timescales(1)[2])
     apart = on_points(6, 2, Labels([0, 0, 0, 1, 1, 1]))
@@ -88,7 +88,7 @@ def test_a_lag_is_a_number(lag):
 
 def test_slow_features():
     x = trajectory(400)
-    rep = sslcore.pretrain(x, Linear(), 3, reg=1e-6, center=True, positives=TimeLag(1))
+    rep = sslcore.pretrain(x, Linear(), 3, reg=1e-7, center=True, positives=TimeLag(1))
     assert_close(rep.slowness(), 2 * (1 - naive.tica(x, 1)[0]), tol=1e-8)
     assert_close(rep.slowness(), naive.slow_features(x), tol=4 / 400)  # whose variances are over all times
 

@@ -251,6 +251,37 @@ def test_a_search_holds_pairs_out(model, weighted):
     assert rep.summary().count("reg") > 1
 
 
+@pytest.mark.filterwarnings("ignore::sslcore.SelectionWarning")
+@pytest.mark.parametrize("given", [(True, True), (True, False), (False, True)])
+def test_a_search_with_matrices_is_that_with_their_kernels(given):
+    x, y = pairs(24)
+    search = AutoReg(regs=(1e-1, 1e-2, 1e-3), n_folds=3)
+    expected = sslcore.pretrain((x, y), BOTH, 2, reg=search, center=True)
+    data = tuple(kernel(part) if g else part for kernel, part, g in zip(BOTH, (x, y), given, strict=True))
+    models = tuple(Precomputed() if g else kernel for kernel, g in zip(BOTH, given, strict=True))
+    found = sslcore.pretrain(data, models, 2, reg=search, center=True)
+    assert_close(found.selection.risks, expected.selection.risks, tol=1e-10)
+    assert_close(found.gamma, expected.gamma, tol=1e-10)
+
+
+@pytest.mark.parametrize("model", [BOTH, LINEAR], ids=WHAT)
+def test_a_report_looks_at_both_modalities(model):
+    """As of the members of a pair as two views; and a modality that has collapsed alone is said."""
+    x, y = pairs(30)
+    rep = sslcore.pretrain((x, y), model, 3, reg=1e-3, center=True)
+    both = np.stack(rep.embedding, axis=1)
+    report = sslcore.diagnostics.collapse_report(rep)
+    assert report.n_active == rep.n_active
+    assert "between the members of a pair" in str(report)
+    assert_close(sslcore.diagnostics.rankme(rep), sslcore.diagnostics.rankme(both), tol=1e-12)
+    unit = np.stack([part / rep._scale() for part in rep.embedding], axis=1)
+    assert_close(sslcore.diagnostics.invariance(rep), sslcore.diagnostics.invariance(unit), tol=1e-9)
+    flat = dataclasses.replace(
+        rep, second=dataclasses.replace(rep.second, values=0 * both[:, 1] + np.arange(30)[:, None], training=None)
+    )
+    assert sslcore.diagnostics.collapse_report(flat).verdict == "partial collapse"
+
+
 def same(first, second):
     """Refuse unless two representations have the same numbers and functions."""
     assert (first.gamma == second.gamma).all()

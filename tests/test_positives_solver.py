@@ -17,7 +17,7 @@ from sslcore.solvers import edges
 from sslcore.solvers.objective import Objective
 
 from . import naive
-from .comparators import assert_close
+from .comparators import assert_close, assert_same_subspace
 from .test_positives import points, ring
 
 
@@ -69,6 +69,35 @@ def test_small_regs_are_right_or_refused(law, reg):
         sslcore.pretrain(x, Gaussian(3.0), k, reg=1e-18, positives=law)
 
 
+@pytest.mark.parametrize("center", [False, True])
+def test_a_matrix_keeps_the_digits_of_its_coordinates(center):
+    """Noisy labels: beyond four components all have T f = 0, and differ by reg ||f||^2 alone, a millionth of T."""
+    x, rng = points(40), np.random.default_rng(0)
+    y = rng.integers(0, 4, 40)
+    t, k, reg = 2.0 * (y[:, None] == y) - 1.0, Exponential(0.2)(x, x), 1e-5
+    rep = sslcore.pretrain(x, Exponential(0.2), 5, reg=reg, center=center, positives=Operator(t))
+    mu, f = naive.pretrain_paired(k, t, np.full(40, 1 / 40), reg=reg, beta=1.0, center=center)
+    assert (mu[4] - mu[5]) / mu[0] < 1e-4
+    assert_same_subspace(rep.transform(x, scale="unit"), f[:, :5], tol=1e-8)
+    assert rep.certificate.worst < 1e-12
+
+
+@pytest.mark.parametrize("law", [TimeLag(1), Neighbors(6)], ids=["edges", "triangle"])
+def test_pairs_keep_digits_where_reg_is_small(law):
+    """v - Q y, which is as small as reg, is corrected."""
+    rep = sslcore.pretrain(points(60), Exponential(0.7), 4, reg=1e-9, positives=law)
+    assert rep.certificate.worst < 1e-8
+
+
+def test_a_path_of_a_law_has_its_fits():
+    x, law = points(40), 0.5 * TimeLag(1) + 0.5 * Neighbors(3)
+    path = sslcore.pretrain_path(x, Exponential(1.0), 3, regs=[1e-4, 1e-3, 1e-2], betas=[0.5, 1.0], positives=law)
+    for i, reg in enumerate(path.regs):
+        for j, beta in enumerate(path.betas):
+            alone = sslcore.pretrain(x, Exponential(1.0), 3, reg=float(reg), beta=float(beta), positives=law)
+            assert_close(path.at(i, j).gamma, alone.gamma, tol=1e-10)
+
+
 def test_pairs_that_are_groups_are_solved_as_groups_are():
     """To rounding: it is another factorisation."""
     x = points(40)
@@ -77,6 +106,24 @@ def test_pairs_that_are_groups_are_solved_as_groups_are():
     same = sslcore.pretrain(x.reshape(20, 2, 2), Exponential(1.0), 4, reg=1e-4, center=True)
     assert_close(ours.gamma, same.gamma, tol=1e-11)
     assert_close(np.abs(ours.coefficients), np.abs(same.coefficients), tol=1e-9)
+
+
+@pytest.mark.parametrize("by", ["pair", "class"])
+@pytest.mark.parametrize("model", [Exponential(1.0), Identity()], ids=["kernel", "features"])
+def test_labels_alone_are_not_listed(monkeypatch, by, model):
+    """They are groups with weights, and no memory is asked for pairs; a mixture, which lists them, has the same fit."""
+    x, y = points(30), np.arange(30) ** 2 % 7
+    k = 2 if isinstance(model, Identity) else 4
+    listed = sslcore.pretrain(x, model, k, reg=1e-3, center=True, positives=1.0 * Labels(y, by=by))
+    monkeypatch.setattr(_pairs, "free_memory", lambda: 100)
+    ours = sslcore.pretrain(x, model, k, reg=1e-3, center=True, positives=Labels(y, by=by))
+    assert_close(ours.gamma, listed.gamma, tol=1e-11)
+    assert_close(ours.invariance, listed.invariance, tol=1e-11)
+    assert_close(np.abs(ours(x)), np.abs(listed(x)), tol=1e-8)
+    assert ours.positives.endswith(listed.positives.split(";")[1])
+    few = np.where(np.arange(30) == 3, -1, y)  # a point in no pair
+    with pytest.raises(MemoryBudgetError):
+        sslcore.pretrain(x, model, k, reg=1e-3, positives=Labels(few, by=by))
 
 
 def test_labels_are_groups_of_weighted_points():
@@ -161,7 +208,7 @@ def test_the_planned_memory_is_kept(law, kernel):
         sslcore.pretrain(x, kernel, 4, reg=1e-2, positives=law, memory=fit - 1)
 
 
-@pytest.mark.parametrize("law", [Labels([0] * 500), Operator(np.eye(500) + 0.1)], ids=["edges", "matrix"])
+@pytest.mark.parametrize("law", [1.0 * Labels([0] * 500), Operator(np.eye(500) + 0.1)], ids=["edges", "matrix"])
 def test_the_planned_memory_of_large_laws_is_kept(law):
     """With the law itself, and with its graph, of which the parts are told."""
     x, objective = points(500, d=3), Objective(4, 1e-2, 1.0, True, False)
@@ -177,6 +224,36 @@ def test_the_planned_memory_of_large_laws_is_kept(law):
             tracemalloc.stop()
     assert "1 part" in rep.positives
     assert 0.5 * problem.plan.bytes < peak <= 1.02 * problem.plan.bytes
+
+
+@pytest.mark.parametrize(
+    "law", [TimeLag(2), Pairs([0, 1], [2, 3]), Labels(np.arange(60) % 3), Groups(np.arange(60) % 20), Neighbors(3)]
+)
+@pytest.mark.parametrize("model", [Exponential(1.0), Identity()], ids=["kernel", "features"])
+def test_a_plan_is_that_of_the_fit(law, model):
+    x = points(60)
+    given = law.law(x) if isinstance(law, Neighbors) else law
+    planned = sslcore.plan(60, 1, 2, model, 2, positives=given)
+    objective = Objective(2, 1e-2, 1.0, True, False)
+    data = as_paired_data(x, law, None, None, objective)
+    posed = pose(model, data, objective, sslcore.backends.get_backend(x), 10**12).plan
+    assert (planned.bytes, planned.algorithm) == (posed.bytes, posed.algorithm)
+
+
+@pytest.mark.parametrize(
+    ("n_views", "law", "error", "message"),
+    [
+        (1, Neighbors(3), ValueError, "depend on the points"),
+        (1, 0.5 * TimeLag(1) + Neighbors(3), ValueError, "depend on the points"),
+        (2, TimeLag(1), ValueError, "n_views must be 1"),
+        (1, TimeLag(60), ValueError, "lag"),
+        (1, "timelag", TypeError, "must be a law"),
+        (1, TimeLag(1).law(np.zeros((50, 1))), ValueError, "n = 60 points, found one on 50"),
+    ],
+)
+def test_what_has_no_plan(n_views, law, error, message):
+    with pytest.raises(error, match=message):
+        sslcore.plan(60, n_views, 2, Exponential(1.0), 2, positives=law)
 
 
 def test_a_triangle_of_nothing_is_an_error():

@@ -13,8 +13,7 @@ from bench import reproduction
 
 BOUNDS = {
     **{"1e-08": 1e-7, "functions": 1e-8, "tr": 1e-6, "mu at 0.1": 1e-6, "mu at 1": 1e-6, "mu at 10": 1e-6},
-    **{"mu at 100": 1e-5, "loss": 1e-5, "errors of the probe": 1e-3, "noisy, squared error": 1e-6},
-    **{"queries, squared error": 1e-7},
+    **{"mu at 100": 1e-5, "loss": 1e-5, "errors of the probe": 1e-3, "noisy, squared error": 1e-7},
     **{"interpolation, squared error": 1e-7, "by their formula": 1e-8},
 }
 """Differences that are not of rounding alone: a dense inverse, eigenvalues that nearly meet, or float32."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from ..arrays import ArrayLike, gives_memory_back, rescaled
 from ..declarations.reprs import brief
+from ..fitting.bimodal import BimodalRepresentation
 from ..fitting.moments import Moments
-from ..fitting.representation import Representation
-from ._spectra import alpha_req, has_views, invariance, moments_of, rankme_of, view_shares
+from ._spectra import Fitted, alpha_req, has_views, invariance, is_fitted, moments_of, rankme_of, view_shares
 
 __all__ = ["CollapseReport", "collapse_report"]
 
@@ -85,7 +85,7 @@ class CollapseReport:
 
 
 @gives_memory_back
-def collapse_report(z: ArrayLike | Representation | Moments) -> CollapseReport:
+def collapse_report(z: ArrayLike | Fitted | Moments) -> CollapseReport:
     """Report whether a representation has collapsed, how far, and why: in words, with the values that are normal.
 
     Total collapse: all samples are mapped to one point.  Partial: components that are zero, nearly constant, or copies
@@ -95,6 +95,8 @@ def collapse_report(z: ArrayLike | Representation | Moments) -> CollapseReport:
     ----------
     z : `sslcore.Representation`, `sslcore.Moments` of features, or array (n, k) or (n, m, k)
         For a representation the report also says what made components collapse: mu = 1 - beta invariance - reg norm.
+        Of a `sslcore.BimodalRepresentation`, the members of a pair are taken for two views of a sample, and each
+        modality is looked at by itself, too: one of them may have collapsed alone.
 
     Returns
     -------
@@ -116,7 +118,7 @@ def collapse_report(z: ArrayLike | Representation | Moments) -> CollapseReport:
     3 of 4 components are active (mu > 0; normal: all); the others are zero because reg = 0.03 exceeds what their ...
     component 1 is nearly constant (of its mean square 0.58 % is variance): it does not tell samples apart; ...
     """
-    rep = z if isinstance(z, Representation) else None
+    rep: Any = z if is_fitted(z) else None
     moments = moments_of(z)
     k = len(moments.mean)
     variances, spectrum = moments.variances, moments.spectrum
@@ -154,12 +156,19 @@ def collapse_report(z: ArrayLike | Representation | Moments) -> CollapseReport:
         )
     if ratios is not None and np.isfinite(ratios).any():
         noisy = np.flatnonzero(ratios > 0.5)
+        between = "the members of a pair" if _of_pairs(rep) else "views of a sample"
         words = f"{_names(noisy)} above 1/2, more noise of the augmentation than signal" if len(noisy) else "none above"
         said.append(
-            f"share of variance between views of a sample: median {np.nanmedian(ratios):.2f}, largest "
+            f"share of variance between {between}: median {np.nanmedian(ratios):.2f}, largest "
             f"{np.nanmax(ratios):.2f} (normal: well below 1/2); {words}"
         )
-    partial = active < k or len(constant) > 0 or len(copies) > 0 or rank < 0.5 * k
+    alone = [rankme_of(moments_of(part).spectrum) for part in rep.embedding] if _of_pairs(rep) else []
+    if alone:
+        said.append(
+            f"RankMe of the modalities by themselves: {alone[0]:.1f} and {alone[1]:.1f} (normal: above half of {k}, "
+            f"and alike)"
+        )
+    partial = active < k or len(constant) > 0 or len(copies) > 0 or min(rank, *alone, k) < 0.5 * k
     verdict = "total collapse" if not alive or not active else "partial collapse" if partial else "no collapse"
     return CollapseReport(
         verdict=verdict,
@@ -176,6 +185,10 @@ def collapse_report(z: ArrayLike | Representation | Moments) -> CollapseReport:
     )
 
 
+def _of_pairs(rep: Any) -> bool:
+    return isinstance(rep, BimodalRepresentation)
+
+
 # ---------------------------------------------------------------- words
 
 
@@ -187,7 +200,7 @@ def _names(indices: np.ndarray) -> str:
     return f"components {shown}{', ...' if len(indices) > 8 else ''} are"
 
 
-def _active(rep: Representation) -> str:
+def _active(rep: Fitted) -> str:
     k, active = rep.n_components, rep.n_active
     if active == k:
         return f"all {k} components are active (mu > 0): the last has mu = {rep.eigenvalues[-1]:.3g}"

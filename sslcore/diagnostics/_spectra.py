@@ -18,17 +18,22 @@ from ..arrays import (
     check_scalar,
     exponent_of,
     gives_memory_back,
+    namespace,
     on_host,
     rank_of,
     rescaled,
 )
 from ..backends import get_backend
+from ..fitting.bimodal import BimodalRepresentation
 from ..fitting.moments import Moments
 from ..fitting.representation import Representation
 from ..solvers.groups import Samples
 from ..solvers.sums import Sums, add_block
 
 __all__ = ["alpha_req", "effective_dimension", "invariance", "lidar", "rankme"]
+
+Fitted = Representation | BimodalRepresentation
+"""The results of fits."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ class Spread:
 
 
 @gives_memory_back
-def rankme(z: ArrayLike | Representation | Moments) -> float:
+def rankme(z: ArrayLike | Fitted | Moments) -> float:
     r"""Return RankMe: the exponential of the entropy of the singular values of the centred embedding.
 
     exp(-sum_i p_i log p_i), p_i = sigma_i / sum_j sigma_j.  It is a smooth rank, between 1 and k: k if all directions
@@ -99,6 +104,7 @@ def rankme(z: ArrayLike | Representation | Moments) -> float:
     Parameters
     ----------
     z : `sslcore.Representation`, `sslcore.Moments` of features, or array (n, k) or (n, m, k)
+        Of a `sslcore.BimodalRepresentation`, the members of a pair are taken for two views.
 
     Returns
     -------
@@ -136,7 +142,7 @@ def rankme_of(spectrum: np.ndarray) -> float:
 
 
 @gives_memory_back
-def alpha_req(eigenvalues: ArrayLike | Representation | Moments, *, ranks: tuple[int, int] | None = None) -> float:
+def alpha_req(eigenvalues: ArrayLike | Fitted | Moments, *, ranks: tuple[int, int] | None = None) -> float:
     """Return alpha-ReQ: the exponent of the power law i^-alpha that a middle range of the eigenvalues follows.
 
     Minus the slope of the weighted least-squares line through (log i, log lambda_i) for ranks first <= i <= last, with
@@ -207,7 +213,7 @@ def _ranks(ranks: Any) -> tuple[int, int]:
 
 
 @gives_memory_back
-def effective_dimension(eigenvalues: ArrayLike | Representation | Moments, g: float, *, power: int = 1) -> float:
+def effective_dimension(eigenvalues: ArrayLike | Fitted | Moments, g: float, *, power: int = 1) -> float:
     """Return the degrees of freedom tr((S + g)^-1 S) = sum_i lambda_i / (lambda_i + g) of a ridge of penalty g.
 
     It says how many components a ridge probe with that penalty uses: about as many as there are eigenvalues above g.
@@ -249,7 +255,7 @@ def effective_dimension(eigenvalues: ArrayLike | Representation | Moments, g: fl
 
 
 @gives_memory_back
-def invariance(z: ArrayLike | Representation | Moments) -> np.ndarray:
+def invariance(z: ArrayLike | Fitted | Moments) -> np.ndarray:
     """Return the share of each component's variance that lies between the views of one sample, (k,).
 
     E|f(xi) - f(xi')|^2 / (2 Var f): 0 for a component that does not see the augmentations, 1 for one that differs as
@@ -259,6 +265,7 @@ def invariance(z: ArrayLike | Representation | Moments) -> np.ndarray:
     Parameters
     ----------
     z : `sslcore.Representation`, `sslcore.Moments` of features, or array (n, m, k) with m >= 2
+        Of a `sslcore.BimodalRepresentation`, the members of a pair are taken for two views.
         Views are weighted equally.
 
     Returns
@@ -281,7 +288,7 @@ def invariance(z: ArrayLike | Representation | Moments) -> np.ndarray:
     >>> invariance(z + 7).round(3)
     array([0., 2.])
     """
-    moments = moments_of(_unit_values(z) if isinstance(z, Representation) else z)
+    moments = moments_of(_unit_values(z) if is_fitted(z) else z)
     if moments.within is None:
         raise ValueError(
             "invariance needs views: an embedding (n, m, k) of m >= 2 views of each of n samples, or a Representation "
@@ -296,7 +303,7 @@ def view_shares(moments: Spread) -> np.ndarray:
 
 
 @gives_memory_back
-def lidar(z: ArrayLike | Representation | Moments, *, delta: float = 1e-4) -> float:
+def lidar(z: ArrayLike | Fitted | Moments, *, delta: float = 1e-4) -> float:
     r"""Return LiDAR, the rank of linear discriminant analysis: how many directions tell samples apart despite views.
 
     Each sample is a class and its views are what the class holds.  With z_xi the embedding of view xi, zbar_x its mean
@@ -311,6 +318,7 @@ def lidar(z: ArrayLike | Representation | Moments, *, delta: float = 1e-4) -> fl
     Parameters
     ----------
     z : `sslcore.Representation`, `sslcore.Moments` of features, or array (n, m, k) with m >= 2
+        Of a `sslcore.BimodalRepresentation`, the members of a pair are taken for two views.
         Views are weighted equally.
     delta : float
         Share of the mean variance that is added to the variance within samples, at least 2.2e-16.  A direction in which
@@ -384,25 +392,45 @@ def exponential_entropy(values: np.ndarray) -> float:
 
 def _eigenvalues(values: Any) -> tuple[np.ndarray, int]:
     """Return the eigenvalues in units of 4^e, and e."""
-    if isinstance(values, Representation | Moments) or rank_of(values) > 1:
+    if isinstance(values, Fitted | Moments) or rank_of(values) > 1:
         moments = moments_of(values)
         return moments.spectrum, moments.unit
     return on_host(as_array(as_native(values, "eigenvalues"), "eigenvalues", ndim=1)).astype(float), 0
 
 
-def has_views(rep: Representation) -> bool:
+def is_fitted(z: Any) -> bool:
+    """Tell whether this is the result of a fit, and no array."""
+    return isinstance(z, Fitted)
+
+
+def _as_views(pair: tuple[Array, Array]) -> Array:
+    """Return values (n, k) at the members of pairs as those of two views, (n, 2, k)."""
+    out: Array = namespace(pair[0]).stack(pair, axis=1)
+    return out
+
+
+def has_views(rep: Fitted) -> bool:
+    if isinstance(rep, BimodalRepresentation):
+        return all(side.values is not None or side.training is not None for side in (rep.first, rep.second))
     values = rep.values if rep.values is not None else rep.training
     return values is not None and values.ndim == 3 and values.shape[1] > 1
 
 
-def _unit_values(rep: Representation) -> Array:
+def _unit_values(rep: Any) -> Array:
     """Return the unit eigenfunctions at the training views: those of collapsed components are defined too."""
+    if isinstance(rep, BimodalRepresentation) and has_views(rep):
+        return _as_views((_side_values(rep.first), _side_values(rep.second)))
     if not has_views(rep):
         raise ValueError(
             "the views of this representation are not known here (it was fitted with groups, made from Moments or "
             "loaded); pass an embedding (n, m, k), for example rep(views)"
         )
-    return rep.values if rep.values is not None else rep.transform(rep.training, scale="unit")
+    return _side_values(rep)
+
+
+def _side_values(rep: Representation) -> Array:
+    out: Array = rep.values if rep.values is not None else rep.transform(rep.training, scale="unit")
+    return out
 
 
 def moments_of(z: Any) -> Spread:
@@ -413,8 +441,9 @@ def moments_of(z: Any) -> Spread:
         sums = z._total().on(get_backend(backend="numba"))
         # nobody knows any more in which precision the features were
         return Spread.of_sums(sums, np.zeros(len(sums.mean), int), float(np.finfo(np.float32).eps))
-    if isinstance(z, Representation):
+    if is_fitted(z):
         z = z.embedding
+        z = _as_views(z) if isinstance(z, tuple) else z
     z = as_array(as_native(z, "z"), "z", ndim=(2, 3), shape_hint="(n, k) or (n, m, k)", finite=False)
     if len(z) < 2:
         raise ValueError(f"z must hold at least 2 samples, found shape {z.shape}")

@@ -23,7 +23,8 @@ from ..arrays import (
 from ..augmentations import Views
 from ..augmentations._views import as_readable
 from ..backends import Backend, device_of
-from ..positives import Groups, Law, Positives
+from ..positives import Groups, Labels, Law, Positives
+from ..positives._law import edges_in_words
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 
@@ -103,7 +104,12 @@ class Data:
     @property
     def pairs_in_words(self) -> str | None:
         """The law of positive pairs, and what it is made of."""
-        return None if self.law is None else f"{self.positives!r}; {self.law.described()}"
+        if self.law is not None:
+            return f"{self.positives!r}; {self.law.described()}"
+        if self.positives is None:
+            return None
+        n_edges = int((self.sizes * (self.sizes - 1) // 2).sum())
+        return f"{self.positives!r}; {edges_in_words(n_edges, self.n_views, self.n)}"
 
     def samples(self, backend: Backend) -> Samples:
         """Return order, weights and rotations of all views."""
@@ -207,8 +213,10 @@ def as_data(
     )
 
 
-def as_paired_data(x: Any, positives: Any, groups: Any, sample_weight: Any, objective: Objective) -> Data:
-    """Check views, or points (N, d) with a law of positive pairs."""
+def as_paired_data(
+    x: Any, positives: Any, groups: Any, sample_weight: Any, objective: Objective, *, searched: bool = False
+) -> Data:
+    """Check views, or points (N, d) with a law of positive pairs; ``searched``: folds will hold points out."""
     single_views = objective.beta == 0
     if positives is None:
         return as_data(x, groups, sample_weight, single_views=single_views)
@@ -218,11 +226,15 @@ def as_paired_data(x: Any, positives: Any, groups: Any, sample_weight: Any, obje
                 f"give either positives= or {name}=, not both: the law of pairs has the weights of the points, and "
                 f"sslcore.positives.Groups is for groups"
             )
-    return as_law_data(x, positives, unbiased=objective.unbiased, single_views=single_views)
+    classes = objective.unbiased and not searched  # folds of groups would hold out classes as a whole
+    return as_law_data(x, positives, unbiased=objective.unbiased, single_views=single_views, classes=classes)
 
 
-def as_law_data(x: Any, positives: Any, *, unbiased: bool, single_views: bool) -> Data:
-    """Check points (N, d) with a law of positive pairs; `Groups` alone become groups of views."""
+def as_law_data(x: Any, positives: Any, *, unbiased: bool, single_views: bool, classes: bool = False) -> Data:
+    """Check points (N, d) with a law of positive pairs; `Groups` alone become groups of views.
+
+    With ``classes`` so do `Labels` alone in which each point is in a pair: weighted, so that no pair is listed.
+    """
     if not isinstance(positives, Positives):
         raise TypeError(
             f"positives must be a law of sslcore.positives, such as Pairs(i, j) or TimeLag(1), found {positives!r:.80}"
@@ -235,6 +247,10 @@ def as_law_data(x: Any, positives: Any, *, unbiased: bool, single_views: bool) -
         )
     if isinstance(positives, Groups):
         return as_data(x, positives.groups, None, single_views=single_views)
+    if classes and isinstance(positives, Labels) and len(positives.y) == len(x):
+        weight = positives.weights()
+        if float(weight.min()) > 0:
+            return replace(as_data(x, positives.y, weight), positives=positives)
     data = as_data(x, np.arange(len(x)), None, single_views=True)
     return replace(data, law=positives.law(x, unbiased=unbiased), positives=positives)
 

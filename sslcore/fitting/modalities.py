@@ -59,9 +59,14 @@ class BimodalProblem(Problem):
         """Pose the same for the training part of every fold, one after the other."""
         return PairFolds(self, folds)
 
+    def taken(self, index: np.ndarray, among: np.ndarray) -> PairData:
+        """Return some of the pairs; of a matrix its values with the points ``among``."""
+        first, second = (among if isinstance(model, Precomputed) else None for model in self.fitted)
+        return self.data.take(index, (first, second))
+
     def part(self, index: np.ndarray) -> BimodalProblem:
         """Pose the same for some of the pairs."""
-        return type(self)(self.fitted, self.data.take(index), self.objective, self.backend, self.budget)  # type: ignore[arg-type]
+        return type(self)(self.fitted, self.taken(index, index), self.objective, self.backend, self.budget)  # type: ignore[arg-type]
 
     def joined(self, objective: Objective, spectrum: Spectrum, sides: list[dict[str, Any]]) -> BimodalRepresentation:
         """Make the representation of what the functions of each modality are made of."""
@@ -84,14 +89,17 @@ class PairFolds(Restricted):
         self.problem, self.jackknife = problem, folds.jackknife()
         self.trace = self._part(0).trace
 
-    def _part(self, f: int) -> BimodalProblem:
+    def _training(self, f: int) -> np.ndarray:
         part = self.folds.part
-        return self.problem.part(np.flatnonzero((part >= 0) & (part != f)))
+        return np.flatnonzero((part >= 0) & (part != f))
+
+    def _part(self, f: int) -> BimodalProblem:
+        return self.problem.part(self._training(f))
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
         for f in range(self.folds.count):
             mine = self.folds.part == f
-            part, held = self._part(f), self.problem.data.take(np.flatnonzero(mine))
+            part, held = self._part(f), self.problem.taken(np.flatnonzero(mine), self._training(f))
             for start in range(0, len(regs), SEARCHED_TOGETHER):
                 some = slice(start, start + SEARCHED_TOGETHER)
                 self._fold_risks(part, held, self.jackknife[mine], regs[some], found[some, f])
@@ -133,11 +141,6 @@ class KernelPairProblem(BimodalProblem):
                     f"for Precomputed, {name} must be the Gram matrix of its n = {data.n} points, with n columns, "
                     f"found {width}"
                 )
-        if n_folds and any(isinstance(kernel, Precomputed) for kernel in self.kernels):
-            raise ValueError(
-                "reg='auto' holds pairs out, which needs kernels that can be evaluated between any points, and "
-                "Precomputed cannot: give reg a number"
-            )
         return kernels_plan(self._sizes(data.n, n_folds), data.widths, self.kernels, self.backend.BLOCK_FACTOR)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -16,12 +16,12 @@ from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..positives import Law
 from ..solvers.certificate import TOLERANCE, Solution
-from ..solvers.conditioned import ConditionedOperator
 from ..solvers.edges import ConditionedPairs
 from ..solvers.exact import solve_exact
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.rotated_gram import rotated_gram
+from ..solvers.sweep import Sweep
 from .folds import Folds
 from .paired_folds import LawFolds, PairedFolds
 from .plan import Plan, paired_plan
@@ -88,34 +88,27 @@ class PairedProblem(Problem):
         khat = rotated_gram(self.model, points, singles, backend).mean
         return ConditionedPairs(khat, law, self.model, backend, center=self.objective.center)
 
-    def solve(self, operator: ConditionedOperator, objective: Objective, near: Array | None = None) -> Solution:
-        """Solve with the operator of all pairs or of some."""
+    def at(self, objective: Objective, near: Array | None = None) -> Solution:
+        """Condition the operator, and iterate; the certificate's time includes T and the Gram matrix."""
         return solve_exact(
-            operator,
+            self.operator,
             objective,
             tolerance=TOLERANCE[self.dtype],
             planned_bytes=self.plan.bytes,
             near=near,
-            started=getattr(self, "started", None),
+            started=self.started,
         )
 
-    def at(self, objective: Objective, near: Array | None = None) -> Solution:
-        """Condition the operator, and iterate; the certificate's time includes T and the Gram matrix."""
-        return self.solve(self.operator, objective, near)
+    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Sweep:
+        """Begin where the functions found at other objectives are best combined."""
+        return self.sweep_of(self.operator, objectives, progress)
 
     def sweep_of(
-        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None, known: Any = None
-    ) -> Callable[[Objective], Solution]:
-        """Return a function that solves for each of some objectives, each from near the one before."""
-        near: Array | None = None
-
-        def solve(objective: Objective) -> Solution:
-            nonlocal near
-            solution = self.solve(operator, objective, near)
-            near = solution.vectors
-            return solution
-
-        return solve
+        self, operator: ConditionedPairs, objectives: Sequence[Objective], progress: Any = None, known: Any = None
+    ) -> Sweep:
+        """Do as `sweep` with the operator of all pairs or of some."""
+        told = {"started": getattr(self, "started", None), "progress": progress, "known": known}
+        return Sweep(operator, objectives, tolerance=TOLERANCE[self.dtype], planned_bytes=self.plan.bytes, **told)
 
     def restrict(self, folds: Folds) -> PairedFolds:
         """Make the operator of each training part, and the kernel values between the parts."""

@@ -81,11 +81,16 @@ class PairData(Data):
         for x, y, start in backend.stream(parts()):  # which brings the first
             yield x, backend.xp.asarray(y), start
 
-    def take(self, index: np.ndarray) -> PairData:
-        """Return the pairs of these indices."""
-        first, second = (part[namespace(part).asarray(index)] for part in self.views)
+    def take(self, index: np.ndarray, columns: tuple[np.ndarray | None, np.ndarray | None] = (None, None)) -> PairData:
+        """Return the pairs of these indices; of a modality that is a matrix some ``columns``."""
+        parts = []
+        for part, chosen in zip(self.views, columns, strict=True):
+            xp = namespace(part)
+            some = part[xp.asarray(index)]
+            parts.append(some if chosen is None else some[:, xp.asarray(chosen)])
         weight = None if self.weight is None else self.weight[index]
-        return PairData((first, second), None, weight, len(index), 2 * len(index), self.d, self.dtype)
+        d = sum(part.shape[1] for part in parts)
+        return PairData(tuple(parts), None, weight, len(index), 2 * len(index), d, self.dtype)
 
     def _checked(self, i: int, rows: slice) -> Array:
         part = self.views[i]
@@ -142,11 +147,18 @@ def as_models(model: Any) -> tuple[Any, Any]:
 
 
 def as_training_data(
-    views: Any, model: Model | tuple[Model, Model], positives: Any, groups: Any, weight: Any, objective: Objective
+    views: Any,
+    model: Model | tuple[Model, Model],
+    positives: Any,
+    groups: Any,
+    weight: Any,
+    objective: Objective,
+    *,
+    searched: bool = False,
 ) -> Data:
     """Check what `as_given` has returned: pairs of two modalities, points with a law of positive pairs, or views."""
     if not isinstance(model, tuple):
-        return as_paired_data(views, positives, groups, weight, objective)
+        return as_paired_data(views, positives, groups, weight, objective, searched=searched)
     for name, value in (("positives", positives), ("groups", groups)):
         if value is not None:
             raise ValueError(

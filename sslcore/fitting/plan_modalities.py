@@ -74,6 +74,8 @@ def _kernels_bytes(sizes: Sizes, widths: Sequence[int], kernels: Sequence[Kernel
         iterating += _places_bytes(replace(sizes, n_points=max(sizes.n_points, least)))
     phases = [2 * square + filling, 2 * square + max(iterating, components)]
     fixed = points * (1 + sizes.made + 2 * (sizes.n_folds > 0)) + 8 * 12 * total
+    if sizes.n_folds:  # the rows of a training part, and what is chosen of them, and those of what is held out
+        fixed += 2 * square * sum(isinstance(kernel, Precomputed) for kernel in kernels)
     return _OBJECTS_BYTES + int(fixed + max(phases))
 
 

@@ -14,13 +14,17 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_float_dtype, check_boolean, check_integer
-from ..backends import get_backend
+from ..backends import Backend, get_backend
 from ..features import Features, Model
 from ..kernels import as_kernel
+from ..positives import Law, Positives
+from ..solvers.objective import Objective
+from .data import as_data, as_paired_data
 from .pairs import as_models
 from .plan import Plan, Sizes, features_plan, memory_budget
 from .plan_matrix_free import as_solver, kernel_plan
 from .plan_modalities import pairs_plan
+from .posing import pose
 
 __all__ = ["plan"]
 
@@ -42,6 +46,7 @@ def plan(
     made: bool = False,
     backend: str | None = None,
     solver: str | None = None,
+    positives: Positives | Law | None = None,
 ) -> Plan:
     """Predict the memory, the work and the time of `sslcore.pretrain`, and check the memory against a budget.
 
@@ -65,6 +70,9 @@ def plan(
         Where the work is done; default: the CPU.
     solver : {"dense", "matrix-free"}, optional
         Of a kernel, as for `sslcore.pretrain`: by default the one that it would choose.
+    positives : `sslcore.positives.Positives` or `sslcore.positives.Law`, optional
+        A law of positive pairs of the n points, with n_views = 1.  ``Neighbors`` depend on where the points lie: hand
+        over ``Neighbors(5).law(x)``.
 
     Returns
     -------
@@ -86,6 +94,12 @@ def plan(
 
     >>> sslcore.plan(50_000, 2, 2, sslcore.kernels.Gaussian(1.0), 4, memory="4GB").algorithm
     'matrix-free'
+
+    A trajectory, whose pairs are edges between points that are stored once:
+
+    >>> lagged = sslcore.positives.TimeLag(10)
+    >>> round(sslcore.plan(10_000, 1, 2, sslcore.kernels.Gaussian(1.0), 4, positives=lagged).bytes / 1e9, 1)
+    1.7
 
     Pairs of two modalities:
 
@@ -109,7 +123,9 @@ def plan(
     chosen = None if backend in (None, "numba") else get_backend(backend=backend)
     budget, solver = memory_budget(memory, chosen), as_solver(solver)
     sizes = Sizes(n, n * m, d, k, itemsize, n_points=points, made=made)
-    if isinstance(model, tuple):
+    if positives is not None:
+        result = _with_law(positives, sizes, model, budget, chosen, solver)
+    elif isinstance(model, tuple):
         result = pairs_plan(sizes, widths, as_models(model), 1 if chosen is None else chosen.BLOCK_FACTOR)
     elif isinstance(model, Features):
         r = _size(model.n_features(d), "the number of features")
@@ -119,6 +135,32 @@ def plan(
     result = replace(result, backend=backend)
     result.require(budget)
     return result
+
+
+def _with_law(
+    positives: Any, sizes: Sizes, model: Any, budget: int, backend: Backend | None, solver: str | None
+) -> Plan:
+    """Pose the problem of points that are nowhere, and return its plan."""
+    n = sizes.n
+    if sizes.n_views != n or isinstance(model, tuple):
+        raise ValueError(
+            "positives are a law of pairs of points by one model: n_views must be 1, and one model, found "
+            f"n_views={sizes.n_views // n} and {type(model).__name__}"
+        )
+    x = np.broadcast_to(np.zeros((), np.dtype(f"f{sizes.itemsize}")), (n, sizes.d))
+    objective = Objective(sizes.k, 1.0, 1.0, True, False)
+    if isinstance(positives, Positives):
+        if positives.of_points:
+            raise ValueError("the pairs of Neighbors depend on the points: hand over a law of theirs, positives.law(x)")
+        data = as_paired_data(x, positives, None, None, objective)
+    elif not isinstance(positives, Law):
+        raise TypeError(f"positives must be a law of sslcore.positives, found {positives!r:.80}")
+    elif positives.n_points != n:
+        raise ValueError(f"positives must be a law on n = {n} points, found one on {positives.n_points}")
+    else:
+        data = replace(as_data(x, np.arange(n), None, single_views=True), law=positives)
+    problem = pose(model, data, objective, backend or get_backend(x), budget, n_points=sizes.n_points, solver=solver)
+    return problem.plan
 
 
 def _widths(d: Any, model: Any, m: int) -> tuple[int, ...]:

@@ -275,6 +275,7 @@ class GroupedProblem(Problem):
         rep = Representation.from_spectrum(
             solution.spectrum, self.model, objective, centres=self.centres, values=values
         )
+        rep = replace(rep, positives=self.data.pairs_in_words)
         return rep.to(device_of(self.data.source))
 
 

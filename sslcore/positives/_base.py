@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -76,6 +76,13 @@ class Positives(Declared, ABC):
 
     def _terms(self) -> tuple[tuple[float, Positives], ...]:
         return ((1.0, self),)
+
+    @property
+    def of_points(self) -> bool:
+        """Whether the pairs depend on where the points lie, and not only on how many there are."""
+        return any(part._by_distance for _, part in self._terms())
+
+    _by_distance: ClassVar[bool] = False
 
 
 def _as_terms(value: Any, name: str) -> tuple[tuple[float, Positives], ...]:

@@ -13,6 +13,11 @@ from ..declarations.reprs import brief
 __all__ = ["Law"]
 
 
+def edges_in_words(n_edges: int, n_points: int, n_parts: int) -> str:
+    """Say how many edges there are between how many points, in parts that do not touch."""
+    return f"{n_edges} edge{'s' * (n_edges != 1)} between {n_points} points in {n_parts} part{'s' * (n_parts != 1)}"
+
+
 @dataclass(frozen=True, eq=False)
 class Law:
     r"""T on N points, with the measure p: by the edges of a law of pairs, or by a matrix.
@@ -150,12 +155,11 @@ class Law:
 
     def described(self) -> str:
         """Say in words what T is made of."""
-        parts = f"{self.n_parts} part{'s' * (self.n_parts != 1)}"
         if self.matrix is not None:
-            return f"a matrix on {self.n_points} points, {parts}"
-        edges, alone = len(self.weight), self.n_points - len(self.support)
+            return f"a matrix on {self.n_points} points, {self.n_parts} part{'s' * (self.n_parts != 1)}"
+        alone = self.n_points - len(self.support)
         outside = f", {alone} points in no pair" if alone else ""
-        return f"{edges} edge{'s' * (edges != 1)} between {len(self.support)} points in {parts}{outside}"
+        return edges_in_words(len(self.weight), len(self.support), self.n_parts) + outside
 
     def operator(self) -> np.ndarray:
         """Return p^(1/2) T p^(-1/2), (N, N), with zeros at points in no pair."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -177,6 +177,8 @@ class Neighbors(Positives):
     (array([0, 1]), array([1, 2]), array([0.6667, 0.3333]))
     """
 
+    _by_distance: ClassVar[bool] = True
+
     n_neighbors: int = integer("nearest points of each, without itself", minimum=1)
 
     def _law(self, x: Any, unbiased: bool) -> Law:
@@ -240,6 +242,22 @@ class Labels(Positives):
 
     y: Any = converted("the class of each point; -1 or missing: in no pair", _as_labels)
     by: str = choice("what has equal weight", ("pair", "class"), default="pair")
+
+    def weights(self) -> np.ndarray:
+        """Return a multiple of p of each point, (N,): m - 1 in a class of m, or 1 / m by class; 0 in no pair.
+
+        T averages over the other points of the class: as groups of views with these weights do, without a list of
+        pairs.
+
+        Examples
+        --------
+        >>> from sslcore.positives import Labels
+        >>> Labels([0, 0, 0, 1, 1, -1]).weights()
+        array([2., 2., 2., 1., 1., 0.])
+        """
+        size = np.bincount(self.y[self.y >= 0])[self.y].astype(float)
+        weight = size - 1.0 if self.by == "pair" else 1.0 / size
+        return np.where((self.y >= 0) & (size > 1), weight, 0.0)
 
     def _law(self, x: Any, unbiased: bool) -> Law:
         if len(self.y) != len(x):

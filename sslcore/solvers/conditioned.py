@@ -79,7 +79,7 @@ class ConditionedOperator(ABC):
     """
 
     inexact: ClassVar[bool] = False
-    ends: ClassVar[tuple[float, float]] = COLD, NEARBY
+    ends: tuple[float, float] = COLD, NEARBY
 
     backend: Backend
     xp: Any
@@ -229,6 +229,11 @@ class ConditionedOperator(ABC):
         invariance = (self.contrast_factor[:, None] * c.astype(float) ** 2).sum(axis=0)
         missed = self.contrast_beta[:, None] * c / self.xp.asarray(gamma) + turned[self.samples.n :] - c
         return self.xp.concatenate([u, c]), invariance, missed
+
+    def energies(self, w: Array, other: Array) -> Array:
+        """Return w^T (tau I - T) w' of the values of functions, (p, p')."""
+        scaled = self.contrast_factor.astype(w.dtype)[:, None] * other[self.n :]
+        return self.backend.matmul(self.xp.asfortranarray(w[self.n :]).T, self.xp.asfortranarray(scaled))
 
     def apply(self, v: Array) -> Array:
         """Return (reg / unit) H G H v: rounding lets directions off the centred space into the basis, hence both H."""

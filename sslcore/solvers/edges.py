@@ -10,15 +10,27 @@ the coefficients P^(-1/2) alpha = (g/lambda) w, and Q^T G v = y / beta, from whi
 
 * **Edges.**  An edge {i, j} of total weight w has the column (w/2)^(1/2) (p_i^(-1/2) e_i - p_j^(-1/2) e_j): S is as
   large as the number of edges, and each entry of it is a combination of four of Khat.
-* **Triangle.**  Where edges are many, or T is a matrix, Q = U^T with U the Cholesky factor of M + c I, c about
-  rounding: (beta (M + c I) + lambda Khat^-1) has the same vectors, and tau + c in place of tau.  No eigendecomposition.
+* **Triangle.**  Where edges are many, or T is a matrix, Q = U^T with U the Cholesky factor of M + c I, c >= 0:
+  (beta (M + c I) + lambda Khat^-1) has the same vectors, and tau + c in place of tau.  No eigendecomposition.
+
+w = v - Q y cancels where lambda is small: it is as large as lambda, and has the rounding of v.
+
+* Of pairs c is about rounding, so that small gamma keep their digits.  From lambda / beta = S's rounding `_LOST` times
+  over, what is amiss in Q^T Khat w = (lambda/beta) y corrects y and w: w has the rounding of w then.
+* Of a matrix all is known to the rounding of |T| only, and c is a share of it: U is well conditioned, contrasts are
+  coordinates, v = Q c, and
+
+    S z = -(lambda/beta) c,    y = c + z,    w = -Q z,    G v = U^-1 y / beta,
+
+  in which nothing cancels.
 
 Centred, functions have mean 0: f = h + b, h in the RKHS and b a number with <f, 1>_p = 0, penalised by ||h||^2 alone.
 With H the projector off P^(1/2) 1 their penalty is v^T (H Khat H)^+ v and their T is H T H, hence
 
     (1/lambda) [K' - K' Q (Q^T K' Q + (lambda/beta) I)^-1 Q^T K'],   K' = H Khat H,  Q Q^T = H (tau I - T) H,
 
-and as Q = H Q this is H G H with G of Khat and Q.  Edges see no constant; of a triangle H U^T is taken.
+and as Q = H Q this is H G H with G of Khat and Q.  Edges see no constant; of a triangle H U^T is taken, where U has
+P^(1/2) 1 as an eigenvector of U^T U, so that U^-1 of a centred vector is centred.
 """
 
 from __future__ import annotations
@@ -34,6 +46,7 @@ from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from ..kernels._rows import block_height
 from ..positives import Law
+from .certificate import TOLERANCE
 from .exact import ConditionedKernel
 from .krylov import Accuracy, block_width, krylov_capacity, top_eigenpairs
 from .rotated_gram import RotatedGram
@@ -47,7 +60,17 @@ _LEAST_SIZE = 1e-100
 """What T = 0 is taken for, so that there is something to shift by."""
 
 _SLACK = 4.0
-"""The shift c, in units of N eps |M|, at first: Cholesky's rounding is below N eps |M|."""
+"""The shift c of pairs, in units of N eps |M|, at first: Cholesky's rounding is below N eps |M|."""
+
+_SHARE = 0.1
+"""The shift c of a matrix, in units of a bound of |M|.  More steps beyond, more rounding below."""
+
+_ENDS = 1e-7, 1e-7
+"""Residuals at which the iteration for a matrix ends, in units of the tolerance: they are relative to g + beta c, and
+eigenvalues may differ by a millionth of that."""
+
+_LOST = 1e-5
+"""What rounding may take of w, eps |Khat| / (lambda/beta), in units of the tolerance, before w is corrected."""
 
 
 def by_edges(law: Law) -> bool:
@@ -126,23 +149,48 @@ class _Edges:
 
 
 class _Triangle:
-    """A factor U of M + c I; centred, U H."""
+    """A factor U of M + c I; centred, U H, the ``constant`` being an eigenvector of U^T U."""
 
-    def __init__(self, factor: Array, dtype: np.dtype, backend: Backend) -> None:
+    def __init__(self, factor: Array, constant: Array | None, dtype: np.dtype, backend: Backend) -> None:
+        xp = backend.xp
         self.backend, self.count = backend, len(factor)
-        self.factor = backend.xp.asfortranarray(factor.astype(dtype, copy=False))
+        self.factor = xp.asfortranarray(factor.astype(dtype, copy=False))
+        self.constant = None if constant is None else constant.astype(dtype)[:, None]
+
+    def _centred(self, v: Array) -> Array:
+        return v if self.constant is None else v - self.constant * (self.constant.T @ v)
 
     def times(self, y: Array) -> Array:
-        return self.backend.matmul(self.factor.T, y)
+        return self._centred(self.backend.matmul(self.factor.T, y))
 
     def transposed(self, v: Array) -> Array:
-        return self.backend.matmul(self.factor, v)
+        return self.backend.matmul(self.factor, self.backend.xp.asfortranarray(self._centred(v)))
 
     def gram(self, khat: Array) -> Array:
+        half = self.backend.matmul(self.factor, khat)
+        if self.constant is not None:  # U H Khat H
+            half -= (self.factor @ self.constant) * (self.constant.T @ khat)
+            half -= (half @ self.constant) * self.constant.T
         # exactly symmetric, as its halves are taken for each other
-        out = self.backend.matmul(self.backend.matmul(self.factor, khat), self.factor.T)
+        out = self.backend.matmul(half, self.factor.T)
         self.backend.mirror(out.T)
         return out
+
+
+class _Basis(_Triangle):
+    """A well conditioned triangle, whose contrasts are coordinates; ``size`` is the largest diagonal entry of Q Q^T."""
+
+    def __init__(self, factor: Array, constant: Array | None, dtype: np.dtype, backend: Backend) -> None:
+        super().__init__(factor, constant, dtype, backend)
+        self.size = float(backend.xp.einsum("ij,ij->j", self.factor, self.factor).max())
+
+    def coordinates(self, v: Array) -> Array:
+        """Return c with Q c = v, of v that are centred if functions are."""
+        return self.backend.triangular_solve(self.factor, self.backend.xp.asfortranarray(v), transposed=True)
+
+    def with_contrasts(self, y: Array) -> Array:
+        """Return v with Q^T v = y."""
+        return self.backend.triangular_solve(self.factor, self.backend.xp.asfortranarray(y))
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +246,8 @@ class _PointGram(RotatedGram):
 class ConditionedPairs(ConditionedKernel):
     """G of the module's docstring, times reg / unit, for a law on its support and Khat = P^(1/2) K P^(1/2) there."""
 
+    basis: _Basis | None = None
+
     def __init__(self, khat: Array, law: Law, kernel: Kernel, backend: Backend, *, center: bool) -> None:
         tau, dtype = 1.0, khat.dtype
         edges = by_edges(law)
@@ -205,7 +255,13 @@ class ConditionedPairs(ConditionedKernel):
             self.contrasts: _Contrasts = _Edges(law, dtype, backend)
         else:
             tau, factor = _triangle(law, center, backend)
-            self.contrasts = _Triangle(factor, dtype, backend)
+            constant = backend.xp.asarray(np.sqrt(law.measure)) if center else None
+            if law.matrix is None:
+                self.contrasts = _Triangle(factor, constant, dtype, backend)
+            else:
+                self.basis = self.contrasts = _Basis(factor, constant, dtype, backend)
+                if dtype == np.float64:
+                    self.ends = _ENDS
             del factor
         total, count = len(khat), self.contrasts.count
         method = f"Cholesky of {'edges' if edges else 'points with T'}"
@@ -232,17 +288,49 @@ class ConditionedPairs(ConditionedKernel):
                 lowest * total,
             )
 
+    def share_factors(self, columns: int) -> bool:
+        """Factorise for each reg: contrasts are no coordinates, which the shared factors ask for."""
+        return False
+
+    def energies(self, w: Array, other: Array) -> Array:
+        """Return w^T M w' of the values of functions."""
+        xp, transposed = self.xp, self.contrasts.transposed
+        parts = transposed(xp.asfortranarray(w)), transposed(xp.asfortranarray(other))
+        return self.backend.matmul(xp.asfortranarray(parts[0]).T, xp.asfortranarray(parts[1]))
+
     def halves(self, v: Array) -> tuple[Array, Array]:
         """Return v as means, and no contrasts: those are no coordinates."""
         return self.xp.asfortranarray(v), v[:0]
 
     def corrections(self, v: Array, heights: np.ndarray | None = None) -> tuple[Array, Array]:
         """Return -w and y of the module's docstring."""
+        backend, xp, contrasts = self.backend, self.xp, self.contrasts
         if self.noise is None:
-            return -v, self.xp.zeros((self.contrasts.count, v.shape[1]), v.dtype)
-        product = self.backend.matmul(self.a, self.xp.asfortranarray(v))
-        y = self.backend.cholesky_solve(self.c, self.xp.asfortranarray(self.contrasts.transposed(product)))
-        return self.contrasts.times(y) - v, y
+            return -v, xp.zeros((contrasts.count, v.shape[1]), v.dtype)
+        basis = self._coordinates()
+        if basis:
+            c = basis.coordinates(v)
+            z = backend.cholesky_solve(self.c, xp.asfortranarray(-self.noise * c))
+            return contrasts.times(z), c + z
+        y = self._solved(v, None)
+        w = v - contrasts.times(y)
+        if float(xp.finfo(v.dtype).eps) * self.unit > _LOST * TOLERANCE[v.dtype] * self.least_noise:
+            step = self._solved(w, y)
+            y += step
+            w -= contrasts.times(step)
+        return -w, y
+
+    def _coordinates(self) -> _Basis | None:
+        """Return the basis if w is taken from it: where S is mostly noise, y = c + z cancels, and v - Q y does not."""
+        basis = self.basis
+        return basis if basis is not None and self.least_noise <= basis.size * self.unit else None
+
+    def _solved(self, v: Array, y: Array | None) -> Array:
+        """Return S^-1 (Q^T Khat v - (lambda/beta) y)."""
+        right = self.contrasts.transposed(self.backend.matmul(self.a, self.xp.asfortranarray(v)))
+        if y is not None:
+            right -= self.noise * y
+        return self.backend.cholesky_solve(self.c, self.xp.asfortranarray(right))
 
     def turned(self, v: Array, z: Array) -> Array:
         """Return w."""
@@ -253,7 +341,10 @@ class ConditionedPairs(ConditionedKernel):
         """Return (reg / unit) G v."""
         if self.noise is None:
             return self.times_kernel(v)
-        z, _ = self.corrections(v)
+        z, y = self.corrections(v)
+        basis = self._coordinates()
+        if basis:
+            return basis.with_contrasts(y * (self.noise / self.unit))
         return self.times_kernel(-z)
 
     def completed(self, product: Array, y: Array) -> Array:
@@ -280,7 +371,7 @@ class ConditionedPairs(ConditionedKernel):
 
 
 def _triangle(law: Law, center: bool, backend: Backend) -> tuple[float, Array]:
-    """Return tau + c, and U with U^T U = tau I - T + c I; centred, U H, for H (tau I - T) H."""
+    """Return tau + c, and U with U^T U = tau I - T + c I; centred, H (tau I - T) H + c I + a share of the constant."""
     xp, total = backend.xp, law.n_points
     constant = xp.asarray(np.sqrt(law.measure))
     if law.matrix is None:
@@ -300,7 +391,7 @@ def _triangle(law: Law, center: bool, backend: Backend) -> tuple[float, Array]:
     size = max(_norm(matrix, backend), abs(tau), _LEAST_SIZE)
     if center:  # the constant is no vector of the centred functions: its eigenvalue is free
         matrix += (size * constant)[:, None] * constant
-    shift = _SLACK * total * float(np.finfo(float).eps) * size
+    shift = (_SLACK * total * float(np.finfo(float).eps) if law.matrix is None else _SHARE) * size
     index, diagonal = xp.arange(total), matrix.diagonal().copy()
     while True:
         matrix[index, index] = diagonal + shift
@@ -313,8 +404,6 @@ def _triangle(law: Law, center: bool, backend: Backend) -> tuple[float, Array]:
         stop = start + height
         matrix[stop:, start:stop] = 0.0
         matrix[start:stop, start:stop] = xp.triu(matrix[start:stop, start:stop])
-    if center:
-        matrix -= (matrix @ constant)[:, None] * constant
     return tau + shift, matrix
 
 

@@ -84,10 +84,9 @@ class ReducedBasis:
         if i > j:
             return self._between(operator, j, i).transpose(0, 2, 1)
         if (i, j) not in self.products:
-            n, xp, backend = operator.n, operator.xp, operator.backend
+            xp, backend = operator.xp, operator.backend
             (w, a), (other, _) = self.pairs[i], self.pairs[j]
-            scaled = operator.contrast_factor.astype(w.dtype)[:, None] * other[n:]
-            products = [backend.matmul(xp.asfortranarray(w[n:]).T, xp.asfortranarray(scaled))]
+            products = [operator.energies(w, other)]
             products += [backend.matmul(a.T, other), backend.matmul(operator.centre(w).T, operator.centre(other))]
             found = backend.to_host(xp.stack(products)).astype(float)
             self.products[i, j] = 0.5 * (found + found.transpose(0, 2, 1)) if i == j else found
