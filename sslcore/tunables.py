@@ -61,8 +61,19 @@ eigenproblem takes less time than a step."""
 SWEEP_COLUMNS = 64
 """Columns of the blocks of several values of reg that are multiplied together: half the time of 9 columns for each."""
 
-SWEEP_BASIS_BLOCKS = 8
-"""Blocks of a Krylov basis before a restart, where there are several bases side by side."""
+SWEEP_MOST_VIEWS = 4000
+"""Views up to which values of reg are solved on two threads side by side: larger problems fill the threads of BLAS."""
+
+SWEEP_TASK_COLUMNS = 60
+"""Columns of the blocks that each of those threads multiplies together, about: three blocks of 20, or seven of 9."""
+
+SWEEP_BASIS_COLUMNS = 80
+"""Columns of a Krylov basis before a restart, where there are several bases side by side, or four blocks: LAPACK starts
+no threads for a projected problem of that size."""
+
+REDUCED_BASIS_COLUMNS = 60
+"""Functions found at other values of reg that a beginning is combined of, or those of two values: LAPACK starts no
+threads for that either."""
 
 PIVOTED_BLOCK_COLUMNS = 256
 """Columns that a pivoted factor of low rank gains at a time: enough for products at full rate, few beside its rank."""
@@ -239,6 +250,10 @@ has kernels for small matrices).  Products of ten columns take no longer in such
 CPU_BLAS_ALONE_SIDE_ROWS = 32
 """Side of the squares on the diagonal of a matrix that is multiplied, or solved with, in such pieces: they are copied,
 or worked on by plain loops, which takes little beside n."""
+
+CPU_TURNED_COLUMNS = 96
+"""Columns of a block that a block reflector turns at a time in such pieces: its corner takes CPU_BAND_COLUMNS^2
+products for each."""
 
 CPU_STREAMED_BYTES = 8 << 20
 """Size from which a rotated matrix is written past the caches, in which it does not stay."""

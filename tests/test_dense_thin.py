@@ -1,13 +1,16 @@
 """Products, solves and factors on our own threads: against long double, whatever the shapes, orders and threads."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslcore import tunables
 from sslcore.backends.numba_cpu import dense, dense_thin
 from sslcore.backends.numba_cpu.factor import factorize
+from sslcore.fitting.plan import Sizes, _lanes_bytes
 
 from .comparators import assert_close
 from .strategies import dtypes, seeds
@@ -102,6 +105,21 @@ def test_matrices_in_c_order(always):
     assert_product(dense.symmetric_product(matrix, diagonal, b), lower + lower.T + np.diag(diagonal), b)
     solved = dense.cholesky_solve(upper, b.copy(order="F"))
     assert_close(solved, np.linalg.solve(root @ root.T, b), tol=1e-12)
+
+
+@given(n=st.sampled_from([200, 1000, 1500]), columns=st.integers(1, 24))
+@settings(max_examples=5)
+def test_memory_of_symmetric_products(n, columns):
+    """What plans count beside the result."""
+    a, b = np.zeros((n, n), order="F"), draw((n, columns), float, 1)
+    dense_thin.multiply_symmetric(a, a[0], b)
+    tracemalloc.start()
+    try:
+        dense_thin.multiply_symmetric(a, a[0], b)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak <= _lanes_bytes(Sizes(n, 2 * n, 2, columns), columns) + 4 * b.nbytes + 50_000
 
 
 def test_solves_of_graded_factors_have_small_residuals(always):

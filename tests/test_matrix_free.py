@@ -25,6 +25,8 @@ from sslcore import (
 )
 from sslcore.backends import get_backend
 from sslcore.features import Nystrom
+from sslcore.fitting.plan import Sizes
+from sslcore.fitting.plan_matrix_free import _matrix_free_bytes
 from sslcore.kernels import Exponential, Function, Gaussian, Linear, Matern, Polynomial, Precomputed
 from sslcore.positives import TimeLag
 from sslcore.selection import AutoReg
@@ -219,6 +221,14 @@ def test_a_factor_in_float64_has_half_the_columns(smooth):
     blocks = rotated_gram(kernel, views.reshape(-1, 3), samples, backend)
     left = blocks.contrast.diagonal() / operator.unit - (pivoted.factor.astype(float) ** 2).sum(axis=1)
     assert_close(pivoted.left, left, tol=1e-6, scale=left.max() if not smooth else 1.0)
+
+
+def test_the_plan_counts_columns_in_float32_and_their_matrix_in_float64():
+    """A path has both where its factor, of more columns than there is room for in float64, meets a low reg."""
+    for itemsize, points, folds, square in ((8, 1, 0, 4), (8, 2, 0, 8), (8, 1, 2, 8), (4, 2, 0, 4)):
+        sizes = Sizes(50_000, 100_000, 2, 5, itemsize, points, folds)
+        less, more = (_matrix_free_bytes(sizes, Gaussian(1.0), rank, 1) for rank in (12_000, 13_000))
+        assert more - less == 4 * 1000 * 50_000 + square * (13_000**2 - 12_000**2)
 
 
 def test_more_of_the_factor_is_made_when_less_noise_asks_for_it():

@@ -45,6 +45,30 @@ def test_solves_of_several_shifts_at_once(n, rank, seed, dtype, columns):
         )
 
 
+@given(n=sizes(4, blocks=4), columns=st.integers(0, 110), seed=seeds, dtype=dtypes, back=st.booleans())
+def test_turns_on_the_callers_thread(n, columns, seed, dtype, back):
+    shifts = get_backend().shifted(semidefinite(n, 3, seed, dtype))
+    b = np.asfortranarray(np.random.default_rng(seed).normal(size=(n, columns)), dtype=dtype)
+    expected = b.copy(order="F")
+    shifts.turn(expected, back=back)
+    shifts.side_by_side().turn(b, back=back)
+    assert_close(b, expected, tol=20 * TOLERANCE[dtype], scale=1.0)
+
+
+@given(n=sizes(4, blocks=4), columns=st.integers(1, 60), seed=seeds, shift=st.sampled_from([1e-7, 1e-2]))
+def test_right_sides_in_float32(n, columns, seed, shift):
+    """Rounding them counts as much as a solve magnifies it; factors, of near singular matrices, keep their digits."""
+    shifts = get_backend().shifted(semidefinite(n, 2, seed, float))
+    factor = shifts.factor(shift)
+    b = np.asfortranarray(np.random.default_rng(seed).normal(size=(n, columns)))
+    there, bound = b.astype(np.float32), 3e-6 * np.abs(b).max() / shift
+    expected = shifts.solve(b, [(factor, slice(None))])
+    for own in (shifts.rounded(), shifts.rounded().side_by_side()):
+        found = own.solve(there.copy(order="F"), [(factor, slice(None))])
+        assert found.dtype == np.float32
+        assert np.abs(found - expected).max() <= bound
+
+
 @pytest.mark.parametrize("n", [1, 3, 30])
 def test_a_shift_that_leaves_it_indefinite_has_no_factor(n):
     matrix = np.asfortranarray(np.diag(np.linspace(-1.0, 2.0, n)))

@@ -48,6 +48,7 @@ def check_points(path, views, model, k, options, *, single=False):
 
 
 @settings(max_examples=25)
+@example(seed=19716, k=1, kernel=Exponential(0.2) + Linear(), center=True, weighted=True, grouped=False, unbiased=True)
 @example(seed=457, k=10, kernel=Exponential(0.2) + Linear(), center=True, weighted=True, grouped=True, unbiased=False)
 @given(
     seed=seeds,
@@ -77,10 +78,12 @@ def test_every_point_is_a_fit_of_its_own(seed, k, kernel, center, weighted, grou
     check_points(path, views, kernel, k, options)
 
 
-@pytest.mark.parametrize("columns", [1, 20, 64])
+@pytest.mark.parametrize(("columns", "tasks"), [(1, 2), (20, 1), (64, 1), (64, 2)])
 @pytest.mark.parametrize("single", [False, True])
-def test_any_number_of_places_side_by_side(columns, single, monkeypatch, backend):
+def test_any_number_of_places_side_by_side(columns, tasks, single, monkeypatch, backend):
     monkeypatch.setattr(tunables, "SWEEP_COLUMNS", columns)
+    monkeypatch.setattr(tunables, "SWEEP_TASK_COLUMNS", columns)
+    monkeypatch.setattr(tunables, "SWEEP_MOST_VIEWS", 1000 if tasks == 2 else 0)
     views = noisy(40, 3, 3).astype(np.float32 if single else float)
     regs = np.logspace(-4 if single else -6, 1, 11)
     path = pretrain_path(backend.asarray(views), Exponential(1.0), 4, regs=regs, betas=(0.0, 1.0), center=True)
@@ -90,6 +93,38 @@ def test_any_number_of_places_side_by_side(columns, single, monkeypatch, backend
     for i in range(0, 11, 5):
         alone = pretrain(views, Exponential(1.0), 4, reg=regs[i], center=True)
         assert_close(path.gamma[i, 1], alone.gamma, tol=1e-4 if single else 1e-9)
+
+
+def test_the_bits_of_a_path_do_not_depend_on_threads(monkeypatch):
+    views, regs, found = noisy(60, 2, 3), np.logspace(-5, 0, 13), []
+    for threads in "12":
+        monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
+        found.append(pretrain_path(views, Exponential(0.5), 4, regs=regs))
+    assert np.array_equal(found[0].gamma, found[1].gamma)
+    assert all(np.array_equal(a.coefficients, b.coefficients) for a, b in zip(*found, strict=True))
+
+
+def test_no_threads_of_blas_beside_other_places(monkeypatch):
+    primitives = get_backend()
+    alone, at_work = primitives.side_by_side, []
+
+    def marked(task, count):
+        at_work.append(count)
+        alone(task, count)
+        at_work.clear()
+
+    monkeypatch.setattr(primitives, "side_by_side", marked)
+    for name in ("matmul", "symmetric_product", "orthonormalize"):
+        original = getattr(primitives, name)
+
+        def refused(*args, original=original, **options):
+            assert not at_work
+            return original(*args, **options)
+
+        monkeypatch.setattr(primitives, name, refused)
+    path = pretrain_path(noisy(60, 2, 2), Exponential(1.0), 3, regs=MANY)
+    assert path.at(0).certificate.algorithm.endswith("in band form")
+    assert not at_work
 
 
 def test_values_beyond_the_range_of_float32():
@@ -282,6 +317,7 @@ def test_a_sweep_goes_on_with_what_another_has_found():
 # ---------------------------------------------------------------- steps in float32
 
 
+@example(seed=39579, reg=1e-8, kernel=Polynomial(2), columns=1, center=False)
 @given(
     seed=seeds,
     reg=st.sampled_from([1e-8, 1e-5, 1e-2, 1.0]),

@@ -67,6 +67,12 @@ class Shifts(Protocol):
     def turn_rows(self, b: Matrix) -> None:
         """Overwrite b, (m, n) in Fortran order, by b P."""
 
+    def rounded(self) -> Shifts:
+        """Return the same for right sides in float32, which are turned in float32; factors keep their digits."""
+
+    def side_by_side(self) -> Shifts:
+        """Return the same for a task of `Backend.side_by_side`: it solves and turns on the caller's thread."""
+
 
 class Groups(Protocol):
     """Views that belong together, as `sslcore.solvers.groups.Samples` knows them."""

@@ -224,7 +224,7 @@ def _walk(problem: KernelProblem, sizes: list[int], m: int) -> list[NestedFit]:
     if len(runs) > 1:
         with _located(sizes[-1]):
             operator.condition(problem.objective.reg, problem.objective.beta)
-        operator.side_by_side()
+        operator = heads[0] = operator.side_by_side()
         heads |= {number: operator.leading(run[0]) for number, run in enumerate(runs) if number}
     del operator  # else it would outlive the first size
     fits: dict[int, NestedFit] = {}

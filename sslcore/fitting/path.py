@@ -286,7 +286,7 @@ def pretrain_path(
     Features: one pass over the views, one eigendecomposition of Delta; a point is then some products with r x r
     matrices.  A kernel: one Gram matrix, and one reduction of its contrasts to a band, from which every point has its
     factor (of fewer than six points each is factorised); the block iterations of several points run side by side, each
-    from the best combination of functions found at others, to residuals of a tenth of the certificate's tolerance, with
+    from the best combination of functions found at others, to residuals of a third of the certificate's tolerance, with
     products in float32 where they suffice for that.
 
     Parameters

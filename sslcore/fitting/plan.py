@@ -19,7 +19,7 @@ from ..kernels._rows import Needs, block_rows
 from ..positives import Law
 from ..solvers.edges import by_edges
 from ..solvers.krylov import block_width, krylov_capacity
-from ..solvers.sweep import LEAST_SHARED, places_together
+from ..solvers.sweep import LEAST_SHARED, basis_columns, places_together
 from .machine_rates import Work, measured_rates
 
 __all__ = [
@@ -233,6 +233,7 @@ def _exact_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> int:
     checking = rotated + itemsize * total * total * (not kernel.trusted)
     iterating = max(_iterating_bytes(sizes), _sweeping_bytes(sizes))
     components = max(itemsize, 6) * total * 16 * min(k, total)  # vectors, coefficients, values, residuals
+    components += _lanes_bytes(sizes, k)
     kept = points * (not sizes.made)  # the copy that the result has
     phases = [filling, checking, rotated + kept + max(iterating, components)]
     if sizes.n_folds:
@@ -245,7 +246,15 @@ def _iterating_bytes(sizes: Sizes) -> int:
     total, k, width = sizes.n_views, sizes.k, block_width(sizes.k, sizes.n_views)
     capacity = max(krylov_capacity(width, total), min(total, 3 * width))
     small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))  # the projected problem
-    return sizes.itemsize * total * (capacity + 7 * width) + small
+    return sizes.itemsize * total * (capacity + 7 * width) + small + _lanes_bytes(sizes, width)
+
+
+def _lanes_bytes(sizes: Sizes, columns: int) -> int:
+    """Count the sums of each task in a thin product with C, in float64: `multiply_symmetric` of the CPU's backend."""
+    contrasts = sizes.n_views - sizes.n
+    columns = min(tunables.CPU_THIN_MOST_COLUMNS, columns if sizes.places < LEAST_SHARED else sizes.n_views)
+    tasks = 1 + contrasts * contrasts * columns // 2 // tunables.CPU_THIN_TASK_PRODUCTS
+    return 8 * min(tasks, tunables.CPU_THIN_MOST_PARTS) * columns * (contrasts + 16)
 
 
 def _sweeping_bytes(sizes: Sizes) -> int:
@@ -253,12 +262,16 @@ def _sweeping_bytes(sizes: Sizes) -> int:
     total, k, width = sizes.n_views, sizes.k, block_width(sizes.k, sizes.n_views)
     if sizes.places < LEAST_SHARED:
         return 0
-    together = min(sizes.places, places_together(width))
-    capacity = min(total, tunables.SWEEP_BASIS_BLOCKS * width)
+    together = min(sizes.places, places_together(width, total))
+    capacity = min(total, basis_columns(width))
     small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
     each = sizes.itemsize * total * (capacity + 10 * width) + small
-    short = 4 * sizes.n * total if sizes.itemsize > 4 else 0  # A and B
-    return sizes.itemsize * (total - sizes.n) * total + short + together * each
+    contrasts = total - sizes.n
+    turned = sizes.itemsize * sizes.n * contrasts
+    short = 0
+    if sizes.itemsize > 4:  # A and B; and where B is not turned, the reflectors
+        short, turned = 4 * sizes.n * total, max(turned, 4 * contrasts * contrasts)
+    return sizes.itemsize * contrasts * contrasts + turned + short + together * each + _lanes_bytes(sizes, width)
 
 
 def _places_bytes(sizes: Sizes) -> int:

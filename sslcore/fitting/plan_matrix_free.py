@@ -87,7 +87,9 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
     fixed = sizes.points_bytes * (1 + sizes.made) + 8 * (2 * per_sample * total + 8 * total)
     fixed += itemsize * 3 * total * k * (n_points - 1) + 8 * n_points * k * k * (n_points > 1)
     fixed += 4 * rank * contrasts
-    small = max(4 * min(rank, contrasts) ** 2, 2 * rank**2)  # the factor of the preconditioner's small matrix
+    # the factor of the preconditioner's small matrix; in float64 where a factor of another reg goes on at a low one
+    square = 8 if itemsize > 4 and (n_points > 1 or sizes.n_folds) else 4
+    small = max(square * min(rank, contrasts) ** 2, 2 * rank**2)
     if itemsize > 4:  # points in float32, for products that need not be exact
         fixed += 4 * sizes.d * total + int(kernel._needs(total, sizes.d, 4).kept)
     fixed += 3 * sizes.points_bytes * (sizes.n_folds > 0)  # of the parts

@@ -39,9 +39,9 @@ a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, 
 """
 
 
-COLD, NEARBY = 1e-4, 1e-2
+COLD, NEARBY = 1e-4, 2e-3
 """Residuals at which an iteration ends, in units of the tolerance: from random vectors, and from some near the result.
-A residual r of vectors is r^2 in their eigenvalues.
+A residual r of vectors is r^2 in their eigenvalues, but r in the invariance and the norm that these are made of.
 """
 
 
@@ -191,10 +191,11 @@ class ConditionedOperator(ABC):
         return math.sqrt(min(1.0, max(measured * self.n / len(rows[0]) + contrasts, squares(diagonal))))
 
     def centre(self, v: Array) -> Array:
-        """Return H v, or v itself if nothing is centred."""
+        """Return H v, in Fortran order, or v itself if nothing is centred: no contrast sees a constant."""
         if self.constant is None:
             return v
-        out: Array = v - self.constant_column() * (self.constant @ v[: self.n])
+        out: Array = v.copy(order="F")
+        out[: self.n] -= self.constant[:, None] * (self.constant @ v[: self.n])
         return out
 
     def constant_column(self) -> Array:

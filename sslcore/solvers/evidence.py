@@ -92,7 +92,7 @@ def judged(
                         column_norms(turned if operator.rounding_scale is None else operator.rounding_scale * turned),
                     ]
                 ),
-                (v.T @ v).astype(float),
+                backend.matmul(v.T, v).astype(float),
             ]
         )
     )

@@ -75,12 +75,15 @@ class ShortBlocks:
     ----------
     a, b : (n, n), (n, n_contrasts)
         b in the basis of `Shifts`, if `ConditionedKernel.turned_b` is.
+    shifts : Shifts
+        For right sides in that basis; else in float32, too.
     error : float
         A norm below which no error of an image of (reg / unit) G is thought to be, however small one is that was seen.
     """
 
     a: Array
     b: Array
+    shifts: Shifts
     error: float
 
 
@@ -185,7 +188,7 @@ class ConditionedKernel(ConditionedOperator):
             scaled *= root
             scaled *= root[:, None]
             self.roots, self.shifts = root[:, None], self.backend.shifted(scaled)
-            if self.shifts is not None and 4 * columns > self.n and bool((root == root[0]).all()):
+            if self.shifts is not None and columns > self.n and bool((root == root[0]).all()):
                 self.turned_b = self.b.copy(order="F")
                 self.shifts.turn_rows(self.turned_b)
             # no value of Khat is larger than its trace: none is beyond the range of float32
@@ -193,7 +196,8 @@ class ConditionedKernel(ConditionedOperator):
                 b = self.b if self.turned_b is None else self.turned_b
                 size = self._size(self._some_rows(), self.xp.concatenate([self.a.diagonal(), self.kept_diagonal]))
                 error = 0.3 * float(np.finfo(np.float32).eps) * size
-                self.short = ShortBlocks(self.a.astype(np.float32), b.astype(np.float32, order="F"), error)
+                shifts = self.shifts.rounded() if self.turned_b is None else self.shifts
+                self.short = ShortBlocks(self.a.astype(np.float32), b.astype(np.float32, order="F"), shifts, error)
         return self.shifts is not None
 
     def shifted(self, reg: float, beta: float) -> ConditionedKernel | None:
@@ -214,9 +218,13 @@ class ConditionedKernel(ConditionedOperator):
         part.jitter, part.condition_number = 0.0, float(pivots.max() / pivots.min()) ** 2
         return part
 
-    def side_by_side(self) -> None:
-        """Multiply on the caller's thread from now on, and so do leading blocks: there are others at work."""
-        self.backend = alone(self.backend)
+    def side_by_side(self) -> ConditionedKernel:
+        """Return the same for a task beside others: it, and its leading blocks, multiply on the caller's thread."""
+        part = copy.copy(self)
+        part.backend = alone(self.backend)
+        part.shifts = None if self.shifts is None else self.shifts.side_by_side()
+        part.short = None if self.short is None else replace(self.short, shifts=self.short.shifts.side_by_side())
+        return part
 
     def leading(self, n: int) -> ConditionedKernel:
         """Return the operator of the first n samples, with the leading block of the factor at hand.
@@ -341,11 +349,17 @@ class ConditionedKernel(ConditionedOperator):
         """Return z and y from the solution of the system with `right_side`."""
         return (solved, c + solved) if self.least_noise <= self.unit else (solved - c, solved)
 
-    def solve_shifted(self, right: Array, factors: Sequence[tuple[Any, slice]], *, turned: bool = False) -> Array:
-        """Solve with S of several `shifted` operators, each for its columns; ``right`` is overwritten."""
-        assert self.shifts is not None
+    def solve_shifted(
+        self, right: Array, factors: Sequence[tuple[Any, slice]], *, turned: bool = False, short: bool = False
+    ) -> Array:
+        """Solve with S of several `shifted` operators, each for its columns; ``right`` is overwritten.
+
+        ``short``: for a step with the `ShortBlocks`.
+        """
+        shifts = self.short.shifts if short and self.short else self.shifts
+        assert shifts is not None
         right *= self.roots
-        solved = self.shifts.solve(right, factors, turned=turned)
+        solved = shifts.solve(right, factors, turned=turned)
         solved *= self.roots
         return solved
 
@@ -437,10 +451,14 @@ def beginning(operator: ConditionedOperator, k: int, near: Array | None) -> Arra
 
 
 def in_canonical_basis(operator: ConditionedOperator, pairs: Eigenpairs, k: int, tolerance: float) -> Array:
-    """Turn the vectors within blocks of equal eigenvalues to a basis that is the same in every run."""
+    """Turn the vectors within blocks of equal eigenvalues to a basis that is the same in every run, and centre them.
+
+    Rounding lets the constant into the last blocks of a basis, and an eigenvalue feels it by its first power.
+    """
     backend, samples = operator.backend, operator.samples
     normals = backend.reference_normals(samples.n_views, k, 1)[samples.order]
     # equal eigenvalues are equal to rounding only, which in float32 is coarse
-    return canonical_basis(
+    found = canonical_basis(
         pairs, operator.xp.concatenate(samples.rotate(normals)), backend, relative_gap=0.03 * tolerance
     )
+    return operator.centre(found)

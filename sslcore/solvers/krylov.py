@@ -329,7 +329,8 @@ def canonical_basis(pairs: Eigenpairs, reference: Array, backend: Backend, relat
     rule, largest entry positive, sits on one whenever the data are symmetric.
     """
     k = pairs.vectors.shape[1]
-    overlap = backend.to_host(pairs.vectors.T @ reference[:, :k])
+    directions = backend.xp.asfortranarray(reference[:, :k].astype(pairs.vectors.dtype, copy=False))
+    overlap = backend.to_host(backend.matmul(pairs.vectors.T, directions))
     turn = np.zeros((k, k))
     for start, stop in clusters(pairs.values, relative_gap):
         if stop - start == 1:  # the usual case, without the cost of a factorisation

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array
 from ..backends import namespace
 from ..backends.host_linalg import eigh
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["ReducedBasis"]
 
 NEAREST = 6
-"""Places whose functions are combined: those closest in log(reg / beta)."""
+"""Places whose functions are combined, at most: those closest in log(reg / beta)."""
 
 _DEPENDENT = 1e-10
 """Squared energy, relative, of what a function adds to others, below which it is left out: rounding beyond."""
@@ -61,9 +62,11 @@ class ReducedBasis:
     def near(self, operator: ConditionedKernel, ratio: float, count: int) -> Array | None:
         """Return the values of the best ``count`` combinations at this reg / beta, or fewer; None if there are none."""
         xp, backend, unit = operator.xp, operator.backend, operator.unit
-        chosen = self._order(ratio)[:NEAREST]
+        chosen = self._order(ratio)
         if not chosen:
             return None
+        columns = max(1, self.pairs[chosen[0]][0].shape[1])
+        chosen = chosen[: min(NEAREST, max(2, tunables.REDUCED_BASIS_COLUMNS // columns))]
         rows = [np.concatenate([self._between(operator, i, j) for j in chosen], axis=2) for i in chosen]
         contrasts, norms, masses = np.concatenate(rows, axis=1)
         energies = norms if math.isinf(ratio) else contrasts + (ratio / unit) * norms

@@ -3,7 +3,8 @@
 Places rho = reg / beta are visited from coarse to fine, so that most lie between others that are known already, whose
 functions (`sslcore.solvers.reduced_basis`) are where the iteration begins.  Places of one round do not wait for each
 other: where the operator has factors for all of them at once (`ConditionedKernel.share_factors`), their blocks are
-multiplied together, which takes half the time of thin products.
+multiplied together, which takes half the time of thin products, and those of small problems on two threads side by
+side, which products alone do not keep at work.
 
 What an iteration adds to a good beginning needs few digits: an error in the image of a later block counts by the share
 of that block in the result (Simoncini and Szyld 2003).  So most steps are in float32; what is found is measured in
@@ -12,6 +13,7 @@ float64.
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import math
@@ -30,9 +32,9 @@ from .krylov import Accuracy, Eigenpairs, Inexact, block_width, top_eigenpairs_o
 from .objective import Objective
 from .reduced_basis import ReducedBasis
 
-__all__ = ["LEAST_SHARED", "Known", "Sweep", "places_together"]
+__all__ = ["LEAST_SHARED", "Known", "Sweep", "basis_columns", "places_together"]
 
-SIDE_BY_SIDE = 0.1
+SIDE_BY_SIDE = 0.3
 """Residuals at which these iterations end, in units of the tolerance."""
 
 LEAST_SHARED = 6
@@ -41,14 +43,14 @@ LEAST_SHARED = 6
 _STEPS = 8
 """Block applications of the operator for a place, about."""
 
-_SAFETY = 4.0
+_SAFETY = 6.0
 """Errors of images in float32 are taken for as many times as large as those of two columns: a block has more columns,
 and not all blocks are alike."""
 
 _ROUNDED = 16
 """Error of an eigenvalue beside the trace of Khat, in units of the rounding, that a factor of its own leaves."""
 
-_STRIDE = 4
+_STRIDE = 8
 """Places of the first round are as many steps of the grid apart, those of the next ones half as many."""
 
 
@@ -66,6 +68,21 @@ class Known:
 
     basis: ReducedBasis = field(default_factory=ReducedBasis)
     columns: int = 0
+
+
+@dataclass(eq=False)
+class _Member:
+    """A place with its operator; then its functions, and the solution if it has one."""
+
+    objective: Objective
+    operator: ConditionedKernel
+    functions: tuple[Array, Array] | None = None
+    solution: Solution | None = None
+
+    @property
+    def turned(self) -> bool:
+        """Whether B is at hand in the basis of the factor, and the right side takes no product with C."""
+        return self.operator.turned_b is not None and self.operator.least_noise <= self.operator.unit
 
 
 class Sweep:
@@ -113,19 +130,23 @@ class Sweep:
         if len({_place(o) for o in places}) >= LEAST_SHARED and not self.known.columns:
             self.known.columns = _STEPS * self.width * len(places)
         shared = bool(self.known.columns and places) and self.operator.share_factors(self.known.columns)
-        together = places_together(self.width) if shared else 1
+        total = self.operator.samples.n_views
+        self.tasks = n_tasks(total) if shared else 1
+        self.beside = self.operator.side_by_side() if self.tasks > 1 else self.operator
+        together = places_together(self.width, total) if shared else 1
         for chosen in rounds(len(places)):
             members = [places[i] for i in chosen]
-            for start in range(0, len(members), together):
-                some = members[start : start + together]
-                self._solve_some(some, shared=shared)
-                self._report(some)
+            batches = -(-len(members) // together)
+            cuts = [len(members) * i // batches for i in range(batches + 1)]
+            for start, stop in itertools.pairwise(cuts):
+                self._solve_some(members[start:stop], shared=shared)
+                self._report(members[start:stop])
         for objective in self.waiting:
             if objective.beta == 0:
                 self._solve_alone(objective)
                 self._report([objective])
         self.waiting, self.known = [], None
-        del self.basis
+        del self.basis, self.beside
 
     def _report(self, solved: Sequence[Objective]) -> None:
         if self.progress is not None:
@@ -134,25 +155,36 @@ class Sweep:
 
     def _solve_some(self, objectives: list[Objective], *, shared: bool) -> None:
         """Solve objectives side by side, those that have a shared factor, and the others one after the other."""
-        operators = [self.operator.shifted(o.reg, o.beta) if shared else None for o in objectives]
-        pairs = [(a, o) for a, o in zip(operators, objectives, strict=True) if a is not None]
+        operators = [self.beside.shifted(o.reg, o.beta) if shared else None for o in objectives]
+        members = [_Member(o, a) for a, o in zip(operators, objectives, strict=True) if a is not None]
         refused = [o for a, o in zip(operators, objectives, strict=True) if a is None]
-        turned = [p for p in pairs if p[0].turned_b is not None and p[0].least_noise <= p[0].unit]
-        for some in (turned, [p for p in pairs if p not in turned]):
-            if some:
-                refused += self._solve_together([a for a, _ in some], [o for _, o in some], turned=some is turned)
+        for turned in (True, False):
+            self._solve_on_threads([member for member in members if member.turned == turned], turned=turned)
+        for member in members:
+            assert member.functions is not None
+            self.basis.add(_place(member.objective), *member.functions)
+            if member.solution is None:
+                refused.append(member.objective)
+            else:
+                self.found[member.objective] = member.solution
         for objective in refused:
             self._solve_alone(objective)
 
-    def _solve_together(
-        self, operators: list[ConditionedKernel], objectives: list[Objective], *, turned: bool
-    ) -> list[Objective]:
-        """Solve with the factors of ``operators``; returns the objectives whose certificate is refused.
+    def _solve_on_threads(self, members: list[_Member], *, turned: bool) -> None:
+        """Solve with the factors of ``members``, cut into parts whatever the number of processors."""
+        parts = [members[i :: self.tasks] for i in range(self.tasks)]
+        self.operator.backend.side_by_side(lambda i: self._solve_together(parts[i], turned=turned), len(parts))
+
+    def _solve_together(self, members: list[_Member], *, turned: bool) -> None:
+        """Solve with the factors of ``members``, which get what is found; no solution where its certificate is refused.
 
         ``turned``: the iteration is in the basis of the factors.
         """
-        first, xp, k = self.operator, self.operator.xp, objectives[0].k
-        nears = [self._near(o) for o in objectives]
+        if not members:
+            return
+        first, xp, k = self.beside, self.beside.xp, members[0].objective.k
+        operators = [member.operator for member in members]
+        nears = [self._near(member.objective) for member in members]  # of what was known before this batch
         starts = [beginning(a, k, near) for a, near in zip(operators, nears, strict=True)]
         if turned:
             together = first.turn(_side_by_side(starts, xp))
@@ -164,7 +196,7 @@ class Sweep:
             k,
             first.backend,
             accuracy=Accuracy(SIDE_BY_SIDE * self.tolerance),
-            max_basis=tunables.SWEEP_BASIS_BLOCKS * self.width,
+            max_basis=basis_columns(self.width),
             inexact=apply.followed(),
         )
         if turned:
@@ -179,24 +211,20 @@ class Sweep:
         weights = [xp.concatenate([first.halves(v)[0], -z]) for v, (z, _) in zip(wide, corrections, strict=True)]
         together = first.times_kernel(_side_by_side(weights, xp))
         products = [together[:, part] for part in _columns(weights)]
-        refused, epsilon = [], float(xp.finfo(first.dtype).eps)
-        for i, objective in enumerate(objectives):
+        for i, member in enumerate(members):
             operator, count, y = operators[i], vectors[i].shape[1], corrections[i][1]
-            self.basis.add(_place(objective), operator.completed(products[i], y), weights[i])
+            member.functions = operator.completed(products[i], y), weights[i]
             wanted = weights[i][:, :count], y[:, :count], products[i][:, :count]
             pairs = replace(found[i], values=operator.quotients(wanted[0], wanted[2], wanted[1]))
             applied = Applied(pairs, vectors[i], *wanted, ", in band form")
             try:
-                solution = self._judged(operator, objective, applied)
+                solution = self._judged(operator, member.objective, applied)
             except CertificateError:
-                refused.append(objective)
                 continue
             rank = solution.spectrum.certificate.rank
-            if rank < count and pairs.values[rank] > _ROUNDED * epsilon / self.tolerance:
-                refused.append(objective)  # what a factor of its own, which rounds less, may resolve
-            else:
-                self.found[objective] = replace(solution, pairs=None)
-        return refused
+            if rank < count and pairs.values[rank] > _ROUNDED * float(xp.finfo(first.dtype).eps) / self.tolerance:
+                continue  # what a factor of its own, which rounds less, may resolve
+            member.solution = replace(solution, pairs=None)
 
     def _judged(self, operator: ConditionedKernel, objective: Objective, applied: Applied) -> Solution:
         return judged(
@@ -209,10 +237,14 @@ class Sweep:
         )
 
     def _solve_alone(self, objective: Objective) -> None:
-        """Solve with a factor of its own, which rounds less, or none."""
+        """Solve with a factor of its own, which rounds less, or none: then as far as those with shared factors."""
+        operator = self.operator
+        if objective.beta == 0:
+            operator = copy.copy(operator)
+            operator.ends = operator.ends[0], SIDE_BY_SIDE
         try:
             solution = solve_exact(
-                self.operator,
+                operator,
                 objective,
                 tolerance=self.tolerance,
                 planned_bytes=self.planned_bytes,
@@ -227,12 +259,25 @@ class Sweep:
         self.basis.add(_place(objective), *solution.pairs)
 
     def _near(self, objective: Objective) -> Array | None:
-        return self.basis.near(self.operator, _place(objective), max(objective.k, self.width - LEAST_RANDOM))
+        return self.basis.near(self.beside, _place(objective), max(objective.k, self.width - LEAST_RANDOM))
 
 
-def places_together(width: int) -> int:
-    """Return how many blocks of this width are multiplied together."""
+def n_tasks(total: int) -> int:
+    """Return on how many threads places of so many views are solved side by side, whatever the number of processors."""
+    return 2 if total <= tunables.SWEEP_MOST_VIEWS else 1
+
+
+def places_together(width: int, total: int) -> int:
+    """Return for how many places there are blocks of this width, (total, width), at a time."""
+    tasks = n_tasks(total)
+    if tasks > 1:
+        return tasks * max(1, round(tunables.SWEEP_TASK_COLUMNS / width))
     return max(1, tunables.SWEEP_COLUMNS // width)
+
+
+def basis_columns(width: int) -> int:
+    """Return the columns of each Krylov basis before a restart."""
+    return max(tunables.SWEEP_BASIS_COLUMNS, 4 * width)
 
 
 def rounds(count: int) -> Iterator[list[int]]:
@@ -278,7 +323,7 @@ def _turned_back(operator: ConditionedKernel, found: Sequence[Eigenpairs]) -> li
 def _corrections(operators: Sequence[ConditionedKernel], vectors: Sequence[Array]) -> list[tuple[Array, Array]]:
     """Return the corrections z, y of each operator's own vectors."""
     _, right, c = _right_sides(operators, vectors, operators[0].b)
-    return _solved(operators, vectors, right, c, turned=False)
+    return _solved(operators, vectors, right, c)
 
 
 def _right_sides(
@@ -288,18 +333,24 @@ def _right_sides(
     first = operators[0]
     u, c = first.halves(_side_by_side(vectors, first.xp))
     u = u.astype(b.dtype, copy=False)
-    return u, first.backend.matmul(b.T, u).astype(c.dtype, copy=False), c
+    return u, first.backend.matmul(b.T, u), c
 
 
 def _solved(
-    operators: Sequence[ConditionedKernel], vectors: Sequence[Array], right: Array, c: Array, *, turned: bool
+    operators: Sequence[ConditionedKernel],
+    vectors: Sequence[Array],
+    right: Array,
+    c: Array,
+    *,
+    turned: bool = False,
+    short: bool = False,
 ) -> list[tuple[Array, Array]]:
-    """Return z, y from B^T u, which is overwritten, and c."""
+    """Return z, y from B^T u, which is overwritten, and c; ``short``: by a step with the `ShortBlocks`."""
     columns = _columns(vectors)
     for operator, part in zip(operators, columns, strict=True):
         right[:, part] = operator.right_side(right[:, part], c[:, part])
     factors = [(operator.factor, part) for operator, part in zip(operators, columns, strict=True)]
-    solved = operators[0].solve_shifted(right, factors, turned=turned)
+    solved = operators[0].solve_shifted(right, factors, turned=turned, short=short)
     return [a.corrections_from(solved[:, part], c[:, part]) for a, part in zip(operators, columns, strict=True)]
 
 
@@ -354,13 +405,15 @@ class _Application:
         vectors = [first.centre(v) for v in blocks.values()]
         a, b = (short.a, short.b) if short else (first.a, first.turned_b if self.turned else first.b)
         u, right, c = _right_sides(operators, vectors, b)
-        corrections = _solved(operators, vectors, right, c, turned=self.turned)
+        if self.turned:
+            right = right.astype(c.dtype, copy=False)
+        corrections = _solved(operators, vectors, right, c, turned=self.turned, short=short is not None)
         z = _side_by_side([z for z, _ in corrections], xp)
         top = first.backend.matmul(a, u)
         top = first.backend.matmul(b, z.astype(b.dtype, copy=False), out=top, alpha=-1.0, beta=1.0)
         images = {}
         for i, part, operator, (_, y) in zip(blocks, _columns(vectors), operators, corrections, strict=True):
-            image = xp.empty((len(top) + len(y), y.shape[1]), y.dtype, order="F")
+            image = xp.empty((len(top) + len(y), y.shape[1]), operator.dtype, order="F")
             image[: first.n], image[first.n :] = top[:, part], y * (operator.noise / operator.unit)
             image[: first.n] /= first.unit
             images[i] = operator.centre(image)

@@ -8,6 +8,7 @@ cleared, below the band.
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from scipy.linalg import blas, cython_blas, cython_lapack, lapack
 
 from ... import tunables
 from ..contract import Matrix
+from .banded_alone import solve_band, turn_columns
+from .unlocked import GEMM
 
 __all__ = ["BandedShifts", "shifted"]
 
@@ -44,7 +47,6 @@ class _Routines:
     gemm: Callable[..., Any]
     geqrt: Callable[..., Any]
     pbtrf: Callable[..., Any]
-    pbtrs: Callable[..., Any]
 
     @classmethod
     def of(cls, letter: str, real: Any) -> _Routines:
@@ -57,7 +59,6 @@ class _Routines:
             gemm=getattr(blas, letter + "gemm"),
             geqrt=getattr(lapack, letter + "geqrt"),
             pbtrf=getattr(lapack, letter + "pbtrf"),
-            pbtrs=getattr(lapack, letter + "pbtrs"),
         )
 
 
@@ -96,8 +97,9 @@ class BandedShifts:
         self.width = max(1, min(tunables.CPU_BAND_COLUMNS, self.n - 1))
         self.matrix = a
         self.band = np.zeros((self.width + 1, self.n), a.dtype, order="F")  # [d, j]: the entry (j + d, j)
-        self.triangles: list[Matrix] = []  # T of each block of columns
-        self.reflectors: list[tuple[Any, int, Any, int]] = []  # where its V and T are, and the rows of each
+        self.alone = False
+        blocks = (self.n - 1) // self.width
+        self.triangles = np.zeros((blocks, self.width, self.width), a.dtype)  # T^T of each block of columns
         for start in range(0, self.n, self.width):
             if start + self.width < self.n:
                 self._clear(start)
@@ -120,8 +122,7 @@ class BandedShifts:
         w = f.gemm(-0.5, v, f.gemm(1.0, t, f.gemm(1.0, v, y, trans_a=1), trans_a=1), beta=1.0, c=y, overwrite_c=1)
         _call(f.syr2k, real, "L", "N", rows, count, -1.0, _address(v), rows, _address(w), rows, 1.0, right, self.n)
         a[below:, start:below] = panel
-        self.triangles.append(np.asfortranarray(t))
-        self.reflectors.append((_address(a, below, start), self.n, _address(self.triangles[-1]), count))
+        self.triangles[start // width, :count, :count] = t.T
 
     def factor(self, shift: float) -> Matrix | None:
         """Factorise a + shift I; None if it is not positive definite to rounding."""
@@ -143,15 +144,17 @@ class BandedShifts:
         if not turned:
             self.turn(b)
         for factor, columns in factors:
-            b[:, columns] = self.routines.pbtrs(factor, b[:, columns], lower=1, overwrite_b=1)[0]
+            solve_band(factor.T, b.T[columns])
         if not turned:
             self.turn(b, back=True)
         return b
 
     def turn(self, b: Matrix, *, back: bool = False) -> None:
         """Overwrite b by P^T b, or by P b."""
-        way, columns = "N" if back else "T", b.shape[1]
-        self._reflect(("L", way), b, columns, backwards=back)
+        if self.alone:
+            turn_columns(GEMM[b.dtype], self.matrix, self.triangles, b, back)
+        else:
+            self._reflect(("L", "N" if back else "T"), b, b.shape[1], backwards=back)
 
     def turn_rows(self, b: Matrix) -> None:
         """Overwrite b, (m, n) in Fortran order, by b P."""
@@ -160,14 +163,28 @@ class BandedShifts:
     def _reflect(self, way: tuple[str, str], b: Matrix, others: int, *, backwards: bool) -> None:
         """Multiply b by one block reflector after the other, in place; it has ``others`` rows or columns beside n."""
         f, work = self.routines, np.empty((others, self.width), b.dtype, order="F")
-        start, space, left = b.ctypes.data, (_address(work), others), way[0] == "L"
-        stride = b.itemsize * self.width * (1 if left else len(b))
-        blocks = list(enumerate(self.reflectors, 1))
-        for i, block in reversed(blocks) if backwards else blocks:
-            rest, count = self.n - i * self.width, block[-1]
+        space, left = (_address(work), others), way[0] == "L"
+        numbers = range(len(self.triangles))
+        for i in reversed(numbers) if backwards else numbers:
+            start, below = i * self.width, (i + 1) * self.width
+            rest = self.n - below
             sizes = (rest, others) if left else (others, rest)
-            part = ctypes.c_void_p(start + i * stride)
-            _call(f.larfb, f.real, *way, "F", "C", *sizes, count, *block, part, len(b), *space)
+            reflector = _address(self.matrix, below, start), self.n, _address(self.triangles[i]), self.width
+            part = _address(b, below, 0) if left else _address(b, 0, below)
+            _call(f.larfb, f.real, *way, "F", "C", *sizes, min(self.width, rest), *reflector, part, len(b), *space)
+
+    def rounded(self) -> BandedShifts:
+        """Return the same for right sides in float32: its reflectors are rounded, factors are not."""
+        part = copy.copy(self)
+        part.matrix, part.triangles = self.matrix.astype(np.float32), self.triangles.astype(np.float32)
+        part.routines = _ROUTINES[np.dtype(np.float32)]
+        return part
+
+    def side_by_side(self) -> BandedShifts:
+        """Return the same for a task beside others: it turns on the caller's thread."""
+        part = copy.copy(self)
+        part.alone = True
+        return part
 
 
 def shifted(a: Matrix) -> BandedShifts:

@@ -87,8 +87,9 @@ def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
     included) stops the hand-out and is raised here, after the tasks under way have ended: no thread
     touches the arrays any more when this returns.
     """
-    workers = min(n_threads(), n_tasks)
-    if workers <= 1 or getattr(_inside, "busy", False):
+    one = n_tasks <= 1 or getattr(_inside, "busy", False)  # then nobody asks for threads, which takes 10 us
+    workers = 1 if one else min(n_threads(), n_tasks)
+    if workers <= 1:
         for i in range(n_tasks):
             task(i)
         return

@@ -21,7 +21,7 @@ from ...tunables import CPU_BLAS_ALONE_SIDE_ROWS as SIDE
 from ..contract import Array, Matrix
 from .compiling import compiled, generated
 
-__all__ = ["cholesky_solve_alone", "matmul_alone", "symmetric_product_alone"]
+__all__ = ["GEMM", "address_of", "cholesky_solve_alone", "gemm", "matmul_alone", "symmetric_product_alone"]
 
 
 def _address(module: ModuleType, name: str) -> int:
@@ -33,7 +33,7 @@ def _address(module: ModuleType, name: str) -> int:
     return address
 
 
-_GEMM = {np.dtype(t): _address(cython_blas, name) for t, name in ((np.float64, "dgemm"), (np.float32, "sgemm"))}
+GEMM = {np.dtype(t): _address(cython_blas, name) for t, name in ((np.float64, "dgemm"), (np.float32, "sgemm"))}
 
 
 @generated
@@ -50,13 +50,13 @@ def _call(typingctx: Any, address: Any, arguments: Any) -> tuple[Any, Callable[.
 
 
 @compiled(nogil=True)
-def _at(array: Array, place: int) -> int:
+def address_of(array: Array, place: int) -> int:
     """Return the address of an item of a contiguous array."""
     return int(np.intp(array.ctypes.data)) + place * array.itemsize
 
 
 @compiled(nogil=True)
-def _gemm(
+def gemm(
     routine: int, at: tuple[int, int, int], leading: tuple[int, int, int], flip: bool, sizes: Array, real: Array
 ) -> None:
     """Add a @ b (``flip``: a^T @ b) to the third matrix, all in Fortran order."""
@@ -65,8 +65,10 @@ def _gemm(
     _call(
         routine,
         (
-            _at(letters, 0), _at(letters, 1), _at(sizes, 0), _at(sizes, 1), _at(sizes, 2), _at(real, 0), at[0],
-            _at(sizes, 3), at[1], _at(sizes, 4), _at(real, 1), at[2], _at(sizes, 5),
+            address_of(letters, 0), address_of(letters, 1),
+            address_of(sizes, 0), address_of(sizes, 1), address_of(sizes, 2),
+            address_of(real, 0), at[0], address_of(sizes, 3), at[1], address_of(sizes, 4),
+            address_of(real, 1), at[2], address_of(sizes, 5),
         ),
     )  # fmt: skip
 
@@ -82,19 +84,19 @@ def _product(routine: int, a: Matrix, flip: bool, b: Matrix, out: Matrix, factor
     sizes, real = np.zeros(6, np.int32), factors.copy()
     leading = (a.shape[0], inner, rows)
     sizes[0], sizes[1], sizes[2] = rows, columns, inner
-    first, second, third = _at(a.T, 0), _at(b.T, 0), _at(out.T, 0)
+    first, second, third = address_of(a.T, 0), address_of(b.T, 0), address_of(out.T, 0)
     step = max(1, MOST // max(1, (inner if flip else rows) * columns))
     below = a.shape[0] * a.itemsize
     if flip:
         for start in range(0, rows, step):
             sizes[0] = min(step, rows - start)
             at = (first + start * below, second, third + start * a.itemsize)
-            _gemm(routine, at, leading, flip, sizes, real)
+            gemm(routine, at, leading, flip, sizes, real)
     else:
         for start in range(0, inner, step):
             sizes[2] = min(step, inner - start)
             at = (first + start * below, second + start * a.itemsize, third)
-            _gemm(routine, at, leading, flip, sizes, real)
+            gemm(routine, at, leading, flip, sizes, real)
             real[1] = 1.0
 
 
@@ -109,9 +111,11 @@ def matmul_alone(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: floa
     if not out.size or not a.size:
         out *= dtype.type(beta)
         return out
+    assert out.flags.f_contiguous
+    assert a.dtype == b.dtype == out.dtype
     flip = not a.flags.f_contiguous
     factors = np.array([alpha, beta], dtype)
-    _product(_GEMM[dtype], a.T if flip else a, flip, np.asfortranarray(b), out, factors)
+    _product(GEMM[dtype], a.T if flip else a, flip, np.asfortranarray(b), out, factors)
     return out
 
 
@@ -122,7 +126,7 @@ def _symmetric_product(routine: int, a: Matrix, diagonal: Array, b: Matrix, out:
     width = square.shape[0]
     sizes, real = np.zeros(6, np.int32), np.ones(2, square.dtype)
     sizes[1] = columns
-    first, second, third = _at(a.T, 0), _at(b.T, 0), _at(out.T, 0)
+    first, second, third = address_of(a.T, 0), address_of(b.T, 0), address_of(out.T, 0)
     size, step = a.itemsize, max(1, MOST // max(1, width * columns))
     for start in range(0, n, width):
         stop = min(n, start + width)
@@ -132,14 +136,14 @@ def _symmetric_product(routine: int, a: Matrix, diagonal: Array, b: Matrix, out:
                 square[i - start, j - start] = square[j - start, i - start] = a[i, j]
         here = (third + start * size, second + start * size)
         sizes[0] = sizes[2] = stop - start
-        _gemm(routine, (_at(square.T, 0), here[1], here[0]), (width, n, n), False, sizes, real)
+        gemm(routine, (address_of(square.T, 0), here[1], here[0]), (width, n, n), False, sizes, real)
         for row in range(stop, n, step):
             rows = min(step, n - row)
             block = first + (row + start * n) * size
             sizes[0], sizes[2] = rows, stop - start
-            _gemm(routine, (block, here[1], third + row * size), (n, n, n), False, sizes, real)
+            gemm(routine, (block, here[1], third + row * size), (n, n, n), False, sizes, real)
             sizes[0], sizes[2] = stop - start, rows
-            _gemm(routine, (block, second + row * size, here[0]), (n, n, n), True, sizes, real)
+            gemm(routine, (block, second + row * size, here[0]), (n, n, n), True, sizes, real)
 
 
 def symmetric_product_alone(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
@@ -147,7 +151,7 @@ def symmetric_product_alone(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
     out: Matrix = np.zeros(b.shape, a.dtype, order="F")
     square = np.zeros((SIDE, SIDE), a.dtype, order="F")
     if out.size:
-        _symmetric_product(_GEMM[a.dtype], a, diagonal.astype(a.dtype, copy=False), np.asfortranarray(b), out, square)
+        _symmetric_product(GEMM[a.dtype], a, diagonal.astype(a.dtype, copy=False), np.asfortranarray(b), out, square)
     return out
 
 
@@ -158,7 +162,7 @@ def _solve(routine: int, factor: Matrix, b: Matrix, width: int) -> None:
     sizes, real = np.zeros(6, np.int32), np.ones(2, b.dtype)
     real[0] = -1.0
     sizes[1] = columns
-    first, second = _at(factor.T, 0), _at(b.T, 0)
+    first, second = address_of(factor.T, 0), address_of(b.T, 0)
     size, step = b.itemsize, max(1, MOST // max(1, width * columns))
     for start in range(0, n, width):
         stop = min(n, start + width)
@@ -171,13 +175,13 @@ def _solve(routine: int, factor: Matrix, b: Matrix, width: int) -> None:
         for row in range(stop, n, step):
             sizes[0], sizes[2] = min(step, n - row), stop - start
             at = (first + (start + row * n) * size, second + start * size, second + row * size)
-            _gemm(routine, at, (n, n, n), True, sizes, real)
+            gemm(routine, at, (n, n, n), True, sizes, real)
     for block in range(-(-n // width) - 1, -1, -1):
         start, stop = block * width, min(n, (block + 1) * width)
         for row in range(stop, n, step):
             sizes[0], sizes[2] = stop - start, min(step, n - row)
             at = (first + (start + row * n) * size, second + row * size, second + start * size)
-            _gemm(routine, at, (n, n, n), False, sizes, real)
+            gemm(routine, at, (n, n, n), False, sizes, real)
         for c in range(columns):
             for j in range(stop - 1, start - 1, -1):
                 value = b[j, c] / factor[j, j]
@@ -189,5 +193,5 @@ def _solve(routine: int, factor: Matrix, b: Matrix, width: int) -> None:
 def cholesky_solve_alone(factor: Matrix, b: Matrix) -> Matrix:
     """Overwrite b, in Fortran order, by (U^T U)^-1 b: LAPACK has threads solve for more than a column."""
     b = np.asfortranarray(b)
-    _solve(_GEMM[b.dtype], factor, b, SIDE)
+    _solve(GEMM[b.dtype], factor, b, SIDE)
     return b

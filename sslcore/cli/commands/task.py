@@ -38,7 +38,8 @@ QUICK = 1e10
 """Flops that no machine notices: its rates (`Plan.seconds`) are not measured for them."""
 
 OVER_PLAN = 3.0
-"""Fits take 2 to 4 times as long as `sslcore.plan` says, which counts the leading terms at their full rates."""
+"""Fits with the matrix take 2 to 4 times as long as `sslcore.plan` says, which counts the leading terms at their full
+rates.  Those without it take as long as it says, or less: their products are measured as such."""
 
 
 OPTIONS = (
@@ -182,7 +183,7 @@ class Task:
         return (
             f"solver      without the kernel matrix: up to {planned.bytes / 1e9:.2g} GB of memory, some "
             f"{n_fits * planned.products:,} products with the kernel, "
-            f"{_duration(OVER_PLAN * n_fits * planned.seconds)} expected"
+            f"{_duration(n_fits * _expected(planned))} expected"
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -237,7 +238,12 @@ def _duration(seconds: float) -> str:
 def expect_fits(begin: Progress, step: str, planned: Plan, n_fits: int = 1) -> None:
     """Tell the progress how long fits will take, unless that takes longer to find out than they do."""
     if n_fits * planned.flops > QUICK:
-        begin.expect(step, lambda: 0.5 + OVER_PLAN * n_fits * planned.seconds)
+        begin.expect(step, lambda: 0.5 + n_fits * _expected(planned))
+
+
+def _expected(planned: Plan) -> float:
+    """Return the seconds of a fit."""
+    return planned.seconds if planned.products else OVER_PLAN * planned.seconds
 
 
 def features_need_kernel(args: argparse.Namespace) -> bool:
