@@ -14,6 +14,7 @@ import numpy as np
 
 import sslcore
 
+from . import data_laws
 from .report import Row, require
 from .timing import Task, measure
 
@@ -173,4 +174,6 @@ def run_laws(quick: bool = False) -> dict[str, Any]:
         print(f"  {name:<26} {nanoseconds[name]:6.2f} ns a coordinate" + (f", NumPy {other:.2f}" if other else ""))
         limit = "no alternative timed" if other is None else f"{other:.2f} (NumPy's generator, one thread)"
         rows.append(Row(f"views by {name}, d = {d}", "no target", f"{nanoseconds[name]:.2f} ns a coordinate", limit))
-    return {"error": error, "times": times, "ns_per_coordinate": nanoseconds, "rows": rows}
+    data = data_laws.run(quick)
+    rows += data["rows"]
+    return {"error": error, "times": times, "ns_per_coordinate": nanoseconds, "data_laws": data, "rows": rows}

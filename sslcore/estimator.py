@@ -439,8 +439,10 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """Settle what has a default, and give the views."""
         weight = self._check_data(X, groups, sample_weight).weight
         self._settle(math.sqrt(_total_variance(X.reshape(-1, X.shape[-1]), weight)) or 1.0, X.shape[-1])
-        made = self.augmentation_ is not None
-        return Views(X, self.augmentation_, self.n_views, self._seed) if made else X
+        if self.augmentation_ is None:
+            return X
+        self.augmentation_ = self.augmentation_.fitted(X)
+        return Views(X, self.augmentation_, self.n_views, self._seed)
 
     def _begin_on_cluster(self, X: Any) -> Any:
         """Do the same with an array of a cluster, whose entries are checked where they lie."""
@@ -472,10 +474,8 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 "give kernel or features, not both; a number as features means Nystrom features of the kernel"
             )
         self.kernel_ = (Gaussian(total) if self.kernel is None else self.kernel) if needs_kernel else None
-        if isinstance(self.random_state, int | np.integer):
-            self._seed = as_seed(self.random_state)
-        else:
-            self._seed = int(check_random_state(self.random_state).randint(2**31))
+        state, given = self.random_state, isinstance(self.random_state, int | np.integer)
+        self._seed = as_seed(state) if given else int(check_random_state(state).randint(2**31))
         if self.positives is not None and (self.augmentation is not None or self.input == "views"):
             raise ValueError("with positives, X holds points (n, d): leave out augmentation and input='views'")
         noise = GaussianNoise(0.1 * (total / math.sqrt(width)))

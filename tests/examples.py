@@ -8,9 +8,8 @@ test_backends.py), the compilation for each architecture and the checking build 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -19,18 +18,30 @@ from sslcore.augmentations import (
     Affine,
     Augmentation,
     BitFlip,
+    Blur,
+    Brightness,
+    ColorJitter,
     Compose,
+    Contrast,
+    Corrupt,
     Crop,
+    Custom,
     Cutout,
     GaussianNoise,
     HorizontalFlip,
+    Jitter,
+    MagnitudeWarp,
     Mixture,
     RandomRotation,
     Resample,
+    ResizedCrop,
     Reversal,
+    Scaling,
     Shift,
     SignFlip,
     TangentStep,
+    TimeWarp,
+    Window,
 )
 from sslcore.kernels import (
     NNGP,
@@ -72,6 +83,12 @@ KERNELS: dict[str, list[Callable[[float], Kernel]]] = {
 }
 """By class, one or more instances for data that vary by s."""
 
+
+def turned(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A view by a function of Python: a cyclic shift along the last axis, and noise."""
+    return np.roll(x, rng.integers(x.shape[-1]), axis=-1) + rng.standard_normal(x.shape)
+
+
 AUGMENTATIONS: dict[str, list[tuple[Augmentation, int]]] = {
     "GaussianNoise": [(GaussianNoise(0.3), d) for d in (1, 2, 3, 4, 5, 6, 9, 33, 2049, 4099)],
     "BitFlip": [(BitFlip(0.3), d) for d in (1, 5, 33, 2051)] + [(BitFlip(0), 7), (BitFlip(1), 7)],
@@ -96,6 +113,8 @@ AUGMENTATIONS: dict[str, list[tuple[Augmentation, int]]] = {
         (Mixture([0.2, 0, 0.8], [Reversal(0.5), BitFlip(1), Mixture([0.5, 0.5], [Crop(2), Shift([0.2] * 5)])]), 6),
         (Mixture([0.5, 0.5], [Affine((4, 5)), Compose(HorizontalFlip((4, 5)), Cutout((4, 5), 2))]), 20),
         (Mixture([1], [Resample(0.5)]), 3),
+        (Mixture([0.5, 0.5], [Compose(Jitter(), TimeWarp()), Mixture([0.4, 0.6], [MagnitudeWarp(), Scaling()])]), 12),
+        (Mixture([0.3, 0.7], [Compose(ColorJitter((3, 4, 3)), Blur((3, 4, 3))), Contrast((3, 4, 3))]), 36),
     ],
     "Affine": [
         (Affine((5, 7)), 35),
@@ -104,8 +123,48 @@ AUGMENTATIONS: dict[str, list[tuple[Augmentation, int]]] = {
         (Affine((3, 1, 2), rotation=0, zoom=1, shift=0.5), 6),
     ],
     "HorizontalFlip": [(HorizontalFlip((3, 4)), 12), (HorizontalFlip((2, 5, 3), p=0.7), 30)],
+    "Custom": [(Custom(turned), 5), (Custom(turned, sample_shape=(3, 4)), 12)],
     "Cutout": [(Cutout((5, 6), 2), 30), (Cutout((4, 4, 3), 4), 48), (Cutout((3, 8), 1), 24)],
+    "Brightness": [(Brightness((3, 4)), 12), (Brightness((2, 5, 4), strength=1), 40)],
+    "Contrast": [(Contrast((5, 7)), 35), (Contrast((1, 1, 2), strength=1), 2), (Contrast((6, 8, 2)), 96)],
+    "ColorJitter": [
+        (ColorJitter((4, 5, 3)), 60),
+        (ColorJitter((1, 2, 3), brightness=1, contrast=1, saturation=1, hue=0.5), 6),
+        (ColorJitter((7, 1, 3), brightness=0, contrast=0, saturation=0), 21),
+    ],
+    "Blur": [
+        (Blur((5, 7)), 35),
+        (Blur((3, 4, 3), scale=0.3), 36),
+        (Blur((1, 6), scale=5), 6),
+        (Blur((2, 2), scale=0), 4),
+    ],
+    "ResizedCrop": [
+        (ResizedCrop((5, 7)), 35),
+        (ResizedCrop((4, 6, 3), smallest=0.5, ratio=1), 72),
+        (ResizedCrop((1, 4), smallest=0.01, ratio=16), 4),
+    ],
+    "Corrupt": [
+        (Corrupt(p, np.random.default_rng(d).standard_normal((rows, d)).astype(np.float32)), d)
+        for p, rows, d in ((0.6, 5, 1), (0.3, 1, 7), (1.0, 9, 6), (0.6, 50, 33), (0.2, 3, 2051))
+    ],
+    "Jitter": [(Jitter(), 33), (Jitter(0.5, channels=3), 9), (Jitter(2.0, channels=2), 70), (Jitter(1.0), 1)],
+    "Scaling": [(Scaling(), 5), (Scaling(0.5, channels=6), 18), (Scaling(1.0, channels=1), 1)],
+    "MagnitudeWarp": [
+        (MagnitudeWarp(), 33),
+        (MagnitudeWarp(0.5, knots=0, channels=2), 14),
+        (MagnitudeWarp(1.0, knots=13, channels=3), 60),
+        (MagnitudeWarp(), 1),
+    ],
+    "TimeWarp": [
+        (TimeWarp(), 33),
+        (TimeWarp(1.0, knots=0), 7),
+        (TimeWarp(2.0, knots=13, channels=3), 60),
+        (TimeWarp(channels=2), 2),
+    ],
+    "Window": [(Window(), 33), (Window(0.3, channels=4), 28), (Window(1.0), 9), (Window(0.5), 1)],
     "Compose": [
+        (Compose(ColorJitter((4, 5, 3)), ResizedCrop((4, 5, 3)), Blur((4, 5, 3), 0.5), GaussianNoise(0.1)), 60),
+        (Compose(Jitter(channels=2), Scaling(channels=2), TimeWarp(channels=2), Window(channels=2)), 22),
         (Compose(BitFlip(0.2)), 9),
         (Compose(GaussianNoise(0.1), GaussianNoise(0.1)), 5),
         (Compose(Affine((4, 5)), HorizontalFlip((4, 5)), Cutout((4, 5), 2), GaussianNoise(0.1)), 20),
@@ -114,7 +173,7 @@ AUGMENTATIONS: dict[str, list[tuple[Augmentation, int]]] = {
 }
 """By class, one or more instances, each with the number of coordinates to try it on."""
 
-EXACT = {"BitFlip", "Crop", "Cutout", "HorizontalFlip", "Resample", "Reversal", "Shift", "SignFlip"}
+EXACT = {"BitFlip", "Corrupt", "Crop", "Cutout", "HorizontalFlip", "Resample", "Reversal", "Shift", "SignFlip"}
 """Augmentations whose views are those of the oracle to the bit; all others differ by rounding.
 
 The views of two backends are the same to the bit in either case.
@@ -132,13 +191,6 @@ def kernel_examples(scale: float = 1.3) -> list[Kernel]:
 def augmentation_examples(most: float = np.inf) -> list[tuple[Augmentation, int]]:
     """Every example of an augmentation with at most so many coordinates."""
     return [(a, d) for examples in AUGMENTATIONS.values() for a, d in examples if d <= most]
-
-
-def primitives(stages: Sequence[Any]) -> set[str]:
-    """The names of all stages, those of every branch included."""
-    branches = [branch for stage in stages for branch in getattr(stage, "branches", ())]
-    own = {stage.primitive for stage in stages if not hasattr(stage, "branches")}
-    return own.union(*map(primitives, branches))
 
 
 def value_scale(k: Kernel, x: np.ndarray, y: np.ndarray) -> float:

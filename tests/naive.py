@@ -326,6 +326,137 @@ def cutout(a, x, draw):
     return image.ravel()
 
 
+def few_normals(draw, count, first=0):
+    z = []
+    for block in range(first, first + math.ceil(count / 4)):
+        words = view_words(draw, block)
+        z += [*box_muller(*words[:2]), *box_muller(*words[2:])]
+    return z[:count]
+
+
+def on_channels(a, x, change):
+    """``change(channel, number)`` of every channel of a series."""
+    return np.ravel([change(channel, c) for c, channel in enumerate(np.reshape(x, (a.channels, -1)))])
+
+
+def jitter(a, x, draw):
+    noise = np.array(gaussian_noise(GaussianNoise(a.scale), [0.0] * len(x), draw)).reshape(a.channels, -1)
+    return on_channels(a, x, lambda channel, c: channel + np.std(channel) * noise[c])
+
+
+def scaling(a, x, draw):
+    z = few_normals(draw, a.channels)
+    return on_channels(a, x, lambda channel, c: (1 + a.scale * z[c]) * channel)
+
+
+def catmull_rom(z, f):
+    """The cubic through z_1 and z_2, whose slopes there are those of the chords of their neighbours."""
+    m1, m2 = (z[2] - z[0]) / 2, (z[3] - z[1]) / 2
+    hermite = np.array([2 * f**3 - 3 * f**2 + 1, f**3 - 2 * f**2 + f, -2 * f**3 + 3 * f**2, f**3 - f**2])
+    return hermite @ [z[1], m1, z[2], m2]
+
+
+def magnitude_warp(a, x, draw):
+    count = a.knots + 4
+
+    def warped(channel, c):
+        z, last = few_normals(draw, count, c * math.ceil(count / 4)), max(len(channel) - 1, 1)
+        y = []
+        for t, value in enumerate(channel):
+            k = min(t * (a.knots + 1) // last, a.knots)
+            y.append(value * (1 + a.scale * catmull_rom(z[k : k + 4], t * (a.knots + 1) / last - k)))
+        return y
+
+    return on_channels(a, x, warped)
+
+
+def time_warp(a, x, draw):
+    speeds = np.exp(a.scale * np.array(few_normals(draw, a.knots + 1)))
+    last = len(x) // a.channels - 1
+    places = np.linspace(0, last, a.knots + 2)
+    tau = np.interp(np.arange(last + 1), places, last * np.concatenate([[0], np.cumsum(speeds)]) / speeds.sum())
+    return on_channels(a, x, lambda channel, c: np.interp(tau, np.arange(last + 1), channel))
+
+
+def window(a, x, draw):
+    last = len(x) // a.channels - 1
+    start = (view_words(draw)[0] + 0.5) / 2**32 * (1 - a.share) * last
+    tau = start + a.share * np.arange(last + 1)
+    return on_channels(a, x, lambda channel, c: np.interp(tau, np.arange(last + 1), channel))
+
+
+def changes(draw):
+    """Four numbers uniform on (-1, 1)."""
+    return [2 * (w + 0.5) / 2**32 - 1 for w in view_words(draw)]
+
+
+def brightness(a, x, draw):
+    return np.array(x) * (1 + a.strength * changes(draw)[0])
+
+
+def contrast(a, x, draw):
+    image = np.reshape(x, (*a.image_shape[:2], -1))
+    mean = image.mean(axis=(0, 1))
+    return np.ravel(mean + (1 + a.strength * changes(draw)[1]) * (image - mean))
+
+
+def color_jitter(a, x, draw):
+    """By matrices: colours are (grey, 0.492 (blue - grey), 0.877 (red - grey)), and a turn of the last two."""
+    u = changes(draw)
+    image = np.reshape(x, a.image_shape) * (1 + a.brightness * u[0])
+    mean = image.mean(axis=(0, 1))
+    image = mean + (1 + a.contrast * u[1]) * (image - mean)
+    grey = np.array([0.299, 0.587, 0.114])
+    to_yuv = np.array([grey, 0.492 * ([0, 0, 1] - grey), 0.877 * ([1, 0, 0] - grey)])
+    cos, sin = (f(2 * math.pi * a.hue * u[3]) for f in (math.cos, math.sin))
+    turn = np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]]) @ np.diag([1, *[1 + a.saturation * u[2]] * 2])
+    return np.ravel(image @ (np.linalg.inv(to_yuv) @ turn @ to_yuv).T)
+
+
+def blur(a, x, draw):
+    """By the matrix of the weights of rows, and that of columns."""
+    height, width = a.image_shape[:2]
+    sigma, reach = a.scale * (view_words(draw)[0] + 0.5) / 2**32, math.ceil(3 * a.scale)
+
+    def weights(n):
+        matrix = np.zeros((n, n))
+        for i in range(n):
+            for k in range(-reach, reach + 1):
+                matrix[i, min(max(i + k, 0), n - 1)] += math.exp(-((k / sigma) ** 2) / 2) if k else 1.0
+        return matrix / matrix.sum(axis=1, keepdims=True)
+
+    return np.einsum("ri,qj,ijc->rqc", weights(height), weights(width), np.reshape(x, (height, width, -1))).ravel()
+
+
+def resized_crop(a, x, draw):
+    height, width = a.image_shape[:2]
+    image, u = np.reshape(x, (height, width, -1)), [(w + 0.5) / 2**32 for w in view_words(draw)]
+    area, taller = a.smallest + (1 - a.smallest) * u[0], a.ratio ** (2 * u[1] - 1)
+    tall, wide = min(1, math.sqrt(area * taller)) * height, min(1, math.sqrt(area / taller)) * width
+    rows = u[2] * (height - tall) + tall * (np.arange(height) + 0.5) / height - 0.5
+    columns = u[3] * (width - wide) + wide * (np.arange(width) + 0.5) / width - 0.5
+    along = np.array(
+        [[np.interp(columns, np.arange(width), line) for line in plane] for plane in image.transpose(2, 0, 1)]
+    )
+    found = np.array([[np.interp(rows, np.arange(height), line) for line in plane.T] for plane in along])
+    return found.transpose(2, 1, 0).ravel()
+
+
+def corrupt(a, x, draw):
+    blocks, y = math.ceil(len(x) / 4), []
+    for j, (words, lane) in enumerate(coordinate_words(draw, len(x))):
+        row = view_words(draw, blocks + j % blocks)[lane] * len(a.table) // 2**32
+        y.append(a.table[row, j] if words[lane] < round(a.p * 2**32) else x[j])
+    return y
+
+
+def custom(a, x, draw):
+    seed, sample, view, stage = draw
+    key, counter = np.array([seed, int.from_bytes(b"Custom", "big")], np.uint64), np.array([0, view, sample, stage])
+    rng = np.random.Generator(np.random.Philox(key=key, counter=counter.astype(np.uint64)))
+    return np.ravel(a.function(np.reshape(x, a.sample_shape or len(x)), rng))
+
+
 def places(a):
     own = 1 if type(a).__name__ == "Mixture" else 0
     return own + sum(map(places, a.parts)) if hasattr(a, "parts") else 1
@@ -350,18 +481,30 @@ def mixture(a, x, draw):
 AUGMENTATIONS = {
     "Affine": affine,
     "BitFlip": bit_flip,
+    "Blur": blur,
+    "Brightness": brightness,
+    "ColorJitter": color_jitter,
     "Compose": compose,
+    "Contrast": contrast,
+    "Corrupt": corrupt,
     "Crop": crop,
+    "Custom": custom,
     "Cutout": cutout,
     "GaussianNoise": gaussian_noise,
     "HorizontalFlip": horizontal_flip,
+    "Jitter": jitter,
+    "MagnitudeWarp": magnitude_warp,
     "Mixture": mixture,
     "RandomRotation": random_rotation,
     "Resample": resample,
+    "ResizedCrop": resized_crop,
     "Reversal": reversal,
+    "Scaling": scaling,
     "Shift": shift,
     "SignFlip": sign_flip,
     "TangentStep": tangent_step,
+    "TimeWarp": time_warp,
+    "Window": window,
 }
 
 

@@ -12,10 +12,11 @@ import pytest
 
 import sslcore
 from sslcore import datasets
-from sslcore.augmentations import Affine, GaussianNoise, Views
+from sslcore.augmentations import Affine, Compose, GaussianNoise, Views
+from sslcore.augmentations._base import takes
 from sslcore.cli import main as cli
 from sslcore.cli.commands import common, progress, task
-from sslcore.kernels import Exponential, Gaussian
+from sslcore.kernels import Exponential
 
 from .comparators import assert_close
 
@@ -483,7 +484,9 @@ def test_what_arrays_were_taken_for_is_said(capsys):
 
 
 def test_image_shapes_are_found_in_parts():
-    assert task._image_shape(Affine((3, 4))) == (3, 4)
-    assert task._image_shape(GaussianNoise(0.1)) is None
-    assert task._image_shape(Gaussian(1.0)) is None
+    assert takes(Affine((3, 4)), (3, 4))
+    assert takes(Affine((3, 4)), (3, 4, 1))
+    assert takes(Compose(GaussianNoise(0.1), Affine((3, 4))), (3, 4))
+    assert not takes(Affine((3, 4)), (4, 3))
+    assert not takes(GaussianNoise(0.1), (3, 4))
     assert common.one_line(ValueError("a\n b")) == "a b"

@@ -16,7 +16,11 @@ from ._base import Augmentation, Choice, Stage, registry
 from ._vectors import BitFlip, Crop, GaussianNoise, Resample, Reversal, Shift, SignFlip
 from ._sphere import RandomRotation, TangentStep
 from ._images import Affine, Cutout, HorizontalFlip
+from ._photographs import Blur, Brightness, ColorJitter, Contrast, ResizedCrop
+from ._series import Jitter, MagnitudeWarp, Scaling, TimeWarp, Window
+from ._tables import Corrupt
 from ._composition import Compose, Mixture
+from ._custom import Custom
 from ._views import Views
 
 # isort: on
@@ -25,20 +29,32 @@ __all__ = [
     "Affine",
     "Augmentation",
     "BitFlip",
+    "Blur",
+    "Brightness",
     "Choice",
+    "ColorJitter",
     "Compose",
+    "Contrast",
+    "Corrupt",
     "Crop",
+    "Custom",
     "Cutout",
     "GaussianNoise",
     "HorizontalFlip",
+    "Jitter",
+    "MagnitudeWarp",
     "Mixture",
     "RandomRotation",
     "Resample",
+    "ResizedCrop",
     "Reversal",
+    "Scaling",
     "Shift",
     "SignFlip",
     "Stage",
     "TangentStep",
+    "TimeWarp",
     "Views",
+    "Window",
     "registry",
 ]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
 
 from ..arrays import (
     Array,
@@ -46,7 +49,7 @@ class Stage(NamedTuple):
     """
 
     primitive: str
-    arguments: tuple[float | int | tuple[int, ...], ...]
+    arguments: tuple[float | int | tuple[int, ...] | np.ndarray | Callable[..., None], ...]
 
 
 class Choice(NamedTuple):
@@ -86,6 +89,20 @@ class Augmentation(Declared, ABC):
     def stages(self) -> tuple[Stage | Choice, ...]:
         """List what a backend does to the copies of a sample, in this order."""
 
+    def fitted(self, x: ArrayLike) -> Augmentation:
+        """Return the law with what it takes from data, all samples or those of training; most laws take nothing.
+
+        Parameters
+        ----------
+        x : array of shape (n, d)
+
+        Returns
+        -------
+        Augmentation
+            The law itself where there is nothing to take, or it has been taken before.
+        """
+        return self
+
     @property
     def n_coordinates(self) -> int | None:
         """Number of coordinates that a sample must have; None if any will do."""
@@ -98,7 +115,8 @@ class Augmentation(Declared, ABC):
         Parameters
         ----------
         x : array of shape (n, d)
-            Samples; for a law of images also (n, height, width) or (n, height, width, channels), its ``image_shape``.
+            Samples; for a law of images also (n, height, width) or (n, height, width, channels), its ``image_shape``,
+            for one of series (n, channels, time).
             float32 and float64 are kept, float16 becomes float32, integers float64.
         n_views : int
             Number m >= 1 of views of each sample.
@@ -125,12 +143,18 @@ class Augmentation(Declared, ABC):
         _check_stages(self)
         return get_backend(x, backend=backend).views(x, self, n_views, seed, first)
 
+    def _takes(self, shape: tuple[int, ...]) -> bool:
+        """Tell whether samples may have this shape, of two dimensions or more; they are flattened then."""
+        return False
+
     def _check_coordinates(self, d: int) -> None:
         if self.n_coordinates not in (None, d):
             raise ValueError(
-                f"{self!r} takes samples of {self.n_coordinates} coordinates (the product of image_shape), "
-                f"found {d}; flatten the images to x of shape (n, {self.n_coordinates}), or change image_shape"
+                f"{self!r} takes samples of {self.n_coordinates} coordinates (the product of {self._shape_name}), "
+                f"found {d}; flatten the images to x of shape (n, {self.n_coordinates}), or change {self._shape_name}"
             )
+
+    _shape_name: ClassVar[str] = "image_shape"
 
     @property
     def _makes_its_views(self) -> bool:
@@ -164,8 +188,14 @@ def _check_stages(augmentation: Augmentation, stages: Any = None) -> None:
 
 
 def flattened(x: Array, augmentation: Augmentation) -> Array:
-    """Flatten images (n, *image_shape) of a law of such images to samples (n, d); anything else stays as it is."""
-    return x.reshape(len(x), -1) if x.ndim > 2 and x.shape[1:] in image_shapes(augmentation) else x
+    """Flatten samples (n, *shape), if the law takes this shape, to (n, d); anything else stays as it is."""
+    return x.reshape(len(x), -1) if x.ndim > 2 and takes(augmentation, x.shape[1:]) else x
+
+
+def takes(augmentation: Augmentation, shape: tuple[int, ...]) -> bool:
+    """Tell whether a law, or a part of it, is declared on samples of this shape."""
+    parts = getattr(augmentation, "parts", ())
+    return augmentation._takes(shape) or any(takes(part, shape) for part in parts)
 
 
 def image_shapes(augmentation: Augmentation) -> set[tuple[int, ...]]:
@@ -173,6 +203,19 @@ def image_shapes(augmentation: Augmentation) -> set[tuple[int, ...]]:
     parts = (image_shapes(part) for part in getattr(augmentation, "parts", ()))
     own = getattr(augmentation, "image_shape", None)
     return set().union(*parts) if own is None else {own}
+
+
+def checked_shape(value: Any, name: str, named: str, ranks: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """Return a shape of positive integers; ``named`` says what they are, ``ranks`` how many there may be, () any."""
+    try:
+        shape = tuple(operator.index(s) for s in value)
+    except TypeError:
+        raise TypeError(f"{name} must be integers {named}, found {shown(value)}") from None
+    if any(isinstance(s, bool | np.bool_) for s in value):
+        raise TypeError(f"{name} must be integers {named}, found {shown(value)}")
+    if not shape or (ranks and len(shape) not in ranks) or min(shape) < 1:
+        raise ValueError(f"{name} must be positive integers {named}, found {shown(value)}")
+    return shape
 
 
 def _check_n_views(n_views: Any) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from ..arrays import (
-    shown,
-)
+from ..arrays import ArrayLike, shown
 from ..backends.stages import n_places
 from ..declarations.parameters import converted
 from ._base import _MAX_STAGES, Augmentation, Choice, Stage, _check_law, _check_stages, _thresholds
@@ -73,6 +72,10 @@ class Compose(Augmentation):
     def _complete(self) -> None:
         _check_places(self)
 
+    def fitted(self, x: ArrayLike) -> Augmentation:
+        parts = [part.fitted(x) for part in self.parts]
+        return self if all(map(operator.is_, parts, self.parts)) else Compose(*parts)
+
     def __repr__(self) -> str:
         return f"Compose({', '.join(map(repr, self.parts))})"
 
@@ -128,6 +131,10 @@ class Mixture(Augmentation):
                 f"Mixture takes one weight for each part, found {len(self.weights)} weights and {len(self.parts)} parts"
             )
         _check_places(self)
+
+    def fitted(self, x: ArrayLike) -> Augmentation:
+        parts = tuple(part.fitted(x) for part in self.parts)
+        return self if all(map(operator.is_, parts, self.parts)) else Mixture(self.weights, parts)
 
     @property
     def n_coordinates(self) -> int | None:

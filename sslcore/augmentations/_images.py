@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from ..arrays import (
-    check_integer,
-    shown,
-)
+from ..arrays import check_integer
 from ..declarations.parameters import converted, integer, nonnegative, probability, real
-from ._base import Augmentation, Stage
+from ._base import Augmentation, Stage, checked_shape
 
 __all__ = ["Affine", "Cutout", "HorizontalFlip"]
 
@@ -23,16 +17,7 @@ __all__ = ["Affine", "Cutout", "HorizontalFlip"]
 
 
 def _as_image_shape(value: Any, name: str) -> tuple[int, ...]:
-    named = "(height, width) or (height, width, channels)"
-    try:
-        shape = tuple(operator.index(s) for s in value)
-    except TypeError:
-        raise TypeError(f"{name} must be integers {named}, found {shown(value)}") from None
-    if any(isinstance(s, bool | np.bool_) for s in value):
-        raise TypeError(f"{name} must be integers {named}, found {shown(value)}")
-    if len(shape) not in (2, 3) or min(shape) < 1:
-        raise ValueError(f"{name} must be positive integers {named}, found {shown(value)}")
-    return shape
+    return checked_shape(value, name, "(height, width) or (height, width, channels)", (2, 3))
 
 
 @dataclass(frozen=True)
@@ -44,6 +29,9 @@ class _OnImages(Augmentation):
     @property
     def n_coordinates(self) -> int:
         return math.prod(self.image_shape)
+
+    def _takes(self, shape: tuple[int, ...]) -> bool:
+        return (*shape, 1)[:3] == (*self.image_shape, 1)[:3]  # grey ones with or without their channel
 
     @property
     def _height_width_channels(self) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ class Views:
         Samples, of NumPy, CuPy or any library with DLPack.  A ``np.memmap`` is read block by block, and checked for
         NaN and infinities then.
     augmentation : Augmentation
-        The law of the views.
+        The law of the views, fitted to x where it takes something from data (`Augmentation.fitted`).
     n_views : int
         Number m of views of each sample.
     seed : int
@@ -61,11 +61,11 @@ class Views:
         on_disk = isinstance(x, np.memmap) and x.ndim == 2 and x.size > 0
         self.x = x if on_disk else as_array(x, "x", ndim=2, shape_hint="(n, d)")
         self.dtype = as_float_dtype(self.x.dtype, "x")
-        self.augmentation = augmentation
+        self.augmentation = augmentation.fitted(self.x)
         self.n_views = _check_n_views(n_views)
         self.seed = as_seed(seed)
-        augmentation._check_coordinates(self.x.shape[1])
-        _check_stages(augmentation)
+        self.augmentation._check_coordinates(self.x.shape[1])
+        _check_stages(self.augmentation)
 
     @property
     def shape(self) -> tuple[int, int, int]:

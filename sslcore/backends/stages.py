@@ -6,22 +6,39 @@ from collections.abc import Callable, Sequence
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["PRIMITIVES", "REFERENCE_SEED", "n_places", "run", "with_arrays"]
+import numpy as np
 
-PRIMITIVES: dict[str, tuple[type, ...]] = {
+__all__ = ["PRIMITIVES", "REFERENCE_SEED", "n_places", "names", "run", "with_arrays"]
+
+PRIMITIVES: dict[str, tuple[Any, ...]] = {
     "add_normals": (Real,),
     "affine": (Integral, Integral, Integral, Real, Real, Real),
+    "blur": (Integral, Integral, Integral, Real, Integral),
+    "call": (Callable,),
+    "color_jitter": (Integral, Integral, Integral, Real, Real, Real, Real),
+    "draw_from_columns": (Integral, np.ndarray),
     "erase_square": (Integral, Integral, Integral, Integral),
     "flip_all_signs": (Integral,),
     "flip_columns": (Integral, Integral, Integral, Integral),
     "flip_signs": (Integral,),
+    "jitter": (Integral, Real),
     "keep_window": (Integral, Integral),
+    "magnitude_warp": (Integral, Integral, Real),
     "resample_signs": (Integral,),
+    "resized_crop": (Integral, Integral, Integral, Real, Real),
     "reverse": (Integral,),
     "roll": (tuple,),
+    "scale_channels": (Integral, Real),
     "step_on_sphere": (Real, Integral),
+    "time_warp": (Integral, Integral, Real),
+    "window": (Integral, Real),
 }
-"""What a stage may be, on every backend, and the types of its numbers; a tuple is a list of integers."""
+"""What a stage may be, on every backend, and the types of its numbers; a tuple is a list of integers, an
+array a table of float64.
+
+``call`` is made on the host: its function of (views (number, d) of NumPy, rows (3, ...), seed, place) works in place on
+the rows, which `sslcore.backends.numba_cpu.philox` describes.
+"""
 
 REFERENCE_SEED = 0x5353_4C43_4F52_4531  # "SSLCORE1"
 """Of the normals that algorithms start from (`Backend.reference_normals`), the same on every backend."""
@@ -32,14 +49,26 @@ def n_places(stages: Sequence[Any]) -> int:
     return sum(1 + sum(map(n_places, getattr(stage, "branches", ()))) for stage in stages)
 
 
-def with_arrays(stages: Sequence[Any], convert: Callable[[tuple[int, ...]], Any]) -> tuple[Any, ...]:
+def names(stages: Sequence[Any]) -> set[str]:
+    """Name the primitives of stages, those of all branches included."""
+    branches = [branch for stage in stages for branch in getattr(stage, "branches", ())]
+    own = {stage.primitive for stage in stages if not hasattr(stage, "branches")}
+    return own.union(*map(names, branches))
+
+
+def with_arrays(stages: Sequence[Any], convert: Callable[[np.ndarray], Any]) -> tuple[Any, ...]:
     """Return stages whose lists of numbers have become arrays of the backend."""
+
+    def listed(numbers: tuple[int, ...] | np.ndarray) -> Any:
+        return convert(np.array(numbers, np.int64) if isinstance(numbers, tuple) else numbers)
+
+    lists = (tuple, np.ndarray)
     return tuple(
         stage._replace(
-            thresholds=convert(stage.thresholds), branches=tuple(with_arrays(b, convert) for b in stage.branches)
+            thresholds=listed(stage.thresholds), branches=tuple(with_arrays(b, convert) for b in stage.branches)
         )
         if hasattr(stage, "branches")
-        else stage._replace(arguments=tuple(convert(a) if isinstance(a, tuple) else a for a in stage.arguments))
+        else stage._replace(arguments=tuple(listed(a) if isinstance(a, lists) else a for a in stage.arguments))
         for stage in stages
     )
 

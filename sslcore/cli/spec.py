@@ -10,20 +10,25 @@ with hyphens, so that whatever is declared there can be written here::
     value       = number | 8x8 | yes | no | word | "(" expression ")" | "[" value { "," value } "]"
 
 ``+`` and ``*`` are those of the kernels; between augmentations ``+`` is "and then" (`sslcore.augmentations.Compose`).
-Images have shapes such as ``8x8`` or ``32x32x3``.
+Images have shapes such as ``8x8`` or ``32x32x3``.  ``module:name`` is an augmentation too: what a module, of the
+current folder or installed, calls ``name``, a function of (x, rng) or an augmentation.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import operator
+import os
 import re
+import sys
 import textwrap
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from .. import augmentations, features, kernels
-from ..augmentations import Augmentation, Compose
+from ..augmentations import Augmentation, Compose, Custom
 from ..declarations.nested import by_argument
 from ..declarations.parameters import Declared, choice, converted, parameters_of
 from ..features import Features
@@ -48,6 +53,7 @@ _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?(?![\w.])"
 _TOKEN = re.compile(
     rf"\s*(?:(?P<shape>\d+(?:x\d+)+(?!\w))|(?P<number>{_NUMBER})|(?P<word>[A-Za-z][\w-]*)|(?P<mark>[-+*:,=()\[\]]))"
 )
+_IN_MODULE = re.compile(r"\s*(?P<module>[A-Za-z_][\w.]*):(?P<name>[A-Za-z_][\w.]*)(?!\s*[-\w=.(])")
 _WORDS = {"yes": True, "no": False, "true": True, "false": False, "none": None}
 
 
@@ -213,7 +219,8 @@ def listing(what: str) -> str:
             (),
         ),
         "augmentation": (
-            "augmentations (a+b: one after the other; shapes are written 8x8 or 32x32x3):",
+            "augmentations (a+b: one after the other; shapes are written 8x8 or 32x32x3; module:name is a function of "
+            "(x, rng) that returns a view, or an augmentation, in a module of yours):",
             _augmentations(),
             (),
         ),
@@ -244,7 +251,7 @@ def _by_name(registry: Mapping[str, type]) -> dict[str, type]:
 
 
 def _augmentations() -> dict[str, type]:
-    return {name: maker for name, maker in _by_name(augmentations.registry).items() if maker is not Compose}
+    return {name: maker for name, maker in _by_name(augmentations.registry).items() if maker not in (Compose, Custom)}
 
 
 def _form(name: str, maker: Callable[..., Any], given: Container[str] = ()) -> str:
@@ -341,12 +348,32 @@ class _Parser(Generic[T]):
             if not self.take(")"):
                 raise self.unexpected("a closing parenthesis")
             return value
+        found = _IN_MODULE.match(self.text, self.place) if self.kind is Augmentation else None
+        if found is not None and found["module"].lower() not in self.makers:
+            self.place = found.end()
+            return self.imported(found["module"], found["name"])
         if (name := self.take("word")) is None:
             raise self.unexpected(f"the name of a {self.what}")
         maker = self.makers.get(name.lower())
         if maker is None:
             raise ValueError(f"there is no {self.what} {name!r}; there are: {', '.join(self.makers)}")
         return self.call(name, maker)
+
+    def imported(self, module: str, name: str) -> Augmentation:
+        """Return the law that a module, of the current folder or installed, calls by this name."""
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())  # where it stays: processes that workers are need it too
+        try:
+            found = operator.attrgetter(name)(importlib.import_module(module))
+        except Exception as error:
+            if isinstance(error, ModuleNotFoundError) and (module + ".").startswith(f"{error.name}."):
+                missing = f"there is no {self.what} {module!r} and no module {module!r} in {os.getcwd()} or installed"
+                raise ValueError(f"{missing}; there are: {', '.join(self.makers)}") from None
+            raise ValueError(f"{self.text!r}: {module}:{name} fails: {type(error).__name__}: {error}") from error
+        try:
+            return found if isinstance(found, Augmentation) else Custom(found)
+        except TypeError as error:
+            raise ValueError(f"{self.text!r}: {error}") from None
 
     def call(self, name: str, maker: Callable[..., Any]) -> Any:
         positional: list[Any] = []

@@ -197,6 +197,8 @@ def views(x: Any, augmentation: Augmentation, n_views: int, *, seed: int) -> Any
     """
     x = _checked(x, "x", None, "(n, d), or images")
     x = x.rechunk({axis: -1 for axis in range(1, x.ndim)})
+    if isinstance(augmentation, Augmentation):  # fitted, if it takes something from data: to no chunk
+        augmentation._check_coordinates(math.prod(x.shape[1:]))
     like = Views(np.zeros((1, *x.shape[1:]), x.dtype), augmentation, n_views, as_seed(seed))
     _, m, d = like.shape
     return x.map_blocks(

@@ -1,11 +1,13 @@
-"""Short words for objects with large arrays: what `repr` shows in a session."""
+"""Short words for objects with large arrays, and for functions: what `repr` shows in a session."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
-__all__ = ["brief"]
+__all__ = ["brief", "name_of"]
 
 
 def brief(self: Any) -> str:
@@ -33,3 +35,21 @@ def _shown(name: str, value: Any) -> str:
     if isinstance(value, tuple | list) and len(value) > 8:
         return f"{name}: {len(value)} of {', '.join(sorted({type(part).__name__ for part in value}))}"
     return f"{name}={' '.join(repr(value).split())}"
+
+
+def name_of(function: Callable[..., Any]) -> str:
+    """Return the name by which a file tells of a function; `functools.partial` with its arguments.
+
+    Examples
+    --------
+    >>> import functools, json
+    >>> from sslcore.declarations.reprs import name_of
+    >>> name_of(functools.partial(json.dumps, indent=1))
+    'json.dumps(indent=1)'
+    """
+    if isinstance(function, functools.partial):
+        given = [repr(value) for value in function.args]
+        given += [f"{name}={value!r}" for name, value in sorted(function.keywords.items())]
+        return f"{name_of(function.func)}({', '.join(given)})"
+    kind = function if hasattr(function, "__qualname__") else type(function)
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -18,7 +18,7 @@ import numpy as np
 from .. import augmentations, kernels
 from .. import features as feature_maps
 from ..arrays import on_host
-from ..augmentations import Augmentation, Compose
+from ..augmentations import Augmentation, Compose, Custom
 from ..backends import device_of
 from ..features import Features, Nystrom, RandomFourier
 from ..io.archive import DTYPES, READABLE, read_archive, write_archive
@@ -110,6 +110,11 @@ def _parameters(value: Any, name: str) -> tuple[str, dict[str, Any]]:
         given = {"kernel": value.kernel, "landmarks": value.landmarks, "selection": value.selection, "seed": value.seed}
         # of equal pivots another machine may choose another one, and then the coefficients would fit no more
         return "features", {**given, "kept": kept, "factor": factor}
+    if isinstance(value, Custom):
+        raise TypeError(
+            f"{value!r}, a law that is a function of Python, cannot be saved: a file holds no code; declare it as a "
+            f"class of its own (sslcore.augmentations.Augmentation), or leave it out"
+        )
     if isinstance(value, RandomFourier):
         given = {"kernel": value.kernel, "n_features": value.count, "seed": value.seed}
         return "features", {**given, "first": _first_frequencies(value)}

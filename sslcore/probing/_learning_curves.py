@@ -20,7 +20,9 @@ from ..arrays import (
     check_integer,
     check_scalar,
 )
-from ..augmentations import Augmentation
+from ..augmentations import Augmentation, Custom
+from ..backends.stages import names
+from ..declarations.reprs import name_of
 from ..features import Features, Identity, Nystrom
 from ..fitting.codec import encode
 from ..io.records import versions
@@ -29,7 +31,7 @@ from ..runs import run_cells
 from ..solvers.objective import Objective
 from ._cell import Design, compute
 from ._curves import LABELS, LearningCurves
-from ._sources import KINDS, Source, name_of
+from ._sources import KINDS, Source
 
 __all__ = ["learning_curves"]
 
@@ -299,6 +301,11 @@ def _parameters(value: Any) -> Any:
     """Return a kernel, features or an augmentation as plain values, arrays by their checksums."""
     if isinstance(value, Function):
         return {"function": name_of(value.function)}
+    if isinstance(value, Custom):
+        return {"function": name_of(value.function), "sample_shape": value.sample_shape}
+    if isinstance(value, Augmentation) and "call" in names(value.stages()):  # with such a part
+        parts = getattr(value, "parts", ())
+        return {type(value).__name__: [_parameters(part) for part in parts], "weights": getattr(value, "weights", None)}
     if isinstance(value, Nystrom) and isinstance(value.landmarks, int):  # which are chosen in each fit
         return {
             "kernel": _parameters(value.kernel),

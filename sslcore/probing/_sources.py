@@ -6,7 +6,6 @@ so that no draw depends on how many others there were before it.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 
 from ..arrays import as_array, as_entries, on_host, read_target
 
-__all__ = ["KINDS", "VIEWS", "Repetition", "Source", "name_of", "seed_of"]
+__all__ = ["KINDS", "VIEWS", "Repetition", "Source", "seed_of"]
 
 KINDS = ("values", "classes", "probabilities")
 
@@ -28,16 +27,6 @@ _LOOK_POINTS = 4096
 def seed_of(seed: int, *key: int) -> int:
     """Return the seed (64 bits) of one purpose."""
     return int(np.random.SeedSequence(seed, spawn_key=key).generate_state(1, np.uint64)[0])
-
-
-def name_of(function: Callable[..., Any]) -> str:
-    """Return the name of a function by which a file tells of it; `functools.partial` with its arguments."""
-    if isinstance(function, functools.partial):
-        given = [repr(value) for value in function.args]
-        given += [f"{name}={value!r}" for name, value in sorted(function.keywords.items())]
-        return f"{name_of(function.func)}({', '.join(given)})"
-    kind = function if hasattr(function, "__qualname__") else type(function)
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import cupy as xp
 import numpy as np
@@ -57,14 +57,70 @@ def _list(value: Any) -> tuple[Any, ...]:
     return value, np.int64(value.size)
 
 
-def _copy(block: Any, *draw: Any) -> tuple[Any, ...]:
+def _table(value: Any) -> tuple[Any, ...]:
+    return value, np.int64(len(value))
+
+
+class _Draw(NamedTuple):
+    """What numbers the draws of a stage: the first sample, the place of the stage, the seed, and the rows it is for."""
+
+    first: int
+    place: int
+    seed: int
+    rows: tuple[Any, int] = (None, -1)
+
+
+def _copy(block: Any, draw: _Draw, *arguments: Any) -> tuple[Any, ...]:
     return (block.copy(),)
 
 
-def _normals(block: Any, first: int, place: int, seed: int, rows: Any) -> tuple[Any, ...]:
+def _normals(block: Any, draw: _Draw, *arguments: Any) -> tuple[Any, ...]:
     z = xp.zeros(block.shape)
-    _apply("add_normals", z, first, place, seed, (1.0,), rows)
+    _apply("add_normals", z, draw, (1.0,))
     return (z,)
+
+
+def _few_normals(block: Any, draw: _Draw, groups: int, count: int) -> Any:
+    """Make normals (n m, groups, count)."""
+    z = xp.empty((block.shape[0] * block.shape[1], groups, count))
+    _launch("few_normals", z.shape[0] * groups * -(-count // 4), block, (z,), draw, groups, count)
+    return z
+
+
+def _channel_normals(block: Any, draw: _Draw, channels: int, scale: float) -> tuple[Any, ...]:
+    return (_few_normals(block, draw, 1, channels),)
+
+
+def _knots(block: Any, draw: _Draw, channels: int, knots: int, scale: float) -> tuple[Any, ...]:
+    return (_few_normals(block, draw, channels, knots + 4),)
+
+
+def _speeds(block: Any, draw: _Draw, channels: int, knots: int, scale: float) -> tuple[Any, ...]:
+    table = _few_normals(block, draw, 1, knots + 1)
+    _launch("speeds", table.size, block, (table,), draw, knots, scale)
+    return block.copy(), table
+
+
+def _moments(block: Any, draw: _Draw, channels: int, interleaved: int) -> Any:
+    """Compute mean and standard deviation (n m, channels, 2) of each channel."""
+    table = xp.empty((block.shape[0] * block.shape[1], channels, 2))
+    warps = table.shape[0] * channels * sources.numbers("views")["WIDTH"]
+    _launch("channel_moments", warps, block, (block, table), draw, channels, interleaved)
+    return table
+
+
+def _spreads(block: Any, draw: _Draw, channels: int, scale: float) -> tuple[Any, ...]:
+    return (_moments(block, draw, channels, 0), *_normals(block, draw))
+
+
+def _means(block: Any, draw: _Draw, height: int, width: int, channels: int, *strengths: float) -> tuple[Any, ...]:
+    return (_moments(block, draw, channels, 1),)
+
+
+def _along_rows(block: Any, draw: _Draw, *arguments: Any) -> tuple[Any, ...]:
+    smooth = xp.empty(block.shape)
+    _launch("blur_rows", block.size, block, (block, smooth), draw, *arguments)
+    return (smooth,)
 
 
 def _nothing(*draw: Any) -> tuple[Any, ...]:
@@ -75,15 +131,24 @@ def _nothing(*draw: Any) -> tuple[Any, ...]:
 _STAGES: dict[str, tuple[Callable[..., int], tuple[Callable[..., tuple[Any, ...]], ...], Callable[..., Any]]] = {
     "add_normals": (_draws, (_real,), _nothing),
     "affine": (_pixels, (*(_integer,) * 3, *(_real,) * 3), _copy),
+    "blur": (_coordinates, (*(_integer,) * 3, _real, _integer), _along_rows),
+    "color_jitter": (_pixels, (*(_integer,) * 3, *(_real,) * 4), _means),
+    "draw_from_columns": (_draws, (_integer, _table), _nothing),
     "erase_square": (_square, (_integer,) * 4, _nothing),
     "flip_all_signs": (_coordinates, (_integer,), _nothing),
     "flip_columns": (_column_pairs, (_integer,) * 4, _nothing),
     "flip_signs": (_draws, (_integer,), _nothing),
+    "jitter": (_coordinates, (_integer, _real), _spreads),
     "keep_window": (_draws, (_integer,) * 2, _nothing),
+    "magnitude_warp": (_coordinates, (_integer, _integer, _real), _knots),
     "resample_signs": (_draws, (_integer,), _nothing),
+    "resized_crop": (_pixels, (*(_integer,) * 3, *(_real,) * 2), _copy),
     "reverse": (_pairs, (_integer,), _nothing),
     "roll": (_coordinates, (_list,), _copy),
+    "scale_channels": (_coordinates, (_integer, _real), _channel_normals),
     "step_on_sphere": (_warp, (_real, _integer), _normals),
+    "time_warp": (_coordinates, (_integer, _integer, _real), _speeds),
+    "window": (_coordinates, (_integer, _real), _copy),
 }
 
 
@@ -95,7 +160,7 @@ def views(x: Any, augmentation: Any, n_views: int, seed: int, first: int, out: A
     n, d = x.shape
     if out is None:
         out = xp.empty((n, n_views, d), dtype=x.dtype)
-    stages = with_arrays(augmentation.stages(), lambda numbers: xp.asarray(np.array(numbers, np.int64)))
+    stages = with_arrays(augmentation.stages(), xp.asarray)
     step = max(1, tunables.CUDA_VIEW_COORDINATES // max(1, n_views * d))
     for start in range(0, n, step):
         block = out[start : start + step]
@@ -108,7 +173,7 @@ def _run(stages: Any, block: Any, first: int, seed: int) -> None:
     """Run the stages over the rows that a pair selects: those of which ``choice`` is ``branch``, or all for None."""
 
     def apply(rows: Any, place: int, name: str, arguments: tuple[Any, ...]) -> None:
-        _apply(name, block, first, place, seed, arguments, rows)
+        _apply(name, block, _Draw(first, place, seed, rows), arguments)
 
     def choose(rows: Any, place: int, thresholds: Any, count: int) -> list[tuple[Any, int]]:
         chosen = xp.empty(block.shape[0] * block.shape[1], np.int32)
@@ -116,7 +181,7 @@ def _run(stages: Any, block: Any, first: int, seed: int) -> None:
             kernel("views", "choose", block.dtype),
             chosen.size,
             chosen,
-            *_numbers(block, first, place, seed, rows),
+            *_numbers(block, _Draw(first, place, seed, rows)),
             *_list(thresholds),
         )
         return [(chosen, branch) for branch in range(count)]
@@ -124,40 +189,61 @@ def _run(stages: Any, block: Any, first: int, seed: int) -> None:
     run(stages, (None, -1), apply, choose)
 
 
-def _apply(
-    name: str,
-    block: Any,
-    first: int,
-    place: int,
-    seed: int,
-    arguments: tuple[Any, ...],
-    rows: tuple[Any, int] = (None, -1),
-) -> None:
+def _apply(name: str, block: Any, draw: _Draw, arguments: tuple[Any, ...]) -> None:
+    if name in _ON_HOST:
+        _ON_HOST[name](block, draw, *arguments)
+        return
     n, m, d = block.shape
     threads, types, companion = _STAGES[name]
+    read = companion(block, draw, *arguments)
+    typed = (each for kind, value in zip(types, arguments, strict=True) for each in kind(value))
     launch(
         kernel("views", name, block.dtype),
         n * m * threads(d, *arguments),
         block,
-        *companion(block, first, place, seed, rows),
-        *_numbers(block, first, place, seed, rows),
-        *(typed for kind, value in zip(types, arguments, strict=True) for typed in kind(value)),
+        *read,
+        *_numbers(block, draw),
+        *typed,
         block=sources.numbers("views")["THREADS"],
     )
 
 
-def _numbers(block: Any, first: int, place: int, seed: int, rows: tuple[Any, int]) -> tuple[Any, ...]:
+def _launch(name: str, threads: int, block: Any, arrays: tuple[Any, ...], draw: _Draw, *numbers: float) -> None:
+    """Launch a kernel that makes a table for a stage."""
+    typed = (np.int64(number) if isinstance(number, int) else np.float64(number) for number in numbers)
+    size = sources.numbers("views")["THREADS"]
+    launch(kernel("views", name, block.dtype), threads, *arrays, *_numbers(block, draw), *typed, block=size)
+
+
+def _call(block: Any, draw: _Draw, function: Callable[..., None]) -> None:
+    """Let a function of Python make the views on the host."""
+    n, m, d = block.shape
+    at = np.arange(n * m)
+    table = np.stack([at, draw.first + at // m, at % m])
+    choice, branch = draw.rows
+    if choice is not None:
+        table = table[:, xp.asnumpy(choice) == branch]
+    views = xp.asnumpy(block).reshape(n * m, d)
+    function(views, table, draw.seed, draw.place)
+    block[...] = xp.asarray(views).reshape(n, m, d)
+
+
+_ON_HOST = {"call": _call}
+"""Stages that are made by a function on the host, with copies there and back."""
+
+
+def _numbers(block: Any, draw: _Draw) -> tuple[Any, ...]:
     """Return the arguments that every kernel of views.cu takes."""
     n, m, d = block.shape
-    choice, branch = rows
+    choice, branch = draw.rows
     return (
         np.int64(n * m),
         np.int64(d),
         np.int64(m),
-        np.uint64(first),
-        np.uint32(place),
-        np.uint32(seed & 0xFFFFFFFF),
-        np.uint32(seed >> 32),
+        np.uint64(draw.first),
+        np.uint32(draw.place),
+        np.uint32(draw.seed & 0xFFFFFFFF),
+        np.uint32(draw.seed >> 32),
         xp.empty(1, np.int32) if choice is None else choice,  # not read
         np.int32(branch),
     )
@@ -169,5 +255,5 @@ def reference_normals(n: int, columns: int, stream: int) -> Any:
     Row i does not depend on n; ``stream`` in [0, 2^24) selects independent tables.
     """
     z = xp.zeros((n, 1, columns))
-    _apply("add_normals", z, stream << 32, 0, REFERENCE_SEED, (1.0,))
+    _apply("add_normals", z, _Draw(stream << 32, 0, REFERENCE_SEED), (1.0,))
     return z.reshape(n, columns)

@@ -19,9 +19,10 @@ c3      bits 0-23: high 24 bits of the sample index; bits 24-31: place in a flat
 Where each coordinate needs a draw, coordinate j of d takes block ``j % B``, lane ``j // B``, with
 ``B = ceil(d / 4)``: neighbouring coordinates come from neighbouring blocks, which suits vector units and
 warps alike.  Where a view needs up to four draws once, they are the words of block 0, in the order in which
-the law of the augmentation names them; where it needs both, those of block B, or what the law says.  A choice
-among several (a shift, a part of a mixture) takes one word w: the first whose cumulated probability P has
-``w < round(2^32 P)``.
+the law of the augmentation names them; where it needs both, those of block B, or what the law says.  Where it
+needs a few normals, number i is on lane ``i % 4`` of block ``i // 4`` (of the blocks of its channel, in laws of
+series).  A choice among several (a shift, a part of a mixture) takes one word w: the first whose cumulated
+probability P has ``w < round(2^32 P)``.
 
 **From words to numbers.**  A uniform is ``(w + 1/2) 2^-32``, exact in float64 and inside (0, 1); an event of
 probability p is ``w < round(2^32 p)``.  Normals come in pairs, from the words u, v of lanes (0, 1) and (2, 3):
@@ -64,6 +65,7 @@ __all__ = [
     "n_blocks",
     "n_lanes",
     "n_tiles",
+    "normal_pair",
     "philox",
     "reference_normals",
     "rows_of_views",
@@ -340,18 +342,22 @@ def exp2(t: float) -> Any:
 # ---------------------------------------------------------------- normals
 
 
+@inline
+def normal_pair(u: Any, v: Any) -> tuple[Any, Any]:
+    """Make a pair of standard normals from a pair of words, uint64 each."""
+    x = (_float_of(v & _QUARTER) - (2.0**29 - 0.5)) * (_2PI * 2.0**-32)
+    r = np.sqrt(minus_two_log(u))
+    r = _float(_bits(r) | ((v << _32) & _SIGN))
+    cos, sin = _cos_sin_quarter(x)
+    exchanged = (v >> _30) & _1
+    return r * (sin if exchanged else cos), r * (cos if exchanged else sin)
+
+
 @kernel
 def _box_muller(u: Array, v: Array, a: Array, b: Array) -> None:
     """Make pairs (a, b) of standard normals from pairs (u, v) of words; LLVM vectorises the loop."""
     for i in range(u.size):
-        w = np.uint64(v[i])
-        x = (_float_of(w & _QUARTER) - (2.0**29 - 0.5)) * (_2PI * 2.0**-32)
-        r = np.sqrt(minus_two_log(np.uint64(u[i])))
-        r = _float(_bits(r) | ((w << _32) & _SIGN))
-        cos, sin = _cos_sin_quarter(x)
-        exchanged = (w >> _30) & _1
-        a[i] = r * (sin if exchanged else cos)
-        b[i] = r * (cos if exchanged else sin)
+        a[i], b[i] = normal_pair(np.uint64(u[i]), np.uint64(v[i]))
 
 
 @inline

@@ -13,12 +13,13 @@ import numpy as np
 
 from ... import tunables
 from ..contract import Array, Matrix, ViewLaw
-from ..stages import run, with_arrays
+from ..stages import names, run, with_arrays
 from .parallel import parallel_for
 from .philox import (
     LANES,
     TILE,
     Stream,
+    Tile,
     add_normals,
     cos_sin,
     draw,
@@ -36,6 +37,18 @@ from .philox import (
     words_of_block,
     words_of_view,
 )
+from .warps import (
+    Size,
+    Strengths,
+    blur,
+    color_jitter,
+    jitter,
+    magnitude_warp,
+    resized_crop,
+    scale_channels,
+    time_warp,
+    window,
+)
 
 __all__ = ["views"]
 
@@ -48,9 +61,11 @@ def views(x: Matrix, augmentation: ViewLaw, n_views: int, seed: int, first: int,
     n, d = x.shape
     if out is None:
         out = np.empty((n, n_views, d), dtype=x.dtype)
-    stages = with_arrays(augmentation.stages(), lambda numbers: np.array(numbers, np.int64))
+    stages = with_arrays(augmentation.stages(), np.asarray)
     key = key_of_seed(seed)
     step = max(1, tunables.CPU_VIEW_COORDINATES // (n_views * d))
+    if "call" in names(stages):
+        step = n  # functions of Python are called in one thread
 
     def make(i: int) -> None:
         start = i * step
@@ -62,7 +77,10 @@ def views(x: Matrix, augmentation: ViewLaw, n_views: int, seed: int, first: int,
             if rows.size:
                 if name in _OF_IMAGES:
                     arguments = (Size(*arguments[:3]), *arguments[3:])
-                _STAGES[name](flat, rows, Stream(place, *key), *arguments)
+                if name == "color_jitter":
+                    arguments = (arguments[0], Strengths(*arguments[1:]))
+                stage = _STAGES[name] if name not in _IN_FLOAT64 else _in_float64(_STAGES[name])
+                stage(flat, rows, Stream(place, *key), *arguments)
 
         def choose(rows: Matrix, place: int, thresholds: Array, count: int) -> list[Matrix]:
             choice = _choose(rows, Stream(place, *key), thresholds)
@@ -72,6 +90,25 @@ def views(x: Matrix, augmentation: ViewLaw, n_views: int, seed: int, first: int,
 
     parallel_for(make, -(-n // step))
     return out
+
+
+def _in_float64(stage: Callable[..., None]) -> Callable[..., None]:
+    """Compute in float64, and round once to the type of the views: one compilation serves both types."""
+
+    def apply(views: Matrix, rows: Matrix, stream: Stream, *arguments: Any) -> None:
+        if views.dtype == np.float64:
+            stage(views, rows, stream, *arguments)
+            return
+        wide, own = views[rows[0]].astype(np.float64), rows.copy()
+        own[0] = np.arange(len(wide))
+        stage(wide, own, stream, *arguments)
+        views[rows[0]] = wide
+
+    return apply
+
+
+def _call(views: Matrix, rows: Matrix, stream: Stream, function: Callable[..., None]) -> None:
+    function(views, rows, int(stream.k0) | int(stream.k1) << 32, stream.stage)
 
 
 # ---------------------------------------------------------------- a draw for each coordinate
@@ -148,6 +185,25 @@ def _keep_window(views: Matrix, rows: Matrix, stream: Stream, width_kept: int, c
             for lane in range(n_lanes(d)):
                 start = lane * blocks + block
                 _keep_row(view[start : start + width], words[lane, i * width :], start, first_kept, width_kept, d)
+
+
+@kernel
+def _draw_from_columns(views: Matrix, rows: Matrix, stream: Stream, threshold: int, table: Matrix) -> None:
+    d, blocks, count = views.shape[1], n_blocks(views.shape[1]), rows.shape[1]
+    words, places = np.empty((LANES, TILE), np.uint32), np.empty((LANES, TILE), np.uint32)
+    for number in range(n_tiles(count, blocks)):
+        tile = tile_of(number, count, blocks)
+        row, height, block, width = tile
+        draw(words, rows, tile, stream)
+        draw(places, rows, Tile(row, height, blocks + block, width), stream)
+        for i in range(height):
+            view = views[rows[0, row + i]]
+            for lane in range(n_lanes(d)):
+                start = lane * blocks + block
+                for j in range(min(width, d - start)):
+                    if np.int64(words[lane, i * width + j]) < threshold:
+                        drawn = (np.int64(places[lane, i * width + j]) * table.shape[0]) >> 32
+                        view[start + j] = table[drawn, start + j]
 
 
 # ---------------------------------------------------------------- a draw for each view
@@ -264,14 +320,6 @@ def _step_on_sphere(views: Matrix, rows: Matrix, stream: Stream, drop: float, of
 # ---------------------------------------------------------------- a few draws for each image
 
 
-class Size(NamedTuple):
-    """The size of an image, whose values a view holds in this order."""
-
-    height: int
-    width: int
-    channels: int
-
-
 class _Line(NamedTuple):
     """The straight line in the padded image that a row of pixels of a view comes from."""
 
@@ -371,16 +419,41 @@ def _affine(
 _STAGES: dict[str, Callable[..., None]] = {
     "add_normals": add_normals,
     "affine": _affine,
+    "blur": blur,
+    "call": _call,
+    "color_jitter": color_jitter,
+    "draw_from_columns": _draw_from_columns,
     "erase_square": _erase_square,
     "flip_all_signs": _flip_all_signs,
     "flip_columns": _flip_columns,
     "flip_signs": _flip_signs,
+    "jitter": jitter,
     "keep_window": _keep_window,
+    "magnitude_warp": magnitude_warp,
     "resample_signs": _resample_signs,
+    "resized_crop": resized_crop,
     "reverse": _reverse,
     "roll": _roll,
+    "scale_channels": scale_channels,
     "step_on_sphere": _step_on_sphere,
+    "time_warp": time_warp,
+    "window": window,
 }
 
-_OF_IMAGES = frozenset({"affine", "erase_square", "flip_columns"})
+_OF_IMAGES = frozenset({"affine", "blur", "color_jitter", "erase_square", "flip_columns", "resized_crop"})
 """Stages whose first three numbers are the `Size` of an image."""
+
+_IN_FLOAT64 = frozenset(
+    {
+        "blur",
+        "color_jitter",
+        "draw_from_columns",
+        "jitter",
+        "magnitude_warp",
+        "resized_crop",
+        "scale_channels",
+        "time_warp",
+        "window",
+    }
+)
+"""Stages whose kernels are compiled for views of float64 alone."""

@@ -259,16 +259,12 @@ def features_need_kernel(args: argparse.Namespace) -> bool:
     return needed
 
 
-def _image_shape(augmentation: Any) -> tuple[int, ...] | None:
-    """Return the shape of the images that an augmentation, or a part of it, is for."""
-    shapes = [getattr(augmentation, "image_shape", None), *map(_image_shape, getattr(augmentation, "parts", ()))]
-    return next((shape for shape in shapes if shape is not None), None)
-
-
 def _are_images(table: Table, augmentation: Any) -> bool:
-    """Tell whether the data are images of the shape that the augmentation is for, one a sample."""
-    shape, found = _image_shape(augmentation), table.values.shape[1:]
-    return shape is not None and len(found) > 1 and (*shape, 1)[:3] == (*found, 1)[:3]
+    """Tell whether the data are images, or series, of the shape that the augmentation is for, one a sample."""
+    from ...augmentations._base import takes
+
+    found = table.values.shape[1:]
+    return augmentation is not None and len(found) > 1 and takes(augmentation, found)
 
 
 def _views(table: Table, augmentation: Any, args: argparse.Namespace, positives: Any) -> Any:

@@ -18,7 +18,11 @@
 //           Philox, less than an access to memory.  Steps on the sphere read views and normals twice, and write both
 //           once; their sums are added in the order of the CPU's.
 //
-// A stage more is a kernel here with the arguments (views, [a copy, or normals,] rows, d, m, first, stage, k0, k1, choice, branch,
+//           Laws of series and colours read what a view draws or needs once (normals, means, speeds) from a small table,
+//           made by a kernel before.  A blur goes along rows into float64, then along columns; each thread makes the
+//           weights again.
+//
+// A stage more is a kernel here with the arguments (views, [a copy, or tables,] rows, d, m, first, stage, k0, k1, choice, branch,
 // its own numbers), and a line in the table of augment.py.
 
 #ifndef SSL_REAL
@@ -219,6 +223,23 @@ extern "C" __global__ void keep_window(real* views, i64 rows, i64 d, i64 m, u64 
     }
 }
 
+// The second block of an entry, B further on, says which row of the table (count, d) takes its place
+extern "C" __global__ void draw_from_columns(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                             const int* choice, int branch, i64 threshold, const double* table,
+                                             i64 count) {
+    const i64 blocks = (d + 3) / 4, t = thread_index();
+    if (t >= rows * blocks) return;
+    const i64 row = t / blocks, block = t % blocks;
+    if (skipped(row, choice, branch)) return;
+    const Words words = draw(row, (u32)block, m, first, stage, k0, k1);
+    const Words places = draw(row, (u32)(blocks + block), m, first, stage, k0, k1);
+    for (int lane = 0; lane < 4; ++lane) {
+        const i64 j = lane * blocks + block;
+        if (j < d && (i64)words.w[lane] < threshold)
+            views[row * d + j] = (real)table[(((i64)places.w[lane] * count) >> 32) * d + j];
+    }
+}
+
 extern "C" __global__ void flip_all_signs(real* views, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
                                           const int* choice, int branch, i64 threshold) {
     const i64 t = thread_index();
@@ -379,4 +400,256 @@ extern "C" __global__ void affine(real* views, const real* source, i64 rows, i64
         const double lower = v10 + right_share * (v11 - v10);
         views[row * d + pixel * channels + c] = (real)(upper + lower_share * (lower - upper));
     }
+}
+
+// A place, moved to [0, last], between two entries
+struct Between {
+    i64 before, after;
+    double share;
+};
+
+__device__ inline Between between(double place, double last) {
+    place = place > 0.0 ? place : 0.0;
+    place = place < last ? place : last;
+    const i64 before = (i64)place;
+    return Between{before, before + 1 < (i64)last ? before + 1 : (i64)last, place - (double)before};
+}
+
+extern "C" __global__ void resized_crop(real* views, const real* source, i64 rows, i64 d, i64 m, u64 first, u32 stage,
+                                        u32 k0, u32 k1, const int* choice, int branch, i64 height, i64 width,
+                                        i64 channels, double smallest, double log2_ratio) {
+    const i64 pixels = height * width, t = thread_index();
+    if (t >= rows * pixels) return;
+    const i64 row = t / pixels, pixel = t % pixels, r = pixel / width, q = pixel % width;
+    if (skipped(row, choice, branch)) return;
+    const Words words = draw(row, 0, m, first, stage, k0, k1);
+    const double area = smallest + (1.0 - smallest) * uniform(words.w[0]);
+    const double taller = exp2_of(log2_ratio * (2.0 * uniform(words.w[1]) - 1.0));
+    const double high = sqrt(area * taller), across = sqrt(area / taller);
+    const double tall = high < 1.0 ? high : 1.0, wide = across < 1.0 ? across : 1.0;
+    const double top = uniform(words.w[2]) * ((double)height - tall * (double)height);
+    const double left = uniform(words.w[3]) * ((double)width - wide * (double)width);
+    const Between y = between((top + tall * ((double)r + 0.5)) - 0.5, (double)height - 1.0);
+    const Between x = between((left + wide * ((double)q + 0.5)) - 0.5, (double)width - 1.0);
+    const real* image = source + row * d;
+    for (i64 c = 0; c < channels; ++c) {
+        const double v00 = (double)image[(y.before * width + x.before) * channels + c];
+        const double v01 = (double)image[(y.before * width + x.after) * channels + c];
+        const double v10 = (double)image[(y.after * width + x.before) * channels + c];
+        const double v11 = (double)image[(y.after * width + x.after) * channels + c];
+        const double upper = v00 + x.share * (v01 - v00);
+        const double lower = v10 + x.share * (v11 - v10);
+        views[row * d + pixel * channels + c] = (real)(upper + y.share * (lower - upper));
+    }
+}
+
+// The colour differences red - grey and blue - grey turn in units of 0.877 and 0.492
+extern "C" __global__ void color_jitter(real* views, const double* moments, i64 rows, i64 d, i64 m, u64 first, u32 stage,
+                                        u32 k0, u32 k1, const int* choice, int branch, i64 height, i64 width,
+                                        i64 channels, double brightest, double most_contrast, double most_saturation,
+                                        double most_hue) {
+    const double of_red = 0.299, of_green = 0.587, of_blue = 0.114, blue_to_red = 0.877 / 0.492;
+    const i64 pixels = height * width, t = thread_index();
+    if (t >= rows * pixels) return;
+    const i64 row = t / pixels;
+    if (skipped(row, choice, branch)) return;
+    const Words words = draw(row, 0, m, first, stage, k0, k1);
+    const double brightness = brightest * (2.0 * uniform(words.w[0]) - 1.0);
+    const double contrast = most_contrast * (2.0 * uniform(words.w[1]) - 1.0);
+    real* x = views + row * d + (t % pixels) * channels;
+    double changed[3];
+    for (i64 c = 0; c < channels; ++c) {
+        double mean = moments[2 * (row * channels + c)], value = (double)x[c];
+        mean += brightness * mean;
+        value += brightness * value;
+        value = value + contrast * (value - mean);
+        if (channels == 3)
+            changed[c] = value;
+        else
+            x[c] = (real)value;
+    }
+    if (channels != 3) return;
+    const double saturation = most_saturation * (2.0 * uniform(words.w[2]) - 1.0);
+    const Pair turn = cos_sin(most_hue * (2.0 * uniform(words.w[3]) - 1.0));
+    double red = changed[0], green = changed[1], blue = changed[2];
+    const double grey = (of_red * red + of_green * green) + of_blue * blue;
+    red += saturation * (red - grey);
+    green += saturation * (green - grey);
+    blue += saturation * (blue - grey);
+    const double to_red = red - grey, to_blue = blue - grey;
+    const double more_red = (turn.a - 1.0) * to_red + turn.b / blue_to_red * to_blue;
+    const double more_blue = (turn.a - 1.0) * to_blue - turn.b * blue_to_red * to_red;
+    x[0] = (real)(red + more_red);
+    x[1] = (real)(green - (of_red * more_red + of_blue * more_blue) / of_green);
+    x[2] = (real)(blue + more_blue);
+}
+
+// One value smoothed along one direction: of `length` values, `step` apart, number `at`
+template <typename value>
+__device__ inline double smoothed(const value* line, i64 length, i64 step, i64 at, double sigma, i64 reach) {
+    double total = 1.0, sum = (double)line[at * step];
+    for (i64 k = 1; k <= reach; ++k) {
+        const double ratio = (double)k / sigma, exponent = -0.7213475204444817 * (ratio * ratio);  // log2(e) / 2
+        const double weight = exp2_of(exponent > -1000.0 ? exponent : -1000.0);
+        const i64 low = at > k ? at - k : 0, high = at + k < length ? at + k : length - 1;
+        total += 2.0 * weight;
+        sum += weight * ((double)line[low * step] + (double)line[high * step]);
+    }
+    return sum / total;
+}
+
+// Along the rows of the image, into float64; `blur` goes on along its columns
+extern "C" __global__ void blur_rows(const real* views, double* smooth, i64 rows, i64 d, i64 m, u64 first, u32 stage,
+                                     u32 k0, u32 k1, const int* choice, int branch, i64 height, i64 width,
+                                     i64 channels, double scale, i64 reach) {
+    const i64 t = thread_index();
+    if (t >= rows * d) return;
+    const i64 row = t / d, j = t % d, r = j / (width * channels), q = j / channels % width, c = j % channels;
+    if (skipped(row, choice, branch)) return;
+    const double sigma = scale * uniform(draw(row, 0, m, first, stage, k0, k1).w[0]);
+    smooth[t] = smoothed(views + row * d + r * width * channels + c, width, channels, q, sigma, reach);
+}
+
+extern "C" __global__ void blur(real* views, const double* smooth, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0,
+                                u32 k1, const int* choice, int branch, i64 height, i64 width, i64 channels,
+                                double scale, i64 reach) {
+    const i64 t = thread_index();
+    if (t >= rows * d) return;
+    const i64 row = t / d, j = t % d, length = width * channels;
+    if (skipped(row, choice, branch)) return;
+    const double sigma = scale * uniform(draw(row, 0, m, first, stage, k0, k1).w[0]);
+    views[t] = (real)smoothed(smooth + row * d + j % length, height, length, j / length, sigma, reach);
+}
+
+// ---------------------------------------------------------------- a few draws for each series (channels, times)
+
+// Normals (rows, groups, count): number i of group g is on lane i % 4 of draw block g B + i / 4, B = ceil(count / 4)
+extern "C" __global__ void few_normals(double* normals, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                       const int* choice, int branch, i64 groups, i64 count) {
+    const i64 blocks = (count + 3) / 4, t = thread_index();
+    if (t >= rows * groups * blocks) return;
+    const i64 row = t / (groups * blocks), number = t % (groups * blocks), start = number % blocks * 4;
+    if (skipped(row, choice, branch)) return;
+    const Words words = draw(row, (u32)number, m, first, stage, k0, k1);
+    double* z = normals + (row * groups + number / blocks) * count;
+    for (int lane = 0; lane < 4; lane += 2) {
+        const Pair pair = box_muller(words.w[lane], words.w[lane + 1]);
+        if (start + lane < count) z[start + lane] = pair.a;
+        if (start + lane + 1 < count) z[start + lane + 1] = pair.b;
+    }
+}
+
+// Mean and standard deviation (rows, channels, 2) of each channel: a warp each, partial sums of every 32nd value.
+// Values of a channel follow each other, or lie `channels` apart (interleaved: the pixels of an image)
+extern "C" __global__ void channel_moments(const real* views, double* moments, i64 rows, i64 d, i64 m, u64 first,
+                                           u32 stage, u32 k0, u32 k1, const int* choice, int branch, i64 channels,
+                                           i64 interleaved) {
+    __shared__ double sums[THREADS];
+    const i64 warp = thread_index() / WIDTH, row = warp / channels, c = warp % channels, count = d / channels;
+    const int own = threadIdx.x, lane = own % WIDTH;
+    const bool active = row < rows && !skipped(row, choice, branch);
+    const i64 step = interleaved ? channels : 1;
+    const real* x = views + row * d + (interleaved ? c : c * count);
+    double found[2] = {0.0, 0.0};
+    for (int order = 0; order < 2; ++order) {
+        double sum = 0.0;
+        for (i64 i = lane; active && i < count; i += WIDTH) {
+            const double value = (double)x[i * step] - found[0];
+            sum += order ? value * value : value;
+        }
+        sums[own] = sum;
+        for (int half = WIDTH / 2; half > 0; half /= 2) {
+            __syncthreads();
+            if (lane < half) sums[own] += sums[own + half];
+        }
+        __syncthreads();
+        found[order] = sums[own - lane] / (double)count;
+        __syncthreads();
+    }
+    if (!active || lane) return;
+    moments[2 * warp] = found[0];
+    moments[2 * warp + 1] = sqrt(found[1]);
+}
+
+extern "C" __global__ void jitter(real* views, const double* moments, const double* normals, i64 rows, i64 d, i64 m,
+                                  u64 first, u32 stage, u32 k0, u32 k1, const int* choice, int branch, i64 channels,
+                                  double scale) {
+    const i64 t = thread_index();
+    if (t >= rows * d) return;
+    const i64 row = t / d, c = t % d / (d / channels);
+    if (skipped(row, choice, branch)) return;
+    const double spread = scale * moments[2 * (row * channels + c) + 1];
+    views[t] = (real)((double)views[t] + spread * normals[t]);
+}
+
+extern "C" __global__ void scale_channels(real* views, const double* normals, i64 rows, i64 d, i64 m, u64 first,
+                                          u32 stage, u32 k0, u32 k1, const int* choice, int branch, i64 channels,
+                                          double scale) {
+    const i64 t = thread_index();
+    if (t >= rows * d) return;
+    const i64 row = t / d, c = t % d / (d / channels);
+    if (skipped(row, choice, branch)) return;
+    const double x = (double)views[t], change = scale * normals[row * channels + c];
+    views[t] = (real)(x + change * x);
+}
+
+extern "C" __global__ void magnitude_warp(real* views, const double* normals, i64 rows, i64 d, i64 m, u64 first,
+                                          u32 stage, u32 k0, u32 k1, const int* choice, int branch, i64 channels,
+                                          i64 knots, double scale) {
+    const i64 times = d / channels, t = thread_index();
+    if (t >= rows * d) return;
+    const i64 row = t / d, c = t % d / times, j = t % d % times;
+    if (skipped(row, choice, branch)) return;
+    const double place = (double)j * (double)(knots + 1) / (double)(times > 1 ? times - 1 : 1);
+    const i64 k = (i64)place < knots ? (i64)place : knots;
+    const double* z = normals + (row * channels + c) * (knots + 4) + k;
+    const double f = place - (double)k, x = (double)views[t];
+    const double cubic = (3.0 * (z[1] - z[2]) + z[3]) - z[0];
+    const double square = ((2.0 * z[0] - 5.0 * z[1]) + 4.0 * z[2]) - z[3];
+    const double curve = z[1] + 0.5 * f * ((z[2] - z[0]) + f * (square + f * cubic));
+    views[t] = (real)(x + scale * curve * x);
+}
+
+// Speeds of the pieces (rows, knots + 1), of normals, which they take the place of: one thread a view
+extern "C" __global__ void speeds(double* table, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0, u32 k1,
+                                  const int* choice, int branch, i64 knots, double scale) {
+    const i64 t = thread_index();
+    if (t >= rows * (knots + 1)) return;
+    if (!skipped(t / (knots + 1), choice, branch)) table[t] = exp2_of(scale * table[t]);
+}
+
+__device__ inline real interpolated(const real* series, Between at) {
+    const double left = (double)series[at.before];
+    return (real)(left + at.share * ((double)series[at.after] - left));
+}
+
+extern "C" __global__ void time_warp(real* views, const real* source, const double* table, i64 rows, i64 d, i64 m,
+                                     u64 first, u32 stage, u32 k0, u32 k1, const int* choice, int branch, i64 channels,
+                                     i64 knots, double scale) {
+    const i64 times = d / channels, t = thread_index();
+    if (t >= rows * d) return;
+    const i64 row = t / d, c = t % d / times, j = t % d % times;
+    if (skipped(row, choice, branch)) return;
+    const double pieces = (double)(knots + 1), end = (double)(times - 1);
+    const double place = (double)j * pieces / (double)(times > 1 ? times - 1 : 1);
+    const i64 k = (i64)place < knots ? (i64)place : knots;
+    const double* speed = table + row * (knots + 1);
+    double passed = 0.0, total = 0.0;
+    for (i64 i = 0; i <= knots; ++i) {
+        if (i == k) passed = total;
+        total += speed[i];
+    }
+    const double moved = (passed + (place - (double)k) * speed[k]) / total - place / pieces;
+    views[t] = interpolated(source + row * d + c * times, between((double)j + end * moved, end));
+}
+
+extern "C" __global__ void window(real* views, const real* source, i64 rows, i64 d, i64 m, u64 first, u32 stage, u32 k0,
+                                  u32 k1, const int* choice, int branch, i64 channels, double part) {
+    const i64 times = d / channels, t = thread_index();
+    if (t >= rows * d) return;
+    const i64 row = t / d, c = t % d / times, j = t % d % times;
+    if (skipped(row, choice, branch)) return;
+    const double end = (double)(times - 1);
+    const double start = uniform(draw(row, 0, m, first, stage, k0, k1).w[0]) * ((1.0 - part) * end);
+    views[t] = interpolated(source + row * d + c * times, between(start + part * (double)j, end));
 }
