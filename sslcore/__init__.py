@@ -13,6 +13,7 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
     dask
     stream torch
     population diagnostics probing estimator path selection
+    defaults
     fitting
     gram
     solvers plotting
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
         arrays,
         augmentations,
         datasets,
+        defaults,
         diagnostics,
         features,
         gram,
@@ -55,6 +57,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
         CertificateError,
         ConvergenceError,
         ConvergenceWarning,
+        DataWarning,
         MemoryBudgetError,
         NotPositiveSemidefiniteError,
         SelectionWarning,
@@ -78,6 +81,7 @@ __all__ = [
     "CertificateError",
     "ConvergenceError",
     "ConvergenceWarning",
+    "DataWarning",
     "MemoryBudgetError",
     "Moments",
     "NotPositiveSemidefiniteError",
@@ -91,6 +95,7 @@ __all__ = [
     "arrays",
     "augmentations",
     "datasets",
+    "defaults",
     "diagnostics",
     "features",
     "gram",
@@ -117,6 +122,7 @@ _HOMES = {
     "CertificateError": "errors",
     "ConvergenceError": "errors",
     "ConvergenceWarning": "errors",
+    "DataWarning": "errors",
     "MemoryBudgetError": "errors",
     "Moments": "fitting.moments",
     "NotPositiveSemidefiniteError": "errors",

@@ -7,6 +7,7 @@ __all__ = [
     "CertificateError",
     "ConvergenceError",
     "ConvergenceWarning",
+    "DataWarning",
     "MemoryBudgetError",
     "NotPositiveSemidefiniteError",
     "SelectionWarning",
@@ -129,6 +130,17 @@ class ConvergenceWarning(UserWarning):
     --------
     >>> import sslcore
     >>> issubclass(sslcore.ConvergenceWarning, UserWarning)
+    True
+    """
+
+
+class DataWarning(UserWarning):
+    """Columns or views of the data look as if they were not meant so: a constant, an index, views that hardly differ.
+
+    Examples
+    --------
+    >>> import sslcore
+    >>> issubclass(sslcore.DataWarning, UserWarning)
     True
     """
 

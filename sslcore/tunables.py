@@ -39,6 +39,9 @@ RISK_BLOCK_ENTRIES = 1 << 17
 DIAGNOSTICS_BLOCK_ENTRIES = 1 << 17
 """Entries of an embedding in a block: 1 MiB in float64, which stays in the second-level cache."""
 
+STANDARDIZATION_BLOCK_ENTRIES = 1 << 17
+"""Values that are standardised at a time: 1 MiB in float64, which stays in the second-level cache."""
+
 NEAREST_BLOCK_ENTRIES = 1 << 20
 """Distances of a block of samples and points: 8 MiB, which stay in the last-level cache."""
 
@@ -442,3 +445,11 @@ DASK_PRODUCT_STRIPS = 64
 
 DASK_STRIP_ROWS = 1024
 """Rows of such a strip, at least: with 10^5 points some 0.1 s, beside the millisecond that a task costs."""
+
+# ---------------------------------------------------------------- looking at data
+
+SPREAD_SAMPLES = 1024
+"""Samples from which the spread of views is estimated: to some per cent, in milliseconds."""
+
+SPREAD_BLOCKS = 16
+"""Runs of neighbouring samples that these are taken from: a few calls, and not the beginning of the data alone."""

@@ -1066,6 +1066,19 @@ def learning_curves(
 # ---------------------------------------------------------------- population
 
 
+def standardize(x, new):
+    """Bring each column of new (n, d) to the mean 0 and deviation 1 of those of x, in fifty digits."""
+    out = np.empty(new.shape)
+    with mpmath.workdps(50):
+        for j in range(x.shape[1]):
+            column = [mpmath.mpf(float(v)) for v in x[:, j]]
+            mean = mpmath.fsum(column) / len(column)
+            deviation = mpmath.sqrt(mpmath.fsum((v - mean) ** 2 for v in column) / len(column))
+            constant = len(set(column)) == 1
+            out[:, j] = [float((mpmath.mpf(float(v)) - mean) / (1 if constant else deviation)) for v in new[:, j]]
+    return out
+
+
 def walsh_hadamard(values):
     """sum_x (-1)^(number of common bits of x and S) values[x], for each S."""
     n = len(values)

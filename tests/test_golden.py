@@ -1,6 +1,6 @@
 """Golden files: what the code of commit 71a559b (format 2) saved loads for ever, and gives the same numbers.
 
-(`modalities` is of the commit that brought them.)
+(`modalities` and `standardized` are of the commits that brought them.)
 
 `python -m tests.test_golden FOLDER` writes the objects of `objects` with the code at hand; the files in
 ``tests/golden`` are never made again. A later format gets a folder of its own beside them.
@@ -54,6 +54,8 @@ def objects():
     yield "notes", dataclasses.replace(pretrain(VIEWS, features.Identity(), 1, reg=1e-2), notes=notes)
     gaussian_and_linear = (GAUSSIAN, kernels.Linear())
     yield "modalities", pretrain((VIEWS[:, 0], VIEWS[:, 1]), gaussian_and_linear, 2, reg=1e-2, center=True)
+    columns = sslcore.defaults.Standardization([0.5, -1.0, 0.0], [2.0, 1.0, 0.25])
+    yield "standardized", pretrain(columns(VIEWS), GAUSSIAN, 2, reg=1e-2).standardized_by(columns)
     yield "moments-identity", Moments(features.Identity()).update(VIEWS)
     yield "moments-nystrom", Moments(features.Nystrom(GAUSSIAN, landmarks)).update(VIEWS).update(MORE)
     yield "moments-fourier", Moments(features.RandomFourier(GAUSSIAN, 8, seed=3)).update(VIEWS)
@@ -130,7 +132,7 @@ def test_golden_notes():
 
 def test_each_file_has_its_answers():
     assert sorted(expected_answers()) == NAMES
-    assert len(NAMES) == 16
+    assert len(NAMES) == 17
 
 
 if __name__ == "__main__":

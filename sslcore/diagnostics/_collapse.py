@@ -12,6 +12,8 @@ from ..arrays import ArrayLike, gives_memory_back, rescaled
 from ..declarations.reprs import brief
 from ..fitting.bimodal import BimodalRepresentation
 from ..fitting.moments import Moments
+from ..fitting.representation import Representation
+from ..fitting.spread import Spread, spread_of
 from ._spectra import Fitted, alpha_req, has_views, invariance, is_fitted, moments_of, rankme_of, view_shares
 
 __all__ = ["CollapseReport", "collapse_report"]
@@ -128,11 +130,14 @@ def collapse_report(z: ArrayLike | Fitted | Moments) -> CollapseReport:
     if rep is None and moments.within is not None:
         ratios = view_shares(moments)
     rank, alpha = rankme_of(spectrum), alpha_req(spectrum)
+    spread = None if rep is None else _spread(rep)
     alive = int((spectrum > DEAD * spectrum[0]).sum())
     active = alive if rep is None else rep.n_active
     copies = _copies(moments.covariance) if rep is None else ()
 
     said = [_active(rep) if rep is not None else _alive(active, k)]
+    if spread is not None and (words := spread.words()) is not None:
+        said.insert(0, words)
     if len(constant) and alive:
         share = 100 * float(variances[constant[0]] / squares[constant[0]])
         whose, verb = ("its", "it does") if len(constant) == 1 else ("the first one's", "they do")
@@ -187,6 +192,16 @@ def collapse_report(z: ArrayLike | Fitted | Moments) -> CollapseReport:
 
 def _of_pairs(rep: Any) -> bool:
     return isinstance(rep, BimodalRepresentation)
+
+
+def _spread(rep: Any) -> Spread | None:
+    """Return how much the training views differ, where they are known."""
+    if not isinstance(rep, Representation) or not has_views(rep):
+        return None
+    if rep.centres is None:
+        return None if rep.training is None else spread_of(rep.training)
+    assert rep.values is not None
+    return spread_of(rep.centres.reshape(*rep.values.shape[:2], -1))
 
 
 # ---------------------------------------------------------------- words

@@ -429,8 +429,9 @@ def _unit_values(rep: Any) -> Array:
 
 
 def _side_values(rep: Representation) -> Array:
-    out: Array = rep.values if rep.values is not None else rep.transform(rep.training, scale="unit")
-    return out
+    if rep.values is not None:
+        return rep.values
+    return rep.of_standardized().transform(rep.training, scale="unit")
 
 
 def moments_of(z: Any) -> Spread:

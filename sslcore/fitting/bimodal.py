@@ -27,6 +27,12 @@ _OWN = ("coefficients", "intercept", "centres", "model", "values", "n_coordinate
 """Parts that each side has by itself."""
 
 
+def _own_parts(side: Representation) -> dict[str, Any]:
+    """Return what the file holds of one side."""
+    names = _OWN if side.standardization is None else (*_OWN, "standardization")
+    return {name: getattr(side, name) for name in names}
+
+
 @dataclass(frozen=True, eq=False)
 class BimodalRepresentation(_Spectral):
     r"""Functions f_i of one modality and g_i of another that agree on pairs; psi_i = sqrt(max(mu_i, 0)) (f_i, g_i).
@@ -222,7 +228,7 @@ class BimodalRepresentation(_Spectral):
         ((Linear(), Gaussian(scale=1.0)), True)
         """
         content = {name: getattr(self, name) for name in (*_SHARED, "selection", "notes")}
-        sides = {n: {own: getattr(getattr(self, n), own) for own in _OWN} for n in ("first", "second")}
+        sides = {n: _own_parts(getattr(self, n)) for n in ("first", "second")}
         write_values(path, "modalities", content | sides)
 
     @classmethod
@@ -239,7 +245,7 @@ class BimodalRepresentation(_Spectral):
             if set(content) != expected:
                 raise ValueError(f"it lacks or has besides {sorted(set(content) ^ expected)}")
             own = [content.pop(name) for name in ("first", "second")]
-            if not all(isinstance(part, dict) and set(part) == set(_OWN) for part in own):
+            if not all(isinstance(part, dict) and set(part) - {"standardization"} == set(_OWN) for part in own):
                 raise ValueError("it is damaged: its sides are not what they should be")
             sides = [Representation.from_content(path, content | part) for part in own]
             if isinstance(sides[0].model, Features) != isinstance(sides[1].model, Features):

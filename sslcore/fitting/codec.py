@@ -25,10 +25,11 @@ from ..io.archive import DTYPES, READABLE, read_archive, write_archive
 from ..kernels import Function, Kernel, Precomputed, Product, Scaled, Sum
 from ..solvers.certificate import Certificate
 from ..solvers.selection import Selection
+from .standardization import Standardization
 
 __all__ = ["RECORDS", "decode", "encode", "read_values", "same_features", "write_values"]
 
-RECORDS: dict[str, type] = {record.__name__: record for record in (Certificate, Selection)}
+RECORDS: dict[str, type] = {record.__name__: record for record in (Certificate, Selection, Standardization)}
 """Frozen dataclasses that may be parts of a saved object."""
 
 # ---------------------------------------------------------------- values

@@ -11,6 +11,7 @@ from ..features import Features
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import Certificate
 from ..solvers.selection import Selection
+from .standardization import Standardization
 
 if TYPE_CHECKING:
     from .representation import Representation
@@ -62,6 +63,11 @@ def check_content(rep: Representation) -> None:
     if rep.selection is not None:
         require(isinstance(rep.selection, Selection), f"the selection is of class {type(rep.selection).__name__}")
         rep.selection.check()
+    if rep.standardization is not None:
+        kind = type(rep.standardization)
+        require(kind is Standardization, f"the standardisation is of class {kind.__name__}")
+        width = rep.n_coordinates if rep.centres is None else rep.centres.shape[-1]
+        require(len(rep.standardization.mean) == width, "the standardisation does not fit the points")
     if rep.values is not None:
         shaped = isinstance(rep.values, np.ndarray) and rep.values.ndim in (2, 3) and rep.values.dtype.kind == "f"
         require(shaped and rep.values.shape[-1] == k and rep.values.size == rows * k, "the values do not fit")

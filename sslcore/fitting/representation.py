@@ -24,10 +24,10 @@ from ..arrays import (
 )
 from ..augmentations import Views
 from ..backends import Backend, device_of, get_backend
-from ..features import Features
+from ..features import Features, Identity
 from ..gram import kernel_product
 from ..io.archive import MALFORMED, refusal
-from ..kernels import Kernel
+from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import Certificate, Spectrum
 from ..solvers.objective import Objective
 from ..solvers.selection import Selection
@@ -35,6 +35,7 @@ from .codec import read_values, write_values
 from .collections import home_of
 from .content import check_content
 from .spectral import _Spectral, check_scale
+from .standardization import Standardization
 
 __all__ = ["Representation"]
 
@@ -82,6 +83,8 @@ class Representation(_Spectral):
         The law of positive pairs in words: what was given, its edges and parts.
     tau : float
         1, or the largest eigenvalue (centred, that on centred functions) of an `sslcore.positives.Operator`.
+    standardization : sslcore.defaults.Standardization or None
+        What `transform` does to its points first (`standardized_by`); centres and training views are standardised.
 
     Examples
     --------
@@ -112,6 +115,7 @@ class Representation(_Spectral):
     notes: dict[str, Any] = field(default_factory=dict, repr=False)
     positives: str | None = None
     tau: float = 1.0
+    standardization: Standardization | None = None
 
     @classmethod
     def from_spectrum(
@@ -170,7 +174,7 @@ class Representation(_Spectral):
         if self.training is None:
             raise ValueError("the training views are not known here (made from Moments, or loaded); call transform(x)")
         source = self.training.x if isinstance(self.training, Views) else self.training
-        return self.to(device_of(source)).transform(self.training)
+        return self.to(device_of(source)).of_standardized().transform(self.training)
 
     def to(self, backend: str) -> Representation:
         """Return the representation with its arrays on another device: ``"numba"`` (NumPy arrays) or ``"cupy"``.
@@ -196,6 +200,56 @@ class Representation(_Spectral):
             values=to_backend(self.values, chosen),
         )
 
+    def standardized_by(self, standardization: Standardization | None) -> Representation:
+        """Return the representation that standardises its points before anything else; it was fitted to such points.
+
+        Parameters
+        ----------
+        standardization : sslcore.defaults.Standardization or None
+            Of as many columns as the training views had; None: points are taken as they are.
+
+        Raises
+        ------
+        TypeError, ValueError
+            It is none, of another number of columns, or the representation is of a given Gram matrix.
+
+        Examples
+        --------
+        >>> import numpy as np, sslcore
+        >>> x = sslcore.datasets.half_moons(50, seed=0) * [1.0, 1000.0]
+        >>> columns = sslcore.defaults.Standardization.of(x)
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(columns(x), 2, seed=0)
+        >>> fitted = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+        >>> rep = fitted.standardized_by(columns)
+        >>> rep(x).shape, bool(np.array_equal(rep(x), fitted(columns(x))))
+        ((50, 3), True)
+        """
+        if standardization is None:
+            return replace(self, standardization=None)
+        if not isinstance(standardization, Standardization):
+            raise TypeError(f"standardization must be a Standardization, found {type(standardization).__name__}")
+        if isinstance(self.model, Precomputed):
+            raise TypeError(
+                "a given Gram matrix has no columns to be standardised: standardise the points it is made of"
+            )
+        width = self.n_coordinates if self.centres is None else self.centres.shape[1]
+        if width is not None:
+            standardization.check((width,))
+        return replace(self, standardization=standardization)
+
+    def of_standardized(self) -> Representation:
+        """Return the same functions of points that are standardised already; itself, if it takes no others.
+
+        Examples
+        --------
+        >>> import sslcore
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(sslcore.datasets.half_moons(50, seed=0), 2, seed=0)
+        >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+        >>> rep.of_standardized() is rep
+        True
+        """
+        return self if self.standardization is None else replace(self, standardization=None)
+
     def __call__(self, x: ArrayLike | Views) -> Array:
         """Transform with the default scaling."""
         return self.transform(x)
@@ -207,12 +261,14 @@ class Representation(_Spectral):
         Parameters
         ----------
         x : array (n, d), views (n, m, d) or `Views`
-            For `Precomputed` the kernel values (n, N) against the training views, in their order.
+            As they were before they were standardised, where that was done (`standardization`).  For `Precomputed` the
+            kernel values (n, N) against the training views, in their order.
         scale : {"risk", "unit", "norm"}
             ``"risk"``: the minimiser, sqrt(max(mu_i, 0)) f_i.  ``"unit"``: the unit eigenfunctions f_i, of second
-            moment 1 (centred: variance 1) over the training views.  ``"norm"``: f_i / ||f_i||_H, and 0 where mu_i <= 0:
-            the penalty of a ridge probe is then the norm of its own function, but for the angles between the f_i in H,
-            so that smooth components count more and many rough ones do little harm.
+            moment 1 (centred: variance 1) over the training views, of collapsed components too.  ``"norm"``:
+            f_i / ||f_i||_H: the penalty of a ridge probe is then the norm of its own function, but for the angles
+            between the f_i in H, so that smooth components count more and many rough ones do little harm.  Components
+            beyond the numerical rank are 0 in each.
         backend : {"numba", "cupy"}, optional
             ``"cupy"`` takes NumPy arrays to the GPU by blocks, and the values back.  Otherwise ``x`` and the
             representation must be on one device (`to`).
@@ -294,7 +350,13 @@ class Representation(_Spectral):
             def product(points: Array) -> Array:
                 return kernel_product(model, points, centres, weights)
 
+        columns = self.standardization
+        if columns is not None:
+            columns.check(shape)
+
         def evaluate(points: Array) -> Array:
+            if columns is not None:
+                points = columns.apply(require_finite(points, "x"))
             values = product(points)
             values += intercept.astype(values.dtype, copy=False)
             return values.astype(dtype, copy=False)
@@ -304,7 +366,8 @@ class Representation(_Spectral):
     def linear_head(self, scale: str = "risk") -> tuple[Array, Array]:
         """Return (W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models.
 
-        ``scale`` is that of `transform`.
+        ``scale`` is that of `transform`.  A standardisation is part of the head for `Identity`, where phi(x) = x; other
+        features are of standardised points.
         """
         scale = check_scale(scale)
         if not isinstance(self.model, Features):
@@ -312,7 +375,12 @@ class Representation(_Spectral):
                 "a kernel model has no finite linear head; fit a feature model, such as sslcore.features.Nystrom"
             )
         factors = self._scale_where(self.coefficients, scale)
-        return (self.coefficients * factors).T.copy(), self.intercept * factors
+        weights, intercept = (self.coefficients * factors).T.copy(), self.intercept * factors
+        if self.standardization is not None and isinstance(self.model, Identity):
+            xp = namespace(weights)
+            weights /= xp.asarray(self.standardization.deviation)
+            intercept = intercept - weights @ xp.asarray(self.standardization.mean)
+        return weights, intercept
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write it to one file, in a documented format without pickle; the file appears whole or not at all.
@@ -344,7 +412,8 @@ class Representation(_Spectral):
         >>> loaded.model, bool((loaded(views) == rep(views)).all())
         (Gaussian(scale=0.5), True)
         """
-        absent = ("training",) if self.positives else ("training", "positives", "tau")  # as older files are
+        absent = {"training"} | (set() if self.positives else {"positives", "tau"})  # as older files are
+        absent |= {"standardization"} if self.standardization is None else set()
         content = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in absent}
         write_values(path, "representation", content)
 

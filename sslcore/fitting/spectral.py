@@ -64,12 +64,12 @@ class _Spectral:
         return float(self.n_components - (self._scale() ** 4).sum())
 
     def _scale(self, scale: str = "risk") -> np.ndarray:
-        """Return what unit eigenfunctions are multiplied with: sqrt(max(mu, 0)), 1 or, if mu > 0, 1 / ||f||_H."""
+        """Return what unit eigenfunctions are multiplied with: sqrt(max(mu, 0)), 1 or 1 / ||f||_H."""
         if scale == "unit":
             return np.ones(self.n_components)
         if scale == "risk":
             return np.clip(1.0 - self.gamma, 0.0, None) ** 0.5
-        there = (self.gamma < 1.0) & (self.norms > 0.0)
+        there = np.isfinite(self.norms) & (self.norms > 0.0)  # beyond the numerical rank there is no function
         return np.where(there, np.where(there, self.norms, 1.0) ** -0.5, 0.0)
 
     def _scale_where(self, array: Array, scale: str = "risk") -> Array:

@@ -27,6 +27,7 @@ from .cube_augmentations import crop_widths, eigenvalues, leaves, needs
 from .cube_kernels import NotZonalError, zonal_eigenvalues
 from .cube_sets import Masks, Space, reversals, rotations
 from .cube_values import ENUMERATED, points
+from .fitted import require_raw
 
 __all__ = ["moments"]
 
@@ -37,6 +38,7 @@ WINDOW = 16
 def moments(d: int, psi: Any, augmentation: Augmentation) -> tuple[np.ndarray, np.ndarray]:
     """Return E psi psi^T and <psi, T psi>, (k, k), of values (2^d, k), a `Representation`, or a function of points."""
     if isinstance(psi, Representation):
+        require_raw(psi)
         if psi.centres is not None and psi.centres.shape[1] != d:
             raise ValueError(
                 f"the representation takes points of {psi.centres.shape[1]} coordinates, this is the cube of "

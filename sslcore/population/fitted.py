@@ -20,7 +20,7 @@ from ..fitting.representation import Representation
 from ..kernels import Kernel, Precomputed
 from .base import Domain
 
-__all__ = ["Expansion", "FittedDomain", "expansion"]
+__all__ = ["Expansion", "FittedDomain", "expansion", "require_raw"]
 
 
 class Expansion(NamedTuple):
@@ -44,12 +44,22 @@ def expansion(representation: Any, d: int) -> Expansion:
             f"the exact population risk needs a representation fitted with a kernel of points, found "
             f"{type(model).__name__}; evaluate others on fresh views with sslcore.risk.vicreg(z, unbiased=True)"
         )
+    require_raw(representation)
     centres = on_host(representation.centres).astype(np.float64)
     if centres.shape[1] != d:
         raise ValueError(f"the representation was fitted to points of {centres.shape[1]} coordinates, not {d}")
     scale = np.sqrt(np.maximum(representation.eigenvalues, 0.0))
     weights = on_host(representation.coefficients).astype(np.float64) * scale
     return Expansion(model, centres, weights, on_host(representation.intercept).astype(np.float64) * scale)
+
+
+def require_raw(representation: Representation) -> None:
+    """Refuse a representation that standardises its points: a domain is where points lie as they are."""
+    if representation.standardization is not None:
+        raise ValueError(
+            "the representation standardises its points, and a population is of points as they are: take "
+            "rep.of_standardized() if the domain is that of standardised points"
+        )
 
 
 class FittedDomain(Domain):

@@ -1,0 +1,122 @@
+"""Concerns about data and views before any fit, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arrays import ArrayLike, as_array, as_native, gives_memory_back, on_host
+from ..fitting.spread import spread_of
+from ..fitting.standardization import Standardization
+
+__all__ = ["concerns"]
+
+FEWEST = 10
+"""Rows of which chance alone does not make an increasing column: one in three million is."""
+
+SHOWN = 4
+"""Columns that one sentence names."""
+
+ONE_RULES = 0.95
+"""A column with a larger share of the total variance is what distances between samples consist of."""
+
+
+@gives_memory_back
+def concerns(
+    x: ArrayLike,
+    views: Any = None,
+    *,
+    standardization: Standardization | None = None,
+    columns: Sequence[str] | None = None,
+) -> tuple[str, ...]:
+    """Say in words what looks as if it were not meant so; nothing is changed, and nothing refused.
+
+    * A column that is constant, that counts the rows, or that increases from row to row as an index or a time does.
+    * One column that holds nearly all of the variance, without a standardisation.
+    * Views that hardly differ from their samples (a hundredth of the distance between samples), or differ by
+      more than three times that.
+
+    Parameters
+    ----------
+    x : array (n, d)
+        Samples; of another rank (images, series) columns are not looked at.
+    views : array (n, m, d) or `sslcore.Views`, optional
+        Of these samples, as they are given to the fit: of standardised samples, if it is fitted to such.
+    standardization : Standardization, optional
+        What brings the columns to one scale before the fit.
+    columns : sequence of str, optional
+        Their names; without, they are counted from 0.
+
+    Returns
+    -------
+    tuple of str
+        Empty where nothing is found.
+
+    Raises
+    ------
+    ValueError
+        ``x`` is empty, or ``columns`` are not as many as its columns.
+
+    Examples
+    --------
+    >>> import numpy as np, sslcore
+    >>> x = np.random.default_rng(0).normal(size=(50, 3)) * [1.0, 0.0, 1.0]
+    >>> x[:, 2] = np.arange(50)
+    >>> for sentence in sslcore.defaults.concerns(x, columns=["size", "unit", "id"]):
+    ...     print(sentence)
+    column unit is constant: it tells nothing
+    column id counts the rows: it tells nothing of a new sample; leave it out
+    column id holds 100 % of the variance: distances are its differences; bring the columns to one scale
+    """
+    array = as_array(as_native(x, "x"), "x", ndim=tuple(range(2, 8)), finite=False)
+    said: list[str] = []
+    if array.ndim == 2:
+        n, d = array.shape
+        if columns is not None and len(columns) != d:
+            raise ValueError(f"columns must be {d} names, one a column, found {len(columns)}")
+        names = [str(i) for i in range(d)] if columns is None else list(columns)
+        said = _of_columns(on_host(array), names, scaled=standardization is not None) if n > 1 else []
+    spread = None if views is None else spread_of(views)
+    words = None if spread is None else spread.words()
+    return tuple(said if words is None else [*said, words])
+
+
+def _of_columns(x: np.ndarray, names: list[str], *, scaled: bool) -> list[str]:
+    """Tell of single columns, and of their shares where they are not on one scale."""
+    low, high = x.min(axis=0), x.max(axis=0)
+    constant = low == high
+    said = []
+    if constant.any():
+        said.append(_said(names, constant, "is constant: it tells nothing", "are constant: they tell nothing"))
+    if len(x) >= FEWEST:
+        rising = np.array([bool((np.diff(x[:, i]) > 0).all()) for i in range(x.shape[1])])
+        counts = rising & np.array([bool((np.diff(x[:, i]) == 1).all()) for i in range(x.shape[1])])
+        remedy = "tells nothing of a new sample; leave it out"
+        if counts.any():
+            said.append(_said(names, counts, f"counts the rows: it {remedy}", "count the rows: leave them out"))
+        if (rising & ~counts).any():
+            single = f"increases from row to row, as an index or a time does: if it is one, it {remedy}"
+            several = "increase from row to row, as an index or a time does: leave out those that are"
+            said.append(_said(names, rising & ~counts, single, several))
+    if not scaled and x.shape[1] > 1:
+        size = float(max(abs(low).max(), abs(high).max())) or 1.0
+        variance = (x / size).var(axis=0, dtype=float)
+        share = variance / variance.sum() if variance.sum() > 0 else variance
+        most = int(share.argmax())
+        if share[most] > ONE_RULES:
+            said.append(
+                f"column {names[most]} holds {100 * share[most]:.3g} % of the variance: distances are its differences; "
+                f"bring the columns to one scale"
+            )
+    return said
+
+
+def _said(names: list[str], which: np.ndarray, single: str, several: str) -> str:
+    """Say it of one column, or of several by their names."""
+    found = [name for name, chosen in zip(names, which, strict=True) if chosen]
+    if len(found) == 1:
+        return f"column {found[0]} {single}"
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return f"columns {', '.join(found[:SHOWN])}{more} {several}"
