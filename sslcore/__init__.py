@@ -17,7 +17,7 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
     fitting
     gram
     solvers plotting
-    features runs
+    features runs tables
     kernels augmentations positives io risk datasets versions
     declarations
     arrays
@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
         runs,
         selection,
         stream,
+        tables,
     )
     from .augmentations import Views
     from .errors import (
@@ -113,6 +114,7 @@ __all__ = [
     "selection",
     "show_versions",
     "stream",
+    "tables",
 ]
 
 _HOMES = {

@@ -1296,3 +1296,31 @@ def group_risk(z, group, beta, unbiased):
                 pairs += 1
     trace = (z**2).sum() / (n * m)
     return view_differences(z, beta, unbiased) + products / pairs - 2 * trace + k
+
+
+def encoded(columns, missing, categories):
+    """Coordinates of columns (lists of numbers, words and None), cell by cell: names, rows, numbers of the rows kept.
+
+    None if no row is left.
+    """
+    names, made = [], []
+    for name, cells in columns.items():
+        words = sorted({cell for cell in cells if isinstance(cell, str)})
+        if not words:
+            names.append(name)
+            made.append(list(cells))
+        elif categories == "one-hot":
+            for word in words:
+                names.append(f"{name}={word}")
+                made.append([None if cell is None else float(cell == word) for cell in cells])
+    kept = list(range(len(made[0])))
+    if missing == "drop":
+        kept = [i for i in kept if all(column[i] is not None for column in made)]
+        if not kept:
+            return None
+    else:
+        for column in made:
+            there = [value for value in column if value is not None]
+            mean = sum(there) / len(there)
+            column[:] = [mean if value is None else value for value in column]
+    return names, np.array([[column[i] for column in made] for i in kept]), kept

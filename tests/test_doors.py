@@ -77,6 +77,8 @@ def curves(**options):
 
 
 BOOLEANS = {
+    "Encoding": lambda **o: sslcore.tables.Encoding(["x"], **o),
+    "Table": lambda **o: sslcore.tables.Table(X, None, None, **o),
     "pretrain": lambda **o: sslcore.pretrain(VIEWS, Gaussian(1.0), 2, reg=0.1, **o),
     "pretrain_path": lambda **o: sslcore.pretrain_path(VIEWS, Gaussian(1.0), 2, regs=[0.1], **o),
     "moments": lambda **o: sslcore.stream.moments(VIEWS, Identity(), **o),

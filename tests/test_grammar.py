@@ -174,7 +174,7 @@ def test_each_option_is_declared_once():
         parser = options.Parser(prog=name)
         declare(parser)
         for each in parser.declared:
-            if each.flags not in (("--out",), ("--kernel",), ("--figure",)):  # the kernel of interplay is a word
+            if each.flags not in (("--out",), ("--kernel",), ("--scale",), ("--figure",)):  # of interplay: of its word
                 kept = {key: value for key, value in each.settings.items() if key in ("metavar", "choices")}
                 assert found.setdefault(each.flags, kept) == kept
     assert {("--reg",), ("--beta",), ("--seed",), ("file",)} <= set(found)

@@ -115,6 +115,13 @@ def read(name, content):
     return run
 
 
+def unseen():
+    Path("a.csv").write_text("x,w\n1,a\n2,b\n")
+    Path("b.csv").write_text("x,w\n1,c\n")
+    encoding = sslcore.tables.read("a.csv", categories="one-hot").encoding
+    sslcore.tables.read("b.csv", encoding=encoding)
+
+
 def nan():
     x = views()
     x[17, 0, 1] = np.nan
@@ -141,6 +148,8 @@ WAYS = {
         "a.npy", lambda name: np.save(name, np.array([[None]]), allow_pickle=True)
     ),
     "not a number; correct it, or leave the column out": read("a.csv", b"x,y\n1,a\n"),
+    "have no value: --missing mean": read("a.csv", b"x,y\n1,\n,2\n"),
+    "which was not there when the model was fitted": unseen,
     "cells, the header has": read("a.csv", b"x,y\n1\n"),
     "the model m.npz was fitted to": command("transform", "m.npz", "wide.npy"),
     "samples, y.npy has": command("probe", "m.npz", "x.npy", "y.npy"),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sslcore import arrays, augmentations, backends, features, kernels, pretrain, tunables
 from sslcore.fitting import data as inputs
-from sslcore.io import sheets, tables
+from sslcore.io import sheets, sources
 from sslcore.io.tables import parse_source, read_labels, read_points, write_csv
 
 from .comparators import assert_close
@@ -358,7 +358,7 @@ def test_damaged_archives(tmp_path):
 def test_no_content_does_worse_than_an_error(tmp_path_factory, data):
     """Bytes changed, removed, or made up."""
     folder = tmp_path_factory.mktemp("t")
-    suffix = data.draw(st.sampled_from(tables.SUFFIXES))
+    suffix = data.draw(st.sampled_from(sources.SUFFIXES))
     path = folder / f"a{suffix}"
     if suffix == ".npy":
         np.save(path, np.ones((3, 2)))

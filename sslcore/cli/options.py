@@ -61,6 +61,14 @@ def option(*flags: str, says: str, words: str = "", **settings: Any) -> Option:
     return Option(flags, says, settings, words)
 
 
+class OneOrMore(argparse.Action):
+    """Take one name as it is, several as a list."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        """Set the attribute."""
+        setattr(namespace, self.dest, values[0] if len(values) == 1 else values)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser of declared options, whose complaint is one line, printed where all errors are."""
 
@@ -110,8 +118,11 @@ def picture(name: str) -> Option:
 MODEL = option("model", says="a saved model", type=Path, metavar="MODEL")
 FILE = option(
     "file",
-    says="data; FILE:NAME,NAME chooses columns of a table, FILE:NAME an array of an .npz",
+    says="data, tables (.csv, .tsv, .txt, .parquet, .arrow, .feather; FILE:NAME,NAME chooses columns) or arrays (.npy; "
+    "FILE:NAME of an .npz, .h5 or .zarr); several files, or a pattern in quotes, follow each other",
     metavar="FILE",
+    nargs="+",
+    action=OneOrMore,
 )
 DROP = option(
     "--drop",
@@ -126,7 +137,32 @@ HEADER = option(
     choices=("auto", "yes", "no"),
     default="auto",
 )
-TABLE = (DROP, HEADER)
+DECIMAL = option(
+    "--decimal",
+    says="decimal sign of text files (default: auto: a point, or, which is said, a comma where it can be nothing else)",
+    choices=("auto", ".", ","),
+    default="auto",
+)
+MISSING = option(
+    "--missing",
+    says="what becomes of cells without a value: refuse the file, drop their rows, or take the mean of their column, "
+    "which the model keeps (default: as the model was fitted, else refuse)",
+    choices=("refuse", "drop", "mean"),
+)
+CATEGORIES = option(
+    "--categories",
+    says="what becomes of columns of words: refuse the file, one-hot (a coordinate, 0 or 1, for each word, which the "
+    "model keeps), or drop the column (default: as the model was fitted, else refuse)",
+    choices=("refuse", "one-hot", "drop"),
+)
+ID = option("--id", says="column of the rows' names: no coordinate, and kept beside the results", metavar="COLUMN")
+UNSEEN = option(
+    "--unseen",
+    says="what becomes of words that the model's categories lack: refuse the file, or zeros",
+    choices=("refuse", "zeros"),
+    default="refuse",
+)
+TABLE = (DROP, HEADER, DECIMAL, MISSING, CATEGORIES, ID)
 """How a FILE is read."""
 
 # ---------------------------------------------------------------- the problem

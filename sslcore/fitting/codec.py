@@ -22,6 +22,7 @@ from ..augmentations import Augmentation, Compose, Custom
 from ..backends import device_of
 from ..features import Features, Nystrom, RandomFourier
 from ..io.archive import DTYPES, READABLE, read_archive, write_archive
+from ..io.encoding import Encoding
 from ..kernels import Function, Kernel, Precomputed, Product, Scaled, Sum
 from ..solvers.certificate import Certificate
 from ..solvers.selection import Selection
@@ -29,7 +30,7 @@ from .standardization import Standardization
 
 __all__ = ["RECORDS", "decode", "encode", "read_values", "same_features", "write_values"]
 
-RECORDS: dict[str, type] = {record.__name__: record for record in (Certificate, Selection, Standardization)}
+RECORDS: dict[str, type] = {r.__name__: r for r in (Certificate, Encoding, Selection, Standardization)}
 """Frozen dataclasses that may be parts of a saved object."""
 
 # ---------------------------------------------------------------- values

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arrays import require_finite
 from ..features import Features
+from ..io.encoding import Encoding
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import Certificate
 from ..solvers.selection import Selection
@@ -71,6 +72,9 @@ def check_content(rep: Representation) -> None:
     if rep.values is not None:
         shaped = isinstance(rep.values, np.ndarray) and rep.values.ndim in (2, 3) and rep.values.dtype.kind == "f"
         require(shaped and rep.values.shape[-1] == k and rep.values.size == rows * k, "the values do not fit")
+    if rep.table is not None:
+        require(isinstance(rep.table, Encoding), f"the table is of class {type(rep.table).__name__}")
+        rep.table.check(rep.n_coordinates if rep.centres is None else rep.centres.shape[-1])
     if isinstance(rep.model, Features):
         width = rep.n_coordinates
         if not isinstance(width, int) or isinstance(width, bool) or width < 1:

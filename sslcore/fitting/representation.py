@@ -27,6 +27,7 @@ from ..backends import Backend, device_of, get_backend
 from ..features import Features, Identity
 from ..gram import kernel_product
 from ..io.archive import MALFORMED, refusal
+from ..io.encoding import Encoding
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import Certificate, Spectrum
 from ..solvers.objective import Objective
@@ -34,6 +35,7 @@ from ..solvers.selection import Selection
 from .codec import read_values, write_values
 from .collections import home_of
 from .content import check_content
+from .frames import is_frame, transform_frame
 from .spectral import _Spectral, check_scale
 from .standardization import Standardization
 
@@ -81,6 +83,9 @@ class Representation(_Spectral):
         Anything that shall be saved with it, by name: numbers, strings, arrays, kernels, augmentations, lists, dicts.
     positives : str or None
         The law of positive pairs in words: what was given, its edges and parts.
+    table : Encoding or None
+        How the columns of a table become its coordinates, if it was fitted to one with words, missing values or names
+        of the rows (`sslcore.tables`): tables that are handed to `transform` go the same way.
     tau : float
         1, or the largest eigenvalue (centred, that on centred functions) of an `sslcore.positives.Operator`.
     standardization : sslcore.defaults.Standardization or None
@@ -116,6 +121,7 @@ class Representation(_Spectral):
     positives: str | None = None
     tau: float = 1.0
     standardization: Standardization | None = None
+    table: Encoding | None = field(default=None, repr=False)
 
     @classmethod
     def from_spectrum(
@@ -260,7 +266,7 @@ class Representation(_Spectral):
 
         Parameters
         ----------
-        x : array (n, d), views (n, m, d) or `Views`
+        x : array (n, d), views (n, m, d), `Views`, or a frame of pandas, polars or pyarrow
             As they were before they were standardised, where that was done (`standardization`).  For `Precomputed` the
             kernel values (n, N) against the training views, in their order.
         scale : {"risk", "unit", "norm"}
@@ -276,9 +282,13 @@ class Representation(_Spectral):
         Returns
         -------
         array (n, k) or (n, m, k)
-            Of the kind of ``x``; for Dask's arrays lazily, chunk by chunk.
+            Of the kind of ``x``; for Dask's arrays lazily, chunk by chunk.  A frame has the columns ``component_1``,
+            ..., before them that of the rows' names, if the model knows of one; the index of pandas stays.
         """
         scale = check_scale(scale)
+        if is_frame(x):
+            framed: Array = transform_frame(self, x, scale, backend)
+            return framed
         home = home_of(x)
         if home is not None:
             lazy: Array = home.transform(self, x, scale, backend=backend)
@@ -413,7 +423,7 @@ class Representation(_Spectral):
         (Gaussian(scale=0.5), True)
         """
         absent = {"training"} | (set() if self.positives else {"positives", "tau"})  # as older files are
-        absent |= {"standardization"} if self.standardization is None else set()
+        absent |= {name for name in ("standardization", "table") if getattr(self, name) is None}
         content = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in absent}
         write_values(path, "representation", content)
 

@@ -8,32 +8,40 @@ the column that are to blame; it costs time only then.
   two rows have as many words.  Cells may be quoted; a byte order mark and blank lines do not count.
 * The first row is a header if none of its cells is a number, or if it is what pandas makes of a table without names
   (0, 1, ...); ``header`` says otherwise.  Without one, columns are named by their number, from 1.
+* A decimal comma is taken for one if that is told, or if no other meaning is possible, and then it is said.
 * A first column without a name (or "Unnamed: 0") is the index that `DataFrame.to_csv` has written: left out, and said.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import itertools
 import re
 import shlex
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 
-from .. import tunables
 from ..arrays import Array
 from ..backends.machine import free_memory
+from .texts import (
+    COMMA_NUMBER,
+    COMMA_OR_INTEGER,
+    POINT_NUMBER,
+    TEXT,
+    THOUSANDS,
+    Text,
+    content_of,
+    has_header,
+    is_integer,
+    is_number,
+)
 
 __all__ = ["COLUMNAR", "MISSING", "TEXT", "Sheet", "open_sheet"]
 
-TEXT = (".csv", ".tsv", ".txt", ".dat", ".csv.gz", ".tsv.gz")
 COLUMNAR = (".parquet", ".arrow", ".feather")
 
 MISSING = frozenset(
@@ -48,7 +56,8 @@ class Sheet:
 
     Attributes
     ----------
-    path : Path
+    path : Path or str
+        The file, or what else messages call it.
     columns : tuple of str
         All columns, in the order of the file.
     named : bool
@@ -59,17 +68,20 @@ class Sheet:
         What was decided in reading it that a user should know.
     frame : polars.DataFrame
         Cells, a column for each of ``columns``.
-    text : _Text or None
+    text : Text or None
         How a text file is written.
+    commas : bool
+        Whether its decimal signs are commas.
     """
 
-    path: Path
+    path: Path | str
     columns: tuple[str, ...]
     named: bool
     index: tuple[str, ...]
     notes: tuple[str, ...]
     frame: Any = field(repr=False)
-    text: _Text | None = field(default=None, repr=False)
+    text: Text | None = field(default=None, repr=False)
+    commas: bool = False
 
     def choose(self, choice: str | None, drop: Sequence[str], *, lenient: bool = False) -> list[int]:
         """Return the positions of the chosen columns (all but the index), without the dropped ones.
@@ -106,43 +118,49 @@ class Sheet:
             place += 1 if name is None else 1 + name.count(",")
         return found
 
+    def position(self, name: str) -> int:
+        """Return the place of a column."""
+        return self.columns.index(self._known(name))
+
     def _known(self, name: str) -> str:
         if name not in self.columns:
             header = "" if self.named else ", which has no header"
             raise ValueError(f"there is no column {name!r} in {self.path}{header}; columns: {listed(self.columns)}")
         return name
 
-    # ---------------------------------------------------------------- numbers
+    # ---------------------------------------------------------------- numbers and words
 
-    def numbers(self, chosen: Sequence[int]) -> Array:
-        """Return the chosen columns (n, d), finite: float64, or float32 if all of them are."""
+    def numbers(self, position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a column as numbers, NaN where there is none, and the rows of cells that are words and no numbers.
+
+        float32 if the file says so, else float64.
+        """
         import polars as pl
 
-        series = [self._cells(position) for position in chosen]
-        kind = pl.Float32 if all(each.dtype == pl.Float32 for each in series) else pl.Float64
-        values = np.empty((self.frame.height, len(chosen)), np.float32 if kind == pl.Float32 else np.float64)
-        bad: list[tuple[int, int]] = []  # row and place of the first cell of each column that is no number
-        for place, each in enumerate(series):
-            cast = each.cast(kind, strict=False)
-            if cast.null_count():
-                rows = cast.is_null().arg_true()
-                values[:, place] = cast.fill_null(np.nan).to_numpy()
-                for row, cell in zip(rows.to_list(), each.gather(rows).to_list(), strict=True):
-                    if not is_number(cell):
-                        bad.append((row, place))
-                        break
-                    values[row, place] = float(cell)
-            else:
-                values[:, place] = cast.to_numpy()
-        if bad:
-            row, place = min(bad)
-            self._refuse_cell(row, chosen[place], series[place][row])
-        if not np.isfinite(values).all():
-            row, place = map(int, np.argwhere(~np.isfinite(values))[0])
-            self._refuse(row, chosen[place], f"is {values[row, place]}; remove or impute it")
-        return values
+        cells = self.cells(position)
+        kind = pl.Float32 if cells.dtype == pl.Float32 else pl.Float64
+        numerals = self._numerals(cells)
+        cast = numerals.cast(kind, strict=False)
+        values = cast.fill_null(np.nan).to_numpy()
+        if cells.dtype != pl.String or not cast.null_count():
+            return values, np.empty(0, int)
+        values = values.copy()
+        rows = (cast.is_null() & ~_missing(cells)).arg_true()
+        odd = numerals.gather(rows)
+        read = {cell: float(cell) for cell in odd.unique().to_list() if is_number(cell)}  # by Python, not by polars
+        words = [row for row, cell in zip(rows.to_list(), odd.to_list(), strict=True) if cell not in read]
+        for row, cell in zip(rows.to_list(), odd.to_list(), strict=True) if read else ():
+            values[row] = read.get(cell, np.nan)
+        return values, np.array(words, int)
 
-    def _cells(self, position: int) -> Any:
+    def words(self, position: int) -> Any:
+        """Return a column as a series of words, null where there is none."""
+        import polars as pl
+
+        cells = self.cells(position).cast(pl.String)
+        return pl.select(pl.when(~_missing(cells)).then(cells)).to_series()
+
+    def cells(self, position: int) -> Any:
         """Return a column as numbers or as text without spaces around it."""
         import polars as pl
 
@@ -159,14 +177,35 @@ class Sheet:
             )
         return cells.str.strip_chars()
 
-    def _refuse_cell(self, row: int, position: int, cell: str | None) -> NoReturn:
+    def _numerals(self, cells: Any) -> Any:
+        """Return cells as Python writes numbers: where the decimal sign is a comma, a point makes no number."""
+        import polars as pl
+
+        if not self.commas or cells.dtype != pl.String:
+            return cells
+        pointed = "?" + cells
+        swapped = cells.str.replace(",", ".", literal=True)
+        return pl.select(pl.when(cells.str.contains(".", literal=True)).then(pointed).otherwise(swapped)).to_series()
+
+    def refuse_cell(self, row: int, position: int, more: str = "") -> NoReturn:
+        """Refuse a cell that is no number, with the place and what to do; ``more`` is added to the advice."""
+        cell = self.cells(position)[row]
+        if isinstance(cell, float):
+            self.refuse(row, position, f"is {cell}; remove or impute it{more}")
+        if cell and is_number(cell) and not self.commas:  # such as "nan" and "inf" of a text file
+            self.refuse(row, position, f"is {float(cell)}; remove or impute it{more}")
         found = f"is {cell!r:.60}, not a number" if cell else "is empty"
         advice = f"correct it, or leave the column out with --drop {shlex.quote(self.columns[position])}"
         if row == 0 and cell and not self.named:
             advice += ", or say --header yes if this row has the names of the columns"
-        self._refuse(row, position, f"{found}; {advice}")
+        if cell and self.commas and re.fullmatch(POINT_NUMBER, cell):
+            advice += ", or say --decimal . if points are its decimal signs, and not commas"
+        elif cell and not self.commas and re.fullmatch(COMMA_NUMBER, cell):
+            advice += ", or say --decimal , if its comma is a decimal sign"
+        self.refuse(row, position, f"{found}; {advice}{more}")
 
-    def _refuse(self, row: int, position: int, reason: str) -> NoReturn:
+    def refuse(self, row: int, position: int, reason: str) -> NoReturn:
+        """Refuse a cell, whose place is said."""
         line = "" if self.text is None else f" (line {self.text.line(row + self.named)})"
         raise ValueError(f"{self.path}: row {row + 1}{line}, column {self.columns[position]!r} {reason}")
 
@@ -180,7 +219,7 @@ class Sheet:
         """
         import polars as pl
 
-        cells = self._cells(position)
+        cells = self.cells(position)
         if cells.dtype.is_integer() or cells.dtype == pl.Boolean:
             return cells.fill_null(0 if cells.dtype.is_integer() else False).to_numpy(), cells.is_null().to_numpy()
         if cells.dtype.is_numeric():
@@ -188,8 +227,10 @@ class Sheet:
             return self._numeric_labels(values, np.isnan(values), position)
         words = [cell or "" for cell in cells.to_list()]
         missing = np.array([word in MISSING for word in words])
+        if self.commas and all(COMMA_OR_INTEGER.fullmatch(word) for word in words if word not in MISSING):
+            words = [word.replace(",", ".") for word in words]
         there = [word for word in words if word not in MISSING]
-        if all(map(_is_integer, there)):
+        if all(map(is_integer, there)):
             return np.array([0 if gone else int(word) for word, gone in zip(words, missing, strict=True)]), missing
         if all(map(is_number, there)) and not all(word.isdigit() for word in there):
             values = np.array([np.nan if gone else float(word) for word, gone in zip(words, missing, strict=True)])
@@ -200,14 +241,17 @@ class Sheet:
         there = values[~missing]
         if not np.isfinite(there).all():
             row = int(np.flatnonzero(~missing & ~np.isfinite(values))[0])
-            self._refuse(row, position, f"is {values[row]}; every label must be finite, or missing")
+            self.refuse(row, position, f"is {values[row]}; every label must be finite, or missing")
         if missing.any() and (there == np.rint(there)).all() and (np.abs(there) < 2**53).all():
             return np.where(missing, 0, values).astype(np.int64), missing
         return values, missing
 
 
-def open_sheet(path: Path, suffix: str, header: str = "auto") -> Sheet:
-    """Read a table; ``header``: whether a text file begins with names, "yes", "no" or "auto".
+def open_sheet(path: Path, suffix: str, header: str = "auto", decimal: str = "auto") -> Sheet:
+    """Read a table.
+
+    ``header``: whether a text file begins with names, "yes", "no" or "auto"; ``decimal``: its decimal sign, ".", ","
+    or "auto".
 
     Raises
     ------
@@ -220,29 +264,20 @@ def open_sheet(path: Path, suffix: str, header: str = "auto") -> Sheet:
         import polars  # noqa: F401
     except ImportError as error:
         raise ImportError(f"{suffix} files need polars: pip install 'sslcore[cli]'") from error
-    return _open_columnar(path, suffix) if suffix in COLUMNAR else _open_text(path, suffix, header)
+    return _open_columnar(path, suffix) if suffix in COLUMNAR else _open_text(path, suffix, header, decimal)
+
+
+def _missing(cells: Any) -> Any:
+    """Tell which cells have no value."""
+    import polars as pl
+
+    return cells.is_null() | (cells.is_in(sorted(MISSING)) if cells.dtype == pl.String else False)
 
 
 def listed(names: Iterable[str]) -> str:
     """List names with commas between, the first twelve; those that have commas themselves in quotes."""
     shown = [f'"{name}"' if "," in name else name for name in names]
     return ", ".join(shown[:12]) + (f", ... ({len(shown)} in all)" if len(shown) > 12 else "")
-
-
-def is_number(cell: str | None) -> bool:
-    """Tell whether a cell is a number as files write it: Python's digits may be grouped, a file's may not."""
-    if not cell or "_" in cell:
-        return False
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_integer(cell: str) -> bool:
-    """Tell whether ``cell`` is an int64 that would be written back as it is ("007" is not)."""
-    return re.fullmatch(r"0|-?[1-9][0-9]{0,18}", cell) is not None and -(2**63) <= int(cell) < 2**63
 
 
 def _index_of(columns: Sequence[str], names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -285,172 +320,51 @@ def _open_columnar(path: Path, suffix: str) -> Sheet:
 # ---------------------------------------------------------------- text
 
 
-def _open_text(path: Path, suffix: str, header: str) -> Sheet:
-    content = _content(path, suffix)
-    text = _Text.of(path, content, suffix.startswith(".tsv"))
+def _open_text(path: Path, suffix: str, header: str, decimal: str) -> Sheet:
+    content = content_of(path, suffix)
+    text = Text.of(path, content, suffix.startswith(".tsv"), decimal)
     rows = text.rows()
     first, second = next(rows, None), next(rows, None)
     if first is None:
         raise ValueError(f"{path} holds only blank lines")
     cells = [cell.strip() for cell in first[1]]
-    named, notes = _has_header(cells, [cell.strip() for cell in second[1]] if second else None, header)
+    below = [cell.strip() for cell in second[1]] if second else None
+    named, notes = has_header(cells, below, header, decimal)
     frame = text.frame(named)
     if not named:
-        return Sheet(path, tuple(str(i + 1) for i in range(len(cells))), False, (), notes, frame, text)
-    columns = tuple(cell or f"column {i + 1}" for i, cell in enumerate(cells))
-    twice = sorted({name for name in columns if columns.count(name) > 1}) if len(set(columns)) < len(columns) else []
-    if twice:
-        raise ValueError(f"{path} has two columns named {twice[0]!r} in its header; rename one")
-    if second is None:
-        raise ValueError(f"{path} has a header and no rows")
-    index, more = _index_of(columns, cells)
-    return Sheet(path, columns, True, index, notes + more, frame.slice(1), text)
+        columns, index = tuple(str(i + 1) for i in range(len(cells))), tuple[str, ...]()
+    else:
+        columns = tuple(cell or f"column {i + 1}" for i, cell in enumerate(cells))
+        twice = sorted({n for n in columns if columns.count(n) > 1}) if len(set(columns)) < len(columns) else []
+        if twice:
+            raise ValueError(f"{path} has two columns named {twice[0]!r} in its header; rename one")
+        if second is None:
+            raise ValueError(f"{path} has a header and no rows")
+        index, more = _index_of(columns, cells)
+        notes, frame = notes + more, frame.slice(1)
+    commas, said = _decimal_commas(text, frame, decimal)
+    return Sheet(path, columns, named, index, notes + said, frame, text, commas)
 
 
-def _has_header(cells: list[str], below: list[str] | None, header: str) -> tuple[bool, tuple[str, ...]]:
-    """Tell whether the first row is a header, and what to say if that can be doubted."""
-    if header != "auto":
-        return header == "yes", ()
-    count = cells[1:] if len(cells) > 1 and not cells[0] else cells
-    integers = below is not None and all(map(_is_integer, below))
-    if count == [str(i) for i in range(len(count))] and below is not None and (count is not cells or not integers):
-        found = "the first row, 0, 1, ..., was" if len(count) > 1 else "the first row, 0, was"
-        return True, (f"{found} taken for the names of the columns; if it is a row of data: --header no",)
-    if not any(map(is_number, cells)):
-        return True, ()
-    counts = count == [str(i) for i in range(len(count))]
-    if below is not None and all(map(_is_integer, cells)) and (counts or not any(map(_is_integer, below))):
-        shown = ", ".join(cells[:3]) + (", ..." if len(cells) > 3 else "")
-        return False, (f"the first row, {shown}, was taken for data; if it has the columns' names: --header yes",)
-    return False, ()
+def _decimal_commas(text: Text, frame: Any, decimal: str) -> tuple[bool, tuple[str, ...]]:
+    """Tell whether commas are the decimal signs, and what to say of it.
 
+    Unless it is told, they are if some number has a comma that can be no sign of thousands, and none has a point.
+    """
+    import polars as pl
 
-@dataclass(frozen=True)
-class _Text:
-    """A text table: bytes in UTF-8, and what separates the cells."""
-
-    path: Path
-    content: bytes = field(repr=False)
-    separator: str
-
-    @classmethod
-    def of(cls, path: Path, content: bytes, tabs: bool) -> _Text:
-        """Look at what separates the cells; where spaces do, leave one between any two."""
-        first = next((line for line in io.BytesIO(content) if line.strip()), b"").decode()
-        unquoted = re.sub('"[^"]*"', "", first)
-        separator = "\t" if tabs else max(",;\t", key=unquoted.count)
-        if not tabs and separator not in unquoted and " " in first.strip():
-            words = _in_words(content)
-            if _as_many_words(words):
-                return cls(path, words, " ")
-        return cls(path, content, separator)
-
-    def frame(self, named: bool) -> Any:
-        """Return all rows that are not blank, the header too, as text; each is as long as the first."""
-        import polars as pl
-
-        quoted, gap = b'"' in self.content, rb" *" if self.separator == "\t" else rb"[ \t]*"
-        content = re.sub(rb"\A(" + gap + rb"\r?\n)+", b"", self.content)
-        if not quoted:
-            content = content.replace(b"\r\n", b"\n")
-            if any(sign in content for sign in (b"\n\n", b"\n ", b"\n\t")):  # before a slow look
-                content = re.sub(rb"(?m)^" + gap + rb"(\n|\Z)", b"", content)
-        try:
-            frame = pl.read_csv(
-                b"\xef\xbb\xbf" + content if content.startswith((b"x^", b"x\1")) else content,  # no zlib stream
-                has_header=False,
-                infer_schema=False,
-                separator=self.separator,
-                quote_char='"' if quoted else None,
-            )
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-            return self._slow_frame(named)
-        if frame.width == 1:
-            return frame.drop_nulls()  # blank lines; an empty cell has quotes there
-        cells = frame.width * frame.height
-        # polars fills short rows up, and takes a blank line for one
-        full = (
-            frame.to_series(-1).null_count() == 0
-            if quoted
-            else content.count(self.separator.encode()) == cells - frame.height
-        )
-        return frame if full else self._slow_frame(named)
-
-    def _slow_frame(self, named: bool) -> Any:
-        """Return the same by Python's reader, which knows the lines."""
-        import polars as pl
-
-        rows: list[list[str]] = []
-        for row, (line, cells) in enumerate(self.rows()):
-            if row and len(cells) != len(rows[0]):
-                raise ValueError(
-                    f"{self.path}: row {row + 1 - named} (line {line}) has {len(cells)} cells, the "
-                    f"{'header' if named else 'first row'} has {len(rows[0])}"
-                )
-            rows.append(cells)
-        return pl.DataFrame(rows, {f"column_{i}": pl.String for i in range(len(rows[0]))}, orient="row")
-
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield all rows that are not blank, the header too, with the line on which each ends."""
-        lines = io.TextIOWrapper(io.BytesIO(self.content), "utf-8", newline="")
-        reader = csv.reader(lines, delimiter=self.separator, strict=True)
-        quoted_column = False  # a cell of spaces in quotes is a row of it, a line of spaces is none of any table
-        try:
-            for cells in reader:
-                if cells and (quoted_column or len(cells) > 1 or not cells[0].isspace()):
-                    quoted_column = quoted_column or (len(cells) == 1 and b'"' in self.content)
-                    yield reader.line_num, cells
-        except csv.Error as error:
-            reason = "a quote is not closed" if "unexpected end" in str(error) else str(error)
-            raise ValueError(f"{self.path}: line {reader.line_num}: {reason}") from None
-
-    def line(self, row: int) -> int:
-        """Return the line on which a row, the header counted, ends."""
-        return next(line for i, (line, _) in enumerate(self.rows()) if i == row)
-
-
-def _in_words(content: bytes) -> bytes:
-    """Return lines without spaces at their ends and with one between words; what is in quotes stays."""
-    shrink: Callable[[Any], bytes] = lambda match: match[1] or b" "  # noqa: E731
-    content = re.sub(rb'("[^"]*")|[ \t]+', shrink, content) if b'"' in content else re.sub(rb"[ \t]+", b" ", content)
-    return re.sub(rb"(?m)^ | (?=\r?$)", b"", content)
-
-
-def _as_many_words(content: bytes) -> bool:
-    """Tell whether the first two rows have as many words, more than one, and numbers among the last ones."""
-    lines = [line.decode() for line in content.split(b"\n", 20)[:20] if line.strip()][:2]
-    rows = list(csv.reader(lines, delimiter=" "))
-    return len(rows[0]) > 1 and len({len(row) for row in rows}) == 1 and any(map(is_number, rows[-1]))
-
-
-def _content(path: Path, suffix: str) -> bytes:
-    """Return the bytes of a text file in UTF-8, lines ended by a newline, without a byte order mark."""
-    content = _inflated(path) if suffix.endswith(".gz") else path.read_bytes()
-    content = content.removeprefix(b"\xef\xbb\xbf")
-    try:
-        if not content.isascii():
-            content.decode()
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start)
-        raise ValueError(f"{path} is not text in UTF-8: after line {line}, {error.reason}; save it in UTF-8") from None
-    if (place := content.find(b"\0")) >= 0:
-        line = content.count(b"\n", 0, place) + 1
-        raise ValueError(f"{path} is not text: line {line} has a zero byte")
-    if b"\n" not in content:
-        content = content.replace(b"\r", b"\n")
-    marked = re.match(rb"\s*# ", content)  # so NumPy writes headers
-    return content if marked is None else content[marked.end() :]
-
-
-def _inflated(path: Path) -> bytes:
-    room = free_memory() // 4
-    content = bytearray()
-    try:
-        with gzip.open(path) as file:
-            while len(content) <= room and (part := file.read(tunables.TABLE_PIECE_BYTES)):
-                content += part
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{path} is damaged or cut short: {error}") from None
-    if len(content) > room:
-        raise ValueError(f"{path} holds more than {room / 1e9:.3g} GB, a quarter of the memory that is free")
-    return bytes(content)
+    if decimal != "auto" or b"," not in text.content or (text.separator == "," and b'"' not in text.content):
+        return decimal == ",", ()
+    example = None
+    for cells in frame.get_columns():
+        if cells.dtype != pl.String:
+            continue
+        cells = cells.str.strip_chars()
+        if cells.str.contains(POINT_NUMBER).any():
+            return False, ()
+        found = cells.filter(cells.str.contains(COMMA_NUMBER) & ~cells.str.contains(THOUSANDS))
+        example = found[0] if example is None and len(found) else example
+    if example is None:
+        return False, ()
+    number = float(example.replace(",", "."))
+    return True, (f"commas were taken for decimal signs, {example} for {number:g}; if they are none: --decimal .",)

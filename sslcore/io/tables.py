@@ -11,90 +11,30 @@ table (``moons.csv:class``, ``moons.csv:x,y``).
 
 from __future__ import annotations
 
-import io
-import math
-import os
 import shlex
-import stat
-import warnings
-import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
-from .. import tunables
-from ..arrays import Array, as_float_dtype, check_finite
-from ..backends.machine import free_memory
-from ..errors import MemoryBudgetError
-from .atomic import open_regular, open_zip
-from .sheets import COLUMNAR, MISSING, TEXT, listed, open_sheet
+from ..arrays import Array, as_float_dtype, check_boolean
+from .encoding import Choices, Encoding, encode, settle
+from .sheets import MISSING, Sheet, listed, open_sheet
+from .sources import TABLES, Source, parse_source, parse_sources, require_file
+from .stored import read_array, require_finite
 from .writing import write_csv, write_npy
 
-__all__ = ["Source", "Table", "parse_source", "read_labels", "read_points", "write_csv", "write_npy"]
-
-SUFFIXES = (".npy", ".npz", *TEXT, *COLUMNAR)
-MOST_HEADER = 10_000
-"""Bytes of the longest header of an array that NumPy takes."""
-MOST_UNPACKED, MOST_RATIO = 64 << 20, 100
-"""Bytes that a compressed array may always have, and, beyond, how many for each of its compressed ones."""
-_BEGINNINGS = {
-    b"\x93NUMPY": "a .npy file",
-    b"PK\x03\x04": "a .npz (zip) archive",
-    b"PK\x05\x06": "a .npz (zip) archive",
-    b"\x89PNG": "a PNG picture",
-    b"\x89HDF": "an HDF5 file",
-    b"PAR1": "a Parquet file",
-    b"ARROW1": "an Arrow file",
-    b"FEA1": "a Feather file of version 1, which is read no more",
-    b"\x1f\x8b": "a gzip archive",
-    b"\x80\x04\x95": "a pickle",
-    b"\x80\x05\x95": "a pickle",
-}
-
-
-@dataclass(frozen=True)
-class Source:
-    """A file, and what to take of it.
-
-    Attributes
-    ----------
-    path : Path
-    choice : str or None
-        The array of an ``.npz``, or the columns of a table, separated by commas.
-
-    Examples
-    --------
-    >>> from sslcore.io.tables import parse_source
-    >>> str(parse_source("moons.csv:class")), parse_source("moons.npy").choice
-    ('moons.csv:class', None)
-    """
-
-    path: Path
-    choice: str | None = None
-
-    @property
-    def suffix(self) -> str:
-        """Ending of the name, in small letters, if it is one that can be read."""
-        return max((suffix for suffix in SUFFIXES if self.path.name.lower().endswith(suffix)), key=len, default="")
-
-    @property
-    def stem(self) -> str:
-        """Name of the file without that ending."""
-        return self.path.name[: len(self.path.name) - len(self.suffix)]
-
-    def size(self) -> int:
-        """Return the bytes of the file; 0 if it is not there, which reading will tell."""
-        try:
-            return self.path.stat().st_size
-        except OSError:
-            return 0
-
-    def __str__(self) -> str:
-        return str(self.path) if self.choice is None else f"{self.path}:{self.choice}"
+__all__ = [
+    "Source",
+    "Table",
+    "parse_source",
+    "parse_sources",
+    "read_labels",
+    "read_points",
+    "write_csv",
+    "write_npy",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +54,12 @@ class Table:
         Which labels are missing; their values mean nothing.
     notes : tuple of str
         What was decided in reading that a user should know.
+    encoding : Encoding or None
+        How the columns became coordinates.
+    ids : polars.Series or None
+        Names of the rows, if a column has them.
+    kept : array of int or None
+        Rows of the file that are there, from 0, if others were left out.
 
     Examples
     --------
@@ -129,6 +75,25 @@ class Table:
     named: bool = False
     missing: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    encoding: Encoding | None = None
+    ids: Any = None
+    kept: np.ndarray | None = None
+    n_rows: int | None = None
+
+    def __post_init__(self) -> None:
+        check_boolean(self.named, "named")
+
+    def of_rows(self, values: Any) -> Any:
+        """Return, of values one for each row of the file, those of the rows that are there."""
+        if self.n_rows is not None and len(values) != self.n_rows:
+            return values  # whoever compares the lengths will say so
+        return values if self.kept is None else values[self.kept]
+
+    def marks(self) -> dict[str, Any]:
+        """Return the columns that tell the rows apart: their names, or their numbers, from 1, if some are left out."""
+        if self.ids is not None:
+            return {self.ids.name: self.ids}
+        return {} if self.kept is None else {"row": self.kept + 1}
 
     def as_images(self, shape: tuple[int, ...]) -> Table:
         """Return the same with each sample, an image of this shape, as one row; the notes say so."""
@@ -137,41 +102,13 @@ class Table:
         return replace(self, values=self.values.reshape(len(self.values), -1), notes=(*self.notes, note))
 
 
-def parse_source(text: str) -> Source:
-    """Make a source from ``FILE`` or ``FILE:NAME``.
-
-    Both may have colons: a file that exists comes first, and then the longest beginning that is one.
-
-    Raises
-    ------
-    ValueError
-        If the name ends in none of the suffixes that can be read.
-
-    Examples
-    --------
-    >>> from sslcore.io.tables import parse_source
-    >>> parse_source("features.npz:train").choice
-    'train'
-    """
-    splits = [Source(Path(text))]
-    splits += [Source(Path(text[:i]), text[i + 1 :]) for i in reversed(range(len(text))) if text[i] == ":"]
-    known = [source for source in splits if source.suffix]
-    if not known:
-        raise ValueError(f"data are read from {', '.join(SUFFIXES)} files, found {text}")
-    source = next((source for source in known if os.path.lexists(source.path)), known[-1])
-    if source.choice is not None and not source.choice:
-        raise ValueError(f"nothing follows the colon of {text!r}; name an array or a column, or leave out the colon")
-    if source.choice is not None and source.suffix == ".npy":
-        raise ValueError(f"{source.path} is a single array; leave out :{source.choice}")
-    return source
-
-
 @dataclass(frozen=True)
 class Wanted:
-    """The columns that data must have, in this order, and who says so (such as "the model m.npz")."""
+    """The columns that data must have, in order, who says so (such as "the model m.npz"), and what becomes of them."""
 
     names: tuple[str, ...]
     by: str
+    encoding: Encoding | None = None
 
 
 def read_points(
@@ -181,6 +118,7 @@ def read_points(
     header: str = "auto",
     wanted: Wanted | None = None,
     lenient: bool = False,
+    choices: Choices = Choices(),  # noqa: B008  # frozen
 ) -> Table:
     r"""Read points (n, d), views (n, m, d) or images (n, height, width, channels), as numbers.
 
@@ -195,6 +133,8 @@ def read_points(
         Of a table with names, take these columns, in this order; others are left out, and said.
     lenient : bool
         Columns to drop need not be there.
+    choices : Choices
+        What becomes of words and missing values, and which column has the rows' names.
 
     Returns
     -------
@@ -217,30 +157,34 @@ def read_points(
     array([[ 0.5,  1. ],
            [-2. ,  3. ]])
     """
-    _require_file(source)
-    if source.suffix in (*TEXT, *COLUMNAR):
-        sheet = open_sheet(source.path, source.suffix, header)
-        chosen = sheet.choose(source.choice, drop, lenient=lenient)
-        notes = sheet.notes
-        if wanted is not None and sheet.named:
-            names = [sheet.columns[i] for i in chosen]
-            for name in wanted.names:
-                if name not in names:
-                    left_out = " (it is left out)" if name in sheet.columns else ""
-                    raise ValueError(
-                        f"{source} has no column {name!r}{left_out}, which {wanted.by} has; columns: {listed(names)}"
-                    )
-            others = [name for name in names if name not in wanted.names]
-            if others:
-                what = "column" if len(others) == 1 else "columns"
-                notes += (f"left out: {what} {listed(others)} of {source}, which {wanted.by} does not have",)
-            chosen = [sheet.columns.index(name) for name in wanted.names]
-        values = sheet.numbers(chosen)
-        columns = tuple(sheet.columns[i] for i in chosen)
-        return Table(values, columns, source, sheet.named, notes=notes + _counters(values, columns))
+    for each in source.each:
+        require_file(each)
+    if source.suffix in TABLES:
+        sheets = [open_sheet(each.path, each.suffix, header, choices.decimal) for each in source.each]
+        return read_sheets(sheets, source, drop, wanted=wanted, lenient=lenient, choices=choices)
+    if choices.id is not None:
+        raise ValueError(f"--id names a column of a table, {source.path} is an array")
     if drop and not lenient:
         raise ValueError(f"columns can be dropped by name from tables, {source.path} is an array")
-    array = _read_array(source)
+    arrays = [_points(each) for each in source.each]
+    array = arrays[0]
+    for each, other in zip(source.more, arrays[1:], strict=True):
+        if other.shape[1:] != array.shape[1:]:
+            raise ValueError(f"{each} has shape {other.shape}, {source.path} has {array.shape}: they must be alike")
+    if source.more:
+        array = np.concatenate(arrays)
+    known = None if wanted is None else wanted.encoding
+    missing = choices.missing or (known.missing if known else "refuse")
+    if missing == "refuse":
+        if not isinstance(array, np.memmap):  # which is checked by blocks
+            require_finite(array, source)
+        return Table(array, None, source)
+    return _settled(array, source, missing, known)
+
+
+def _points(source: Source) -> Array:
+    """Read an array of points, views or images, finite or not."""
+    array = read_array(source)
     try:
         as_float_dtype(array.dtype, "it")
     except TypeError:
@@ -249,9 +193,99 @@ def read_points(
         raise ValueError(f"{source} must hold points (n, d) or views (n, m, d), found shape {array.shape}")
     if array.size == 0:
         raise ValueError(f"{source} is empty: its shape is {array.shape}")
-    if not isinstance(array, np.memmap):  # which is checked by blocks
-        _require_finite(array, source)
-    return Table(array, None, source)
+    return array
+
+
+def _settled(array: Array, source: Source, missing: str, known: Encoding | None) -> Table:
+    """Settle what is missing in an array of points."""
+    if array.ndim != 2:
+        raise ValueError(f"--missing is for tables and arrays (n, d), {source} has the shape {array.shape}")
+    array = np.asarray(array, as_float_dtype(array.dtype, "it"))
+    require_finite(np.where(np.isnan(array), 0, array), source)
+    names = tuple(str(i + 1) for i in range(array.shape[1]))
+    if known is not None and len(known.coordinates) != len(names):
+        known = None if missing == "drop" else known  # which columns are which, nobody knows: the width is compared
+    if known is not None and known.means is not None and len(known.means) != len(names):
+        return Table(array, None, source)
+    values, means, kept, notes = settle(array, missing, known, names)
+    encoding = Encoding(names, {}, means, missing, named=False)
+    return Table(values, None, source, notes=notes, encoding=encoding, kept=kept, n_rows=len(array))
+
+
+def component_columns(z: Array) -> dict[str, Array]:
+    """Name the columns of an embedding (n, k): ``component_1``, ..."""
+    return {f"component_{i + 1}": z[:, i] for i in range(z.shape[1])}
+
+
+def read_sheets(
+    sheets: Sequence[Sheet],
+    source: Source,
+    drop: Sequence[str] = (),
+    *,
+    wanted: Wanted | None = None,
+    lenient: bool = False,
+    choices: Choices = Choices(),  # noqa: B008  # frozen
+) -> Table:
+    """Make coordinates of sheets, one below the other, as `read_points` does of files."""
+    import polars as pl
+
+    first, known = sheets[0], None if wanted is None else wanted.encoding
+    named, notes = all(sheet.named for sheet in sheets), first.notes
+    marked = choices.id
+    if marked is None and known is not None and known.id in first.columns:
+        marked = known.id
+    if marked is not None:
+        for sheet in sheets:
+            sheet.position(marked)
+        drop = [*drop, marked]
+    chosen = [first.columns[i] for i in first.choose(source.choice, drop, lenient=lenient)]
+    if wanted is not None and named:
+        for name in wanted.names:
+            if name not in chosen:
+                left_out = " (it is left out)" if name in first.columns else ""
+                raise ValueError(
+                    f"{source} has no column {name!r}{left_out}, which {wanted.by} has; columns: {listed(chosen)}"
+                )
+        others = [name for name in chosen if name not in wanted.names]
+        if others:
+            what = "column" if len(others) == 1 else "columns"
+            notes += (f"left out: {what} {listed(others)} of {source}, which {wanted.by} does not have",)
+        chosen = list(wanted.names)
+    elif known is not None and not known.plain:
+        if len(chosen) != len(known.columns):
+            raise ValueError(
+                f"{source} has {len(chosen)} columns, {wanted.by if wanted else 'the model'} was fitted to "
+                f"{len(known.columns)}: {listed(known.columns)}"
+            )
+        known = replace(known, columns=tuple(chosen), categories=_renamed(known, chosen))
+    for sheet in sheets[1:]:
+        for name in chosen:
+            sheet.position(name)
+        notes += tuple(note for note in sheet.notes if note not in notes)
+    encoded = encode(sheets, chosen, replace(choices, id=marked), None if known is None or known.plain else known)
+    ids = None
+    if marked is not None:
+        parts = [sheet.cells(sheet.position(marked)) for sheet in sheets]
+        ids = pl.concat(parts, how="vertical" if len({part.dtype for part in parts}) == 1 else "vertical_relaxed")
+        ids = (ids if encoded.kept is None else ids[encoded.kept]).alias(marked)
+    columns = encoded.encoding.coordinates
+    return Table(
+        encoded.values,
+        columns,
+        source,
+        first.named,
+        notes=notes + encoded.notes + _counters(encoded.values, columns),
+        encoding=encoded.encoding,
+        ids=ids,
+        kept=encoded.kept,
+        n_rows=sum(sheet.frame.height for sheet in sheets),
+    )
+
+
+def _renamed(known: Encoding, names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Return the categories of columns without names, which are matched by their place."""
+    places = dict(zip(known.columns, names, strict=True))
+    return {places[name]: words for name, words in known.categories.items()}
 
 
 def _counters(values: Array, columns: Sequence[str]) -> tuple[str, ...]:
@@ -267,7 +301,7 @@ def _counters(values: Array, columns: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def read_labels(source: Source, *, header: str = "auto") -> Table:
+def read_labels(source: Source, *, header: str = "auto", decimal: str = "auto") -> Table:
     r"""Read labels (n,), integers, real numbers or words, and which of them are missing.
 
     A column of a table holds integers if all its cells are, as they would be written; real numbers if all are; else
@@ -288,9 +322,16 @@ def read_labels(source: Source, *, header: str = "auto") -> Table:
     ...     read_labels(parse_source(f"{path}:class")).values.tolist()
     ['top', 'bottom']
     """
-    _require_file(source)
-    if source.suffix in (*TEXT, *COLUMNAR):
-        sheet = open_sheet(source.path, source.suffix, header)
+    if source.more:
+        return replace(join([_labels(each, header, decimal) for each in source.each]), source=source)
+    return _labels(source, header, decimal)
+
+
+def _labels(source: Source, header: str, decimal: str) -> Table:
+    """Read the labels of one file."""
+    require_file(source)
+    if source.suffix in TABLES:
+        sheet = open_sheet(source.path, source.suffix, header, decimal)
         chosen = sheet.choose(source.choice, ())
         if len(chosen) != 1:
             example = shlex.quote(f"{source.path}:{sheet.columns[-1]}")
@@ -300,7 +341,7 @@ def read_labels(source: Source, *, header: str = "auto") -> Table:
             )
         values, missing = sheet.labels(chosen[0])
         return Table(values, (sheet.columns[chosen[0]],), source, sheet.named, missing, sheet.notes)
-    array = np.asarray(_read_array(source))
+    array = np.asarray(read_array(source))
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1:
@@ -315,160 +356,21 @@ def read_labels(source: Source, *, header: str = "auto") -> Table:
     if array.dtype.kind == "U":
         missing = np.array([word in MISSING for word in array.tolist()])
     if array.dtype.kind == "f":
-        _require_finite(np.where(missing, 0, array), source)
+        require_finite(np.where(missing, 0, array), source)
     return Table(array, None, source, missing=missing)
 
 
-# ---------------------------------------------------------------- any file
-
-
-def _require_file(source: Source) -> None:
-    """Refuse what is missing, a folder, a pipe, empty, or not what its name says."""
-    path = source.path
-    with suppress(OSError):  # which `open_regular` says
-        mode = path.stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            what = "a pipe" if stat.S_ISFIFO(mode) else "a device or socket"
-            raise ValueError(f"{path} is {what}, no regular file that can be read twice; save what it gives to a file")
-    with open_regular(path) as file:
-        beginning = file.read(8)
-    if not beginning:
-        raise ValueError(f"{path} is empty")
-    found = next((what for magic, what in _BEGINNINGS.items() if beginning.startswith(magic)), None)
-    wanted = {
-        ".npy": "a .npy file",
-        ".npz": "a .npz (zip) archive",
-        ".parquet": "a Parquet file",
-        ".arrow": "an Arrow file",
-        ".feather": "an Arrow file",
-        ".csv.gz": "a gzip archive",
-        ".tsv.gz": "a gzip archive",
-    }.get(source.suffix)
-    if found != wanted:
-        raise ValueError(f"{path} is not what its name says: it begins as {found or 'text, or something unknown'}")
-
-
-def _require_finite(array: Array, source: Source) -> None:
-    if not check_finite(array):
-        place = tuple(int(i) for i in np.argwhere(~np.isfinite(array))[0])
-        raise ValueError(
-            f"{source} has {array[place]} at row {place[0]} (index {list(place)}, counted from 0); remove or impute it"
-        )
-
-
-# ---------------------------------------------------------------- arrays
-
-
-def _read_array(source: Source) -> Array:
-    with open_regular(source.path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if source.suffix == ".npy":
-            shape, dtype = _promise(file, source, size)
-            if 0 not in shape and math.prod(shape) * dtype.itemsize >= tunables.TABLE_MAPPED_BYTES:
-                out: Array = np.load(source.path, mmap_mode="r", allow_pickle=False)
-                return out
-            file.seek(0)
-            return _values(file, source)
-        try:
-            with open_zip(file) as archive:
-                members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
-                info = _member(source, archive, members)
-                _check_compression(source, info, size)
-                with archive.open(info) as member:
-                    shape, dtype = _promise(member, source, info.file_size)
-                needed, free = math.prod(shape) * dtype.itemsize, free_memory()
-                if needed > free:
-                    raise MemoryBudgetError(
-                        f"{source} takes {needed / 1e9:.3g} GB of memory, of which {free / 1e9:.3g} GB are free; "
-                        f"save it as .npy, which need not be in memory"
-                    )
-                with archive.open(info) as member:
-                    return _values(member, source)
-        except (ValueError, MemoryError):
-            raise
-        except Exception as error:  # of zipfile and the decompressors, many kinds
-            raise ValueError(f"{source.path} is damaged or cut short: {error}") from None
-
-
-def _values(file: IO[bytes], source: Source) -> Array:
-    """Read the array of a .npy whose promise was checked."""
-    try:
-        return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{source} is damaged or cut short: {' '.join(str(error).split())[:200]}") from None
-
-
-def _check_compression(source: Source, info: zipfile.ZipInfo, size: int) -> None:
-    """Refuse a member that promises more than its bytes are likely to hold, before any is made of them."""
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{source} is compressed in another way than NumPy does; save it with np.savez_compressed")
-    if info.compress_size > size or (info.compress_type == zipfile.ZIP_STORED and info.file_size > info.compress_size):
-        raise ValueError(f"{source.path} is damaged or cut short: {info.filename} is larger than the file")
-    if info.file_size > max(MOST_UNPACKED, MOST_RATIO * info.compress_size):
-        raise ValueError(
-            f"{source} promises {info.file_size} bytes in {info.compress_size} compressed ones, more than "
-            f"{MOST_RATIO} times as many; if that is meant, save it as .npy"
-        )
-
-
-def _member(source: Source, archive: zipfile.ZipFile, members: list[zipfile.ZipInfo]) -> zipfile.ZipInfo:
-    """Read the chosen array of an archive, or its only one."""
-    by_name = {info.filename[:-4]: info for info in members}
-    if source.choice is not None:
-        if source.choice not in by_name:
-            raise ValueError(f"{source.path} has no array {source.choice!r}; it has: {listed(by_name)}")
-        return by_name[source.choice]
-    if len(members) == 1:
-        return members[0]
-    if not members:
-        raise ValueError(f"{source.path} holds no arrays")
-    raise ValueError(
-        f"{source.path} holds {len(members)} arrays: {listed(by_name)}; choose one, as {source.path}:{min(by_name)}"
-    )
-
-
-def array_promise(source: Source) -> tuple[tuple[int, ...], np.dtype, bool, int]:
-    """Return shape, dtype, whether it is in Fortran order, and the offset of an ``.npy`` file that is long enough."""
-    _require_file(source)
-    with open_regular(source.path) as file:
-        shape, dtype, fortran = _header(file, source, os.fstat(file.fileno()).st_size)
-        return shape, dtype, fortran, file.tell()
-
-
-def _promise(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...], np.dtype]:
-    """Return shape and dtype that an array's header promises, if ``size`` bytes can hold it."""
-    return _header(file, source, size)[:2]
-
-
-def _header(file: IO[bytes], source: Source, size: int) -> tuple[tuple[int, ...], np.dtype, bool]:
-    """Read the header of an array, up to its first entry."""
-    try:
-        beginning = file.read(8)
-        version = np.lib.format.read_magic(io.BytesIO(beginning))
-        if version not in ((1, 0), (2, 0), (3, 0)):
-            raise ValueError(f"version {version} of the format is not known")
-        length = file.read(2 if version == (1, 0) else 4)
-        count = int.from_bytes(length, "little")
-        if count > MOST_HEADER:  # which NumPy would read, and refuse then
-            raise ValueError(f"it promises {count} bytes, more than {MOST_HEADER}")
-        whole = io.BytesIO(length + file.read(count))
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        with warnings.catch_warnings(action="ignore"):
-            shape, fortran, dtype = read(whole)
-    except Exception as error:  # NumPy reads a literal of Python: errors of its tokenizer, parser and more
-        raise ValueError(f"the header of {source} is damaged: {' '.join(str(error).split())[:200]}") from None
-    if dtype.hasobject:
-        raise ValueError(
-            f"{source} holds Python objects, which are never read, since reading them can run code; save numbers, for "
-            f"example with array.astype(float)"
-        )
-    if dtype.names is not None or dtype.subdtype is not None:
-        raise ValueError(f"{source} holds records ({dtype}); save its numbers as a plain array (n, d)")
-    if any(isinstance(side, bool) or side < 0 for side in shape) or not dtype.itemsize:
-        raise ValueError(f"the header of {source} is damaged: shape {shape} of {dtype}")
-    needed, there = math.prod(shape) * dtype.itemsize, size - (8 + len(length) + count)
-    if needed > there:
-        raise ValueError(
-            f"{source} is cut short: shape {shape} of {dtype} takes {needed} bytes, it has {max(there, 0)}"
-        )
-    return shape, dtype, fortran
+def join(tables: Sequence[Table]) -> Table:
+    """Join labels of several files, which must be of one kind."""
+    first = tables[0]
+    if len(tables) == 1:
+        return first
+    for table in tables:
+        if table.values.dtype.kind != first.values.dtype.kind:
+            raise ValueError(
+                f"{table.source} has labels of {table.values.dtype}, {first.source} of {first.values.dtype}: they must "
+                f"be alike"
+            )
+    notes = tuple(dict.fromkeys(note for table in tables for note in table.notes))
+    missing = np.concatenate([table.missing for table in tables if table.missing is not None])
+    return replace(first, values=np.concatenate([table.values for table in tables]), missing=missing, notes=notes)

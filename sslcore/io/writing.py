@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, Any, BinaryIO
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from ..arrays import Array
 from .atomic import replacing
 
-__all__ = ["write_csv", "write_npy", "write_npy_header"]
+__all__ = ["COLUMNS", "table_suffix", "write_columns", "write_csv", "write_npy", "write_npy_header"]
 
 
 def write_npy(path: str | os.PathLike[str] | BinaryIO, array: Array) -> None:
@@ -49,8 +50,40 @@ def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -
     np.lib.format.write_array_header_1_0(file, described)
 
 
-def write_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    r"""Write a header and rows, UTF-8, with commas.
+COLUMNS = (".csv", ".tsv", ".parquet", ".arrow", ".feather")
+"""Endings of tables that are written."""
+
+
+def table_suffix(suffix: str) -> str:
+    """Return the ending of a table of the same kind as one that was read; of arrays, and of text, ``.csv``."""
+    return ".tsv" if suffix.startswith(".tsv") else suffix if suffix in COLUMNS else ".csv"
+
+
+def write_columns(file: IO[bytes], suffix: str, columns: Mapping[str, Any]) -> None:
+    r"""Write columns of equal length, arrays or series of polars, as a table.
+
+    Examples
+    --------
+    >>> import io, numpy as np
+    >>> from sslcore.io.writing import write_columns
+    >>> file = io.BytesIO()
+    >>> write_columns(file, ".tsv", {"name": ["a", "b"], "value": np.array([0.5, 1e-9])})
+    >>> file.getvalue()
+    b'name\tvalue\na\t0.5\nb\t1e-09\n'
+    """
+    if suffix in (".csv", ".tsv"):
+        lists = [column.tolist() if hasattr(column, "tolist") else list(column) for column in columns.values()]
+        write_csv(file, list(columns), zip(*lists, strict=True), "\t" if suffix == ".tsv" else ",")
+        return
+    import polars as pl
+
+    frame, content = pl.DataFrame(dict(columns)), io.BytesIO()
+    frame.write_parquet(content) if suffix == ".parquet" else frame.write_ipc(content)
+    file.write(content.getbuffer())
+
+
+def write_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Sequence[Any]], separator: str = ",") -> None:
+    r"""Write a header and rows, UTF-8.
 
     Examples
     --------
@@ -62,7 +95,7 @@ def write_csv(file: IO[bytes], columns: Sequence[str], rows: Iterable[Sequence[A
     b'name,value\n"a, b",0.5\n'
     """
     text = _Encoded(file)
-    writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, delimiter=separator, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(rows)
 

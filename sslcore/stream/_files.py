@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..io.atomic import open_regular
-from ..io.tables import Source, array_promise
+from ..io.stored import array_promise
+from ..io.tables import Source
 
 __all__ = ["FILES", "Block", "NpyFile", "ParquetFile"]
 

@@ -20,7 +20,8 @@ from .. import tunables
 from ..arrays import as_array, as_native, check_boolean, check_choice, on_host, shown
 from ..arrays.labels import TASKS, read_part, task_of
 from ..backends import get_backend
-from ..io.tables import Source, array_promise
+from ..io.stored import array_promise
+from ..io.tables import Source
 from ..probing import RidgeProbe
 from ..probing._probes import penalties
 

@@ -17,6 +17,7 @@ from ..options import Parser, UsageError
 
 if TYPE_CHECKING:
     from ...fitting.representation import Representation
+    from ...io.encoding import Choices
     from ...io.tables import Source, Table, Wanted
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Report",
     "UsageError",
     "check_outputs",
+    "choices_of",
     "columns_of",
     "fitting",
     "is_terminal",
@@ -130,9 +132,16 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> N
 
 def refuse_outputs(source: Source) -> None:
     """Refuse as data what our commands have written beside them: a pattern such as ``shard*.npy`` finds it too."""
-    from ...io.tables import SUFFIXES
+    from ...io.sources import SUFFIXES
 
-    made = re.fullmatch(r"(.+)-(?:embedding\.npy|model\.npz|predictions\.csv|report\.txt)", source.path.name)
+    if source.more:
+        for each in source.each:
+            refuse_outputs(each)
+        return
+    made = re.fullmatch(
+        r"(.+)-(?:embedding\.(?:npy|csv|tsv|parquet|arrow|feather)|model\.npz|predictions\.csv|report\.txt)",
+        source.path.name,
+    )
     if made is None:
         return
     for name in (f"{made[1]}-model.npz", *(made[1] + suffix for suffix in SUFFIXES)):
@@ -245,12 +254,18 @@ def width_of(rep: Representation) -> int | None:
 
 def wanted_by(rep: Representation, path: Path) -> Wanted | None:
     """List the columns that a model was fitted to, in order; None if they had no names, or nobody wrote them down."""
+    from ...fitting.frames import encoding_of
     from ...io.tables import Wanted
 
-    names = rep.notes.get("columns")
-    if not isinstance(names, list) or len(names) != width_of(rep) or not all(isinstance(name, str) for name in names):
-        return None
-    return Wanted(tuple(names), f"the model {path}")
+    known = encoding_of(rep)
+    return None if known is None else Wanted(tuple(known.columns), f"the model {path}", known)
+
+
+def choices_of(args: argparse.Namespace) -> Choices:
+    """Return how a table is to be read."""
+    from ...io.encoding import Choices
+
+    return Choices(args.missing, args.categories, getattr(args, "unseen", "refuse"), args.id, args.decimal)
 
 
 def fitting(rep: Representation, table: Table, path: Path) -> Table:

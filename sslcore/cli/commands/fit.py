@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import hashlib
 import json
 import os
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..options import BETA, PROGRESS, REG, Parser, option
 from .common import Report, check_outputs, refuse_outputs, render, require_matplotlib
 from .progress import Progress, progress
-from .streamed import SEARCHED, Streamed, is_pattern
+from .streamed import SEARCHED, Streamed, is_pattern, stem_of
 from .task import OPTIONS, Task
 
 if TYPE_CHECKING:
     from ...fitting.representation import Representation
+    from ...io.encoding import Encoding
     from ...io.tables import Source
 
 NOT_OF_THE_FIT = ("checkpoint", "command", "debug", "figure", "json", "memory", "overwrite", "progress", "run")
@@ -31,11 +34,13 @@ OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".p
 def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Learn a representation of the data in a file, without labels.
 
-    FILE holds samples, one a row (.csv, .npy, .npz), of which --augment makes views; or views made elsewhere, an array
-    (samples, views, coordinates).  The exact minimiser of the regularised VICReg risk over the functions of a kernel,
-    or of features, is written to PREFIX-model.npz (for `sslcore transform` and `sslcore probe`, or sslcore.load in
-    Python), its values at the data to PREFIX-embedding.npy, what was found to PREFIX-report.txt and a picture to
-    PREFIX-figure.png: all four, or none (a picture that cannot be drawn is said, and keeps nothing from being written).
+    FILE holds samples, one a row (a table such as .csv or .parquet, or an array such as .npy), of which --augment makes
+    views; or views made elsewhere, an array (samples, views, coordinates). Of a table with words, cells without a value
+    or names of the rows, --categories, --missing and --id say what becomes of them. The exact minimiser of the
+    regularised VICReg risk over the functions of a kernel, or of features, is written to PREFIX-model.npz (for `sslcore
+    transform` and `sslcore probe`, or sslcore.load in Python), its values at the data to PREFIX-embedding.npy, what was
+    found to PREFIX-report.txt and a picture to PREFIX-figure.png: all four, or none (a picture that cannot be drawn is
+    said, and keeps nothing from being written).
 
     A pattern such as 'features-*.npy' (in quotes) names files of views that are read one after the other, for
     --features, in memory that does not grow with them.  With --checkpoint PATH such a fit goes on where it was killed,
@@ -59,9 +64,11 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         started = time.perf_counter()
         streamed = is_pattern(args.file) or (args.checkpoint is not None and args.features is not None)
         task = Streamed(args) if streamed else _Whole(args)
-        outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in OUTPUTS.items()}
+        endings = OUTPUTS | {"embedding": task.embedding_suffix}
+        outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in endings.items()}
         sources = task.find(tuple(outputs.values()))
         told = _told(args, [source.path for source in sources])
+        stale = _other_embeddings(outputs)
         _check(args, outputs, sources, told)
         steps = {"reading": task.reading(), "fit": 3.0, "embedding": 0.5, "writing": 1.5}
         with progress(args.progress, steps) as begin:
@@ -73,10 +80,14 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             document, text = _found(task, rep, warned)
             begin("writing")
             rep.notes["made_by"] = told
-            if task.columns:
+            if task.encoding is not None:
+                rep = replace(rep, table=task.encoding)
+            elif task.columns:
                 rep.notes["columns"] = list(task.columns)
             figure, failed = render("fit_figure", rep, points, z) if args.figure else (None, ())
             written = _write(outputs, task, rep, text, figure, begin)
+            for path in stale:
+                path.unlink(missing_ok=True)
         seconds = time.perf_counter() - started
         document |= {"outputs": {what: str(path) for what, path in written.items()}, "seconds": seconds}
         files = ", ".join(map(str, written.values()))
@@ -91,16 +102,32 @@ class _Whole(Task):
     @property
     def stem(self) -> str:
         """The beginning of the names of outputs."""
-        return self.source.stem if self.args.out is None else str(self.args.out)
+        if self.args.out is not None:
+            return str(self.args.out)
+        file = self.args.file
+        return stem_of(file) if isinstance(file, str) and glob.has_magic(file) else self.source.stem
 
     @property
     def columns(self) -> tuple[str, ...] | None:
         """Names of columns, if the file says them."""
         return self.table.columns if self.table.named else None
 
+    @property
+    def encoding(self) -> Encoding | None:
+        """Record of how columns became coordinates, if their names do not say it all."""
+        known = self.table.encoding
+        return None if known is None or known.plain else known
+
+    @property
+    def embedding_suffix(self) -> str:
+        """Ending of the file of the embedding: with names of the rows, a table as the data are."""
+        from ...io.writing import table_suffix
+
+        return table_suffix(self.source.suffix) if self.args.id else ".npy"
+
     def find(self, outputs: tuple[Path, ...]) -> list[Source]:
-        """Look up the file."""
-        return [self.source]
+        """Look up the files."""
+        return list(self.source.each)
 
     def read(self, begin: Progress, *_: Any) -> None:
         """Read the data for one fit, or a search."""
@@ -140,9 +167,13 @@ class _Whole(Task):
 
     def write_embedding(self, rep: Representation, file: BinaryIO, begin: Progress) -> None:
         """Write the values."""
-        from ...io.tables import write_npy
+        from ...io.tables import component_columns, write_npy
+        from ...io.writing import write_columns
 
-        write_npy(file, self.z)
+        if self.args.id:
+            write_columns(file, self.embedding_suffix, self.table.marks() | component_columns(self.z))
+        else:
+            write_npy(file, self.z)
 
 
 def _check(args: argparse.Namespace, outputs: dict[str, Path], sources: list[Source], told: str) -> None:
@@ -151,7 +182,7 @@ def _check(args: argparse.Namespace, outputs: dict[str, Path], sources: list[Sou
     check_outputs(outputs, inputs)
     for source in sources:
         refuse_outputs(source)
-    earlier = [path for path in outputs.values() if os.path.lexists(path)]
+    earlier = [path for path in (*outputs.values(), *_other_embeddings(outputs)) if os.path.lexists(path)]
     if earlier and not args.overwrite and not _made_by(outputs["model"], told):
         raise FileExistsError(
             f"{', '.join(map(str, earlier))} {'is' if len(earlier) == 1 else 'are'} there already: choose other "
@@ -160,6 +191,16 @@ def _check(args: argparse.Namespace, outputs: dict[str, Path], sources: list[Sou
         )
     if args.figure:
         require_matplotlib()
+
+
+def _other_embeddings(outputs: dict[str, Path]) -> list[Path]:
+    """Return embeddings of another kind that an earlier fit of this name has left beside its model."""
+    from ...io.writing import COLUMNS
+
+    if not outputs["model"].exists():
+        return []
+    kinds = (outputs["embedding"].with_suffix(suffix) for suffix in (".npy", *COLUMNS))
+    return [path for path in kinds if path != outputs["embedding"] and path.exists()]
 
 
 def _fitted(task: _Whole | Streamed, begin: Progress) -> tuple[Representation, list[str]]:

@@ -36,7 +36,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     def run(args: argparse.Namespace) -> Report:
         task = Task(args)
         out = Path(f"{task.source.stem}-path.png") if args.out is None else args.out
-        inputs = [task.source.path, *([Path(args.checkpoint)] if args.checkpoint else [])]
+        inputs = [*(source.path for source in task.source.each), *([Path(args.checkpoint)] if args.checkpoint else [])]
         figure = Picture("--out (.png)", out, inputs)
         refuse_outputs(task.source)
         with progress(args.progress, {"reading": task.reading(), "path": 5.0, "writing": 1.0}) as begin:

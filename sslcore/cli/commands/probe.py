@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..options import FILE, MODEL, PROGRESS, TABLE, Parser, UsageError, option
-from .common import Report, check_outputs, fitting, noted, open_model, refuse_outputs, wanted_by
+from ..options import FILE, MODEL, PROGRESS, TABLE, UNSEEN, Parser, UsageError, option
+from .common import Report, check_outputs, choices_of, fitting, noted, open_model, refuse_outputs, wanted_by
 from .progress import progress
 from .streamed import count_rows, is_pattern, parts_of, sources_of
 
@@ -39,6 +39,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         FILE,
         option("labels", says="a label for each sample, such as moons.csv:class or y.npy", metavar="LABELS"),
         *TABLE,
+        UNSEEN,
         option(
             "--task",
             says="what the labels are (default: regression if they are numbers with a decimal point)",
@@ -54,7 +55,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         import numpy as np
 
         from ...io.atomic import replacing
-        from ...io.tables import Wanted, parse_source, read_labels, read_points, write_csv
+        from ...io.tables import Wanted, join, parse_source, read_labels, read_points
+        from ...io.writing import write_columns
         from ...probing import ridge_probe
 
         sources, label_sources = sources_of(args.file, ()), sources_of(args.labels, ())
@@ -65,7 +67,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             raise UsageError("--out is for predictions: add --predict NEW")
         if new is not None:
             out = Path(f"{new.stem}-predictions.csv") if args.out is None else args.out
-            inputs = [*(each.path for each in (*sources, *label_sources)), new.path, args.model]
+            inputs = [each.path for source in (*sources, *label_sources) for each in source.each]
+            inputs += [new.path, args.model]
             check_outputs({"--out (.csv)": out}, inputs)
         for each in sources:
             refuse_outputs(each)
@@ -76,10 +79,12 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             wanted = wanted_by(rep, args.model)
 
             def read_table(source: Source) -> Table:
-                return fitting(rep, read_points(source, args.drop, header=args.header, wanted=wanted), args.model)
+                points = read_points(source, args.drop, header=args.header, wanted=wanted, choices=choices_of(args))
+                return fitting(rep, points, args.model)
 
             table = read_table(sources[0])
-            read = _joined([read_labels(each, header=args.header) for each in label_sources])
+            read = join([read_labels(each, header=args.header, decimal=args.decimal) for each in label_sources])
+            read = replace(read, values=table.of_rows(read.values), missing=table.of_rows(read.missing))
             n = count_rows(sources, table)
             if len(read.values) != n:
                 raise ValueError(
@@ -96,7 +101,9 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             if new is not None:
                 if wanted is None and table.named and table.columns is not None:
                     wanted = Wanted(table.columns, str(sources[0].path))
-                fresh = read_points(new, args.drop, header=args.header, wanted=wanted, lenient=True)
+                fresh = read_points(
+                    new, args.drop, header=args.header, wanted=wanted, lenient=True, choices=choices_of(args)
+                )
                 fresh = fitting(rep, fresh, args.model)
             begin("embedding")
             if isinstance(table.values, np.memmap) or len(sources) > 1:  # too large to be kept with their values
@@ -118,7 +125,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             if fresh is not None:
                 z_new = _flat(rep.transform(fresh.values))
                 with replacing(out) as file:
-                    write_csv(file, *_predictions(probe, z_new))
+                    write_columns(file, ".csv", fresh.marks() | _predictions(probe, z_new))
                 document |= {"predicted": str(new), "n_predicted": len(z_new), "output": str(out)}
         return Report(document, _text(document))
 
@@ -141,25 +148,6 @@ def _streamed(
             start, first = start + len(part), first + count
 
     return stream.ridge_probe(blocks, REGS, task=task)
-
-
-def _joined(tables: list[Table]) -> Table:
-    """Join the labels of several files, which must be of one kind."""
-    import numpy as np
-
-    first = tables[0]
-    if len(tables) == 1:
-        return first
-    for table in tables:
-        if table.values.dtype.kind != first.values.dtype.kind:
-            raise ValueError(
-                f"{table.source} has labels of {table.values.dtype}, {first.source} of {first.values.dtype}: they must "
-                f"be alike"
-            )
-    notes = dict.fromkeys(note for table in tables for note in table.notes)
-    missing = np.concatenate([table.missing for table in tables if table.missing is not None])
-    values = np.concatenate([table.values for table in tables])
-    return replace(first, values=values, missing=missing, notes=tuple(notes))
 
 
 def _labelled(labels: Table, task: str) -> Any:
@@ -217,14 +205,13 @@ def _judged(probe: RidgeProbe, labels: Any) -> dict[str, Any]:
     }
 
 
-def _predictions(probe: RidgeProbe, z: Any) -> tuple[list[str], list[list[Any]]]:
-    """Return header and rows: the prediction, and for classes the score of each."""
-    predicted = probe.predict(z).tolist()
+def _predictions(probe: RidgeProbe, z: Any) -> dict[str, Any]:
+    """Return, by the names of their columns, the prediction, and for classes the score of each."""
+    predicted = {"prediction": probe.predict(z)}
     if probe.classes is None:
-        return ["prediction"], [[value] for value in predicted]
-    scores = probe.decision_function(z).tolist()
-    header = ["prediction", *(f"score_{c}" for c in probe.classes)]
-    return header, [[label, *map("{:.6g}".format, row)] for label, row in zip(predicted, scores, strict=True)]
+        return predicted
+    scores = probe.decision_function(z)
+    return predicted | {f"score_{c}": list(map("{:.6g}".format, scores[:, i])) for i, c in enumerate(probe.classes)}
 
 
 def _text(document: dict[str, Any]) -> str:

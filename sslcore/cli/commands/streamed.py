@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 from ..options import UsageError
 from .progress import Progress
@@ -29,9 +29,12 @@ SEARCHED = 12
 """Solutions that the search for reg takes."""
 
 
-def is_pattern(text: str) -> bool:
-    """Tell whether FILE names several files: a pattern, and no file that is called so."""
-    return glob.has_magic(text) and not os.path.lexists(text)
+def is_pattern(text: str | list[str]) -> TypeGuard[str]:
+    """Tell whether FILE names several files of arrays: a pattern, and no file that is called so."""
+    from ...io.sources import names_tables
+
+    pattern = isinstance(text, str) and glob.has_magic(text) and not os.path.lexists(text)
+    return pattern and not names_tables(str(text))
 
 
 def matching(pattern: str, without: tuple[Path, ...] = ()) -> list[Path]:
@@ -60,17 +63,20 @@ class Streamed:
     """
 
     moments: Moments
-    columns = None
+    columns = encoding = None
+    embedding_suffix = ".npy"
 
     def __init__(self, args: argparse.Namespace) -> None:
         from ...io.tables import parse_source
         from ..spec import parse_kernel
 
         self.args = args
+        if not isinstance(args.file, str):
+            raise UsageError("several files of views are a pattern, such as 'features-*.npy' (in quotes)")
         self.stem = stem_of(args.file) if is_pattern(args.file) else parse_source(args.file).stem
         if args.out is not None:
             self.stem = args.out
-        for name in ("augment", "views", "drop", "positives"):
+        for name in ("augment", "views", "drop", "positives", "missing", "categories", "id"):
             if getattr(args, name):
                 raise UsageError(
                     f"--{name} is for a single file that is read as a whole; a pattern, or --checkpoint, is for views "
@@ -183,16 +189,18 @@ class Streamed:
 # ---------------------------------------------------------------- values of a model, by blocks
 
 
-def sources_of(text: str, outputs: tuple[Path, ...]) -> list[Source]:
+def sources_of(text: str | list[str], outputs: tuple[Path, ...]) -> list[Source]:
     """Return FILE, or the files that match it, without our own outputs."""
-    from ...io.tables import Source, parse_source
+    from ...io.tables import Source, parse_sources
 
-    return [Source(path) for path in matching(text, outputs)] if is_pattern(text) else [parse_source(text)]
+    if is_pattern(text):
+        return [Source(path) for path in matching(text, outputs)]
+    return [parse_sources([text] if isinstance(text, str) else text)]
 
 
 def count_rows(sources: list[Source], first: Table) -> int:
     """Count the points of all sources, of which the first was read; refuse what is not like it."""
-    from ...io.tables import array_promise
+    from ...io.stored import array_promise
 
     n = len(first.values)
     for source in sources[1:]:

@@ -24,7 +24,7 @@ from ..options import (
     VIEWS,
     UsageError,
 )
-from .common import columns_of, is_terminal, noted, say
+from .common import choices_of, columns_of, is_terminal, noted, say
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -84,11 +84,11 @@ class Task:
     planned: Plan
 
     def __init__(self, args: argparse.Namespace) -> None:
-        from ...io.tables import parse_source
+        from ...io.tables import parse_sources
         from ..spec import parse_augmentation, parse_kernel, parse_positives
 
         self.args = args
-        self.source = parse_source(args.file)
+        self.source = parse_sources([args.file] if isinstance(args.file, str) else args.file)
         self.augmentation = parse_augmentation("+".join(args.augment)) if args.augment else None
         self.labels: list[str] = []  # columns that the law of pairs is made of
         self.positives = None
@@ -110,10 +110,11 @@ class Task:
         """Read the labels in a column of the file."""
         import numpy as np
 
-        from ...io.tables import parse_source, read_labels
+        from ...io.tables import read_labels
 
-        read = read_labels(parse_source(f"{self.source.path}:{column}"), header=self.args.header)
-        return np.ma.masked_array(read.values, np.False_ if read.missing is None else read.missing)
+        read = read_labels(self.source.column(column), header=self.args.header, decimal=self.args.decimal)
+        values, missing = map(self.table.of_rows, (read.values, read.missing))
+        return np.ma.masked_array(values, missing)
 
     def reading(self) -> float:
         """Estimate the seconds that `read` takes."""
@@ -128,9 +129,10 @@ class Task:
         from ..spec import parse_features, parse_positives
 
         args = self.args
+        drop = [*args.drop, *self.labels]
+        self.table = read_points(self.source, drop, header=args.header, choices=choices_of(args))
         if self.labels:
             self.positives = parse_positives(args.positives, self._labels)
-        self.table = read_points(self.source, [*args.drop, *self.labels], header=args.header)
         if _are_images(self.table, self.augmentation):
             self.table = self.table.as_images(self.table.values.shape[1:])
         self.views = _views(self.table, self.augmentation, args, self.positives)

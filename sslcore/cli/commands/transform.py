@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..options import BACKEND, FILE, MODEL, PROGRESS, SCALE, TABLE, Parser, option
-from .common import Report, check_outputs, fitting, noted, open_model, refuse_outputs, wanted_by
+from ..options import BACKEND, FILE, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, option
+from .common import Report, check_outputs, choices_of, fitting, noted, open_model, refuse_outputs, wanted_by
 from .progress import progress
 from .streamed import count_rows, is_pattern, parts_of, sources_of, stem_of, values_of, write_values
 
@@ -27,24 +28,37 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     Arrays are read and written by blocks; a pattern such as 'features-*.npy' (in quotes) stands for the arrays of all
     files that match, one after the other in the order of their names.
     """
-    out = option("--out", says="a .npy or .csv file (default: FILE-embedding.npy)", type=Path, metavar="PATH")
-    parser.add(MODEL, FILE, *TABLE, out, SCALE, BACKEND, PROGRESS)
+    out = option(
+        "--out",
+        says="a .npy file, or a table: .csv, .tsv, .parquet, .arrow, .feather (default: FILE-embedding.npy, with --id "
+        "a table as FILE is)",
+        type=Path,
+        metavar="PATH",
+    )
+    parser.add(MODEL, FILE, *TABLE, UNSEEN, out, SCALE, BACKEND, PROGRESS)
 
     def run(args: argparse.Namespace) -> Report:
+        import numpy as np
+
         from ...io.atomic import replacing
-        from ...io.tables import parse_source, read_points, write_csv
+        from ...io.tables import component_columns, parse_sources, read_points, write_csv
+        from ...io.writing import COLUMNS, table_suffix, write_columns
 
         pattern = is_pattern(args.file)
-        stem = stem_of(args.file) if pattern else parse_source(args.file).stem
-        out = Path(f"{stem}-embedding.npy") if args.out is None else args.out
-        sources = sources_of(args.file, (out,))
-        if out.suffix.lower() not in (".npy", ".csv"):
-            raise ValueError(f"--out must end in .npy or .csv, found {out}")
-        check_outputs({"--out": out}, [*(source.path for source in sources), args.model])
+        files = args.file if isinstance(args.file, list) else [args.file]
+        first = None if pattern else parse_sources(files)
+        stem = first.stem if first is not None and not glob.has_magic(files[0]) else stem_of(files[0])
+        ending = table_suffix(first.suffix) if args.id and first is not None else ".npy"
+        out = Path(f"{stem}-embedding{ending}") if args.out is None else args.out
+        sources = sources_of(args.file, (out,)) if first is None else [first]
+        kind = out.suffix.lower()
+        if kind not in (".npy", *COLUMNS):
+            raise ValueError(f"--out must end in .npy, {', '.join(COLUMNS)}, found {out}")
+        check_outputs({"--out": out}, [*(each.path for source in sources for each in source.each), args.model])
         for source in sources:
             refuse_outputs(source)
-        fitted = out.with_name(f"{out.name.removesuffix('-embedding.npy')}-model.npz")
-        if out.name.endswith("-embedding.npy") and out.exists() and fitted.exists():
+        fitted = out.with_name(f"{out.name.removesuffix(f'-embedding{kind}')}-model.npz")
+        if out.name.endswith(f"-embedding{kind}") and out.exists() and fitted.exists():
             raise FileExistsError(f"{out} belongs to the fit {fitted}: choose another name with --out")
         steps = {"reading": 0.2 + sum(source.size() for source in sources) / 20e6, "embedding": 1.0}
         with progress(args.progress, steps) as begin:
@@ -53,26 +67,29 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             wanted = wanted_by(rep, args.model)
 
             def read(source: Source) -> Table:
-                return fitting(rep, read_points(source, args.drop, header=args.header, wanted=wanted), args.model)
+                points = read_points(source, args.drop, header=args.header, wanted=wanted, choices=choices_of(args))
+                return fitting(rep, points, args.model)
 
             table = read(sources[0])
             n, shape = count_rows(sources, table), table.values.shape
-            if out.suffix.lower() == ".csv" and len(shape) == 3:
+            if kind != ".npy" and len(shape) == 3:
                 raise ValueError(f"{sources[0]} holds views, whose embedding has 3 dimensions: choose --out PATH.npy")
             begin("embedding")
             tables = itertools.chain([table], map(read, sources[1:]))
             values = values_of(rep, parts_of(tables), n, begin, args.backend, args.scale)
             with replacing(out) as file:
-                if out.suffix.lower() == ".csv":
+                if kind == ".npy":
+                    write_values(values, n, file)
+                elif kind == ".csv" and not table.marks():  # of any length
                     names = [f"component_{i + 1}" for i in range(rep.n_components)]
                     write_csv(file, names, (row for z in values for row in z.tolist()))
                 else:
-                    write_values(values, n, file)
-        source = args.file if pattern else sources[0]
+                    write_columns(file, kind, table.marks() | component_columns(np.concatenate(list(values))))
+        said = args.file if pattern else str(sources[0])
         z_shape = (n, *shape[1:-1], rep.n_components)
-        document = {"model": str(args.model), "file": str(source), "shape": z_shape, "output": str(out)}
+        document = {"model": str(args.model), "file": said, "shape": z_shape, "output": str(out)}
         document |= {"notes": table.notes}
-        text = f"{source}: embedding of shape {z_shape} written to {out}"
+        text = f"{said}: embedding of shape {z_shape} written to {out}"
         return Report(document, "\n".join([text, *noted(table.notes)]))
 
     return run

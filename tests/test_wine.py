@@ -1,0 +1,56 @@
+"""docs/tables.md: its commands and its code, run on a wine.csv made of scikit-learn's data."""
+
+import re
+import shlex
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sslcore.cli import main as cli
+
+pl = pytest.importorskip("polars")
+datasets = pytest.importorskip("sklearn.datasets")
+PAGE = Path(__file__).parents[1] / "docs" / "tables.md"
+
+
+def write_wine(path, rows, rng):
+    """The measurements with an id, a column of words that tells little, some empty cells, and the class."""
+    data = datasets.load_wine()
+    names = [name.replace("/", "_") for name in data.feature_names]
+    x = np.where(rng.random(data.data.shape) < 0.01, np.nan, data.data)[rows]
+    columns = {"id": [f"bottle-{i}" for i in rows]} | {name: x[:, i] for i, name in enumerate(names)}
+    columns |= {"region": rng.choice(["hills", "plain", "coast"], len(rows))}
+    columns |= {"class": [str(data.target_names[i]) for i in data.target[rows]]}
+    pl.DataFrame(columns).fill_nan(None).write_csv(path)
+
+
+@pytest.fixture
+def wine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(178)
+    write_wine("wine.csv", rows[:150], rng)
+    write_wine("new.csv", rows[150:], rng)
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="the pages are not part of an installation")
+def test_the_page_on_tables(wine, capsys):
+    pytest.importorskip("matplotlib")
+    ran, scope = [], {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        for language, block in re.findall(r"```(python|bash)\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+            if language == "bash":
+                for line in block.splitlines():
+                    assert cli.main(shlex.split(line)[1:]) == 0, capsys.readouterr().err
+                    ran.append(line.split()[1])
+            else:
+                exec(block, scope)
+    assert ran == ["fit", "transform", "probe"]
+    new = pl.read_parquet("new.parquet")
+    assert new["id"].to_list() == pl.read_csv("new.csv")["id"].to_list()
+    predicted, told = pl.read_csv("predictions.csv"), pl.read_csv("new.csv")
+    assert (predicted["id"] == told["id"]).all()
+    assert pl.read_csv("wine-embedding.csv").columns[:2] == ["id", "component_1"]
