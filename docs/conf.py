@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -26,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "mathml",
+    "measured",
     "reference",
     "synonyms",
 ]
@@ -51,15 +51,16 @@ myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "colon_fence"]
 myst_heading_anchors = 4
 
 sphinx_gallery_conf = {
+    "parallel": 2,
     "examples_dirs": ["../examples/gallery"],
     "gallery_dirs": ["examples"],
     "filename_pattern": r"\.py$",
-    "ignore_pattern": r"__init__\.py|torch_" if importlib.util.find_spec("torch") is None else r"__init__\.py",
     "abort_on_example_error": True,
     "doc_module": ("sslcore",),
     "backreferences_dir": "reference/backreferences",
     "remove_config_comments": True,
     "show_memory": False,
+    "capture_repr": (),
     "min_reported_time": 0,
     "download_all_examples": False,
     "show_signature": False,

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import sslcore
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -18,7 +21,22 @@ def load(name):
 
 
 def test_every_example_is_run_here():
-    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"deep_features"}
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == {"backend_client", "deep_features"}
+
+
+def test_a_library_that_uses_this_one():
+    """Its own functions, as `docs/backend.md` shows them, beside plain ones."""
+    client = load("backend_client")
+    kernel, x = sslcore.kernels.Gaussian(1.0), np.random.default_rng(0).normal(size=(30, 3))
+    matrix = np.exp(-((x[:, None] - x) ** 2).sum(axis=2) / 2)
+    np.testing.assert_allclose(client.mean_embedding(kernel, x, x[:5]), matrix[:5].mean(axis=1), rtol=1e-12)
+    np.testing.assert_allclose(
+        client.median_gram([x, x[:10]], kernel), [np.median(matrix), np.median(matrix[:10, :10])]
+    )
+    views = x.reshape(5, 2, 9)
+    assert client.best_head([views[:2], views[2:]], 3).n_components == 3
+    with pytest.raises(sslcore.MemoryBudgetError):
+        client.best_head([views], 3, memory="1kB")
 
 
 def test_deep_features(capsys):

@@ -224,6 +224,31 @@ def test_a_class_has_its_own_members_and_those_of_private_bases(reference):
     assert "rows" in reference["members"](sslcore.kernels.Kernel)
 
 
+def test_pages_and_reference_lead_to_each_other(tmp_path, reference):
+    """What a page of the site names is public, and the page of that name leads back."""
+    known = {f"{module}.{name}" for module, names in reference["public"]().items() for name in names}
+    told = reference["_told"]()
+    missing = {
+        name for name in told if name not in known | set(reference["public"]()) | {"sslcore.torch", "sslcore.dask"}
+    }
+    assert not {name for name in missing if not name.startswith(("sslcore.torch.", "sslcore.dask."))}  # extras
+    reference["write"](tmp_path)
+    page = (tmp_path / "sslcore.risk.vicreg.rst").read_text(encoding="utf-8")
+    assert ":doc:`/theory/risks`" in page
+    assert ":py:obj:`~sslcore.risk.barlow_twins`" in page
+
+
+def test_each_script_of_the_gallery_has_a_title_and_a_picture():
+    """Building the site runs them; a title is what Sphinx makes a page of."""
+    scripts = sorted((DOCS.parent / "examples" / "gallery").glob("*/*.py"))
+    assert len(scripts) >= 24
+    for script in scripts:
+        text = script.read_text(encoding="utf-8")
+        title, rule, blank = text.split("\n")[1:4]
+        assert (len(title), set(rule), blank) == (len(rule), {"="}, ""), script.name
+        assert "plt.subplots(" in text, script.name
+
+
 def test_bars_are_text_outside_of_code(reference):
     lines = ["||x|| of (n, *shape), ``a | b`` and `c|d`::", "", "    x |= y", "", "|S|", ">>> a | b"]
     reference["bars"](None, "function", "f", None, None, lines)

@@ -345,8 +345,8 @@ def test_linear_layer_of_other_models():
         losses.linear_layer(np.ones((2, 2)))
 
 
-def test_the_readme_goes_from_features_to_a_loaded_head():
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+def test_the_page_on_pytorch_goes_from_features_to_a_loaded_head():
+    text = (Path(__file__).parents[1] / "docs" / "pytorch.md").read_text(encoding="utf-8")
     code = text.partition("<!-- torch example -->\n```python\n")[2].partition("```")[0]
     assert len(code.strip().splitlines()) <= 12
     names = {}

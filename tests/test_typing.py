@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 CLIENT = Path(__file__).parent / "typing" / "client.py"
+BACKEND = Path(__file__).parents[1] / "examples" / "backend_client.py"
 EXPECTED = {i for i, line in enumerate(CLIENT.read_text().splitlines(), 1) if line.endswith("# error")}
 ROOT = Path(__file__).parents[1]
 
@@ -35,6 +36,7 @@ def pyright(path, cache):
 @pytest.mark.parametrize("checker", [mypy, pyright])
 def test_a_client_is_typed(checker, tmp_path):
     assert checker(CLIENT, tmp_path) == EXPECTED
+    assert checker(BACKEND, tmp_path) == set()
 
 
 @pytest.mark.parametrize("checker", [mypy, pyright])

@@ -14,10 +14,11 @@ import inspect
 import re
 import textwrap
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+DOCS = Path(__file__).parents[1]
 EXTRAS = {"dask": "distributed", "torch": "torch"}
 """Modules that are imported by name, and what they need."""
 
@@ -75,13 +76,17 @@ def write(folder: Path) -> None:
 
 def _pages() -> Iterator[tuple[str, str]]:
     seen: dict[Any, str] = {}  # what two modules hand on has its page at the first
+    told = _told()
     for module, names in public().items():
         places = {}
         for name in names:
             value = getattr(importlib.import_module(module), name)
             places[name] = (value, seen.setdefault(value, f"{module}.{name}"))
-            if places[name][1] == f"{module}.{name}":
-                yield f"{module}.{name}.rst", _entry(f"{module}.{name}", value)
+        for name, (value, place) in places.items():
+            if place == f"{module}.{name}":
+                pages = {**told.get(place, {}), **(told.get(module, {}) if module != "sslcore" else {})}
+                others = [other for _, other in places.values() if other != place]
+                yield f"{place}.rst", _entry(place, value) + _beside(module, others, pages)
         yield f"{module}.rst", _module(module, places)
     main = importlib.import_module("sslcore.cli.main")
     (commands,) = (a for a in main._parser()._actions if isinstance(a, argparse._SubParsersAction))
@@ -114,6 +119,23 @@ def bars(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str
             lines[i] = "".join(p if p[:1] == "`" else p.replace("|", "\\|").replace(", *", ", \\*") for p in pieces)
         if literal is None and line.rstrip().endswith("::"):
             literal = indent
+
+
+def _told() -> dict[str, dict[str, None]]:
+    """The pages that name each function, class or module: links lead both ways."""
+    found: dict[str, dict[str, None]] = {}
+    for path in (path for folder in ("theory", ".") for path in sorted((DOCS / folder).glob("*.md"))):
+        for name in re.findall(r"\{(?:func|class|mod)\}`([\w.]+)`", path.read_text(encoding="utf-8")):
+            found.setdefault(name, {})[str(path.relative_to(DOCS).with_suffix(""))] = None
+    return found
+
+
+def _beside(module: str, others: list[str], pages: Iterable[str]) -> str:
+    """See also: the pages that tell about it, and what else is in its module."""
+    parts = [_heading("See also", "-")] if pages or others else []
+    parts += [f"Pages: {', '.join(f':doc:`/{page}`' for page in pages)}.\n"] if pages else []
+    parts += [f"In :py:mod:`{module}`: {', '.join(f':py:obj:`~{other}`' for other in others)}.\n"] if others else []
+    return "\n" + "\n".join(parts)
 
 
 def _heading(text: str, line: str = "=") -> str:

@@ -1,0 +1,34 @@
+"""
+Any function as a kernel: text
+==============================
+
+A kernel may be any function of two arrays of points. Here a point is the number of a word in a list, and the kernel
+counts the pairs of letters that two words share; views of a word are the word itself and its plural.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import sslcore
+
+words = ["cat", "hat", "bat", "house", "mouse", "blouse", "stone", "bone", "phone", "night", "light", "fight"]
+forms = words + [word + "s" for word in words]
+letters = [{word[i : i + 2] for i in range(len(word) - 1)} for word in forms]
+table = np.array([[len(a & b) / (len(a) * len(b)) ** 0.5 for b in letters] for a in letters])
+
+
+def shared_pairs(x, y):
+    """Share of common pairs of letters; points are numbers of words, (n, 1)."""
+    return table[np.ix_(x[:, 0].astype(int), y[:, 0].astype(int))]
+
+
+views = np.stack([np.arange(12), np.arange(12) + 12], axis=1)[..., None].astype(float)
+rep = sslcore.pretrain(views, shared_pairs, 2, reg=1e-2, center=True)
+z = rep(views[:, 0])
+
+fig, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
+axes.scatter(*z.T, s=12)
+for i, (word, place) in enumerate(zip(words, z, strict=True)):
+    axes.annotate(word, place, xytext=(6, 11 * (i % 3) - 8), textcoords="offset points")
+axes.margins(0.15)
+axes.set(xlabel="component 1", ylabel="component 2")
