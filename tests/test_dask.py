@@ -236,6 +236,20 @@ def test_workers_may_be_killed_midway(processes, tmp_path):
     assert killed >= KILLS
 
 
+def test_an_adaptive_cluster_at_rest_wakes_up():
+    """It begins without workers; sums and fits of a kernel, whose points are sent to workers, wait for some."""
+    views = VIEWS[:60]
+    with started(0, False) as client:
+        client.cluster.adapt(minimum=0, maximum=2, interval="20ms")
+        alone = sslcore.pretrain(views, Gaussian(3.0), 3, reg=1e-3)
+        fitted = ours.pretrain(da.from_array(views, chunks=(20, 2, 4)), Gaussian(3.0), 3, reg=1e-3, client=client)
+        assert_close(fitted.gamma, alone.gamma, tol=1e-8)
+        client.cluster.scale(0)
+        client.cluster.adapt(minimum=0, maximum=2, interval="20ms")
+        array = da.from_array(VIEWS, chunks=(ROWS, 2, 4))
+        assert fields(ours.moments(array, Identity(), client=client)) == expected(VIEWS, Identity())
+
+
 def lethal(block):
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -140,3 +140,23 @@ def test_without_processes_it_says_what_to_do():
         ours.all_reduce(sslcore.Moments(Identity()))
     with pytest.raises(TypeError, match="Moments were expected, found list"):
         ours.all_reduce([])
+
+
+def test_what_a_single_process_gets_is_changed_without_its_own(tmp_path):
+    """They may share arrays, which nobody writes to."""
+    import torch
+
+    from sslcore.torch import all_reduce
+
+    moments = sslcore.Moments(Identity()).update(VIEWS)
+    before = moments.solve(3, reg=1e-2)
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        reduced = all_reduce(moments)
+    finally:
+        torch.distributed.destroy_process_group()
+    assert np.array_equal(reduced.solve(3, reg=1e-2).coefficients, before.coefficients)
+    reduced.update(2.0 * VIEWS).merge(sslcore.Moments(Identity()).update(VIEWS[:9]))
+    assert (moments.n, reduced.n) == (203, 415)
+    assert np.array_equal(moments.solve(3, reg=1e-2).coefficients, before.coefficients)

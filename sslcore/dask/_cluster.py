@@ -61,10 +61,15 @@ class Cluster:
                 raise
 
     def send(self, value: Any) -> Any:
-        """Send a value to all workers there are, for many tasks; it is lost if all of them are."""
+        """Send a value to all workers there are, for many tasks; it is lost if all of them are.
+
+        An adaptive cluster at rest has none, and wakes up for tasks only: then it is the result of one.
+        """
         if self.client is None:
             return delayed(value, pure=False, traverse=False)
         with _reworded(self.client):
+            if not self._workers():
+                return self.client.submit(_itself, value, pure=False, retries=self.retries)
             (future,) = self.client.scatter([value], broadcast=True, hash=False)
         return future
 
@@ -111,6 +116,10 @@ class Cluster:
             except TypeError:  # of older versions, which list all
                 found = self.client.scheduler_info()
         return list(found.get("workers", {}).values())  # a client that is closed knows of nothing
+
+
+def _itself(value: Any) -> Any:
+    return value
 
 
 def _default_client() -> Any:
