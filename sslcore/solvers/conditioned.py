@@ -39,7 +39,7 @@ a^T Khat a by |E| |a|^2.  Compared with 70-digit arithmetic (N = 16 to 36) and, 
 """
 
 
-COLD, NEARBY = 1e-4, 2e-3
+COLD, NEARBY = 1e-4, 4e-3
 """Residuals at which an iteration ends, in units of the tolerance: from random vectors, and from some near the result.
 A residual r of vectors is r^2 in their eigenvalues, but r in the invariance and the norm that these are made of.
 """
