@@ -492,7 +492,7 @@ def test_models_that_are_none(model, capsys):
     ):
         for argv in (["transform", name, "new.csv"], ["info", name], ["probe", name, "moons.csv", "moons.csv:class"]):
             assert message in refused(capsys, *argv), argv
-    assert "--out must end in .npy or .csv" in refused(capsys, "transform", "m.npz", "new.csv", "--out", "z.png")
+    assert "must end in .npy, .csv, .tsv" in refused(capsys, "transform", "m.npz", "new.csv", "--out", "z.png")
     assert "would replace the input" in refused(capsys, "transform", "m.npz", "new.csv", "--out", "new.csv")
 
 
