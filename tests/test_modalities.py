@@ -111,6 +111,36 @@ def test_both_backends(backend, models, center):
     assert_close(taken.gamma, host.gamma, tol=1e-9)
 
 
+@pytest.mark.parametrize(("beta", "center", "weighted"), [(1.0, True, True), (0.7, False, False), (0.0, True, False)])
+def test_without_the_matrices(backend, beta, center, weighted):
+    x, y = (backend.asarray(part) for part in pairs(30))
+    weight = np.linspace(1.0, 2.0, 30) if weighted else None
+    options = {"reg": 1e-2, "beta": beta, "center": center, "sample_weight": weight}
+    expected = sslcore.pretrain((x, y), BOTH, 3, solver="dense", **options)
+    found = sslcore.pretrain((x, y), BOTH, 3, solver="matrix-free", **options)
+    assert "matrix-free" in found.certificate.algorithm
+    assert_close(found.gamma, expected.gamma, tol=1e-9)
+    assert_close(found.invariance, expected.invariance, tol=1e-7)  # its residuals are held to no more
+    for one, other in zip(found((x[:5], y[5:10])), expected((x[:5], y[5:10])), strict=True):
+        one, other = backend.asnumpy(one), backend.asnumpy(other)
+        assert_close(one @ one.T, other @ other.T, tol=1e-6)
+    for side, name in ((found.first, "x"), (found.second, "y")):
+        assert_close(backend.asnumpy(side.embedding), backend.asnumpy(side(x if name == "x" else y)), tol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::sslcore.SelectionWarning")
+def test_a_search_and_a_path_without_the_matrices():
+    x, y = pairs(24)
+    options = {"reg": AutoReg(regs=(1e-1, 1e-2), n_folds=3), "center": True}
+    found, expected = (sslcore.pretrain((x, y), BOTH, 2, solver=name, **options) for name in ("matrix-free", "dense"))
+    assert_close(found.selection.risks, expected.selection.risks, tol=1e-7)
+    found, expected = (
+        sslcore.pretrain_path((x, y), BOTH, 2, regs=[1e-2, 1e-1], center=True, solver=name)
+        for name in ("matrix-free", "dense")
+    )
+    assert_close(found.eigenvalues, expected.eigenvalues, tol=1e-8)
+
+
 def test_float32():
     x, y = (part.astype(np.float32) for part in pairs(40))
     rep = sslcore.pretrain((x, y), BOTH, 3, reg=1e-2, center=True)
@@ -445,7 +475,8 @@ X, Y = pairs()
         ((X, Y[:, 0]), BOTH, {}, ValueError, "y must have 2 dimensions"),
         ((X, Y), BOTH, {"positives": sslcore.positives.TimeLag(1)}, ValueError, "leave positives= out"),
         ((X, Y), BOTH, {"groups": np.arange(20)}, ValueError, "leave groups= out"),
-        ((X, Y), BOTH, {"solver": "dense"}, ValueError, "found two modalities"),
+        ((X, Y), LINEAR, {"solver": "dense"}, ValueError, "is for kernels, found features"),
+        ((X @ X.T, Y), (Precomputed(), BOTH[1]), {"solver": "matrix-free"}, ValueError, "no use for Precomputed"),
         ((X, Y), BOTH, {"checkpoint": "here"}, ValueError, "without the kernel matrix"),
         ((X, np.where(Y > 1, np.nan, Y)), BOTH, {}, ValueError, "y must be finite, found nan"),
         ((X, np.where(Y > 1, np.inf, Y)), (Identity(), Identity()), {}, ValueError, "y must be finite, found inf"),

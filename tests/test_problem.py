@@ -14,7 +14,7 @@ from sslcore.backends import device_of
 from sslcore.features import Nystrom
 from sslcore.fitting.data import as_data, as_paired_data
 from sslcore.fitting.matrix_free import MatrixFreeProblem
-from sslcore.fitting.modalities import FeaturePairProblem, KernelPairProblem
+from sslcore.fitting.modalities import FeaturePairProblem, KernelPairProblem, MatrixFreePairProblem
 from sslcore.fitting.paired import PairedProblem
 from sslcore.fitting.pairs import as_training_data
 from sslcore.fitting.posing import pose
@@ -34,9 +34,10 @@ MODELS = {
     FeatureProblem: Nystrom(Gaussian(1.0), 12),
     PairedProblem: Gaussian(1.0),
     KernelPairProblem: (Gaussian(1.0), Gaussian(2.0)),
+    MatrixFreePairProblem: (Gaussian(1.0), Gaussian(2.0)),
     FeaturePairProblem: (Nystrom(Gaussian(1.0), 6), Nystrom(Gaussian(2.0), 6)),
 }
-BIMODAL = (KernelPairProblem, FeaturePairProblem)
+BIMODAL = (KernelPairProblem, MatrixFreePairProblem, FeaturePairProblem)
 OBJECTIVE = Objective(3, 1e-2, 1.0, True, False)
 VIEWS = noisy(25, 2, 3)
 POINTS, LAW = VIEWS.reshape(50, 3), TimeLag(1)
@@ -52,8 +53,10 @@ def posed(solver, backend):
     """A function that poses the solver's problem on the views."""
 
     def make(objective=OBJECTIVE, budget=10**9, **numbers):
-        if solver in (KernelProblem, MatrixFreeProblem):
-            numbers["solver"] = "dense" if solver is KernelProblem else "matrix-free"
+        if solver in (KernelProblem, KernelPairProblem):
+            numbers["solver"] = "dense"
+        if solver in (MatrixFreeProblem, MatrixFreePairProblem):
+            numbers["solver"] = "matrix-free"
         if solver is PairedProblem:
             data = as_paired_data(backend.asarray(POINTS), LAW, None, None, OBJECTIVE)
         elif solver in BIMODAL:

@@ -17,6 +17,8 @@ from ..features import Features
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import TOLERANCE, Solution, Spectrum
 from ..solvers.exact import solve_exact
+from ..solvers.joined import JoinedPoints
+from ..solvers.matrix_free import MatrixFreeKernel
 from ..solvers.modalities import ModalityGram, TwoModalities, sums_of_pairs
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
@@ -28,12 +30,12 @@ from .held_out import training_risk
 from .pairs import NAMES, PairData, as_models
 from .plan import SEARCHED_TOGETHER, Plan, fitting_rows
 from .plan import feature_rows as rows_of_features
-from .plan_modalities import kernels_plan, pair_features_plan
+from .plan_modalities import joined_plan, kernels_plan, pair_features_plan
 from .points import refuse_constant, require_symmetric
 from .problem import Frame, Problem
 from .representation import Representation
 
-__all__ = ["BimodalProblem", "FeaturePairProblem", "KernelPairProblem"]
+__all__ = ["BimodalProblem", "FeaturePairProblem", "KernelPairProblem", "MatrixFreePairProblem"]
 
 
 class BimodalProblem(Problem):
@@ -128,10 +130,20 @@ class PairFolds(Restricted):
             found[i] = *risk.value(), training_risk(spectrum, objective.beta)
 
 
-class KernelPairProblem(BimodalProblem):
-    """A kernel for each modality: two Gram matrices, one factorisation."""
+class KernelPairs(BimodalProblem):
+    """A kernel for each modality, whatever solves it."""
 
-    def _planned(self, n_folds: int) -> Plan:
+    means: list[Any]
+    centres: list[Any]
+    started: float
+
+    @property
+    @abstractmethod
+    def operator(self) -> Any:
+        """Make the operator, centred if it is to be; sets ``means``, ``centres`` and ``started``."""
+
+    def _check(self) -> None:
+        """Check the kernels against the data."""
         data = self.data
         self.kernels: tuple[Kernel, Kernel] = as_models(self.model)
         self.objective.within(data.n_views, "points of both modalities")
@@ -141,7 +153,6 @@ class KernelPairProblem(BimodalProblem):
                     f"for Precomputed, {name} must be the Gram matrix of its n = {data.n} points, with n columns, "
                     f"found {width}"
                 )
-        return kernels_plan(self._sizes(data.n, n_folds), data.widths, self.kernels, self.backend.BLOCK_FACTOR)
 
     @property
     def dtype(self) -> np.dtype:
@@ -153,38 +164,21 @@ class KernelPairProblem(BimodalProblem):
         """Kernels choose nothing from data."""
         return self.kernels
 
-    @cached_property
-    def operator(self) -> TwoModalities:
-        """Make the Gram matrices, and of them the operator; points are kept for the representations."""
-        data, backend, objective = self.data, self.backend, self.objective
-        points = data.points(backend)
+    def _points(self) -> tuple[Array, Array]:
+        """Return the points of both modalities, checked."""
+        points = self.data.points(self.backend)
         for part, kernel, name in zip(points, self.kernels, NAMES, strict=True):
             if not isinstance(kernel, Precomputed):
                 refuse_constant(part, f"{name} is constant: all of its points are")
             if not kernel.trusted:
-                require_symmetric(kernel, part, backend)
-        self.started = time.perf_counter()
-        grams = []
-        for part, kernel, name in zip(points, self.kernels, NAMES, strict=True):
-            try:
-                grams.append(ModalityGram.of(kernel, part, data.weight, objective.center, backend))
-            except ValueError as error:
-                error.args = (f"of modality {name}: {error}", *error.args[1:])
-                raise
-        self.means = [gram.means for gram in grams]
-        self.centres = [
-            None if isinstance(kernel, Precomputed) else part.copy()
-            for part, kernel in zip(points, self.kernels, strict=True)
-        ]
-        first, second = grams
-        return TwoModalities(
-            (first, second), data.samples(backend), backend, unbiased=objective.unbiased, center=objective.center
-        )
+                require_symmetric(kernel, part, self.backend)
+        return points
 
     @property
     def trace(self) -> float:
         """The trace of the operator, centred if it is to be."""
-        return self.operator.trace
+        out: float = self.operator.trace
+        return out
 
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
         """Condition the operator, and iterate; the certificate's time includes the Gram matrices."""
@@ -196,19 +190,6 @@ class KernelPairProblem(BimodalProblem):
             near=near,
             started=self.started,
         )
-
-    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
-        """Begin where the functions found at other objectives are best combined."""
-        center = self.objective.center
-        sweep = Sweep(
-            self.operator,
-            [replace(objective, center=False) for objective in objectives],
-            tolerance=TOLERANCE[self.dtype],
-            planned_bytes=self.plan.bytes,
-            started=self.started,
-            progress=None if progress is None else lambda solved: progress(replace(solved, center=center)),
-        )
-        return lambda objective: sweep(replace(objective, center=False))
 
     def frame(self, solution: Solution) -> Frame:
         """Take the vectors, which are orthonormal."""
@@ -232,6 +213,85 @@ class KernelPairProblem(BimodalProblem):
             side = {"coefficients": alpha, "intercept": intercept, "centres": self.centres[i]}
             sides.append(side | {"values": xp.ascontiguousarray(values[:, i])})
         return self.joined(objective, spectrum, sides)
+
+
+class KernelPairProblem(KernelPairs):
+    """Two Gram matrices, one factorisation."""
+
+    def _planned(self, n_folds: int) -> Plan:
+        self._check()
+        data = self.data
+        return kernels_plan(self._sizes(data.n, n_folds), data.widths, self.kernels, self.backend.BLOCK_FACTOR)
+
+    @cached_property
+    def operator(self) -> TwoModalities:
+        """Make the Gram matrices, and of them the operator; points are kept for the representations."""
+        data, backend, objective = self.data, self.backend, self.objective
+        points = self._points()
+        self.started = time.perf_counter()
+        grams = []
+        for part, kernel, name in zip(points, self.kernels, NAMES, strict=True):
+            try:
+                grams.append(ModalityGram.of(kernel, part, data.weight, objective.center, backend))
+            except ValueError as error:
+                error.args = (f"of modality {name}: {error}", *error.args[1:])
+                raise
+        self.means = [gram.means for gram in grams]
+        self.centres = [
+            None if isinstance(kernel, Precomputed) else part.copy()
+            for part, kernel in zip(points, self.kernels, strict=True)
+        ]
+        first, second = grams
+        return TwoModalities(
+            (first, second), data.samples(backend), backend, unbiased=objective.unbiased, center=objective.center
+        )
+
+    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
+        """Begin where the functions found at other objectives are best combined."""
+        center = self.objective.center
+        sweep = Sweep(
+            self.operator,
+            [replace(objective, center=False) for objective in objectives],
+            tolerance=TOLERANCE[self.dtype],
+            planned_bytes=self.plan.bytes,
+            started=self.started,
+            progress=None if progress is None else lambda solved: progress(replace(solved, center=center)),
+        )
+        return lambda objective: sweep(replace(objective, center=False))
+
+
+class MatrixFreePairProblem(KernelPairs):
+    """The same by products with the kernels, whose matrices are never stored."""
+
+    def _planned(self, n_folds: int) -> Plan:
+        self._check()
+        if any(isinstance(kernel, Precomputed) for kernel in self.kernels):
+            raise ValueError(
+                "solver='matrix-free' has no use for Precomputed: the matrix is there already; leave solver alone, or "
+                "give the kernel itself"
+            )
+        data = self.data
+        sizes = replace(self._sizes(data.n, n_folds), d=data.d + 2, made=True)
+        return joined_plan(sizes, self.kernels, self.budget, self.backend.BLOCK_FACTOR)
+
+    @cached_property
+    def operator(self) -> MatrixFreeKernel:
+        """Join the points, and make the operator of them; they are kept for the representations."""
+        data, backend = self.data, self.backend
+        points = self._points()
+        self.started = time.perf_counter()
+        joined = JoinedPoints.of(self.kernels, points, data.weight, self.objective.center, backend)
+        self.means, self.centres = list(joined.means), [part.copy() for part in points]
+        samples = data.samples(backend)
+        return MatrixFreeKernel(
+            joined.kernel,
+            joined.points,
+            samples,
+            backend,
+            objective=replace(self.objective, center=False),  # its kernel is centred already
+            rank=min(self.plan.rank, 2 * samples.n_contrasts),
+            tolerance=TOLERANCE[self.dtype],
+        )
 
 
 class FeaturePairProblem(BimodalProblem):

@@ -23,14 +23,22 @@ from .plan import (
     feature_rows,
     features_plan,
 )
+from .plan_matrix_free import matrix_free_plan
 
-__all__ = ["kernels_plan", "pair_features_plan", "pairs_plan"]
+__all__ = ["joined_plan", "kernels_plan", "pair_features_plan", "pairs_plan"]
 
 
-def pairs_plan(sizes: Sizes, widths: Sequence[int], models: Sequence[Any], block_factor: int = 1) -> Plan:
-    """Plan the fit of two kernels, or of two features."""
+def pairs_plan(
+    sizes: Sizes, widths: Sequence[int], models: Any, budget: int, block_factor: int = 1, solver: str | None = None
+) -> Plan:
+    """Plan the fit of two kernels, by the solver that is asked for, or chosen, or of two features."""
     if not isinstance(models[0], Features):
-        return kernels_plan(sizes, widths, models, block_factor)
+        dense = kernels_plan(sizes, widths, models, block_factor)
+        given = any(isinstance(kernel, Precomputed) for kernel in models)
+        if solver == "dense" or given or (solver is None and dense.bytes <= budget):
+            return dense
+        without = joined_plan(replace(sizes, d=sizes.d + 2, made=True), models, budget, block_factor)
+        return without if solver or without.bytes < dense.bytes else dense
     r = sum(model.n_features(d) for model, d in zip(models, widths, strict=True))
     return pair_features_plan(replace(sizes, n_views=sizes.n), r, models)
 
@@ -77,6 +85,12 @@ def _kernels_bytes(sizes: Sizes, widths: Sequence[int], kernels: Sequence[Kernel
     if sizes.n_folds:  # the rows of a training part, and what is chosen of them, and those of what is held out
         fixed += 2 * square * sum(isinstance(kernel, Precomputed) for kernel in kernels)
     return _OBJECTS_BYTES + int(fixed + max(phases))
+
+
+def joined_plan(sizes: Sizes, kernels: tuple[Kernel, Kernel], budget: int, block_factor: int = 1) -> Plan:
+    """Plan the solver without matrices, for joined points: as if each kernel had all of them."""
+    plan = matrix_free_plan(sizes, kernels[0] + kernels[1], budget, block_factor)
+    return replace(plan, advice="use fewer pairs, or features of both modalities", alternatives=list)
 
 
 def pair_features_plan(sizes: Sizes, r: int, models: Sequence[Features]) -> Plan:

@@ -126,7 +126,8 @@ def plan(
     if positives is not None:
         result = _with_law(positives, sizes, model, budget, chosen, solver)
     elif isinstance(model, tuple):
-        result = pairs_plan(sizes, widths, as_models(model), 1 if chosen is None else chosen.BLOCK_FACTOR)
+        factor = 1 if chosen is None else chosen.BLOCK_FACTOR
+        result = pairs_plan(sizes, widths, as_models(model), budget, factor, solver)
     elif isinstance(model, Features):
         r = _size(model.n_features(d), "the number of features")
         result = features_plan(sizes, r, model)

@@ -11,7 +11,7 @@ from ..kernels import Precomputed
 from ..solvers.objective import Objective
 from .data import Data
 from .matrix_free import MatrixFreeProblem
-from .modalities import FeaturePairProblem, KernelPairProblem
+from .modalities import FeaturePairProblem, KernelPairProblem, MatrixFreePairProblem
 from .paired import PairedProblem
 from .pairs import PairData, as_models
 from .problem import FeatureProblem, KernelProblem, Problem
@@ -66,8 +66,23 @@ def _pose_pairs(
     solver: str | None,
     numbers: dict[str, int],
 ) -> Problem:
-    """Choose the solver of two modalities: two kernels, or two features."""
-    if solver is not None:
-        raise ValueError(f"solver={solver!r} is for kernels and groups of views, found two modalities; leave it alone")
-    kind = FeaturePairProblem if isinstance(as_models(models)[0], Features) else KernelPairProblem
-    return kind(models, data, objective, backend, budget, **numbers)
+    """Choose the solver of two modalities: features by their moments, kernels with their matrices or without."""
+    first, second = as_models(models)
+    if isinstance(first, Features):
+        if solver is not None:
+            raise ValueError(
+                f"solver={solver!r} is for kernels, found features, solved by their moments; leave it alone"
+            )
+        return FeaturePairProblem(models, data, objective, backend, budget, **numbers)
+    if solver == "matrix-free":
+        return MatrixFreePairProblem(models, data, objective, backend, budget, **numbers)
+    try:
+        return KernelPairProblem(models, data, objective, backend, budget, **numbers)
+    except MemoryBudgetError as error:
+        if solver == "dense" or any(isinstance(kernel, Precomputed) for kernel in (first, second)):
+            raise
+        with_matrices = error
+    try:
+        return MatrixFreePairProblem(models, data, objective, backend, budget, **numbers)
+    except MemoryBudgetError as error:
+        raise min(error, with_matrices, key=lambda refused: refused.needed) from None

@@ -107,7 +107,7 @@ def pretrain(
       agree on pairs, with the norm ||f||^2 + ||g||^2, and an intercept each if ``center``; T exchanges the values of a
       pair.  This is regularised kernel canonical correlation analysis, with two `Identity` features linear CCA, and in
       the words of networks a linear CLIP with the spectral contrastive loss (`BimodalRepresentation`).  Kernels take
-      one Cholesky factorisation of size N, of their mean, and memory about 16 N^2 bytes.
+      one Cholesky factorisation of size N, of their mean, and memory about 16 N^2 bytes, or products with both.
 
     Parameters
     ----------
@@ -150,10 +150,10 @@ def pretrain(
     memory : int or str, optional
         Budget of the device at work, in bytes or as "8GB"; default: 90 % of what it has left.
     solver : {"dense", "matrix-free"}, optional
-        Of a kernel.  ``"matrix-free"`` stores nothing of size N^2: products with K by tiles, within a preconditioned
-        block conjugate gradient method (`sslcore.solvers.matrix_free`); the same certificate.  By default it is chosen
-        where the budget has no room for the matrix.  A kernel of one's own that has a negative eigenvalue is refused if
-        some of the samples or a direction of the iteration shows it; ``"dense"`` looks at the whole matrix.
+        Of a kernel, or of two.  ``"matrix-free"`` stores nothing of size N^2: products with K by tiles, within a
+        preconditioned block conjugate gradient method (`sslcore.solvers.matrix_free`); the same certificate.  It is
+        chosen where the budget has no room for the matrix.  A kernel of one's own that has a negative eigenvalue is
+        refused if some of the samples or a direction of the iteration shows it; ``"dense"`` looks at the whole matrix.
     checkpoint : path, optional
         A file from which the same call goes on after any end, SIGKILL included, with the bits of a call that was not
         interrupted (on the same machine with as many threads).  It has the outer iteration of a fit without the matrix,
