@@ -100,7 +100,8 @@ class Custom(Augmentation):
         """Make the views in the rows of ``views`` (number, d) that ``rows`` tells, with sample and view of each."""
         bits = np.random.Philox(key=np.array([seed, _KEY], np.uint64))
         rng, state = np.random.Generator(bits), bits.state
-        for row, sample, view in rows.T.tolist():
+        for i in range(rows.shape[1]):
+            row, sample, view = rows[:, i].tolist()
             state["state"]["counter"][:] = 0, view, sample, place
             bits.state = state
             views[row] = self._view(views[row], rng, f"sample {sample}, view {view}")

@@ -361,15 +361,19 @@ class _Parser(Generic[T]):
 
     def imported(self, module: str, name: str) -> Augmentation:
         """Return the law that a module, of the current folder or installed, calls by this name."""
-        if os.getcwd() not in sys.path:
-            sys.path.insert(0, os.getcwd())  # where it stays: processes that workers are need it too
+        folder = os.getcwd()
         try:
+            sys.path.insert(0, folder)  # first for this import alone: its files are not meant by other names
             found = operator.attrgetter(name)(importlib.import_module(module))
         except Exception as error:
             if isinstance(error, ModuleNotFoundError) and (module + ".").startswith(f"{error.name}."):
-                missing = f"there is no {self.what} {module!r} and no module {module!r} in {os.getcwd()} or installed"
+                missing = f"there is no {self.what} {module!r} and no module {module!r} in {folder} or installed"
                 raise ValueError(f"{missing}; there are: {', '.join(self.makers)}") from None
             raise ValueError(f"{self.text!r}: {module}:{name} fails: {type(error).__name__}: {error}") from error
+        finally:
+            sys.path.remove(folder)
+            if folder not in sys.path:
+                sys.path.append(folder)  # processes of workers find it there
         try:
             return found if isinstance(found, Augmentation) else Custom(found)
         except TypeError as error:

@@ -64,8 +64,6 @@ def views(x: Matrix, augmentation: ViewLaw, n_views: int, seed: int, first: int,
     stages = with_arrays(augmentation.stages(), np.asarray)
     key = key_of_seed(seed)
     step = max(1, tunables.CPU_VIEW_COORDINATES // (n_views * d))
-    if "call" in names(stages):
-        step = n  # functions of Python are called in one thread
 
     def make(i: int) -> None:
         start = i * step
@@ -88,7 +86,12 @@ def views(x: Matrix, augmentation: ViewLaw, n_views: int, seed: int, first: int,
 
         run(stages, rows_of_views(len(block), n_views, first + start), apply, choose)
 
-    parallel_for(make, -(-n // step))
+    tasks = range(-(-n // step))
+    if "call" in names(stages):  # functions of Python are called in one thread
+        for i in tasks:
+            make(i)
+    else:
+        parallel_for(make, len(tasks))
     return out
 
 
