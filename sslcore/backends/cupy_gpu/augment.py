@@ -62,7 +62,7 @@ def _table(value: Any) -> tuple[Any, ...]:
 
 
 class _Draw(NamedTuple):
-    """What numbers the draws of a stage: the first sample, the place of the stage, the seed, and the rows it is for."""
+    """The numbers of the draws of a stage: its first sample, place and seed, and the rows that it is for."""
 
     first: int
     place: int
