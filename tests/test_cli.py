@@ -168,7 +168,7 @@ def test_without_matplotlib(tmp_path, monkeypatch, capsys, untouchable):
         ("missing/a.png", "cannot write .*missing/a.png: No such file or directory"),
         ("folder.png", "cannot write .*folder.png: it is a folder"),
         ("file/a.png", "cannot write .*: Not a directory"),
-        ("a.jpg", r"must end in \.png, found .*a\.jpg"),
+        ("a.jpg", r"must end in \.png, \.pdf or \.svg, found .*a\.jpg"),
     ],
 )
 def test_an_output_that_cannot_be_written_is_refused_first(tmp_path, capsys, untouchable, output, message):

@@ -41,7 +41,7 @@ def test_outputs_that_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("data.csv").write_text("x\n1\n")
     for outputs, message in (
-        ({"--out (.png)": Path("a.jpg")}, r"--out must end in \.png, found a\.jpg"),
+        ({"--out (.png, .pdf)": Path("a.jpg")}, r"--out must end in \.png or \.pdf, found a\.jpg"),
         ({"--out (.png)": Path("a")}, r"--out must end in \.png, found a$"),
         ({"--out": Path("missing/a")}, "cannot write missing/a: No such file"),
         ({"--out": Path("a"), "--report": Path("../") / tmp_path.name / "a"}, "--report and --out are the same file"),

@@ -122,7 +122,7 @@ def test_bad_input(capsys, tmp_path):
         (["--m", "1"], "m must be at least 2"),
         (["--repetitions", "0"], "repetitions must be at least 1"),
         (["--n", "2", "--domains", "sphere"], "must be at least as many"),
-        (["-o", "a.pdf"], "must end in .png"),
+        (["-o", "a.jpg"], "must end in .png, .pdf or .svg"),
     ):
         output = [] if "-o" in arguments else ["-o", str(tmp_path / "a.png")]
         assert main(["convergence", *arguments, *output]) == 2

@@ -102,7 +102,7 @@ def test_bad_input(capsys, tmp_path):
         (["--dimension", "0"], "d must be"),
         (["--kernel", "gaussian", "--scale", "0"], "scale must be"),
         (["--beta", "-1"], "beta must be"),
-        (["-o", "a.pdf"], "must end in .png"),
+        (["-o", "a.jpg"], "must end in .png, .pdf or .svg"),
     ):
         output = [] if "-o" in arguments else ["-o", str(tmp_path / "a.png")]
         assert main(["interplay", *arguments, *output]) == 2

@@ -109,7 +109,12 @@ PROGRESS = option(
 def picture(name: str) -> Option:
     """Declare ``--output``, by default the file of this name."""
     return option(
-        "-o", "--output", says="where the figure goes", type=Path, default=Path(f"sslcore-{name}.png"), metavar="PATH"
+        "-o",
+        "--output",
+        says="where the figure goes, a .png, .pdf or .svg file",
+        type=Path,
+        default=Path(f"sslcore-{name}.png"),
+        metavar="PATH",
     )
 
 
@@ -164,6 +169,13 @@ UNSEEN = option(
 )
 TABLE = (DROP, HEADER, DECIMAL, MISSING, CATEGORIES, ID)
 """How a FILE is read."""
+
+COLOR = option(
+    "--color",
+    says="labels or values that the map is coloured by: a column of the table, which then is no coordinate, or another "
+    "file, FILE:NAME",
+    metavar="COLUMN",
+)
 
 # ---------------------------------------------------------------- the problem
 

@@ -236,8 +236,8 @@ class Path:
         Parameters
         ----------
         target : str, path or matplotlib Axes, optional
-            A PNG file to write, with a panel for each beta, or axes to draw on; new axes, of a figure of their own,
-            if not given.
+            A .png, .pdf or .svg file to write, with a panel for each beta, or axes to draw on; new axes, of a figure of
+            their own, if not given.
         beta : int
             Which of ``betas``, for axes.
 
@@ -248,7 +248,7 @@ class Path:
         from ..plotting import panels
 
         if isinstance(target, str | os.PathLike):
-            return panels.save_png(panels.side_by_side(len(self.betas), self.plot), target)
+            return panels.save(panels.side_by_side(len(self.betas), self.plot), target)
         if target is None:
             return panels.side_by_side(1, lambda axes, _: self.plot(axes, beta)).axes[0]
         values = self.eigenvalues[:, beta]
@@ -258,7 +258,7 @@ class Path:
         tops = [float(np.interp(np.log(c.reg), logs, values[:, c.component])) for c in here]
         circles = [(c.reg, top - c.gap / 2) for c, top in zip(here, tops, strict=True)]
         panels.spectrum_over_reg(target, self.regs, values, self.regimes[:, beta], circles)
-        target.set_title(rf"$\beta$ = {self.betas[beta]:g}", pad=18)
+        target.set_title(rf"$\beta$ = {self.betas[beta]:g}")
         return target
 
 

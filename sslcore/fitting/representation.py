@@ -36,6 +36,7 @@ from .codec import read_values, write_values
 from .collections import home_of
 from .content import check_content
 from .frames import is_frame, transform_frame
+from .pictures import draw
 from .spectral import _Spectral, check_scale
 from .standardization import Standardization
 
@@ -391,6 +392,46 @@ class Representation(_Spectral):
             weights /= xp.asarray(self.standardization.deviation)
             intercept = intercept - weights @ xp.asarray(self.standardization.mean)
         return weights, intercept
+
+    def plot(self, target: Any = None, *, x: Any = None, color: Any = None, images: Any = None) -> Any:
+        """Draw the spectrum, and the map of the first two components; needs matplotlib.
+
+        Where all active eigenvalues are above 0.9 the spectrum shows 1 - mu on a logarithmic axis.
+
+        Parameters
+        ----------
+        target : str, path or matplotlib Axes, optional
+            A .png, .pdf or .svg file to write, or axes for the map alone.
+        x : array (n, d) or views (n, m, d), optional
+            Points of the map; of views the first of each sample.  By default the training views.
+        color : (n,), optional
+            Labels or values of the points, of any kind (`sslcore.probing` reads them so too): words, booleans and at
+            most ten different integers are classes with a legend, other numbers are shown by a bar of colours, and what
+            is missing (masked, None, NaN, NA) is grey.
+        images : array (n, height, width) or (n, height, width, 3), optional
+            Drawn in the map in place of points, as many as find room.
+
+        Returns
+        -------
+        matplotlib Figure or Axes, or None for a file
+
+        Raises
+        ------
+        ValueError
+            Numbers of points, colours and images differ; a file of another kind; training views that are not known.
+
+        Examples
+        --------
+        >>> import os, tempfile, sslcore
+        >>> x = sslcore.datasets.half_moons(50, seed=0)
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(x, 2, seed=0)
+        >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     rep.plot(os.path.join(folder, "moons.svg"), x=x, color=x[:, 0] > 0)
+        >>> rep.plot(x=x, color=x[:, 0]).axes[0].get_title()
+        'spectrum: 3 of 3 active'
+        """
+        return draw(self, target, x, color, images)
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write it to one file, in a documented format without pickle; the file appears whole or not at all.

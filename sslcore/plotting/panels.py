@@ -1,6 +1,6 @@
 """Pictures; the only module that imports matplotlib, without its global state (no pyplot, no display).
 
-Panels draw arrays onto axes, in the style of whoever made these; figures arrange panels, and `png` and `save_png` write
+Panels draw arrays onto axes, in the style of whoever made these; figures arrange panels, and `png` and `save` write
 them, all of them in matplotlib's own default style and by Agg, whatever the user's settings are.
 """
 
@@ -24,10 +24,12 @@ __all__ = [
     "curves_panel",
     "error_contours",
     "images_panel",
+    "kind_of_file",
     "map_panel",
+    "name_band",
     "png",
     "rendered",
-    "save_png",
+    "save",
     "side_by_side",
     "spectrum_over_reg",
     "spectrum_panel",
@@ -43,6 +45,7 @@ try:
     from matplotlib.patheffects import withStroke as withStroke
     from matplotlib.ticker import FormatStrFormatter as FormatStrFormatter
     from matplotlib.ticker import LogLocator as LogLocator
+    from matplotlib.ticker import MaxNLocator as MaxNLocator
 except ImportError as error:
     raise ImportError("pictures need matplotlib: pip install 'sslcore[plot]'") from error
 finally:
@@ -56,7 +59,18 @@ BLUE, ORANGE, GREY = "#0b5fa5", "#d9730d", "#8a8f98"
 default_style = matplotlib.rc_context(
     {key: value for key, value in dict.items(matplotlib.rcParamsDefault) if not key.startswith("backend")}
 )
-CLASSES = ("#4e79a7", "#f28e2b", "#e15759", "#76b7b2", "#59a14f", "#c9a400", "#b07aa1", "#ff7fa7", "#9c755f", "#6b7280")
+CLASSES = (BLUE, ORANGE, "#6dd0f2", "#59002c", "#cccc00", "#b500f2", "#888888", "#19197f", "#f2af6d", "#7f5c39")
+"""Colours of lines and classes, which differ without red, green or blue cones, too: of the ten that a search for the
+largest of the smallest distances in CIELAB (26) found, the first two are the house's own."""
+
+MARKERS = "os^Dv<>pPX"
+"""Their marks, for whoever sees no colours at all."""
+
+KINDS = ("png", "pdf", "svg")
+"""The kinds of files that figures are written to, by the ends of names."""
+
+CROWDED = 0.9
+"""Where all active eigenvalues are above it, 1 - mu is drawn on a logarithmic axis in place of mu."""
 
 
 def contours_panel(axes: Any, first: Array, second: Array, functions: Array, i: int, points: Array) -> None:
@@ -82,20 +96,32 @@ def images_panel(axes: Any, images: Array) -> None:
     axes.set_axis_off()
 
 
-def spectrum_panel(axes: Any, eigenvalues: Array, *, legend: bool = True) -> None:
-    """Draw eigenvalues mu_i in their order: stems, active ones (mu > 0) in colour."""
+def spectrum_panel(axes: Any, eigenvalues: Array, *, gamma: Array | None = None, legend: bool = True) -> None:
+    """Draw eigenvalues mu_i in their order: stems, active ones (mu > 0) in colour.
+
+    With ``gamma``, 1 - mu with its own digits, that is drawn on a logarithmic axis, 1 at the bottom, where all active
+    ones crowd at mu = 1.
+    """
     index = np.arange(1, len(eigenvalues) + 1)
-    present = np.isfinite(eigenvalues)
-    for chosen, color, label in (
-        (present & (eigenvalues > 0), BLUE, "active"),
-        (present & (eigenvalues <= 0), GREY, "inactive"),
+    present, active = np.isfinite(eigenvalues), eigenvalues > 0
+    crowded = gamma is not None and active.any() and eigenvalues[active].min() > CROWDED and (gamma > 0).all()
+    values, base = (np.asarray(gamma), 1.0) if crowded else (eigenvalues, 0.0)
+    for chosen, color, mark, label in (
+        (present & active, BLUE, "o", "active"),
+        (present & ~active, GREY, "D", "inactive"),
     ):
         if chosen.any():
-            axes.vlines(index[chosen], 0.0, eigenvalues[chosen], color=color, linewidth=1.2)
+            axes.vlines(index[chosen], base, values[chosen], color=color, linewidth=1.2)
             text = f"{chosen.sum()} {label}"
-            axes.plot(index[chosen], eigenvalues[chosen], "o", color=color, markersize=3.5, label=text)
-    axes.axhline(0.0, color="black", linewidth=0.6)
-    axes.set(xlabel="component $i$", ylabel=r"eigenvalue $\mu_i$", ylim=(None, 1.0))
+            axes.plot(index[chosen], values[chosen], mark, color=color, markersize=3.5, label=text)
+    axes.axhline(base, color="black", linewidth=0.6)
+    axes.set(xlabel="component $i$", ylabel=r"eigenvalue $\mu_i$")
+    if crowded:
+        axes.set(ylabel=r"$1 - \mu_i$ (logarithmic)", yscale="log")
+        axes.set_ylim(max(2.0, 1.5 * float(values[present].max())), 0.5 * float(values[present].min()))
+    else:
+        axes.set_ylim(None, 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if legend:
         axes.legend(frameon=False, loc="upper right")
     without_frame(axes)
@@ -136,9 +162,9 @@ def error_contours(axes: Any, x: Array, y: Array, error: Array) -> None:
 
 def map_panel(axes: Any, points: Array, labels: Array) -> None:
     """Draw points (n, 2) of the plane coloured by label, each class named at the median of its points."""
-    for value, color in zip(np.unique(labels), CLASSES, strict=False):
+    for value, color, mark in zip(np.unique(labels), CLASSES, MARKERS, strict=False):
         x, y = points[labels == value].T
-        axes.scatter(x, y, s=11, color=color, linewidths=0, alpha=0.85)
+        axes.scatter(x, y, s=11, color=color, marker=mark, linewidths=0, alpha=0.85)
         axes.text(
             *(float(np.median(coordinate)) for coordinate in (x, y)),
             str(value),
@@ -192,12 +218,12 @@ def spectrum_over_reg(
     """
     edges = np.concatenate([regs[:1], np.sqrt(regs[1:] * regs[:-1]), regs[-1:]])
     names = np.asarray(bands)
+    named: list[tuple[float, float, str]] = []
     starts = [0, *(np.flatnonzero(names[1:] != names[:-1]) + 1).tolist()] if len(names) else []
     for start, stop in zip(starts, [*starts[1:], len(regs)], strict=False):
         name = str(names[start])
         axes.axvspan(edges[start], edges[stop], color=REGIMES[name], linewidth=0, zorder=0)
-        middle = np.sqrt(edges[start] * edges[stop])
-        axes.text(middle, 1.015, name, transform=axes.get_xaxis_transform(), ha="center", fontsize=9, color=GREY)
+        named.append((float(edges[start]), float(edges[stop]), name))
     for i, line in enumerate(eigenvalues.T):
         shown = np.where(np.isfinite(line), line, np.nan)
         axes.plot(regs, shown, color=CLASSES[i % len(CLASSES)], linewidth=1.6, marker="o", markersize=2.5)
@@ -207,7 +233,33 @@ def spectrum_over_reg(
     axes.set_xscale("log")
     axes.set(xlabel=r"reg $\lambda$", ylabel=r"eigenvalue $\mu_i$", ylim=(-0.6, 1.02))
     axes.set_xlim(*((regs[0], regs[-1]) if len(regs) > 1 else (regs[0] / 2, regs[0] * 2)))
+    axes.xaxis.set_major_locator(LogLocator(numticks=9))
+    for low, high, name in named:
+        name_band(axes, low, high, name, 0.03)
     without_frame(axes)
+
+
+def name_band(axes: Any, low: float, high: float, name: str, height: float, fontsize: float = 9) -> None:
+    """Write the name of a band inside it, upwards where it is too narrow, at a height in shares of the axis.
+
+    To be called when the axes have their limits.  Of a band that is narrower than a line of text nothing is written.
+    """
+    left, right = (axes.transAxes.inverted().transform(axes.transData.transform((x, 0.0)))[0] for x in (low, high))
+    width = (right - left) * axes.get_position().width * axes.figure.get_figwidth() * 72  # points
+    lying = 0.62 * fontsize * len(name) < width
+    if width > 1.3 * fontsize:
+        axes.text(
+            0.5 * (left + right),
+            height,
+            name,
+            transform=axes.transAxes,
+            rotation=0 if lying else 90,
+            ha="center",
+            va="bottom" if height < 0.5 else "top",
+            fontsize=fontsize,
+            color="#4b5563",
+            path_effects=[withStroke(linewidth=2.5, foreground="white")],
+        )
 
 
 def png(figure: Figure, dpi: int = 110) -> bytes:
@@ -225,11 +277,19 @@ def rendered(figure: Figure, kind: str, dpi: int = 110) -> bytes:
     return file.getvalue()
 
 
-def save_png(figure: Figure, path: str | os.PathLike[str] | BinaryIO, dpi: int = 110) -> None:
-    """Write the figure to a file, which appears whole or not at all, or to one that is open."""
-    content = png(figure, dpi)
+def save(figure: Figure, path: str | os.PathLike[str] | BinaryIO, dpi: int = 110) -> None:
+    """Write the figure to a .png, .pdf or .svg file, which appears whole or not at all, or as PNG to an open one."""
+    content = rendered(figure, kind_of_file(path) if isinstance(path, str | os.PathLike) else "png", dpi)
     with replacing(path) as file:
         file.write(content)
+
+
+def kind_of_file(path: str | os.PathLike[str]) -> str:
+    """Return which of `KINDS` a path ends in, or refuse it."""
+    kind = os.path.splitext(os.fspath(path))[1].lower().removeprefix(".")
+    if kind not in KINDS:
+        raise ValueError(f"a figure is a .png, .pdf or .svg file, found {path}")
+    return kind
 
 
 def without_frame(axes: Any) -> None:

@@ -164,8 +164,8 @@ class LearningCurves:
         Parameters
         ----------
         target : str, path or matplotlib Axes, optional
-            A PNG file to write, with a panel for each error, or axes to draw on; new axes, of a figure of their own,
-            if not given.
+            A .png, .pdf or .svg file to write, with a panel for each error, or axes to draw on; new axes, of a figure
+            of their own, if not given.
         error : {"squared", "relative", "zero_one"}
             Which one, for axes.
 
@@ -178,7 +178,7 @@ class LearningCurves:
         names = list(self.errors)
         if isinstance(target, str | os.PathLike):
             drawn = panels.side_by_side(len(names), lambda axes, i: self.plot(axes, names[i]))
-            return panels.save_png(drawn, target)
+            return panels.save(drawn, target)
         error = check_choice(error, "error", tuple(names))
         if target is None:
             return panels.side_by_side(1, lambda axes, _: self.plot(axes, error)).axes[0]

@@ -10,7 +10,7 @@ Modules import what they need when they run, so that ``--help`` and a mistyped o
 
 from __future__ import annotations
 
-from . import convergence, digits, fit, halfmoons, info, interplay, path, probe, study, transform
+from . import convergence, digits, fit, halfmoons, info, interplay, path, probe, report, study, transform
 from .common import Declare
 
 __all__ = ["COMMANDS"]
@@ -22,6 +22,7 @@ COMMANDS: dict[str, Declare] = {
     "transform": transform.declare,
     "probe": probe.declare,
     "path": path.declare,
+    "report": report.declare,
     "interplay": interplay.declare,
     "convergence": convergence.declare,
     "study": study.declare,

@@ -27,8 +27,10 @@ __all__ = [
     "UsageError",
     "check_outputs",
     "choices_of",
+    "colors_of",
     "columns_of",
     "fitting",
+    "is_column",
     "is_terminal",
     "noted",
     "one_line",
@@ -104,8 +106,8 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> N
     Parameters
     ----------
     outputs : mapping
-        The path of each output, by the option or the word that the user knows it by; its suffix must be the one that
-        the name's last word in parentheses says, such as ``"--output (.png)"``, if there is one.
+        The path of each output, by the option or the word that the user knows it by; its suffix must be one of those
+        that the name says last in parentheses, such as ``"--output (.png, .pdf)"``, if there are any.
     inputs : iterable of Path
         Files that are read.
 
@@ -118,9 +120,9 @@ def check_outputs(outputs: Mapping[str, Path], inputs: Iterable[Path] = ()) -> N
 
     seen: dict[Path, str] = {}
     for label, path in outputs.items():
-        name, _, suffix = label.rstrip(")").partition(" (")
-        if suffix and path.suffix.lower() != suffix:
-            raise ValueError(f"{name} must end in {suffix}, found {path}")
+        name, _, suffixes = label.rstrip(")").partition(" (")
+        if suffixes and path.suffix.lower() not in suffixes.split(", "):
+            raise ValueError(f"{name} must end in {' or '.join(suffixes.rsplit(', ', 1))}, found {path}")
         check_writable(path)
         place = Path(os.path.realpath(path))
         if place in seen:
@@ -168,23 +170,24 @@ class Picture:
 
     Parameters
     ----------
-    label : str
-        The option that says where it goes, as for `check_outputs`.
+    option : str
+        That says where it goes.
     path : Path
+        A .png, .pdf or .svg file.
     inputs : iterable of Path
         Files that are read.
     """
 
-    def __init__(self, label: str, path: Path, inputs: Iterable[Path] = ()) -> None:
+    def __init__(self, option: str, path: Path, inputs: Iterable[Path] = ()) -> None:
         self.started, self.path, self.failed = time.perf_counter(), path, tuple[str, ...]()
-        check_outputs({label: path}, inputs)
+        check_outputs({f"{option} (.png, .pdf, .svg)": path}, inputs)
         require_matplotlib()
 
     def draw(self, figure: str, *values: Any) -> None:
         """Draw a figure of `sslcore.studies.figures` and write it; what goes wrong stands in the report."""
         from ...io.atomic import replacing
 
-        content, self.failed = render(figure, *values)
+        content, self.failed = render(figure, *values, kind=self.path.suffix[1:].lower())
         if content is not None:
             try:
                 with replacing(self.path) as file:
@@ -245,6 +248,36 @@ def open_model(path: Path) -> Representation:
     if not isinstance(model, Representation):
         raise ValueError(f"{path} holds {type(model).__name__}, not a representation")
     return model
+
+
+def is_column(source: Source, color: str) -> bool:
+    """Tell whether colours are a column of a table, and not another file."""
+    from ...io.sheets import COLUMNAR
+    from ...io.tables import parse_source
+    from ...io.texts import TEXT
+
+    if source.suffix not in (*TEXT, *COLUMNAR):
+        return False
+    try:
+        return not parse_source(color).path.is_file()
+    except ValueError:  # a name without an ending
+        return True
+
+
+def colors_of(table: Table, color: str, header: str) -> Any:
+    """Read the labels or values of all samples of a table: a column of its files, or another file, as FILE:NAME."""
+    import numpy as np
+
+    from ...io.tables import parse_source, read_labels
+
+    own = is_column(table.source, color)
+    places = [f"{each.path}:{color}" for each in table.source.each] if own else [color]
+    read = [read_labels(parse_source(place), header=header) for place in places]
+    values = np.concatenate([part.values for part in read])
+    missing = np.concatenate([np.zeros(len(p.values), bool) if p.missing is None else p.missing for p in read])
+    if len(values) != len(table.values):
+        raise ValueError(f"{table.source} has {len(table.values)} samples, {color} has {len(values)} colours")
+    return np.ma.masked_array(values, missing)
 
 
 def width_of(rep: Representation) -> int | None:

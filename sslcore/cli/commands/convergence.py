@@ -33,7 +33,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     )
 
     def run(args: argparse.Namespace) -> Report:
-        figure = Picture("--output (.png)", args.output)
+        figure = Picture("--output", args.output)
         from ...studies.convergence import SETTINGS, settings, study
 
         chosen = SETTINGS if args.domains is None else tuple(dict.fromkeys(settings(name) for name in args.domains))

@@ -28,7 +28,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     parser.add(picture("digits"), SEED.but("of views, label draws and map"), PROGRESS)
 
     def run(args: argparse.Namespace) -> Report:
-        figure = Picture("--output (.png)", args.output)
+        figure = Picture("--output", args.output)
         from ... import datasets
         from ...studies.digits import study
 

@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..options import BETA, PROGRESS, REG, Parser, option
-from .common import Report, check_outputs, refuse_outputs, render, require_matplotlib
+from ..options import BETA, COLOR, PROGRESS, REG, Parser, option
+from .common import Report, check_outputs, colors_of, refuse_outputs, render, require_matplotlib
 from .progress import Progress, progress
 from .streamed import SEARCHED, Streamed, is_pattern, stem_of
 from .task import OPTIONS, Task
@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from ...io.encoding import Encoding
     from ...io.tables import Source
 
-NOT_OF_THE_FIT = ("checkpoint", "command", "debug", "figure", "json", "memory", "overwrite", "progress", "run")
+NOT_OF_THE_FIT = (
+    "checkpoint",
+    "command",
+    "debug",
+    "figure",
+    "format",
+    "json",
+    "memory",
+    "overwrite",
+    "progress",
+    "run",
+)
 """Options that change nothing in the model."""
 
 OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
@@ -56,6 +67,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         BETA,
         option("--out", says="of the four files (default: the name of FILE, in this folder)", metavar="PREFIX"),
         option("--figure", says="draw it", action=argparse.BooleanOptionalAction, default=True),
+        option("--format", says="of the figure", choices=("png", "pdf", "svg"), default="png"),
+        COLOR,
         option("--overwrite", says="replace the four files of another fit", action="store_true"),
         PROGRESS,
     )
@@ -64,7 +77,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         started = time.perf_counter()
         streamed = is_pattern(args.file) or (args.checkpoint is not None and args.features is not None)
         task = Streamed(args) if streamed else _Whole(args)
-        endings = OUTPUTS | {"embedding": task.embedding_suffix}
+        endings = OUTPUTS | {"embedding": task.embedding_suffix, "figure": f".{args.format}"}
         outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in endings.items()}
         sources = task.find(tuple(outputs.values()))
         told = _told(args, [source.path for source in sources])
@@ -84,7 +97,9 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 rep = replace(rep, table=task.encoding)
             elif task.columns:
                 rep.notes["columns"] = list(task.columns)
-            figure, failed = render("fit_figure", rep, points, z) if args.figure else (None, ())
+            figure, failed = None, tuple[str, ...]()
+            if args.figure:
+                figure, failed = render("fit_figure", rep, points, z, task.color, kind=args.format)
             written = _write(outputs, task, rep, text, figure, begin)
             for path in stale:
                 path.unlink(missing_ok=True)
@@ -98,6 +113,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
 
 class _Whole(Task):
     """Data that are read as a whole, and fitted by `sslcore.pretrain`."""
+
+    color: Any = None
 
     @property
     def stem(self) -> str:
@@ -133,6 +150,8 @@ class _Whole(Task):
         """Read the data for one fit, or a search."""
         self.begin = begin
         super().read(begin, "fit", n_fits=SEARCHED if self.args.reg == "auto" else 1)
+        if self.args.color:
+            self.color = colors_of(self.table, self.args.color, self.args.header)
 
     def solve(self) -> Representation:
         """Fit."""

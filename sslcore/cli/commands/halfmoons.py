@@ -33,7 +33,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     )
 
     def run(args: argparse.Namespace) -> Report:
-        figure = Picture("--output (.png)", args.output)
+        figure = Picture("--output", args.output)
         from ...fitting.planning import plan
         from ...studies.halfmoons import N_COMPONENTS, study
         from ..spec import parse_augmentation, parse_kernel

@@ -42,7 +42,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     )
 
     def run(args: argparse.Namespace) -> Report:
-        figure = Picture("--output (.png)", args.output)
+        figure = Picture("--output", args.output)
         from ...studies.interplay import SETS, study
 
         law, sets = _augmentation(args.crop, args.flip), args.sets or SETS

@@ -29,7 +29,12 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             metavar="REGS",
         ),
         option("--betas", says="numbers with commas", type=_numbers, default="1", metavar="BETAS"),
-        option("--out", says="a .png file (default: the name of FILE and -path.png)", type=Path, metavar="PATH"),
+        option(
+            "--out",
+            says="a .png, .pdf or .svg file (default: the name of FILE and -path.png)",
+            type=Path,
+            metavar="PATH",
+        ),
         PROGRESS,
     )
 
@@ -37,7 +42,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         task = Task(args)
         out = Path(f"{task.source.stem}-path.png") if args.out is None else args.out
         inputs = [*(source.path for source in task.source.each), *([Path(args.checkpoint)] if args.checkpoint else [])]
-        figure = Picture("--out (.png)", out, inputs)
+        figure = Picture("--out", out, inputs)
         refuse_outputs(task.source)
         with progress(args.progress, {"reading": task.reading(), "path": 5.0, "writing": 1.0}) as begin:
             begin("reading")

@@ -65,6 +65,7 @@ class Streamed:
     moments: Moments
     columns = encoding = None
     embedding_suffix = ".npy"
+    color = None
 
     def __init__(self, args: argparse.Namespace) -> None:
         from ...io.tables import parse_source
@@ -76,7 +77,7 @@ class Streamed:
         self.stem = stem_of(args.file) if is_pattern(args.file) else parse_source(args.file).stem
         if args.out is not None:
             self.stem = args.out
-        for name in ("augment", "views", "drop", "positives", "missing", "categories", "id"):
+        for name in ("augment", "views", "drop", "positives", "missing", "categories", "id", "color"):
             if getattr(args, name):
                 raise UsageError(
                     f"--{name} is for a single file that is read as a whole; a pattern, or --checkpoint, is for views "

@@ -24,7 +24,7 @@ from ..options import (
     VIEWS,
     UsageError,
 )
-from .common import choices_of, columns_of, is_terminal, noted, say
+from .common import choices_of, columns_of, is_column, is_terminal, noted, say
 from .progress import Progress
 
 if TYPE_CHECKING:
@@ -106,6 +106,11 @@ class Task:
         self.labels.append(column)
         return [0, 0]
 
+    def _color(self) -> list[str]:
+        """Return the column that a picture is coloured by, if it is one of the file."""
+        color = getattr(self.args, "color", None)
+        return [color] if color is not None and is_column(self.source, color) else []
+
     def _labels(self, column: str) -> Any:
         """Read the labels in a column of the file."""
         import numpy as np
@@ -129,7 +134,7 @@ class Task:
         from ..spec import parse_features, parse_positives
 
         args = self.args
-        drop = [*args.drop, *self.labels]
+        drop = [*args.drop, *self.labels, *self._color()]
         self.table = read_points(self.source, drop, header=args.header, choices=choices_of(args))
         if self.labels:
             self.positives = parse_positives(args.positives, self._labels)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...arrays import Array
-from ...plotting.panels import BLUE, ORANGE, without_frame
+from ...plotting.panels import BLUE, ORANGE, MaxNLocator, without_frame
 
 __all__ = ["costs_panel", "plane_functions"]
 
@@ -20,6 +20,7 @@ def costs_panel(axes: Any, invariance: Array, norm: Array) -> None:
     axes.bar(index, norm, bottom=invariance, color=BLUE, width=0.7, label=r"norm, $\lambda\,\|f_i\|^2$")
     axes.axhline(1.0, color="black", linewidth=0.6)  # beyond, a component is not active
     axes.set(xlabel="component $i$", ylim=(0.0, min(1.6, 1.35 * float((invariance + norm).max()))))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, loc="upper left", fontsize=9)
     without_frame(axes)
 

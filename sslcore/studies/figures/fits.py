@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import Array
+from ...plotting.maps import coloured, representation_figure
 from ...plotting.panels import (
     BLUE,
     Figure,
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from ...fitting.path import Path
 
 
-__all__ = ["fit_figure", "path_figure"]
+__all__ = ["fit_figure", "map_figure", "path_figure"]
 
 
 @default_style
-def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
+def fit_figure(rep: Any, x: Array, z: Array, color: Array | None = None) -> Figure:
     """Draw spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
 
     Parameters
@@ -37,12 +38,14 @@ def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
         The data.
     z : array (n, k) or (n, m, k)
         Their embedding.
+    color : (n,), optional
+        Labels or values of the samples.
     """
     figure = Figure(figsize=(13, 6.2), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(2, 4, width_ratios=(1.25, 1, 1, 1))
     panel = figure.add_subplot(grid[0, 0])
-    spectrum_panel(panel, rep.eigenvalues, legend=False)
+    spectrum_panel(panel, rep.eigenvalues, gamma=rep.gamma, legend=False)
     panel.set_title(f"spectrum: {rep.n_active} of {rep.n_components} active")
     panel = figure.add_subplot(grid[1, 0])
     costs_panel(panel, rep.beta * rep.invariance, rep.reg * rep.norms)
@@ -52,20 +55,31 @@ def fit_figure(rep: Any, x: Array, z: Array) -> Figure:
     points, values = (array.reshape(-1, array.shape[-1]) for array in (x, z))
     some = np.sort(np.random.default_rng(0).permutation(len(points))[:4000])  # more would only hide each other
     points, values = np.asarray(points[some], dtype=float), np.asarray(values[some], dtype=float)
+    shades = None if color is None else np.ma.masked_array(color)[some // (len(x.reshape(-1, x.shape[-1])) // len(x))]
     if points.shape[1] == 2:
         functions = plane_functions(rep, points)
         for i, place in zip(range(rep.n_components), places, strict=False):
             panel = figure.add_subplot(place)
             contours_panel(panel, *functions, i, points)
+            if shades is not None:
+                coloured(panel, points[:, 0], points[:, 1], shades, named=i == min(rep.n_components, 6) - 1, size=5)
             panel.set_title(rf"$f_{{{i + 1}}}$,  $\mu_{{{i + 1}}}$ = {rep.eigenvalues[i]:.3f}")
         return figure
     pairs = [(i, i + 1) for i in range(0, rep.n_components - 1, 2)] or [(0, 0)]
     for (i, j), place in zip(pairs, places, strict=False):
         panel = figure.add_subplot(place)
-        panel.scatter(values[:, i], values[:, j], s=6, color=BLUE, linewidths=0, alpha=0.35)
+        if shades is None:
+            panel.scatter(values[:, i], values[:, j], s=6, color=BLUE, linewidths=0, alpha=0.35)
+        else:
+            coloured(panel, values[:, i], values[:, j], shades, named=place is places[min(len(pairs), 6) - 1])
         panel.set(xlabel=rf"$\psi_{{{i + 1}}}$", ylabel=rf"$\psi_{{{j + 1}}}$")
         without_frame(panel)
     return figure
+
+
+def map_figure(rep: Any, z: Array, color: Array | None = None) -> Figure:
+    """Draw the spectrum of a representation beside the map of an embedding (n, k) of its."""
+    return representation_figure(rep.eigenvalues, rep.gamma, z, color)
 
 
 def path_figure(path: Path) -> Figure:

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...plotting.panels import BLUE, CLASSES, GREY, ORANGE, Figure, FigureCanvasAgg, default_style, without_frame
+from ...plotting.panels import (
+    CLASSES,
+    GREY,
+    Figure,
+    FigureCanvasAgg,
+    default_style,
+    name_band,
+    without_frame,
+)
 
 if TYPE_CHECKING:
     from .. import interplay
@@ -15,9 +23,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["interplay_figure", "lines_panel", "paper_figure", "parities_panel"]
-
-LINES = (BLUE, ORANGE, "#5ab4a0", CLASSES[2], *CLASSES[4:])
-"""Colours of lines; the first three differ in lightness too, for whoever does not see all colours."""
 
 
 @default_style
@@ -69,12 +74,12 @@ def few_lines(
     reg = np.linspace(0.0, stop, 300)
     values = starts[:, None] - reg * slopes[:, None]
     for i, name in enumerate(names):
-        axes.plot(reg, values[i], color=LINES[i], linewidth=1.8, label=name)
+        axes.plot(reg, values[i], color=CLASSES[i], linewidth=1.8, label=name)
     axes.plot(reg, values.max(axis=0), color="black", linewidth=4.5, alpha=0.22, label="the maximum")
     if by is not None:
         other = by.augmentation[:, None] - reg / by.kernel[:, None]
         for i in range(len(names)):
-            axes.plot(reg, other[i], color=LINES[i], linewidth=1.2, linestyle="--")
+            axes.plot(reg, other[i], color=CLASSES[i], linewidth=1.2, linestyle="--")
         axes.plot(reg, other.max(axis=0), color="black", linewidth=2.5, alpha=0.35, linestyle=":", label="as published")
     for crossing in crossings:
         axes.plot(
@@ -125,7 +130,7 @@ def lines_panel(axes: Any, study: interplay.Study) -> None:
     low = min(float(highest.min()), 0.0)
     room = 0.16 * (float(highest.max()) - low)
     for i, label in enumerate(study.lines.labels):
-        color, name = LINES[i % len(LINES)], "{" + ", ".join(map(str, label)) + "}"
+        color, name = CLASSES[i % len(CLASSES)], "{" + ", ".join(map(str, label)) + "}"
         axes.plot(reg, values[i], color=color, linewidth=1.8, label=f"S = {name}")
     axes.plot(reg, highest, color="black", linewidth=4.5, alpha=0.22, solid_capstyle="round", label="the maximum")
     for crossing in study.crossings:
@@ -142,16 +147,15 @@ def lines_panel(axes: Any, study: interplay.Study) -> None:
         )
     top = float(highest.max()) + room
     for index, regime in enumerate(study.regimes):
-        start, end = regime.start, min(regime.stop, stop)
-        axes.axvspan(start, end, color=("#eef4fb", "#fdf3e7", "#f1f1f3")[index % 3], zorder=-5)
-        narrow = end - start < 0.2 * stop  # the name begins at the edge then, and goes on into the next one
-        place, side = (start + 0.01 * stop, "left") if narrow else (0.5 * (start + end), "center")
-        axes.text(place, top - 0.3 * room, regime.name, ha=side, va="top", fontsize=10)
+        shade = ("#eef4fb", "#fdf3e7", "#f1f1f3")[index % 3]
+        axes.axvspan(regime.start, min(regime.stop, stop), color=shade, zorder=-5)
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set(xlim=(0.0, stop), ylim=(low - 0.3 * room, top))
     axes.set(xlabel=r"reg $\lambda$", ylabel=r"$\mu_S = 1 - \beta + \beta t_S - \lambda / \kappa_S$")
     axes.set_title("which parity is learnt first")
     axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
+    for regime in study.regimes:
+        name_band(axes, regime.start, min(regime.stop, stop), regime.name, 0.98, 10)
     axes.legend(frameon=False, loc="best", fontsize=9)
     without_frame(axes)
 
