@@ -39,6 +39,7 @@ BENCHMARKS = {  # name: module and function
     "cube": ("population", "run_cube"),
     "population_risk": ("population", "run_risk"),
     "monitor": ("monitor", "run"),
+    "practice": ("practice", "run"),
 }
 ON_A_GPU = {
     "gpu_gram": ("gpu", "run_gram"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ try:
 except ImportError as error:  # pragma: no cover - depends on the installation
     raise ImportError("SSLEmbedding needs scikit-learn: pip install 'sslcore[sklearn]'") from error
 
+from . import tunables
 from .arrays import (
     Array,
     ArrayLike,
@@ -23,16 +23,23 @@ from .arrays import (
     as_entries,
     as_float_dtype,
     as_seed,
-    check_boolean,
     check_choice,
     check_integer,
     kind_of,
-    namespace,
 )
-from .augmentations import Augmentation, GaussianNoise, Views
-from .augmentations._base import flattened, image_shapes
+from .augmentations import Augmentation, Views
 from .backends import device_of, get_backend
-from .declarations.nested import nested_parameters, with_parameters
+from .declarations.nested import _NestedParameters
+from .defaults import Standardization, choose
+from .defaults._estimating import (
+    INPUTS,
+    as_rows,
+    check_standardize,
+    checked_samples,
+    count_components,
+    kind_of_input,
+    warn,
+)
 from .features import Features, Nystrom
 from .fitting.collections import home_of, refuse_options
 from .fitting.data import Data, as_data
@@ -42,11 +49,15 @@ from .fitting.paired_folds import risk_on_pairs
 from .fitting.pretraining import pretrain
 from .fitting.representation import Representation
 from .fitting.search import AutoReg
-from .kernels import Gaussian, Precomputed
+from .fitting.spectral import check_scale
+from .kernels import Precomputed
 from .positives import Positives
 from .risk import vicreg
 
 __all__ = ["SSLEmbedding"]
+
+N_VIEWS = 4
+"""Of each sample, by default."""
 
 FRESH = 0x9E3779B97F4A7C15
 """Added to the seed (modulo 2^64) for the views that `score` draws: not those of the fit."""
@@ -58,7 +69,7 @@ EXPECTED_FAILURES = {
 """Checks of scikit-learn that no estimator which draws views can pass, with the reason."""
 
 
-class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Self-supervised embedding in closed form, as a transformer of scikit-learn.
 
     ``fit`` makes views of the samples and finds the minimiser of the regularised VICReg risk (`sslcore.pretrain`);
@@ -70,15 +81,16 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     Parameters
     ----------
     kernel : Kernel or callable, optional
-        By default a `Gaussian` whose scale is the root of the total variance of the samples.  `Precomputed`: X holds
-        the Gram matrix of views, for input="views"; cross-validation then takes rows and columns together.
+        By default what `sslcore.defaults.choose` takes: a `Gaussian` at the median distance of the samples.
+        `Precomputed`: X holds the Gram matrix of views, for input="views"; cross-validation then takes rows and columns
+        together.
     augmentation : Augmentation, optional
-        The law of the views; by default `GaussianNoise` with a tenth of the root mean variance of the coordinates.
-        With a law of images, X may hold images (n, *image_shape).
+        The law of the views; by default that of `sslcore.defaults.choose` for tables, images or series.  With a law of
+        images, X may hold images (n, *image_shape).
     n_views : int
         m, views of each sample.
-    n_components : int
-        k.
+    n_components : int, optional
+        k; by default 16, or as many as there are.
     reg : "auto", float or `sslcore.selection.AutoReg`
         Weight of the norm; "auto": of least risk on held-out samples.
     beta : float
@@ -86,10 +98,17 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     unbiased, center : bool
         As for `sslcore.pretrain`; centred by default, as in practice.
     features : Features or int, optional
-        A feature model in place of the exact kernel; a number: that many Nystrom features of ``kernel``.
-    input : {"samples", "views"}
-        "views": X holds views made elsewhere, (n, m, d), or (N, d) with ``fit(X, groups=...)``; then ``augmentation``
-        and ``n_views`` are not used.
+        A feature model in place of the exact kernel; a number: that many Nystrom features of ``kernel``.  Where neither
+        is given nor ``solver``, beyond 6,000 views 1,024 of the kernel by default.
+    input : {"samples", "images", "series", "views"}
+        "samples": X holds a table (n, d), images (n, height, width[, channels]) or series (n, channels, time), which
+        are told apart by their shape; "series" also says so of rows (n, time).  "views": X holds views made elsewhere,
+        (n, m, d), or (N, d) with ``fit(X, groups=...)``; then ``augmentation`` and ``n_views`` are not used.
+    standardize : "auto" or bool
+        Bring columns, channels or pixels to mean 0 and deviation 1 first; kept in the representation.  "auto": where
+        kernel and law are chosen here, for what is given by the user is in units of the data.
+    scale : {"norm", "risk", "unit"}
+        What ``transform`` measures components in, as `Representation.transform`; "norm" is best for probes.
     positives : `sslcore.positives.Positives`, optional
         A law of positive pairs of the samples, such as ``TimeLag(10)``, in place of views: no ``augmentation`` then.
         One of given points, such as ``Labels(y)``, fits those X alone.  ``score`` takes the law's pairs of X.
@@ -110,6 +129,9 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         The reg in use.
     kernel_, augmentation_ :
         Those in use; None where there is none.
+    standardization_ : sslcore.defaults.Standardization or None
+    chosen_ : tuple of str
+        What was chosen for what was not given, and why, in words; `DataWarning` says what looks wrong about the data.
     n_features_in_ : int
 
     Examples
@@ -125,14 +147,18 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     kernel_: Any
     _moments: Any
     _representation: Any
+    _chosen: Any
     _seed: int
+    _shape: tuple[int, ...]
+    standardization_: Any
+    chosen_: tuple[str, ...]
 
     def __init__(
         self,
         kernel: Any = None,
         augmentation: Augmentation | None = None,
-        n_views: int = 2,
-        n_components: int = 2,
+        n_views: int = N_VIEWS,
+        n_components: int | None = None,
         reg: Any = "auto",
         beta: float = 1.0,
         *,
@@ -140,6 +166,8 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         center: bool = True,
         features: Any = None,
         input: str = "samples",
+        standardize: bool | str = "auto",
+        scale: str = "norm",
         positives: Positives | None = None,
         random_state: Any = 0,
         backend: str | None = None,
@@ -156,35 +184,13 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self.center = center
         self.features = features
         self.input = input
+        self.standardize = standardize
+        self.scale = scale
         self.positives = positives
         self.random_state = random_state
         self.backend = backend
         self.memory = memory
         self.solver = solver
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters by name; with ``deep`` also those of kernels, laws and features, as in the class."""
-        deep = check_boolean(deep, "deep")
-        params: dict[str, Any] = super().get_params(deep=deep)
-        for name in self._get_param_names() if deep else ():
-            params |= nested_parameters(params[name], name)
-        return params
-
-    def set_params(self, **params: Any) -> SSLEmbedding:
-        """Set parameters by name; kernels, laws and features are values: new ones are made, the old ones stay."""
-        whole = {name: value for name, value in params.items() if "__" not in name}
-        super().set_params(**whole)
-        deeper: dict[str, dict[str, Any]] = {}
-        for key in params.keys() - whole.keys():
-            name, _, rest = key.partition("__")
-            deeper.setdefault(name, {})[rest] = params[key]
-        for name, changes in deeper.items():
-            value = getattr(self, name) if name in self._get_param_names() else None
-            if hasattr(value, "set_params") or name not in self._get_param_names():
-                super().set_params(**{f"{name}__{rest}": new for rest, new in changes.items()})
-            else:
-                setattr(self, name, with_parameters(value, changes, name))
-        return self
 
     def fit(self, X: ArrayLike, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> SSLEmbedding:
         """Fit to samples (n, d), or to views; ``y`` is ignored.
@@ -210,10 +216,11 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             X = self._checked(X, reset=True)
             views = self._begin(X, groups, sample_weight)
         self._moments, self._stale = None, False
-        self._representation = pretrain(
+        model = self._model()
+        found = pretrain(
             views,
-            self._model(),
-            self.n_components,
+            model,
+            count_components(self.n_components, self._chosen.n_components, model, views, self.center),
             reg=self.reg,
             beta=self.beta,
             unbiased=self.unbiased,
@@ -225,6 +232,7 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             memory=self.memory,
             solver=self.solver,
         )
+        self._representation = found.standardized_by(self.standardization_)
         self._n_features_out = self._representation.n_components
         return self
 
@@ -266,15 +274,18 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             self._moments = Moments(self._model().fit(views), backend=self.backend)
         else:
             self._check_data(X, groups, sample_weight)
-            views = X
-            if self.input == "samples" and self.positives is None:
-                views = self.augmentation_.views(X, self.n_views, seed=self._seed, first=self._moments.n)
+            views = self._standardized(X)
+            if self.input != "views" and self.positives is None:
+                views = self.augmentation_.views(views, self.n_views, seed=self._seed, first=self._moments.n)
         self._moments.update(views, groups=groups, sample_weight=sample_weight, positives=self.positives)
-        self._stale, self._n_features_out = True, check_integer(self.n_components, "n_components", minimum=1)
+        self._stale, self._n_features_out = (
+            True,
+            count_components(self.n_components, self._chosen.n_components, self._moments.features, views, self.center),
+        )
         return self
 
     def transform(self, X: ArrayLike) -> Array:
-        """Return the embedding psi(x): (n, k) of points (n, d), (n, m, k) of views (n, m, d)."""
+        """Return the embedding in the ``scale`` asked for: (n, k) of points (n, d), (n, m, k) of views (n, m, d)."""
         validation.check_is_fitted(self)
         if home_of(X) is not None:
             lazy: Array = self._transform_on_cluster(X)
@@ -288,7 +299,8 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 f"views (n, m, d) have embeddings (n, m, k), which make no table of {container}, found X of shape "
                 f"{checked.shape}; transform X.reshape(-1, {checked.shape[-1]}), or set_output(transform='default')"
             )
-        out: Array = kind_of(X).convert_back(self.representation_.transform(checked, backend=self.backend))
+        values = self.representation_.transform(checked, check_scale(self.scale), backend=self.backend)
+        out: Array = kind_of(X).convert_back(values)
         return out
 
     def score(self, X: ArrayLike, y: Any = None, *, groups: Any = None, sample_weight: Any = None) -> float:
@@ -303,13 +315,13 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             If there are fewer than 2 samples: the risk has pairs of them.
         """
         validation.check_is_fitted(self)
-        X = self._checked(X, reset=False)
-        rep = self.representation_
+        X = self._standardized(self._checked(X, reset=False))
+        rep = self.representation_.of_standardized()
         if self.positives is not None:
             refuse_options({"groups": groups, "sample_weight": sample_weight})
             return -risk_on_pairs(rep, X, self.positives, self.backend)
         views: Array | Views = X
-        if self.input == "samples":
+        if self.input != "views":
             views = Views(X, self.augmentation_, self.n_views, (self._seed + FRESH) % 2**64)
         data = self._check_data(views, groups, sample_weight, single_views=False)
         if data.n < 2:
@@ -334,8 +346,8 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         """The representation that was fitted."""
         if getattr(self, "_stale", False):
             self._representation = self._moments.solve(
-                self.n_components, reg=self.reg, beta=self.beta, unbiased=self.unbiased, center=self.center
-            )
+                self._n_features_out, reg=self.reg, beta=self.beta, unbiased=self.unbiased, center=self.center
+            ).standardized_by(self.standardization_)
             self._stale = False
         found: Representation | None = getattr(self, "_representation", None)
         if found is None:
@@ -366,11 +378,13 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def _checked(self, X: Any, *, reset: bool) -> Array:
         """Return X as an array, by our checks and, if it is NumPy's, scikit-learn's; remember its names and width."""
-        check_choice(self.input, "input", ("samples", "views"))
+        check_choice(self.input, "input", INPUTS)
         found = as_entries(X, "X")
         array = found
-        if self.input == "samples" and found.ndim > 2:
-            array = self._of_images(found, self.augmentation if reset else self.augmentation_)
+        if self.input != "views" and found.ndim > 2:
+            array = as_rows(found, self.augmentation, self.input, () if reset else self._shape[1:])
+        if reset:
+            self._shape = found.shape
         several = self.input == "views" and array.ndim == 3
         if array.dtype.kind == "c":
             raise ValueError("Complex data not supported; real and imaginary parts are coordinates too: X.real, X.imag")
@@ -389,20 +403,6 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
         self._remember(X if array is not found or found.ndim == 2 else array, int(array.shape[-1]), found.ndim, reset)
         return array
 
-    def _of_images(self, x: Array, law: Any) -> Array:
-        """Return images as samples, if the law is of such images."""
-        array = flattened(x, law) if law is not None else x
-        if array.ndim == 2:
-            return array
-        shapes = sorted(image_shapes(law)) if law is not None else []
-        wanted = f" or images (n, {str(shapes[0])[1:-1]}) of the law" if shapes else ""
-        raise ValueError(
-            f"with input='samples', X must hold samples (n, d){wanted}, found shape {x.shape}; for images give a law "
-            f"of images of that shape, such as augmentation=Affine({x.shape[1:]}), or flatten them with "
-            f"X.reshape(len(X), -1); input='views' would take X for {x.shape[1]} views of each sample, of "
-            f"{x.shape[-1]} coordinates"
-        )
-
     def _remember(self, X: Any, width: int, rank: int, reset: bool) -> None:
         """Set, or compare, the names and the number of the columns."""
         if rank == 2 and hasattr(validation, "validate_data"):
@@ -420,29 +420,28 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def _check_data(self, views: Any, groups: Any, sample_weight: Any, *, single_views: bool = True) -> Data:
         """Return what `as_data` makes of checked views; groups and weights of views are for views that are given."""
-        if self.input == "samples":
-            if groups is not None:
-                raise ValueError("groups name the sample of each view: use input='views'")
-            if isinstance(self.kernel, Precomputed):
-                raise ValueError("Precomputed takes the Gram matrix of views made elsewhere: use input='views'")
-            if sample_weight is not None:
-                sample_weight = as_array(sample_weight, "sample_weight", ndim=1, shape_hint="(n,)")
-                if len(sample_weight) != len(views):
-                    raise ValueError(
-                        f"sample_weight must have shape ({len(views)},), one a sample, found {sample_weight.shape}"
-                    )
-            if not isinstance(views, Views):
-                views = views[:, None]
+        if self.input != "views":
+            views, sample_weight = checked_samples(views, groups, sample_weight, self.kernel)
         return as_data(views, groups, sample_weight, single_views=single_views)
 
     def _begin(self, X: Array, groups: Any, sample_weight: Any) -> Any:
-        """Settle what has a default, and give the views."""
-        weight = self._check_data(X, groups, sample_weight).weight
-        self._settle(math.sqrt(_total_variance(X.reshape(-1, X.shape[-1]), weight)) or 1.0, X.shape[-1])
+        """Settle what has a default, warn of what looks wrong, and give the views."""
+        self._check_data(X, groups, sample_weight)
+        shape = self._shape if self.input != "views" else (len(X.reshape(-1, X.shape[-1])), X.shape[-1])
+        self._settle(X.reshape(shape))
+        x = self._standardized(X)
         if self.augmentation_ is None:
-            return X
-        self.augmentation_ = self.augmentation_.fitted(X)
-        return Views(X, self.augmentation_, self.n_views, self._seed)
+            return x
+        self.augmentation_ = self.augmentation_.fitted(x)
+        views = Views(x, self.augmentation_, self.n_views, self._seed)
+        table = len(self._shape) == 2 and self.input == "samples"
+        names = getattr(self, "feature_names_in_", None)
+        warn(X if table else X[:, None], views, self.standardization_, names)
+        return views
+
+    def _standardized(self, X: Array) -> Array:
+        """Return points or views as the fit takes them."""
+        return X if self.standardization_ is None else self.standardization_(X)
 
     def _begin_on_cluster(self, X: Any) -> Any:
         """Do the same with an array of a cluster, whose entries are checked where they lie."""
@@ -452,49 +451,46 @@ class SSLEmbedding(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             raise ValueError(f"with input={self.input!r}, X on a cluster must hold {shape}, found shape {X.shape}")
         self.n_features_in_ = int(X.shape[-1])
         self.__dict__.pop("feature_names_in_", None)  # of another fit
-        variance = float(X.reshape(-1, X.shape[-1]).var(axis=0, dtype=float).sum().compute())
-        if not math.isfinite(variance):
-            raise ValueError("X must be finite, found NaN, infinities or sums of squares beyond float64 on the cluster")
-        self._settle(math.sqrt(variance) or 1.0, X.shape[-1])
-        return X if self.input == "views" else home_of(X).views(X, self.augmentation_, self.n_views, seed=self._seed)
+        rows = X[:: max(1, len(X) // tunables.LOOK_SAMPLES)].compute()
+        self._shape = X.shape
+        self._settle(as_array(rows, "X", ndim=(2, 3)).reshape(-1, X.shape[-1]), of=X)
+        x = self._standardized(X)
+        return x if self.input == "views" else home_of(x).views(x, self.augmentation_, self.n_views, seed=self._seed)
 
     def _transform_on_cluster(self, X: Any) -> Any:
         if X.shape[-1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[-1]} features, but SSLEmbedding is expecting {self.n_features_in_} features as input"
             )
-        return self.representation_.transform(X, backend=self.backend)
+        return self.representation_.transform(X, check_scale(self.scale), backend=self.backend)
 
-    def _settle(self, total: float, width: int) -> None:
-        """Settle what has a default, for samples of this standard deviation and number of coordinates."""
+    def _settle(self, rows: Array, of: Any = None) -> None:
+        """Settle what has a default, for samples like these; ``of``: what columns are standardised by instead."""
         self._representation = None
         needs_kernel = not isinstance(self.features, Features)
         if not needs_kernel and self.kernel is not None:
             raise ValueError(
                 "give kernel or features, not both; a number as features means Nystrom features of the kernel"
             )
-        self.kernel_ = (Gaussian(total) if self.kernel is None else self.kernel) if needs_kernel else None
         state, given = self.random_state, isinstance(self.random_state, int | np.integer)
         self._seed = as_seed(state) if given else int(check_random_state(state).randint(2**31))
         if self.positives is not None and (self.augmentation is not None or self.input == "views"):
             raise ValueError("with positives, X holds points (n, d): leave out augmentation and input='views'")
-        noise = GaussianNoise(0.1 * (total / math.sqrt(width)))
-        chosen = noise if self.augmentation is None else self.augmentation
-        self.augmentation_ = None if self.input == "views" or self.positives is not None else chosen
+        given = self.kernel is not None or self.augmentation is not None or not needs_kernel
+        auto = not given and self.positives is None and self.input != "views"
+        standardize = check_standardize(self.standardize, auto)
+        chosen = self._chosen = choose(rows, kind=kind_of_input(self.input, rows), standardize=standardize)
+        self.standardization_ = chosen.standardization if of is None or not standardize else Standardization.of(of)
+        self.kernel_ = (chosen.kernel if self.kernel is None else self.kernel) if needs_kernel else None
+        law = chosen.augmentation if self.augmentation is None else self.augmentation
+        self.augmentation_ = None if self.input == "views" or self.positives is not None else law
+        self.chosen_ = chosen.reasons
 
     def _model(self) -> Any:
         if self.features is None:
+            if self.kernel is None and self.solver is None and isinstance(self._chosen.model, Features):
+                return self._chosen.model
             return self.kernel_
         if isinstance(self.features, Features):
             return self.features
         return Nystrom(self.kernel_, check_integer(self.features, "features", minimum=1), seed=self._seed)
-
-
-def _total_variance(points: Array, weight: np.ndarray | None) -> float:
-    """Return the trace of the covariance of points (N, d) of these weights."""
-    if weight is None:
-        return float(points.var(axis=0, dtype=float).sum())
-    xp = namespace(points)
-    p = xp.asarray(weight / weight.max())
-    p /= p.sum()
-    return float((p @ (points - p @ points) ** 2).sum())

@@ -453,3 +453,6 @@ SPREAD_SAMPLES = 1024
 
 SPREAD_BLOCKS = 16
 """Runs of neighbouring samples that these are taken from: a few calls, and not the beginning of the data alone."""
+
+LOOK_SAMPLES = 1000
+"""Samples whose distances, half a million, give the median that scales a kernel: to some per cent, in milliseconds."""

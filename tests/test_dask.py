@@ -604,7 +604,7 @@ def test_the_estimator_takes_arrays_of_a_cluster(kind):
     assert_close(by_products.gamma, whole.gamma, tol=1e-9)
     bad = data.copy()
     bad[100] = np.nan
-    with pytest.raises(ValueError, match="X must be finite, found NaN"):
+    with pytest.raises(ValueError, match="X must be finite, found nan"):
         found.fit(da.from_array(bad, chunks=array.chunks))
 
 

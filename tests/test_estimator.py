@@ -21,6 +21,7 @@ from . import examples, naive
 from .comparators import assert_close
 
 sklearn = pytest.importorskip("sklearn")
+from scipy.spatial.distance import pdist  # noqa: E402
 from sklearn.base import clone  # noqa: E402
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score  # noqa: E402
 from sklearn.pipeline import make_pipeline  # noqa: E402
@@ -38,7 +39,8 @@ def one_thread():
 
 
 def fast(**changes):
-    return SSLEmbedding(**({"kernel": Exponential(0.5), "n_components": 2, "reg": 1e-2} | changes))
+    usual = {"kernel": Exponential(0.5), "n_views": 2, "n_components": 2, "reg": 1e-2, "scale": "risk"}
+    return SSLEmbedding(**(usual | changes))
 
 
 KNOWN = (
@@ -59,6 +61,7 @@ KNOWN = (
 def test_scikit_learns_checks(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", sslcore.SelectionWarning)
+        warnings.simplefilter("ignore", sslcore.DataWarning)
         check(estimator)
 
 
@@ -68,7 +71,8 @@ def test_it_is_pretrain():
     rep = pretrain(Views(X, noise, 3, 7), Exponential(0.5), 4, reg=1e-3, beta=2.0, center=True)
     assert_close(ours.representation_.gamma, rep.gamma)
     fresh = sslcore.datasets.half_moons(9, seed=1)
-    assert_close(ours.transform(fresh), rep(fresh))
+    assert_close(ours.transform(fresh), rep.transform(fresh, scale="norm"))
+    assert_close(ours.set_params(scale="risk").transform(fresh), rep(fresh))
     assert ours.get_feature_names_out().tolist() == [f"sslembedding{i}" for i in range(4)]
     assert (ours.n_features_in_, ours.reg_) == (2, 1e-3)
     uncentred = SSLEmbedding(Exponential(0.5), noise, 3, 4, reg=1e-3, center=False, unbiased=False).fit(X)
@@ -77,11 +81,68 @@ def test_it_is_pretrain():
 
 def test_defaults_follow_the_scale_of_the_data():
     ours = SSLEmbedding(reg=1e-2).fit(X)
-    total = np.sqrt(X.var(axis=0).sum())
-    assert_close(ours.kernel_.scale, total)
-    assert_close(ours.augmentation_.scale, 0.1 * total / np.sqrt(2))
-    scaled = SSLEmbedding(reg=1e-2).fit(1e3 * X + 5)
-    assert_close(scaled.transform(1e3 * X + 5), ours.transform(X), tol=1e-8)
+    z = (X - X.mean(axis=0)) / X.std(axis=0)
+    assert_close(ours.standardization_(X), z, tol=1e-12)
+    assert_close(ours.kernel_.scale, float(np.median(pdist(z))), tol=1e-2)
+    assert (ours.augmentation_, ours.n_views) == (GaussianNoise(1.0), 4)
+    assert ours.transform(X).shape == (40, 32)
+    rep = pretrain(Views(z, GaussianNoise(1.0), 4, 0), ours.kernel_, 32, reg=1e-2, center=True)
+    assert_close(ours.transform(X), rep.transform(z, scale="norm"), tol=1e-7)
+    assert_close(ours.score(X), fast(**settings_of(ours), n_components=32).fit(z).score(z), tol=1e-8)
+    skew = [1e3, 1e-2] * X + 5
+    scaled = SSLEmbedding(reg=1e-2).fit(skew)
+    assert_close(scaled.transform(skew), ours.transform(X), tol=1e-7)
+    assert "each column by its mean and deviation" in scaled.chosen_
+
+
+def settings_of(fitted):
+    return {"kernel": fitted.kernel_, "augmentation": fitted.augmentation_, "n_views": fitted.n_views}
+
+
+def test_standardisation_by_word():
+    """In units of the data where the user gives a kernel or a law; with True always, with False never."""
+    x = X * [1.0, 1e3]
+    noise = GaussianNoise(0.3)
+    with pytest.warns(sslcore.DataWarning, match="column 1 holds 100 % of the variance"):
+        raw = fast(kernel=Gaussian(300.0), augmentation=GaussianNoise(100.0)).fit(x)
+    assert raw.standardization_ is None
+    ours = fast(augmentation=noise, standardize=True).fit(x)
+    assert_close(
+        ours.transform(x),
+        fast(augmentation=noise).fit(ours.standardization_(x)).transform(ours.standardization_(x)),
+        tol=1e-8,
+    )
+    assert_close(ours.representation_(x), ours.transform(x), tol=1e-12)
+    with pytest.warns(sslcore.DataWarning):
+        plain = SSLEmbedding(standardize=False, reg=1e-2, n_components=2).fit(x)
+    assert plain.standardization_ is None
+    assert_close(plain.augmentation_.scale, float(np.sqrt(x.var(axis=0).mean())), tol=1e-2)
+    for bad in (1, None, "yes"):
+        with pytest.raises(TypeError, match=r"standardize must be True or False, found .*; or 'auto'"):
+            fast(standardize=bad).fit(X)
+    with pytest.raises(ValueError, match="scale must be one of"):
+        fast(scale="raw").fit(X).transform(X)
+
+
+def test_parts_are_standardised_by_the_first():
+    x = X * [1.0, 1e3]
+    parts = SSLEmbedding(features=20, standardize=True, reg=1e-2, n_components=2)
+    parts.partial_fit(x[:20]).partial_fit(x[20:])
+    assert_close(parts.standardization_.mean, x[:20].mean(axis=0), tol=1e-12)
+    assert_close(parts.transform(x), parts.representation_.transform(x, "norm"), tol=1e-12)
+
+
+def test_images_and_series_by_their_shape():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(12, 8, 8)) + 3.0 * rng.normal(size=(12, 1, 1))
+    series = rng.normal(size=(12, 2, 20)) * [[[1.0], [50.0]]] + 3.0 * rng.normal(size=(12, 1, 1))
+    for x, word in ((images, "images of 8 x 8"), (series, "series of 2 channels at 20 times")):
+        ours = SSLEmbedding(reg=1e-2, n_components=3).fit(x)
+        assert ours.chosen_[0].startswith(word)
+        assert_close(ours.transform(x), ours.transform(x.reshape(12, -1)), tol=1e-12)
+    z = ours.standardization_(series.reshape(12, -1)).reshape(12, 2, 20)
+    assert_close(z.std(axis=(0, 2)), np.ones(2), tol=1e-9)
+    assert SSLEmbedding(reg=1e-2, input="series").fit(series[:, 0]).chosen_[0] == "series of one channel, at 20 times"
 
 
 @pytest.mark.parametrize("unbiased", [True, False])
@@ -492,7 +553,7 @@ def test_images_are_samples_of_a_law_of_images(law):
 def test_images_without_a_law_of_images():
     """The error says what else it would be taken for, and a fit of it what it was taken for."""
     with pytest.raises(ValueError, match=r"augmentation=Affine\(\(6, 8\)\).*would take X for 6 views .* of 8 coord"):
-        fast().fit(IMAGES)
+        fast(augmentation=GaussianNoise(0.1)).fit(IMAGES)
     with pytest.raises(ValueError, match=r"found shape \(30, 6, 8\)"):
         fast(augmentation=Affine((8, 6))).fit(IMAGES)
     for model in (Gaussian(1.0), Identity()):

@@ -10,6 +10,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from ..arrays import check_boolean
+
 __all__ = ["by_argument", "nested_parameters", "with_parameters"]
 
 
@@ -78,3 +80,33 @@ def _members(value: Any) -> dict[str, Any]:
 
 def _is_declaration(value: Any) -> bool:
     return dataclasses.is_dataclass(value) and not isinstance(value, type)
+
+
+class _NestedParameters:
+    """Parameters of an estimator of scikit-learn that has kernels, laws and features among them."""
+
+    _get_param_names: Any
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the parameters by name; with ``deep`` also those of kernels, laws and features, as in the class."""
+        deep = check_boolean(deep, "deep")
+        params: dict[str, Any] = super().get_params(deep=deep)  # type: ignore[misc]
+        for name in self._get_param_names() if deep else ():
+            params |= nested_parameters(params[name], name)
+        return params
+
+    def set_params(self, **params: Any) -> Any:
+        """Set parameters by name; kernels, laws and features are values: new ones are made, the old ones stay."""
+        whole = {name: value for name, value in params.items() if "__" not in name}
+        super().set_params(**whole)  # type: ignore[misc]
+        deeper: dict[str, dict[str, Any]] = {}
+        for key in params.keys() - whole.keys():
+            name, _, rest = key.partition("__")
+            deeper.setdefault(name, {})[rest] = params[key]
+        for name, changes in deeper.items():
+            value = getattr(self, name) if name in self._get_param_names() else None
+            if hasattr(value, "set_params") or name not in self._get_param_names():
+                super().set_params(**{f"{name}__{rest}": new for rest, new in changes.items()})  # type: ignore[misc]
+            else:
+                setattr(self, name, with_parameters(value, changes, name))
+        return self

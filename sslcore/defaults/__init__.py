@@ -1,13 +1,17 @@
-"""A look at data before any fit: columns brought to one scale, and in words whatever looks wrong.
+"""Settings for data of which nothing is said, chosen from their shape and spread, without labels, and told in words.
 
 In this order::
 
     _concerns   what looks wrong about the data
+    _choice     what suits them: a standardisation, a law of views, a kernel, numbers
+
+``sslcore.SSLEmbedding()`` and ``sslcore fit`` ask here, and show what they were told.
 """
 
 from __future__ import annotations
 
 from ..fitting.standardization import Standardization
+from ._choice import Choice, choose
 from ._concerns import concerns
 
-__all__ = ["Standardization", "concerns"]
+__all__ = ["Choice", "Standardization", "choose", "concerns"]
