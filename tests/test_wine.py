@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sslcore.cli import main as cli
+from sslcore.probing import ridge_probe
 
 pl = pytest.importorskip("polars")
 datasets = pytest.importorskip("sklearn.datasets")
@@ -24,6 +25,17 @@ def write_wine(path, rows, rng):
     columns |= {"region": rng.choice(["hills", "plain", "coast"], len(rows))}
     columns |= {"class": [str(data.target_names[i]) for i in data.target[rows]]}
     pl.DataFrame(columns).fill_nan(None).write_csv(path)
+
+
+def few_labels(z, labels, draws=40):
+    """The accuracy of a ridge probe on all rows but two of each class, for each draw of these."""
+    rng, found = np.random.default_rng(1), []
+    for _ in range(draws):
+        chosen = np.concatenate([rng.choice(np.flatnonzero(labels == c), 2, replace=False) for c in np.unique(labels)])
+        rest = np.setdiff1d(np.arange(len(labels)), chosen)
+        probe = ridge_probe(z[chosen], labels[chosen], 10.0 ** np.arange(-6, 4))
+        found.append((probe.predict(z[rest]) == labels[rest]).mean())
+    return np.array(found)
 
 
 @pytest.fixture
@@ -54,3 +66,6 @@ def test_the_page_on_tables(wine, capsys):
     predicted, told = pl.read_csv("predictions.csv"), pl.read_csv("new.csv")
     assert (predicted["id"] == told["id"]).all()
     assert pl.read_csv("wine-embedding.csv").columns[:2] == ["id", "component_1"]
+    ours, raw = (few_labels(values, scope["labels"]) for values in (scope["embedding"], scope["table"].values))
+    difference = ours - raw
+    assert difference.mean() > 2 * difference.std() / len(difference) ** 0.5 > 0
