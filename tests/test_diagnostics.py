@@ -2,6 +2,8 @@
 
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -431,3 +433,9 @@ def test_bad_arguments(tmp_path):
     moments = sslcore.Moments(Identity()).update(VIEWS).solve(2, reg=1e-3)
     with pytest.raises(ValueError, match="training views are not known"):
         collapse_report(moments)
+
+
+def test_the_page_on_features(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "features.md").read_text(encoding="utf-8")
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)), {})
+    assert "more noise of the augmentation than signal" in capsys.readouterr().out

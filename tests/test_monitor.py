@@ -6,10 +6,12 @@ import importlib.util
 import json
 import logging
 import pickle
+import re
 import sys
 import types
 import warnings
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -341,3 +343,9 @@ def test_lightning_itself(tmp_path):
     ).fit(model, data)  # fmt: skip
     assert [found.n for found in monitor.reports] == [32, 32]
     assert sslcore.torch.Monitor is Monitor
+
+
+def test_the_page_on_networks(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "networks.md").read_text(encoding="utf-8")
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)), {})
+    assert capsys.readouterr().out.count("no collapse") == 3  # two reports, and the fit
