@@ -453,7 +453,7 @@ def test_commands_on_a_table_of_everything(capsys, suffix):
 def test_dropped_rows_keep_track(capsys):
     path = moons(40, 0)
     words = [*READ[:2], "--missing", "drop", *READ[4:]]
-    found = run(capsys, "fit", path, *words, *FIT)
+    found = run(capsys, "fit", path, *words, *FIT, "--color", "class")
     assert found["n"] == 39
     assert any("left out, for cells without a value: 1 of 40 rows" in note for note in found["notes"])
     assert "s3" not in pl.read_csv("a-embedding.csv")["id"].to_list()

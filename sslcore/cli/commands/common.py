@@ -275,6 +275,7 @@ def colors_of(table: Table, color: str, header: str) -> Any:
     read = [read_labels(parse_source(place), header=header) for place in places]
     values = np.concatenate([part.values for part in read])
     missing = np.concatenate([np.zeros(len(p.values), bool) if p.missing is None else p.missing for p in read])
+    values, missing = map(table.of_rows, (values, missing))
     if len(values) != len(table.values):
         raise ValueError(f"{table.source} has {len(table.values)} samples, {color} has {len(values)} colours")
     return np.ma.masked_array(values, missing)
