@@ -220,7 +220,7 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         found = pretrain(
             views,
             model,
-            count_components(self.n_components, self._chosen.n_components, model, views, self.center),
+            count_components(self.n_components, self._chosen.n_components, model, views),
             reg=self.reg,
             beta=self.beta,
             unbiased=self.unbiased,
@@ -278,10 +278,8 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
             if self.input != "views" and self.positives is None:
                 views = self.augmentation_.views(views, self.n_views, seed=self._seed, first=self._moments.n)
         self._moments.update(views, groups=groups, sample_weight=sample_weight, positives=self.positives)
-        self._stale, self._n_features_out = (
-            True,
-            count_components(self.n_components, self._chosen.n_components, self._moments.features, views, self.center),
-        )
+        asked = count_components(self.n_components, self._chosen.n_components, self._moments.features, views)
+        self._stale, self._n_features_out = True, check_integer(asked, "n_components", minimum=1)
         return self
 
     def transform(self, X: ArrayLike) -> Array:

@@ -90,6 +90,7 @@ BOOLEANS = {
     "plan": lambda **o: sslcore.plan(10, 2, 3, Gaussian(1.0), 2, **o),
     "Representation.summary": lambda **o: REP.summary(**o),
     "BimodalRepresentation.summary": lambda **o: PAIRED.summary(**o),
+    "choose": lambda **o: sslcore.defaults.choose(X, **o),
     "vicreg": lambda **o: sslcore.risk.vicreg(VIEWS, **o),
     "spectral_contrastive": lambda **o: sslcore.risk.spectral_contrastive(VIEWS, **o),
     "vicreg_hinge": lambda **o: sslcore.risk.vicreg_hinge(VIEWS, **o),

@@ -1,4 +1,4 @@
-"""What suits data of which only shape and spread are known; every number stands here, with where it was measured."""
+"""Settings for data of which only shape and spread are known; every number stands here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LANDMARKS = 1024
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen for some data, and why.
+    """Settings chosen for some data, and why.
 
     Attributes
     ----------

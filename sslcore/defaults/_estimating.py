@@ -1,4 +1,4 @@
-"""What `sslcore.SSLEmbedding` asks of this room: its data as rows, its number of components, its warnings."""
+"""Questions of `sslcore.SSLEmbedding` to this room: its data as rows, its number of components, its warnings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, as_array, check_integer, shown
+from ..arrays import Array, as_array, shown
 from ..augmentations import Views
 from ..augmentations._base import flattened, image_shapes
 from ..errors import DataWarning
@@ -72,11 +72,11 @@ def check_standardize(value: Any, auto: bool) -> bool:
     return bool(value)
 
 
-def count_components(asked: Any, usual: int, model: Any, views: Any, center: bool) -> int:
-    """Return k; by default the usual number, or as many as there are."""
+def count_components(asked: Any, usual: int, model: Any, views: Any) -> Any:
+    """Return k as it was asked for, for the fit to check; by default the usual number, or as many as there are."""
     if asked is not None:
-        return check_integer(asked, "n_components", minimum=1)
-    there = math.prod(views.shape[:-1]) - int(center)
+        return asked
+    there = math.prod(views.shape[:-1]) - 1  # centred functions on so many points
     if isinstance(model, Features):
         chosen = getattr(model, "landmarks", None)
         there = min(there, int(chosen) if isinstance(chosen, int) else model.n_kept(views.shape[-1]))
