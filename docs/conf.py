@@ -38,6 +38,9 @@ nitpick_ignore_regex = [
     (r"py:obj", r"sslcore\.[a-z]+\.[a-z_]+"),  # modules of the source that explain a method
 ]
 default_role = "py:obj"
+suppress_warnings = [
+    "ref.python"
+]  # a type hint that two modules have a class for, such as `Choice`, links to one of them
 
 autosummary_generate = False  # reference.py writes the pages
 autodoc_typehints = "signature"
