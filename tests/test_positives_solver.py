@@ -82,11 +82,10 @@ def test_a_matrix_keeps_the_digits_of_its_coordinates(center):
     assert rep.certificate.worst < 1e-12
 
 
-@pytest.mark.parametrize("law", [TimeLag(1), Neighbors(6)], ids=["edges", "triangle"])
-def test_pairs_keep_digits_where_reg_is_small(law):
-    """v - Q y, which is as small as reg, is corrected."""
-    rep = sslcore.pretrain(points(60), Exponential(0.7), 4, reg=1e-9, positives=law)
-    assert rep.certificate.worst < 1e-8
+def test_pairs_keep_digits_where_reg_is_small():
+    """v - Q y, which is as small as reg, is corrected: ten times the residual without."""
+    rep = sslcore.pretrain(points(60), Exponential(0.7), 4, reg=1e-10, positives=TimeLag(1))
+    assert rep.certificate.worst < 3e-9
 
 
 def test_a_path_of_a_law_has_its_fits():
