@@ -203,7 +203,8 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         groups : array (N,), optional
             The sample of each row of X, for input="views".
         sample_weight : array (n,), optional
-            Positive weights of the samples; for input="views" also of the views, as for `sslcore.pretrain`.
+            Positive weights of the samples; for input="views" also of the views, as for `sslcore.pretrain`.  Scales
+            that are chosen here, and the standardisation, count each sample once.
 
         Returns
         -------

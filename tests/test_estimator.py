@@ -270,7 +270,7 @@ def test_on_the_device(backend):
 @pytest.mark.parametrize(
     ("changes", "x", "message"),
     [
-        ({"input": "graphs"}, X, "input must be one of 'samples', 'views'"),
+        ({"input": "graphs"}, X, "input must be one of 'samples', 'images', 'series', 'views'"),
         ({"features": Identity()}, X, "give kernel or features, not both"),
         ({"features": 0}, X, "features must be at least 1"),
         ({"n_views": 1}, X, "at least"),
@@ -425,8 +425,9 @@ def test_sample_weights():
     many = np.random.default_rng(1).uniform(0.5, 2.0, (40, 3))
     rep = pretrain(views, Exponential(0.5), 2, reg=1e-2, center=True, sample_weight=many)
     assert_close(fast(input="views").fit(views, sample_weight=many).representation_.gamma, rep.gamma)
-    default = SSLEmbedding(reg=1e-2).fit(np.repeat(X[:3], [1, 2, 3], axis=0))  # scales are of the weighted points
-    assert_close(SSLEmbedding(reg=1e-2).fit(X[:3], sample_weight=[1, 2, 3]).kernel_.scale, default.kernel_.scale)
+    weighted, default = SSLEmbedding(reg=1e-2).fit(X[:3], sample_weight=[1, 2, 3]), SSLEmbedding(reg=1e-2).fit(X[:3])
+    assert weighted.kernel_ == default.kernel_  # what is chosen here counts each sample once
+    assert np.array_equal(weighted.standardization_.mean, default.standardization_.mean)
 
 
 @pytest.mark.parametrize(
@@ -468,7 +469,7 @@ def test_one_sample_has_no_risk():
 
 def test_gram_matrices_are_cut_in_rows_and_columns():
     """The tag makes scikit-learn take K[test, train]; folds of whole samples give what the kernel itself gives."""
-    ours = SSLEmbedding(Precomputed(), reg=1e-2, input="views")
+    ours = SSLEmbedding(Precomputed(), n_components=2, reg=1e-2, input="views")
     tags = ours.__sklearn_tags__() if hasattr(sklearn.utils, "get_tags") else None
     if tags is None:
         assert ours._more_tags()["pairwise"]
