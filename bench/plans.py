@@ -236,6 +236,10 @@ def warm_large():  # what fits of large matrices take in place of a BLAS
             cpu.cholesky_solve(factor, thin.copy(order="F"))
         cpu.symmetric_product(factor, square.diagonal().copy(), thin)
         cpu.matmul(square, thin), cpu.matmul(np.asfortranarray(square), thin)
+        shifts = cpu.shifted(np.eye(64, dtype=dtype, order="F"))
+        right, factors = np.ones((64, 9), dtype, order="F"), [(shifts.factor(1.0), slice(None))]
+        shifts.side_by_side().solve(right, factors)
+        shifts.rounded().side_by_side().solve(right.astype(np.float32, order="F"), factors)
 
 compiled, add_overload = [], Dispatcher.add_overload
 
