@@ -65,7 +65,7 @@ class Custom(Augmentation):
     >>> from sslcore.augmentations import Compose, Custom, GaussianNoise
     >>> def flip(x, rng):
     ...     return x[::-1] if rng.random() < 0.5 else x
-    >>> views = Custom(flip).views([[1.0, 2.0, 3.0]], 4, seed=0)
+    >>> views = Custom(flip).views([[1.0, 2.0, 3.0]], 20, seed=0)
     >>> np.unique(views[0], axis=0)
     array([[1., 2., 3.],
            [3., 2., 1.]])
