@@ -19,7 +19,7 @@ from ..kernels._rows import Needs, block_rows
 from ..positives import Law
 from ..solvers.edges import by_edges
 from ..solvers.krylov import block_width, krylov_capacity
-from ..solvers.sweep import LEAST_SHARED, basis_columns, places_together
+from ..solvers.sweep import LEAST_SHARED, basis_columns, places_together, rounds
 from .machine_rates import Work, measured_rates
 
 __all__ = [
@@ -262,7 +262,7 @@ def _sweeping_bytes(sizes: Sizes) -> int:
     total, k, width = sizes.n_views, sizes.k, block_width(sizes.k, sizes.n_views)
     if sizes.places < LEAST_SHARED:
         return 0
-    together = min(sizes.places, places_together(width, total))
+    together = min(max(map(len, rounds(sizes.places))), places_together(width, total))
     capacity = min(total, basis_columns(width))
     small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
     each = sizes.itemsize * total * (capacity + 10 * width) + small

@@ -32,7 +32,7 @@ from .krylov import Accuracy, Eigenpairs, Inexact, block_width, top_eigenpairs_o
 from .objective import Objective
 from .reduced_basis import ReducedBasis
 
-__all__ = ["LEAST_SHARED", "Known", "Sweep", "basis_columns", "places_together"]
+__all__ = ["LEAST_SHARED", "Known", "Sweep", "basis_columns", "places_together", "rounds"]
 
 SIDE_BY_SIDE = 0.3
 """Residuals at which these iterations end, in units of the tolerance."""
