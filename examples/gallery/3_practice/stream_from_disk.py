@@ -37,19 +37,15 @@ def broken(paths):
 
 
 # %%
-# A stream in parts: what was read before the stop is merged with what comes after.
+# The same checkpoint, for the stream that breaks off and for the one that goes on.
 
-first = sslcore.Moments(Identity())
+checkpoint = folder / "checkpoint"
 try:
-    for block in broken(files):
-        first.update(block)
-        first.save(folder / "so-far.npz")
+    sslcore.stream.moments(broken(files), Identity(), checkpoint=checkpoint, every=0)
 except Stopped:
-    print("stopped after", first.n, "samples")
-resumed = sslcore.Moments.load(folder / "so-far.npz")
-for path in files[resumed.n // 5000 :]:
-    resumed.update(np.load(path))
-whole = sslcore.stream.moments([str(path) for path in files], Identity(), checkpoint=folder / "checkpoint")
+    print("stopped after half of the files")
+resumed = sslcore.stream.moments((np.load(path) for path in files), Identity(), checkpoint=checkpoint)
+whole = sslcore.stream.moments([str(path) for path in files], Identity())
 
 after, never = (moments.solve(12, reg=1e-3, center=True) for moments in (resumed, whole))
 print("largest difference of eigenvalues:", abs(after.eigenvalues - never.eigenvalues).max())
