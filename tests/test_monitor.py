@@ -195,6 +195,43 @@ def test_mixed_precision_and_what_is_not_finite(caplog):
     assert len(monitor.reports) == 1
 
 
+def test_a_head_that_has_diverged():
+    encoder, head = network()
+    with torch.no_grad():
+        head.weight[1, 2] = torch.nan
+    found = watched(encoder, head, batches(2)).reports[0]
+    assert (found.verdict, found.risk, found.recombined) == ("total collapse", None, None)
+    assert "the head's weights are not finite" in str(found)
+    assert found.minimum < 3.0
+
+
+@pytest.mark.parametrize(("dtype", "large", "left_out"), [
+    (torch.float32, 1e20, 0), (torch.float32, 1e38, 0), (torch.float64, 1e100, 0), (torch.float64, 1e160, 1),
+])  # fmt: skip
+def test_large_features(dtype, large, left_out):
+    monitor = Monitor(None, n_components=2, every=1, log=None)
+    features = batches(2).to(dtype)
+    monitor.update(features[0])
+    monitor.update(features[1] / features[1].abs().max() * large)
+    found = monitor.report()
+    assert (found.n, found.not_finite) == (80 - 40 * left_out, left_out)
+    with pytest.raises(ValueError, match="coordinates like those before"):
+        monitor.update(features[0, :, :, :3])
+
+
+def test_a_minimum_that_was_not_found(monkeypatch):
+    def fails(*args, **kwargs):
+        raise ValueError("no convergence")
+
+    monkeypatch.setattr(sslcore.Moments, "solve", fails)
+    encoder, head = network()
+    for found in (watched(encoder, head, batches(2)).reports[0], watched(encoder, None, batches(2)).reports[0]):
+        assert (found.verdict, found.n_active) == ("no collapse", 0)
+        assert np.isnan(found.minimum)
+        assert "no convergence" in str(found)
+        assert "active at the minimum" not in str(found)
+
+
 def test_words_of_a_collapse(capsys):
     data = batches(2)
     encoder, head = network()
@@ -278,6 +315,21 @@ def test_bad_outputs():
     module(torch.ones(5, 3))
     with pytest.raises(ValueError, match="view 2 with 4 rows"):
         module(torch.ones(4, 3))
+    begun = Returns()
+    monitor = Monitor(begun, views="separate", every=1, report_every=9, log=None)
+    with pytest.raises(TypeError, match="floating point"):
+        begun(torch.ones(5, 3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="view 2 with 5 rows"):
+        begun(torch.ones(5, 3))
+    begun(torch.ones(5, 3))
+    monitor.watch()  # the other view of that batch never comes
+    begun(torch.ones(4, 3))
+    begun(torch.ones(4, 3))
+    assert monitor.report().n == 4
+    alone = Monitor(None, every=1, log=None)
+    alone.update(torch.ones(1, 2, 3))
+    with pytest.raises(ValueError, match="found 1 sample since the last report, expected at least 2"):
+        alone.report()
     with pytest.raises(TypeError, match="features must be a tensor"):
         Monitor(None).update(np.ones((5, 2, 3)))
 
@@ -312,6 +364,9 @@ def test_the_callback_for_lightning(monkeypatch):
     encoder(batches(1)[0].flatten(0, 1))
     assert len(monitor.reports) == 2
     assert [told[0] for told in trainer.told] == [found.metrics() for found in monitor.reports]
+    another = monitor.callback()  # of a second fit: it tells nothing twice
+    another.on_train_batch_end(trainer, None, {}, None, 0)
+    assert len(trainer.told) == 2
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -19,6 +19,12 @@ __all__ = ["Monitor"]
 
 LAYOUTS = ("concatenated", "interleaved", "separate")
 
+LARGE = 1e15
+"""Features from which on products are made in float64: those of float32 overflow from 1e19 on."""
+
+LARGEST = 1e150
+"""Features from which on their second moments may overflow in float64, too."""
+
 
 class Monitor:
     """Watch the features of a network while it trains: collapse, and how far its head is from the best one.
@@ -141,6 +147,7 @@ class Monitor:
     def watch(self) -> None:
         """Put the hook onto the encoder, where it is already unless `close` has taken it away."""
         encoder = None if self._encoder is None else self._encoder()
+        self._calls, self._pending = 0, []  # of a batch whose other views never came
         if encoder is not None and self._handle is None:
             self._handle = encoder.register_forward_hook(_Watch(self))
 
@@ -164,7 +171,9 @@ class Monitor:
         ValueError
             Fewer than two samples were seen.
         """
-        if self._moments.n < 2:
+        if self._moments.n == 1:
+            raise ValueError("found 1 sample since the last report, expected at least 2")
+        if self._moments.n < 1:
             why = f": features were not finite in {self._not_finite} batches" if self._not_finite else ""
             raise ValueError(f"no batch was looked at since the last report{why}")
         return self._found()
@@ -195,7 +204,7 @@ class Monitor:
         class MonitorCallback(base):  # type: ignore[valid-type,misc]
             """Watches while a fit runs."""
 
-            told = 0
+            told = len(monitor.reports)
 
             def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
                 """Begin."""
@@ -248,7 +257,7 @@ class Monitor:
         self._calls += 1
         if self._batches % self._every == 0:
             part = self._on_host(output)
-            if place and part.shape != self._pending[0].shape:
+            if place and (not self._pending or part.shape != self._pending[0].shape):
                 self._calls = 0
                 raise ValueError(
                     f"the encoder was called for view {place + 1} with {len(output)} rows, and for the first with "
@@ -284,10 +293,16 @@ class Monitor:
         head = None if self._head is None else self._head()
         if head is not None and head.in_features != z.shape[2]:
             raise ValueError(f"the head takes {head.in_features} features, the encoder's output has {z.shape[2]}")
-        if np.isfinite(z).all():
-            self._moments.update(z)
-        else:
+        if not np.isfinite(z).all():
             self._not_finite += 1
+            return
+        largest = float(np.abs(z).max(initial=0.0))
+        try:
+            self._moments.update(z.astype(np.float64) if largest > LARGE else z)
+        except ValueError:
+            if largest < LARGEST:
+                raise
+            self._not_finite += 1  # as are their squares
 
     def _count(self) -> None:
         """Count a batch; report where it is time to."""

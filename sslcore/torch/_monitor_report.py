@@ -38,14 +38,14 @@ class MonitorReport:
         Samples that the numbers are of, the width r of the features, and k.
     risk : float or None
         The penalised risk of the head: beta E||psi(xi) - psi(xi')||^2 over pairs of distinct views, plus
-        ||cov(psi) - I||_F^2, plus 2 reg ||W||^2; None without a head.
+        ||cov(psi) - I||_F^2, plus 2 reg ||W||^2; None without a head, or where its weights are not finite.
     recombined : float or None
         The least risk of linear maps of the head's outputs: what the head has found, whatever loss it was trained with.
     minimum : float
         The least risk of all linear heads of k outputs on these features (`sslcore.Moments.solve`, centred): risk >=
         recombined >= minimum.  NaN if it could not be found, which ``sentences`` explain.
     n_active : int
-        Components with mu > 0 at that minimum.
+        Components with mu > 0 at that minimum; 0 where it was not found.
     reg : float
         lambda, in the unit of the squared features.
     rankme, alpha, lidar : float
@@ -126,8 +126,12 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
         except (ValueError, ArithmeticError) as error:
             minimum = math.nan
             said.append(f"the exact minimum was not found: {error}")
-    alive, rank, risk, recombined = active, math.nan, None, None
-    if watched.weight is not None:
+    known = reachable if math.isnan(minimum) else active
+    alive, rank, risk, recombined = known, math.nan, None, None
+    if watched.weight is not None and not np.isfinite(watched.weight).all():
+        alive = 0
+        said.append("the head's weights are not finite: its training has diverged")
+    elif watched.weight is not None:
         risk, recombined, outputs = _of_head(watched, spread, beta, reg)
         rank, alive = rankme_of(outputs), int((outputs > DEAD * outputs[0]).sum())
         said.append(
@@ -138,7 +142,8 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
         said.append(f"outputs of the head: {alive} of {k} directions alive, RankMe {rank:.1f} (normal: above half)")
     elif reached:
         said.append(f"exact minimum of the risk on these features {minimum:.4g} of at most {k}")
-    said.append(f"{active} of {k} components active at the minimum (mu > 0; normal: all)")
+    if not math.isnan(minimum):
+        said.append(f"{active} of {k} components active at the minimum (mu > 0; normal: all)")
     rankme, lidar = diagnostics.rankme(moments), diagnostics.lidar(moments)
     alpha = diagnostics.alpha_req(moments)
     fallen = rankme < 0.5 * watched.highest
@@ -151,7 +156,7 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
         said.append(f"{moments.n} samples are few for {r} features: the minimum is too low; look at more of them")
     if watched.not_finite:
         said.append(f"features were not finite in {watched.not_finite} batches, which were left out")
-    partial = min(active, alive) < reachable or rank < 0.5 * reachable or fallen
+    partial = min(known, alive) < reachable or rank < 0.5 * reachable or fallen
     return MonitorReport(
         verdict="total collapse" if not reached or not alive else "partial collapse" if partial else "no collapse",
         batch=watched.batch,
