@@ -1,5 +1,6 @@
 """Learning curves: every number against plain loops with the same seeds; files, pictures, bad input."""
 
+import functools
 import json
 import re
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore.augmentations import GaussianNoise
+from sslcore.augmentations import Compose, Custom, GaussianNoise
 from sslcore.datasets import half_moons, half_moons_probabilities
 from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.kernels import Exponential, Gaussian
@@ -218,6 +219,22 @@ def test_tables_are_known_by_their_checksums(tmp_path):
     changed[0, 0] += 1e-9
     with pytest.raises(ValueError, match=r"other settings: data .*sha256"):
         learning_curves(**{**given, "data": changed})
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"target": lambda x: x, "kind": "values"}, "target: with folder=, functions must be of a module"),
+        ({"target": functools.partial(lambda x: x), "kind": "values"}, "target: with folder="),
+        ({"model": lambda x, y: np.exp(-abs(x[:, None] - y).sum(axis=2))}, "model: with folder="),
+        ({"augmentation": Custom(lambda x, rng: x)}, "augmentation: with folder="),
+        ({"augmentation": Compose(GaussianNoise(0.1), Custom(lambda x, rng: x))}, "augmentation: with folder="),
+    ],
+)
+def test_a_folder_needs_functions_that_names_tell_apart(changed, words, tmp_path):
+    with pytest.raises(TypeError, match=words):
+        learning_curves(**{**MOONS, **changed, "folder": tmp_path / "cells"})
+    assert not (tmp_path / "cells").exists()
 
 
 def test_words_and_numbers():

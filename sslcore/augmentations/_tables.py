@@ -14,6 +14,7 @@ from ._base import Augmentation, Stage
 __all__ = ["Corrupt"]
 
 _MOST_ROWS = 2**16  # of a table: enough for the law of a column within 0.4 %, and copied to a GPU in no time
+_MOST_ENTRIES = 2**24  # 128 MiB: of more than 256 columns fewer rows
 
 
 def _as_table(value: Any, name: str) -> np.ndarray | None:
@@ -21,6 +22,11 @@ def _as_table(value: Any, name: str) -> np.ndarray | None:
         return None
     table = np.array(on_host(as_array(value, name, ndim=2, shape_hint="(rows, d)")), dtype=np.float64, order="C")
     return table
+
+
+def has_table(law: Augmentation | None) -> bool:
+    """Tell whether a law, or a part of it, draws from a table of its own."""
+    return getattr(law, "table", None) is not None or any(map(has_table, getattr(law, "parts", ())))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,7 +40,7 @@ class Corrupt(Augmentation):
     **Where the columns come from.**  The law needs a table, the same one for all blocks and streams of the data:
     ``Corrupt(p).fitted(x)`` has that of x.  `sslcore.Views`, ``sslcore fit`` and `sslcore.SSLEmbedding` fit a law
     without one to the samples that they are given (``partial_fit``: to the first part); elsewhere one without a table
-    is refused.  At most 65,536 rows are kept, equally far apart.
+    is refused.  At most 65,536 rows, and 2^24 entries, are kept, equally far apart.
 
     Entry j is drawn anew if its word w, as in :class:`BitFlip`, is less than ``round(2^32 p)``; its row is
     ``floor(v n / 2^32)`` of n, with the word v of the same lane of draw block ``B + j % B``, ``B = ceil(d / 4)``.
@@ -87,7 +93,8 @@ class Corrupt(Augmentation):
         if self.table is not None:
             return self
         rows = as_entries(x, "x")
-        step = -(-len(rows) // _MOST_ROWS) if rows.ndim == 2 and len(rows) else 1
+        most = max(1, min(_MOST_ROWS, _MOST_ENTRIES // max(1, rows.shape[-1])))
+        step = -(-len(rows) // most) if rows.ndim == 2 and len(rows) else 1
         return type(self)(self.p, rows[::step])
 
     def stages(self) -> tuple[Stage, ...]:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -218,6 +218,8 @@ def learning_curves(
     settings |= {"shared_draws": design.shared, "keep": design.keep, "seed": seed}
     if source.pool is not None:
         settings["downstream_pool"] = source.pool
+    if folder is not None:
+        _require_told(settings)
     cells = run_cells(
         functools.partial(compute, design), range(outer), settings=settings, folder=folder, workers=workers,
         progress=progress,
@@ -284,6 +286,28 @@ def _require_of_modules(**functions: Any) -> None:
                 f"{name} must be a function of a module, which worker processes can import, found {name_of(inner)}; "
                 f"define it at the top of a file, or compute here with workers=0"
             )
+
+
+def _require_told(settings: dict[str, Any]) -> None:
+    """Refuse functions that their names do not tell from others, by which a folder knows whose cells it holds."""
+    for name, value in _functions(settings):
+        if "<" in value:
+            raise TypeError(
+                f"{name}: with folder=, functions must be of a module, so that names tell them from others, found "
+                f"{value}; define it at the top of a file, or compute without folder="
+            )
+
+
+def _functions(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Give the names of functions within settings, each after the argument that it is of."""
+    if isinstance(settings, dict):
+        for key, value in settings.items():
+            if isinstance(value, str) and key in ("data", "target", "function"):
+                yield name or key, value
+            yield from _functions(value, name or key.removesuffix("_parameters"))
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from _functions(value, name)
 
 
 def _told(given: Any, read: Any) -> Any:
