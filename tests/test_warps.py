@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 import sslcore
 from sslcore import pretrain
 from sslcore.augmentations import (
+    Augmentation,
     Blur,
     Brightness,
     ColorJitter,
@@ -26,6 +28,7 @@ from sslcore.augmentations import (
     Mixture,
     ResizedCrop,
     Scaling,
+    Stage,
     TimeWarp,
     Views,
     Window,
@@ -335,6 +338,9 @@ def test_large_tables_are_thinned(monkeypatch):
     x = samples(25, 2)
     assert np.array_equal(Corrupt(0.5).fitted(x).table, x[::3])
     assert np.array_equal(Corrupt(0.5).fitted(x[:10]).table, x[:10])
+    monkeypatch.setattr("sslcore.augmentations._tables._MOST_ENTRIES", 12)
+    assert np.array_equal(Corrupt(0.5).fitted(x).table, x[::5])
+    assert np.array_equal(Corrupt(0.5).fitted(samples(25, 13)).table, samples(25, 13)[:1])
 
 
 def test_estimators_fit_the_law():
@@ -350,6 +356,55 @@ def test_estimators_fit_the_law():
     parts.partial_fit(x[:40]).partial_fit(x[40:])
     assert parts.augmentation_ == Corrupt(0.3, x[:40])
     assert parts.set_params(augmentation__p=0.5).augmentation == Corrupt(0.5)
+    given = Compose(GaussianNoise(0.1), Corrupt(0.3).fitted(x))
+    raw = sslcore.SSLEmbedding(augmentation=given, n_components=2, reg=1e-2, random_state=0, standardize=True)
+    with pytest.raises(ValueError, match=r"give Corrupt\(p\) without a table, or standardise X before"):
+        raw.fit(x)
+    raw.set_params(standardize=False).fit(x)
+
+
+# ---------------------------------------------------------------- numbers of any size and type
+
+
+@pytest.mark.parametrize("unit", [1e-200, 1.0, 1e200, 2.0**1023])
+def test_jitter_of_numbers_of_any_size(unit, backend):
+    """Squares of deviations neither overflow nor vanish."""
+    x, law = unit * np.array([[1.0, -1.0, 0.5, 0.0]]), Jitter(0.01)
+    noise = backend.asnumpy(law.views(backend.asarray(x), 2, seed=1)) / unit - x[:, None] / unit
+    assert np.array_equal(noise + x[:, None] / unit, Jitter(0.01).views(x, 2, seed=1) / unit)
+    np.testing.assert_allclose(noise, law.views(x / unit, 2, seed=1) - x[:, None] / unit, rtol=1e-9, atol=1e-12)
+    assert np.array_equal(backend.asnumpy(Jitter(0).views(backend.asarray(x), 1, seed=1)), x[:, None])
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        Stage("jitter", (np.int64(2), 1)),
+        Stage("scale_channels", (np.int64(2), 1)),
+        Stage("magnitude_warp", (np.int64(2), np.int64(1), 1)),
+        Stage("time_warp", (np.int64(2), np.int64(1), 1)),
+        Stage("blur", (np.int64(2), np.int64(3), np.int64(1), 1, np.int64(4))),
+    ],
+    ids=lambda stage: stage.primitive,
+)
+def test_numbers_of_any_type(stage, backend):
+    """Stages of one's own may have integers of NumPy, and whole numbers where real ones are meant."""
+
+    @dataclass(frozen=True)
+    class _Own(Augmentation):
+        def stages(self):
+            return (stage,)
+
+    @dataclass(frozen=True)
+    class _Plain(Augmentation):
+        def stages(self):
+            real = 3 if stage.primitive == "blur" else len(stage.arguments) - 1
+            plain = tuple((float if i == real else int)(a) for i, a in enumerate(stage.arguments))
+            return (Stage(stage.primitive, plain),)
+
+    x = samples(3, 6)
+    expected = _Plain().views(x, 2, seed=1)
+    assert np.array_equal(backend.asnumpy(_Own().views(backend.asarray(x), 2, seed=1)), expected)
 
 
 # ---------------------------------------------------------------- shapes

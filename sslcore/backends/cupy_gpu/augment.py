@@ -83,7 +83,7 @@ def _normals(block: Any, draw: _Draw, *arguments: Any) -> tuple[Any, ...]:
 def _few_normals(block: Any, draw: _Draw, groups: int, count: int) -> Any:
     """Make normals (n m, groups, count)."""
     z = xp.empty((block.shape[0] * block.shape[1], groups, count))
-    _launch("few_normals", z.shape[0] * groups * -(-count // 4), block, (z,), draw, groups, count)
+    _launch("few_normals", z.shape[0] * groups * -(-count // 4), block, (z,), draw, int(groups), int(count))
     return z
 
 
@@ -97,7 +97,7 @@ def _knots(block: Any, draw: _Draw, channels: int, knots: int, scale: float) -> 
 
 def _speeds(block: Any, draw: _Draw, channels: int, knots: int, scale: float) -> tuple[Any, ...]:
     table = _few_normals(block, draw, 1, knots + 1)
-    _launch("speeds", table.size, block, (table,), draw, knots, scale)
+    _launch("speeds", table.size, block, (table,), draw, int(knots), float(scale))
     return block.copy(), table
 
 
@@ -105,7 +105,7 @@ def _moments(block: Any, draw: _Draw, channels: int, interleaved: int) -> Any:
     """Compute mean and standard deviation (n m, channels, 2) of each channel."""
     table = xp.empty((block.shape[0] * block.shape[1], channels, 2))
     warps = table.shape[0] * channels * sources.numbers("views")["WIDTH"]
-    _launch("channel_moments", warps, block, (block, table), draw, channels, interleaved)
+    _launch("channel_moments", warps, block, (block, table), draw, int(channels), interleaved)
     return table
 
 
@@ -117,9 +117,12 @@ def _means(block: Any, draw: _Draw, height: int, width: int, channels: int, *str
     return (_moments(block, draw, channels, 1),)
 
 
-def _along_rows(block: Any, draw: _Draw, *arguments: Any) -> tuple[Any, ...]:
+def _along_rows(
+    block: Any, draw: _Draw, height: int, width: int, channels: int, scale: float, reach: int
+) -> tuple[Any, ...]:
     smooth = xp.empty(block.shape)
-    _launch("blur_rows", block.size, block, (block, smooth), draw, *arguments)
+    image = int(height), int(width), int(channels)
+    _launch("blur_rows", block.size, block, (block, smooth), draw, *image, float(scale), int(reach))
     return (smooth,)
 
 

@@ -5,6 +5,7 @@ A view of a series holds its channels one after the other, one of an image its p
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,12 +100,16 @@ def jitter(views: Matrix, rows: Matrix, stream: Stream, channels: int, scale: fl
         for c in range(channels):
             x, z = views[rows[0, i], c * times : (c + 1) * times], normals[i, c * times : (c + 1) * times]
             mean = _mean(x, sums)
+            largest = 0.0
+            for j in range(times):
+                largest = max(largest, abs(x[j] - mean))
+            unit = math.ldexp(1.0, math.frexp(largest)[1] - 1)  # so that squares neither overflow nor vanish
             sums[:] = 0.0
             for start in range(0, times, _PARTS):
                 for j in range(min(_PARTS, times - start)):
-                    deviation = x[start + j] - mean
+                    deviation = (x[start + j] - mean) / unit
                     sums[j] += deviation * deviation
-            spread = scale * np.sqrt(_total(sums) / times)
+            spread = scale * (unit * np.sqrt(_total(sums) / times))
             for j in range(times):
                 x[j] += spread * z[j]
 

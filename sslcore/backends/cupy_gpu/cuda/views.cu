@@ -5,8 +5,8 @@
 //           needs a draw, coordinate j takes block j % B, lane j / B, B = ceil(d / 4).  The same bits as there, for
 //           which this file is compiled with --fmad=false: log, sin, cos and 2^t are built from + - * / sqrt and
 //           integer steps in the same order.
-// Shapes    views (rows, d), rows = n m, row r is view r % m of sample first + r / m.  A branch of a mixture works on the
-//           rows r with choice[r] == branch; branch < 0 means all rows.
+// Shapes    views (rows, d), rows = n m, row r is view r % m of sample first + r / m.  A branch of a mixture works on
+//           the rows r with choice[r] == branch; branch < 0 means all rows.
 // Owner     Stages that draw for each coordinate: one thread a draw block, which serves up to four coordinates, the
 //           same for neighbouring threads, so that each lane's loads and stores are coalesced.  Stages on images: one
 //           thread a pixel (all channels), or a pair of pixels that change places.  Stages that draw for each view and
@@ -18,12 +18,12 @@
 //           Philox, less than an access to memory.  Steps on the sphere read views and normals twice, and write both
 //           once; their sums are added in the order of the CPU's.
 //
-//           Laws of series and colours read what a view draws or needs once (normals, means, speeds) from a small table,
-//           made by a kernel before.  A blur goes along rows into float64, then along columns; each thread makes the
-//           weights again.
+//           Laws of series and colours read what a view draws or needs once (normals, means, speeds) from a small
+//           table, made by a kernel before.  A blur goes along rows into float64, then along columns; each thread makes
+//           the weights again.
 //
-// A stage more is a kernel here with the arguments (views, [a copy, or tables,] rows, d, m, first, stage, k0, k1, choice, branch,
-// its own numbers), and a line in the table of augment.py.
+// A stage more is a kernel here with the arguments (views, [a copy, or tables,] rows, d, m, first, stage, k0, k1,
+// choice, branch, its own numbers), and a line in the table of augment.py.
 
 #ifndef SSL_REAL
 #define SSL_REAL double
@@ -277,8 +277,8 @@ extern "C" __global__ void reverse(real* views, i64 rows, i64 d, i64 m, u64 firs
 #define THREADS 256
 #define WIDTH 32
 
-// x <- cos x + sin |x| H (0, g) / |g|, where H, the reflection that takes x to a multiple of the first unit vector, takes
-// all vectors (0, g) to tangent ones; sums are those of |x|^2, <x, (0, g)>, |(0, g)|^2.
+// x <- cos x + sin |x| H (0, g) / |g|, where H, the reflection that takes x to a multiple of the first unit vector,
+// takes all vectors (0, g) to tangent ones; sums are those of |x|^2, <x, (0, g)>, |(0, g)|^2.
 extern "C" __global__ void step_on_sphere(real* views, const double* normals, i64 rows, i64 d, i64 m, u64 first,
                                           u32 stage, u32 k0, u32 k1, const int* choice, int branch, double drop,
                                           i64 of_plane) {
@@ -444,10 +444,10 @@ extern "C" __global__ void resized_crop(real* views, const real* source, i64 row
 }
 
 // The colour differences red - grey and blue - grey turn in units of 0.877 and 0.492
-extern "C" __global__ void color_jitter(real* views, const double* moments, i64 rows, i64 d, i64 m, u64 first, u32 stage,
-                                        u32 k0, u32 k1, const int* choice, int branch, i64 height, i64 width,
-                                        i64 channels, double brightest, double most_contrast, double most_saturation,
-                                        double most_hue) {
+extern "C" __global__ void color_jitter(real* views, const double* moments, i64 rows, i64 d, i64 m, u64 first,
+                                        u32 stage, u32 k0, u32 k1, const int* choice, int branch, i64 height,
+                                        i64 width, i64 channels, double brightest, double most_contrast,
+                                        double most_saturation, double most_hue) {
     const double of_red = 0.299, of_green = 0.587, of_blue = 0.114, blue_to_red = 0.877 / 0.492;
     const i64 pixels = height * width, t = thread_index();
     if (t >= rows * pixels) return;
@@ -550,25 +550,31 @@ extern "C" __global__ void channel_moments(const real* views, double* moments, i
     const bool active = row < rows && !skipped(row, choice, branch);
     const i64 step = interleaved ? channels : 1;
     const real* x = views + row * d + (interleaved ? c : c * count);
-    double found[2] = {0.0, 0.0};
-    for (int order = 0; order < 2; ++order) {
+    double mean = 0.0, unit = 1.0, total = 0.0;
+    for (int pass = 0; pass < 3; ++pass) {  // the mean, the unit, the squares in this unit, which cannot overflow
         double sum = 0.0;
         for (i64 i = lane; active && i < count; i += WIDTH) {
-            const double value = (double)x[i * step] - found[0];
-            sum += order ? value * value : value;
+            const double value = ((double)x[i * step] - mean) / unit;
+            sum = pass == 1 ? fmax(sum, fabs(value)) : sum + (pass ? value * value : value);
         }
         sums[own] = sum;
         for (int half = WIDTH / 2; half > 0; half /= 2) {
             __syncthreads();
-            if (lane < half) sums[own] += sums[own + half];
+            if (lane < half) sums[own] = pass == 1 ? fmax(sums[own], sums[own + half]) : sums[own] + sums[own + half];
         }
         __syncthreads();
-        found[order] = sums[own - lane] / (double)count;
+        total = sums[own - lane];
         __syncthreads();
+        if (pass == 0) mean = total / (double)count;
+        int exponent = 0;
+        if (pass == 1) {
+            frexp(total, &exponent);
+            unit = ldexp(1.0, exponent - 1);
+        }
     }
     if (!active || lane) return;
-    moments[2 * warp] = found[0];
-    moments[2 * warp + 1] = sqrt(found[1]);
+    moments[2 * warp] = mean;
+    moments[2 * warp + 1] = unit * sqrt(total / (double)count);
 }
 
 extern "C" __global__ void jitter(real* views, const double* moments, const double* normals, i64 rows, i64 d, i64 m,
