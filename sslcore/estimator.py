@@ -28,7 +28,7 @@ from .arrays import (
     kind_of,
 )
 from .augmentations import Augmentation, Views
-from .augmentations._tables import has_table
+from .augmentations._tables import refuse_table
 from .backends import device_of, get_backend
 from .declarations.nested import _NestedParameters
 from .defaults import Standardization, choose
@@ -484,11 +484,8 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         self.kernel_ = (chosen.kernel if self.kernel is None else self.kernel) if needs_kernel else None
         law = chosen.augmentation if self.augmentation is None else self.augmentation
         self.augmentation_ = None if self.input == "views" or self.positives is not None else law
-        if self.standardization_ is not None and has_table(self.augmentation_):
-            raise ValueError(
-                "X is standardised and the table of Corrupt is not; give Corrupt(p) without a table, or standardise X "
-                "before and set standardize=False"
-            )
+        if self.standardization_ is not None:
+            refuse_table(self.augmentation_)
         self.chosen_ = chosen.reasons
 
     def _model(self) -> Any:

@@ -24,9 +24,15 @@ def _as_table(value: Any, name: str) -> np.ndarray | None:
     return table
 
 
-def has_table(law: Augmentation | None) -> bool:
-    """Tell whether a law, or a part of it, draws from a table of its own."""
-    return getattr(law, "table", None) is not None or any(map(has_table, getattr(law, "parts", ())))
+def refuse_table(law: Augmentation | None) -> None:
+    """Refuse a law that draws, itself or in a part, from a table of its own, where samples are standardised."""
+    if getattr(law, "table", None) is not None:
+        raise ValueError(
+            "X is standardised and the table of Corrupt is not; give Corrupt(p) without a table, or standardise X "
+            "before and set standardize=False"
+        )
+    for part in getattr(law, "parts", ()):
+        refuse_table(part)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
