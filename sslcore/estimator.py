@@ -38,7 +38,9 @@ from .defaults._estimating import (
     check_standardize,
     checked_samples,
     count_components,
+    count_points,
     kind_of_input,
+    reasons_in_use,
     warn,
 )
 from .features import Features, Nystrom
@@ -91,7 +93,7 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
     n_views : int
         m, views of each sample.
     n_components : int, optional
-        k; by default 16, or as many as there are.
+        k; by default 32, or as many as there are.
     reg : "auto", float or `sslcore.selection.AutoReg`
         Weight of the norm; "auto": of least risk on held-out samples.
     beta : float
@@ -253,8 +255,8 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
     ) -> SSLEmbedding:
         """Add more samples to what has been seen: for feature models, whose moments take memory O(r^2).
 
-        Samples in parts give what ``fit`` gives on all of them (landmarks to be chosen are chosen from the first
-        part).  It is there if ``features`` is given and reg is a number: no sample is held out here.
+        Samples in parts give what ``fit`` gives on all, but for what is chosen from the first part: scales, landmarks.
+        It is there if ``features`` is given and reg is a number: no sample is held out here.
 
         Parameters
         ----------
@@ -449,10 +451,9 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         if X.ndim != (3 if self.input == "views" else 2):
             shape = "views (n, m, d)" if self.input == "views" else "samples (n, d)"
             raise ValueError(f"with input={self.input!r}, X on a cluster must hold {shape}, found shape {X.shape}")
-        self.n_features_in_ = int(X.shape[-1])
+        self.n_features_in_, self._shape = int(X.shape[-1]), X.shape
         self.__dict__.pop("feature_names_in_", None)  # of another fit
-        rows = X[:: max(1, len(X) // tunables.LOOK_SAMPLES)].compute()
-        self._shape = X.shape
+        rows = X[:: max(1, -(-len(X) // tunables.LOOK_SAMPLES))].compute()
         self._settle(as_array(rows, "X", ndim=(2, 3)).reshape(-1, X.shape[-1]), of=X)
         x = self._standardized(X)
         return x if self.input == "views" else home_of(x).views(x, self.augmentation_, self.n_views, seed=self._seed)
@@ -479,14 +480,15 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         given = self.kernel is not None or self.augmentation is not None or not needs_kernel
         auto = not given and self.positives is None and self.input != "views"
         standardize = check_standardize(self.standardize, auto)
-        chosen = self._chosen = choose(rows, kind=kind_of_input(self.input, rows), standardize=standardize)
+        kind, n = kind_of_input(self.input, rows), count_points(self, rows if of is None else of)
+        chosen = self._chosen = choose(rows, kind=kind, standardize=standardize, n_points=n)
         self.standardization_ = chosen.standardization if of is None or not standardize else Standardization.of(of)
         self.kernel_ = (chosen.kernel if self.kernel is None else self.kernel) if needs_kernel else None
         law = chosen.augmentation if self.augmentation is None else self.augmentation
         self.augmentation_ = None if self.input == "views" or self.positives is not None else law
         if self.standardization_ is not None:
             refuse_table(self.augmentation_)
-        self.chosen_ = chosen.reasons
+        self.chosen_ = reasons_in_use(self, chosen.reasons)
 
     def _model(self) -> Any:
         if self.features is None:

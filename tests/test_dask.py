@@ -608,6 +608,15 @@ def test_the_estimator_takes_arrays_of_a_cluster(kind):
         found.fit(da.from_array(bad, chunks=array.chunks))
 
 
+def test_a_cluster_is_asked_for_all_its_views(monkeypatch):
+    """Not for those of the rows that are looked at: these are few of a large array."""
+    monkeypatch.setattr(sslcore.tunables, "LOOK_SAMPLES", 50)
+    monkeypatch.setattr("sslcore.defaults._choice.EXACT_UP_TO", 500)
+    monkeypatch.setattr("sslcore.defaults._choice.LANDMARKS", 8)
+    ours = sslcore.SSLEmbedding(n_components=2, reg=1e-2).fit(da.from_array(VIEWS[:, 0], chunks=(50, 4)))
+    assert "by 8 Nystrom features: 812 views are more than 500" in str(ours.chosen_)
+
+
 def test_chunks_on_a_device_are_worked_on_there(backend):
     """Of Dask-CUDA each worker has a GPU, and chunks are CuPy's; here one process stands for all."""
     with dask.config.set(scheduler="synchronous"):

@@ -99,6 +99,52 @@ def settings_of(fitted):
     return {"kernel": fitted.kernel_, "augmentation": fitted.augmentation_, "n_views": fitted.n_views}
 
 
+def test_the_order_of_rows_is_nothing_to_the_scale():
+    """More than the 1,000 that are looked at, and fewer than twice as many: the first are of one class."""
+    classes = np.random.default_rng(0).normal(size=(1500, 2)) + np.repeat([0.0, 20.0], [1000, 500])[:, None]
+    mixed = classes[np.random.default_rng(1).permutation(1500)]
+    scales = [sslcore.defaults.choose(x, standardize=False).kernel.scale for x in (classes, mixed)]
+    assert_close(scales[0], scales[1], tol=0.1)
+
+
+def test_a_kernel_is_exact_up_to_so_many_views_of_the_fit(monkeypatch):
+    monkeypatch.setattr("sslcore.defaults._choice.EXACT_UP_TO", 150)
+    monkeypatch.setattr("sslcore.defaults._choice.LANDMARKS", 8)
+    views = GaussianNoise(0.1).views(X, 3, seed=0)
+    told = "by 8 Nystrom features: {} views are more than 150"
+    for settings, x, said in (
+        ({"n_views": 2}, X, None),
+        ({}, X, told.format(160)),
+        ({"input": "views"}, views, None),
+        ({"input": "views"}, np.concatenate([views, views]), told.format(240)),
+        ({"positives": sslcore.positives.TimeLag(1)}, X, None),
+        ({"solver": "dense"}, X, None),
+        ({"features": 9}, X, None),
+    ):
+        ours = SSLEmbedding(reg=1e-2, n_components=2, **settings).fit(x)
+        assert isinstance(ours.representation_.model, Nystrom) is (said is not None or "features" in settings)
+        assert ("Nystrom" in str(ours.chosen_)) is (said is not None)
+        assert said is None or said in str(ours.chosen_)
+    with pytest.raises(ValueError, match="n_points must be at least 0, found -1"):
+        sslcore.defaults.choose(X, n_points=-1)
+
+
+def test_only_what_was_chosen_is_told():
+    words = ("views with noise", "median distance", "divided by their norms")
+    for settings, x, told in (
+        ({"scale": "norm"}, X, (False, False, True)),
+        ({}, X, (False, False, False)),
+        ({"augmentation": None}, X, (True, False, False)),
+        ({"kernel": None}, X, (False, True, False)),
+        ({"kernel": None, "features": Identity()}, X, (False, False, False)),
+        ({"augmentation": None, "positives": sslcore.positives.TimeLag(1)}, X, (False, False, False)),
+        ({"augmentation": None, "input": "views"}, np.stack([X, X], axis=1), (False, False, False)),
+    ):
+        found = fast(**({"augmentation": GaussianNoise(0.1)} | settings)).fit(x).chosen_
+        assert tuple(any(word in reason for reason in found) for word in words) == told, (settings, found)
+        assert found[:2] == ("a table of 2 columns", "samples are taken as they are")
+
+
 def test_standardisation_by_word():
     """In units of the data where the user gives a kernel or a law; with True always, with False never."""
     x = X * [1.0, 1e3]

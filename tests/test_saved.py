@@ -374,8 +374,8 @@ def test_the_example_of_the_page_runs(tmp_path, monkeypatch):
 
 ELSEWHERE = "which no version has"
 CHANGES = [
-    ({"format": 3}, "it has format 3, written by version 9.9, and this one reads format 2; upgrade sslcore"),
-    ({"format": 1}, "it has format 1, written by version 9.9, and this one reads format 2; make it again"),
+    ({"format": 4}, "it has format 4, written by version 9.9, and this one reads formats 2 and 3; upgrade sslcore"),
+    ({"format": 1}, "it has format 1, written by version 9.9, and this one reads formats 2 and 3; make it again"),
     ({"format": "2"}, "it has format '2'"),
     ({"format": True}, "it has format True"),
     ({"format": None}, "it has format None"),

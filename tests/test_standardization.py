@@ -1,5 +1,7 @@
 """Columns on one scale as part of a representation, and what is said of data before any fit."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -97,6 +99,7 @@ def test_a_representation_standardises_first(model, tmp_path):
     assert rep.standardized_by(None).standardization is None
     assert str(sslcore.diagnostics.collapse_report(rep)) == str(sslcore.diagnostics.collapse_report(fitted))
     rep.save(tmp_path / "model")
+    assert b'"format": 3,' in (tmp_path / "model").read_bytes()
     loaded = sslcore.load(tmp_path / "model")
     assert np.array_equal(loaded(NEW), rep(NEW))
     if model is not GAUSSIAN:
@@ -113,6 +116,7 @@ def test_both_modalities_are_saved_with_theirs(tmp_path):
     pair = sslcore.pretrain((VIEWS[:, 0], VIEWS[:, 1, :2]), (Linear(), Linear()), 2, reg=1e-2)
     rep = replace(pair, first=pair.first.standardized_by(COLUMNS))
     rep.save(tmp_path / "pair")
+    assert b'"format": 3,' in (tmp_path / "pair").read_bytes()  # of which an older reader asks for an upgrade
     loaded = sslcore.load(tmp_path / "pair")
     assert_close(loaded((NEW, None)), pair((COLUMNS(NEW), None)), tol=1e-12)
     assert loaded.second.standardization is None
@@ -127,6 +131,7 @@ def test_files_whose_standardisation_is_damaged(tmp_path):
         with pytest.raises(ValueError, match=message):
             sslcore.load(tmp_path / "model")
     rep.save(tmp_path / "plain")
+    assert b'"format": 2,' in (tmp_path / "plain").read_bytes()
     assert b"standardization" not in (tmp_path / "plain").read_bytes()  # as older versions wrote
 
 
@@ -198,6 +203,23 @@ def test_columns_that_tell_nothing():
     assert concerns(np.zeros((3, 4, 4))) == ()  # images
     with pytest.raises(ValueError, match="columns must be 2 names, one a column, found 1"):
         concerns(wild, columns=["x"])
+
+
+def test_concerns_take_the_memory_of_single_columns():
+    x = np.random.default_rng(0).normal(size=(20_000, 20)) * [1e3, *[1.0] * 19]
+    tracemalloc.start()
+    try:
+        (found,) = concerns(x)
+        assert tracemalloc.get_traced_memory()[1] < x.nbytes / 4
+    finally:
+        tracemalloc.stop()
+    assert "column 0 holds 100 % of the variance" in found
+
+
+def test_concerns_on_every_backend(backend):
+    x = np.random.default_rng(1).normal(size=(30, 3)) * [1.0, 1e3, 1.0]
+    x[:, 2] = np.arange(30)
+    assert concerns(backend.asarray(x)) == concerns(x) != ()
 
 
 def test_the_collapse_report_says_it_of_columns_of_unlike_spread():

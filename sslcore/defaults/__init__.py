@@ -5,7 +5,7 @@ In this order::
     _concerns   what looks wrong about the data
     _choice     what suits them: a standardisation, a law of views, a kernel, numbers
 
-``sslcore.SSLEmbedding()`` and ``sslcore fit`` ask here, and show what they were told.
+``sslcore.SSLEmbedding()`` asks here, and shows what it was told.
 """
 
 from __future__ import annotations

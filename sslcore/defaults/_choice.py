@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import tunables
-from ..arrays import Array, ArrayLike, as_array, as_native, check_boolean, check_choice, gives_memory_back, on_host
+from ..arrays import (
+    Array,
+    ArrayLike,
+    as_array,
+    as_native,
+    check_boolean,
+    check_choice,
+    check_integer,
+    gives_memory_back,
+    on_host,
+)
 from ..augmentations import Affine, Augmentation, Compose, GaussianNoise, TimeWarp
 from ..features import Features, Nystrom
 from ..fitting.standardization import Standardization
@@ -82,7 +92,7 @@ class Choice:
 
 
 @gives_memory_back
-def choose(x: ArrayLike, *, kind: str = "auto", standardize: bool = True) -> Choice:
+def choose(x: ArrayLike, *, kind: str = "auto", standardize: bool = True, n_points: int | None = None) -> Choice:
     """Choose a law of views, a kernel and numbers for data of which only shape and spread are known; no label is seen.
 
     * **Tables** (n, d): each column is standardised; views have noise of one deviation.
@@ -101,6 +111,8 @@ def choose(x: ArrayLike, *, kind: str = "auto", standardize: bool = True) -> Cho
         "auto": by the shape, as above; series of one channel that are rows (n, time) need the word.
     standardize : bool
         False: no standardisation; the law's noise is in the root mean variance of the columns instead.
+    n_points : int, optional
+        Views of the fit: their number decides between an exact kernel and Nystrom features; by default 4 a sample.
 
     Returns
     -------
@@ -109,7 +121,7 @@ def choose(x: ArrayLike, *, kind: str = "auto", standardize: bool = True) -> Cho
     Raises
     ------
     ValueError, TypeError
-        ``x`` is empty, not finite or of another rank, or the kind does not fit its shape.
+        ``x`` is empty, not finite or of another rank, the kind does not fit its shape, or ``n_points`` is negative.
 
     Examples
     --------
@@ -126,15 +138,15 @@ def choose(x: ArrayLike, *, kind: str = "auto", standardize: bool = True) -> Cho
     found, why = _kind(array.shape, kind)
     flat = array.reshape(len(array), -1)
     columns, told = _standardization(array, flat, found) if standardize else (None, "samples are taken as they are")
-    every = max(1, len(flat) // tunables.LOOK_SAMPLES)
-    seen = on_host(flat[::every][: tunables.LOOK_SAMPLES]).astype(float)
+    every = -(-len(flat) // tunables.LOOK_SAMPLES)  # of all rows: the first ones may be of one class
+    seen = on_host(flat[::every]).astype(float)
     if columns is not None:
         seen = columns.apply(seen)
     unit = 1.0 if columns is not None else _deviation(seen)
     law, of_law = _law(found, array.shape, unit)
     distance = _median_distance(seen)
     kernel = Gaussian(distance)
-    n = len(flat) * N_VIEWS
+    n = len(flat) * N_VIEWS if n_points is None else check_integer(n_points, "n_points", minimum=0)
     exact = n <= EXACT_UP_TO
     model = kernel if exact else Nystrom(kernel, LANDMARKS, seed=0)
     of_model = f"a Gaussian kernel at the median distance of samples, {distance:.3g}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import ArrayLike, as_array, as_native, gives_memory_back, on_host
+from ..arrays import Array, ArrayLike, as_array, as_native, gives_memory_back, on_host
 from ..fitting.spread import spread_of
 from ..fitting.standardization import Standardization
 
@@ -77,22 +77,22 @@ def concerns(
         if columns is not None and len(columns) != d:
             raise ValueError(f"columns must be {d} names, one a column, found {len(columns)}")
         names = [str(i) for i in range(d)] if columns is None else list(columns)
-        said = _of_columns(on_host(array), names, scaled=standardization is not None) if n > 1 else []
+        said = _of_columns(array, names, scaled=standardization is not None) if n > 1 else []
     spread = None if views is None else spread_of(views)
     words = None if spread is None else spread.words()
     return tuple(said if words is None else [*said, words])
 
 
-def _of_columns(x: np.ndarray, names: list[str], *, scaled: bool) -> list[str]:
+def _of_columns(x: Array, names: list[str], *, scaled: bool) -> list[str]:
     """Tell of single columns, and of their shares where they are not on one scale."""
-    low, high = x.min(axis=0), x.max(axis=0)
+    low, high = on_host(x.min(axis=0)), on_host(x.max(axis=0))
     constant = low == high
     said = []
     if constant.any():
         said.append(_said(names, constant, "is constant: it tells nothing", "are constant: they tell nothing"))
     if len(x) >= FEWEST:
-        rising = np.array([bool((np.diff(x[:, i]) > 0).all()) for i in range(x.shape[1])])
-        counts = rising & np.array([bool((np.diff(x[:, i]) == 1).all()) for i in range(x.shape[1])])
+        rising = np.array([bool((column[1:] > column[:-1]).all()) for column in x.T])
+        counts = rising & np.array([bool((column[1:] - column[:-1] == 1).all()) for column in x.T])
         remedy = "tells nothing of a new sample; leave it out"
         if counts.any():
             said.append(_said(names, counts, f"counts the rows: it {remedy}", "count the rows: leave them out"))
@@ -102,7 +102,7 @@ def _of_columns(x: np.ndarray, names: list[str], *, scaled: bool) -> list[str]:
             said.append(_said(names, rising & ~counts, single, several))
     if not scaled and x.shape[1] > 1:
         size = float(max(abs(low).max(), abs(high).max())) or 1.0
-        variance = (x / size).var(axis=0, dtype=float)
+        variance = np.array([float((column / size).var(dtype=float)) for column in x.T])  # X may fill the memory
         share = variance / variance.sum() if variance.sum() > 0 else variance
         most = int(share.argmax())
         if share[most] > ONE_RULES:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, as_array, shown
+from ..arrays import Array, as_array, check_integer, shown
 from ..augmentations import Views
 from ..augmentations._base import flattened, image_shapes
 from ..errors import DataWarning
@@ -16,7 +16,17 @@ from ..features import Features
 from ..kernels import Precomputed
 from ._concerns import concerns
 
-__all__ = ["INPUTS", "as_rows", "check_standardize", "checked_samples", "count_components", "kind_of_input", "warn"]
+__all__ = [
+    "INPUTS",
+    "as_rows",
+    "check_standardize",
+    "checked_samples",
+    "count_components",
+    "count_points",
+    "kind_of_input",
+    "reasons_in_use",
+    "warn",
+]
 
 INPUTS = ("samples", "images", "series", "views")
 """What X may hold."""
@@ -81,6 +91,23 @@ def count_components(asked: Any, usual: int, model: Any, views: Any) -> Any:
         chosen = getattr(model, "landmarks", None)
         there = min(there, int(chosen) if isinstance(chosen, int) else model.n_kept(views.shape[-1]))
     return max(1, min(usual, int(there)))
+
+
+def count_points(settings: Any, x: Any) -> int:
+    """Return how many views of X decide between kernel and features; 0 where ``features`` or ``solver`` say it."""
+    if settings.features is not None or settings.solver is not None:
+        return 0
+    if settings.input == "views":
+        return math.prod(x.shape[:-1])
+    return len(x) * (1 if settings.positives is not None else check_integer(settings.n_views, "n_views", minimum=1))
+
+
+def reasons_in_use(settings: Any, reasons: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the reasons of `choose` for what was not given: law, kernel and scale may have been."""
+    law = settings.augmentation is None and settings.positives is None and settings.input != "views"
+    kernel = settings.kernel is None and not isinstance(settings.features, Features)
+    holds = (True, True, law, kernel, settings.scale == "norm")
+    return tuple(reason for reason, holding in zip(reasons, holds, strict=True) if holding)
 
 
 def warn(x: Array, views: Any, standardization: Any, columns: Any) -> None:

@@ -33,6 +33,8 @@ __all__ = ["RECORDS", "decode", "encode", "read_values", "same_features", "write
 RECORDS: dict[str, type] = {r.__name__: r for r in (Certificate, Encoding, Selection, Standardization)}
 """Frozen dataclasses that may be parts of a saved object."""
 
+_SINCE_FORMAT_3 = (Encoding, Standardization)
+
 # ---------------------------------------------------------------- values
 
 
@@ -219,7 +221,13 @@ def write_values(target: str | os.PathLike[str] | BinaryIO, kind: str, content: 
     """Write ``content``, by name, to a file, which appears whole or not at all, or to one that is open."""
     arrays: dict[str, np.ndarray] = {}
     encoded = {name: encode(value, name, arrays) for name, value in content.items()}
-    write_archive(target, kind, encoded, arrays)
+    write_archive(target, kind, encoded, arrays, 3 if _needs_format_3(list(content.values())) else 2)
+
+
+def _needs_format_3(value: Any) -> bool:
+    if isinstance(value, dict | list | tuple):
+        return any(map(_needs_format_3, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, _SINCE_FORMAT_3)
 
 
 def read_values(path: str | os.PathLike[str], *kinds: str) -> tuple[str, dict[str, Any]]:

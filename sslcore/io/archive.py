@@ -25,10 +25,10 @@ from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
 from .atomic import open_regular, open_zip, replacing
 
-__all__ = ["DTYPES", "FORMAT", "MALFORMED", "READABLE", "read_archive", "refusal", "write_archive"]
+__all__ = ["DTYPES", "FORMATS", "MALFORMED", "READABLE", "read_archive", "refusal", "write_archive"]
 
-FORMAT = 2
-"""Of the files that this version writes and reads; it changes with every change that an older reader cannot know."""
+FORMATS = (2, 3)
+"""Of the files that this version writes and reads; a file has the oldest whose readers know all that is in it."""
 
 DTYPES = ("<f8", "<f4", "<i8", "|b1")
 """Types of the arrays of a file."""
@@ -59,14 +59,18 @@ MALFORMED = (
 
 
 def write_archive(
-    target: str | os.PathLike[str] | BinaryIO, kind: str, content: dict[str, Any], arrays: dict[str, np.ndarray]
+    target: str | os.PathLike[str] | BinaryIO,
+    kind: str,
+    content: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    number: int = FORMATS[0],
 ) -> None:
     """Write JSON and arrays, by name, to a file, which appears whole or not at all, or to one that is open."""
     listed = {
         name: {"dtype": a.dtype.str, "shape": list(a.shape), "sha256": hashlib.sha256(_bytes(a)).hexdigest()}
         for name, a in arrays.items()
     }
-    origin = {"library": "sslcore", "format": FORMAT, "kind": kind, "version": __version__}
+    origin = {"library": "sslcore", "format": number, "kind": kind, "version": __version__}
     text = json.dumps(origin | {"arrays": listed, "content": content}, allow_nan=False).encode()
     if len(text) > _MOST_HEADER or len(arrays) >= _MOST_MEMBERS:
         raise ValueError(f"the description is too large to be saved ({len(text)} bytes, {len(arrays)} arrays)")
@@ -148,11 +152,11 @@ def _header(text: bytes, kinds: tuple[str, ...]) -> dict[str, Any]:
     )
     if not isinstance(header, dict) or header.get("library") != "sslcore":
         raise ValueError("it was not written by sslcore")
-    if header["format"] != FORMAT:
-        newer = isinstance(header["format"], int | float) and header["format"] > FORMAT
+    if header["format"] not in FORMATS:
+        newer = isinstance(header["format"], int | float) and header["format"] > FORMATS[-1]
         raise ValueError(
             f"it has format {header['format']!r}, written by version {header.get('version')}, and this one reads "
-            f"format {FORMAT}; {'upgrade sslcore' if newer else 'make it again'}"
+            f"formats {' and '.join(map(str, FORMATS))}; {'upgrade sslcore' if newer else 'make it again'}"
         )
     if header["kind"] not in kinds:
         raise ValueError(f"it holds {header['kind']!r}")
