@@ -68,7 +68,7 @@ def concerns(
     ...     print(sentence)
     column unit is constant: it tells nothing
     column id counts the rows: it tells nothing of a new sample; leave it out
-    column id holds 100 % of the variance: distances are its differences; bring the columns to one scale
+    column id holds 99.4 % of the variance: distances are its differences; bring the columns to one scale
     """
     array = as_array(as_native(x, "x"), "x", ndim=tuple(range(2, 8)), finite=False)
     said: list[str] = []
