@@ -128,6 +128,32 @@ def test_without_the_matrices(backend, beta, center, weighted):
         assert_close(backend.asnumpy(side.embedding), backend.asnumpy(side(x if name == "x" else y)), tol=1e-6)
 
 
+def test_progress_without_the_matrices():
+    told = []
+    options = {"reg": 1e-2, "solver": "matrix-free"}
+    found = sslcore.pretrain(pairs(30), BOTH, 3, progress=lambda *where: told.append(where), **options)
+    done = [where[0] for where in told]
+    assert done == [*range(1, done[-1] + 1), done[-1]]
+    assert told[-1][3]["outer"] == found.certificate.iterations
+    assert np.array_equal(found.gamma, sslcore.pretrain(pairs(30), BOTH, 3, **options).gamma)
+
+
+@pytest.mark.parametrize(
+    ("model", "solver", "found"),
+    [
+        (LINEAR, "matrix-free", "features"),
+        (LINEAR, "dense", "features"),
+        ((Precomputed(), BOTH[1]), "matrix-free", "Precomputed"),
+        ((BOTH[0], Precomputed()), "matrix-free", "Precomputed"),
+    ],
+)
+def test_a_solver_that_no_fit_takes_has_no_plan(model, solver, found):
+    widths = tuple(50 if isinstance(part, Precomputed) else 3 for part in model)
+    with pytest.raises(ValueError, match=f"is for kernels, found {found}.*leave solver alone"):
+        sslcore.plan(50, 2, widths, model, 2, solver=solver)
+    assert sslcore.plan(50, 2, widths, model, 2).bytes > 0
+
+
 @pytest.mark.filterwarnings("ignore::sslcore.SelectionWarning")
 def test_a_search_and_a_path_without_the_matrices():
     x, y = pairs(24)

@@ -227,3 +227,14 @@ def test_the_estimator_takes_laws():
         sslcore.SSLEmbedding(augmentation=sslcore.augmentations.GaussianNoise(0.1), positives=TimeLag(1)).fit(x)
     groups = sslcore.SSLEmbedding(Gaussian(2.0), reg=1e-3, positives=Groups(np.arange(200) // 2)).fit(x)
     assert groups.score(x) > -2
+
+
+@pytest.mark.parametrize("y", [np.arange(40) % 2, np.zeros(40, int)], ids=["two classes", "one class"])
+def test_scores_of_labels_are_those_of_their_pairs(y):
+    """Classes are no independent samples: points of one are, and their pairs count."""
+    x = np.random.default_rng(0).standard_normal((40, 3)) + 4.0 * y[:, None]
+    listed, ours = (
+        sslcore.SSLEmbedding(Gaussian(2.0), n_components=2, reg=1e-2, positives=law).fit(x).score(x)
+        for law in (1.0 * Labels(y), Labels(y))
+    )
+    assert_close(np.array(ours), np.array(listed), tol=1e-8)

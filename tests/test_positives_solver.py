@@ -125,6 +125,15 @@ def test_labels_alone_are_not_listed(monkeypatch, by, model):
         sslcore.pretrain(x, model, k, reg=1e-3, positives=Labels(few, by=by))
 
 
+@pytest.mark.parametrize("sizes", [[20, *[2] * 20], [300, 300]], ids=["unlike", "large"])
+def test_labels_of_large_classes_are_listed(monkeypatch, sizes):
+    """As groups, each class would take as many rotations as the square of its size, which plans do not see."""
+    y = np.repeat(np.arange(len(sizes)), sizes)
+    monkeypatch.setattr(_pairs, "free_memory", lambda: 100)
+    with pytest.raises(MemoryBudgetError):
+        sslcore.pretrain(points(len(y)), Identity(), 2, reg=1e-3, positives=Labels(y))
+
+
 def test_labels_are_groups_of_weighted_points():
     x, y = points(30), np.arange(30) % 4
     ours = sslcore.pretrain(x, Exponential(1.0), 4, reg=1e-3, positives=Labels(y))
@@ -205,6 +214,18 @@ def test_the_planned_memory_is_kept(law, kernel):
     assert peak <= 1.05 * room
     with pytest.raises(MemoryBudgetError, match="use fewer"):
         sslcore.pretrain(x, kernel, 4, reg=1e-2, positives=law, memory=fit - 1)
+
+
+@pytest.mark.filterwarnings("ignore::sslcore.errors.SelectionWarning")
+def test_functions_of_each_fold_are_planned():
+    """With many components and values of reg they are more than matrices."""
+    x, law, k = points(250), TimeLag(1), 40
+    objective = Objective(k, 1e-2, 1.0, True, False)
+    data = as_paired_data(x, law, None, None, objective)
+    room = pose(Exponential(1.0), data, objective, sslcore.backends.get_backend(x), 10**12, n_folds=5).plan.bytes
+    search = sslcore.selection.AutoReg(regs=tuple(np.logspace(-4, -2, 16)), n_folds=5)
+    peak = traced_peak(lambda: sslcore.pretrain(x, Exponential(1.0), k, reg=search, positives=law, memory=room))
+    assert 0.3 * room < peak <= room
 
 
 @pytest.mark.parametrize("law", [1.0 * Labels([0] * 500), Operator(np.eye(500) + 0.1)], ids=["edges", "matrix"])

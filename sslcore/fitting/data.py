@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import (
     Array,
     as_array,
@@ -233,7 +234,8 @@ def as_paired_data(
 def as_law_data(x: Any, positives: Any, *, unbiased: bool, single_views: bool, classes: bool = False) -> Data:
     """Check points (N, d) with a law of positive pairs; `Groups` alone become groups of views.
 
-    With ``classes`` so do `Labels` alone in which each point is in a pair: weighted, so that no pair is listed.
+    With ``classes`` so do `Labels` alone in which each point is in a pair, of classes that are small and of similar
+    size: weighted, so that no pair is listed.
     """
     if not isinstance(positives, Positives):
         raise TypeError(
@@ -249,7 +251,9 @@ def as_law_data(x: Any, positives: Any, *, unbiased: bool, single_views: bool, c
         return as_data(x, positives.groups, None, single_views=single_views)
     if classes and isinstance(positives, Labels) and len(positives.y) == len(x):
         weight = positives.weights()
-        if float(weight.min()) > 0:
+        sizes = np.bincount(positives.y[weight > 0])
+        # each class has rotations of m^2 numbers, and plans take all for alike
+        if float(weight.min()) > 0 and sizes.max() <= min(2 * sizes.mean(), tunables.MOMENTS_BLOCK_ROWS[0]):
             return replace(as_data(x, positives.y, weight), positives=positives)
     data = as_data(x, np.arange(len(x)), None, single_views=True)
     return replace(data, law=positives.law(x, unbiased=unbiased), positives=positives)

@@ -16,7 +16,7 @@ from ..backends import device_of
 from ..features import Features
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import TOLERANCE, Solution, Spectrum
-from ..solvers.exact import solve_exact
+from ..solvers.exact import Keeper, solve_exact
 from ..solvers.joined import JoinedPoints
 from ..solvers.matrix_free import MatrixFreeKernel
 from ..solvers.modalities import ModalityGram, TwoModalities, sums_of_pairs
@@ -131,8 +131,9 @@ class PairFolds(Restricted):
 
 
 class KernelPairs(BimodalProblem):
-    """A kernel for each modality, whatever solves it."""
+    """A kernel for each modality, whatever solves it; a ``keeper`` may follow the fit to all pairs."""
 
+    keeper: Keeper | None = None
     means: list[Any]
     centres: list[Any]
     started: float
@@ -189,6 +190,7 @@ class KernelPairs(BimodalProblem):
             planned_bytes=self.plan.bytes,
             near=near,
             started=self.started,
+            keeper=self.keeper,
         )
 
     def frame(self, solution: Solution) -> Frame:

@@ -172,14 +172,14 @@ class PairedFolds(KernelFolds):
         return risk.value()
 
     def near(self, reg: float) -> Array | None:
-        """Return nothing: the functions of a fold are not kept."""
+        """Return nothing: the functions of a fold are kept for its own regs, and not extended to other points."""
         return None
 
 
 def risk_on_pairs(rep: Representation, x: Array, positives: Positives, backend: str | None) -> float:
     """Return the unbiased risk of a representation on the pairs of a law at points x (N, d)."""
     objective = Objective(rep.n_components, rep.reg, rep.beta, rep.unbiased, rep.center)
-    data = as_paired_data(x, positives, None, None, objective)
+    data = as_paired_data(x, positives, None, None, objective, searched=True)  # classes are no independent samples
     z = rep.transform(x, backend=backend)
     primitives = get_backend(z)
     risk = HeldOutRisk(rep.n_components, rep.beta, rep.unbiased, primitives)

@@ -372,6 +372,7 @@ def _paired_bytes(
     checking = khat * (1 + (not kernel.trusted)) + (making - khat)
     kept = 3 * sizes.points_bytes + sizes.itemsize * sizes.n_views * 3 * k + _places_bytes(sizes)
     kept += int(24 * n_edges) * (1 + 3 * (sizes.n_folds > 0))  # and those within parts
+    kept += sizes.n_folds * SEARCHED_TOGETHER * _known_bytes(sizes)  # functions of each fold
     graph = 32 * (n_edges or total * total * (not edges))  # before the others
     phases = (graph, filling, checking, making, solving + iterating)
     return _OBJECTS_BYTES + int(kept + 60 * sizes.n_views + max(phases))

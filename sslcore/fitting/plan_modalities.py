@@ -32,9 +32,12 @@ def pairs_plan(
     sizes: Sizes, widths: Sequence[int], models: Any, budget: int, block_factor: int = 1, solver: str | None = None
 ) -> Plan:
     """Plan the fit of two kernels, by the solver that is asked for, or chosen, or of two features."""
-    if not isinstance(models[0], Features):
+    features, given = isinstance(models[0], Features), any(isinstance(kernel, Precomputed) for kernel in models)
+    if solver and (features or (solver == "matrix-free" and given)):
+        which = "features, solved by their moments" if features else "Precomputed, whose matrix is there already"
+        raise ValueError(f"solver={solver!r} is for kernels, found {which}; leave solver alone")
+    if not features:
         dense = kernels_plan(sizes, widths, models, block_factor)
-        given = any(isinstance(kernel, Precomputed) for kernel in models)
         if solver == "dense" or given or (solver is None and dense.bytes <= budget):
             return dense
         without = joined_plan(replace(sizes, d=sizes.d + 2, made=True), models, budget, block_factor)

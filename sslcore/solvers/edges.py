@@ -15,8 +15,9 @@ the coefficients P^(-1/2) alpha = (g/lambda) w, and Q^T G v = y / beta, from whi
 
 w = v - Q y cancels where lambda is small: it is as large as lambda, and has the rounding of v.
 
-* Of pairs c is about rounding, so that small gamma keep their digits.  From lambda / beta = S's rounding `_LOST` times
-  over, what is amiss in Q^T Khat w = (lambda/beta) y corrects y and w: w has the rounding of w then.
+* Of pairs c is about rounding, so that small gamma keep their digits.  Where eps |Khat| / (lambda/beta), which rounding
+  may take of w, is above `_LOST` times the tolerance, what is amiss in Q^T Khat w = (lambda/beta) y corrects y and w: w
+  has the rounding of w then.
 * Of a matrix all is known to the rounding of |T| only, and c is a share of it: U is well conditioned, contrasts are
   coordinates, v = Q c, and
 
@@ -178,7 +179,7 @@ class _Triangle:
 
 
 class _Basis(_Triangle):
-    """A well conditioned triangle, whose contrasts are coordinates; ``size`` is the largest diagonal entry of Q Q^T."""
+    """A well conditioned triangle, whose contrasts are coordinates; ``size`` is the largest diagonal entry of U^T U."""
 
     def __init__(self, factor: Array, constant: Array | None, dtype: np.dtype, backend: Backend) -> None:
         super().__init__(factor, constant, dtype, backend)
