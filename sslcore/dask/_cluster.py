@@ -61,17 +61,15 @@ class Cluster:
                 raise
 
     def send(self, value: Any) -> Any:
-        """Send a value to all workers there are, for many tasks; it is lost if all of them are.
+        """Send a value to the cluster, for many tasks: as the result of one, which is done again if its worker is lost.
 
-        An adaptive cluster at rest has none, and wakes up for tasks only: then it is the result of one.
+        ``Client.scatter`` would not do: a broadcast waits for ever when a worker dies meanwhile, values that are with
+        one worker are lost with it, and an adaptive cluster at rest wakes up for tasks only.
         """
         if self.client is None:
             return delayed(value, pure=False, traverse=False)
-        with _reworded(self.client):
-            if not self._workers():
-                return self.client.submit(_itself, value, pure=False, retries=self.retries)
-            (future,) = self.client.scatter([value], broadcast=True, hash=False)
-        return future
+        with _reworded(self.client), config.set({"distributed.admin.large-graph-warning-threshold": "1 PB"}):
+            return self.client.submit(_itself, value, pure=False, retries=self.retries)
 
     def alive(self) -> bool:
         """Tell whether the scheduler still answers."""
