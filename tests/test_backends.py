@@ -1203,9 +1203,9 @@ def test_rotation_beyond_32_bits(hosted, large):
 
 def test_normals_beyond_32_bits(hosted, large):
     """One stage over a block of more coordinates than 32 bits count."""
-    apply = sys.modules[f"{get_backend(backend='cupy').__name__}.augment"]._apply
+    augment = sys.modules[f"{get_backend(backend='cupy').__name__}.augment"]
     with running(last_blocks=1):
-        apply("add_normals", large.reshape(LARGE, 1, LARGE), 0, 0, 11, (1.0,))
+        augment._apply("add_normals", large.reshape(LARGE, 1, LARGE), augment._Draw(0, 0, 11), (1.0,))
     expected = GaussianNoise(1.0).views(np.zeros((1, LARGE), np.float32), 1, seed=11, first=LARGE - 1)[0, 0]
     found = hosted.asnumpy(large[-1])
     written = found != 0
@@ -1291,8 +1291,12 @@ def test_sources_that_do_not_compile(cp, monkeypatch):
 def test_both_backends_know_the_same_stages(cp):
     """What else they offer is compared with the contract (test_contract.py)."""
     backend = get_backend(backend="cupy")
-    stages = sys.modules[f"{backend.__name__}.augment"]._STAGES
-    assert set(stages) == set(sys.modules["sslcore.backends.numba_cpu.views"]._STAGES) == set(PRIMITIVES)
+    augment = sys.modules[f"{backend.__name__}.augment"]
+    assert (
+        set(augment._STAGES) | set(augment._ON_HOST)
+        == set(sys.modules["sslcore.backends.numba_cpu.views"]._STAGES)
+        == set(PRIMITIVES)
+    )
 
 
 def test_kernels_of_ones_own_run_on_the_device(cp):

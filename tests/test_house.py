@@ -7,6 +7,7 @@ import runpy
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import sslcore
@@ -149,6 +150,8 @@ def test_private_functions_take_at_most_seven_parameters():
             taken = function.args
             parameters = [a.arg for a in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs)]
             count = len(parameters) - (parameters[:1] in (["self"], ["cls"]))
+            if module.startswith("sslcore.torch.") and find_spec("torch") is None:
+                continue  # what is public there is known where it is installed
             if count > 7 and (module, names[0]) not in public:
                 many.add(f"{path.relative_to(ROOT / 'sslcore').as_posix()} {'.'.join(names)}")
     assert many == set(MANY_PARAMETERS)

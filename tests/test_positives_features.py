@@ -225,7 +225,7 @@ def test_the_estimator_takes_laws():
     assert_close(parts.representation_.gamma, whole.gamma, tol=1e-10)
     with pytest.raises(ValueError, match="leave out augmentation"):
         sslcore.SSLEmbedding(augmentation=sslcore.augmentations.GaussianNoise(0.1), positives=TimeLag(1)).fit(x)
-    groups = sslcore.SSLEmbedding(Gaussian(2.0), reg=1e-3, positives=Groups(np.arange(200) // 2)).fit(x)
+    groups = sslcore.SSLEmbedding(Gaussian(2.0), n_components=2, reg=1e-3, positives=Groups(np.arange(200) // 2)).fit(x)
     assert groups.score(x) > -2
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 import sslcore
 from sslcore import Moments, Representation, Views, features, kernels, pretrain
-from sslcore.augmentations import GaussianNoise
+from sslcore.augmentations import Custom, GaussianNoise
 from sslcore.features import Features, Identity, Nystrom, RandomFourier
 from sslcore.fitting import codec as serialization
 from sslcore.fitting.codec import decode, encode
@@ -175,6 +175,10 @@ def test_plain_values_come_back(value):
 
 @pytest.mark.parametrize(("augmentation", "d"), AUGMENTATIONS)
 def test_every_augmentation_comes_back(augmentation, d):
+    if isinstance(augmentation, Custom):  # a file holds no code
+        with pytest.raises(TypeError, match="cannot be saved"):
+            there_and_back(augmentation)
+        return
     assert there_and_back(augmentation) == augmentation
     assert repr(there_and_back(augmentation)) == repr(augmentation)
 

@@ -35,9 +35,7 @@ def modules() -> dict[str, types.ModuleType]:
 
 def public() -> dict[str, list[str]]:
     """The public names of each module, functions and classes alone."""
-    sslcore = importlib.import_module("sslcore")
-    rooms = {"sslcore": sslcore} | modules()
-    rooms["sslcore.io.tables"] = importlib.import_module("sslcore.io.tables")
+    rooms = {"sslcore": importlib.import_module("sslcore")} | modules()
     return {
         module: [n for n in room.__all__ if inspect.isclass(getattr(room, n)) or inspect.isfunction(getattr(room, n))]
         for module, room in rooms.items()

@@ -219,8 +219,8 @@ def listing(what: str) -> str:
             (),
         ),
         "augmentation": (
-            "augmentations (a+b: one after the other; shapes are written 8x8 or 32x32x3; module:name is a function of "
-            "(x, rng) that returns a view, or an augmentation, in a module of yours):",
+            "augmentations (a+b: one after the other; shapes are written 8x8 or 32x32x3; module:name is a\n"
+            "function of (x, rng) that returns a view, or an augmentation, in a module of yours):",
             _augmentations(),
             (),
         ),

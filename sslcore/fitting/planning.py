@@ -105,7 +105,7 @@ def plan(
 
     >>> kernels = sslcore.kernels.Gaussian(1.0), sslcore.kernels.Linear()
     >>> round(sslcore.plan(10_000, 2, (8, 32), kernels, 4).bytes / 1e9, 1)
-    1.6
+    1.7
     """
     n = _size(n, "n")
     m = _size(n_views, "n_views")
