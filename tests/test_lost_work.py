@@ -490,3 +490,11 @@ def test_image_shapes_are_found_in_parts():
     assert not takes(Affine((3, 4)), (4, 3))
     assert not takes(GaussianNoise(0.1), (3, 4))
     assert common.one_line(ValueError("a\n b")) == "a b"
+
+
+def test_no_figure_of_another_fit_stays():
+    run(*FIT)
+    run(*FIT, "--format", "svg")  # the same model: both are its figures
+    assert {"m-figure.png", "m-figure.svg"} <= set(written())
+    run(*FIT, "--beta", "2", "--overwrite", "--format", "pdf")
+    assert [name for name in written() if "figure" in name] == ["m-figure.pdf"]

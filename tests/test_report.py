@@ -1,5 +1,6 @@
 """``sslcore report``: one page with everything in it, and nothing of the data's that a browser would run."""
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -164,3 +165,50 @@ def test_fit_with_colours(moons, capsys):
     capsys.readouterr()
     assert main([*argv, "--color", "nothing", "--out", "e"]) == 2
     assert "nothing" in capsys.readouterr().err
+
+
+def test_coordinates_may_be_the_colours(moons, capsys):
+    assert main(["report", "m.npz", "d.csv", "--color", "x", "--drop", "kind"]) == 0
+    assert "coloured by x" in read("d-report.html")[0]
+
+
+def test_colours_have_the_decimal_sign_that_is_told(moons):
+    """Of 1,125 nothing else tells whether it is a little more than one."""
+    np.save("x.npy", moons[0])
+    Path("c.csv").write_text("z;w\n" + "".join(f"{i % 9 + 1},125;1,000\n" for i in range(60)))
+    shown = []
+    from sslcore.cli.commands import report
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            report, "_pictured", lambda rep, z, color: shown.append(color) or {"svg": "", "png": "", "failed": ""}
+        )
+        assert main(["report", "m.npz", "x.npy", "--color", "c.csv:z", "--decimal", ","]) == 0
+    assert shown[0].dtype.kind == "f"
+    assert shown[0].tolist() == [i % 9 + 1.125 for i in range(60)]
+
+
+def test_settings_tell_of_columns_and_standardisation(moons, capsys):
+    from sslcore.defaults import Standardization
+    from sslcore.io.encoding import Encoding
+
+    x, rep = moons
+    encoded = dataclasses.replace(rep, table=Encoding(["x", "<y>"], id="name"), notes={})
+    encoded.standardized_by(Standardization.of(x)).save("s.npz")
+    rows = [f"n{i},{a},{b}" for i, (a, b) in enumerate(x.tolist())]
+    Path("s.csv").write_text("\n".join(["name,x,<y>", *rows]) + "\n")
+    assert main(["report", "s.npz", "s.csv"]) == 0
+    text, _ = read("s-report.html")
+    assert "<tr><th>columns</th><td>x, &lt;y&gt;</td></tr>" in text
+    assert "<tr><th>standardised</th><td>Standardization(2 columns" in text
+
+
+def test_neighbours_are_of_all_parts_of_the_file(moons, capsys, monkeypatch):
+    from sslcore.cli.commands import report
+
+    x, rep = moons
+    monkeypatch.setattr(report, "NEIGHBOURS_OF", 40)
+    assert main(["report", "m.npz", "d.csv", "--json"]) == 0
+    numbers = json.loads(capsys.readouterr().out)["diagnostics"]
+    assert numbers["intrinsic_dimension"] == pytest.approx(diagnostics.intrinsic_dimension(rep(x)[::2]))
+    assert "by two neighbours; of 30 of the samples" in read("d-report.html")[0]

@@ -138,6 +138,17 @@ def test_transform_goes_by_blocks_and_over_all_files(folder, model, capsys):
         np.testing.assert_allclose(np.loadtxt("z.csv", delimiter=",", skiprows=1), rep.transform(points), rtol=1e-5)
 
 
+def test_rows_are_not_left_out_of_a_pattern(folder, model, capsys):
+    for i, part in enumerate(np.split(VIEWS[:, 0].copy(), [100])):
+        part[3, 1] = np.nan if i else 0.0
+        np.save(f"part-{i}.npy", part)
+    words = run(capsys, "transform", model, "part-*.npy", "--missing", "drop", "--out", "z.npy", status=2)
+    assert "--missing drop is not for a pattern of arrays" in words
+    assert not (folder / "z.npy").exists()
+    run(capsys, "transform", model, "part-0.npy", "part-1.npy", "--missing", "drop", "--out", "z.npy")
+    assert len(np.load("z.npy")) == 299
+
+
 def test_transform_maps_large_files_and_writes_all_or_nothing(folder, model, capsys, monkeypatch):
     monkeypatch.setattr(tunables, "TABLE_MAPPED_BYTES", 1)
     points = VIEWS[:, 0].copy()

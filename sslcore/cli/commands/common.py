@@ -264,7 +264,7 @@ def is_column(source: Source, color: str) -> bool:
         return True
 
 
-def colors_of(table: Table, color: str, header: str) -> Any:
+def colors_of(table: Table, color: str, header: str, decimal: str) -> Any:
     """Read the labels or values of all samples of a table: a column of its files, or another file, as FILE:NAME."""
     import numpy as np
 
@@ -272,7 +272,7 @@ def colors_of(table: Table, color: str, header: str) -> Any:
 
     own = is_column(table.source, color)
     places = [f"{each.path}:{color}" for each in table.source.each] if own else [color]
-    read = [read_labels(parse_source(place), header=header) for place in places]
+    read = [read_labels(parse_source(place), header=header, decimal=decimal) for place in places]
     values = np.concatenate([part.values for part in read])
     missing = np.concatenate([np.zeros(len(p.values), bool) if p.missing is None else p.missing for p in read])
     values, missing = map(table.of_rows, (values, missing))
@@ -305,6 +305,14 @@ def choices_of(args: argparse.Namespace) -> Choices:
 def fitting(rep: Representation, table: Table, path: Path) -> Table:
     """Return the table as points of the model's coordinates, images flattened; refuse one that has others."""
     wanted, shape = width_of(rep), table.values.shape
+    if (
+        table.encoding is not None
+        and table.encoding.means is not None
+        and (rep.table is None or rep.table.means is None)
+    ):
+        raise ValueError(
+            f"the model {path} has no means of its columns: say --missing drop, or fit it with --missing mean"
+        )
     if wanted is not None and shape[-1] != wanted and math.prod(shape[1:]) == wanted:
         return table.as_images(shape[1:])
     if wanted is not None and (shape[-1] != wanted or len(shape) > 3):

@@ -40,6 +40,7 @@ NOT_OF_THE_FIT = (
 """Options that change nothing in the model."""
 
 OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
+FIGURES = ("png", "pdf", "svg")
 
 
 def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
@@ -67,7 +68,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         BETA,
         option("--out", says="of the four files (default: the name of FILE, in this folder)", metavar="PREFIX"),
         option("--figure", says="draw it", action=argparse.BooleanOptionalAction, default=True),
-        option("--format", says="of the figure", choices=("png", "pdf", "svg"), default="png"),
+        option("--format", says="of the figure", choices=FIGURES, default="png"),
         COLOR,
         option("--overwrite", says="replace the four files of another fit", action="store_true"),
         PROGRESS,
@@ -81,7 +82,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in endings.items()}
         sources = task.find(tuple(outputs.values()))
         told = _told(args, [source.path for source in sources])
-        stale = _other_embeddings(outputs)
+        # without --overwrite only the same fit is replaced, and what else is there is none of its files
+        stale = _of_another_kind(outputs) if args.overwrite else []
         _check(args, outputs, sources, told)
         steps = {"reading": task.reading(), "fit": 3.0, "embedding": 0.5, "writing": 1.5}
         with progress(args.progress, steps) as begin:
@@ -151,7 +153,7 @@ class _Whole(Task):
         self.begin = begin
         super().read(begin, "fit", n_fits=SEARCHED if self.args.reg == "auto" else 1)
         if self.args.color:
-            self.color = colors_of(self.table, self.args.color, self.args.header)
+            self.color = colors_of(self.table, self.args.color, self.args.header, self.args.decimal)
 
     def solve(self) -> Representation:
         """Fit."""
@@ -201,7 +203,7 @@ def _check(args: argparse.Namespace, outputs: dict[str, Path], sources: list[Sou
     check_outputs(outputs, inputs)
     for source in sources:
         refuse_outputs(source)
-    earlier = [path for path in (*outputs.values(), *_other_embeddings(outputs)) if os.path.lexists(path)]
+    earlier = [path for path in (*outputs.values(), *_of_another_kind(outputs)) if os.path.lexists(path)]
     if earlier and not args.overwrite and not _made_by(outputs["model"], told):
         raise FileExistsError(
             f"{', '.join(map(str, earlier))} {'is' if len(earlier) == 1 else 'are'} there already: choose other "
@@ -212,14 +214,15 @@ def _check(args: argparse.Namespace, outputs: dict[str, Path], sources: list[Sou
         require_matplotlib()
 
 
-def _other_embeddings(outputs: dict[str, Path]) -> list[Path]:
-    """Return embeddings of another kind that an earlier fit of this name has left beside its model."""
+def _of_another_kind(outputs: dict[str, Path]) -> list[Path]:
+    """Return embeddings and figures of another kind that an earlier fit of this name has left beside its model."""
     from ...io.writing import COLUMNS
 
     if not outputs["model"].exists():
         return []
-    kinds = (outputs["embedding"].with_suffix(suffix) for suffix in (".npy", *COLUMNS))
-    return [path for path in kinds if path != outputs["embedding"] and path.exists()]
+    kinds = [outputs["embedding"].with_suffix(suffix) for suffix in (".npy", *COLUMNS)]
+    kinds += [outputs["figure"].with_suffix(f".{suffix}") for suffix in FIGURES]
+    return [path for path in kinds if path not in outputs.values() and path.exists()]
 
 
 def _fitted(task: _Whole | Streamed, begin: Progress) -> tuple[Representation, list[str]]:

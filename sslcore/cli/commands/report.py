@@ -115,11 +115,13 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         ) as begin:
             begin("reading")
             rep = open_model(args.model)
-            dropped = [*args.drop, *([args.color] if args.color and is_column(source, args.color) else [])]
             wanted, choices = wanted_by(rep, args.model), choices_of(args)
+            dropped = list(args.drop)
+            if args.color and is_column(source, args.color) and (wanted is None or args.color not in wanted.names):
+                dropped.append(args.color)
             table = read_points(source, dropped, header=args.header, wanted=wanted, choices=choices)
             table = fitting(rep, table, args.model)
-            color = colors_of(table, args.color, args.header) if args.color else None
+            color = colors_of(table, args.color, args.header, args.decimal) if args.color else None
             begin("embedding")
             z = rep.transform(table.values)
             found = _diagnosed(rep, z)
@@ -161,7 +163,7 @@ def _diagnosed(rep: Representation, z: Any) -> dict[str, Any]:
     k = z.shape[-1]
     collapse = diagnostics.collapse_report(z)
     spectrum = moments_of(z).spectrum
-    few = z[:NEIGHBOURS_OF]
+    few = z[:: -(-len(z) // NEIGHBOURS_OF)]  # from the whole file: its head alone may be one class
     numbers: dict[str, tuple[float, str]] = {
         "effective rank": (exponential_entropy(spectrum[spectrum > 0]), f"entropy of the variances; at most {k}"),
         "RankMe": (collapse.rankme, f"entropy of the singular values; at most {k}, normal: above half of it"),
@@ -171,12 +173,16 @@ def _diagnosed(rep: Representation, z: Any) -> dict[str, Any]:
         meaning = f"directions that tell samples apart despite the views; at most {min(k, len(z) - 1)}"
         numbers["LiDAR"] = (diagnostics.lidar(z), meaning)
     if len(few) >= 3:
+        of_these = f"; of {len(few):,} of the samples" if len(few) < len(z) else ""
         learnt, dimension = diagnostics.cluster_learnability(few), diagnostics.intrinsic_dimension(few)
         numbers["cluster learnability"] = (
             learnt,
-            "share of samples whose nearest neighbour is of their k-means cluster",
+            f"share of samples whose nearest neighbour is of their k-means cluster{of_these}",
         )
-        numbers["intrinsic dimension"] = (dimension, "of the set that the samples lie on, by two neighbours")
+        numbers["intrinsic dimension"] = (
+            dimension,
+            f"of the set that the samples lie on, by two neighbours{of_these}",
+        )
     shown = [(name, _number(value), meaning) for name, (value, meaning) in numbers.items()]
     words = {"diagnostics": shown, "sentences": collapse.sentences, "version": __version__, "verdict": collapse.verdict}
     found = {name.lower().replace(" ", "_").replace("-", "_"): value for name, (value, _) in numbers.items()}
@@ -197,6 +203,8 @@ def _pictured(rep: Representation, z: Any, color: Any) -> dict[str, Any]:
 
 def _settings(rep: Representation, shape: tuple[int, ...]) -> list[tuple[str, str]]:
     """List what was asked for, and of what size the data are."""
+    from ...fitting.frames import encoding_of
+
     sizes = [f"{shape[0]:,} samples"] + ([f"{shape[1]} views of each"] if len(shape) == 3 else [])
     found = [
         ("data", ", ".join([*sizes, f"{shape[-1]} coordinates"])),
@@ -209,9 +217,11 @@ def _settings(rep: Representation, shape: tuple[int, ...]) -> list[tuple[str, st
     ]
     if rep.positives:
         found.append(("positive pairs", rep.positives))
-    names = rep.notes.get("columns")
-    if isinstance(names, list):
-        found.append(("columns", ", ".join(map(str, names))))
+    if rep.standardization is not None:
+        found.append(("standardised", repr(rep.standardization)))
+    known = encoding_of(rep)
+    if known is not None and known.named:
+        found.append(("columns", ", ".join(known.columns)))
     return found
 
 

@@ -203,6 +203,11 @@ def count_rows(sources: list[Source], first: Table) -> int:
     """Count the points of all sources, of which the first was read; refuse what is not like it."""
     from ...io.stored import array_promise
 
+    if len(sources) > 1 and first.encoding is not None and first.encoding.missing == "drop":
+        raise ValueError(
+            "--missing drop is not for a pattern of arrays, which are read by blocks: name the files one by one (they "
+            "are read as a whole), or say --missing mean, or --missing refuse if nothing is missing"
+        )
     n = len(first.values)
     for source in sources[1:]:
         if source.suffix != ".npy":
