@@ -323,6 +323,40 @@ def test_plain_frames(library):
     assert_close(values, rep(x[:, ::-1]))
 
 
+@pytest.mark.parametrize("library", ["polars", "pandas", "pyarrow"])
+def test_plain_frames_that_lack_a_column(library):
+    x = sslcore.datasets.half_moons(30, seed=0)
+    rep = sslcore.pretrain(x, sslcore.kernels.Gaussian(1.0), 2, reg=1e-3, groups=np.arange(30) // 2)
+    rep.notes["columns"] = ["a", "b"]
+    with pytest.raises(ValueError, match="the frame has no column 'a', which the model has; it has: b, alpha; rename"):
+        rep(frames({"b": x[:, 1], "alpha": x[:, 0]})[library])
+    if library == "pandas":  # columns that nobody has named, and those with numbers for names
+        pd = pytest.importorskip("pandas")
+        assert_close(rep(pd.DataFrame(x)).to_numpy(), rep(x))
+        rep.notes["columns"] = ["2", "1"]
+        assert_close(rep(pd.DataFrame(x, columns=[1, 2])).to_numpy(), rep(x[:, ::-1]))
+
+
+@pytest.mark.parametrize("spelt", [("True", "False"), ("true", "false"), ("TRUE", "FALSE")])
+def test_booleans_of_readers_are_the_words_of_a_text(spelt):
+    pd = pytest.importorskip("pandas")
+    yes = [True, False, False, True, False, True]
+    told = write(
+        "b.csv", "\n".join(["x,told", *(f"{i / 4},{spelt[0] if each else spelt[1]}" for i, each in enumerate(yes))])
+    )
+    table = tables.read(told, categories="one-hot")
+    assert sorted(table.columns[1:]) == sorted(f"told={word}" for word in spelt)
+    frame = pd.read_csv(told)
+    assert frame["told"].dtype == bool
+    for each in (frame, frame.astype({"told": "boolean"}), pl.from_pandas(frame)):
+        assert_close(tables.read(each, encoding=table.encoding).values, table.values)
+    frame = frame.astype({"told": "boolean"})
+    frame.loc[1, "told"] = None
+    kept = tables.read(frame, encoding=table.encoding, missing="drop")
+    assert kept.kept.tolist() == [0, 2, 3, 4, 5]
+    assert_close(kept.values, table.values[kept.kept])
+
+
 def test_frames_of_pandas_with_what_pandas_has(model):
     pd = pytest.importorskip("pandas")
     _, table, rep = model
@@ -503,5 +537,31 @@ def test_commands_that_are_refused(capsys):
     assert "a-embedding.csv" in refused(capsys, "fit", path, *no_id, *FIT)
     run(capsys, "fit", path, *no_id, *FIT, "--overwrite")
     assert sorted(p.name for p in Path().glob("a-emb*")) == ["a-embedding.npy"]  # one of the two is not this model's
+    run(capsys, "transform", "a-model.npz", "new.csv", "--unseen", "zeros", "--out", "mine.csv")
+    Path("mine.csv").rename("a-embedding.csv")  # of no fit: what is made again deletes nothing else
+    run(capsys, "fit", path, *no_id, *FIT)
+    assert Path("a-embedding.csv").exists()
     assert "--missing is for" in refused(capsys, "fit", "v-*.npy", "--features", "identity", "--missing", "drop")
     assert "must end in .npy, .csv" in refused(capsys, "transform", "a-model.npz", "new.csv", "--out", "z.xlsx")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_model_without_means_has_none_for_new_files(capsys, named):
+    """A row's value would depend on the other rows of its file, and a column of one word be 1 everywhere."""
+    x = sslcore.datasets.half_moons(40, seed=0)
+    if named:
+        path, new = "p.csv", "new.csv"
+        pl.DataFrame(x, schema=["x", "y"]).write_csv(path)
+        Path(new).write_text("x,y\n0.5,\n1,2\n")
+        Path("u.csv").write_text("x,y\n0.5,u\n1,u\n")
+    else:
+        path, new = "p.npy", "new.npy"
+        np.save(path, x)
+        np.save(new, np.array([[0.5, np.nan], [1, 2]]))
+    run(capsys, "fit", path, *FIT)
+    err = refused(capsys, "transform", "p-model.npz", new, "--missing", "mean")
+    assert "has no means of its columns: say --missing drop, or fit it with --missing mean" in err
+    assert run(capsys, "transform", "p-model.npz", new, "--missing", "drop", "--out", "z.npy")["shape"] == [1, 3]
+    if named:
+        err = refused(capsys, "transform", "p-model.npz", "u.csv", "--categories", "one-hot")
+        assert "row 1 (line 2), column 'y' is 'u', not a number" in err

@@ -262,7 +262,8 @@ class _Columns:
     def _note_words(self, name: str) -> None:
         import polars as pl
 
-        self.words[name] = pl.concat([sheet.words(sheet.columns.index(name)) for sheet in self.sheets])
+        known = () if self.known is None else self.known.categories[name]
+        self.words[name] = pl.concat([sheet.words(sheet.columns.index(name), known) for sheet in self.sheets])
 
     def _advice(self, name: str, count: int, all_words: bool) -> str:
         """Say what else can be done about a column with words."""

@@ -11,7 +11,7 @@ import numpy as np
 from ..arrays import as_entries
 from .sheets import Sheet
 
-__all__ = ["frame_like", "is_frame", "names_of", "selected", "sheet_of"]
+__all__ = ["frame_like", "is_frame", "names_of", "selected", "sheet_of", "unnamed"]
 
 _FRAMES = {"pandas": "DataFrame", "polars": "DataFrame", "pyarrow": "Table"}
 
@@ -37,7 +37,15 @@ def names_of(frame: Any) -> list[str]:
 
 def selected(frame: Any, names: Sequence[str]) -> Any:
     """Return the frame with these columns only, in this order."""
-    return frame[list(names)] if library_of(frame) == "pandas" else frame.select(list(names))
+    if library_of(frame) != "pandas":
+        return frame.select(list(names))
+    found = names_of(frame)  # those of pandas may be numbers
+    return frame.iloc[:, [found.index(name) for name in names]]
+
+
+def unnamed(frame: Any) -> bool:
+    """Tell whether nobody has named the columns: pandas then counts them."""
+    return library_of(frame) == "pandas" and type(frame.columns).__name__ == "RangeIndex"
 
 
 def sheet_of(frame: Any, name: str = "the frame") -> Sheet:
@@ -63,9 +71,11 @@ def _series(name: str, column: Any) -> Any:
     """Make a series of polars of a column of pandas."""
     import polars as pl
 
-    if column.dtype.kind in "iufb" and column.dtype.name != "category":
+    if column.dtype.kind in "iuf" and column.dtype.name != "category":
         return pl.Series(name, as_entries(column, name))
     gone = column.isna().to_numpy()
+    if column.dtype.kind == "b" and column.dtype.name != "category":  # which may be words to a model, not 0 and 1
+        return pl.Series(name, [None if e else bool(cell) for cell, e in zip(column, gone, strict=True)], pl.Boolean)
     words = [None if empty else str(cell) for cell, empty in zip(column, gone, strict=True)]
     return pl.Series(name, words, dtype=pl.String)
 

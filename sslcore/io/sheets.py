@@ -153,11 +153,15 @@ class Sheet:
             values[row] = read.get(cell, np.nan)
         return values, np.array(words, int)
 
-    def words(self, position: int) -> Any:
-        """Return a column as a series of words, null where there is none."""
+    def words(self, position: int, known: Sequence[str] = ()) -> Any:
+        """Return a column as a series of words, null where there is none; booleans as ``known`` words spell them."""
         import polars as pl
 
-        cells = self.cells(position).cast(pl.String)
+        cells = self.cells(position)
+        if cells.dtype == pl.Boolean:  # what readers make of a text's True, TRUE or true
+            spelt = {word.lower(): word for word in known if word.lower() in ("true", "false")}
+            cells = cells.cast(pl.String).replace(spelt)
+        cells = cells.cast(pl.String)
         return pl.select(pl.when(~_missing(cells)).then(cells)).to_series()
 
     def cells(self, position: int) -> Any:

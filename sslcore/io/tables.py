@@ -262,7 +262,7 @@ def read_sheets(
         for name in chosen:
             sheet.position(name)
         notes += tuple(note for note in sheet.notes if note not in notes)
-    encoded = encode(sheets, chosen, replace(choices, id=marked), None if known is None or known.plain else known)
+    encoded = encode(sheets, chosen, replace(choices, id=marked), known)
     ids = None
     if marked is not None:
         parts = [sheet.cells(sheet.position(marked)) for sheet in sheets]
