@@ -111,6 +111,12 @@ def test_values_and_what_is_missing():
     assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["no value", "1", "2"]
 
 
+def test_every_class_is_in_the_legend():
+    """matplotlib leaves out labels that are empty, or begin with _."""
+    axes = REP.plot(panels.Figure().add_subplot(), x=X, color=np.array(["", "_x", "a_b"])[np.arange(60) % 3])
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ['""', '"_x"', "a_b"]
+
+
 def test_many_classes():
     for count in (10, 11, 25):
         names = np.array([f"c{i:02d}" for i in range(count)])

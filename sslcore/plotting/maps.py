@@ -83,11 +83,17 @@ def coloured(axes: Any, x: Array, y: Array, color: Any, *, named: bool = True, s
     for i, name in enumerate(classes[0]):
         chosen = known[classes[1] == i]
         style = {"s": size, "color": CLASSES[i], "marker": MARKERS[i], "linewidths": 0, "alpha": 0.8}
-        axes.scatter(x[chosen], y[chosen], label=name.replace("$", r"\$"), **style)
+        axes.scatter(x[chosen], y[chosen], label=_label(name), **style)
         tints[chosen] = CLASSES[i]
     if named:
         axes.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return tints
+
+
+def _label(name: str) -> str:
+    """Return a class's name as a label: matplotlib's legends leave out empty ones, and those that begin with _."""
+    shown = name.replace("$", r"\$")
+    return f'"{shown}"' if not name or name.startswith("_") else shown
 
 
 def classes_of(values: Array) -> tuple[list[str], Array] | None:
