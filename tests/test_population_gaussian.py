@@ -107,7 +107,7 @@ def fixed_size(scale, sigma, rho, d, angular, reg, beta, size=mehler.LARGEST):
 )
 def test_functions_are_added_until_nothing_but_rounding_changes(ratio, rho, d, angular, beta, reg):
     found = mehler.sector(mehler.Pair(1.0, ratio, rho, d, reg, beta), angular, 3)
-    np.testing.assert_allclose(found.gamma, fixed_size(1.0, ratio, rho, d, angular, reg, beta), rtol=3e-11, atol=1e-14)
+    np.testing.assert_allclose(found.gamma, fixed_size(1.0, ratio, rho, d, angular, reg, beta), rtol=3e-11, atol=1e-15)
 
 
 def test_the_plane_against_a_tensor_basis():

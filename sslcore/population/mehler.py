@@ -105,7 +105,7 @@ def sector(pair: Pair, angular: int, k: int) -> Sector:
     ArithmeticError
         If `LARGEST` functions do not suffice (a kernel much narrower than the data).
     """
-    from scipy.linalg import cholesky, solve_triangular
+    from scipy.linalg import qr, solve_triangular
 
     scale, sigma, rho, d, reg, beta = pair
     size = max(32, 1 << (2 * k - 1).bit_length())
@@ -116,10 +116,10 @@ def sector(pair: Pair, angular: int, k: int) -> Sector:
         if rho == 0.0 and angular == 0:
             loss[0] = 0.0
         contrast = np.sqrt(beta * loss)[:, None] * factor
-        inner = contrast.T @ contrast
-        inner[np.diag_indices(size)] += reg
-        lower = cholesky(inner, lower=True)
-        _, s, right = np.linalg.svd(solve_triangular(lower, factor.T, lower=True).T)
+        # R^T R = C^T C + reg I by QR: a Cholesky factor of the sum would round by eps / reg
+        lower = qr(np.vstack([contrast, math.sqrt(reg) * np.eye(size)]), mode="r")[0][:size].T
+        # the large rows come first, of which small singular values keep their digits; those of the transpose do not
+        left, s, _ = np.linalg.svd(solve_triangular(lower, factor.T, lower=True))
         gamma = s[:k] ** -2.0
         if before is not None:
             last, change = change, float(np.max(np.abs(gamma - before) / gamma))
@@ -134,7 +134,7 @@ def sector(pair: Pair, angular: int, k: int) -> Sector:
                     f"kernel scale or reg, or fewer components"
                 )
         before, size = gamma, 2 * size
-    weights = solve_triangular(lower, right[:k].T, lower=True, trans="T")
+    weights = solve_triangular(lower, left[:, :k], lower=True, trans="T")
     functions = factor @ weights / s[:k]
     signs = np.sign(functions[np.abs(functions).argmax(axis=0), np.arange(k)])
     invariance = loss @ functions**2
