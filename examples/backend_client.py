@@ -1,4 +1,4 @@
-"""A library with sslcore as its backend: kernel mean embeddings, and the best head for features in parts."""
+"""A library with sslcore as its backend: kernel mean embeddings, gradients in a loop, the best head for features."""
 
 from __future__ import annotations
 
@@ -31,6 +31,27 @@ def median_gram(batches: Iterable[Floats], kernel: Kernel) -> list[float]:
     return found
 
 
+def descend(z: Floats, steps: int, rate: float) -> list[float]:
+    """Lower the VICReg risk of an embedding (n, m, k) in place; all steps share the memory of one gradient."""
+    gradient: sslcore.arrays.Array = np.empty_like(z)
+    risks = []
+    for _ in range(steps):
+        value, gradient = sslcore.risk.vicreg(z, return_grad=True, out=gradient)
+        risks.append(value)
+        z -= rate * gradient
+    return risks
+
+
+def embed(rep: sslcore.Representation, batches: Iterable[Floats]) -> list[float]:
+    """Take the mean of the first component over batches of one size, whose values share their memory."""
+    out: sslcore.arrays.Array | None = None
+    found = []
+    for batch in batches:
+        out = rep.transform(batch, out=out)
+        found.append(float(out[:, 0].mean()))
+    return found
+
+
 def best_head(parts: Iterable[Floats], k: int, memory: str = "1GB") -> sslcore.Representation:
     """Fit the best linear head of k outputs to parts (n, m, r) of views' features; refuse what has no room."""
     moments = sslcore.Moments(Identity())
@@ -46,4 +67,7 @@ if __name__ == "__main__":
     x = rng.normal(size=(200, 3))
     assert mean_embedding(Gaussian(1.0), x, x[:5]).shape == (5,)
     assert len(median_gram([x, 2 * x], Gaussian(1.0))) == 2
-    assert best_head([rng.normal(size=(50, 2, 8)) for _ in range(3)], 4).n_components == 4
+    first, last = descend(rng.normal(size=(100, 2, 4)), 20, 1.0)[::19]
+    assert last < first
+    head = best_head([rng.normal(size=(50, 2, 8)) for _ in range(3)], 4)
+    assert len(embed(head, [rng.normal(size=(50, 8)) for _ in range(3)])) == 3

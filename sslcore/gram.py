@@ -16,6 +16,7 @@ from .arrays import (
     ArrayLike,
     as_array,
     check_same_width,
+    check_target,
     require_finite,
     same_kind,
 )
@@ -46,7 +47,7 @@ def gram(
         Default: x, and then the result is exactly symmetric and half the work is done.
     out : array (n_x, n_y), optional
         Where the result goes, and what is returned: C order, of the result's type, on the backend's device, apart from
-        x and y.  Fastest if it begins at a multiple of 64 bytes and so does each of its rows.
+        x and y; a tensor of PyTorch too.  Fastest if it begins at a multiple of 64 bytes and so does each of its rows.
     backend : {"numba", "cupy"}, optional
         Override of the arrays' own; ``"cupy"`` takes NumPy arrays to the GPU and the result back.
 
@@ -99,6 +100,7 @@ def kernel_product(
     y: ArrayLike | None,
     coefficients: ArrayLike,
     *,
+    out: Array | None = None,
     backend: str | None = None,
 ) -> Array:
     """Multiply K(x, y) @ coefficients; K is never stored.
@@ -110,6 +112,8 @@ def kernel_product(
     y : array (n_y, d) or None
         None for x itself: each pair of points is then computed once, which takes half the time.
     coefficients : array (n_y,) or (n_y, k)
+    out : array (n_x,) or (n_x, k), optional
+        As in `gram`.  After an error its content is undefined.
     backend : {"numba", "cupy"}, optional
 
     Returns
@@ -143,11 +147,16 @@ def kernel_product(
         raise ValueError(f"coefficients must have one row per {what} ({n_y}), found shape {weights.shape}")
     dtype = np.result_type(x.dtype, other.dtype, weights.dtype)
     weights = weights.astype(dtype, copy=False)
+    shape = (len(x), *weights.shape[1:])
+    if out is None:
+        out = chosen.xp.empty(shape, dtype)
+    else:
+        check_target(out, shape, dtype, chosen, x, other, weights)
     if isinstance(kernel, Precomputed):
-        return require_finite(x, "x").astype(dtype, copy=False) @ weights
+        chosen.xp.matmul(require_finite(x, "x").astype(dtype, copy=False), weights, out=out)
+        return out
     check_same_width(x, other, "x", "y")
     other = other.astype(dtype, copy=False)
-    out: Array = chosen.xp.empty((len(x), *weights.shape[1:]), dtype)
     columns, result = weights.reshape(len(weights), -1), out.reshape(len(out), -1)
     source = kernel.rows(other, chosen)
     if y is None:

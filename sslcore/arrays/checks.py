@@ -33,6 +33,7 @@ __all__ = [
     "check_map",
     "check_same_width",
     "check_scalar",
+    "check_target",
     "ignore_overflow",
     "namespace",
     "on_host",
@@ -300,6 +301,23 @@ def check_same_width(x: Array, y: Array, name_x: str, name_y: str) -> None:
             f"{name_x} and {name_y} must have the same number of coordinates, "
             f"found {x.shape[-1]} (shape {x.shape}) and {y.shape[-1]} (shape {y.shape})"
         )
+
+
+def check_target(out: Any, shape: tuple[int, ...], dtype: Any, backend: Backend, *inputs: Array) -> Array:
+    """Return ``out``, into which results of this shape and type can be written while the inputs are read, or refuse it.
+
+    C order, on the backend's device, writable, apart from the inputs.
+    """
+    if not isinstance(out, backend.xp.ndarray):
+        raise TypeError(f"out must be an array of {backend.xp.__name__}, where the work is done, found {type(out)}")
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(f"out must have shape {shape} and dtype {dtype}, found {out.shape} and {out.dtype}")
+    if not out.flags.c_contiguous or not getattr(out.flags, "writeable", True):
+        raise ValueError("out must be in C order, without gaps, and not read-only")
+    if any(backend.xp.may_share_memory(out, array) for array in inputs if device_of(array) == backend.NAME):
+        raise ValueError("out must not share memory with the arrays that it is computed from")
+    target: Array = out
+    return target
 
 
 def as_views(views: ArrayLike) -> Array:

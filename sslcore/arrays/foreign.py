@@ -24,7 +24,7 @@ import numpy as np
 from ..backends import device_of, get_backend
 from ..errors import BackendError
 
-__all__ = ["ArrayKind", "as_native", "gives_memory_back", "kind_of", "same_kind"]
+__all__ = ["ArrayKind", "as_native", "gives_memory_back", "handed_back", "kind_of", "same_kind", "target_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,6 +106,30 @@ def unmasked(array: np.ma.MaskedArray, name: str) -> np.ndarray:
     return np.ma.getdata(array)
 
 
+def target_of(out: Any) -> Any:
+    """Return the memory of ``out``, where results are to go: a tensor's as an array of NumPy or CuPy.
+
+    Arrays of other libraries are never changed, by their own contract (JAX, TensorFlow), and refused.
+    """
+    if not is_foreign(out):
+        return out
+    if "torch" not in sys.modules or not isinstance(out, sys.modules["torch"].Tensor):
+        kind = f"{type(out).__module__.split('.')[0]}.{type(out).__name__}"
+        raise TypeError(f"out is a {kind}, which cannot be written to; hand over an array of NumPy, CuPy or PyTorch")
+    if out.requires_grad or with_values(out, "out") is not out:
+        raise TypeError("out is a tensor that requires a gradient or is lazily negated; hand over one of torch.empty")
+    return _view(out, "out") if out.is_cuda else out.numpy()
+
+
+def handed_back(kind: ArrayKind, result: Any, memory: Any, out: Any) -> Any:
+    """Convert results to their kind, and give ``out`` itself back in place of its memory (`target_of`)."""
+    if out is None:
+        return kind.convert_back(result)
+    if isinstance(result, tuple):
+        return tuple(handed_back(kind, part, memory, out) for part in result)
+    return out if result is memory else kind.convert_back(result)
+
+
 _PLAIN = frozenset((float, int, bool, complex, str, bytes, type(None), np.float64, np.float32, np.int64, np.str_))
 _DEEPEST = 64
 """Axes of an array of NumPy, at most."""
@@ -177,7 +201,8 @@ _CUDA = (2, 13)  # DLPack's numbers for CUDA memory and managed CUDA memory
 def same_kind(*names: str) -> Callable[[F], F]:
     """Decorate a public function whose parameters ``names`` are arrays, the first of them always given.
 
-    A ``backend`` among its parameters may ask for the crossing of NumPy arrays to the device.
+    A ``backend`` among its parameters may ask for the crossing of NumPy arrays to the device.  An ``out`` among them is
+    where a result goes, and is returned itself.
     """
 
     def decorate(function: F) -> F:
@@ -187,7 +212,7 @@ def same_kind(*names: str) -> Callable[[F], F]:
         @functools.wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
             backend = kwargs.get("backend")
-            kind = _NATIVE
+            kind, out = _NATIVE, kwargs.get("out")
             if backend == "cupy" or any(map(is_foreign, args)) or (kwargs and any(map(is_foreign, kwargs.values()))):
                 values = list(args)
                 for name, place in places.items():
@@ -198,7 +223,9 @@ def same_kind(*names: str) -> Callable[[F], F]:
                         kind = kind_of(kwargs[name], backend) if name == names[0] else kind
                         kwargs[name] = as_native(kwargs[name], name, backend)
                 args = tuple(values)
-            return kind.convert_back(_guarded(function, args, kwargs))
+                if out is not None:
+                    kwargs["out"] = target_of(out)
+            return handed_back(kind, _guarded(function, args, kwargs), kwargs.get("out"), out)
 
         return cast(F, call)
 

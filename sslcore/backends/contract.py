@@ -320,8 +320,8 @@ class Backend(Protocol):
         sum_ia z_ia z_ia^T (k, k); sum_ia |z_ia - zbar_i|^2; sum_iab (z_ia . z_ib)^2, or 0 unless ``products``.
         """
 
-    def view_gradient(self, z: Array, weight: Matrix, spread: float, outer: float) -> Array:
-        """Return z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia), in the type of z (n, m, k)."""
+    def view_gradient(self, z: Array, weight: Matrix, spread: float, outer: float, out: Array) -> None:
+        """Write z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia) into out, like z (n, m, k)."""
 
     # ------------------------------------------------------------ probes
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, BinaryIO
 
@@ -15,17 +14,16 @@ from ..arrays import (
     ArrayLike,
     as_array,
     as_native,
-    check_same_width,
+    check_target,
     gives_memory_back,
     kind_of,
     namespace,
-    require_finite,
+    target_of,
     to_backend,
 )
 from ..augmentations import Views
-from ..backends import Backend, device_of, get_backend
+from ..backends import device_of, get_backend
 from ..features import Features, Identity
-from ..gram import kernel_product
 from ..io.archive import MALFORMED, refusal
 from ..io.encoding import Encoding
 from ..kernels import Kernel, Precomputed
@@ -35,6 +33,7 @@ from ..solvers.selection import Selection
 from .codec import read_values, write_values
 from .collections import home_of
 from .content import check_content
+from .evaluation import evaluator
 from .frames import is_frame, transform_frame
 from .pictures import draw
 from .spectral import _Spectral, check_scale
@@ -262,7 +261,9 @@ class Representation(_Spectral):
         return self.transform(x)
 
     @gives_memory_back
-    def transform(self, x: ArrayLike | Views, scale: str = "risk", *, backend: str | None = None) -> Array:
+    def transform(
+        self, x: ArrayLike | Views, scale: str = "risk", *, out: Array | None = None, backend: str | None = None
+    ) -> Array:
         """Evaluate psi(x), in blocks: memory O(block).
 
         Parameters
@@ -276,6 +277,9 @@ class Representation(_Spectral):
             f_i / ||f_i||_H: the penalty of a ridge probe is then the norm of its own function, but for the angles
             between the f_i in H, so that smooth components count more and many rough ones do little harm.  Components
             beyond the numerical rank are 0 in each.
+        out : array (n, k) or (n, m, k), optional
+            Where the values of an array or of `Views` go, and what is returned: C order, of their type, where ``x``
+            lies, apart from it; a tensor of PyTorch too.  After an error its content is undefined.
         backend : {"numba", "cupy"}, optional
             ``"cupy"`` takes NumPy arrays to the GPU by blocks, and the values back.  Otherwise ``x`` and the
             representation must be on one device (`to`).
@@ -285,8 +289,26 @@ class Representation(_Spectral):
         array (n, k) or (n, m, k)
             Of the kind of ``x``; for Dask's arrays lazily, chunk by chunk.  A frame has the columns ``component_1``,
             ..., before them that of the rows' names, if the model knows of one; the index of pandas stays.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Another number of coordinates than those of the fit, NaN or infinite entries, another device, an ``out``
+            that is not as described.
+
+        Examples
+        --------
+        >>> import numpy as np, sslcore
+        >>> x = sslcore.datasets.half_moons(50, seed=0)
+        >>> views = sslcore.augmentations.GaussianNoise(0.1).views(x, 2, seed=0)
+        >>> rep = sslcore.pretrain(views, sslcore.kernels.Gaussian(0.5), n_components=3, reg=1e-3)
+        >>> out = np.empty((50, 3))
+        >>> rep.transform(x, scale="unit", out=out) is out, rep.transform(views).shape
+        (True, (50, 2, 3))
         """
         scale = check_scale(scale)
+        if out is not None and (is_frame(x) or home_of(x) is not None):
+            raise TypeError(f"out is for arrays and Views; a {type(x).__name__} gives one of its own kind")
         if is_frame(x):
             framed: Array = transform_frame(self, x, scale, backend)
             return framed
@@ -296,83 +318,37 @@ class Representation(_Spectral):
             return lazy
         if isinstance(x, Views):
             rows = max(1, 65536 // x.n_views)
-            starts = range(0, len(x), rows)
-            parts = [self.transform(x.block(s, min(s + rows, len(x))), scale, backend=backend) for s in starts]
-            out: Array = x.kind.convert_back(namespace(parts[0]).concatenate(parts))
-            return out
+            blocks = [(s, min(s + rows, len(x))) for s in range(0, len(x), rows)]
+            if out is not None:
+                memory, shape = target_of(out), (len(x), x.n_views, self.n_components)
+                if getattr(memory, "shape", shape) != shape:
+                    raise ValueError(f"out must have shape {shape}, found {memory.shape}")
+                for start, stop in blocks:
+                    self.transform(x.block(start, stop), scale, out=memory[start:stop], backend=backend)
+                return out
+            parts = [self.transform(x.block(*block), scale, backend=backend) for block in blocks]
+            joined: Array = x.kind.convert_back(namespace(parts[0]).concatenate(parts))
+            return joined
         kind, x = kind_of(x), as_native(x, "x")
         x = as_array(x, "x", ndim=(2, 3), shape_hint="(n, d) or (n, m, d)", finite=False)
         if backend == "cupy":
             chosen = get_backend(backend=backend)
         else:
             chosen = get_backend(x, self.coefficients, backend=backend)
-        points = x.reshape(-1, x.shape[-1])
-        evaluate = self.to(chosen.NAME)._evaluator(points, x.shape, scale, chosen)
+        points, shape = x.reshape(-1, x.shape[-1]), (*x.shape[:-1], self.n_components)
+        target = None
+        if out is not None:
+            target = check_target(target_of(out), shape, x.dtype, get_backend(x), x).reshape(-1, self.n_components)
+        evaluate = evaluator(self.to(chosen.NAME), points, x.shape, scale, chosen)
         if device_of(points) == chosen.NAME:
-            values = evaluate(points)
+            values = evaluate(points, target)
         else:
+            values = np.empty((len(points), self.n_components), x.dtype) if target is None else target
             rows = max(1, tunables.DEVICE_BLOCK_BYTES // points[:1].nbytes)
-            blocks = ((points[s : s + rows],) for s in range(0, len(points), rows))
-            values = np.concatenate([chosen.to_host(evaluate(block)) for (block,) in chosen.stream(blocks)])
-        out = kind.convert_back(values.reshape(*x.shape[:-1], self.n_components))
-        return out
-
-    def _evaluator(self, like: Array, shape: tuple[int, ...], scale: str, backend: Backend) -> Callable[[Array], Array]:
-        """Make a function from points on the backend's device, with coordinates as ``like``, to their values."""
-        width, dtype = like.shape[1], like.dtype
-        weights, intercept = self.coefficients, self.intercept
-        if scale != "unit":
-            weights = weights * self._scale_where(weights, scale)
-            intercept = intercept * self._scale_where(intercept, scale)
-        if isinstance(self.model, Features):
-            if self.n_coordinates not in (None, width):
-                raise ValueError(
-                    f"x must have {self.n_coordinates} coordinates like the training views, found shape {shape}"
-                )
-            features = self.model.prepare(width, dtype, backend)
-            weights, step = weights.astype(float, copy=False), tunables.FEATURES_BLOCK_ROWS * backend.BLOCK_FACTOR
-            chunk = max(64, tunables.FEATURES_CHUNK_ENTRIES // len(weights)) * backend.BLOCK_FACTOR
-
-            def product(points: Array) -> Array:
-                # products in float64: W phi and the intercept cancel where the features are far from the origin
-                values: Array = backend.xp.empty((len(points), self.n_components))
-                for start in range(0, len(points), step):
-                    phi = features(require_finite(points[start : start + step], "x", offset=start))
-                    for first in range(0, len(phi), chunk):
-                        part = phi[first : first + chunk].astype(float, copy=False)
-                        backend.xp.matmul(part, weights, out=values[start + first : start + first + len(part)])
-                return values
-
-        elif self.centres is None:
-            if width != len(weights):
-                raise ValueError(
-                    f"x must hold the kernel values against the {len(weights)} training views, found shape {shape}"
-                )
-
-            def product(points: Array) -> Array:
-                return require_finite(points, "x") @ weights
-
-        else:
-            # alpha is of the order of 1 / reg, and its products with the kernel cancel: never in less precision
-            # than that of the fit
-            check_same_width(like, self.centres, "x", "the training views")
-            model, centres = self.model, self.centres
-
-            def product(points: Array) -> Array:
-                return kernel_product(model, points, centres, weights)
-
-        columns = self.standardization
-        if columns is not None:
-            columns.check(shape)
-
-        def evaluate(points: Array) -> Array:
-            if columns is not None:
-                points = columns.apply(require_finite(points, "x"))
-            values = product(points)
-            values += intercept.astype(values.dtype, copy=False)
-            return values.astype(dtype, copy=False)
-
-        return evaluate
+            starts = range(0, len(points), rows)
+            for start, (block,) in zip(starts, chosen.stream((points[s : s + rows],) for s in starts), strict=True):
+                values[start : start + rows] = chosen.to_host(evaluate(block, None))
+        return kind.convert_back(values.reshape(shape)) if out is None else out
 
     def linear_head(self, scale: str = "risk") -> tuple[Array, Array]:
         """Return (W, b) with psi(x) = W phi(x) + b, W (k, r) as in ``torch.nn.Linear``; for feature models.

@@ -16,6 +16,7 @@ from ..arrays import (
     as_array,
     as_native,
     check_same_width,
+    check_target,
     ignore_overflow,
     require_finite,
 )
@@ -369,21 +370,10 @@ def gram_matrix(
     if out is None:
         out = chosen.empty_matrix(len(x), len(other), x.dtype)
     else:
-        _require_target(out, (len(x), len(other)), x.dtype, chosen, x, other)
+        check_target(out, (len(x), len(other)), x.dtype, chosen, x, other)
     rows = prepare(other, chosen)
     if y is None:
         rows.fill_symmetric(x, out, chosen)
     else:
         rows.fill(x, 0, out)
     return out
-
-
-def _require_target(out: Any, shape: tuple[int, int], dtype: np.dtype, backend: Backend, x: Array, y: Array) -> None:
-    if not isinstance(out, backend.xp.ndarray):
-        raise TypeError(f"out must be an array of {backend.xp.__name__}, where the work is done, found {type(out)}")
-    if out.shape != shape or out.dtype != dtype:
-        raise ValueError(f"out must have shape {shape} and dtype {dtype}, found {out.shape} and {out.dtype}")
-    if not out.flags.c_contiguous or not getattr(out.flags, "writeable", True):
-        raise ValueError("out must be in C order, without gaps, and not read-only")
-    if any(backend.xp.may_share_memory(out, array) for array in (x, y)):
-        raise ValueError("out must not share memory with the points")

@@ -10,7 +10,8 @@ i, C_i = (1/m) sum_a z_ia z_ia^T, C = (1/n) sum_i C_i.
 """
 
 from ._equivalent import EquivalentParameters, equivalent_parameters
-from ._losses import barlow_twins, spectral_contrastive, vicreg, vicreg_hinge
+from ._losses import spectral_contrastive, vicreg
+from ._published import barlow_twins, vicreg_hinge
 
 __all__ = [
     "EquivalentParameters",

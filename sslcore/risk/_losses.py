@@ -1,14 +1,12 @@
-"""The losses, each with its gradient."""
+"""The risk of the closed form, in its two names, with its gradient."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any, Literal, overload
 
 import numpy as np
 
-from .. import tunables
 from ..arrays import (
     Array,
     ArrayLike,
@@ -16,31 +14,30 @@ from ..arrays import (
     check_boolean,
     check_finite,
     check_scalar,
+    check_target,
     require_finite,
     same_kind,
 )
 from ..backends import get_backend
 
-__all__ = ["barlow_twins", "spectral_contrastive", "vicreg", "vicreg_hinge"]
+__all__ = ["as_values", "check_room", "require_representable", "room_for_gradient", "spectral_contrastive", "vicreg"]
 
 
-SMALLEST_VARIANCE = 1e-290
-"""Least variance plus eps: below, the squares that it is a sum of may be denormal."""
-
-
-@overload
-def vicreg(z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: Literal[False] = False) -> float: ...
 @overload
 def vicreg(
-    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, *, return_grad: Literal[True]
+    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: Literal[False] = False, *, out: None = None
+) -> float: ...
+@overload
+def vicreg(
+    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, *, return_grad: Literal[True], out: Array | None = None
 ) -> tuple[float, Array]: ...
 @overload
 def vicreg(
-    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False
+    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False, *, out: Array | None = None
 ) -> float | tuple[float, Array]: ...
 @same_kind("z")
 def vicreg(
-    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False
+    z: ArrayLike, beta: float = 1.0, unbiased: bool = False, return_grad: bool = False, *, out: Array | None = None
 ) -> float | tuple[float, Array]:
     r"""Return the VICReg risk: invariance to the views, plus distance of the second moment to the identity.
 
@@ -64,6 +61,9 @@ def vicreg(
         The unbiased estimate; it needs n >= 2.
     return_grad : bool, default False
         Return the gradient with respect to ``z`` too.
+    out : array of shape (n, m, k), optional
+        Where the gradient goes, and what is returned: C order, of the dtype of the gradient, where ``z`` lies, apart
+        from it.  After an error its content is undefined.
 
     Returns
     -------
@@ -106,23 +106,25 @@ def vicreg(
     >>> value, gradient.shape
     (9.0, (2, 2, 1))
     """
-    value, gradient, _ = _vicreg(z, beta, unbiased, return_grad)
+    value, gradient, _ = _vicreg(z, beta, unbiased, return_grad, out)
     return (value, gradient) if return_grad else value
 
 
 @overload
-def spectral_contrastive(z: ArrayLike, unbiased: bool = False, return_grad: Literal[False] = False) -> float: ...
+def spectral_contrastive(
+    z: ArrayLike, unbiased: bool = False, return_grad: Literal[False] = False, *, out: None = None
+) -> float: ...
 @overload
 def spectral_contrastive(
-    z: ArrayLike, unbiased: bool = False, *, return_grad: Literal[True]
+    z: ArrayLike, unbiased: bool = False, *, return_grad: Literal[True], out: Array | None = None
 ) -> tuple[float, Array]: ...
 @overload
 def spectral_contrastive(
-    z: ArrayLike, unbiased: bool = False, return_grad: bool = False
+    z: ArrayLike, unbiased: bool = False, return_grad: bool = False, *, out: Array | None = None
 ) -> float | tuple[float, Array]: ...
 @same_kind("z")
 def spectral_contrastive(
-    z: ArrayLike, unbiased: bool = False, return_grad: bool = False
+    z: ArrayLike, unbiased: bool = False, return_grad: bool = False, *, out: Array | None = None
 ) -> float | tuple[float, Array]:
     """Return the spectral contrastive risk: attraction of two views of a sample, repulsion of any two views.
 
@@ -139,6 +141,9 @@ def spectral_contrastive(
         over embeddings.  Otherwise all pairs count: a view is its own positive and negative too.
     return_grad : bool, default False
         Return the gradient with respect to ``z`` too.
+    out : array of shape (n, m, k), optional
+        Where the gradient goes, and what is returned: C order, of the dtype of the gradient, where ``z`` lies, apart
+        from it.  After an error its content is undefined.
 
     Returns
     -------
@@ -164,262 +169,16 @@ def spectral_contrastive(
     >>> spectral_contrastive(np.array([[[1.0], [1.0]], [[-1.0], [-1.0]]]))
     -1.0
     """
-    value, gradient, k = _vicreg(z, 1.0, unbiased, return_grad)
+    value, gradient, k = _vicreg(z, 1.0, unbiased, return_grad, out)
     value -= k
     return (value, gradient) if return_grad else value
 
 
-@overload
-def vicreg_hinge(
-    z: ArrayLike,
-    similarity: float = 25.0,
-    variance: float = 25.0,
-    covariance: float = 1.0,
-    target_std: float = 1.0,
-    eps: float = 1e-4,
-    return_grad: Literal[False] = False,
-) -> float: ...
-@overload
-def vicreg_hinge(
-    z: ArrayLike,
-    similarity: float = 25.0,
-    variance: float = 25.0,
-    covariance: float = 1.0,
-    target_std: float = 1.0,
-    eps: float = 1e-4,
-    *,
-    return_grad: Literal[True],
-) -> tuple[float, Array]: ...
-@overload
-def vicreg_hinge(
-    z: ArrayLike,
-    similarity: float = 25.0,
-    variance: float = 25.0,
-    covariance: float = 1.0,
-    target_std: float = 1.0,
-    eps: float = 1e-4,
-    return_grad: bool = False,
-) -> float | tuple[float, Array]: ...
-@same_kind("z")
-def vicreg_hinge(
-    z: ArrayLike,
-    similarity: float = 25.0,
-    variance: float = 25.0,
-    covariance: float = 1.0,
-    target_std: float = 1.0,
-    eps: float = 1e-4,
-    return_grad: bool = False,
-) -> float | tuple[float, Array]:
-    r"""Return the original VICReg loss: invariance, hinge on the standard deviations, off-diagonal covariances.
-
-    similarity s + variance (2/m) sum_a v(Z_a) + covariance (2/m) sum_a c(Z_a), where, with
-    Cov_a the (k, k) covariance over samples of view a (normalised by n - 1),
-
-    * s is the mean over samples and over pairs of different views of ||z_ia - z_ib||^2,
-    * v(Z_a) = (1/k) sum_j max(0, target_std - sqrt(Cov_a[j, j] + eps)),
-    * c(Z_a) = (1/k) sum_(j != l) Cov_a[j, l]^2.
-
-    For m = 2 it is the loss of the paper, where v and c are summed over the two views; more views are
-    averaged over, so that the weights keep their meaning.  (The authors' program averages s over
-    the components and halves v: give it ``similarity=25 / k, variance=12.5`` to find its values.)
-
-    Parameters
-    ----------
-    z : array of shape (n, m, k)
-        Values of the representation, m >= 2 views of n >= 2 samples.
-    similarity, variance, covariance : float, default 25, 25, 1
-        Weights of the three terms, at least 0.
-    target_std : float, default 1
-        Standard deviation under which a component is penalised, at least 0.
-    eps : float, default 1e-4
-        Added to the variances, positive: the root is then differentiable.
-    return_grad : bool, default False
-        Return the gradient with respect to ``z`` too; at the kink of the hinge, that of the flat side.
-
-    Returns
-    -------
-    value : float
-        The loss.
-    gradient : array of shape (n, m, k)
-        In the dtype of ``z``; only if ``return_grad``.
-
-    Raises
-    ------
-    ValueError
-        If ``z`` is not (n, m, k) with n, m >= 2 and finite, or a parameter is out of its range.
-    OverflowError
-        If the loss or an entry of its gradient is too large for the dtype.
-
-    Notes
-    -----
-    The cost is O(n m k^2).  The loss is a function of the covariances, so the gradient of view a is the
-    centred Z_a times a (k, k) matrix, plus the invariance term 4 similarity/(n (m - 1)) (z_ia - zbar_i).
-
-    References
-    ----------
-    Bardes, Ponce, LeCun, *VICReg: Variance-invariance-covariance regularization for self-supervised
-    learning*, ICLR 2022.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sslcore.risk import vicreg_hinge
-    >>> z = np.array([[[2.0], [2.0]], [[-2.0], [-2.0]]])
-    >>> vicreg_hinge(z), round(vicreg_hinge(0 * z), 10)  # nothing to pay; collapse: 50 (1 - sqrt(eps))
-    (0.0, 49.5)
-    """
-    return_grad = check_boolean(return_grad, "return_grad")
-    z = _views(z, minimum_n=2, finite=True)
-    similarity = check_scalar(similarity, "similarity", minimum=0.0)
-    variance = check_scalar(variance, "variance", minimum=0.0)
-    covariance = check_scalar(covariance, "covariance", minimum=0.0)
-    target_std = check_scalar(target_std, "target_std", minimum=0.0)
-    eps = check_scalar(eps, "eps", minimum=0.0, strict=True)
-    xp = get_backend(z).xp
-    n, m, k = z.shape
-    diagonal = xp.arange(k)
-
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = z.mean(axis=0, dtype=np.float64)
-        cov = xp.zeros((m, k, k))
-        invariance = 0.0
-        for part, x in _centred_blocks(z, mean):
-            cov += x.transpose(1, 2, 0) @ x.transpose(1, 0, 2)
-            invariance += float(xp.sum(_contrasts(z[part]) ** 2))
-        cov /= n - 1
-        invariance *= 2.0 / (n * (m - 1))
-        std = _roots(cov[:, diagonal, diagonal] + eps, xp)  # (m, k)
-        cov[:, diagonal, diagonal] = 0.0
-        hinge = xp.maximum(target_std - std, 0.0)
-        value: float = similarity * invariance + 2.0 / (m * k) * float(
-            variance * xp.sum(hinge) + covariance * xp.sum(cov**2)
-        )
-        _require_representable(value)
-        if not return_grad:
-            return value
-
-        # d value/d Cov_a, with the chain rule's 2/(n - 1): sqrt(v + eps)' = 1/(2 sqrt(v + eps))
-        weight = 2.0 * covariance * cov
-        weight[:, diagonal, diagonal] = xp.where(hinge > 0.0, -0.5 * variance / std, 0.0)
-        weight *= 4.0 / (m * k * (n - 1))
-        gradient = xp.empty(z.shape, z.dtype)
-        for part, x in _centred_blocks(z, mean):
-            slope = (x.transpose(1, 0, 2) @ weight).transpose(1, 0, 2)
-            gradient[part] = slope + 4.0 * similarity / (n * (m - 1)) * _contrasts(z[part])
-        _require_representable(value, gradient)
-    return value, gradient
-
-
-@overload
-def barlow_twins(
-    z: ArrayLike, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: Literal[False] = False
-) -> float: ...
-@overload
-def barlow_twins(
-    z: ArrayLike, redundancy: float = 5e-3, eps: float = 1e-5, *, return_grad: Literal[True]
-) -> tuple[float, Array]: ...
-@overload
-def barlow_twins(
-    z: ArrayLike, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: bool = False
-) -> float | tuple[float, Array]: ...
-@same_kind("z")
-def barlow_twins(
-    z: ArrayLike, redundancy: float = 5e-3, eps: float = 1e-5, return_grad: bool = False
-) -> float | tuple[float, Array]:
-    """Return the Barlow Twins loss: the cross-correlation of two views should be the identity.
-
-    sum_j (1 - R[j, j])^2 + redundancy sum_(j != l) R[j, l]^2, averaged over the ordered pairs a != b of
-    views, with R = (1/n) Y_a^T Y_b, where Y_a are the z_ia, centred over the samples and divided
-    by sqrt(variance + eps) (batch normalisation).  For m = 2 it is the published loss.
-
-    Parameters
-    ----------
-    z : array of shape (n, m, k)
-        Values of the representation, m >= 2 views of n >= 2 samples.
-    redundancy : float, default 5e-3
-        Weight of the off-diagonal terms (lambda in the paper), at least 0.
-    eps : float, default 1e-5
-        Added to the variances, positive; the default is that of batch normalisation.
-    return_grad : bool, default False
-        Return the gradient with respect to ``z`` too.
-
-    Returns
-    -------
-    value : float
-        The loss.
-    gradient : array of shape (n, m, k)
-        In the dtype of ``z``; only if ``return_grad``.
-
-    Raises
-    ------
-    ValueError
-        If ``z`` is not (n, m, k) with n, m >= 2 and finite, or a parameter is out of its range.
-    OverflowError
-        If the variances, the loss or an entry of its gradient are too large for the dtype.
-
-    Notes
-    -----
-    The m views are side by side in one (n, m k) matrix, whose correlations hold those of all pairs: the
-    cost is O(n m^2 k^2), that of the pairs.  The gradient is the centred matrix times an (m k, m k) one.
-
-    References
-    ----------
-    Zbontar, Jing, Misra, LeCun, Deny, *Barlow Twins: Self-supervised learning via redundancy reduction*,
-    ICML 2021.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from sslcore.risk import barlow_twins
-    >>> z = np.array([[[1.0], [1.0]], [[-1.0], [-1.0]]])
-    >>> round(barlow_twins(z), 8)
-    0.0
-    >>> round(barlow_twins(z * [[1.0], [-1.0]]), 3)  # opposite views: (1 - (-1))^2
-    4.0
-    """
-    return_grad = check_boolean(return_grad, "return_grad")
-    z = _views(z, minimum_n=2, finite=True)
-    redundancy = check_scalar(redundancy, "redundancy", minimum=0.0)
-    eps = check_scalar(eps, "eps", minimum=0.0, strict=True)
-    xp = get_backend(z).xp
-    n, m, k = z.shape
-    width = m * k
-
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = z.mean(axis=0, dtype=np.float64)
-        cov = xp.zeros((width, width))
-        for _, x in _centred_blocks(z, mean):
-            flat = x.reshape(-1, width)
-            cov += flat.T @ flat
-        cov /= n
-        std = _roots(xp.diagonal(cov) + eps, xp)
-        # axes: view, component, view, component
-        correlation = (cov / std[:, None] / std).reshape(m, k, m, k)
-        pairs = 1.0 - xp.eye(m)[:, None, :, None]  # a view is no pair with itself
-        share = 1.0 / (m * (m - 1))
-        weight = pairs * share * xp.where(xp.eye(k, dtype=bool)[:, None, :], 1.0, redundancy)
-        residual = correlation - xp.eye(k)[:, None, :]
-        value = float(xp.sum(weight * residual**2))
-        _require_representable(value)
-        if not return_grad:
-            return value
-
-        # With P = d value/d correlation = 2 weight residual, d value/d Y = (2/n) Y P; the normalisation
-        # takes away from each column its component along Y, (1/n) Y^T Y P on the diagonal
-        slope = (2.0 * weight * residual).reshape(width, width)
-        slope -= xp.diag(xp.sum(correlation.reshape(width, width) * slope, axis=1))
-        slope *= 2.0 / n / std / std[:, None]
-        gradient = xp.empty(z.shape, z.dtype)
-        for part, x in _centred_blocks(z, mean):
-            gradient[part] = (x.reshape(-1, width) @ slope).reshape(x.shape)
-        _require_representable(value, gradient)
-    return value, gradient
-
-
-def _vicreg(z: ArrayLike, beta: float, unbiased: bool, return_grad: bool) -> tuple[float, Any, int]:
+def _vicreg(z: ArrayLike, beta: float, unbiased: bool, return_grad: bool, out: Array | None) -> tuple[float, Any, int]:
     """Return the risk, its gradient if asked for, and k."""
     unbiased, return_grad = check_boolean(unbiased, "unbiased"), check_boolean(return_grad, "return_grad")
-    z = _views(z, minimum_n=2 if unbiased else 1)
+    z = as_values(z, minimum_n=2 if unbiased else 1)
+    check_room(out, z, return_grad)
     beta = check_scalar(beta, "beta", minimum=0.0)
     backend = get_backend(z)
     xp = backend.xp
@@ -439,23 +198,24 @@ def _vicreg(z: ArrayLike, beta: float, unbiased: bool, return_grad: bool) -> tup
         value = 0.5 * spread * within + float(xp.sum((second - identity) ** 2))
         if unbiased:
             value -= (fourth / (n * m**2) - float(xp.sum(second**2))) / (n - 1)
-        _require_representable(value)
+        require_representable(value)
         if not return_grad:
             return value, None, k
 
         outer = 4.0 / (size * (n - 1) * m) if unbiased else 0.0
         factor = n / (n - 1) if unbiased else 1.0
         weight = (4.0 / size) * (factor * second - identity)
-        gradient = backend.view_gradient(z, weight, spread, outer)
+        gradient = room_for_gradient(out, z)
+        backend.view_gradient(z, weight, spread, outer, gradient)
         # ||z_ia|| and ||z_ia - zbar_i|| are at most sqrt(energy), sum_b z_ib z_ib^T at most energy: this
         # bound spares nearly everyone a pass over the gradient
         norm = float(xp.sqrt(xp.sum(weight**2)))
         if not (norm + spread + outer * energy) * math.sqrt(energy) < np.finfo(z.dtype).max:
-            _require_representable(value, gradient)
+            require_representable(value, gradient)
     return value, gradient, k
 
 
-def _views(z: ArrayLike, *, minimum_n: int, finite: bool = False) -> Array:
+def as_values(z: ArrayLike, *, minimum_n: int, finite: bool = False) -> Array:
     """Check ``z``; whether its entries are finite may be left to the sums."""
     z = as_array(z, "z", ndim=3, shape_hint="(n, m, k)", finite=finite)
     if z.shape[1] < 2:
@@ -465,30 +225,23 @@ def _views(z: ArrayLike, *, minimum_n: int, finite: bool = False) -> Array:
     return z
 
 
-def _centred_blocks(z: Array, mean: Array) -> Iterator[tuple[slice, Array]]:
-    """Yield blocks of samples of z - mean in float64, each with its place."""
-    step = max(1, get_backend(z).BLOCK_FACTOR * tunables.RISK_BLOCK_ENTRIES // (z.shape[1] * z.shape[2]))
-    for start in range(0, z.shape[0], step):
-        part = slice(start, start + step)
-        yield part, z[part] - mean
+def check_room(out: Array | None, z: Array, return_grad: bool) -> None:
+    """Refuse a place for the gradient that does not fit it, or one for a gradient that was not asked for."""
+    if out is None:
+        return
+    if not return_grad:
+        raise ValueError("out is where the gradient goes; ask for it with return_grad=True")
+    check_target(out, z.shape, z.dtype, get_backend(z), z)
 
 
-def _contrasts(block: Array) -> Array:
-    """Return z_ia - zbar_i in float64."""
-    out: Array = block - block.mean(axis=1, keepdims=True, dtype=np.float64)
-    return out
+def room_for_gradient(out: Array | None, z: Array) -> Array:
+    """Return ``out``, which was checked, or fresh memory for the gradient with respect to ``z``."""
+    room: Array = get_backend(z).xp.empty(z.shape, z.dtype) if out is None else out
+    return room
 
 
-def _roots(variances: Array, xp: Any) -> Array:
-    """Return standard deviations; refuse variances so small that squares of the values have lost digits."""
-    if not float(variances.min()) >= SMALLEST_VARIANCE:
-        _require_representable(float(variances.sum()))
-        raise OverflowError("the variances of z, with eps, are too small to be represented; rescale z, or raise eps")
-    out: Array = xp.sqrt(variances)
-    return out
-
-
-def _require_representable(value: float, gradient: Any = None) -> None:
+def require_representable(value: float, gradient: Any = None) -> None:
+    """Refuse a risk, or a gradient, that has overflowed."""
     if not (math.isfinite(value) and (gradient is None or check_finite(gradient))):
         what = "the risk" if gradient is None else f"the gradient of the risk (in {gradient.dtype})"
         raise OverflowError(f"{what} is too large to be represented; rescale z (or the weights of the risk)")

@@ -10,6 +10,7 @@ from ..arrays import (
     ArrayLike,
     as_native,
     as_views,
+    check_target,
     gives_memory_back,
 )
 from ..backends import Backend, get_backend
@@ -53,7 +54,11 @@ class RotatedGram:
 
 @gives_memory_back
 def contrast_gram(
-    kernel: Kernel | Callable[[Array, Array], Array], views: ArrayLike, *, backend: str | None = None
+    kernel: Kernel | Callable[[Array, Array], Array],
+    views: ArrayLike,
+    *,
+    out: RotatedGram | None = None,
+    backend: str | None = None,
 ) -> RotatedGram:
     r"""Compute the Gram matrix of the views in the rotated basis (means of samples, contrasts within samples).
 
@@ -68,6 +73,9 @@ def contrast_gram(
     ----------
     kernel : Kernel or callable
     views : array (n, m, d), m >= 2
+    out : RotatedGram, optional
+        Of as many samples and views, of the result's type and on the backend's device, such as the result of another
+        call: its matrices are written over, and it is returned.  After an error their content is undefined.
     backend : {"numba", "cupy"}, optional
 
     Returns
@@ -96,16 +104,27 @@ def contrast_gram(
     chosen = get_backend(views, backend=backend)
     views = as_views(views)
     samples = Samples.from_views(views.shape[0], views.shape[1], chosen)
-    return rotated_gram(kernel, views.reshape(-1, views.shape[2]), samples, chosen)
+    result = rotated_gram(kernel, views.reshape(-1, views.shape[2]), samples, chosen, out)
+    if out is None:
+        return result
+    out.samples = samples
+    return out
 
 
-def rotated_gram(kernel: Kernel, x: Array, samples: Samples, backend: Backend) -> RotatedGram:
+def rotated_gram(
+    kernel: Kernel, x: Array, samples: Samples, backend: Backend, out: RotatedGram | None = None
+) -> RotatedGram:
     """Compute `contrast_gram` for checked views x (N, d), one after the other in the order of ``samples``."""
     dtype = x.dtype
     n, n_contrasts = samples.n, samples.n_contrasts
-    mean = backend.empty_matrix(n, n, dtype)
-    cross_t = backend.empty_matrix(n_contrasts, n, dtype)  # B^T in C order is B in Fortran order, as BLAS wants it
-    contrast = backend.empty_matrix(n_contrasts, n_contrasts, dtype)
+    shapes = ((n, n), (n_contrasts, n), (n_contrasts, n_contrasts))  # B^T in C order: B in Fortran order, for BLAS
+    if out is None:
+        mean, cross_t, contrast = (backend.empty_matrix(*shape, dtype) for shape in shapes)
+    elif isinstance(out, RotatedGram):
+        given = (out.mean, out.cross.T, out.contrast.T)
+        mean, cross_t, contrast = (check_target(a, s, dtype, backend, x) for a, s in zip(given, shapes, strict=True))
+    else:
+        raise TypeError(f"out must be a RotatedGram, as contrast_gram returns them, found {type(out).__name__}")
     n_views = len(x)
     source = None if isinstance(kernel, Precomputed) else kernel.rows(x, backend)
     if source is not None and source.fill_contrasts(samples, mean, cross_t, contrast):

@@ -45,18 +45,16 @@ def view_sums(z: Any, products: bool) -> tuple[Any, float, float]:
     return xp.triu(upper) + xp.triu(upper, 1).T, within, fourth
 
 
-def view_gradient(z: Any, weight: Any, spread: float, outer: float) -> Any:
-    """Return z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia), in the dtype of ``z`` (n, m, k)."""
-    gradient = xp.empty(z.shape, z.dtype)
+def view_gradient(z: Any, weight: Any, spread: float, outer: float, out: Any) -> None:
+    """Write z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia) into ``out``, like z (n, m, k)."""
     step, k = _samples(z), z.shape[2]
     scratch = None if z.dtype == np.float64 else xp.empty((min(len(z), step), *z.shape[1:]))
     for place, block, copy in _blocks(z, step):
         if copy is not block:
             copy[...] = block
-        product = gradient[place] if scratch is None else scratch[: len(block)]
+        product = out[place] if scratch is None else scratch[: len(block)]
         blas.gemm(weight.T, copy.reshape(-1, k).T, product.reshape(-1, k).T)
-        _finish(block, product, spread, outer, gradient[place])
-    return gradient
+        _finish(block, product, spread, outer, out[place])
 
 
 def _add_sums(block: Any, copy: Any, products: bool, scalars: Any) -> None:

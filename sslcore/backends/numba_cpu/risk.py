@@ -50,20 +50,18 @@ def view_sums(z: Array, products: bool) -> tuple[Matrix, float, float]:
     return second + np.triu(second, 1).T, float(within), float(fourth)
 
 
-def view_gradient(z: Array, weight: Matrix, spread: float, outer: float) -> Array:
-    """Return z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia), in the dtype of ``z`` (n, m, k)."""
+def view_gradient(z: Array, weight: Matrix, spread: float, outer: float, out: Array) -> None:
+    """Write z_ia weight + spread (z_ia - zbar_i) - outer sum_b z_ib (z_ib . z_ia) into ``out``, like z (n, m, k)."""
     k = z.shape[2]
     parts, samples = _parts(z.shape)
-    gradient = np.empty(z.shape, z.dtype)
     padded = aligned_zeros(k, k)
     padded[:k, :k] = weight
 
     def part(i: int) -> None:
         for block in parts[i]:
-            _gradient(np.ascontiguousarray(z[block]), samples, padded, spread, outer, gradient[block])
+            _gradient(np.ascontiguousarray(z[block]), samples, padded, spread, outer, out[block])
 
     parallel_for(part, len(parts))
-    return gradient
 
 
 def _parts(shape: tuple[int, ...]) -> tuple[list[list[slice]], int]:
