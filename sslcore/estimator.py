@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -28,22 +29,11 @@ from .arrays import (
     kind_of,
 )
 from .augmentations import Augmentation, Views
-from .augmentations._tables import refuse_table
 from .backends import device_of, get_backend
 from .declarations.nested import _NestedParameters
 from .defaults import Standardization, choose
-from .defaults._estimating import (
-    INPUTS,
-    as_rows,
-    check_standardize,
-    checked_samples,
-    count_components,
-    count_points,
-    kind_of_input,
-    reasons_in_use,
-    warn,
-)
-from .features import Features, Nystrom
+from .defaults._choice import KINDS, N_VIEWS, SCALE, count_components
+from .defaults._estimating import INPUTS, as_rows, checked_samples, given_to, warn
 from .fitting.collections import home_of, refuse_options
 from .fitting.data import Data, as_data
 from .fitting.held_out import GROUPS, HeldOutRisk
@@ -58,9 +48,6 @@ from .positives import Positives
 from .risk import vicreg
 
 __all__ = ["SSLEmbedding"]
-
-N_VIEWS = 4
-"""Of each sample, by default."""
 
 FRESH = 0x9E3779B97F4A7C15
 """Added to the seed (modulo 2^64) for the views that `score` draws: not those of the fit."""
@@ -107,9 +94,10 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         "samples": X holds a table (n, d), images (n, height, width[, channels]) or series (n, channels, time), which
         are told apart by their shape; "series" also says so of rows (n, time).  "views": X holds views made elsewhere,
         (n, m, d), or (N, d) with ``fit(X, groups=...)``; then ``augmentation`` and ``n_views`` are not used.
-    standardize : "auto" or bool
+    standardize : {"auto", "unlike"} or bool
         Bring columns, channels or pixels to mean 0 and deviation 1 first; kept in the representation.  "auto": where
-        kernel and law are chosen here, for what is given by the user is in units of the data.
+        kernel and law are chosen here, for what is given by the user is in units of the data; "unlike": also where
+        columns or channels differ in their deviations by more than 10 times.
     scale : {"norm", "risk", "unit"}
         What ``transform`` measures components in, as `Representation.transform`; "norm" is best for probes.
     positives : `sslcore.positives.Positives`, optional
@@ -170,7 +158,7 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         features: Any = None,
         input: str = "samples",
         standardize: bool | str = "auto",
-        scale: str = "norm",
+        scale: str = SCALE,
         positives: Positives | None = None,
         random_state: Any = 0,
         backend: str | None = None,
@@ -220,11 +208,10 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
             X = self._checked(X, reset=True)
             views = self._begin(X, groups, sample_weight)
         self._moments, self._stale = None, False
-        model = self._model()
         found = pretrain(
             views,
-            model,
-            count_components(self.n_components, self._chosen.n_components, model, views),
+            self._chosen.model,
+            self._chosen.n_components,
             reg=self.reg,
             beta=self.beta,
             unbiased=self.unbiased,
@@ -275,15 +262,16 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         X = self._checked(X, reset=first)
         if first:
             views = self._begin(X, groups, sample_weight)
-            self._moments = Moments(self._model().fit(views), backend=self.backend)
+            self._moments = Moments(self._chosen.model.fit(views), backend=self.backend)
         else:
             self._check_data(X, groups, sample_weight)
             views = self._standardized(X)
             if self.input != "views" and self.positives is None:
                 views = self.augmentation_.views(views, self.n_views, seed=self._seed, first=self._moments.n)
         self._moments.update(views, groups=groups, sample_weight=sample_weight, positives=self.positives)
-        asked = count_components(self.n_components, self._chosen.n_components, self._moments.features, views)
-        self._stale, self._n_features_out = True, check_integer(asked, "n_components", minimum=1)
+        k, seen = self.n_components, self._moments
+        k = count_components(seen.features, seen.n_views, X.shape[-1]) if k is None else k
+        self._stale, self._n_features_out = True, check_integer(k, "n_components", minimum=1)
         return self
 
     def transform(self, X: ArrayLike) -> Array:
@@ -468,33 +456,15 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
     def _settle(self, rows: Array, of: Any = None) -> None:
         """Settle what has a default, for samples like these; ``of``: what columns are standardised by instead."""
         self._representation = None
-        needs_kernel = not isinstance(self.features, Features)
-        if not needs_kernel and self.kernel is not None:
-            raise ValueError(
-                "give kernel or features, not both; a number as features means Nystrom features of the kernel"
-            )
-        state, given = self.random_state, isinstance(self.random_state, int | np.integer)
-        self._seed = as_seed(state) if given else int(check_random_state(state).randint(2**31))
+        state, fixed = self.random_state, isinstance(self.random_state, int | np.integer)
+        self._seed = as_seed(state) if fixed else int(check_random_state(state).randint(2**31))
         if self.positives is not None and (self.augmentation is not None or self.input == "views"):
             raise ValueError("with positives, X holds points (n, d): leave out augmentation and input='views'")
-        given = self.kernel is not None or self.augmentation is not None or not needs_kernel
-        auto = not given and self.positives is None and self.input != "views"
-        standardize = check_standardize(self.standardize, auto)
-        kind, n = kind_of_input(self.input, rows), count_points(self, rows if of is None else of)
-        chosen = self._chosen = choose(rows, kind=kind, standardize=standardize, n_points=n)
-        self.standardization_ = chosen.standardization if of is None or not standardize else Standardization.of(of)
-        self.kernel_ = (chosen.kernel if self.kernel is None else self.kernel) if needs_kernel else None
-        law = chosen.augmentation if self.augmentation is None else self.augmentation
-        self.augmentation_ = None if self.input == "views" or self.positives is not None else law
-        if self.standardization_ is not None:
-            refuse_table(self.augmentation_)
-        self.chosen_ = reasons_in_use(self, chosen.reasons)
-
-    def _model(self) -> Any:
-        if self.features is None:
-            if self.kernel is None and self.solver is None and isinstance(self._chosen.model, Features):
-                return self._chosen.model
-            return self.kernel_
-        if isinstance(self.features, Features):
-            return self.features
-        return Nystrom(self.kernel_, check_integer(self.features, "features", minimum=1), seed=self._seed)
+        n = None if of is None else math.prod(of.shape[:-1])
+        kind, given = self.input if self.input in KINDS else "auto", given_to(self, self._seed)
+        chosen = choose(rows, kind=kind, standardize=self.standardize, n_rows=n, seed=self._seed, given=given)
+        self._chosen, self.chosen_ = chosen, chosen.reasons
+        self.kernel_, self.augmentation_ = chosen.kernel, chosen.augmentation
+        self.standardization_ = chosen.standardization
+        if of is not None and chosen.standardization is not None:
+            self.standardization_ = Standardization.of(of)

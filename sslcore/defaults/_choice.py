@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,24 +15,36 @@ from ..arrays import (
     ArrayLike,
     as_array,
     as_native,
-    check_boolean,
+    as_seed,
     check_choice,
     check_integer,
     gives_memory_back,
     on_host,
+    shown,
 )
 from ..augmentations import Affine, Augmentation, Compose, GaussianNoise, TimeWarp
-from ..features import Features, Nystrom
+from ..augmentations._base import image_shapes
+from ..augmentations._tables import refuse_table
+from ..features import Features, Model, Nystrom
 from ..fitting.standardization import Standardization
 from ..kernels import Gaussian, Kernel
 
-__all__ = ["Choice", "choose"]
+__all__ = ["N_COMPONENTS", "N_VIEWS", "SCALE", "Choice", "choose", "count_components"]
 
 KINDS = ("table", "images", "series")
+
+GIVEN = ("augmentation", "n_views", "kernel", "features", "solver", "n_components", "scale")
+"""Settings that a user may have said."""
 
 N_VIEWS = 4
 N_COMPONENTS = 32
 """More than are needed: divided by their norms, those too many do a probe little harm (`bench practice`)."""
+
+SCALE = "norm"
+"""Of components, for probes."""
+
+UNLIKE = 10.0
+"""Ratio of deviations from which a column counts for nothing beside another: for a hundredth of squared distances."""
 
 NOISE = 1.0
 """Of tables, in deviations of the columns: half of it gains less on cancer, twice as much hides fine classes (iris)."""
@@ -49,7 +63,7 @@ LANDMARKS = 1024
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Settings chosen for some data, and why.
+    """Settings for some data: those that were given, those that were chosen, and why.
 
     Attributes
     ----------
@@ -57,15 +71,17 @@ class Choice:
         What the data were taken for.
     standardization : Standardization or None
         Applied before anything else.
-    augmentation : Augmentation
-        The law of the views, of standardised samples.
+    augmentation : Augmentation or None
+        The law of the views, of standardised samples; None where there is nothing to draw.
     n_views, n_components : int
+    kernel : Kernel or None
+        By default Gaussian, at the median distance of the samples; None where features need none.
     model : Kernel or Features
-        A Gaussian kernel at the median distance of the samples, or Nystrom features of it.
-    scale : {"norm"}
+        The kernel, or features of it.
+    scale : {"norm", "risk", "unit"}
         What components are measured in.
     reasons : tuple of str
-        One sentence for each, in words.
+        One sentence, in words, for each that was not given.
 
     Examples
     --------
@@ -78,21 +94,25 @@ class Choice:
 
     kind: str
     standardization: Standardization | None
-    augmentation: Augmentation
+    augmentation: Augmentation | None
     n_views: int
-    model: Kernel | Features
+    kernel: Kernel | None
+    model: Model
     n_components: int
     scale: str
     reasons: tuple[str, ...]
 
-    @property
-    def kernel(self) -> Kernel:
-        """The kernel, of features too."""
-        return self.model.kernel if isinstance(self.model, Nystrom) else self.model  # type: ignore[return-value]
-
 
 @gives_memory_back
-def choose(x: ArrayLike, *, kind: str = "auto", standardize: bool = True, n_points: int | None = None) -> Choice:
+def choose(
+    x: ArrayLike,
+    *,
+    kind: str = "auto",
+    standardize: bool | str = "auto",
+    n_rows: int | None = None,
+    seed: int = 0,
+    given: Mapping[str, Any] | None = None,
+) -> Choice:
     """Choose a law of views, a kernel and numbers for data of which only shape and spread are known; no label is seen.
 
     * **Tables** (n, d): each column is standardised; views have noise of one deviation.
@@ -102,17 +122,26 @@ def choose(x: ArrayLike, *, kind: str = "auto", standardize: bool = True, n_poin
       speed here and there, and noise.
 
     The kernel is Gaussian, at the median distance of the samples; beyond 6,000 views Nystrom features of it.  Settings
-    were compared on half of the sets of ``bench practice``, and judged on the others.
+    were compared on half of the sets of ``bench practice``, and judged on the others.  What is given stays, each by
+    itself, and the rest is chosen for it.
 
     Parameters
     ----------
     x : array (n, d), (n, a, b) or (n, height, width, channels)
     kind : {"auto", "table", "images", "series"}
-        "auto": by the shape, as above; series of one channel that are rows (n, time) need the word.
-    standardize : bool
-        False: no standardisation; the law's noise is in the root mean variance of the columns instead.
-    n_points : int, optional
-        Views of the fit: their number decides between an exact kernel and Nystrom features; by default 4 a sample.
+        "auto": what a given law is for, else by the shape, as above; series of one channel that are rows (n, time)
+        need the word.
+    standardize : {"auto", "unlike"} or bool
+        "auto": unless a kernel, features or a law is given, for these are in units of the data.  "unlike": then too,
+        where deviations of columns or channels differ by more than 10 times; their units are deviations then.
+    n_rows : int, optional
+        Rows of all data, where x is only some of them: the number of views decides between a kernel and features of it.
+    seed : int
+        Of the landmarks of Nystrom features.
+    given : mapping, optional
+        What is not to be chosen, by name: "augmentation" (None: each row is a view, or a point of pairs), "n_views",
+        "kernel", "features" (`Features`, or a function that makes them of the kernel), "solver" (then the kernel is
+        solved exactly), "n_components", "scale".
 
     Returns
     -------
@@ -121,7 +150,8 @@ def choose(x: ArrayLike, *, kind: str = "auto", standardize: bool = True, n_poin
     Raises
     ------
     ValueError, TypeError
-        ``x`` is empty, not finite or of another rank, the kind does not fit its shape, or ``n_points`` is negative.
+        ``x`` is empty, not finite or of another rank, the kind does not fit its shape, ``n_rows`` is negative, or
+        ``given`` has other names, or both a kernel and features that are made already.
 
     Examples
     --------
@@ -131,29 +161,94 @@ def choose(x: ArrayLike, *, kind: str = "auto", standardize: bool = True, n_poin
     ...     print(reason)
     images of 8 x 8: of shape (n, a, b), and nearly square
     all pixels by one mean and one deviation
+    >>> law = sslcore.augmentations.HorizontalFlip((8, 8))
+    >>> sslcore.defaults.choose(images, given={"augmentation": law, "kernel": sslcore.kernels.Linear()}).reasons
+    ('32 components: those too many do a probe little harm', 'components divided by their norms, for probes')
     """
     check_choice(kind, "kind", ("auto", *KINDS))
-    standardize = check_boolean(standardize, "standardize")
-    array = as_array(as_native(x, "x"), "x", ndim=(2, 3, 4), shape_hint="(n, d), images or series")
-    found, why = _kind(array.shape, kind)
+    given = _checked(given)
+    law = given.get("augmentation")
+    array = _of_law(as_array(as_native(x, "x"), "x", ndim=(2, 3, 4), shape_hint="(n, d), images or series"), law)
+    found, of_kind = _kind(array.shape, _kind_of_law(law, array.ndim) if kind == "auto" else kind)
     flat = array.reshape(len(array), -1)
-    columns, told = _standardization(array, flat, found) if standardize else (None, "samples are taken as they are")
+    columns, told = _standardized(array, flat, found, _wish(standardize), given)
     every = -(-len(flat) // tunables.LOOK_SAMPLES)  # of all rows: the first ones may be of one class
     seen = on_host(flat[::every]).astype(float)
     if columns is not None:
+        refuse_table(law)
         seen = columns.apply(seen)
-    unit = 1.0 if columns is not None else _deviation(seen)
-    law, of_law = _law(found, array.shape, unit)
-    distance = _median_distance(seen)
-    kernel = Gaussian(distance)
-    n = len(flat) * N_VIEWS if n_points is None else check_integer(n_points, "n_points", minimum=0)
-    exact = n <= EXACT_UP_TO
-    model = kernel if exact else Nystrom(kernel, LANDMARKS, seed=0)
-    of_model = f"a Gaussian kernel at the median distance of samples, {distance:.3g}"
-    if not exact:
-        of_model += f", by {LANDMARKS:,} Nystrom features: {n:,} views are more than {EXACT_UP_TO:,}"
-    reasons = (why, told, of_law, of_model, "components divided by their norms: many of them do a probe little harm")
-    return Choice(found, columns, law, N_VIEWS, model, N_COMPONENTS, "norm", reasons)
+    n_views = 1 if law is None and "augmentation" in given else given.get("n_views", N_VIEWS)
+    n_views = check_integer(n_views, "n_views", minimum=1)
+    n = n_views * (len(flat) if n_rows is None else check_integer(n_rows, "n_rows", minimum=0))
+    reasons = [of_kind] if "augmentation" not in given or columns is not None else []
+    reasons += [told] if told else []
+    if "augmentation" not in given:
+        law, of_law = _law(found, array.shape, 1.0 if columns is not None else _deviation(seen))
+        reasons.append(of_law if "n_views" in given else f"{n_views} {of_law}")
+    kernel, model, of_model = _model(given, seen, n, as_seed(seed))
+    reasons += [of_model] if of_model else []
+    n_components = given.get("n_components")
+    if n_components is None:
+        n_components = count_components(model, n, flat.shape[1])
+        reasons.append(f"{n_components} components: those too many do a probe little harm")
+    if "scale" not in given:
+        reasons.append("components divided by their norms, for probes")
+    scale = given.get("scale", SCALE)
+    return Choice(found, columns, law, n_views, kernel, model, n_components, scale, tuple(reasons))
+
+
+def count_components(model: Any, n: int, width: int) -> int:
+    """Return the usual number of components, or as many as there are centred functions on n points."""
+    there = n - 1
+    if isinstance(model, Features):
+        landmarks = getattr(model, "landmarks", None)
+        there = min(there, landmarks if isinstance(landmarks, int) else model.n_kept(width))
+    return max(1, min(N_COMPONENTS, int(there)))
+
+
+def _checked(given: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Refuse settings of other names, and two models."""
+    given = {} if given is None else given
+    unknown = sorted(set(given) - set(GIVEN))
+    if unknown:
+        raise ValueError(f"given must have the names {', '.join(GIVEN)}, found {unknown[0]!r}")
+    if "kernel" in given and isinstance(given.get("features"), Features):
+        raise ValueError("give kernel or features, not both; a number as features means Nystrom features of the kernel")
+    return given
+
+
+def _wish(standardize: Any) -> bool | str:
+    """Return whether to standardise as it was asked for, checked."""
+    if isinstance(standardize, str) and standardize in ("auto", "unlike"):
+        return standardize
+    if not isinstance(standardize, bool | np.bool_):
+        raise TypeError(f"standardize must be True or False, found {shown(standardize)}; or 'auto' or 'unlike'")
+    return bool(standardize)
+
+
+def _of_law(array: Array, law: Any) -> Array:
+    """Return flat samples in the shape that a law of images or series is declared on."""
+    if array.ndim != 2:
+        return array
+    n, width = array.shape
+    for shape in sorted(image_shapes(law)):
+        if math.prod(shape) == width:
+            return array.reshape(n, *shape)
+    channels = max(_channels(law), default=1)
+    return array.reshape(n, channels, -1) if channels > 1 and width % channels == 0 else array
+
+
+def _channels(law: Any) -> set[int]:
+    """Return the numbers of channels of the series that a law, or a part of it, is for."""
+    own = {law.channels} if hasattr(law, "channels") else set()
+    return own.union(*(_channels(part) for part in getattr(law, "parts", ())))
+
+
+def _kind_of_law(law: Any, rank: int) -> str:
+    """Say what a law is for, in the words of `choose`; flat samples that are no such images are left to the law."""
+    if image_shapes(law) and rank > 2:
+        return "images"
+    return "series" if _channels(law) else "auto"
 
 
 def _kind(shape: tuple[int, ...], kind: str) -> tuple[str, str]:
@@ -184,21 +279,38 @@ def _kind(shape: tuple[int, ...], kind: str) -> tuple[str, str]:
     )
 
 
-def _standardization(array: Array, flat: Array, kind: str) -> tuple[Standardization, str]:
-    """Bring columns, channels or pixels to mean 0 and deviation 1."""
+def _standardized(
+    array: Array, flat: Array, kind: str, wish: bool | str, given: Mapping[str, Any]
+) -> tuple[Standardization | None, str]:
+    """Return the standardisation, if there is to be one, and what to say of it where nobody has said so."""
+    in_units = {"augmentation", "kernel"} & set(given) or isinstance(given.get("features"), Features)
+    if not wish or (wish == "auto" and in_units):
+        return None, "" if wish is False else "samples are taken as they are"
+    columns, spreads, told = _standardization(array, flat, kind)
+    if wish is True or not in_units:
+        return columns, told
+    least, most = float(spreads.min(initial=math.inf)), float(spreads.max(initial=0.0))
+    if most > UNLIKE * least:
+        return columns, f"{told}: they deviate by {least:.3g} to {most:.3g}, and what was given is in deviations now"
+    return None, "samples are taken as they are: columns are of like spread"
+
+
+def _standardization(array: Array, flat: Array, kind: str) -> tuple[Standardization, np.ndarray, str]:
+    """Bring columns, channels or pixels to mean 0 and deviation 1; return their deviations too, where they vary."""
     columns = Standardization.of(flat)
+    spread = np.where(on_host(flat.max(axis=0) == flat.min(axis=0)), 0.0, columns.deviation)
     if kind == "table":
-        return columns, "each column by its mean and deviation"
+        return columns, spread[spread > 0], "each column by its mean and deviation"
     channels = array.shape[1] if kind == "series" and array.ndim == 3 else 1
-    mean = columns.mean.reshape(channels, -1)
-    spread = np.where(on_host(flat.max(axis=0) == flat.min(axis=0)), 0.0, columns.deviation).reshape(channels, -1)
+    mean, spread = columns.mean.reshape(channels, -1), spread.reshape(channels, -1)
     size = float(max(np.abs(mean).max(), spread.max())) or 1.0  # squares neither overflow nor vanish
     variance = ((spread / size) ** 2).mean(axis=1) + (mean / size).var(axis=1)
     deviation = np.sqrt(variance) * size
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    each = flat.shape[1] // channels
+    varies = deviation > 0
     told = "all pixels by one mean and one deviation" if kind == "images" else "each channel by its mean and deviation"
-    return Standardization(np.repeat(mean.mean(axis=1), each), np.repeat(deviation, each)), told
+    each = flat.shape[1] // channels
+    pooled = Standardization(np.repeat(mean.mean(axis=1), each), np.repeat(np.where(varies, deviation, 1.0), each))
+    return pooled, deviation[varies], told
 
 
 def _law(kind: str, shape: tuple[int, ...], unit: float) -> tuple[Augmentation, str]:
@@ -216,6 +328,25 @@ def _law(kind: str, shape: tuple[int, ...], unit: float) -> tuple[Augmentation, 
         told = f"{speed}, with noise of {SERIES_NOISE:g} deviations"
         return Compose(warped, GaussianNoise(float(f"{SERIES_NOISE * unit:.3g}"))), told
     return GaussianNoise(float(f"{NOISE * unit:.3g}")), f"views with noise of {NOISE:g} deviations"
+
+
+def _model(given: Mapping[str, Any], seen: np.ndarray, n: int, seed: int) -> tuple[Any, Any, str]:
+    """Return kernel and model, and what to say of what was chosen; ``seen``: some points of the fit."""
+    features = given.get("features")
+    if isinstance(features, Features):
+        return None, features, ""
+    told = ""
+    if "kernel" in given:
+        kernel = given["kernel"]
+    else:
+        distance = _median_distance(seen)
+        kernel, told = Gaussian(distance), f"a Gaussian kernel at the median distance of samples, {distance:.3g}"
+    if features is not None:
+        return kernel, features(kernel), told
+    if n <= EXACT_UP_TO or "kernel" in given or "solver" in given:
+        return kernel, kernel, told
+    told += f", by {LANDMARKS:,} Nystrom features: {n:,} views are more than {EXACT_UP_TO:,}"
+    return kernel, Nystrom(kernel, LANDMARKS, seed=seed), told
 
 
 def _deviation(points: np.ndarray) -> float:

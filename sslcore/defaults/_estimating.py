@@ -1,30 +1,25 @@
-"""Questions of `sslcore.SSLEmbedding` to this room: its data as rows, its number of components, its warnings."""
+"""Questions of `sslcore.SSLEmbedding` to this room: its data as rows, what was given, its warnings."""
 
 from __future__ import annotations
 
-import math
+import functools
 import warnings
 from typing import Any
 
-import numpy as np
-
-from ..arrays import Array, as_array, check_integer, shown
+from ..arrays import Array, as_array, check_integer
 from ..augmentations import Views
 from ..augmentations._base import flattened, image_shapes
 from ..errors import DataWarning
-from ..features import Features
+from ..features import Features, Nystrom
 from ..kernels import Precomputed
+from ._choice import N_VIEWS, SCALE
 from ._concerns import concerns
 
 __all__ = [
     "INPUTS",
     "as_rows",
-    "check_standardize",
     "checked_samples",
-    "count_components",
-    "count_points",
-    "kind_of_input",
-    "reasons_in_use",
+    "given_to",
     "warn",
 ]
 
@@ -66,48 +61,17 @@ def checked_samples(views: Any, groups: Any, sample_weight: Any, kernel: Any) ->
     return views if isinstance(views, Views) else views[:, None], sample_weight
 
 
-def kind_of_input(input: str, rows: Array) -> str:
-    """Say what data of this shape are taken for, in the words of `choose`."""
-    if input in ("images", "series"):
-        return input
-    return "table" if rows.ndim == 2 else "auto"
-
-
-def check_standardize(value: Any, auto: bool) -> bool:
-    """Return whether to standardise; ``auto`` is what "auto" means."""
-    if isinstance(value, str) and value == "auto":
-        return auto
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"standardize must be True or False, found {shown(value)}; or 'auto'")
-    return bool(value)
-
-
-def count_components(asked: Any, usual: int, model: Any, views: Any) -> Any:
-    """Return k as it was asked for, for the fit to check; by default the usual number, or as many as there are."""
-    if asked is not None:
-        return asked
-    there = math.prod(views.shape[:-1]) - 1  # centred functions on so many points
-    if isinstance(model, Features):
-        chosen = getattr(model, "landmarks", None)
-        there = min(there, int(chosen) if isinstance(chosen, int) else model.n_kept(views.shape[-1]))
-    return max(1, min(usual, int(there)))
-
-
-def count_points(settings: Any, x: Any) -> int:
-    """Return how many views of X decide between kernel and features; 0 where ``features`` or ``solver`` say it."""
-    if settings.features is not None or settings.solver is not None:
-        return 0
-    if settings.input == "views":
-        return math.prod(x.shape[:-1])
-    return len(x) * (1 if settings.positives is not None else check_integer(settings.n_views, "n_views", minimum=1))
-
-
-def reasons_in_use(settings: Any, reasons: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the reasons of `choose` for what was not given: law, kernel and scale may have been."""
-    law = settings.augmentation is None and settings.positives is None and settings.input != "views"
-    kernel = settings.kernel is None and not isinstance(settings.features, Features)
-    holds = (True, True, law, kernel, settings.scale == "norm")
-    return tuple(reason for reason, holding in zip(reasons, holds, strict=True) if holding)
+def given_to(settings: Any, seed: int) -> dict[str, Any]:
+    """Return what the user has said of what `choose` chooses, from the parameters of the estimator."""
+    names = ("augmentation", "kernel", "features", "solver", "n_components")
+    given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    if settings.input == "views" or settings.positives is not None:
+        given["augmentation"] = None
+    if settings.features is not None and not isinstance(settings.features, Features):
+        landmarks = check_integer(settings.features, "features", minimum=1)
+        given["features"] = functools.partial(Nystrom, landmarks=landmarks, seed=seed)
+    usual = {"n_views": N_VIEWS, "scale": SCALE}
+    return given | {name: value for name in usual if (value := getattr(settings, name)) != usual[name]}
 
 
 def warn(x: Array, views: Any, standardization: Any, columns: Any) -> None:

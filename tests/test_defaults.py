@@ -1,0 +1,124 @@
+"""`sslcore.defaults.choose`: what is given stays, the rest is chosen for it, and told."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import pdist
+
+import sslcore
+from sslcore.augmentations import Affine, Compose, Corrupt, GaussianNoise, TimeWarp
+from sslcore.defaults import choose
+from sslcore.features import Identity, Nystrom
+from sslcore.kernels import Exponential, Gaussian
+
+from .comparators import assert_close
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(50, 3))
+SETTINGS = {
+    "augmentation": (GaussianNoise(0.3), "with noise"),
+    "n_views": (2, "4 views"),
+    "kernel": (Exponential(2.0), "median distance"),
+    "n_components": (5, "32 components"),
+    "scale": ("unit", "divided by their norms"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_setting_is_given_by_itself(name):
+    """It stays as it is and is not told; all others are chosen and told as if nothing were given."""
+    value, word = SETTINGS[name]
+    free, found = choose(X, standardize=True), choose(X, standardize=True, given={name: value})
+    assert getattr(found, name) == value
+    assert word in " ".join(free.reasons)
+    assert word not in " ".join(found.reasons)
+    for other, (_, others_word) in SETTINGS.items():
+        if other != name and {other, name} != {"augmentation", "n_views"}:
+            assert getattr(found, other) == getattr(free, other)
+            assert others_word in " ".join(found.reasons)
+
+
+def test_all_that_is_given():
+    given = {name: value for name, (value, _) in SETTINGS.items()}
+    found = choose(X, given=given)
+    assert {name: getattr(found, name) for name in given} == given
+    assert (found.model, found.reasons) == (Exponential(2.0), ("samples are taken as they are",))
+    assert choose(X, standardize=False, given=given).reasons == ()
+
+
+def test_views_and_points_of_pairs_have_no_law():
+    found = choose(X, given={"augmentation": None})
+    assert (found.augmentation, found.n_views, found.standardization) == (None, 1, None)
+    assert not any("views" in reason for reason in found.reasons)
+
+
+def test_features_of_the_kernel_that_is_chosen(monkeypatch):
+    median = float(f"{np.median(pdist(X)):.3g}")
+    made = choose(X, standardize=False, given={"features": lambda kernel: Nystrom(kernel, 7)})
+    assert (made.kernel, made.model.kernel, made.model.landmarks) == (Gaussian(median), Gaussian(median), 7)
+    assert made.n_components == 7
+    given = choose(X, given={"features": Identity()})
+    assert (given.kernel, given.model, given.n_components) == (None, Identity(), 3)
+    assert not any("kernel" in reason for reason in given.reasons)
+    monkeypatch.setattr("sslcore.defaults._choice.EXACT_UP_TO", 199)
+    many = choose(X, seed=3)
+    assert (many.model.kernel, many.model.landmarks, many.model.seed) == (many.kernel, 1024, 3)
+    for exact in ({"n_views": 3}, {"kernel": Gaussian(1.0)}, {"solver": "dense"}):
+        assert isinstance(choose(X, given=exact).model, Gaussian)
+    assert isinstance(choose(X[:10], n_rows=50).model, Nystrom)
+    with pytest.raises(ValueError, match="n_rows must be at least 0, found -1"):
+        choose(X, n_rows=-1)
+
+
+def test_as_many_components_as_there_are():
+    for n, m, k in ((3, 2, 5), (1, 2, 1), (9, 4, 32)):
+        assert choose(X[:n], given={"n_views": m}).n_components == k
+
+
+def test_columns_of_unlike_spread():
+    """They are standardised where numbers of the user are in their units too, if these are unlike, and this is told."""
+    noise = {"augmentation": GaussianNoise(0.1)}
+    unlike, constant = X * [1.0, 1.0, 40.0], X * [1.0, 1.0, 0.0]
+    assert choose(unlike, given=noise).standardization is None
+    found = choose(unlike, standardize="unlike", given=noise)
+    assert_close(found.standardization.deviation, unlike.std(axis=0), tol=1e-12)
+    least, most = unlike.std(axis=0)[:2].min(), unlike.std(axis=0).max()
+    assert found.reasons[1] == (
+        f"each column by its mean and deviation: they deviate by {least:.3g} to {most:.3g}, and what was given is in "
+        f"deviations now"
+    )
+    for alike in (X, constant):
+        found = choose(alike, standardize="unlike", given=noise)
+        assert found.standardization is None
+        assert found.reasons[0] == "samples are taken as they are: columns are of like spread"
+    assert choose(X, standardize="unlike").standardization is not None
+    assert choose(unlike, standardize="unlike", given=noise | {"features": Identity()}).standardization is not None
+
+
+def test_a_law_says_what_flat_samples_are():
+    """Pixels have one unit, whatever their spread; channels one each."""
+    images = RNG.normal(size=(30, 8, 8)) * np.linspace(0.01, 1.0, 8)
+    series = RNG.normal(size=(30, 2, 20)) * [[[1.0], [50.0]]]
+    for law in (Affine((8, 8)), Compose(GaussianNoise(0.1), Affine((8, 8)))):
+        found = choose(images.reshape(30, -1), standardize="unlike", given={"augmentation": law})
+        assert (found.kind, found.standardization) == ("images", None)
+    law = TimeWarp(0.2, channels=2)
+    found = choose(series.reshape(30, -1), standardize="unlike", given={"augmentation": law})
+    assert found.kind == "series"
+    z = found.standardization(series.reshape(30, -1)).reshape(series.shape)
+    assert_close(z.std(axis=(0, 2)), np.ones(2), tol=1e-9)
+    assert choose(RNG.normal(size=(30, 9, 9)), given={"augmentation": TimeWarp(0.2, channels=9)}).kind == "series"
+    assert choose(X, given={"augmentation": Affine((8, 8))}).kind == "table"  # which the law itself refuses
+
+
+def test_what_is_refused():
+    with pytest.raises(ValueError, match=r"given must have the names augmentation, .*, found 'law'"):
+        choose(X, given={"law": GaussianNoise(0.1)})
+    with pytest.raises(ValueError, match="give kernel or features, not both"):
+        choose(X, given={"kernel": Gaussian(1.0), "features": Identity()})
+    with pytest.raises(TypeError, match="standardize must be True or False, found 1; or 'auto' or 'unlike'"):
+        choose(X, standardize=1)
+    with pytest.raises(ValueError, match="X is standardised and the table of Corrupt is not"):
+        choose(X, standardize=True, given={"augmentation": Corrupt(0.5, X)})
+    assert choose(X, given={"augmentation": Corrupt(0.5, X)}).standardization is None
+    with pytest.raises(ValueError, match="n_views must be at least 1, found 0"):
+        sslcore.SSLEmbedding(n_views=0).fit(X)
