@@ -1,5 +1,6 @@
 """The pages under docs/: commands that are run, messages that are raised, a reference that is current."""
 
+import ast
 import contextlib
 import io
 import os
@@ -249,6 +250,19 @@ def test_each_script_of_the_gallery_has_a_title_and_a_picture():
         assert "plt.subplots(" in text, script.name
 
 
+@pytest.mark.parametrize("kind", ["func", "class", "obj", "mod", "meth", "attr"])
+@pytest.mark.parametrize("name", ["sslcore.foo", "sslcore.gram.foo", "sslcore.kernels.Gaussia", "sslcore.solvers.foo"])
+def test_a_name_that_is_not_there_fails_the_build(kind, name):
+    """As CONTRIBUTING says of names that begin with sslcore: the site's settings let none of them pass."""
+    tree = ast.parse((DOCS / "conf.py").read_text(encoding="utf-8"))
+    values = {target.id: node.value for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
+              if isinstance(target, ast.Name)}  # fmt: skip
+    assert ast.literal_eval(values["nitpicky"]) is True
+    ignored = ast.literal_eval(values["nitpick_ignore_regex"])
+    assert any(re.fullmatch(what, f"py:{kind}") and re.fullmatch(pattern, "numpy.ndarray") for what, pattern in ignored)
+    assert not any(re.fullmatch(what, f"py:{kind}") and re.fullmatch(pattern, name) for what, pattern in ignored)
+
+
 def test_bars_are_text_outside_of_code(reference):
     lines = ["||x|| of (n, *shape), ``a | b`` and `c|d`::", "", "    x |= y", "", "|S|", ">>> a | b"]
     reference["bars"](None, "function", "f", None, None, lines)
@@ -266,3 +280,22 @@ def test_the_code_of_the_page_on_scale(tmp_path, monkeypatch):
     code = "\n".join(blocks((DOCS / "scale.md").read_text(encoding="utf-8"), "python"))
     with threadpoolctl.threadpool_limits(1, user_api="blas"):  # as the page asks of streams to be compared
         exec(code, {})
+
+
+# ---------------------------------------------------------------- theory
+
+RESULTS = re.compile(
+    r"Crossing|Regime|Lines|SubsetClass|risk_of_moments|ProbabilityErrors|RidgeProbe|KNNProbe|LearningCurves"
+    r"|EquivalentParameters|MonitorReport|Stage|Choice|as_kernel|check_formula|constant_profiles|Views"
+)
+"""What functions of the theory return, which their own pages explain, and what declarations are made of."""
+
+
+def test_all_that_is_computed_is_told_by_a_page_of_the_theory(reference):
+    """So that the page of a function leads to its formula, and the formula to the function."""
+    told = reference["_told"]()
+    rooms = ("kernels", "augmentations", "features", "positives", "risk", "diagnostics", "population", "probing")
+    names = [f"sslcore.{room}.{name}" for room in rooms for name in reference["public"]()[f"sslcore.{room}"]]
+    assert len(names) > 90
+    missing = [name for name in names if not any(page.startswith("theory/") for page in told.get(name, ()))]
+    assert [name for name in missing if not RESULTS.fullmatch(name.rpartition(".")[2])] == []

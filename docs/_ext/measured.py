@@ -1,6 +1,7 @@
-"""The directive ``measured``: tables from the files that benchmarks write, so that no measured number is typed.
+"""Directive and role ``measured``: what the files have that benchmarks write, so that no measured number is typed.
 
-Its arguments are names of files in ``bench/results``; all of them if there is none.
+The arguments of the directive are names of files in ``bench/results``, all of them if there is none; it makes tables.
+The role makes a number of a name, keys of its first result, and a format: {measured}`exact ratio .0f`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from docutils import nodes
-from sphinx.util.docutils import SphinxDirective
+from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
 
@@ -24,7 +25,7 @@ def tables(paths: list[Path]) -> str:
         if "machine" not in content:  # numbers that no clock has part in
             continue
         for result in content["results"]:
-            where = _machine(content["machine"], result)
+            where = _machine(content["machine"], result) + (", beside other work" if _busy(content["machine"]) else "")
             dates.setdefault(where, []).append(content["machine"]["date"][:10])
             rows.setdefault(where, []).extend(_row(row) for row in result["rows"])
     parts = []
@@ -39,6 +40,11 @@ def tables(paths: list[Path]) -> str:
 def _machine(machine: dict[str, Any], result: dict[str, Any]) -> str:
     host = f"{machine['cores']} cores ({machine['processor']}; {machine['memory_gib']:.0f} GiB)"
     return f"an {result['device']['device']}, beside {host}" if "device" in result else host
+
+
+def _busy(machine: dict[str, Any]) -> bool:
+    """Tell, as bench/pages.py does, whether other work had kept each core busy twice over."""
+    return bool(machine["load_average"][0] > 2 * machine["cores"])
 
 
 def _row(row: dict[str, Any]) -> str:
@@ -60,7 +66,22 @@ class Measured(SphinxDirective):
         return self.parse_text_to_nodes(tables(paths))
 
 
+class Number(SphinxRole):
+    """The role."""
+
+    def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
+        """Look the number up, and have the page built anew when the file changes."""
+        name, *keys, form = self.text.split()
+        path = RESULTS / f"{name}.json"
+        self.env.note_dependency(str(path))
+        value = json.loads(path.read_text(encoding="utf-8"))["results"][0]
+        for key in keys:
+            value = value[key]
+        return [nodes.Text(format(value, form))], []
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Register it."""
     app.add_directive("measured", Measured)
+    app.add_role("measured", Number())
     return {"parallel_read_safe": True, "parallel_write_safe": True}

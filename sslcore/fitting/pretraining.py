@@ -151,7 +151,7 @@ def pretrain(
         Budget of the device at work, in bytes or as "8GB"; default: 90 % of what it has left.
     solver : {"dense", "matrix-free"}, optional
         Of a kernel, or of two.  ``"matrix-free"`` stores nothing of size N^2: products with K by tiles, within a
-        preconditioned block conjugate gradient method (`sslcore.solvers.matrix_free`); the same certificate.  It is
+        preconditioned block conjugate gradient method (``sslcore.solvers.matrix_free``); the same certificate.  It is
         chosen where the budget has no room for the matrix.  A kernel of one's own that has a negative eigenvalue is
         refused if some of the samples or a direction of the iteration shows it; ``"dense"`` looks at the whole matrix.
     checkpoint : path, optional

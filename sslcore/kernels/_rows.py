@@ -70,7 +70,7 @@ class Rows(Protocol):
     def fill_contrasts(self, samples: Any, mean: Array, cross_t: Array, contrast: Array) -> bool:
         """Write the Gram matrix in the basis of means and contrasts, if there is a way to make it at once; else False.
 
-        ``samples`` are those of `sslcore.solvers.groups`, in whose order y are; see `contrast_gram` for the blocks.
+        ``samples`` are those of ``sslcore.solvers.groups``, in whose order y are; see `contrast_gram` for the blocks.
         """
         return False
 

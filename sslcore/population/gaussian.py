@@ -36,7 +36,7 @@ class Gaussian(FittedDomain):
     **The Gaussian kernel does not commute with T**: its eigenfunctions under N(0, sigma^2 I) are Hermite functions of
     another width.  So mu is no line in reg, but a curve; the spectrum at each reg is computed to rounding by the
     conditioned form, on each angular degree, with the kernel's Cholesky factor in the Hermite basis in closed form
-    (`sslcore.population.mehler`); the number of basis functions is doubled until nothing changes.
+    (``sslcore.population.mehler``); the number of basis functions is doubled until nothing changes.
 
     Parameters
     ----------

@@ -176,7 +176,7 @@ def ridge_probe(
 
     Where points matter very unequally (an outlier, a category that one sample has alone) 1 - H_ii has few digits left.
     There each reg is solved by decompositions whose errors are relative to each point, and points of leverage almost
-    1 are left out of them by Woodbury's identity (`sslcore.probing._leave_one_out` has the formulas): the errors are
+    1 are left out of them by Woodbury's identity (``sslcore.probing._leave_one_out`` has the formulas): the errors are
     those that rounding the entries of z would make.
 
     One decomposition, O(n k min(n, k)), serves all of ``reg``: each costs O(n (k + t)) and a product.  A reg that is

@@ -1,0 +1,188 @@
+"""The measured tables of README.md and bench/README.md: ``python -m bench.pages`` writes them from bench/results.
+
+Each table stands between two marks; tests/test_measured.py fails where one is not that of the files.  (The pages of the
+site have theirs from the same files, by docs/_ext/measured.py.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "bench" / "results"
+END = "<!-- end of the table -->"
+
+
+def result(name: str) -> dict[str, Any]:
+    """Read what the benchmark of this name has measured, and whether beside other work."""
+    content = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return {**content["results"][0], "busy": busy(content["machine"])}
+
+
+def busy(machine: dict[str, Any]) -> bool:
+    """Tell whether other work had kept each core of the machine busy twice over, when the benchmark began."""
+    load: float = machine["load_average"][0]
+    return load > 2 * machine["cores"]
+
+
+def notes(found: dict[str, Any], *rows: int) -> str:
+    """Say so if one of these rows of a benchmark has not reached what was set, or was measured beside other work."""
+    missed = " (**missed**)" if any(found["rows"][row]["met"] is False for row in rows) else ""
+    return (" (beside other work)" if found["busy"] else "") + missed
+
+
+def markdown(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a table in Markdown."""
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
+def seconds(value: float) -> str:
+    """Write a duration for people."""
+    return f"{value / 60:.1f} minutes" if value >= 60 else f"{value:.2g} s" if value < 10 else f"{value:.0f} s"
+
+
+def speed() -> str:
+    """Make the table of the README."""
+    exact, large, path, risk = map(result, ("exact", "exact_large", "path", "risk"))
+    free, far, product, gram = map(result, ("matrix_free", "matrix_free_large", "product", "gram"))
+    features, transform, loading = map(result, ("features", "transform", "import"))
+    kinds = ("exponential(.2)", "Gaussian(.3)", "kernel PCA, exponential(.2)")
+    beside = [free["times"][f"{kind} 20000"] for kind in kinds]
+    ratios = [found["matrix-free"]["seconds"] / found["dense"]["seconds"] for found in beside]
+    alone = [far["times"][kind] for kind in kinds]
+    at_risk = f"{risk['ratios']['biased']:.1f} times (unbiased {risk['ratios']['unbiased']:.1f})"
+    wide = [case for case in gram["cases"] if case["d"] == 784 and case["dtype"] == "float64"]
+    points = {case["d"]: case for case in transform["cases"]}
+    thin = {
+        d: " / ".join(
+            f"{case['ratio']:.1f}" for case in product["cases"] if case["d"] == d and case["dtype"] == "float64"
+        )
+        for d in (2, 32)
+    }
+    fit, dense = exact["times"]["fit"]["best"], exact["times"]["dense"]["best"]
+    whole, bare = large["times"]["fit"]["best"], large["times"]["gram"]["best"] + large["times"]["cholesky"]["best"]
+    made, least = features["times"]["fit"]["best"], features["times"]["bare"]["best"]
+    share = free["peak_bytes"]["matrix-free"] / free["peak_bytes"]["dense"]
+    rows = [
+        (
+            "exact pretraining, half-moons, N = 4,000 views, against the paper's dense method (pinvh + eigh)",
+            "80 times faster",
+            f"**{exact['ratio']:.0f} times** ({fit:.3f} s against {dense:.0f} s; eigenvalues equal to "
+            f"{exact['errors']['eigenvalues']:.0e})" + notes(exact, 0),
+        ),
+        (
+            "exact pretraining, N = 20,000 views, against one Gram + one Cholesky of the contrast matrix",
+            "at most 1.3 times",
+            f"{large['bare']:.2f} times ({whole:.1f} s against {bare:.1f} s)" + notes(large, 0),
+        ),
+        (
+            "its peak memory",
+            "at most 0.9 x 8 N^2",
+            f"{large['peak_bytes'] / (8 * 20_000**2):.2f} x 8 N^2 ({large['peak_bytes'] / 1e9:.1f} GB)"
+            + notes(large, 1),
+        ),
+        (
+            "exact pretraining without the matrix, N = 100,000 views (it would take 80 GB), k = 5, reg 1e-5: "
+            "exponential / Gaussian kernel; kernel PCA, k = 16",
+            "12 / 3 / 5 minutes, 6 GiB",
+            " / ".join(f"{found['seconds'] / 60:.1f}" for found in alone)
+            + f" minutes, at most {max(found['peak_bytes'] for found in alone) / 2**30:.1f} GiB"
+            + notes(far, 0, 1, 2),
+        ),
+        (
+            "the same, N = 20,000, against the dense fit: exponential / Gaussian / kernel PCA; its memory",
+            "at most 4 times; a fifth",
+            " / ".join(f"{ratio:.1f}" for ratio in ratios) + f" times; {share:.2f}" + notes(free, 3, 4, 5, 6),
+        ),
+        (
+            "one product with a kernel matrix that is not stored, N = 20,000, 10 columns, exponential / Gaussian, "
+            "against Gram + matmul by blocks",
+            "2 times faster",
+            f"{thin[2]} times (d = 2), {thin[32]} times (d = 32)" + notes(product, 0, 1),
+        ),
+        (
+            "20 lambdas with `pretrain_path`, N = 2,000 / 4,000, against one fit",
+            "at most 6 times",
+            f"{path['exact moons']['ratio']:.1f} / {path['exact large']['ratio']:.1f} times" + notes(path, 2, 4),
+        ),
+        (
+            "risk and gradient, n = 10^5, m = 2, k = 64, against one z^T z",
+            "at most 2 times",
+            at_risk + notes(risk, 0),
+        ),
+        (
+            "Gram 8,000 x 8,000, exponential / Gaussian, d = 784, against scikit-learn, in a loop (`out=`)",
+            "1.2 times faster",
+            " / ".join(f"{case['ratio']:.1f}" for case in wide)
+            + " times ("
+            + " / ".join(f"{case['times']['into']['best']:.2f}" for case in wide)
+            + " s)"
+            + notes(gram, 2),
+        ),
+        (
+            "10^6 views (d = 32, made on the fly), Nystrom r = 1,024, against the bare block products",
+            "at most 1.6 times",
+            f"{features['ratio']:.2f} times ({made:.0f} s against {least:.0f} s)" + notes(features, 0),
+        ),
+        (
+            "transform of 10^5 points on 4,000 centres, k = 16, against scikit-learn's KernelPCA",
+            "10 times faster",
+            ", ".join(
+                f"{points[d]['ratio']:.1f} times (d = {d}, {points[d]['times']['sslcore']['best']:.2f} s)"
+                + notes(transform, row)
+                for row, d in ((0, 2), (2, 32))
+            )
+            + f"; {max(max(case['peak_bytes']) for case in points.values()) / 2**20:.0f} MiB",
+        ),
+        (
+            "`import sslcore`",
+            "0.25 s",
+            f"{sorted(loading['seconds']['sslcore'])[3]:.3f} s; a second process compiles "
+            f"{'nothing' if loading['compiler_passes'] == 0 else 'again'}" + notes(loading, 0, 1),
+        ),
+    ]
+    return markdown(("work", "to reach", "measured"), rows)
+
+
+def practice() -> str:
+    """Make the table of real data and few labels, of a ridge probe."""
+    judged = [r for r in result("practice")["compared"] if r["probe"] == "ridge" and r["labels_a_class"] in (5, 10)]
+    rows = []
+    for name in dict.fromkeys(row["set"] for row in judged):
+        cells = {
+            row["labels_a_class"]: f"{row['ours']:.3f}, {row['rivals'][row['best']]:.3f} ({row['best']}), "
+            f"{row['rivals']['raw']:.3f}; {100 * row['difference']:+.1f} ({100 * row['standard_error']:.1f})"
+            for row in judged
+            if row["set"] == name
+        }
+        rows.append((name, cells[5], cells[10]))
+    head = ("set", "5 labels a class: ours, best, raw; difference (s.e.) in points", "10 labels a class")
+    return markdown(head, rows)
+
+
+TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
+    "speed": (ROOT / "README.md", speed),
+    "practice": (ROOT / "bench" / "README.md", practice),
+}
+
+
+def with_table(page: str, name: str) -> str:
+    """Return the page with this table, as the files have it, between its marks."""
+    begin = f"<!-- the table of python -m bench.pages: {name} -->"
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{TABLES[name][1]()}\n{END}{rest.split(END, 1)[1]}"
+
+
+def main() -> None:
+    """Write all tables."""
+    for name, (path, _) in TABLES.items():
+        path.write_text(with_table(path.read_text(encoding="utf-8"), name), encoding="utf-8")
+        print(f"{name}: {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+"""Measured numbers on pages are those of the files that benchmarks write."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+if not (ROOT / "bench").exists():
+    pytest.skip("benchmarks and pages are not part of an installation", allow_module_level=True)
+
+from bench import pages  # noqa: E402
+
+
+@pytest.mark.parametrize("name", pages.TABLES)
+def test_a_table_is_that_of_the_files(name):
+    path, _ = pages.TABLES[name]
+    text = path.read_text(encoding="utf-8")
+    assert text == pages.with_table(text, name), "run `python -m bench.pages`"
+
+
+def test_what_missed_and_what_was_measured_beside_other_work_is_said(monkeypatch, tmp_path):
+    for path in pages.RESULTS.glob("*.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if "machine" in content:
+            content["machine"]["load_average"] = [15.0 if path.stem == "risk" else 0.1] * 3
+            for result in content["results"]:
+                for row in result["rows"]:
+                    row["met"] = path.stem != "exact"
+        (tmp_path / path.name).write_text(json.dumps(content), encoding="utf-8")
+    monkeypatch.setattr(pages, "RESULTS", tmp_path)
+    lines = pages.speed().splitlines()
+    assert ["(**missed**)" in line for line in lines].index(True) == 2
+    assert sum("(**missed**)" in line for line in lines) == 1
+    assert [line.startswith("| risk and gradient") for line in lines] == ["beside other work" in line for line in lines]
+
+
+def test_the_site_has_the_tables_of_the_files():
+    pytest.importorskip("docutils")
+    measured = runpy.run_path(str(ROOT / "docs" / "_ext" / "measured.py"))
+    paths = sorted(pages.RESULTS.glob("*.json"))
+    text = measured["tables"](paths)
+    for path in paths:
+        for result in json.loads(path.read_text(encoding="utf-8")).get("results", []):
+            for row in result["rows"]:
+                assert row["measured"].replace("|", "\\|") in text, path.name
+
+
+def test_the_guide_on_fits_without_the_matrix():
+    guide = " ".join((ROOT / "docs" / "guide.md").read_text(encoding="utf-8").split())
+    times = pages.result("matrix_free_large")["times"]
+    for kind, words in (
+        ("exponential(.2)", r"the exponential kernel took (\d+) products and ([\d.]+) minutes"),
+        ("Gaussian(.3)", r"the Gaussian (\d+) and ([\d.]+) minutes"),
+        ("kernel PCA, exponential(.2)", r"kernel PCA (\d+) and ([\d.]+) minutes"),
+    ):
+        found = re.search(words, guide)
+        minutes = times[kind]["seconds"] / 60
+        digits = len(found[2].partition(".")[2])
+        assert (int(found[1]), found[2]) == (times[kind]["products"], f"{minutes:.{digits}f}"), kind

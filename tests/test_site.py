@@ -1,0 +1,62 @@
+"""What looks at the built site finds what is wrong with it (CI builds the site and looks)."""
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "docs" / "_ext" / "checked.py"
+if not SCRIPT.exists():
+    pytest.skip("the site is not part of an installation", allow_module_level=True)
+checked = runpy.run_path(str(SCRIPT))
+
+PAGE = """<html><head><title>Kernels</title><link rel="stylesheet" href="style.css"></head>
+<body><a href="#main">skip</a><article id="main"><h1>Kernels</h1>
+<p>A kernel is a function of two points, and here are some words more, which everyone can read.</p>
+<p>See <a href="other.html#there">the other page</a>, <a href="https://example.org/">elsewhere</a>.</p>
+<img src="picture.png" alt="Two moons"></article><script src="search.js"></script></body></html>"""
+
+
+@pytest.fixture
+def site(tmp_path):
+    for name in ("style.css", "search.js", "picture.png"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "index.html").write_text(PAGE)
+    (tmp_path / "other.html").write_text(
+        PAGE.replace("other.html#there", "index.html").replace("<h1>", '<h1 id="there">')
+    )
+    return tmp_path
+
+
+def test_nothing_is_wrong(site):
+    assert checked["faults"](site) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ("<title>Kernels</title>", "<title> </title>", "no title"),
+        ("<h1>Kernels</h1>", "<h2>Kernels</h2>", "0 headings of the first level"),
+        ("<h1>Kernels</h1>", "<h1>Kernels</h1><h1>Again</h1>", "2 headings of the first level"),
+        ("A kernel is a function of two points, and here are some words more, which everyone can read.", "", "only"),
+        ("other.html#there", "", "a link to nothing"),
+        ("other.html#there", "gone.html", "the link gone.html leads to no file"),
+        ("other.html#there", "other.html#nowhere", "the link other.html#nowhere leads to no place on its page"),
+        ("#main", "#elsewhere", "the link #elsewhere leads to no place"),
+        ("picture.png", "gone.png", "no picture gone.png"),
+        ("Two moons", "", "has no words"),
+        ("style.css", "gone.css", "loads gone.css"),
+        ("search.js", "https://example.org/search.js", "loads https://example.org/search.js"),
+    ],
+)
+def test_each_fault_is_found(site, old, new, fault):
+    text = (site / "index.html").read_text()
+    assert old in text
+    (site / "index.html").write_text(text.replace(old, new))
+    (found,) = checked["faults"](site)
+    assert found.startswith("index.html: ")
+    assert fault in found
+
+
+def test_no_site_is_no_success(tmp_path):
+    assert checked["faults"](tmp_path) == [f"no pages in {tmp_path}"]
