@@ -225,6 +225,14 @@ def test_missing_values_of_arrays():
     np.save("a.npy", x)
     with pytest.raises(ValueError, match="has inf at row 0"):
         tables.read("a.npy", missing="mean")
+    np.save("c.npy", np.ones((5, 2)))
+    for missing in ("refuse", "mean"):
+        with pytest.raises(ValueError, match=r"^a\.npy has inf at row 0"):
+            tables.read("c.npy", "a.npy", missing=missing)
+    many = np.vstack([np.full((9, 2), np.nan), x[2:]])
+    np.save("c.npy", many)
+    said = "left out, for cells without a value: 9 of 10 rows (rows 1, 2, 3, 4, 5, 6, 7, 8, ...; --missing drop)"
+    assert tables.read("c.npy", missing="drop").notes == (said,)
     np.save("b.npy", np.ones((3, 3)))
     with pytest.raises(ValueError, match=r"b\.npy has shape \(3, 3\), a\.npy has \(3, 2\): they must be alike"):
         tables.read("a.npy", "b.npy")
@@ -466,8 +474,8 @@ def test_commands_on_a_table_of_everything(capsys, suffix):
     assert fitted.columns == ["id", "component_1", "component_2", "component_3"]
     assert fitted["id"].to_list() == [f"s{i}" for i in range(40)]
     table = tables.read(path, encoding=rep.table)
-    assert_close(fitted.drop("id").to_numpy(), rep.transform(table.values))
-    assert_close(rep.transform(READERS[suffix](path)).drop("id").to_numpy(), fitted.drop("id").to_numpy())
+    assert_close(fitted.drop("id").to_numpy(), rep.transform(table.values, "norm"))
+    assert_close(rep.transform(READERS[suffix](path), "norm").drop("id").to_numpy(), fitted.drop("id").to_numpy())
     run(capsys, "transform", "a-model.npz", new, "--out", f"z{suffix}")
     z = READERS[suffix](f"z{suffix}")
     assert z["id"].to_list() == [f"s{i}" for i in range(10)]
@@ -489,7 +497,7 @@ def test_dropped_rows_keep_track(capsys):
     words = [*READ[:2], "--missing", "drop", *READ[4:]]
     found = run(capsys, "fit", path, *words, *FIT, "--color", "class")
     assert found["n"] == 39
-    assert any("left out, for cells without a value: 1 of 40 rows" in note for note in found["notes"])
+    assert "left out, for cells without a value: 1 of 40 rows (rows 4; --missing drop)" in found["notes"]
     assert "s3" not in pl.read_csv("a-embedding.csv")["id"].to_list()
     probed = run(capsys, "probe", "a-model.npz", path, f"{path}:class", "--drop", "class")
     assert (probed["n"], probed["counts"]) == (39, [20, 19])

@@ -369,7 +369,7 @@ def test_a_model_remembers_its_columns(x, capsys):
     assert rep.notes["columns"] == ["x", "y"]
     table("more.csv", "id,y,x", np.column_stack([np.arange(40), x[:, ::-1]]))
     found = run("transform", "m-model.npz", "more.csv")
-    assert_close(np.load("more-embedding.npy"), rep(x))
+    assert_close(np.load("more-embedding.npy"), rep.transform(x, "norm"))
     assert any("left out: column id" in note for note in found["notes"])
     assert cli.main(["transform", "m-model.npz", "more.csv"]) == 0
     assert "left out: column id" in capsys.readouterr().out
@@ -379,7 +379,7 @@ def test_a_model_remembers_its_columns(x, capsys):
     )
     np.save("bare.npy", x)
     run("transform", "m-model.npz", "bare.npy")
-    assert_close(np.load("bare-embedding.npy"), rep(x))
+    assert_close(np.load("bare-embedding.npy"), rep.transform(x, "norm"))
     labels = np.where(x[:, 0] > 0, 1, 0)
     np.save("l.npy", labels)
     one, two = (run("probe", "m-model.npz", name, "l.npy", "--predict", name) for name in ("m.csv", "more.csv"))
@@ -393,7 +393,7 @@ def test_models_without_names_take_columns_by_position(x, notes):
     rep.notes.update(notes)
     rep.save("old.npz")
     run("transform", "old.npz", "m.csv", "--out", "z.npy")
-    assert_close(np.load("z.npy"), rep(x))
+    assert_close(np.load("z.npy"), rep.transform(x, "norm"))
 
 
 def test_notes_of_the_reading_are_in_the_report(x, capsys):
@@ -463,11 +463,11 @@ def test_images_are_samples_for_a_law_of_their_shape(shape, law, capsys):
     np.save("flat.npy", images.reshape(20, -1))
     options = ["--augment", law, "--kernel", "gaussian:2", "--components", "3", "--reg", "1e-2", "--no-figure"]
     found = run("fit", "i.npy", *options)
-    assert (found["n"], found["n_views"], found["n_coordinates"]) == (20, 2, np.prod(shape))
-    assert "20 images of " + " x ".join(map(str, shape)) in found["notes"][0]
+    assert (found["n"], found["n_views"], found["n_coordinates"]) == (20, 4, np.prod(shape))
+    assert "20 samples of " + " x ".join(map(str, shape)) in found["notes"][0]
     assert found["eigenvalues"] == run("fit", "flat.npy", *options)["eigenvalues"]
     found = run("transform", "i-model.npz", "i.npy", "--out", "z.npy")
-    assert "images" in found["notes"][0]
+    assert "20 samples of " in found["notes"][0]
     assert np.array_equal(np.load("z.npy"), np.load("flat-embedding.npy"))
 
 
@@ -480,7 +480,7 @@ def test_what_arrays_were_taken_for_is_said(capsys):
         assert "taken for 4 views of 5 coordinates of each sample" in err
         assert "--augment affine:4x5" in err
     np.save("w.npy", np.random.default_rng(0).random((20, 4, 5, 3)))
-    assert "affine:4x5x3" in refused(capsys, "fit", "w.npy", "--augment", "gaussian-noise:0.1")
+    assert "takes samples of 16 coordinates" in refused(capsys, "fit", "w.npy", "--augment", "affine:4x4")
 
 
 def test_image_shapes_are_found_in_parts():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore.cli.commands import task
 from sslcore.cli.commands.progress import Progress
 from sslcore.cli.main import main
 from sslcore.kernels import Exponential
@@ -110,6 +109,6 @@ def test_a_path_that_was_interrupted_goes_on(folder, monkeypatch, capsys):
     ],
 )
 def test_what_is_refused(folder, monkeypatch, capsys, arguments, words):
-    monkeypatch.setattr(task, "EXACT_UP_TO", 100)
+    monkeypatch.setattr("sslcore.defaults._choice.EXACT_UP_TO", 100)
     assert words in run(capsys, *arguments, status=2)
     assert {path.name for path in folder.iterdir()} == {"views.npy"}

@@ -195,16 +195,6 @@ def test_frames_of_pandas(tmp_path):
         assert points(path).values.tolist() == frame.to_numpy().tolist()
 
 
-@pytest.mark.parametrize("name", ["i", "id", "index"])
-def test_a_column_that_counts_is_said(tmp_path, name):
-    text = f"{name},x\n" + "".join(f"{i},{a}\n" for i, (a, _) in enumerate(X))
-    table = points(write(tmp_path, text))
-    assert table.columns == (name, "x")
-    assert any(f"column {name} counts the rows" in note and f"--drop {name}" in note for note in table.notes)
-    assert not points(write(tmp_path, text), name).notes
-    assert not points(write(tmp_path, "x,y\n0,5\n2,6\n1,7\n")).notes
-
-
 def test_one_column_is_no_index(tmp_path):
     assert points(write(tmp_path, '""\n1\n2\n')).values.tolist() == [[1], [2]]
     assert labels(write(tmp_path, ",y\n0,a\n1,b\n")) == ["a", "b"]

@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
 
 import sslcore
 from sslcore import datasets, features
 from sslcore.augmentations import Compose, GaussianNoise, Views
 from sslcore.cli import main as cli
-from sslcore.cli.commands import common, task
+from sslcore.cli.commands import common
 from sslcore.fitting import pretraining
 from sslcore.fitting.representation import Representation
 from sslcore.kernels import Exponential, Gaussian
@@ -33,7 +34,7 @@ from .comparators import assert_close
 pytest.importorskip("matplotlib")
 
 WRITTEN = ["moons-embedding.npy", "moons-figure.png", "moons-model.npz", "moons-report.txt"]
-FIT = ["fit", "moons.csv", "--drop", "class", "--augment", "gaussian-noise:0.1"]
+FIT = ["fit", "moons.csv", "--drop", "class", "--augment", "gaussian-noise:0.1", "--views", "2"]
 FIXED = ["--reg", "1e-3"]
 SMALL = ["--components", "3", "--no-figure"]
 LETTERS = np.array(list("abcd"))
@@ -113,7 +114,7 @@ def test_the_commands_of_the_readme(here, capsys):
         assert cli.main(command[1:]) == 0
     out = capsys.readouterr().out
     assert files() == sorted([*WRITTEN, "new-embedding.npy", "predictions.csv"])
-    accuracy = float(re.search(r"8 components of the model +([\d.]+)", out)[1])
+    accuracy = float(re.search(r"32 components of the model +([\d.]+)", out)[1])
     assert accuracy > 0.9
     with open("predictions.csv") as file:
         predicted = [row["prediction"] for row in csv.DictReader(file)]
@@ -133,7 +134,7 @@ def test_fit_is_what_pretrain_does(here, capsys):
     assert found["columns"] == ["x", "y"]
     assert (found["n"], found["n_views"], found["n_coordinates"]) == (60, 2, 2)
     assert found["certificate"]["worst"] < 1e-6
-    assert_close(np.load("moons-embedding.npy"), expected(x))
+    assert_close(np.load("moons-embedding.npy"), expected.transform(x, "norm"))
     rep = sslcore.load("moons-model.npz")
     assert_close(rep(x), expected(x))
     assert Path("moons-figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -197,21 +198,19 @@ def test_views_made_elsewhere(here, capsys, suffix):
     expected = sslcore.pretrain(views, features.Identity(), 3, reg=0.01, center=True)
     assert_close(found["eigenvalues"], expected.eigenvalues)
     assert found["augmentation"] is None
-    assert_close(np.load("v-embedding.npy"), expected(views), tol=1e-5)
+    assert_close(np.load("v-embedding.npy"), expected.transform(views, "norm"), tol=1e-5)
     assert os.path.getsize("v-figure.png") > 10_000  # pairs of components, since six coordinates are no plane
 
 
 def test_the_model_that_is_taken_by_default(here, capsys, monkeypatch):
-    from scipy.spatial.distance import pdist
-
     x, _, _ = here
-    kernel = Exponential(float(f"{np.median(pdist(x)) / 2:.3g}"))
+    kernel = Gaussian(float(f"{np.median(pdist(x)):.3g}"))
     assert run(capsys, *FIT, *SMALL, *FIXED)["model"] == repr(kernel)
-    monkeypatch.setattr(task, "EXACT_UP_TO", 119)
+    monkeypatch.setattr("sslcore.defaults._choice.EXACT_UP_TO", 119)
     many = moons(600, 2)[0]
     write("moons.csv", ["x", "y", "class"], [[*p, "a"] for p in many.tolist()])
     found = run(capsys, *FIT, *SMALL, *FIXED, "--overwrite")
-    assert found["model"].startswith("Nystrom(kernel=Exponential(scale=")
+    assert found["model"].startswith("Nystrom(kernel=Gaussian(scale=")
 
 
 def test_a_collapse_is_said(capsys):
@@ -234,7 +233,12 @@ def test_help_lists_all_that_can_be_written(capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["fit", "moons.csv", "--drop", "class"], "holds samples .shape .60, 2.., not views: add --augment"),
+        ([*FIT[:4], "--input", "views"], r"--input views is for arrays \(n, m, d\), moons.csv has the shape \(60, 2\)"),
+        (
+            [*FIT[:4], "--input", "images"],
+            r"--input images is for arrays \(n, height, width\) or \(n, height, width, c",
+        ),
+        ([*FIT, "--views", "0"], "n_views must be at least 1, found 0"),
         (
             ["fit", "moons.csv", "--augment", "gaussian-noise:0.1"],
             "column 'class' is '.', not a number; .* --drop class",
@@ -452,19 +456,20 @@ def test_transform(here, model, capsys):
     _, _, new = here
     found = run(capsys, "transform", "m.npz", "new.csv")
     assert found["output"] == "new-embedding.npy"
-    assert_close(np.load("new-embedding.npy"), model(new))
+    assert_close(np.load("new-embedding.npy"), model.transform(new, "norm"))
     run(capsys, "transform", "m.npz", "moons.csv:y,x", "--out", "z.csv")
     with open("z.csv") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["component_1", "component_2", "component_3"]
-    assert_close(np.array(rows[1:], float), model(here[0][:, ::-1]))
+    assert_close(np.array(rows[1:], float), model.transform(here[0][:, ::-1], "norm"))
     views = np.stack([new, new + 0.01], axis=1)
     np.save("v.npy", views)
     run(capsys, "transform", "m.npz", "v.npy")
-    assert_close(np.load("v-embedding.npy"), model(views))
+    assert_close(np.load("v-embedding.npy"), model.transform(views, "norm"))
     assert "embedding has 3 dimensions" in refused(capsys, "transform", "m.npz", "v.npy", "--out", "v.csv")
-    run(capsys, "transform", "m.npz", "new.csv", "--scale", "norm")
-    assert_close(np.load("new-embedding.npy"), model.transform(new, scale="norm"))
+    for scale in ("risk", "unit"):
+        assert run(capsys, "transform", "m.npz", "new.csv", "--scale", scale)["scale"] == scale
+        assert_close(np.load("new-embedding.npy"), model.transform(new, scale))
 
 
 def test_data_of_another_width(model, capsys):
@@ -503,7 +508,7 @@ def test_probe_of_classes(here, model, capsys):
     x, y, new = here
     argv = ["probe", "m.npz", "moons.csv", "moons.csv:class", "--drop", "class"]
     found = run(capsys, *argv, "--predict", "new.csv", "--out", "p.csv")
-    probe = ridge_probe(model(x), y, [10 ** (i / 2) for i in range(-16, 5)])
+    probe = ridge_probe(model.transform(x, "norm"), y, [10 ** (i / 2) for i in range(-16, 5)])
     assert_close(found["accuracy"], 1 - probe.loo_errors.min())
     raw = ridge_probe(x, y, [10 ** (i / 2) for i in range(-16, 5)])
     assert_close(found["raw"]["accuracy"], 1 - raw.loo_errors.min())
@@ -514,9 +519,9 @@ def test_probe_of_classes(here, model, capsys):
     with open("p.csv") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["prediction", "score_a", "score_b", "score_c", "score_d"]
-    assert [row[0] for row in rows[1:]] == probe.predict(model(new)).tolist()
+    assert [row[0] for row in rows[1:]] == probe.predict(model.transform(new, "norm")).tolist()
     scores = np.array([row[1:] for row in rows[1:]], float)
-    assert_close(scores, probe.decision_function(model(new)), tol=1e-5)
+    assert_close(scores, probe.decision_function(model.transform(new, "norm")), tol=1e-5)
     assert cli.main(argv) == 0
     assert f"{found['accuracy']:.3f} ({found['standard_error']:.3f})" in capsys.readouterr().out
 
@@ -525,13 +530,13 @@ def test_probe_of_numbers(here, model, capsys):
     x, _, new = here
     np.save("y.npy", x[:, 0] ** 2)
     found = run(capsys, "probe", "m.npz", "moons.csv:x,y", "y.npy", "--predict", "new.csv")
-    probe = ridge_probe(model(x), x[:, 0] ** 2, [10 ** (i / 2) for i in range(-16, 5)])
+    probe = ridge_probe(model.transform(x, "norm"), x[:, 0] ** 2, [10 ** (i / 2) for i in range(-16, 5)])
     assert found["task"] == "regression"
     assert_close(found["r2"], 1 - probe.loo_squared_errors.min() / np.var(x[:, 0] ** 2))
     with open("new-predictions.csv") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["prediction"]
-    assert_close(np.array(rows[1:], float)[:, 0], probe.predict(model(new)))
+    assert_close(np.array(rows[1:], float)[:, 0], probe.predict(model.transform(new, "norm")))
     assert cli.main(["probe", "m.npz", "moons.csv:x,y", "y.npy"]) == 0
     assert "leave-one-out R^2" in capsys.readouterr().out
 
@@ -556,7 +561,7 @@ def test_probe_of_views(model, capsys):
     np.save("v.npy", views)
     np.save("y.npy", x[:, 1])
     found = run(capsys, "probe", "m.npz", "v.npy", "y.npy")
-    probe = ridge_probe(model(views).mean(axis=1), x[:, 1], [10 ** (i / 2) for i in range(-16, 5)])
+    probe = ridge_probe(model.transform(views, "norm").mean(axis=1), x[:, 1], [10 ** (i / 2) for i in range(-16, 5)])
     assert_close(found["root_mean_squared_error"], probe.loo_squared_errors.min() ** 0.5)
 
 

@@ -179,6 +179,18 @@ COLOR = option(
 
 # ---------------------------------------------------------------- the problem
 
+INPUT = option(
+    "--input",
+    says="what FILE holds (default: of rows samples; of an array (n, a, b) samples of the shape that --augment is for, "
+    "else a views of b coordinates of each sample; of (n, a, b, c) images)",
+    choices=("samples", "images", "series", "views"),
+)
+STANDARDIZE = option(
+    "--standardize",
+    says="bring columns to mean 0 and deviation 1, which the model keeps (default: unless --augment, --positives, "
+    "--kernel or views are given whose units they are; then too if they deviate unlike, by more than 10 times)",
+    action=argparse.BooleanOptionalAction,
+)
 AUGMENT = option(
     "--augment",
     says="how views are made, such as gaussian-noise:0.1; several, with + or by repeating the option, follow each "
@@ -215,7 +227,7 @@ CHECKPOINT = option(
     "without their matrix",
     metavar="PATH",
 )
-COMPONENTS = option("--components", says="dimensions; >= 1", type=int, default=8, metavar="K")
+COMPONENTS = option("--components", says="dimensions; >= 1", type=int, metavar="K")
 REG = option("--reg", says="weight of the norm; > 0", type=float, metavar="LAMBDA")
 BETA = option("--beta", says="weight of the invariance; >= 0", type=float, default=1.0)
 CENTER = option(
@@ -223,9 +235,9 @@ CENTER = option(
 )
 SCALE = option(
     "--scale",
-    says="of the components: risk, sqrt(mu) f; unit, f of variance 1; norm, f divided by its norm, for probes",
+    says="of the components: risk, sqrt(mu) f; unit, f of variance 1; norm, f divided by its norm, for probes "
+    "(default: norm)",
     choices=("risk", "unit", "norm"),
-    default="risk",
 )
 SEED = option("--seed", says="of views and landmarks", type=int, default=0)
 MEMORY = option("--memory", says="refuse what needs more, such as 8GB (default: what is free)", metavar="SIZE")

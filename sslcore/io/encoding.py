@@ -29,6 +29,9 @@ UNSEEN = ("refuse", "zeros")
 FEW_WORDS = 10
 """Words that a column may have whatever its length, to be one of categories; beyond, at most one in two rows."""
 
+SHOWN_ROWS = 8
+"""Rows that are named, counted from 1, where some are left out."""
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -170,12 +173,14 @@ def settle(
     if missing != "mean":
         if missing != "drop" or not count:
             return values, None, None, ()
+        left_out = (np.flatnonzero(rows) + 1).tolist()
+        which = "rows " + ", ".join(map(str, left_out[:SHOWN_ROWS])) + ", ..." * (len(left_out) > SHOWN_ROWS)
         kept = np.flatnonzero(~rows)
         if not len(kept):
             raise ValueError(
                 "every row has a cell without a value: use --missing mean, or leave columns out with --drop"
             )
-        return values[kept], None, kept, (f"left out, for cells without a value: {of_rows} (--missing drop)",)
+        return values[kept], None, kept, (f"left out, for cells without a value: {of_rows} ({which}; --missing drop)",)
     if known is not None and known.means is None:
         raise ValueError("the model has no means of its columns: say --missing drop, or fit it with --missing mean")
     if known is None:

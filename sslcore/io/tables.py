@@ -95,10 +95,10 @@ class Table:
             return {self.ids.name: self.ids}
         return {} if self.kept is None else {"row": self.kept + 1}
 
-    def as_images(self, shape: tuple[int, ...]) -> Table:
-        """Return the same with each sample, an image of this shape, as one row; the notes say so."""
+    def as_rows(self, shape: tuple[int, ...]) -> Table:
+        """Return the same with each sample, an image or a series of this shape, as one row; the notes say so."""
         size = " x ".join(map(str, shape))
-        note = f"{self.source} was taken for {len(self.values):,} images of {size}, each a sample"
+        note = f"{self.source} was taken for {len(self.values):,} samples of {size}, which are flattened"
         return replace(self, values=self.values.reshape(len(self.values), -1), notes=(*self.notes, note))
 
 
@@ -166,20 +166,22 @@ def read_points(
         raise ValueError(f"--id names a column of a table, {source.path} is an array")
     if drop and not lenient:
         raise ValueError(f"columns can be dropped by name from tables, {source.path} is an array")
+    known = None if wanted is None else wanted.encoding
+    missing = choices.missing or (known.missing if known else "refuse")
     arrays = [_points(each) for each in source.each]
     array = arrays[0]
     for each, other in zip(source.more, arrays[1:], strict=True):
         if other.shape[1:] != array.shape[1:]:
             raise ValueError(f"{each} has shape {other.shape}, {source.path} has {array.shape}: they must be alike")
+    for each, part in zip(source.each, arrays, strict=True):
+        if missing == "refuse":
+            if len(arrays) > 1 or not isinstance(part, np.memmap):  # which is checked by blocks
+                require_finite(part, each)
+        elif part.ndim == 2:
+            require_finite(np.where(np.isnan(part), 0, part), each)
     if source.more:
         array = np.concatenate(arrays)
-    known = None if wanted is None else wanted.encoding
-    missing = choices.missing or (known.missing if known else "refuse")
-    if missing == "refuse":
-        if not isinstance(array, np.memmap):  # which is checked by blocks
-            require_finite(array, source)
-        return Table(array, None, source)
-    return _settled(array, source, missing, known)
+    return Table(array, None, source) if missing == "refuse" else _settled(array, source, missing, known)
 
 
 def _points(source: Source) -> Array:
@@ -201,7 +203,6 @@ def _settled(array: Array, source: Source, missing: str, known: Encoding | None)
     if array.ndim != 2:
         raise ValueError(f"--missing is for tables and arrays (n, d), {source} has the shape {array.shape}")
     array = np.asarray(array, as_float_dtype(array.dtype, "it"))
-    require_finite(np.where(np.isnan(array), 0, array), source)
     names = tuple(str(i + 1) for i in range(array.shape[1]))
     if known is not None and len(known.coordinates) != len(names):
         known = None if missing == "drop" else known  # which columns are which, nobody knows: the width is compared
@@ -268,13 +269,12 @@ def read_sheets(
         parts = [sheet.cells(sheet.position(marked)) for sheet in sheets]
         ids = pl.concat(parts, how="vertical" if len({part.dtype for part in parts}) == 1 else "vertical_relaxed")
         ids = (ids if encoded.kept is None else ids[encoded.kept]).alias(marked)
-    columns = encoded.encoding.coordinates
     return Table(
         encoded.values,
-        columns,
+        encoded.encoding.coordinates,
         source,
         first.named,
-        notes=notes + encoded.notes + _counters(encoded.values, columns),
+        notes=notes + encoded.notes,
         encoding=encoded.encoding,
         ids=ids,
         kept=encoded.kept,
@@ -286,19 +286,6 @@ def _renamed(known: Encoding, names: Sequence[str]) -> dict[str, Sequence[str]]:
     """Return the categories of columns without names, which are matched by their place."""
     places = dict(zip(known.columns, names, strict=True))
     return {places[name]: words for name, words in known.categories.items()}
-
-
-def _counters(values: Array, columns: Sequence[str]) -> tuple[str, ...]:
-    """Say what is to be said of columns that count the rows, as an index does."""
-    n = len(values)
-    found = [
-        i for i in range(len(columns)) if n > 2 and values[0, i] in (0, 1) and values[-1, i] == values[0, i] + n - 1
-    ]
-    return tuple(
-        f"column {columns[i]} counts the rows: if it is an index and no coordinate, --drop {shlex.quote(columns[i])}"
-        for i in found
-        if len(columns) > 1 and (np.diff(values[:, i]) == 1).all()
-    )
 
 
 def read_labels(source: Source, *, header: str = "auto", decimal: str = "auto") -> Table:

@@ -40,6 +40,7 @@ __all__ = [
     "render",
     "require_matplotlib",
     "say",
+    "scale_of",
     "wanted_by",
     "write_line",
 ]
@@ -295,6 +296,13 @@ def wanted_by(rep: Representation, path: Path) -> Wanted | None:
     return None if known is None else Wanted(tuple(known.columns), f"the model {path}", known)
 
 
+def scale_of(args: argparse.Namespace) -> str:
+    """Return what components are measured in."""
+    from ...defaults._choice import SCALE
+
+    return str(args.scale or SCALE)
+
+
 def choices_of(args: argparse.Namespace) -> Choices:
     """Return how a table is to be read."""
     from ...io.encoding import Choices
@@ -314,7 +322,7 @@ def fitting(rep: Representation, table: Table, path: Path) -> Table:
             f"the model {path} has no means of its columns: say --missing drop, or fit it with --missing mean"
         )
     if wanted is not None and shape[-1] != wanted and math.prod(shape[1:]) == wanted:
-        return table.as_images(shape[1:])
+        return table.as_rows(shape[1:])
     if wanted is not None and (shape[-1] != wanted or len(shape) > 3):
         advice = (
             "choose columns with FILE:NAME,NAME or leave some out with --drop" if table.columns else "choose others"

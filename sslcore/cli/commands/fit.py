@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..options import BETA, COLOR, PROGRESS, REG, Parser, option
+from ..options import BETA, COLOR, PROGRESS, REG, SCALE, Parser, option
 from .common import Report, check_outputs, colors_of, refuse_outputs, render, require_matplotlib
 from .progress import Progress, progress
 from .streamed import SEARCHED, Streamed, is_pattern, stem_of
@@ -36,6 +36,7 @@ NOT_OF_THE_FIT = (
     "overwrite",
     "progress",
     "run",
+    "scale",
 )
 """Options that change nothing in the model."""
 
@@ -66,6 +67,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             default="auto",
         ),
         BETA,
+        SCALE.but(f"{SCALE.sentence}; the model has none"),
         option("--out", says="of the four files (default: the name of FILE, in this folder)", metavar="PREFIX"),
         option("--figure", says="draw it", action=argparse.BooleanOptionalAction, default=True),
         option("--format", says="of the figure", choices=FIGURES, default="png"),
@@ -163,7 +165,7 @@ class _Whole(Task):
         rep: Representation = pretrain(
             self.views,
             self.model,
-            args.components,
+            self.chosen.n_components,
             reg=args.reg,
             beta=args.beta,
             center=args.center,
@@ -174,7 +176,7 @@ class _Whole(Task):
             checkpoint=args.checkpoint,
             progress=None if args.reg == "auto" else self._tell,
         )
-        return rep
+        return rep.standardized_by(self.chosen.standardization)
 
     def _tell(self, done: int, total: int | None, left: float | None, where: dict[str, Any]) -> None:
         """Move the bar; a search, which takes most of the time, moves it by the clock."""
@@ -183,7 +185,7 @@ class _Whole(Task):
 
     def shown(self, rep: Representation) -> tuple[Any, Any]:
         """Return all points and their values."""
-        self.z = rep.transform(self.table.values, backend=self.args.backend)
+        self.z = rep.transform(self.table.values, self.chosen.scale, backend=self.args.backend)
         return self.table.values, self.z
 
     def write_embedding(self, rep: Representation, file: BinaryIO, begin: Progress) -> None:
@@ -242,7 +244,8 @@ def _found(task: _Whole | Streamed, rep: Representation, warned: list[str]) -> t
     from ...diagnostics import collapse_report
 
     collapse = collapse_report(rep)
-    lines = [*task.lines(), rep.summary(model=task.model), *(f"warning     {text}" for text in warned)]
+    told = [line for line in task.lines() if line.removeprefix("concern     ") not in collapse.sentences]
+    lines = [*told, rep.summary(model=task.model), *(f"warning     {text}" for text in warned)]
     document = task.as_dict() | rep.as_dict() | {"diagnostics": collapse.as_dict(), "warnings": warned}
     return document, "\n".join([*lines, "", str(collapse)])
 

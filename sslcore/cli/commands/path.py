@@ -53,7 +53,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             path = pretrain_path(
                 task.views,
                 task.model,
-                args.components,
+                task.chosen.n_components,
                 regs=args.regs,
                 betas=args.betas,
                 center=args.center,

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..options import FILE, MODEL, PROGRESS, TABLE, UNSEEN, Parser, UsageError, option
-from .common import Report, check_outputs, choices_of, fitting, noted, open_model, refuse_outputs, wanted_by
+from ..options import FILE, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, UsageError, option
+from .common import Report, check_outputs, choices_of, fitting, noted, open_model, refuse_outputs, scale_of, wanted_by
 from .progress import progress
 from .streamed import count_rows, is_pattern, parts_of, sources_of
 
@@ -40,6 +40,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         option("labels", says="a label for each sample, such as moons.csv:class or y.npy", metavar="LABELS"),
         *TABLE,
         UNSEEN,
+        SCALE,
         option(
             "--task",
             says="what the labels are (default: regression if they are numbers with a decimal point)",
@@ -106,24 +107,26 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 )
                 fresh = fitting(rep, fresh, args.model)
             begin("embedding")
+            scale = scale_of(args)
+            values = functools.partial(rep.transform, scale=scale)
             if isinstance(table.values, np.memmap) or len(sources) > 1:  # too large to be kept with their values
                 begin("probe")
                 fit = functools.partial(
                     _streamed, lambda: itertools.chain([table], map(read_table, sources[1:])), there, labels, args.task
                 )
-                probe, beside = fit(rep.transform), _judged(fit(lambda part: part), labels)
+                probe, beside = fit(values), _judged(fit(lambda part: part), labels)
             else:
-                z, raw = _flat(rep.transform(table.values)), _flat(np.asarray(table.values, dtype=float))
+                z, raw = _flat(values(table.values)), _flat(np.asarray(table.values, dtype=float))
                 begin("probe")
                 probe = ridge_probe(z[there], labels, REGS, task=args.task)
                 beside = _judged(ridge_probe(raw[there], labels, REGS, task=args.task), labels)
             found = _judged(probe, labels)
             notes = [*table.notes, *(note for note in read.notes if note not in table.notes)]
             document: dict[str, Any] = {"model": str(args.model), "file": str(source), "labels": str(label_source)}
-            document |= {"n": n, "n_missing": n_missing, "n_components": rep.n_components} | found
+            document |= {"n": n, "n_missing": n_missing, "n_components": rep.n_components, "scale": scale} | found
             document |= {"raw": beside, "notes": notes}
             if fresh is not None:
-                z_new = _flat(rep.transform(fresh.values))
+                z_new = _flat(values(fresh.values))
                 with replacing(out) as file:
                     write_columns(file, ".csv", fresh.marks() | _predictions(probe, z_new))
                 document |= {"predicted": str(new), "n_predicted": len(z_new), "output": str(out)}

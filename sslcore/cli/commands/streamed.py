@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 from ..options import UsageError
 from .progress import Progress
-from .task import default_kernel, expect_fits, features_need_kernel
+from .task import chosen_as_dict, chosen_lines, expect_fits, features_need_kernel, said
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,7 +77,9 @@ class Streamed:
         self.stem = stem_of(args.file) if is_pattern(args.file) else parse_source(args.file).stem
         if args.out is not None:
             self.stem = args.out
-        for name in ("augment", "views", "drop", "positives", "missing", "categories", "id", "color"):
+        if args.standardize:
+            raise UsageError("--standardize reads all data first, and a stream is read once: standardise the files")
+        for name in ("augment", "views", "drop", "positives", "missing", "categories", "id", "color", "input"):
             if getattr(args, name):
                 raise UsageError(
                     f"--{name} is for a single file that is read as a whole; a pattern, or --checkpoint, is for views "
@@ -104,17 +106,21 @@ class Streamed:
     def read(self, begin: Progress) -> None:
         """Sum the moments of all files."""
         from ... import stream
+        from ...defaults import choose, concerns
+        from ...features import Features
         from ...fitting.planning import plan
-        from ..spec import parse_features
 
         args = self.args
         first = self.first = self._first()
         _, m, d = first.shape
-        kernel = self.kernel
-        if kernel is None and self.needs_kernel:
-            kernel = default_kernel(first[:SHOWN, 0])
-        self.model = parse_features(args.features, kernel, args.seed).fit(first)
-        planned = plan(len(first), m, d, self.model, args.components, first.dtype, args.memory, backend=args.backend)
+        given = said(args, self.kernel, self.needs_kernel) | {"augmentation": None}
+        chosen = choose(first.reshape(-1, d), standardize=False, seed=args.seed, given=given)
+        assert isinstance(chosen.model, Features)
+        told = "columns are taken as they are: a stream is read once"
+        self.chosen = replace(chosen, reasons=(*chosen.reasons, told))
+        self.model, k = chosen.model.fit(first), chosen.n_components
+        self.concerns = concerns(first[:, 0], first)
+        planned = plan(len(first), m, d, self.model, k, first.dtype, args.memory, backend=args.backend)
         expect_fits(begin, "fit", planned, SEARCHED if args.reg == "auto" else 1)
         self.moments = stream.moments(
             self.paths,
@@ -142,17 +148,18 @@ class Streamed:
     def solve(self) -> Representation:
         """Minimise over the moments; what is said of an embedding is said of the first views."""
         args = self.args
-        rep = self.moments.solve(args.components, reg=args.reg, beta=args.beta, center=args.center)
+        rep = self.moments.solve(self.chosen.n_components, reg=args.reg, beta=args.beta, center=args.center)
         return replace(rep, training=self.first)
 
     def shown(self, rep: Representation) -> tuple[Any, Any]:
         """Return some points and their values."""
-        return self.first[:SHOWN], rep.transform(self.first[:SHOWN], backend=self.args.backend)
+        return self.first[:SHOWN], rep.transform(self.first[:SHOWN], self.chosen.scale, backend=self.args.backend)
 
     def write_embedding(self, rep: Representation, file: IO[bytes], begin: Progress) -> None:
         """Go through the files again, and write the values at all views."""
         n = self.shape[0]
-        write_values(values_of(rep, self._leaves(), n, begin, self.args.backend), n, file)
+        values = values_of(rep, self._leaves(), n, begin, self.args.backend, self.chosen.scale)
+        write_values(values, n, file)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was asked for, for machines."""
@@ -166,11 +173,13 @@ class Streamed:
             "n_coordinates": d,
             "augmentation": None,
             "model": repr(self.model),
-            "n_components": self.args.components,
+            "n_components": self.chosen.n_components,
             "center": self.args.center,
             "seed": self.args.seed,
             "checkpoint": self.args.checkpoint,
             "notes": (),
+            "concerns": self.concerns,
+            **chosen_as_dict(self.chosen),
         }
 
     def lines(self) -> list[str]:
@@ -179,6 +188,7 @@ class Streamed:
         lines = [
             f"data        {self.args.file}: {n:,} samples of {d} coordinates in {len(self.paths)} files; no labels",
             f"views       {m} of each = {n * m:,}, made elsewhere, read one file after the other",
+            *chosen_lines(self.chosen, self.concerns),
         ]
         if n > len(self.first):
             lines.append(f"note        diagnostics and figure are those of the first {len(self.first):,} samples")
@@ -247,7 +257,7 @@ def values_of(
     n: int,
     begin: Progress,
     backend: str | None,
-    scale: str = "risk",
+    scale: str,
 ) -> Iterator[np.ndarray]:
     """Yield the values of a model at n points, or samples, in parts."""
     done = 0

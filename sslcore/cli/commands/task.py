@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import inspect
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..options import (
@@ -15,11 +17,13 @@ from ..options import (
     COMPONENTS,
     FEATURES,
     FILE,
+    INPUT,
     KERNEL,
     MEMORY,
     POSITIVES,
     SEED,
     SOLVER,
+    STANDARDIZE,
     TABLE,
     VIEWS,
     UsageError,
@@ -28,11 +32,9 @@ from .common import choices_of, columns_of, is_column, is_terminal, noted, say
 from .progress import Progress
 
 if TYPE_CHECKING:
+    from ...defaults import Choice
     from ...fitting.plan import Plan
     from ...io.tables import Table
-
-EXACT_UP_TO = 6000
-"""Views up to which the model by default is a kernel's exact solution; beyond, Nystrom features of it."""
 
 QUICK = 1e10
 """Flops that no machine notices: its rates (`Plan.seconds`) are not measured for them."""
@@ -44,16 +46,16 @@ rates.  Those without it take as long as it says, or less: their products are me
 
 OPTIONS = (
     FILE,
-    AUGMENT,
+    INPUT,
+    STANDARDIZE,
+    AUGMENT.but(f"{AUGMENT.sentence} (default: chosen for the data, and told)"),
     POSITIVES,
-    VIEWS.but(f"{VIEWS.sentence} (default: 2)"),
-    KERNEL.but(f"{KERNEL.sentence} (default: exponential, at half the median distance of the data)"),
-    FEATURES.but(
-        f"{FEATURES.sentence} (default: nystrom:1024 of over {EXACT_UP_TO:,} views, without --kernel and --solver)"
-    ),
+    VIEWS.but(f"{VIEWS.sentence} (default: 4)"),
+    KERNEL.but(f"{KERNEL.sentence} (default: gaussian, at the median distance of the data)"),
+    FEATURES.but(f"{FEATURES.sentence} (default: nystrom:1024 of over 6,000 views, without --kernel and --solver)"),
     SOLVER,
     CHECKPOINT,
-    COMPONENTS,
+    COMPONENTS.but(f"{COMPONENTS.sentence} (default: 32, or as many as there are)"),
     CENTER,
     SEED,
     *TABLE,
@@ -71,14 +73,22 @@ class Task:
     source : Source
         Of the data.
     table : Table
-        The data, after `read`.
+        The data, after `read`; in their own units.
+    holds : str
+        What the data hold, in the words of ``--input``.
+    chosen : Choice
+        What was said, what was chosen for the rest, and why.
+    concerns : tuple of str
     views, model
-        As `sslcore.pretrain` takes them, after `read`.
+        As `sslcore.pretrain` takes them, after `read`; of standardised data, where they are to be.
     planned : Plan
         After `read`.
     """
 
     table: Table
+    holds: str
+    chosen: Choice
+    concerns: tuple[str, ...]
     views: Any
     model: Any
     planned: Plan
@@ -126,40 +136,103 @@ class Task:
         return 0.2 + self.source.size() / 20e6
 
     def read(self, begin: Progress, step: str, n_points: int = 1, n_fits: int = 1) -> None:
-        """Read the data, make views and model, and refuse what is too large.
+        """Read the data, choose what was not said, make the views, and refuse what is too large.
 
         The bar expects of ``step`` the time of ``n_fits`` fits, each of a path of ``n_points``.
         """
+        from ...augmentations import Views
         from ...io.tables import read_points
-        from ..spec import parse_features, parse_positives
+        from ..spec import parse_positives
 
         args = self.args
         drop = [*args.drop, *self.labels, *self._color()]
         self.table = read_points(self.source, drop, header=args.header, choices=choices_of(args))
         if self.labels:
             self.positives = parse_positives(args.positives, self._labels)
-        if _are_images(self.table, self.augmentation):
-            self.table = self.table.as_images(self.table.values.shape[1:])
-        self.views = _views(self.table, self.augmentation, args, self.positives)
-        kernel = self.kernel
-        if kernel is None and self.needs_kernel:
-            kernel = default_kernel(self.table.values)
-        if args.features:
-            self.model = parse_features(args.features, kernel, args.seed)
-        else:
-            self.model = kernel
-            n, m, _ = self.sizes
-            if args.kernel is None and args.solver is None and n * m > EXACT_UP_TO:
-                self.model = parse_features("nystrom:1024", kernel, args.seed)
-                if args.checkpoint:
-                    raise UsageError(
-                        f"--checkpoint is for a kernel without its matrix, and of over {EXACT_UP_TO:,} views none is "
-                        f"taken unasked: add --solver matrix-free, or leave it out"
-                    )
+        self.holds = _held(self.table, self.augmentation, args, self.positives)
+        self.chosen = self._chosen()
+        self.augmentation, self.model = self.chosen.augmentation, self.chosen.model
+        if self.holds in ("images", "series") and self.table.values.ndim > 2:
+            self.table = self.table.as_rows(self.table.values.shape[1:])
+        x, law = self._standardized(), self.augmentation
+        self.views = x if law is None else Views(x, law, self.chosen.n_views, args.seed)
+        self.concerns = self._concerns()
         self.planned = self._planned(n_points)
         expect_fits(begin, step, self.planned, n_fits)
         if self.planned.products and (is_terminal(sys.stderr) if args.progress is None else args.progress):
             say(self._solver_line(n_fits), sys.stderr)
+
+    def _chosen(self) -> Choice:
+        """Choose what was not said for the data that were read."""
+        import numpy as np
+
+        from ...defaults import choose
+        from ...defaults._choice import EXACT_UP_TO
+        from ...features import Features
+
+        args, x = self.args, self.table.values
+        given = said(args, self.kernel, self.needs_kernel)
+        if self.augmentation is not None:
+            given["augmentation"] = self.augmentation
+        if self.holds == "views" or self.positives is not None:
+            given["augmentation"] = None
+        if args.views is not None:
+            given["n_views"] = args.views
+        if self.holds == "views":
+            x = x.reshape(-1, x.shape[-1])
+        wish = ("unlike" if self.needs_kernel else "auto") if args.standardize is None else args.standardize
+        mapped = isinstance(x, np.memmap) and not args.standardize
+        if mapped:
+            wish = False
+        elif self.kernel is None and self.needs_kernel and (x == x[:1]).all():
+            raise ValueError("the data are constant: there is nothing to represent")
+        chosen = choose(
+            _some(x) if mapped else x,
+            kind=self.holds if self.holds in ("images", "series") else "auto",
+            standardize=wish,
+            n_rows=len(x),
+            seed=args.seed,
+            given=given,
+        )
+        if args.checkpoint and not args.features and isinstance(chosen.model, Features):
+            raise UsageError(
+                f"--checkpoint is for a kernel without its matrix, and of over {EXACT_UP_TO:,} views none is taken "
+                f"unasked: add --solver matrix-free, or leave it out"
+            )
+        if mapped and args.standardize is None:
+            told = "samples are taken as they are: the file is mapped, not loaded"
+            chosen = replace(chosen, reasons=(*chosen.reasons, told))
+        return chosen
+
+    def _standardized(self) -> Any:
+        """Return the data as the fit takes them."""
+        import numpy as np
+
+        from ...errors import MemoryBudgetError
+        from ...fitting.plan import memory_budget
+
+        x, columns = self.table.values, self.chosen.standardization
+        if columns is None:
+            return x
+        if isinstance(x, np.memmap) and x.nbytes > memory_budget(self.args.memory):
+            raise MemoryBudgetError(
+                f"--standardize loads {self.source}, which takes {x.nbytes / 1e9:.3g} GB of memory: standardise it "
+                f"beforehand, or say --no-standardize"
+            )
+        return columns(x)
+
+    def _concerns(self) -> tuple[str, ...]:
+        """Say what looks wrong about columns, which images have none of, and about the views."""
+        import numpy as np
+
+        from ...defaults import concerns
+
+        x, views = self.table.values, self.views if self.positives is None else None
+        if self.holds in ("images", "series") or isinstance(x, np.memmap):
+            x = x.reshape(len(x), 1, -1)
+        elif self.holds == "views":
+            x = x[:, 0]
+        return concerns(x, views, standardization=self.chosen.standardization, columns=self.table.columns)
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -177,9 +250,9 @@ class Task:
 
         args, (n, m, d) = self.args, self.sizes
         if self.positives is None or isinstance(self.model, Features):
-            sizes = (n, m, d, self.model, args.components, self.views.dtype, args.memory)
+            sizes = (n, m, d, self.model, self.chosen.n_components, self.views.dtype, args.memory)
             return plan(*sizes, n_points=n_points, backend=args.backend, solver=args.solver)
-        of_points = Sizes(n, n, d, args.components, self.views.dtype.itemsize, n_points=n_points)
+        of_points = Sizes(n, n, d, self.chosen.n_components, self.views.dtype.itemsize, n_points=n_points)
         planned = paired_plan(of_points, self.positives.law(self.views), self.model)
         planned.require(memory_budget(args.memory))
         return planned
@@ -205,34 +278,37 @@ class Task:
             "augmentation": None if self.augmentation is None else repr(self.augmentation),
             "positives": None if self.positives is None else repr(self.positives),
             "model": repr(self.model),
-            "n_components": self.args.components,
+            "n_components": self.chosen.n_components,
             "center": self.args.center,
             "seed": self.args.seed,
             "checkpoint": self.args.checkpoint,
             "plan": {"algorithm": self.planned.algorithm, "bytes": self.planned.bytes},
             "notes": self.table.notes,
+            "concerns": self.concerns,
+            **chosen_as_dict(self.chosen),
         }
 
     def lines(self) -> list[str]:
         """Tell the same to people."""
         n, m, d = self.sizes
-        made = self.augmentation
+        made, columns = self.augmentation, columns_of(self.table.columns)
         if self.positives is not None:
             law = self.positives.law(self.views)
-            return [
-                f"data        {self.source}: {n:,} samples of {d} coordinates{columns_of(self.table.columns)}",
+            lines = [
+                f"data        {self.source}: {n:,} samples of {d} coordinates{columns}",
                 f"pairs       {self.positives!r}: {law.described()}",
-                *noted(self.table.notes),
             ]
-        if made is None:
-            how = f"made elsewhere: the array {self.views.shape} holds (samples, views, coordinates)"
         else:
-            how = f"{made}, seed {self.args.seed}"
-        return [
-            f"data        {self.source}: {n:,} samples of {d} coordinates{columns_of(self.table.columns)}; no labels",
-            f"views       {m} of each = {n * m:,}, {how}",
-            *noted(self.table.notes),
-        ]
+            if made is None:
+                how = f"made elsewhere: the array {self.views.shape} holds (samples, views, coordinates)"
+                how += "" if self.args.input else "; if it holds images or series, say --input"
+            else:
+                how = f"{made}, seed {self.args.seed}"
+            lines = [
+                f"data        {self.source}: {n:,} samples of {d} coordinates{columns}; no labels",
+                f"views       {m} of each = {n * m:,}, {how}",
+            ]
+        return [*lines, *chosen_lines(self.chosen, self.concerns), *noted(self.table.notes)]
 
 
 def _duration(seconds: float) -> str:
@@ -266,53 +342,68 @@ def features_need_kernel(args: argparse.Namespace) -> bool:
     return needed
 
 
-def _are_images(table: Table, augmentation: Any) -> bool:
-    """Tell whether the data are images, or series, of the shape that the augmentation is for, one a sample."""
-    from ...augmentations._base import takes
+def said(args: argparse.Namespace, kernel: Any, needs_kernel: bool) -> dict[str, Any]:
+    """Return what was said of the model and its components, for `sslcore.defaults.choose`."""
+    from ..spec import parse_features
 
-    found = table.values.shape[1:]
-    return augmentation is not None and len(found) > 1 and takes(augmentation, found)
+    given = {"kernel": kernel, "solver": args.solver, "n_components": args.components}
+    given["scale"] = getattr(args, "scale", "risk")  # a path has none
+    if args.features and needs_kernel:
+        given["features"] = lambda kernel: parse_features(args.features, kernel, args.seed)
+    elif args.features:
+        given["features"] = parse_features(args.features, None, args.seed)
+    return {name: value for name, value in given.items() if value is not None}
 
 
-def _views(table: Table, augmentation: Any, args: argparse.Namespace, positives: Any) -> Any:
-    """Return views to be made of samples, or those that the file has; with a law of pairs the samples themselves."""
-    from ...augmentations import Views
+def chosen_as_dict(chosen: Choice) -> dict[str, Any]:
+    """Return what was chosen and why, for machines."""
+    columns = chosen.standardization
+    scales = None if columns is None else {"mean": columns.mean, "deviation": columns.deviation}
+    return {"scale": chosen.scale, "standardization": scales, "chosen": chosen.reasons}
 
-    x = table.values
+
+def chosen_lines(chosen: Choice, concerns: Sequence[str]) -> list[str]:
+    """Tell the same to people, and what looks wrong."""
+    lines = [f"{'' if i else 'chosen':<12}{reason}" for i, reason in enumerate(chosen.reasons)]
+    return lines + [f"concern     {sentence}" for sentence in concerns]
+
+
+def _held(table: Table, law: Any, args: argparse.Namespace, positives: Any) -> str:
+    """Say what the data hold, in the words of ``--input``; refuse those that others say otherwise."""
+    from ...augmentations._base import image_shapes, takes
+
+    x, asked = table.values, args.input
     if positives is not None:
-        if x.ndim != 2:
+        if x.ndim != 2 or asked in ("images", "views"):
             raise UsageError(f"--positives is for samples, one a row; {table.source} has the shape {x.shape}")
-        return x
+        return "samples"
     size = "x".join(map(str, x.shape[1:]))
-    images = f"if these are images, choose a law of images of their shape, such as --augment affine:{size}"
-    if x.ndim == 4:
-        raise UsageError(f"{table.source} has the shape {x.shape}; {images}")
-    if x.ndim == 3:
-        if augmentation is not None or args.views is not None:
-            raise UsageError(
-                f"{table.source}, of shape {x.shape}, was taken for {x.shape[1]} views of {x.shape[2]} coordinates of "
-                f"each sample: for views leave out --augment and --views; {images}, or flatten them"
-            )
-        return x
-    if augmentation is None:
+    if asked is None:
+        taken = law is not None and x.ndim > 2 and takes(law, x.shape[1:])
+        usual = {2: "samples", 3: "views", 4: "images"}[x.ndim]
+        asked = ("images" if image_shapes(law) else "series") if taken else usual
+    ranks = {"samples": (2,), "series": (2, 3), "images": (3, 4), "views": (3,)}[asked]
+    if x.ndim not in ranks and not (asked == "images" and image_shapes(law)):
+        wanted = {"samples": "(n, d)", "series": "(n, time) or (n, channels, time)", "views": "(n, m, d)"}
+        shape = wanted.get(asked, "(n, height, width) or (n, height, width, channels)")
+        raise UsageError(f"--input {asked} is for arrays {shape}, {table.source} has the shape {x.shape}")
+    if asked == "views" and (law is not None or args.views is not None):
         raise UsageError(
-            f"{table.source} holds samples (shape {x.shape}), not views: add --augment, such as "
-            f"--augment gaussian-noise:0.1 (`sslcore fit --help` lists all), or --positives, such as --positives "
-            f"neighbors:15, or give an array (samples, views, coordinates)"
+            f"{table.source}, of shape {x.shape}, was taken for {x.shape[1]} views of {x.shape[2]} coordinates of each "
+            f"sample: for views leave out --augment and --views; for images or series say --input, or choose a law of "
+            f"their shape, such as --augment affine:{size}"
         )
-    return Views(x, augmentation, 2 if args.views is None else args.views, args.seed)
+    return str(asked)
 
 
-def default_kernel(x: Any) -> Any:
-    """Make the exponential kernel, whose scale matters least, at half the median distance of at most 1,000 points."""
+def _some(x: Any) -> Any:
+    """Read some of the rows of a mapped file, those that are finite."""
     import numpy as np
-    from scipy.spatial.distance import pdist
 
-    from ...kernels import Exponential
+    from ... import tunables
 
-    points = np.asarray(x[:: max(1, len(x) // 1000)], dtype=float)
-    points = points.reshape(-1, points.shape[-1])[:: max(1, points.size // points.shape[-1] // 1000)]
-    distance = float(np.median(pdist(points))) if len(points) > 1 else 0.0
-    if not 0 < distance < np.inf:
-        raise ValueError("the data are constant, or not finite: there is nothing to represent")
-    return Exponential(float(f"{distance / 2:.3g}"))
+    seen = np.asarray(x[:: -(-len(x) // tunables.LOOK_SAMPLES)])
+    finite = np.isfinite(seen.reshape(len(seen), -1)).all(axis=1)
+    if not finite.any():
+        raise ValueError("the data have no finite row")
+    return seen[finite]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..options import BACKEND, FILE, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, option
-from .common import Report, check_outputs, choices_of, fitting, noted, open_model, refuse_outputs, wanted_by
+from .common import Report, check_outputs, choices_of, fitting, noted, open_model, refuse_outputs, scale_of, wanted_by
 from .progress import progress
 from .streamed import count_rows, is_pattern, parts_of, sources_of, stem_of, values_of, write_values
 
@@ -76,7 +76,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 raise ValueError(f"{sources[0]} holds views, whose embedding has 3 dimensions: choose --out PATH.npy")
             begin("embedding")
             tables = itertools.chain([table], map(read, sources[1:]))
-            values = values_of(rep, parts_of(tables), n, begin, args.backend, args.scale)
+            values = values_of(rep, parts_of(tables), n, begin, args.backend, scale_of(args))
             with replacing(out) as file:
                 if kind == ".npy":
                     write_values(values, n, file)
@@ -88,7 +88,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         said = args.file if pattern else str(sources[0])
         z_shape = (n, *shape[1:-1], rep.n_components)
         document = {"model": str(args.model), "file": said, "shape": z_shape, "output": str(out)}
-        document |= {"notes": table.notes}
+        document |= {"scale": scale_of(args), "notes": table.notes}
         text = f"{said}: embedding of shape {z_shape} written to {out}"
         return Report(document, "\n".join([text, *noted(table.notes)]))
 
