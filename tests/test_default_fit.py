@@ -1,6 +1,9 @@
 """``sslcore fit FILE`` with no other option: from raw data to something better, and what it tells of the way."""
 
 import json
+import os
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +22,7 @@ from .comparators import assert_close
 pl = pytest.importorskip("polars")
 pytest.importorskip("matplotlib")
 
+README = Path(__file__).parents[1] / "README.md"
 QUICK = ["--reg", "1e-2", "--no-figure"]
 RNG = np.random.default_rng(0)
 TABLE = RNG.normal(size=(40, 3)) * [1.0, 40.0, 3000.0] + [0.0, 5.0, 1e4]
@@ -96,6 +100,25 @@ def test_one_command_is_better_than_the_raw_columns(wine, capsys):
     probed = run(capsys, "probe", "wine-model.npz", "wine.csv", "wine.csv:class", "--drop", "class")
     assert (probed["scale"], probed["n_components"]) == ("norm", 32)
     assert probed["accuracy"] > 0.97
+
+
+@pytest.mark.skipif(not README.exists(), reason="the README is not part of an installation")
+def test_the_commands_of_the_readme(wine, capsys):
+    _, labels = write_wine(wine)
+    table = pl.read_csv("wine.csv")
+    table[120:].drop("class").write_csv("new.csv")
+    table[:120].write_csv("wine.csv")
+    section = README.read_text(encoding="utf-8").split("## From a CSV file", 1)[1]
+    commands = [shlex.split(line) for line in section.split("```")[1].splitlines() if line.startswith("sslcore ")]
+    assert [command[1] for command in commands] == ["fit", "transform", "probe"]
+    for command in commands:
+        assert cli.main(command[1:]) == 0, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert float(re.search(r"32 components of the model +([\d.]+)", out)[1]) > 0.95
+    made = {f"wine-{what}" for what in ("embedding.csv", "figure.png", "model.npz", "report.txt")}
+    assert made | {"new-embedding.npy", "predictions.csv"} <= set(os.listdir())
+    predicted = pl.read_csv("predictions.csv")["prediction"].to_list()
+    assert np.mean(np.array(predicted) == [wine.target_names[i] for i in labels[120:]]) > 0.9
 
 
 def test_a_law_in_other_units_than_the_columns(wine, capsys):

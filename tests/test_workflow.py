@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -98,27 +97,6 @@ def refused(capsys, *argv):
     assert "unexpected" not in err
     assert files() == before
     return err
-
-
-# ---------------------------------------------------------------- the three commands of the README
-
-README = Path(__file__).parents[1] / "README.md"
-
-
-@pytest.mark.skipif(not README.exists(), reason="the README is not part of an installation")
-def test_the_commands_of_the_readme(here, capsys):
-    section = README.read_text(encoding="utf-8").split("## From a CSV file", 1)[1]
-    commands = [shlex.split(line) for line in section.split("```")[1].splitlines() if line.startswith("sslcore ")]
-    assert [command[1] for command in commands] == ["fit", "transform", "probe"]
-    for command in commands:
-        assert cli.main(command[1:]) == 0
-    out = capsys.readouterr().out
-    assert files() == sorted([*WRITTEN, "new-embedding.npy", "predictions.csv"])
-    accuracy = float(re.search(r"32 components of the model +([\d.]+)", out)[1])
-    assert accuracy > 0.9
-    with open("predictions.csv") as file:
-        predicted = [row["prediction"] for row in csv.DictReader(file)]
-    assert np.mean(np.array(predicted) == moons(25, 1)[1]) > 0.85
 
 
 # ---------------------------------------------------------------- fit
