@@ -93,7 +93,7 @@ def test_one_command_is_better_than_the_raw_columns(wine, capsys):
     report = Path("wine-report.txt").read_text()
     for reason in found["chosen"]:
         assert f"  {reason}\n" in report
-    assert "each column by its mean and deviation" in found["chosen"]
+    assert "standardised: each column by its mean and deviation" in found["chosen"]
     z = pl.read_csv("wine-embedding.csv").drop("id").to_numpy()
     difference = few_labels(z, labels) - few_labels(x, labels)
     assert difference.mean() > 2 * difference.std() / len(difference) ** 0.5 > 0

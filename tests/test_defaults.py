@@ -83,7 +83,7 @@ def test_columns_of_unlike_spread():
     assert_close(found.standardization.deviation, unlike.std(axis=0), tol=1e-12)
     least, most = unlike.std(axis=0)[:2].min(), unlike.std(axis=0).max()
     assert found.reasons[1] == (
-        f"each column by its mean and deviation: they deviate by {least:.3g} to {most:.3g}, and what was given is in "
+        f"standardised: each column by its mean and deviation ({least:.3g} to {most:.3g}); what was given is in "
         f"deviations now"
     )
     for alike in (X, constant):

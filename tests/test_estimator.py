@@ -92,7 +92,7 @@ def test_defaults_follow_the_scale_of_the_data():
     skew = [1e3, 1e-2] * X + 5
     scaled = SSLEmbedding(reg=1e-2).fit(skew)
     assert_close(scaled.transform(skew), ours.transform(X), tol=1e-7)
-    assert "each column by its mean and deviation" in scaled.chosen_
+    assert "standardised: each column by its mean and deviation" in scaled.chosen_
 
 
 def settings_of(fitted):

@@ -1,6 +1,6 @@
 """Golden files: what the code of commit 71a559b (format 2) saved loads for ever, and gives the same numbers.
 
-(`modalities` and `standardized` are of the commits that brought them.)
+(`modalities`, `standardized` and `table` are of later commits.)
 
 `python -m tests.test_golden FOLDER` writes the objects of `objects` with the code at hand; the files in
 ``tests/golden`` are never made again. A later format gets a folder of its own beside them.
@@ -17,6 +17,7 @@ import pytest
 
 import sslcore
 from sslcore import Moments, augmentations, features, kernels, pretrain
+from sslcore.tables import Encoding
 
 from .comparators import assert_close
 from .examples import augmentation_examples, kernel_examples
@@ -56,9 +57,17 @@ def objects():
     yield "modalities", pretrain((VIEWS[:, 0], VIEWS[:, 1]), gaussian_and_linear, 2, reg=1e-2, center=True)
     columns = sslcore.defaults.Standardization([0.5, -1.0, 0.0], [2.0, 1.0, 0.25])
     yield "standardized", pretrain(columns(VIEWS), GAUSSIAN, 2, reg=1e-2).standardized_by(columns)
+    table = Encoding(["size", "colour"], {"colour": ["blue", "rød"]}, np.array([0.5, 0.25, 0.75]), "mean", "id", True)
+    fitted = pretrain(columns(VIEWS), GAUSSIAN, 2, reg=1e-2).standardized_by(columns)
+    yield "table", dataclasses.replace(fitted, table=table)
     yield "moments-identity", Moments(features.Identity()).update(VIEWS)
     yield "moments-nystrom", Moments(features.Nystrom(GAUSSIAN, landmarks)).update(VIEWS).update(MORE)
     yield "moments-fourier", Moments(features.RandomFourier(GAUSSIAN, 8, seed=3)).update(VIEWS)
+
+
+def plain(value):
+    """Return an array as a list."""
+    return value.tolist() if isinstance(value, np.ndarray) else value
 
 
 def answers(thing):
@@ -82,6 +91,8 @@ def answers(thing):
     if rep.notes:
         found["kernels"] = [repr(kernel) for kernel in rep.notes["kernels"]]
         found["augmentations"] = [repr(augmentation) for augmentation in rep.notes["augmentations"]]
+    if rep.table is not None:
+        found["table"] = {key: plain(value) for key, value in vars(rep.table).items()}
     if rep.selection is not None:
         found["selection"] = rep.selection.as_dict()
     return found
@@ -132,7 +143,7 @@ def test_golden_notes():
 
 def test_each_file_has_its_answers():
     assert sorted(expected_answers()) == NAMES
-    assert len(NAMES) == 17
+    assert len(NAMES) == 18
 
 
 if __name__ == "__main__":

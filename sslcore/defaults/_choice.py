@@ -160,7 +160,7 @@ def choose(
     >>> for reason in sslcore.defaults.choose(images).reasons[:2]:
     ...     print(reason)
     images of 8 x 8: of shape (n, a, b), and nearly square
-    all pixels by one mean and one deviation
+    standardised: all pixels by one mean and one deviation
     >>> law = sslcore.augmentations.HorizontalFlip((8, 8))
     >>> sslcore.defaults.choose(images, given={"augmentation": law, "kernel": sslcore.kernels.Linear()}).reasons
     ('32 components: those too many do a probe little harm', 'components divided by their norms, for probes')
@@ -291,7 +291,7 @@ def _standardized(
         return columns, told
     least, most = float(spreads.min(initial=math.inf)), float(spreads.max(initial=0.0))
     if most > UNLIKE * least:
-        return columns, f"{told}: they deviate by {least:.3g} to {most:.3g}, and what was given is in deviations now"
+        return columns, f"{told} ({least:.3g} to {most:.3g}); what was given is in deviations now"
     return None, "samples are taken as they are: columns are of like spread"
 
 
@@ -300,14 +300,18 @@ def _standardization(array: Array, flat: Array, kind: str) -> tuple[Standardizat
     columns = Standardization.of(flat)
     spread = np.where(on_host(flat.max(axis=0) == flat.min(axis=0)), 0.0, columns.deviation)
     if kind == "table":
-        return columns, spread[spread > 0], "each column by its mean and deviation"
+        return columns, spread[spread > 0], "standardised: each column by its mean and deviation"
     channels = array.shape[1] if kind == "series" and array.ndim == 3 else 1
     mean, spread = columns.mean.reshape(channels, -1), spread.reshape(channels, -1)
     size = float(max(np.abs(mean).max(), spread.max())) or 1.0  # squares neither overflow nor vanish
     variance = ((spread / size) ** 2).mean(axis=1) + (mean / size).var(axis=1)
     deviation = np.sqrt(variance) * size
     varies = deviation > 0
-    told = "all pixels by one mean and one deviation" if kind == "images" else "each channel by its mean and deviation"
+    told = (
+        "standardised: all pixels by one mean and one deviation"
+        if kind == "images"
+        else "standardised: each channel by its mean and deviation"
+    )
     each = flat.shape[1] // channels
     pooled = Standardization(np.repeat(mean.mean(axis=1), each), np.repeat(np.where(varies, deviation, 1.0), each))
     return pooled, deviation[varies], told
@@ -327,7 +331,7 @@ def _law(kind: str, shape: tuple[int, ...], unit: float) -> tuple[Augmentation, 
         speed = f"views whose time runs faster and slower by some {TIME_WARP:.0%}"
         told = f"{speed}, with noise of {SERIES_NOISE:g} deviations"
         return Compose(warped, GaussianNoise(float(f"{SERIES_NOISE * unit:.3g}"))), told
-    return GaussianNoise(float(f"{NOISE * unit:.3g}")), f"views with noise of {NOISE:g} deviations"
+    return GaussianNoise(float(f"{NOISE * unit:.3g}")), f"views with noise of {NOISE:g} deviation{'s' * (NOISE != 1)}"
 
 
 def _model(given: Mapping[str, Any], seen: np.ndarray, n: int, seed: int) -> tuple[Any, Any, str]:
