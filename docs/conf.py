@@ -63,6 +63,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": ["examples"],
     "filename_pattern": r"\.py$",
     "abort_on_example_error": True,
+    "reset_modules": ("matplotlib", "pictures.style"),
     "doc_module": ("sslcore",),
     "backreferences_dir": "reference/backreferences",
     "remove_config_comments": True,

@@ -13,6 +13,7 @@ import sslcore
 
 MODULES = [name for name in sslcore.__all__ if inspect.ismodule(getattr(sslcore, name))] + ["io.tables"]
 MODULES += ["dask"] if importlib.util.find_spec("distributed") else []
+MODULES += ["torch"] if importlib.util.find_spec("torch") else []
 MODULES.remove("arrays")  # of which users name the type `Array` alone
 NAMES = [("sslcore", name) for name in sslcore.__all__] + [
     (f"sslcore.{module}", name) for module in MODULES for name in importlib.import_module(f"sslcore.{module}").__all__

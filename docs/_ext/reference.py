@@ -123,7 +123,7 @@ def _told() -> dict[str, dict[str, None]]:
     """The pages that name each function, class or module: links lead both ways."""
     found: dict[str, dict[str, None]] = {}
     for path in (path for folder in ("theory", ".") for path in sorted((DOCS / folder).glob("*.md"))):
-        for name in re.findall(r"\{(?:func|class|mod)\}`([\w.]+)`", path.read_text(encoding="utf-8")):
+        for name in re.findall(r"\{(?:func|class|mod)\}`~?([\w.]+)`", path.read_text(encoding="utf-8")):
             found.setdefault(name, {})[str(path.relative_to(DOCS).with_suffix(""))] = None
     return found
 

@@ -1,6 +1,6 @@
 """
-The first components of the digits
-==================================
+Each component tells some digits apart, and no label was seen
+=============================================================
 
 Nobody named a digit here. Colours are put on afterwards: each component tells some digits from others, as what two
 views of an image share is most of all which digit it is.

@@ -1,6 +1,6 @@
 """
-What augmentations add to kernel PCA
-====================================
+What views add to kernel PCA is worth labels
+============================================
 
 With beta = 0 the views are ignored, and the fit is kernel PCA of the same kernel. With beta = 1 functions that the
 views change cost more. The two spend their components on different directions: a probe sees it most with few labels.

@@ -1,6 +1,6 @@
 """
-What each law does to an image
-==============================
+Look at the views: each law of images forgets something else
+============================================================
 
 Views are made by laws: random maps whose parameters are drawn anew for each view. Look at them before a fit. What the
 views change, the representation forgets: take those that you would not notice, or would not care about.

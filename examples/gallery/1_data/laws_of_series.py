@@ -1,9 +1,10 @@
 """
-What each law does to a series
-==============================
+Look at the views: each law of series forgets something else
+============================================================
 
 One series of a single channel, and five views of it by each law for series: noise, another gain, a gain that drifts,
-time that runs faster and slower, a window stretched to the full length.
+time that runs faster and slower, a window stretched to the full length. The first two are drawn at three times their
+default strength, or they would hardly be seen.
 """
 
 import matplotlib.pyplot as plt
@@ -13,7 +14,7 @@ from sslcore.augmentations import Jitter, MagnitudeWarp, Scaling, TimeWarp, Wind
 
 time = np.linspace(0, 1, 128)
 series = (np.sin(2 * np.pi * (2 * time + 4 * time**2)) * np.exp(-2 * time))[None, None]  # (n, channels, time)
-laws = [Jitter(), Scaling(), MagnitudeWarp(), TimeWarp(), Window()]
+laws = [Jitter(0.15), Scaling(0.3), MagnitudeWarp(), TimeWarp(), Window()]
 
 fig, panels = plt.subplots(len(laws), 1, figsize=(7, 7), sharex=True, layout="constrained")
 for axes, law in zip(panels, laws, strict=True):

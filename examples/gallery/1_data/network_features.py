@@ -1,6 +1,6 @@
 """
-The best linear head on the features of a network
-=================================================
+The best linear head on a network's features needs no training
+==============================================================
 
 A small network was trained on 200 labelled digits. Its 64 hidden units are kept as they are, and the head that
 minimises the VICReg risk on views of all 1,797 images is found in closed form: no step size, no epochs. The spectrum

@@ -1,6 +1,6 @@
 """
-What neighbouring patches of a photograph share
-===============================================
+What neighbouring patches share are the objects of a photograph
+===============================================================
 
 Samples are patches of a photograph, positive pairs are patches side by side. The components, drawn where their
 patches lie, follow what stays the same from one patch to the next: sky, building, trees.

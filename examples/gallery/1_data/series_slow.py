@@ -1,6 +1,6 @@
 """
-A slow process in fast signals
-==============================
+The slowest function of fast signals is the hidden process
+==========================================================
 
 Positive pairs are points of a series ten steps apart; nothing is augmented. The first component is the slowest
 function of the signals (TICA, and slow feature analysis), here a jump between two states that no single channel

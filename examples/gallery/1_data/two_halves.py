@@ -1,6 +1,6 @@
 """
-Two modalities: the halves of a digit
-=====================================
+Two modalities: the halves of a digit find each other
+=====================================================
 
 The upper half of an image is one modality, the lower half the other; a pair is one image. Kernel CCA finds functions
 of each that agree. Of images that were held out, the lower half that belongs to an upper half is among the first ten

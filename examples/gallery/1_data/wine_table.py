@@ -1,6 +1,6 @@
 """
-A table: columns of different units
-===================================
+Standardise the columns of a table
+==================================
 
 The 13 columns of the wine data have units of their own: proline is in the hundreds, hue near 1. A kernel of distances
 sees the largest column alone, so columns are standardised first. Then the first two components show the three

@@ -23,4 +23,4 @@ axes.bar(index, rep.beta * rep.invariance, bottom=rep.eigenvalues, hatch="//", l
 top = rep.eigenvalues + rep.beta * rep.invariance
 axes.bar(index, rep.reg * rep.norms, bottom=top, hatch="..", label="lambda norm")
 axes.set(xlabel="component", ylabel="parts of 1", xticks=index)
-axes.legend(loc="lower left")
+fig.legend(loc="outside upper center", ncols=3)

@@ -1,6 +1,6 @@
 """
-How fast samples approach the population
-========================================
+Samples approach the population as one over the square root
+===========================================================
 
 On the torus the eigenvalues of the population are known, so the error of a fit is known too. It falls as one over the
 square root of the number of samples, and more views of each sample help less and less.

@@ -32,4 +32,4 @@ for i, axes in enumerate(panels):
     axes.plot(angle, values[1][:, i], "--", label="another fit")
     axes.plot(angle, (values[0] @ combination)[:, i], "k:", lw=2, label="in the span of the first")
     axes.set(xlabel="angle", title=f"component {i + 1}")
-panels[0].legend(loc="lower left")
+fig.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)

@@ -1,6 +1,6 @@
 """
-Eigenfunctions of the half-moons
-================================
+The first eigenfunctions are the half-moons, the next split them
+================================================================
 
 The components are functions of the whole plane. The first tells the two moons apart, the next split each moon: they
 change where few views cross, and are constant where many do.

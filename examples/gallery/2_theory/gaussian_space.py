@@ -1,6 +1,6 @@
 """
-Where T and K do not commute
-============================
+Where T and K do not commute, functions change with lambda
+==========================================================
 
 Samples are Gaussian, views add noise. The eigenfunctions of T are Hermite polynomials under the law of the views,
 those of a Gaussian kernel are other functions: no line is straight in lambda, and what is first changes its shape on

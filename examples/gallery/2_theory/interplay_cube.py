@@ -23,9 +23,9 @@ crossings = cube.crossings(law, kernel, labels=sets)
 reg = np.linspace(0, 2e-6, 200)
 fig, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for s, t_s, kappa_s, style in zip(sets, t, kappa, ("-", "--", "-."), strict=True):
-    axes.plot(reg, t_s - reg / kappa_s, style, label=f"parity of {sorted(s)}")
+    axes.plot(reg, t_s - reg / kappa_s, style, label=f"parity of {s}")
 for crossing in crossings:
     axes.plot(crossing.reg, crossing.eigenvalue, "ko", mfc="none", ms=9)
-axes.set(xlabel="lambda", ylabel="eigenvalue of T - lambda / K", ylim=(-0.05, None))
+axes.set(xlabel="lambda", ylabel="eigenvalue of $T - \\lambda K^{-1}$", ylim=(-0.05, None))
 axes.ticklabel_format(style="sci", axis="x", scilimits=(0, 0))
 axes.legend()

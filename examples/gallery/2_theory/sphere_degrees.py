@@ -20,11 +20,10 @@ reg = np.logspace(-5, 0, 300)
 fig, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 for degree in range(6):
     count = sphere.multiplicities(5)[degree]
-    word = "function" if count == 1 else "functions"
-    axes.plot(
-        reg, t[degree] - reg / kappa[degree], label=f"degree {degree}: {count} {word}", color=plt.cm.viridis(degree / 6)
-    )
+    mu = t[degree] - reg / kappa[degree]
+    (line,) = axes.plot(reg, mu, color=plt.cm.viridis(degree / 6.5))
+    name = f"degree {degree}: {count} function{'s' * (count > 1)}"
+    axes.text(reg[0], mu[0] + 0.02, name, color=line.get_color(), fontsize="small")
 axes.axhline(0, color="k", lw=0.8)
-axes.text(1.1e-5, -0.06, "inactive below")
-axes.set(xscale="log", xlabel="lambda", ylabel="eigenvalue mu", ylim=(-0.3, 1.05))
-axes.legend()
+axes.text(0.95, -0.08, "inactive", ha="right", fontsize="small")
+axes.set(xscale="log", xlabel="lambda", ylabel="eigenvalue mu", ylim=(-0.3, 1.08))

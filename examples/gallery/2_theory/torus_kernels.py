@@ -1,6 +1,6 @@
 """
-Which functions a kernel calls simple
-=====================================
+The wider a kernel, the fewer frequencies it calls simple
+=========================================================
 
 On the torus every kernel of differences has the same eigenfunctions, sines and cosines, and its eigenvalues alone say
 what it prefers. The wider the kernel, the sooner they fall: at lambda a frequency is active only while the eigenvalue

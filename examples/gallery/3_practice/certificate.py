@@ -1,6 +1,6 @@
 """
-What a certificate promises
-===========================
+A fit that rounding has spoilt is an error, not a result
+========================================================
 
 Every fit measures how well its result solves the equations, and estimates what rounding can have done. Where lambda
 is so small that rounding wins, an error is raised in place of a wrong number: the curve below ends there.
@@ -29,7 +29,7 @@ for kernel, marker in ((Gaussian(1.0), "o"), (Exponential(0.5), "s")):
         residuals.append(certificate.worst)
     axes.loglog(regs, residuals, marker=marker, label=repr(kernel))
 axes.axhline(1e-6, color="k", lw=0.8)
-axes.text(1e-6, 1.5e-6, "tolerance")
-axes.set(xlabel="lambda (reg)", ylabel="worst residual of the certificate")
+axes.text(1e-2, 1.6e-6, "tolerance", fontsize="small")
+axes.set(xlabel="lambda (reg)", ylabel="worst residual of the certificate", ylim=(None, 1e-5))
 axes.invert_xaxis()
 axes.legend()

@@ -1,6 +1,6 @@
 """
-Choose lambda without labels
-============================
+Held-out risk chooses lambda without labels
+===========================================
 
 The unbiased risk of samples that were held out says which lambda is best, with its error, and no label is needed. The
 risk on the samples of the fit falls on and on; the gap between the two is what was learnt by heart.

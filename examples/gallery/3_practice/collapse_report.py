@@ -1,6 +1,6 @@
 """
-Is my representation collapsed?
-===============================
+A collapse has more than one face
+=================================
 
 Four embeddings of the same images, from anywhere, and what ``collapse_report`` says of them. RankMe, the effective
 number of dimensions, misses the constant one, whose rounding noise has full rank: the report looks at sizes too.

@@ -1,6 +1,6 @@
 """
-The same code on a GPU
-======================
+The arrays decide where the work is done: the same code on a GPU
+================================================================
 
 Where the arrays are, the work is done: CuPy's arrays (or CUDA tensors of PyTorch) are fitted on their device, NumPy's
 on the CPU, by the same calls. Views have the same bits on both. The title of each panel says where it was made.

@@ -29,4 +29,6 @@ for step, style in ((0.003, ":"), (0.01, "--"), (0.03, "-")):
         weight -= step * (np.einsum("nmd,nmk->dk", views, gradient) + 4 * reg * weight)
     axes.semilogy(excess, style, label=f"step {step}")
 axes.set(xlabel="steps of gradient descent", ylabel="risk above the exact minimum")
+axes.set_yticks([0.5, 1, 2, 4], labels=[0.5, 1, 2, 4])
+axes.minorticks_off()
 axes.legend()

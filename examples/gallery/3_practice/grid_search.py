@@ -1,6 +1,6 @@
 """
-Search kernels without labels
-=============================
+Kernels and lambda are searched without labels
+==============================================
 
 The score of ``SSLEmbedding`` is minus the unbiased risk on fresh views of held-out samples, so ``GridSearchCV``
 searches kernels, scales and lambda with no label anywhere. (Not beta, and not the number of components: risks at

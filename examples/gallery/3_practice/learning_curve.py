@@ -1,6 +1,6 @@
 """
-More samples without labels, or more labels?
-============================================
+More samples without labels help at every number of labels
+==========================================================
 
 ``learning_curves`` repeats pretraining and probing over both sizes, with the same seeds for any number of processes.
 Here, on the half-moons, whose class probabilities are known: unlabelled samples lower the error at every number of
@@ -33,4 +33,7 @@ mean = curves.mean["squared"]
 for row, size, marker in zip(mean, [30, 100, 300], "os^", strict=True):
     axes.loglog([30, 100, 300], row, marker=marker, label=f"{size} samples without labels")
 axes.set(xlabel="labelled samples", ylabel="squared error of the probabilities")
+axes.set_xticks([30, 100, 300], labels=[30, 100, 300])
+axes.set_yticks([0.03, 0.1, 0.3], labels=[0.03, 0.1, 0.3])
+axes.minorticks_off()
 axes.legend()

@@ -1,6 +1,6 @@
 """
-How much memory a fit takes
-===========================
+Memory is known before a fit begins
+===================================
 
 ``sslcore.plan`` says it beforehand, from the sizes alone, and a fit that has no room is refused before it begins. The
 matrix of a kernel grows with the square of the samples; without the matrix, and with features, memory grows slowly.

@@ -1,6 +1,6 @@
 """
-Features in place of the kernel matrix
-======================================
+Features of a smooth kernel need few landmarks
+==============================================
 
 A fit with a kernel stores a matrix of the square of the number of views. Nystrom features of rank r need r numbers a
 view at a time, and approach the same eigenvalues as r grows: quickly for a smooth kernel, slowly for the exponential

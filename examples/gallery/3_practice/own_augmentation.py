@@ -1,6 +1,6 @@
 """
-An augmentation of one's own
-============================
+Any function that makes views is an augmentation
+================================================
 
 A law of views is anything that makes views: an array (samples, views, coordinates) is all that a fit asks for. Here
 views of a series are windows of it at a random place, which makes the representation blind to where an event was.

@@ -1,6 +1,6 @@
 """
-A kernel of one's own
-=====================
+A formula is a kernel, on the CPU and the GPU
+=============================================
 
 A kernel of one pair value is a class with a formula: it is compiled for the CPU and the GPU, and every solver takes
 it. The Cauchy kernel has heavy tails: far points still count, so it depends less on its scale than a Gaussian.

@@ -1,6 +1,6 @@
 """
-Any function as a kernel: text
-==============================
+Any function of pairs is a kernel: words that rhyme
+===================================================
 
 A kernel may be any function of two arrays of points. Here a point is the number of a word in a list, and the kernel
 counts the pairs of letters that two words share; views of a word are the word itself and its plural.
@@ -28,7 +28,8 @@ z = rep(views[:, 0])
 
 fig, axes = plt.subplots(figsize=(6, 4.5), layout="constrained")
 axes.scatter(*z.T, s=12)
-for i, (word, place) in enumerate(zip(words, z, strict=True)):
-    axes.annotate(word, place, xytext=(6, 11 * (i % 3) - 8), textcoords="offset points")
+for rhyming in range(0, 12, 3):  # words side by side, below each other at their mean
+    place = z[rhyming : rhyming + 3].mean(axis=0)
+    axes.annotate("\n".join(words[rhyming : rhyming + 3]), place, (12, 0), textcoords="offset points", va="center")
 axes.margins(0.15)
 axes.set(xlabel="component 1", ylabel="component 2")

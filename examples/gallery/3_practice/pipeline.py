@@ -1,6 +1,6 @@
 """
-In a pipeline of scikit-learn
-=============================
+In a pipeline of scikit-learn, unlabelled samples help a classifier
+===================================================================
 
 ``SSLEmbedding`` is a transformer: it stands between a scaler and a classifier, learns from all samples without their
 labels, and cross-validation treats it like any other step. Unlabelled samples help here: a classifier on 20 labelled

@@ -1,6 +1,6 @@
 """
-Save a fit, load it elsewhere, embed new points
-===============================================
+A saved fit embeds new points anywhere, bit for bit
+===================================================
 
 A saved fit is plain data in one file: arrays and JSON, no pickle, no code that runs. A loaded one evaluates any new
 points, bit for bit as the one that was saved; here those between and beyond the samples.

@@ -1,6 +1,6 @@
 """
-Stream from disk, and go on after a kill
-========================================
+A stream from disk that was killed ends with the same numbers
+=============================================================
 
 Features in many files are read once, in memory that does not grow with them. With a checkpoint a run that was stopped
 goes on where it was. Here the stream is broken off on purpose after half of the blocks; the same call then ends with

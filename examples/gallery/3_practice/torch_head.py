@@ -1,6 +1,6 @@
 """
-A closed-form head in PyTorch
-=============================
+Gradient descent goes where the closed form is: a head in PyTorch
+=================================================================
 
 Features of a network of PyTorch go in, a ``torch.nn.Linear`` comes out: the minimiser of the VICReg risk over all
 linear heads. Beside it the same head after epochs of stochastic gradient descent on the same risk.
