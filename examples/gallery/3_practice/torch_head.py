@@ -42,5 +42,5 @@ for _ in range(60):
 fig, axes = plt.subplots(figsize=(7, 4), layout="constrained")
 axes.plot(risks, label="stochastic gradient descent")
 axes.axhline(rep.risk, color="k", ls=":", label="closed form")
-axes.set(xlabel="epoch", ylabel="penalised risk", yscale="log")
+axes.set(xlabel="epoch", ylabel="penalised risk", ylim=(0, None))
 axes.legend()
