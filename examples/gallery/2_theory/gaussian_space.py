@@ -24,7 +24,7 @@ left.semilogx(regs, values)
 left.axhline(0, color="k", lw=0.8)
 left.set(xlabel="lambda", ylabel="eigenvalue mu", ylim=(-0.3, 1.05), title="the first four")
 for reg, style in ((1e-6, "-"), (1e-2, "--"), (1e-1, ":")):
-    second = space.eigenfunctions(law, kernel, reg=reg, n_components=3)(x)[:, 2]
-    right.plot(x[:, 0], second * np.sign(second[-1]), style, label=f"lambda = {reg:g}")
+    third = space.eigenfunctions(law, kernel, reg=reg, n_components=3)(x)[:, 2]
+    right.plot(x[:, 0], third * np.sign(third[-1]), style, label=f"lambda = {reg:g}")
 right.set(xlabel="x", title="the third eigenfunction")
 right.legend()
