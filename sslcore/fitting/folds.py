@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,7 +15,7 @@ from ..backends import Backend
 from ..errors import CertificateError, ConvergenceError, NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from ..kernels._rows import block_height
-from ..solvers.certificate import Spectrum
+from ..solvers.certificate import Solution, Spectrum
 from ..solvers.conditioned import ConditionedOperator
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
@@ -29,6 +29,8 @@ from .held_out import GROUPS, HeldOutRisk, training_risk
 from .plan import SEARCHED_TOGETHER
 
 if TYPE_CHECKING:
+    from .following import Searching
+    from .matrix_free import MatrixFreeProblem
     from .paired_folds import HeldPoints
     from .problem import FeatureProblem, GroupedProblem
 
@@ -99,10 +101,13 @@ class Restricted(ABC):
         That of the operator of the first training part: no reg that is larger leaves a component active.
     unsolved : (float, ConvergenceError) or None
         The largest reg for which a fit did not converge: it and those below it, which are harder, are left out.
+    searching : Searching or None
+        Hears of each fit.
     """
 
     trace: float
     unsolved: tuple[float, ConvergenceError] | None = None
+    searching: Searching | None = None
 
     def __init__(self, objective: Objective, folds: Split) -> None:
         self.folds, self.objective = folds, objective
@@ -127,19 +132,31 @@ class Restricted(ABC):
         """Return vectors, in the rotated basis of all views, near the solution at a reg of which `risks` told."""
         return None
 
-    def _solved(self, solve: Callable[[Objective], Spectrum], regs: np.ndarray) -> Iterator[tuple[int, Spectrum]]:
-        """Solve for each reg that rounding allows, with its index."""
+    def _solved(
+        self, f: int, solve: Callable[[Objective], Spectrum], regs: np.ndarray
+    ) -> Iterator[tuple[int, Spectrum]]:
+        """Solve fold f for each reg that rounding allows, with its index; the others are done."""
         for i, reg in enumerate(regs):
             if self.unsolved and reg <= self.unsolved[0]:
+                self._done(f, reg)
                 continue
+            if self.searching:
+                self.searching.begin(f, reg)
             try:
                 spectrum = solve(replace(self.objective, reg=float(reg)))
             except _REFUSALS as error:
                 self._refused = error.with_traceback(None)  # which would keep the matrices alive
                 if isinstance(error, ConvergenceError):
                     self.unsolved = float(reg), error
+                self._done(f, reg)
             else:
                 yield i, spectrum
+
+    def _done(self, f: int, *regs: float) -> None:
+        """Tell that fold f needs no more work at these."""
+        if self.searching:
+            for reg in regs:
+                self.searching.done(f, reg)
 
     def _held_out_risk(self, backend: Backend) -> HeldOutRisk:
         return HeldOutRisk(self.objective.k, self.objective.beta, self.objective.unbiased, backend)
@@ -186,14 +203,16 @@ class KernelFolds(Restricted):
             if collapsed.any():
                 nothing = backend.xp.zeros((fold.samples.n_views, self.objective.k))
                 found[collapsed, f] = *self._risk(fold, nothing), float(self.objective.k)
+                self._done(f, *regs[collapsed])
             below = np.flatnonzero(~collapsed)
             for start in range(0, len(below), SEARCHED_TOGETHER):
                 some = below[start : start + SEARCHED_TOGETHER]
                 if len(self.known[f].basis.places) + len(some) > SEARCHED_TOGETHER:  # for which memory was planned
                     self.known[f].basis = ReducedBasis()
-                for i, spectrum in self._solved(self._solver(f, fold.operator, regs[some]), regs[some]):
+                for i, spectrum in self._solved(f, self._solver(f, fold.operator, regs[some]), regs[some]):
                     risk = self._risk(fold, embed(spectrum, fold.cross, backend))
                     found[some[i], f] = *risk, training_risk(spectrum, self.objective.beta)
+                    self._done(f, regs[some[i]])
             del fold  # before the next one is made
 
     def _risk(self, fold: OperatorFold, psi: Array) -> tuple[float, float]:
@@ -230,12 +249,18 @@ class KernelFolds(Restricted):
     def _solver(self, f: int, operator: ConditionedOperator, regs: np.ndarray) -> Callable[[Objective], Spectrum]:
         """Make a function that solves for each of these regs, from what is known of fold f."""
         objectives = [replace(self.objective, reg=float(reg)) for reg in regs]
-        sweep = self.problem.sweep_of(operator, objectives, known=self.known[f])
+        sweep = self._sweep(operator, objectives, f)
 
         def solve(objective: Objective) -> Spectrum:
             return sweep(objective).spectrum
 
         return solve
+
+    def _sweep(
+        self, operator: ConditionedOperator, objectives: Sequence[Objective], f: int
+    ) -> Callable[[Objective], Solution]:
+        progress = lambda objective: self._done(f, objective.reg)  # noqa: E731
+        return self.problem.sweep_of(operator, objectives, progress, self.known[f])
 
     def _fold(self, f: int) -> OperatorFold:
         problem, data, backend = self.problem, self.problem.data, self.problem.backend
@@ -293,6 +318,14 @@ def embed(spectrum: Spectrum, phi: Array | Callable[[Array], Array], backend: Ba
 
 class MatrixFreeFolds(KernelFolds):
     """The folds of a kernel of which no matrix is stored, neither of a training part nor between the parts."""
+
+    problem: MatrixFreeProblem
+
+    def _sweep(
+        self, operator: ConditionedOperator, objectives: Sequence[Objective], f: int
+    ) -> Callable[[Objective], Solution]:
+        keeper = self.searching.keeper() if self.searching else None
+        return self.problem.sweep_of(operator, objectives, None, self.known[f], keeper)
 
     def _cross(self, held: Array, x: Array) -> Callable[[Array], Array]:
         backend = self.problem.backend
@@ -356,7 +389,7 @@ class FeatureFolds(Restricted):
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
         backend, folds = self.backend, self.folds
         solved = {
-            (i, f): spectrum for f in range(folds.count) for i, spectrum in self._solved(self._pencil(f).solve, regs)
+            (i, f): spectrum for f in range(folds.count) for i, spectrum in self._solved(f, self._pencil(f).solve, regs)
         }
         risks = {key: self._held_out_risk(backend) for key in solved}
         for x, samples, weight, index in _indexed_blocks(self.data, self.rows, backend):
@@ -372,6 +405,7 @@ class FeatureFolds(Restricted):
                         risks[i, int(f)].add(z, some, share, self.jackknife[index[held]])
         for (i, f), risk in risks.items():
             found[i, f] = *risk.value(), training_risk(solved[i, f], self.objective.beta)
+            self._done(f, regs[i])
 
 
 def _indexed_blocks(data: Data, rows: int, backend: Backend) -> Iterator[tuple[Array, Samples, float, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Progress of a fit without the kernel matrix, which is told after each product with the kernel."""
+"""Progress of fits without the kernel matrix, told after each product with the kernel, and of searches for reg."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from .matrix_free import MatrixFreeProblem
 from .modalities import MatrixFreePairProblem
 from .problem import Problem
 
-__all__ = ["FitProgress", "Following", "followed"]
+__all__ = ["FitProgress", "Following", "Searching", "followed"]
 
 FitProgress = Callable[[int, int | None, float | None, dict[str, Any]], Any]
-"""Called with products done, products in all and seconds left, None where these are not known, and where it is."""
+"""Called with products done, products in all and seconds left, None where these are not known, and where it is.  In a
+search with fits done, those in all, None, and where."""
 
 
 def followed(progress: FitProgress | None, problem: Problem) -> Following | None:
@@ -30,6 +31,41 @@ def followed(progress: FitProgress | None, problem: Problem) -> Following | None
         return None
     problem.keeper = following = Following(progress, problem.keeper)
     return following
+
+
+class Searching:
+    """Tells a function of the fits of a search for reg: of each that is done, and of the steps of those that have some.
+
+    A fit is told of once, however often it is said to be done.
+    """
+
+    def __init__(self, progress: FitProgress) -> None:
+        self.progress = progress
+        self._total, self._n_folds = 0, 0
+        self._done: set[tuple[int, float]] = set()
+        self._where: dict[str, Any] = {}
+
+    def expect(self, n_regs: int, n_folds: int) -> None:
+        """Hear how many values of reg there will be, at most, in each fold."""
+        self._total, self._n_folds = n_regs * n_folds, n_folds
+
+    def begin(self, fold: int, reg: float) -> None:
+        """Hear which fit is worked on."""
+        self._where = {"fold": fold, "n_folds": self._n_folds, "reg": float(reg)}
+
+    def done(self, fold: int, reg: float) -> None:
+        """Hear that the fit of a fold at this reg is done, or was refused."""
+        if (fold, float(reg)) not in self._done:
+            self._done.add((fold, float(reg)))
+            self.begin(fold, reg)
+            self._tell({})
+
+    def keeper(self) -> Following:
+        """Return what tells of the steps of fits without the kernel matrix, one after the other."""
+        return Following(lambda _products, _total, _left, where: self._tell(where), None)
+
+    def _tell(self, steps: dict[str, Any]) -> None:
+        self.progress(len(self._done), self._total, None, self._where | steps)
 
 
 class Following:

@@ -69,8 +69,9 @@ class HeldMoments(Restricted):
         return symmetric(group.between, xp) + within, delta
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
-        for i, spectrum in self._solved(self.pencil.solve, regs):
+        for i, spectrum in self._solved(0, self.pencil.solve, regs):
             found[i, 0] = *self._risk(spectrum), training_risk(spectrum, self.objective.beta)
+            self._done(0, regs[i])
 
     def _risk(self, spectrum: Spectrum) -> tuple[float, float]:
         """Return the risk on all groups, and its error by the jackknife over them."""

@@ -100,34 +100,37 @@ class PairFolds(Restricted):
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
         for f in range(self.folds.count):
-            mine = self.folds.part == f
-            part, held = self._part(f), self.problem.taken(np.flatnonzero(mine), self._training(f))
+            part, held = self._part(f), self.problem.taken(np.flatnonzero(self.folds.part == f), self._training(f))
             for start in range(0, len(regs), SEARCHED_TOGETHER):
                 some = slice(start, start + SEARCHED_TOGETHER)
-                self._fold_risks(part, held, self.jackknife[mine], regs[some], found[some, f])
+                self._fold_risks(f, part, held, regs[some], found[some, f])
             del part, held  # before the next ones are made
 
-    def _fold_risks(
-        self, part: BimodalProblem, held: PairData, groups: np.ndarray, regs: np.ndarray, found: np.ndarray
-    ) -> None:
-        """Put the risks of one fold into ``found`` (L, 3); ``groups`` are for the jackknife."""
+    def _fold_risks(self, f: int, part: BimodalProblem, held: PairData, regs: np.ndarray, found: np.ndarray) -> None:
+        """Put the risks of fold f into ``found`` (L, 3)."""
         objective, backend, k = self.objective, self.problem.backend, self.objective.k
+        groups = self.jackknife[self.folds.part == f]
         samples = held.samples(backend)
         weight = float(held.n_views if held.weight is None else 2.0 * held.weight.sum())
-        sweep = part.sweep([replace(objective, reg=float(reg)) for reg in regs])
+        if self.searching and isinstance(part, MatrixFreePairProblem):
+            part.keeper = self.searching.keeper()
+        sweep = part.sweep(
+            [replace(objective, reg=float(reg)) for reg in regs], lambda solved: self._done(f, solved.reg)
+        )
         solutions: list[Solution] = []
 
         def solve(wanted: Objective) -> Spectrum:
             solutions[:] = [sweep(wanted)]
             return solutions[0].spectrum
 
-        for i, spectrum in self._solved(solve, regs):
+        for i, spectrum in self._solved(f, solve, regs):
             rep = part.represent(replace(objective, reg=float(regs[i])), solutions[0])
             psi = rep.transform(held.views, backend=backend.NAME if backend.NAME == "cupy" else None)
             z = backend.xp.stack([backend.xp.asarray(values) for values in psi], axis=1).reshape(-1, k)
             risk = self._held_out_risk(backend)
             risk.add(z, samples, weight, groups)
             found[i] = *risk.value(), training_risk(spectrum, objective.beta)
+            self._done(f, regs[i])
 
 
 class KernelPairs(BimodalProblem):

@@ -237,7 +237,7 @@ class PairedFeatureFolds(Restricted):
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
         for f in range(self.folds.count):
-            solved = dict(self._solved(self._pencil(f).solve, regs))
+            solved = dict(self._solved(f, self._pencil(f).solve, regs))
             held = self.folds.held(f)
             places, law = held.support, held.on_support()
             psi = {i: self.backend.xp.empty((len(places), self.objective.k)) for i in solved}
@@ -248,3 +248,4 @@ class PairedFeatureFolds(Restricted):
                 risk = self._held_out_risk(self.backend)
                 risk.add_law(psi[i], law, self.folds.groups[places])
                 found[i, f] = *risk.value(), training_risk(spectrum, self.objective.beta)
+                self._done(f, regs[i])

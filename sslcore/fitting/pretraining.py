@@ -15,7 +15,7 @@ from ..solvers.objective import Objective
 from .bimodal import BimodalRepresentation
 from .checkpoint import checkpoint_of
 from .collections import home_of, refuse_options
-from .following import FitProgress, followed
+from .following import FitProgress, Searching, followed
 from .pairs import as_given, as_training_data, may_be_zero, sources
 from .plan import memory_budget
 from .plan_matrix_free import as_solver
@@ -161,9 +161,11 @@ def pretrain(
         that is full costs a warning, not the fit.  Where the solver with the matrix is chosen, nothing is written; with
         ``solver="dense"``, features, two modalities and positives that are not solved as groups it is refused.
     progress : callable, optional
-        Of a fit without the matrix (not of a search before it): called after each product with products done, products
-        in all or None, seconds left or None, and a dictionary: ``outer`` and ``inner`` steps, and the ``residual`` of
-        the worst component, as estimated, or None, beside the ``target`` that ends the iteration.
+        Of a fit without the matrix: called after each product with products done, products in all or None, seconds
+        left or None, and a dictionary: ``outer`` and ``inner`` steps, and the ``residual`` of the worst component, as
+        estimated, or None, beside the ``target`` that ends the iteration.  Of a search for reg, whatever solves it:
+        called after each fit with fits done and in all, None, and a dictionary: ``fold``, one of ``n_folds``, and
+        ``reg``; without the matrix after each product as well, with the above of the fit at hand.
 
     Returns
     -------
@@ -223,7 +225,7 @@ def pretrain(
     following = followed(progress, problem)
     selection, near = kept.selection if kept else None, None
     if search and selection is None:
-        selection, near = choose(search, problem)
+        selection, near = choose(search, problem, Searching(progress) if progress else None)
     if kept:
         kept.chose(selection)
     if selection:

@@ -233,24 +233,11 @@ class GroupedProblem(Problem):
         sweep = self.sweep_of(self.operator, objectives, progress)
         return lambda objective: self._of_pairs(sweep(objective), objective)
 
+    @abstractmethod
     def sweep_of(
         self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None, known: Any = None
     ) -> Callable[[Objective], Solution]:
-        """Do as `sweep` with the operator of all views or of some; this one begins each near the one before.
-
-        Others go on with what is ``known`` of the operator from earlier objectives.
-        """
-        near: Array | None = None
-
-        def solve(objective: Objective) -> Solution:
-            nonlocal near
-            solution = self.solve(operator, objective, near, getattr(self, "started", None))
-            near = solution.vectors
-            if progress is not None:
-                progress(objective)
-            return solution
-
-        return solve
+        """Do as `sweep` with the operator of all views or of some, from what is ``known`` of it."""
 
     def _of_pairs(self, solution: Solution, objective: Objective) -> Solution:
         """Measure the invariance of functions whose solver has seen single views."""

@@ -21,6 +21,7 @@ from .paired_folds import LawFolds
 
 if TYPE_CHECKING:
     from ..arrays import Array
+    from .following import Searching
     from .problem import Problem
 
 __all__ = ["AutoReg", "as_search", "choose", "law_folds", "make_folds", "most_folds", "select"]
@@ -160,8 +161,8 @@ def law_folds(law: Law, search: AutoReg) -> LawFolds:
     return folds
 
 
-def choose(search: AutoReg, problem: Problem) -> tuple[Selection, Array | None]:
-    """Choose the reg of least risk on held-out samples, at the problem's k and beta.
+def choose(search: AutoReg, problem: Problem, searching: Searching | None = None) -> tuple[Selection, Array | None]:
+    """Choose the reg of least risk on held-out samples, at the problem's k and beta; ``searching`` hears of each fit.
 
     Also returns vectors near the solution there, for `Problem.at`, if the search knows some.
     """
@@ -171,6 +172,7 @@ def choose(search: AutoReg, problem: Problem) -> tuple[Selection, Array | None]:
     else:
         folds = law_folds(law, search)
     parts = problem.restrict(folds)
+    parts.searching = searching
     selection = select(search, parts, problem.dtype)
     return selection, parts.near(selection.reg)
 
@@ -188,6 +190,9 @@ def select(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
 def _search(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
     """Evaluate the grid; the default one begins at the trace, and ends at the rounding of ``dtype``."""
     started, folds, k = time.perf_counter(), parts.folds, parts.objective.k
+    n_regs = len(search.regs) if search.regs is not None else _DECADES[dtype] + 3
+    if parts.searching:
+        parts.searching.expect(n_regs, folds.count)
     if search.regs is not None:
         regs = np.array(search.regs)
         found = parts.risks(regs)

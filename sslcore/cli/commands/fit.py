@@ -174,14 +174,23 @@ class _Whole(Task):
             backend=args.backend,
             solver=args.solver,
             checkpoint=args.checkpoint,
-            progress=None if args.reg == "auto" else self._tell,
+            progress=self._tell,
         )
         return rep.standardized_by(self.chosen.standardization)
 
     def _tell(self, done: int, total: int | None, left: float | None, where: dict[str, Any]) -> None:
-        """Move the bar; a search, which takes most of the time, moves it by the clock."""
-        residual = where["residual"]
-        self.begin.advance(done / total if total else 0.0, "" if residual is None else f", residual {residual:.0e}")
+        """Move the bar; a search takes all but the time of one fit."""
+        fraction, words, searching = done / total if total else 0.0, "", 0.0
+        if self.args.reg == "auto":
+            searching = 1.0 - 1.0 / SEARCHED
+        if "fold" in where:
+            fraction *= searching
+            words = f", fold {where['fold'] + 1} of {where['n_folds']}, reg {where['reg']:.3g}"
+        else:
+            fraction = searching + (1.0 - searching) * fraction
+        if where.get("residual") is not None:
+            words += f", residual {where['residual']:.0e}"
+        self.begin.advance(fraction, words)
 
     def shown(self, rep: Representation) -> tuple[Any, Any]:
         """Return all points and their values."""
