@@ -13,6 +13,7 @@ import sslcore
 from sslcore import tunables
 from sslcore.augmentations import Affine, GaussianNoise, TimeWarp, Views
 from sslcore.cli import main as cli
+from sslcore.defaults import _choice
 from sslcore.features import Identity
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.probing import ridge_probe
@@ -170,6 +171,19 @@ def test_each_option_wins_by_itself(capsys):
         assert {key: found[key] for key in told - {name}} == {key: usual[key] for key in told - {name}}
         assert len(found["chosen"]) == len(usual["chosen"]) - (option != "--views")
     assert_close(np.load("t-embedding.npy"), sslcore.load("t-model.npz").transform(TABLE, "unit"), tol=1e-12)
+
+
+def test_the_help_has_the_numbers_that_are_chosen(capsys):
+    assert cli.main(["fit", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for words in (
+        f"views of each sample (default: {_choice.N_VIEWS})",
+        f"dimensions; >= 1 (default: {_choice.N_COMPONENTS}, or as many as there are)",
+        f"(default: nystrom:{_choice.LANDMARKS} of over {_choice.EXACT_UP_TO:,} views",
+        f"differ by more than {_choice.UNLIKE:g} times",
+        f"(default: {_choice.SCALE})",
+    ):
+        assert words in said
 
 
 def test_a_path_has_the_same_defaults(capsys):

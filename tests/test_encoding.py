@@ -130,6 +130,13 @@ def test_refused(choices, message):
         tables.read("a.csv", **choices)
 
 
+def test_names_of_rows_are_told_from_categories():
+    write("a.csv", "name,colour,x\n" + "".join(f"s{i},{'red' if i % 2 else 'blue'},{i}\n" for i in range(12)))
+    for choices, said in (({}, "or, if it names the rows, say --id name"), ({"id": "name"}, "--categories one-hot")):
+        with pytest.raises(ValueError, match=said):
+            tables.read("a.csv", **choices)
+
+
 def test_refused_columns():
     write("a.csv", "x,y\n1,a\n2,3\n,\n")
     with pytest.raises(

@@ -60,6 +60,16 @@ def test_reg_is_chosen_from_what_the_stream_holds_out(folder, capsys):
     assert found["reg"] == expected.reg
 
 
+def test_reg_of_a_short_stream_is_that_of_all_its_views(folder, capsys, monkeypatch):
+    """Of one leaf nothing is held out: the views, which are few then, are searched as an array is."""
+    monkeypatch.undo()
+    monkeypatch.chdir(folder)
+    found = json.loads(run(capsys, *FIT, "--json"))
+    expected = sslcore.pretrain(VIEWS, Identity(), 3, reg="auto", center=True)
+    assert (found["reg"], found["n"], found["selection"]["n_folds"]) == (expected.reg, 300, 5)
+    np.testing.assert_allclose(found["eigenvalues"], expected.eigenvalues, rtol=1e-9)
+
+
 def test_landmarks_are_chosen_from_the_first_views(folder, capsys):
     run(capsys, "fit", "features-*.npy", "--features", "nystrom:8", "--no-figure", "--reg", 0.01, "--center")
     rep = sslcore.load("features-model.npz")

@@ -187,8 +187,8 @@ INPUT = option(
 )
 STANDARDIZE = option(
     "--standardize",
-    says="bring columns to mean 0 and deviation 1, which the model keeps (default: unless --augment, --positives, "
-    "--kernel or views are given whose units they are; then too if they deviate unlike, by more than 10 times)",
+    says="bring columns to mean 0 and deviation 1, which the model keeps (default: yes; where --augment, --positives, "
+    "--kernel or views are given, only if deviations of columns differ by more than 10 times)",
     action=argparse.BooleanOptionalAction,
 )
 AUGMENT = option(

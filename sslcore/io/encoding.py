@@ -272,10 +272,15 @@ class _Columns:
 
     def _advice(self, name: str, count: int, all_words: bool) -> str:
         """Say what else can be done about a column with words."""
+        import polars as pl
+
         if self.known is not None:
             return ""
         if not all_words:
             return f" ({count:,} of its {self.starts[-1]:,} cells are words, the others numbers)"
+        words = pl.concat([sheet.words(sheet.columns.index(name), ()) for sheet in self.sheets])
+        if words.n_unique() > max(FEW_WORDS, self.starts[-1] // 2):
+            return f", or, if it names the rows, say --id {shlex.quote(name)}"
         return "; of a column of words --categories one-hot makes a coordinate for each, --categories drop none"
 
     def _categories(self, name: str) -> list[str]:

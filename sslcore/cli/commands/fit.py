@@ -47,13 +47,14 @@ FIGURES = ("png", "pdf", "svg")
 def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Learn a representation of the data in a file, without labels.
 
-    FILE holds samples, one a row (a table such as .csv or .parquet, or an array such as .npy), of which --augment makes
-    views; or views made elsewhere, an array (samples, views, coordinates). Of a table with words, cells without a value
-    or names of the rows, --categories, --missing and --id say what becomes of them. The exact minimiser of the
-    regularised VICReg risk over the functions of a kernel, or of features, is written to PREFIX-model.npz (for `sslcore
-    transform` and `sslcore probe`, or sslcore.load in Python), its values at the data to PREFIX-embedding.npy, what was
-    found to PREFIX-report.txt and a picture to PREFIX-figure.png: all four, or none (a picture that cannot be drawn is
-    said, and keeps nothing from being written).
+    FILE holds samples, one a row (a table such as .csv or .parquet, or an array such as .npy), images or series, of
+    which views are made; or views made elsewhere, an array (samples, views, coordinates). What no option says is chosen
+    from shape and spread, without labels, and told with the reasons: columns are brought to one scale, and law, kernel
+    and lambda suit them. Of a table with words, cells without a value or names of the rows, --categories, --missing and
+    --id say what becomes of them. The exact minimiser of the regularised VICReg risk over the functions of a kernel, or
+    of features, is written to PREFIX-model.npz (for `sslcore transform` and `sslcore probe`, or sslcore.load in
+    Python), its values at the data to PREFIX-embedding.npy, what was found to PREFIX-report.txt and a picture to
+    PREFIX-figure.png: all four, or none (a picture that cannot be drawn is said, and keeps nothing from being written).
 
     A pattern such as 'features-*.npy' (in quotes) names files of views that are read one after the other, for
     --features, in memory that does not grow with them.  With --checkpoint PATH such a fit goes on where it was killed,

@@ -147,8 +147,25 @@ class Streamed:
 
     def solve(self) -> Representation:
         """Minimise over the moments; what is said of an embedding is said of the first views."""
-        args = self.args
-        rep = self.moments.solve(self.chosen.n_components, reg=args.reg, beta=args.beta, center=args.center)
+        import numpy as np
+
+        args, k = self.args, self.chosen.n_components
+        if args.reg == "auto" and not self.moments._held:  # so few views that none were held out are few for memory
+            from ...fitting.pretraining import pretrain
+
+            views = np.concatenate([leaf.copy() for leaf in self._leaves()])
+            whole: Representation = pretrain(
+                views,
+                self.model,
+                k,
+                reg="auto",
+                beta=args.beta,
+                center=args.center,
+                memory=args.memory,
+                backend=args.backend,
+            )
+            return whole
+        rep = self.moments.solve(k, reg=args.reg, beta=args.beta, center=args.center)
         return replace(rep, training=self.first)
 
     def shown(self, rep: Representation) -> tuple[Any, Any]:
