@@ -3,7 +3,6 @@
 import inspect
 import pickle
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -338,25 +337,6 @@ def test_refusals_of_calls():
         fast().score(X)
     with pytest.raises(AttributeError, match="not fitted yet"):
         _ = fast().representation_
-
-
-README = Path(__file__).parents[1] / "README.md"
-
-
-@pytest.mark.skipif(not README.exists(), reason="the README is not part of an installation")
-def test_the_ten_lines_of_the_readme(capsys):
-    code = (
-        README.read_text(encoding="utf-8")
-        .split("<!-- ten lines -->", 1)[1]
-        .split("```python\n", 1)[1]
-        .split("```", 1)[0]
-    )
-    names: dict = {}
-    exec(compile(code, "README.md", "exec"), names)
-    search = names["search"]
-    assert search.best_params_ == {"kernel": Gaussian(1.0), "reg": 1e-2}
-    assert search.cv_results_["mean_test_score"].max() > -2
-    assert "components are active" in capsys.readouterr().out
 
 
 # ---------------------------------------------------------------- parameters by name

@@ -1,5 +1,6 @@
 """What looks at the built site finds what is wrong with it (CI builds the site and looks)."""
 
+import re
 import runpy
 from pathlib import Path
 
@@ -60,3 +61,28 @@ def test_each_fault_is_found(site, old, new, fault):
 
 def test_no_site_is_no_success(tmp_path):
     assert checked["faults"](tmp_path) == [f"no pages in {tmp_path}"]
+
+
+# ---------------------------------------------------------------- pages that are no part of the site
+
+ROOT = SCRIPT.parents[2]
+
+
+def anchors(text):
+    """Names of the headings of a page, as GitHub and the site make them."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "bench/README.md", "bench/results/README.md"]
+)
+def test_their_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link

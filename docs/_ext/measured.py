@@ -1,6 +1,6 @@
 """Directive and role ``measured``: what the files have that benchmarks write, so that no measured number is typed.
 
-The arguments of the directive are names of files in ``bench/results``, all of them if there is none; it makes tables.
+The arguments of the directive are names of files in ``bench/results``, all those of times if there is none: tables.
 The role makes a number of a name, keys of its first result, and a format: {measured}`exact ratio .0f`.
 """
 
@@ -14,6 +14,8 @@ from docutils import nodes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
+OF_THEIR_OWN = {"practice"}
+"""Files of accuracies, not of times: a page has a table of these where it names them."""
 
 
 def tables(paths: list[Path]) -> str:
@@ -60,7 +62,9 @@ class Measured(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make the tables, and have the page built anew when a file changes."""
-        paths = [RESULTS / f"{name}.json" for name in self.arguments] or sorted(RESULTS.glob("*.json"))
+        paths = [RESULTS / f"{name}.json" for name in self.arguments] or [
+            path for path in sorted(RESULTS.glob("*.json")) if path.stem not in OF_THEIR_OWN
+        ]
         for path in paths:
             self.env.note_dependency(str(path))
         return self.parse_text_to_nodes(tables(paths))
