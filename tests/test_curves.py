@@ -1,5 +1,6 @@
 """Learning curves: every number against plain loops with the same seeds; files, pictures, bad input."""
 
+import dataclasses
 import functools
 import json
 import re
@@ -212,6 +213,32 @@ def test_files(tmp_path):
         LearningCurves.load(tmp_path / "wrong")
 
 
+@dataclasses.dataclass
+class Power:
+    """A function with a state, which its name does not tell."""
+
+    exponent: float
+
+    def __call__(self, x, rng=None):
+        return x**self.exponent
+
+    of = __call__
+
+
+def weighted(x, weights):
+    return x @ np.reshape(weights, -1)
+
+
+def test_arguments_of_partial_functions_are_told_to_the_last_digit(tmp_path):
+    given = {**MOONS, "kind": "values", "folder": tmp_path / "cells"}
+    weights = np.array([1.0, 2.0])
+    learning_curves(**given, target=functools.partial(weighted, weights=weights))
+    learning_curves(**given, target=functools.partial(weighted, weights=weights))
+    for changed in (weights + 1e-15, [weights + 1e-15]):
+        with pytest.raises(ValueError, match="other settings: target"):
+            learning_curves(**given, target=functools.partial(weighted, weights=changed))
+
+
 def test_tables_are_known_by_their_checksums(tmp_path):
     given = {**MOONS, "kind": "values", "data": points(), "target": values_of(points()), "folder": tmp_path / "cells"}
     learning_curves(**given)
@@ -228,6 +255,9 @@ def test_tables_are_known_by_their_checksums(tmp_path):
         ({"target": functools.partial(lambda x: x), "kind": "values"}, "target: with folder="),
         ({"model": lambda x, y: np.exp(-abs(x[:, None] - y).sum(axis=2))}, "model: with folder="),
         ({"augmentation": Custom(lambda x, rng: x)}, "augmentation: with folder="),
+        ({"target": Power(2), "kind": "values"}, "target: with folder=.*found <tests.test_curves.Power object>"),
+        ({"target": Power(2).of, "kind": "values"}, "target: with folder=.*found <tests.test_curves.Power object>.of"),
+        ({"augmentation": Custom(Power(2))}, "augmentation: with folder="),
         ({"augmentation": Compose(GaussianNoise(0.1), Custom(lambda x, rng: x))}, "augmentation: with folder="),
     ],
 )

@@ -114,6 +114,15 @@ def test_no_file_is_too_long():
         assert lines <= 500, f"{path.relative_to(ROOT)} has {lines} lines"
 
 
+def test_no_line_of_cuda_is_too_long():
+    """At most 120 columns, as the linter has it for Python."""
+    paths = sorted((ROOT / "sslcore").rglob("*.cu"))
+    assert paths
+    for path in paths:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            assert len(line) <= 120, f"{path.relative_to(ROOT)}:{number} has {len(line)} columns"
+
+
 MANY_PARAMETERS = {
     "fitting/nested.py nested_fits": "the arguments of pretrain, and sizes",
     "studies/halfmoons.py study": "the settings of a study, which its command hands over by name",

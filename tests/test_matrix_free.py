@@ -369,7 +369,7 @@ def test_what_it_is_not_for():
     with pytest.raises(ValueError, match="solver must be None, 'dense' or 'matrix-free', found 'sparse'"):
         pretrain(views, Gaussian(1.0), 2, reg=1e-2, solver="sparse")
     gram = Gaussian(1.0)(views.reshape(40, 3)).reshape(20, 2, 40)
-    with pytest.raises(ValueError, match="no use for Precomputed"):
+    with pytest.raises(ValueError, match="found Precomputed, whose"):
         pretrain(gram, Precomputed(), 2, reg=1e-2, solver="matrix-free")
     with pytest.raises(ValueError, match="found features"):
         pretrain(views, Nystrom(Gaussian(1.0), 8), 2, reg=1e-2, solver="dense")

@@ -145,13 +145,18 @@ def test_progress_without_the_matrices():
         (LINEAR, "dense", "features"),
         ((Precomputed(), BOTH[1]), "matrix-free", "Precomputed"),
         ((BOTH[0], Precomputed()), "matrix-free", "Precomputed"),
+        (Identity(), "matrix-free", "features"),
+        (LINEAR[0], "dense", "features"),
+        (Precomputed(), "matrix-free", "Precomputed"),
     ],
 )
 def test_a_solver_that_no_fit_takes_has_no_plan(model, solver, found):
-    widths = tuple(50 if isinstance(part, Precomputed) else 3 for part in model)
+    parts = model if isinstance(model, tuple) else (model,)
+    widths = tuple(100 // len(parts) if isinstance(part, Precomputed) else 3 for part in parts)
+    d = widths if isinstance(model, tuple) else widths[0]
     with pytest.raises(ValueError, match=f"is for kernels, found {found}.*leave solver alone"):
-        sslcore.plan(50, 2, widths, model, 2, solver=solver)
-    assert sslcore.plan(50, 2, widths, model, 2).bytes > 0
+        sslcore.plan(50, 2, d, model, 2, solver=solver)
+    assert sslcore.plan(50, 2, d, model, 2).bytes > 0
 
 
 @pytest.mark.filterwarnings("ignore::sslcore.SelectionWarning")
@@ -502,7 +507,7 @@ X, Y = pairs()
         ((X, Y), BOTH, {"positives": sslcore.positives.TimeLag(1)}, ValueError, "leave positives= out"),
         ((X, Y), BOTH, {"groups": np.arange(20)}, ValueError, "leave groups= out"),
         ((X, Y), LINEAR, {"solver": "dense"}, ValueError, "is for kernels, found features"),
-        ((X @ X.T, Y), (Precomputed(), BOTH[1]), {"solver": "matrix-free"}, ValueError, "no use for Precomputed"),
+        ((X @ X.T, Y), (Precomputed(), BOTH[1]), {"solver": "matrix-free"}, ValueError, "found Precomputed, whose"),
         ((X, Y), BOTH, {"checkpoint": "here"}, ValueError, "without the kernel matrix"),
         ((X, np.where(Y > 1, np.nan, Y)), BOTH, {}, ValueError, "y must be finite, found nan"),
         ((X, np.where(Y > 1, np.inf, Y)), (Identity(), Identity()), {}, ValueError, "y must be finite, found inf"),

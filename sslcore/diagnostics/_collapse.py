@@ -134,45 +134,17 @@ def collapse_report(z: ArrayLike | Fitted | Moments) -> CollapseReport:
     alive = int((spectrum > DEAD * spectrum[0]).sum())
     active = alive if rep is None else rep.n_active
     copies = _copies(moments.covariance) if rep is None else ()
-
-    said = [_active(rep) if rep is not None else _alive(active, k)]
-    if spread is not None and (words := spread.words()) is not None:
-        said.insert(0, words)
-    if len(constant) and alive:
-        share = 100 * float(variances[constant[0]] / squares[constant[0]])
-        whose, verb = ("its", "it does") if len(constant) == 1 else ("the first one's", "they do")
-        remedy = "fit with center=True" if rep is not None and not rep.center else "subtract the mean, or leave out"
-        said.append(
-            f"{_names(constant)} nearly constant (of {whose} mean square {share:.2g} % is variance): {verb} not tell "
-            f"samples apart; {remedy}"
-        )
-    if copies:
-        pair = copies[0]
-        said.append(
-            f"components {pair[0] + 1} and {pair[1] + 1} are copies of each other (correlation above {COPIES})"
-            + (f", and {len(copies) - 1} more pairs" if len(copies) > 1 else "")
-        )
-    said.append(
-        f"RankMe {rank:.1f} of at most {k} (normal: above half of it; {k}: all directions have the same spread)"
-    )
-    if math.isfinite(alpha):
-        said.append(
-            f"alpha-ReQ {alpha:.2f} (normal: around 1; 0: white spectrum; far above 1: few directions hold all of it)"
-        )
-    if ratios is not None and np.isfinite(ratios).any():
-        noisy = np.flatnonzero(ratios > 0.5)
-        between = "the members of a pair" if _of_pairs(rep) else "views of a sample"
-        words = f"{_names(noisy)} above 1/2, more noise of the augmentation than signal" if len(noisy) else "none above"
-        said.append(
-            f"share of variance between {between}: median {np.nanmedian(ratios):.2f}, largest "
-            f"{np.nanmax(ratios):.2f} (normal: well below 1/2); {words}"
-        )
     alone = [rankme_of(moments_of(part).spectrum) for part in rep.embedding] if _of_pairs(rep) else []
-    if alone:
-        said.append(
-            f"RankMe of the modalities by themselves: {alone[0]:.1f} and {alone[1]:.1f} (normal: above half of {k}, "
-            f"and alike)"
-        )
+    said = [
+        None if spread is None else spread.words(),
+        _alive(active, k) if rep is None else _active(rep),
+        _constant(constant, variances, squares, rep) if alive else None,
+        _copied(copies),
+        f"RankMe {rank:.1f} of at most {k} (normal: above half of it; {k}: all directions have the same spread)",
+        _decay(alpha),
+        None if ratios is None else _shared(ratios, "the members of a pair" if _of_pairs(rep) else "views of a sample"),
+        _of_modalities(alone, k),
+    ]
     partial = active < k or len(constant) > 0 or len(copies) > 0 or min(rank, *alone, k) < 0.5 * k
     verdict = "total collapse" if not alive or not active else "partial collapse" if partial else "no collapse"
     return CollapseReport(
@@ -186,7 +158,7 @@ def collapse_report(z: ArrayLike | Fitted | Moments) -> CollapseReport:
         invariance=ratios,
         rankme=rank,
         alpha=alpha,
-        sentences=tuple(said),
+        sentences=tuple(words for words in said if words is not None),
     )
 
 
@@ -244,6 +216,52 @@ def _alive(active: int, k: int) -> str:
     if active == k:
         return f"all {k} directions are alive (each has more than {DEAD:g} of the largest variance)"
     return f"{active} of {k} directions are alive (normal: all; the others have < {DEAD:g} of the largest variance)"
+
+
+def _constant(which: np.ndarray, variances: np.ndarray, squares: np.ndarray, rep: Fitted | None) -> str | None:
+    if not len(which):
+        return None
+    share = 100 * float(variances[which[0]] / squares[which[0]])
+    whose, verb = ("its", "it does") if len(which) == 1 else ("the first one's", "they do")
+    remedy = "fit with center=True" if rep is not None and not rep.center else "subtract the mean, or leave out"
+    return (
+        f"{_names(which)} nearly constant (of {whose} mean square {share:.2g} % is variance): {verb} not tell samples "
+        f"apart; {remedy}"
+    )
+
+
+def _copied(pairs: tuple[tuple[int, int], ...]) -> str | None:
+    if not pairs:
+        return None
+    i, j = pairs[0]
+    more = f", and {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
+    return f"components {i + 1} and {j + 1} are copies of each other (correlation above {COPIES}){more}"
+
+
+def _decay(alpha: float) -> str | None:
+    if not math.isfinite(alpha):
+        return None
+    return f"alpha-ReQ {alpha:.2f} (normal: around 1; 0: white spectrum; far above 1: few directions hold all of it)"
+
+
+def _shared(ratios: np.ndarray, between: str) -> str | None:
+    if not np.isfinite(ratios).any():
+        return None
+    noisy = np.flatnonzero(ratios > 0.5)
+    words = f"{_names(noisy)} above 1/2, more noise of the augmentation than signal" if len(noisy) else "none above"
+    return (
+        f"share of variance between {between}: median {np.nanmedian(ratios):.2f}, largest {np.nanmax(ratios):.2f} "
+        f"(normal: well below 1/2); {words}"
+    )
+
+
+def _of_modalities(ranks: list[float], k: int) -> str | None:
+    if not ranks:
+        return None
+    first, second = ranks
+    return (
+        f"RankMe of the modalities by themselves: {first:.1f} and {second:.1f} (normal: above half of {k}, and alike)"
+    )
 
 
 def _copies(covariance: np.ndarray) -> tuple[tuple[int, int], ...]:

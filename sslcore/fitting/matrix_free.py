@@ -40,13 +40,7 @@ class MatrixFreeProblem(GroupedProblem):
     kept: KeptPoints | None = None
 
     def _planned(self, n_folds: int) -> Plan:
-        sizes = self._checked(n_folds)
-        if self.given:
-            raise ValueError(
-                "solver='matrix-free' has no use for Precomputed: the matrix is there already; leave solver alone, or "
-                "give the kernel itself"
-            )
-        return matrix_free_plan(sizes, self.model, self.budget, self.backend.BLOCK_FACTOR)
+        return matrix_free_plan(self._checked(n_folds), self.model, self.budget, self.backend.BLOCK_FACTOR)
 
     def operator_on(self, points: Array, samples: Samples) -> MatrixFreeKernel:
         """Make the operator of some points in the order of the samples."""

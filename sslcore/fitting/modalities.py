@@ -270,11 +270,6 @@ class MatrixFreePairProblem(KernelPairs):
 
     def _planned(self, n_folds: int) -> Plan:
         self._check()
-        if any(isinstance(kernel, Precomputed) for kernel in self.kernels):
-            raise ValueError(
-                "solver='matrix-free' has no use for Precomputed: the matrix is there already; leave solver alone, or "
-                "give the kernel itself"
-            )
         data = self.data
         sizes = replace(self._sizes(data.n, n_folds), d=data.d + 2, made=True)
         return joined_plan(sizes, self.kernels, self.budget, self.backend.BLOCK_FACTOR)

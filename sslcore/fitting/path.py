@@ -25,7 +25,6 @@ from .checkpoint import checkpoint_of
 from .crossings import crossings
 from .pairs import as_given, as_training_data, sources
 from .plan import memory_budget
-from .plan_matrix_free import as_solver
 from .posing import pose
 from .problem import Frame, Problem
 from .representation import Representation
@@ -334,9 +333,9 @@ def pretrain_path(
     data = as_training_data(views, model, positives, groups, sample_weight, objective)
     n_points = regs.size * betas.size + 1  # kernel PCA is one more
     budget = memory_budget(memory, chosen)
-    problem = pose(model, data, objective, chosen, budget, n_points=n_points, solver=as_solver(solver))
+    problem = pose(model, data, objective, chosen, budget, n_points=n_points, solver=solver)
     asked = [[float(reg), float(beta)] for beta in betas for reg in reversed(regs)]
-    kept = checkpoint_of(checkpoint, problem, objective, asked, as_solver(solver))
+    kept = checkpoint_of(checkpoint, problem, objective, asked, solver)
     path = _walk(problem, regs, betas, progress)
     if kept:
         kept.remove()

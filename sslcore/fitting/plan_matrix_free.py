@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import tunables
 from ..arrays import shown
+from ..features import Features
 from ..kernels import Kernel, Precomputed
 from ..kernels._rows import block_rows
 from ..solvers.krylov import block_width, krylov_capacity
@@ -25,11 +26,22 @@ SOLVERS = ("dense", "matrix-free")
 """The ways in which a kernel is solved exactly."""
 
 
-def as_solver(value: Any) -> str | None:
-    """Return the name of a solver of kernels, or None."""
-    if value is not None and not (isinstance(value, str) and value in SOLVERS):
+def as_solver(value: Any, model: Any, *, law: bool = False) -> str | None:
+    """Return the name of a solver of kernels, or None; refuse one where ``model``, or a law of pairs, has but one."""
+    if value is None:
+        return None
+    if not (isinstance(value, str) and value in SOLVERS):
         raise ValueError(f"solver must be None, {SOLVERS[0]!r} or {SOLVERS[1]!r}, found {shown(value)}")
-    return value
+    models = model if isinstance(model, tuple) else (model,)
+    if any(isinstance(part, Features) for part in models):
+        found = "features, solved by their moments"
+    elif law:
+        found = "a law of positive pairs, whose matrix is always made"
+    elif value == "matrix-free" and any(isinstance(part, Precomputed) for part in models):
+        found = "Precomputed, whose matrix is there already"
+    else:
+        return value
+    raise ValueError(f"solver={value!r} is for kernels, found {found}; leave solver alone")
 
 
 def kernel_plan(sizes: Sizes, kernel: Kernel, budget: int, block_factor: int = 1, solver: str | None = None) -> Plan:

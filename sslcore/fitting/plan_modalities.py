@@ -33,9 +33,6 @@ def pairs_plan(
 ) -> Plan:
     """Plan the fit of two kernels, by the solver that is asked for, or chosen, or of two features."""
     features, given = isinstance(models[0], Features), any(isinstance(kernel, Precomputed) for kernel in models)
-    if solver and (features or (solver == "matrix-free" and given)):
-        which = "features, solved by their moments" if features else "Precomputed, whose matrix is there already"
-        raise ValueError(f"solver={solver!r} is for kernels, found {which}; leave solver alone")
     if not features:
         dense = kernels_plan(sizes, widths, models, block_factor)
         if solver == "dense" or given or (solver is None and dense.bytes <= budget):

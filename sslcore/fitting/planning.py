@@ -121,7 +121,7 @@ def plan(
         raise TypeError(f"dtype must be that of the views, such as 'float64', found {dtype!r:.60}") from None
     itemsize = as_float_dtype(dtype, "dtype").itemsize
     chosen = None if backend in (None, "numba") else get_backend(backend=backend)
-    budget, solver = memory_budget(memory, chosen), as_solver(solver)
+    budget, solver = memory_budget(memory, chosen), as_solver(solver, model, law=positives is not None)
     sizes = Sizes(n, n * m, d, k, itemsize, n_points=points, made=made)
     if positives is not None:
         result = _with_law(positives, sizes, model, budget, chosen, solver)

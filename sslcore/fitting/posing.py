@@ -14,6 +14,7 @@ from .matrix_free import MatrixFreeProblem
 from .modalities import FeaturePairProblem, KernelPairProblem, MatrixFreePairProblem
 from .paired import PairedProblem
 from .pairs import PairData, as_models
+from .plan_matrix_free import as_solver
 from .problem import FeatureProblem, KernelProblem, Problem
 
 __all__ = ["pose"]
@@ -34,11 +35,9 @@ def pose(
     The matrix of a kernel is made if the budget has room for it, or if there is no way without.  ``numbers`` are
     n_points and n_folds, as of `Problem`.
     """
+    solver = as_solver(solver, model, law=data.law is not None)
     if isinstance(data, PairData) or isinstance(model, tuple):
         return _pose_pairs(model, data, objective, backend, budget, solver, numbers)
-    if solver is not None and (data.law is not None or isinstance(model, Features)):
-        which = "features, solved by their moments" if isinstance(model, Features) else "a law of positive pairs"
-        raise ValueError(f"solver={solver!r} is for kernels and groups of views, found {which}; leave solver alone")
     if isinstance(model, Features):
         return FeatureProblem(model, data, objective, backend, budget, **numbers)
     if data.law is not None:
@@ -69,10 +68,6 @@ def _pose_pairs(
     """Choose the solver of two modalities: features by their moments, kernels with their matrices or without."""
     first, second = as_models(models)
     if isinstance(first, Features):
-        if solver is not None:
-            raise ValueError(
-                f"solver={solver!r} is for kernels, found features, solved by their moments; leave it alone"
-            )
         return FeaturePairProblem(models, data, objective, backend, budget, **numbers)
     if solver == "matrix-free":
         return MatrixFreePairProblem(models, data, objective, backend, budget, **numbers)

@@ -18,7 +18,6 @@ from .collections import home_of, refuse_options
 from .following import FitProgress, Searching, followed
 from .pairs import as_given, as_training_data, may_be_zero, sources
 from .plan import memory_budget
-from .plan_matrix_free import as_solver
 from .posing import pose
 from .representation import Representation
 from .search import AutoReg, as_search, choose, most_folds
@@ -219,7 +218,7 @@ def pretrain(
     objective = Objective.of(n_components, 1.0 if search else reg, beta, unbiased, center, zero_reg=zero_reg)
     searched = bool(search)
     data = as_training_data(views, model, positives, groups, sample_weight, objective, searched=searched)
-    budget, folds, solver = memory_budget(memory, chosen), most_folds(search), as_solver(solver)
+    budget, folds = memory_budget(memory, chosen), most_folds(search)
     problem = pose(model, data, objective, chosen, budget, n_folds=folds, solver=solver)
     kept = checkpoint_of(checkpoint, problem, objective, search or objective.reg, solver)
     following = followed(progress, problem)

@@ -294,7 +294,8 @@ def _require_told(settings: dict[str, Any]) -> None:
         if "<" in value:
             raise TypeError(
                 f"{name}: with folder=, functions must be of a module, so that names tell them from others, found "
-                f"{value}; define it at the top of a file, or compute without folder="
+                f"{value}; define it at the top of a file, with numbers that it needs in functools.partial, or compute "
+                f"without folder="
             )
 
 

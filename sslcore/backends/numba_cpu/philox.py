@@ -66,6 +66,7 @@ __all__ = [
     "n_lanes",
     "n_tiles",
     "normal_pair",
+    "normals_for",
     "philox",
     "reference_normals",
     "rows_of_views",
@@ -384,6 +385,16 @@ def add_normals(views: Matrix, rows: Matrix, stream: Stream, scale: float) -> No
             for lane in range(n_lanes(d)):
                 start = lane * blocks + block
                 _add_scaled(view[start : start + width], z[lane, i * width :], scale)
+
+
+@kernel
+def normals_for(rows: Matrix, d: int, stream: Stream) -> Matrix:
+    """Make standard normals (number, d) for ``rows``, in their order."""
+    own, normals = rows.copy(), np.zeros((rows.shape[1], d))
+    for i in range(own.shape[1]):
+        own[0, i] = i
+    add_normals(normals, own, stream, 1.0)
+    return normals
 
 
 _REFERENCE = Stream(0, *key_of_seed(REFERENCE_SEED))

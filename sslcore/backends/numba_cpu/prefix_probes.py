@@ -15,6 +15,7 @@ from ..contract import Array, Matrix
 from .compiling import compiled
 from .elementary import wide_vectors
 from .parallel import parallel_for
+from .vectors import add_scaled, put_scaled
 
 __all__ = ["prefix_probes"]
 
@@ -54,20 +55,6 @@ def prefix_probes(
 
     parallel_for(draw, len(z))
     return squared, zero_one
-
-
-@compiled(nogil=True, fastmath=FAST)
-def _set(out: Array, x: Array, a: float) -> None:
-    wide_vectors()
-    for p in range(out.size):
-        out[p] = a * x[p]
-
-
-@compiled(nogil=True, fastmath=FAST)
-def _add(out: Array, x: Array, a: float) -> None:
-    wide_vectors()
-    for p in range(out.size):
-        out[p] += a * x[p]
 
 
 @compiled(nogil=True, fastmath=FAST)
@@ -160,13 +147,13 @@ def _errors(tests: _Tests, w: Matrix, prediction: Array, best: Array, chosen: Ar
     k, n = columns.shape
     squared = 0.0
     for c in range(wanted.shape[0]):
-        _set(prediction, columns[0], w[0, c])
+        put_scaled(w[0, c], columns[0], prediction)
         j = 1
         while j + 4 <= k:
             _add_four(prediction, columns[j : j + 4], w[j, c], w[j + 1, c], w[j + 2, c], w[j + 3, c])
             j += 4
         while j < k:
-            _add(prediction, columns[j], w[j, c])
+            add_scaled(w[j, c], columns[j], prediction)
             j += 1
         if c == 0:
             squared += _judge_first(prediction, wanted[c], best, chosen)

@@ -11,23 +11,9 @@ from ..contract import Array, Groups, Matrix, Strip
 from .compiling import compiled
 from .elementary import FAST, wide_vectors
 from .parallel import parallel_for, parts_for_threads
-from .vectors import SIDE, aligned, copy_rows, transpose
+from .vectors import SIDE, add_scaled, aligned, copy_rows, put_scaled, transpose
 
 __all__ = ["rotate_rows"]
-
-
-@compiled(nogil=True, fastmath=FAST)
-def _scale(weight: float, values: Array, out: Array) -> None:
-    wide_vectors()
-    for j in range(out.size):
-        out[j] = weight * values[j]
-
-
-@compiled(nogil=True, fastmath=FAST)
-def _add_scaled(weight: float, values: Array, out: Array) -> None:
-    wide_vectors()
-    for j in range(out.size):
-        out[j] += weight * values[j]
 
 
 @compiled(nogil=True, fastmath=FAST)
@@ -101,9 +87,9 @@ def _rotate_strip(block: Matrix, left: Side, right: Side, diagonal: bool, width:
         for s in range(n_i):
             place, row = left.start + s, left.row + s * m_i
             for c in range(m_i):
-                _scale(left.rotation[c, 0, place], block[row, begin:end], scratch)
+                put_scaled(left.rotation[c, 0, place], block[row, begin:end], scratch)
                 for a in range(1, m_i):
-                    _add_scaled(left.rotation[c, a, place], block[row + a, begin:end], scratch)
+                    add_scaled(left.rotation[c, a, place], block[row + a, begin:end], scratch)
                 turned = tile[s if c == 0 else n_i + s * (m_i - 1) + c - 1]
                 if m_j == 2:
                     _combine_pairs(right.rotation[:, :, t0:t1], scratch, turned[:n_j], turned[n_j : 2 * n_j])

@@ -20,9 +20,9 @@ from numba.core import cgutils
 
 from ...tunables import CPU_REGISTER_POINTS as ROWS
 from ...tunables import CPU_VECTOR_BYTES as VECTOR
-from ..contract import Matrix
+from ..contract import Array, Matrix
 from .compiling import compiled, generated
-from .elementary import wide_vectors
+from .elementary import FAST, wide_vectors
 
 __all__ = [
     "PRODUCT_ROWS",
@@ -32,6 +32,7 @@ __all__ = [
     "VECTOR",
     "Rows",
     "add_block",
+    "add_scaled",
     "add_squares",
     "add_term",
     "aligned",
@@ -43,6 +44,7 @@ __all__ = [
     "dot_products",
     "pair_values",
     "product",
+    "put_scaled",
     "spread_from",
     "transpose",
     "unpacked",
@@ -411,6 +413,22 @@ def aligned(out: Matrix) -> bool:
     """Tell whether every row begins at a multiple of VECTOR bytes, as stores past the caches want it."""
     found: bool = out.ctypes.data % VECTOR == 0 and out.strides[0] % VECTOR == 0
     return found
+
+
+@compiled(nogil=True, fastmath=FAST)
+def put_scaled(weight: float, values: Array, out: Array) -> None:
+    """Set out to weight times values."""
+    wide_vectors()
+    for j in range(out.size):
+        out[j] = weight * values[j]
+
+
+@compiled(nogil=True, fastmath=FAST)
+def add_scaled(weight: float, values: Array, out: Array) -> None:
+    """Add weight times values to out."""
+    wide_vectors()
+    for j in range(out.size):
+        out[j] += weight * values[j]
 
 
 @compiled(nogil=True)

@@ -31,6 +31,7 @@ from .philox import (
     n_blocks,
     n_lanes,
     n_tiles,
+    normals_for,
     rows_of_views,
     tile_of,
     uniform,
@@ -288,14 +289,10 @@ def _move_row(x: Array, g: Array, cos: float, a: float, b: float) -> None:
 
 @kernel
 def _step_on_sphere(views: Matrix, rows: Matrix, stream: Stream, drop: float, of_plane: int) -> None:
-    d, count = views.shape[1], rows.shape[1]
-    own = rows.copy()
-    for i in range(count):
-        own[0, i] = i
-    normals = np.zeros((count, d))
-    add_normals(normals, own, stream, 1.0)
+    d = views.shape[1]
+    normals = normals_for(rows, d, stream)
     sums = np.empty((3, _WIDTH))
-    for i in range(count):
+    for i in range(rows.shape[1]):
         x, g = views[rows[0, i]], normals[i]
         g[0] = 0.0
         sums[:] = 0.0

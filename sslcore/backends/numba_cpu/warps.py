@@ -14,13 +14,13 @@ from ..contract import Array, Matrix
 from .philox import (
     LANES,
     Stream,
-    add_normals,
     cos_sin,
     exp2,
     inline,
     kernel,
     n_blocks,
     normal_pair,
+    normals_for,
     uniform,
     words_of_block,
     words_of_view,
@@ -89,14 +89,9 @@ def _mean(x: Array, sums: Array) -> Any:
 @kernel
 def jitter(views: Matrix, rows: Matrix, stream: Stream, channels: int, scale: float) -> None:
     """Add noise of ``scale`` standard deviations of each channel."""
-    d, count = views.shape[1], rows.shape[1]
-    own = rows.copy()
-    for i in range(count):
-        own[0, i] = i
-    normals = np.zeros((count, d))
-    add_normals(normals, own, stream, 1.0)
-    times, sums = d // channels, np.empty(_PARTS)
-    for i in range(count):
+    normals = normals_for(rows, views.shape[1], stream)
+    times, sums = views.shape[1] // channels, np.empty(_PARTS)
+    for i in range(rows.shape[1]):
         for c in range(channels):
             x, z = views[rows[0, i], c * times : (c + 1) * times], normals[i, c * times : (c + 1) * times]
             mean = _mean(x, sums)

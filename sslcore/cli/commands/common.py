@@ -8,7 +8,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -29,13 +29,13 @@ __all__ = [
     "choices_of",
     "colors_of",
     "columns_of",
-    "fitting",
     "is_column",
     "is_terminal",
     "noted",
     "one_line",
     "open_model",
     "plain",
+    "points_for",
     "refuse_outputs",
     "render",
     "require_matplotlib",
@@ -310,7 +310,25 @@ def choices_of(args: argparse.Namespace) -> Choices:
     return Choices(args.missing, args.categories, getattr(args, "unseen", "refuse"), args.id, args.decimal)
 
 
-def fitting(rep: Representation, table: Table, path: Path) -> Table:
+def points_for(
+    rep: Representation,
+    source: Source,
+    args: argparse.Namespace,
+    *,
+    drop: Sequence[str] | None = None,
+    wanted: Wanted | None = None,
+    lenient: bool = False,
+) -> Table:
+    """Read a table as points of a model's coordinates: by the names of its columns, or else by those ``wanted``."""
+    from ...io.tables import read_points
+
+    wanted = wanted_by(rep, args.model) or wanted
+    drop = args.drop if drop is None else drop
+    points = read_points(source, drop, header=args.header, wanted=wanted, lenient=lenient, choices=choices_of(args))
+    return _fitting(rep, points, args.model)
+
+
+def _fitting(rep: Representation, table: Table, path: Path) -> Table:
     """Return the table as points of the model's coordinates, images flattened; refuse one that has others."""
     wanted, shape = width_of(rep), table.values.shape
     if (

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..options import FILE, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, UsageError, option
-from .common import Report, check_outputs, choices_of, fitting, noted, open_model, refuse_outputs, scale_of, wanted_by
+from .common import Report, check_outputs, noted, open_model, points_for, refuse_outputs, scale_of
 from .progress import progress
 from .streamed import count_rows, is_pattern, parts_of, sources_of
 
 if TYPE_CHECKING:
+    from ...fitting.representation import Representation
     from ...io.tables import Source, Table
     from ...probing import RidgeProbe
 
@@ -53,86 +53,129 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     )
 
     def run(args: argparse.Namespace) -> Report:
-        import numpy as np
-
         from ...io.atomic import replacing
-        from ...io.tables import Wanted, join, parse_source, read_labels, read_points
         from ...io.writing import write_columns
-        from ...probing import ridge_probe
 
-        sources, label_sources = sources_of(args.file, ()), sources_of(args.labels, ())
-        source = args.file if is_pattern(args.file) else sources[0]
-        label_source = args.labels if is_pattern(args.labels) else label_sources[0]
-        new = None if args.predict is None else parse_source(args.predict)
-        if new is None and args.out is not None:
-            raise UsageError("--out is for predictions: add --predict NEW")
-        if new is not None:
-            out = Path(f"{new.stem}-predictions.csv") if args.out is None else args.out
-            inputs = [each.path for source in (*sources, *label_sources) for each in source.each]
-            inputs += [new.path, args.model]
-            check_outputs({"--out (.csv)": out}, inputs)
-        for each in sources:
-            refuse_outputs(each)
-        size = sum(each.size() for each in (*sources, *label_sources, new) if each is not None)
-        with progress(args.progress, {"reading": 0.2 + size / 20e6, "embedding": 1.0, "probe": 0.5}) as begin:
+        asked = _Asked.of(args)
+        with progress(args.progress, {"reading": asked.seconds, "embedding": 1.0, "probe": 0.5}) as begin:
             begin("reading")
             rep = open_model(args.model)
-            wanted = wanted_by(rep, args.model)
-
-            def read_table(source: Source) -> Table:
-                points = read_points(source, args.drop, header=args.header, wanted=wanted, choices=choices_of(args))
-                return fitting(rep, points, args.model)
-
-            table = read_table(sources[0])
-            read = join([read_labels(each, header=args.header, decimal=args.decimal) for each in label_sources])
-            read = replace(read, values=table.of_rows(read.values), missing=table.of_rows(read.missing))
-            n = count_rows(sources, table)
-            if len(read.values) != n:
-                raise ValueError(
-                    f"{source} has {n} samples, {label_source} has {len(read.values)} labels"
-                    + (
-                        ""
-                        if {each.suffix for each in (*sources, *label_sources)} == {".npy"}
-                        else " (--header says whether there is one)"
-                    )
-                )
-            there = _labelled(read, args.task)
-            labels, n_missing = read.values[there], n - int(there.sum())
-            fresh = None
-            if new is not None:
-                if wanted is None and table.named and table.columns is not None:
-                    wanted = Wanted(table.columns, str(sources[0].path))
-                fresh = read_points(
-                    new, args.drop, header=args.header, wanted=wanted, lenient=True, choices=choices_of(args)
-                )
-                fresh = fitting(rep, fresh, args.model)
+            table, labels = asked.read(rep, args)
+            there = _labelled(labels, args.task)
+            known, n = labels.values[there], len(there)
+            fresh = asked.read_new(rep, args, table)
             begin("embedding")
             scale = scale_of(args)
             values = functools.partial(rep.transform, scale=scale)
-            if isinstance(table.values, np.memmap) or len(sources) > 1:  # too large to be kept with their values
-                begin("probe")
-                fit = functools.partial(
-                    _streamed, lambda: itertools.chain([table], map(read_table, sources[1:])), there, labels, args.task
-                )
-                probe, beside = fit(values), _judged(fit(lambda part: part), labels)
-            else:
-                z, raw = _flat(values(table.values)), _flat(np.asarray(table.values, dtype=float))
-                begin("probe")
-                probe = ridge_probe(z[there], labels, REGS, task=args.task)
-                beside = _judged(ridge_probe(raw[there], labels, REGS, task=args.task), labels)
-            found = _judged(probe, labels)
-            notes = [*table.notes, *(note for note in read.notes if note not in table.notes)]
-            document: dict[str, Any] = {"model": str(args.model), "file": str(source), "labels": str(label_source)}
-            document |= {"n": n, "n_missing": n_missing, "n_components": rep.n_components, "scale": scale} | found
-            document |= {"raw": beside, "notes": notes}
+            tables = functools.partial(asked.tables, rep, args, table) if asked.large(table) else table
+            probe, raw = _fitted(values, tables, there, known, args.task, begin)
+            notes = [*table.notes, *(note for note in labels.notes if note not in table.notes)]
+            document: dict[str, Any] = {"model": str(args.model), "file": asked.file, "labels": asked.labels}
+            document |= {"n": n, "n_missing": n - len(known), "n_components": rep.n_components, "scale": scale}
+            document |= _judged(probe, known) | {"raw": _judged(raw, known), "notes": notes}
             if fresh is not None:
-                z_new = _flat(values(fresh.values))
-                with replacing(out) as file:
-                    write_columns(file, ".csv", fresh.marks() | _predictions(probe, z_new))
-                document |= {"predicted": str(new), "n_predicted": len(z_new), "output": str(out)}
+                z = _flat(values(fresh.values))
+                with replacing(asked.out) as file:
+                    write_columns(file, ".csv", fresh.marks() | _predictions(probe, z))
+                document |= {"predicted": str(asked.new), "n_predicted": len(z), "output": str(asked.out)}
         return Report(document, _text(document))
 
     return run
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the command line names: data, labels, new data, and a file for predictions."""
+
+    file: str
+    labels: str
+    sources: list[Source]
+    label_sources: list[Source]
+    new: Source | None
+    out: Path
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> _Asked:
+        """Find the files, and refuse an output that is one of them."""
+        from ...io.tables import parse_source
+
+        sources, label_sources = sources_of(args.file, ()), sources_of(args.labels, ())
+        file = args.file if is_pattern(args.file) else str(sources[0])
+        labels = args.labels if is_pattern(args.labels) else str(label_sources[0])
+        new, out = None, Path()
+        if args.predict is not None:
+            new = parse_source(args.predict)
+            out = Path(f"{new.stem}-predictions.csv") if args.out is None else args.out
+            inputs = [each.path for source in (*sources, *label_sources) for each in source.each]
+            check_outputs({"--out (.csv)": out}, [*inputs, new.path, args.model])
+        elif args.out is not None:
+            raise UsageError("--out is for predictions: add --predict NEW")
+        for source in sources:
+            refuse_outputs(source)
+        return cls(file, labels, sources, label_sources, new, out)
+
+    @property
+    def seconds(self) -> float:
+        """Expected for reading."""
+        return 0.2 + sum(each.size() for each in (*self.sources, *self.label_sources, self.new) if each) / 20e6
+
+    def read(self, rep: Representation, args: argparse.Namespace) -> tuple[Table, Table]:
+        """Read the first table, and a label for each row of all."""
+        from ...io.tables import join, read_labels
+
+        table = points_for(rep, self.sources[0], args)
+        read = join([read_labels(each, header=args.header, decimal=args.decimal) for each in self.label_sources])
+        labels = replace(read, values=table.of_rows(read.values), missing=table.of_rows(read.missing))
+        n = count_rows(self.sources, table)
+        if len(labels.values) != n:
+            arrays = {each.suffix for each in (*self.sources, *self.label_sources)} == {".npy"}
+            hint = "" if arrays else " (--header says whether there is one)"
+            raise ValueError(f"{self.file} has {n} samples, {self.labels} has {len(labels.values)} labels{hint}")
+        return table, labels
+
+    def read_new(self, rep: Representation, args: argparse.Namespace, table: Table) -> Table | None:
+        """Read the data to predict, by the columns of the model, or of the table where the model names none."""
+        from ...io.tables import Wanted
+
+        if self.new is None:
+            return None
+        wanted = None
+        if table.named and table.columns is not None:
+            wanted = Wanted(table.columns, str(self.sources[0].path))
+        return points_for(rep, self.new, args, wanted=wanted, lenient=True)
+
+    def large(self, table: Table) -> bool:
+        """Tell whether the data are too large to be kept with their values."""
+        import numpy as np
+
+        return isinstance(table.values, np.memmap) or len(self.sources) > 1
+
+    def tables(self, rep: Representation, args: argparse.Namespace, first: Table) -> Iterator[Table]:
+        """Read one table after the other; the first was read before."""
+        yield first
+        for source in self.sources[1:]:
+            yield points_for(rep, source, args)
+
+
+def _fitted(
+    values: Callable[[Any], Any],
+    tables: Callable[[], Iterator[Table]] | Table,
+    there: Any,
+    labels: Any,
+    task: str,
+    begin: Any,
+) -> tuple[RidgeProbe, RidgeProbe]:
+    """Fit a probe to the model's values, and one to the coordinates: of a table, or of several by blocks."""
+    import numpy as np
+
+    from ...probing import ridge_probe
+
+    if callable(tables):
+        begin("probe")
+        return _streamed(tables, there, labels, task, values), _streamed(tables, there, labels, task, np.asarray)
+    z, raw = _flat(values(tables.values)), _flat(np.asarray(tables.values, dtype=float))
+    begin("probe")
+    return ridge_probe(z[there], labels, REGS, task=task), ridge_probe(raw[there], labels, REGS, task=task)
 
 
 def _streamed(

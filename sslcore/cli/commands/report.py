@@ -14,12 +14,11 @@ from ..options import COLOR, FILE, MODEL, PROGRESS, TABLE, UNSEEN, Parser, optio
 from .common import (
     Report,
     check_outputs,
-    choices_of,
     colors_of,
-    fitting,
     is_column,
     noted,
     open_model,
+    points_for,
     refuse_outputs,
     render,
     require_matplotlib,
@@ -101,7 +100,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
 
     def run(args: argparse.Namespace) -> Report:
         from ...io.atomic import replacing
-        from ...io.tables import parse_sources, read_points
+        from ...io.tables import parse_sources
 
         started = time.perf_counter()
         source = parse_sources(args.file if isinstance(args.file, list) else [args.file])
@@ -115,12 +114,10 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         ) as begin:
             begin("reading")
             rep = open_model(args.model)
-            wanted, choices = wanted_by(rep, args.model), choices_of(args)
-            dropped = list(args.drop)
+            wanted, dropped = wanted_by(rep, args.model), list(args.drop)
             if args.color and is_column(source, args.color) and (wanted is None or args.color not in wanted.names):
                 dropped.append(args.color)
-            table = read_points(source, dropped, header=args.header, wanted=wanted, choices=choices)
-            table = fitting(rep, table, args.model)
+            table = points_for(rep, source, args, drop=dropped)
             color = colors_of(table, args.color, args.header, args.decimal) if args.color else None
             begin("embedding")
             z = rep.transform(table.values)

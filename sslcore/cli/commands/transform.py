@@ -7,15 +7,11 @@ import glob
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..options import BACKEND, FILE, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, option
-from .common import Report, check_outputs, choices_of, fitting, noted, open_model, refuse_outputs, scale_of, wanted_by
+from .common import Report, check_outputs, noted, open_model, points_for, refuse_outputs, scale_of
 from .progress import progress
 from .streamed import count_rows, is_pattern, parts_of, sources_of, stem_of, values_of, write_values
-
-if TYPE_CHECKING:
-    from ...io.tables import Source, Table
 
 
 def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
@@ -41,7 +37,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         import numpy as np
 
         from ...io.atomic import replacing
-        from ...io.tables import component_columns, parse_sources, read_points, write_csv
+        from ...io.tables import component_columns, parse_sources, write_csv
         from ...io.writing import COLUMNS, table_suffix, write_columns
 
         pattern = is_pattern(args.file)
@@ -64,18 +60,12 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         with progress(args.progress, steps) as begin:
             begin("reading")
             rep = open_model(args.model)
-            wanted = wanted_by(rep, args.model)
-
-            def read(source: Source) -> Table:
-                points = read_points(source, args.drop, header=args.header, wanted=wanted, choices=choices_of(args))
-                return fitting(rep, points, args.model)
-
-            table = read(sources[0])
+            table = points_for(rep, sources[0], args)
             n, shape = count_rows(sources, table), table.values.shape
             if kind != ".npy" and len(shape) == 3:
                 raise ValueError(f"{sources[0]} holds views, whose embedding has 3 dimensions: choose --out PATH.npy")
             begin("embedding")
-            tables = itertools.chain([table], map(read, sources[1:]))
+            tables = itertools.chain([table], (points_for(rep, source, args) for source in sources[1:]))
             values = values_of(rep, parts_of(tables), n, begin, args.backend, scale_of(args))
             with replacing(out) as file:
                 if kind == ".npy":

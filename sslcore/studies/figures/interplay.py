@@ -82,16 +82,7 @@ def few_lines(
             axes.plot(reg, other[i], color=CLASSES[i], linewidth=1.2, linestyle="--")
         axes.plot(reg, other.max(axis=0), color="black", linewidth=2.5, alpha=0.35, linestyle=":", label="as published")
     for crossing in crossings:
-        axes.plot(
-            crossing.reg, crossing.eigenvalue, "o", color="white", markeredgecolor="black", markersize=7, zorder=5
-        )
-        axes.annotate(
-            f"{crossing.reg:.4g}",
-            (crossing.reg, crossing.eigenvalue),
-            textcoords="offset points",
-            xytext=(7, 9),
-            fontsize=9,
-        )
+        mark(axes, crossing, 9)
     axes.axhline(0.0, color="black", linewidth=0.6)
     top = float(values.max())
     axes.set(xlim=(0.0, stop), ylim=(-0.1 * top, 1.1 * top))
@@ -99,6 +90,13 @@ def few_lines(
     axes.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3))
     axes.legend(frameon=False, fontsize=9)
     without_frame(axes)
+
+
+def mark(axes: Any, crossing: Any, above: float) -> None:
+    """Draw a crossing with its reg, so many points above."""
+    place = crossing.reg, crossing.eigenvalue
+    axes.plot(*place, "o", color="white", markeredgecolor="black", markersize=7, zorder=5)
+    axes.annotate(f"{crossing.reg:.4g}", place, textcoords="offset points", xytext=(7, above), fontsize=9)
 
 
 def fits_points(axes: Any, fits: Fits, marker: str, color: str, every: int = 1) -> None:
@@ -135,16 +133,7 @@ def lines_panel(axes: Any, study: interplay.Study) -> None:
     axes.plot(reg, highest, color="black", linewidth=4.5, alpha=0.22, solid_capstyle="round", label="the maximum")
     for crossing in study.crossings:
         axes.axvline(crossing.reg, color=GREY, linewidth=0.8, linestyle=":")
-        axes.plot(
-            crossing.reg, crossing.eigenvalue, "o", color="white", markeredgecolor="black", markersize=7, zorder=5
-        )
-        axes.annotate(
-            f"{crossing.reg:.4g}",
-            (crossing.reg, crossing.eigenvalue),
-            textcoords="offset points",
-            xytext=(7, 7),
-            fontsize=9,
-        )
+        mark(axes, crossing, 7)
     top = float(highest.max()) + room
     for index, regime in enumerate(study.regimes):
         shade = ("#eef4fb", "#fdf3e7", "#f1f1f3")[index % 3]

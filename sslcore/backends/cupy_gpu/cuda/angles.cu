@@ -1,15 +1,18 @@
 // Kernels of the angle of two points and of their lengths: wide networks of rectifiers.
 //
 // Formula   On versines v = 1 - cos(angle), in which nothing cancels: kappa0 = 1 - angle / pi and
-//           1 - kappa1 = v - (sin - angle cos) / pi, up to its sign when an angle is rounding.  With a the variance of the biases, g half that of the weights, r and s
-//           the norms of x and y in a layer times sqrt(g), and R and S the norms after it, the next versine is
+//           1 - kappa1 = v - (sin - angle cos) / pi, up to its sign when an angle is rounding.  With a the variance of
+//           the biases, g half that of the weights, r and s the norms of x and y in a layer times sqrt(g), and R and S
+//           the norms after it, the next versine is
 //           (a (r - s)^2 / (R S + a + r s) + r s (1 - kappa1)) / (R S), as (R S)^2 = (a + r s)^2 + a (r - s)^2.
 //           Obtuse angles, of the first layer only as kappa1 >= 0, are told by their supplements.
-// Shapes    out (rows, columns) with leading dimension ld: products of the unit vectors x (rows, d) and y (columns, d), C
-//           order, replaced by values; lengths_x (layers, rows) and lengths_y (layers, columns), the norms times sqrt(g).
+// Shapes    out (rows, columns) with leading dimension ld: products of the unit vectors x (rows, d) and y (columns, d),
+//           C order, replaced by values; lengths_x (layers, rows) and lengths_y (layers, columns), the norms times
+//           sqrt(g).
 // Owner     A thread finishes one value after the other of its column.
-// Bound by  Two square roots and an arcsine a layer, some 60 operations; with one layer, reading and writing the values.
-//           Pairs that are computed again cost d steps of their thread alone; they are views of one sample, a few a row.
+// Bound by  Two square roots and an arcsine a layer, some 60 operations; with one layer, reading and writing the
+//           values.  Pairs that are computed again cost d steps of their thread alone; they are views of one sample, a
+//           few a row.
 
 #ifndef SSL_REAL
 #define SSL_REAL double

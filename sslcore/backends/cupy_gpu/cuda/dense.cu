@@ -1,20 +1,21 @@
 // Small companions of cuBLAS and cuSOLVER on square matrices.
 //
-// mirror          out[j][i] <- out[i][j] for i < j: C order, n x n.  A block of 32 x 8 threads owns a tile of 32 x 32 on
-//                 or above the diagonal, and stores its transpose through shared memory.  Bound by memory.
+// mirror          out[j][i] <- out[i][j] for i < j: C order, n x n.  A block of 32 x 8 threads owns a tile of 32 x 32
+//                 on or above the diagonal, and stores its transpose through shared memory.  Bound by memory.
 // put_upper       the upper triangle of a panel (n x n, Fortran order) into that of a matrix with leading dimension ld;
 //                 one thread an entry.  A factorisation in place must leave the lower triangle as it is.
 // symmetric_tile  panel (n x n) <- the symmetric matrix with the strict lower triangle of a (Fortran order, leading
 //                 dimension ld) and this diagonal; one thread an entry.
-// add_upper       total <- total + factor product on and above the diagonal, n x n in Fortran order, total in double; one
-//                 thread a row of some columns.  Bound by memory.
+// add_upper       total <- total + factor product on and above the diagonal, n x n in Fortran order, total in double;
+//                 one thread a row of some columns.  Bound by memory.
 // choose_pivot    one step of a pivoted Cholesky factorisation, part 1, by one block: the largest residual diagonal
-//                 entry, if it is above the tolerance; else the number of steps is settled and all later ones do nothing.
+//                 entry, if it is above the tolerance; else the number of steps is settled and all later ones do
+//                 nothing.
 // pivot_row       part 2: row `step` of the factor U (n x n, C order, zero before),
-//                 U[step][j] = (a[p][j] - sum_s U[s][p] U[s][j]) / sqrt(pivot) over the rows s of the panel that begins at
-//                 `start` (those before are subtracted from a already), and the residual diagonal.  One thread a column
-//                 j.  Nothing is exchanged: columns stay in the caller's order, pivots tell how to sort them.  Bound by
-//                 the latency of n steps.
+//                 U[step][j] = (a[p][j] - sum_s U[s][p] U[s][j]) / sqrt(pivot) over the rows s of the panel that begins
+//                 at `start` (those before are subtracted from a already), and the residual diagonal.  One thread a
+//                 column j.  Nothing is exchanged: columns stay in the caller's order, pivots tell how to sort them.
+//                 Bound by the latency of n steps.
 
 #ifndef SSL_REAL
 #define SSL_REAL double

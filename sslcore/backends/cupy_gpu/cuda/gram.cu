@@ -7,17 +7,17 @@
 //           distances_*: |x|^2 + |y|^2 - 2 <x, y> of centred points; it is computed again from the differences of the
 //           points before the centre was subtracted where it is at most factor (|x|^2 + |y|^2) and at most reach, both
 //           known to rounding (|x|^2 + |y|^2): see pairs.correct_distances of the CPU backend for why.
-//           gram_contrasts: (l_i) K_ij (l_j)^T for each pair of samples of two views, l the 2 x 2 matrices `weighted` of
-//           sslcore/samples.py, row 0 the mean, here (n, 2, 2).
-// Shapes    x (rows, d) and y (columns, d), C order.  *_rows: out (rows, columns) with leading dimension ld.  *_both: out
-//           (rows, rows), symmetric, y = x.  gram_contrasts: mean A (n, n), cross_t B^T (n, n), contrast C (n, n), y = x,
-//           the views of sample i in rows 2 i and 2 i + 1.  finish_*: product (tall, wide), C order, of points from row
-//           `top` and from column `left` on.
+//           gram_contrasts: (l_i) K_ij (l_j)^T for each pair of samples of two views, l the 2 x 2 matrices `weighted`
+//           of sslcore/samples.py, row 0 the mean, here (n, 2, 2).
+// Shapes    x (rows, d) and y (columns, d), C order.  *_rows: out (rows, columns) with leading dimension ld.  *_both:
+//           out (rows, rows), symmetric, y = x.  gram_contrasts: mean A (n, n), cross_t B^T (n, n), contrast C (n, n),
+//           y = x, the views of sample i in rows 2 i and 2 i + 1.  finish_*: product (tall, wide), C order, of points
+//           from row `top` and from column `left` on.
 // Owner     A block of 256 threads owns a tile of I x J values, and a thread squares of 2 x 2 of them (two views of one
-//           sample with two of another): in *_both and gram_contrasts it stores them and their mirror images, of the tiles
-//           that reach above the diagonal.  A warp is 8 x 4 such threads: what it stores along rows and along columns is
-//           whole sectors of 32 bytes.  Coordinates pass through shared memory 8 at a time, and the next are read
-//           while these are summed.
+//           sample with two of another): in *_both and gram_contrasts it stores them and their mirror images, of the
+//           tiles that reach above the diagonal.  A warp is 8 x 4 such threads: what it stores along rows and along
+//           columns is whole sectors of 32 bytes.  Coordinates pass through shared memory 8 at a time, and the next are
+//           read while these are summed.
 // Bound by  Small d: storing the values; exp in float64 is some 20 operations, shared by a value and its mirror image.
 //           Large d: the tensor cores' products in float64, multiplications in float32.  Pairs that are computed again
 //           cost d steps of their thread alone; they are views of one sample, a few a row.
@@ -323,8 +323,8 @@ struct __align__(n * sizeof(real)) Run {
     real value[n];
 };
 
-// The kernel values of adjacent samples from i and from j on: rotated in place, then stored, by runs where all are above
-// the diagonal
+// The kernel values of adjacent samples from i and from j on: rotated in place, then stored, by runs where all are
+// above the diagonal
 template <class S>
 __device__ inline void store_contrasts(real (&total)[2 * S::P][2 * S::Q], i64 n, i64 i, i64 j, const Target& to) {
 #pragma unroll
@@ -541,8 +541,8 @@ __device__ inline void tell_shapes(int* to) {
     to[2] = Shape<SSL_TILE, what, true>::I, to[3] = Shape<SSL_TILE, what, true>::J;
 }
 
-// Rows and columns of a block's tile, where it sums itself and after a matrix product, for each thing that is stored: the
-// caller makes its grids of them
+// Rows and columns of a block's tile, where it sums itself and after a matrix product, for each thing that is stored:
+// the caller makes its grids of them
 extern "C" __global__ void tile_shapes(int* shapes) {
     tell_shapes<ROWS>(shapes + 4 * ROWS);
     tell_shapes<BOTH>(shapes + 4 * BOTH);

@@ -1,12 +1,12 @@
 // Least-squares probes on growing prefixes of draws, and their errors on test points.
 //
-// Formula   w = (S_s + s diag(penalty))^-1 B_s, S_s and B_s the sums of z z^T and z y^T over the first s points of a draw;
-//           squared: mean over test points of |x w - target|^2; zero_one: mean of max_c target_c less the target of the
-//           class predicted.  NaN where a pivot of the Cholesky factor lost more than `tolerance` of itself.
+// Formula   w = (S_s + s diag(penalty))^-1 B_s, S_s and B_s the sums of z z^T and z y^T over the first s points of a
+//           draw; squared: mean over test points of |x w - target|^2; zero_one: mean of max_c target_c less the target
+//           of the class predicted.  NaN where a pivot of the Cholesky factor lost more than `tolerance` of itself.
 // Shapes    z (draws, n, k), y (draws, n, q), sizes (count,), test (t, k), target (t, q) in C order, double;
 //           work (draws, 2 k k + 2 k q): S, its factor, B and w of each draw; squared and zero_one (draws, count).
-// Owner     A block of THREADS owns a draw.  A thread owns entries of S and B while points are added, columns of B while
-//           triangles are solved, and every THREADS-th test point.
+// Owner     A block of THREADS owns a draw.  A thread owns entries of S and B while points are added, columns of B
+//           while triangles are solved, and every THREADS-th test point.
 // Bound by  Arithmetic: t k q products a prefix; the test points come from the cache.
 
 #define THREADS 128

@@ -1,17 +1,18 @@
 // What the risks sum over the views of each sample, and the part of their gradient that does not mix samples.
 //
 // Formula   sample_sums: sum_ia |z_ia - zbar_i|^2 and, if asked for, sum_iab <z_ia, z_ib>^2; z converted to double.
-//           finish_gradient: gradient <- product + spread (z_ia - zbar_i) - outer sum_b z_ib <z_ib, z_ia>, where product
-//           comes in as z_ia times a (k, k) matrix (cuBLAS) and may be overwritten; it is gradient itself if that is double.
-// Shapes    z and gradient (n, m, k) in C order, real; copy, of z, and product of the same shape, double; partial (blocks, 2).
-//           For z in double no copy is written: the argument is z again.
-// Owner     A warp owns a sample.  With 2 to 4 views whose rows begin at multiples of 16 bytes a lane reads 16 bytes of each
-//           view, and so on at every 32nd such place; it asks for 128 bytes or so before it needs the first, and adds up its
-//           share of all products of views, which are exchanged at the end.  Otherwise it has every 32nd component, and
-//           one product at a time is exchanged.  A block's warps add their sums in shared memory, and nobody adds the
-//           blocks': the caller does, in a fixed order.
-// Bound by  Memory: z is read once, and by finish_gradient a second time from the cache; otherwise m times and more, from
-//           the cache after the first.  Copies and gradients are written once, products read once.
+//           finish_gradient: gradient <- product + spread (z_ia - zbar_i) - outer sum_b z_ib <z_ib, z_ia>, where
+//           product comes in as z_ia times a (k, k) matrix (cuBLAS) and may be overwritten; it is gradient itself if
+//           that is double.
+// Shapes    z and gradient (n, m, k) in C order, real; copy, of z, and product of the same shape, double; partial
+//           (blocks, 2).  For z in double no copy is written: the argument is z again.
+// Owner     A warp owns a sample.  With 2 to 4 views whose rows begin at multiples of 16 bytes a lane reads 16 bytes of
+//           each view, and so on at every 32nd such place; it asks for 128 bytes or so before it needs the first, and
+//           adds up its share of all products of views, which are exchanged at the end.  Otherwise it has every 32nd
+//           component, and one product at a time is exchanged.  A block's warps add their sums in shared memory, and
+//           nobody adds the blocks': the caller does, in a fixed order.
+// Bound by  Memory: z is read once, and by finish_gradient a second time from the cache; otherwise m times and more,
+//           from the cache after the first.  Copies and gradients are written once, products read once.
 
 #ifndef SSL_REAL
 #define SSL_REAL double
@@ -109,8 +110,8 @@ struct Samples {
         }
     }
 
-    static __device__ inline void sum(const real* __restrict__ z, i64 n, int k, int products, double* copy, double& within,
-                                      double& fourth) {
+    static __device__ inline void sum(const real* __restrict__ z, i64 n, int k, int products, double* copy,
+                                      double& within, double& fourth) {
         const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
 #pragma unroll 1
         for (i64 i = (i64)blockIdx.x * WARPS + warp; i < n; i += (i64)gridDim.x * WARPS) {
@@ -248,7 +249,8 @@ __device__ inline bool wide(const void* z, const void* other, const void* third,
     return any % 16 == 0 && k % WIDE == 0 && k < 1 << 28;
 }
 
-extern "C" __global__ void sample_sums(const real* z, i64 n, i64 m, i64 k, int products, double* copy, double* partial) {
+extern "C" __global__ void sample_sums(const real* z, i64 n, i64 m, i64 k, int products, double* copy,
+                                       double* partial) {
     __shared__ double sums[WARPS][2];
     const int lane = threadIdx.x % LANES, warp = threadIdx.x / LANES;
     double within = 0, fourth = 0;
@@ -270,8 +272,8 @@ extern "C" __global__ void sample_sums(const real* z, i64 n, i64 m, i64 k, int p
     }
 }
 
-extern "C" __global__ void finish_gradient(const real* z, double* product, i64 n, i64 m, i64 k, double spread, double outer,
-                                           real* gradient) {
+extern "C" __global__ void finish_gradient(const real* z, double* product, i64 n, i64 m, i64 k, double spread,
+                                           double outer, real* gradient) {
     const i64 known = wide(z, product, gradient, k) ? m : 0;
     if (known == 2) Samples<2, 8>::finish(z, product, n, (int)k, spread, outer, gradient);
     else if (known == 3) Samples<3, 8>::finish(z, product, n, (int)k, spread, outer, gradient);

@@ -3,15 +3,15 @@
 //
 // Formula   [A B; B^T C] = (rotation_i) K_ij (rotation_j)^T for each pair (i, j) of samples: with the rows
 //           h_c[a] sqrt(p_a) of `weighted` (m, m, count), row 0 the mean, of sslcore/samples.py.
-// Shapes    rotate_*_views: block (rows, columns) with leading dimension ld holds the kernel values of some samples' views,
-//           sample by sample, with those of samples that do not come before; mean A (n, n), cross_t B^T (nc, n) and
-//           contrast C (nc, nc), C order, receive the rotated values and their transposes.  A row of `place` tells where:
-//           see the enumeration.
+// Shapes    rotate_*_views: block (rows, columns) with leading dimension ld holds the kernel values of some samples'
+//           views, sample by sample, with those of samples that do not come before; mean A (n, n), cross_t B^T (nc, n)
+//           and contrast C (nc, nc), C order, receive the rotated values and their transposes.  A row of `place` tells
+//           where: see the enumeration.
 //           rotate_features: features (n, m, r) less `shift` (r) to means (n, r), and less the first view of their
 //           sample, which no contrast sees, to contrasts (n (m-1), r).
-// Owner     rotate_*_views: a block of 32 x 8 threads owns 32 x 32 pairs of samples; a thread 4 pairs, spaced by 8 samples
-//           i.  Each of the m_i m_j rotated values goes through a tile in shared memory, so that both it and its
-//           transpose are stored in runs along their rows.  rotate_features: one thread a sample and a column.
+// Owner     rotate_*_views: a block of 32 x 8 threads owns 32 x 32 pairs of samples; a thread 4 pairs, spaced by 8
+//           samples i.  Each of the m_i m_j rotated values goes through a tile in shared memory, so that both it and
+//           its transpose are stored in runs along their rows.  rotate_features: one thread a sample and a column.
 // Bound by  Memory: for two views a sample, four values are read and eight written for a pair.  With more views, values
 //           are read m_i m_j times, from the cache.
 
@@ -47,8 +47,8 @@ enum {
 };
 
 // The value (c, e) of a pair, from its m_i x m_j kernel values
-__device__ inline real rotated(const real* values, i64 ld, const real* l, i64 l_step, i64 m_i, const real* r, i64 r_step,
-                               i64 m_j) {
+__device__ inline real rotated(const real* values, i64 ld, const real* l, i64 l_step, i64 m_i, const real* r,
+                               i64 r_step, i64 m_j) {
     real total = 0;
     for (i64 a = 0; a < m_i; ++a) {
         real row = 0;
@@ -81,8 +81,8 @@ __device__ inline void rotate_tile(const real* block, const i64* place, const re
             const int s = ty + LINES * p;
             for (int v = 0; v < fixed_m * fixed_m; ++v) {
                 const bool inside = i0 + s < n_i && j0 + tx < n_j;
-                kept[p][v] = inside ? block[(s * fixed_m + v / (fixed_m ? fixed_m : 1)) * ld + v % (fixed_m ? fixed_m : 1)]
-                                    : (real)0;
+                const int views = fixed_m ? fixed_m : 1;  // nothing is divided by 0
+                kept[p][v] = inside ? block[(s * fixed_m + v / views) * ld + v % views] : (real)0;
             }
         }
     }
@@ -134,8 +134,8 @@ extern "C" __global__ void rotate_any_views(const real* block, const i64* place,
     rotate_tile<0>(block, place, left, right, mean, cross_t, contrast);
 }
 
-extern "C" __global__ void rotate_features(const real* features, const real* rotation, const real* shift, i64 n, i64 m, i64 r,
-                                real* means, real* contrasts) {
+extern "C" __global__ void rotate_features(const real* features, const real* rotation, const real* shift, i64 n, i64 m,
+                                i64 r, real* means, real* contrasts) {
     const i64 t = (i64)blockIdx.x * blockDim.x + threadIdx.x;
     if (t >= n * r) return;
     const i64 i = t / r, column = t % r;

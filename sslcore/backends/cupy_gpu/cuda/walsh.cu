@@ -1,16 +1,16 @@
 // The Walsh-Hadamard transform, in place.
 //
-// Formula   values[S] <- sum_x (-1)^popcount(x & S) values[x], unnormalised: a butterfly (a, b) <- (a + b, a - b) at each
-//           of the distances 1, 2, 4, ... along the first axis.
+// Formula   values[S] <- sum_x (-1)^popcount(x & S) values[x], unnormalised: a butterfly (a, b) <- (a + b, a - b) at
+//           each of the distances 1, 2, 4, ... along the first axis.
 // Shapes    values (2^d, c), C order.  One launch does `levels` of these distances: with the numbers seen as
 //           (outer, 2^levels, distance), the first one is `distance` numbers in memory.
-// Owner     A block of 256 threads owns a tile of 2^levels rows and `width` neighbouring columns (of `distance`), at most
-//           4096 numbers.  It is read into shared memory, transformed there, 16 numbers in a thread's registers at a
-//           time, and written back.  The first launch has width = distance = c, so that its tiles lie in one piece; in
-//           later ones rows are runs of 16 numbers or more.
-// Bound by  Memory: each launch reads and writes all numbers once; 2^24 of them in one column take three (levels 12, 6, 6).
-//           Of every 16 numbers in shared memory one place is left out: threads that read 16 numbers in a row, or
-//           every 16th, then meet no bank twice.
+// Owner     A block of 256 threads owns a tile of 2^levels rows and `width` neighbouring columns (of `distance`), at
+//           most 4096 numbers.  It is read into shared memory, transformed there, 16 numbers in a thread's registers at
+//           a time, and written back.  The first launch has width = distance = c, so that its tiles lie in one piece;
+//           in later ones rows are runs of 16 numbers or more.
+// Bound by  Memory: each launch reads and writes all numbers once; 2^24 of them in one column take three (levels 12,
+//           6, 6).  Of every 16 numbers in shared memory one place is left out: threads that read 16 numbers in a row,
+//           or every 16th, then meet no bank twice.
 
 #ifndef SSL_REAL
 #define SSL_REAL double
