@@ -9,10 +9,11 @@ happens in silence: without a choice such a table is refused, with the row, the 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .arrays import check_choice
 from .io.encoding import Choices, Encoding
 from .io.frames import is_frame, sheet_of
 from .io.tables import Source, Table, Wanted, parse_sources, read_labels, read_points, read_sheets
@@ -79,6 +80,12 @@ def read(
     (('alcohol', 'colour=red', 'colour=white'), [[12.5, 1.0, 0.0], [12.5, 0.0, 1.0]])
     """
     choices = Choices(missing, categories, unseen, id, decimal)
+    _check_header(header)
+    if isinstance(drop, str) or not isinstance(drop, Iterable):
+        raise TypeError(f"drop must be a sequence of names of columns, such as [{drop!r:.80}], found {drop!r:.80}")
+    drop = list(drop)
+    if encoding is not None and not isinstance(encoding, Encoding):
+        raise TypeError(f"encoding must be table.encoding of an earlier table, or rep.table, found {encoding!r:.80}")
     wanted = None if encoding is None else Wanted(tuple(encoding.columns), "the encoding", encoding)
     if len(data) == 1 and is_frame(data[0]):
         return read_sheets([sheet_of(data[0])], Source(Path("the frame")), drop, wanted=wanted, choices=choices)
@@ -114,7 +121,12 @@ def labels(*files: Any, header: str = "auto", decimal: str = "auto") -> Table:
     ...     sslcore.tables.labels(f"{path}:class").values.tolist()
     ['barolo', 'barbera']
     """
+    _check_header(header)
     return read_labels(_source(files, "labels"), header=header, decimal=decimal)
+
+
+def _check_header(header: Any) -> None:
+    check_choice(header, "header", ("auto", "yes", "no"))
 
 
 def _source(files: Sequence[Any], name: str) -> Source:

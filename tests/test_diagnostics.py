@@ -304,6 +304,7 @@ def test_which_clusters_are_learnt():
     noise = rng.normal(size=(200, 50))
     assert cluster_learnability(noise, 20) < 0.6
     assert cluster_learnability(noise, 20) == cluster_learnability(noise, 20, seed=0)
+    assert 0 < cluster_learnability(noise, 20, seed=2**64 - 1) < 0.6
     # two blobs and a lone point between: its nearest is of one of them
     line = np.array([[0.0], [1.0], [2.0], [50.0], [51.0], [52.0]])
     assert cluster_learnability(line, 2) == 1.0

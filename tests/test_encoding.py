@@ -580,3 +580,22 @@ def test_a_model_without_means_has_none_for_new_files(capsys, named):
     if named:
         err = refused(capsys, "transform", "p-model.npz", "u.csv", "--categories", "one-hot")
         assert "row 1 (line 2), column 'y' is 'u', not a number" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"header": "maybe"}, ValueError, "header must be one of 'auto', 'yes', 'no', found 'maybe'"),
+        ({"drop": "a"}, TypeError, "drop must be a sequence of names of columns, such as .'a'., found 'a'"),
+        ({"drop": 3}, TypeError, "drop must be a sequence of names"),
+        ({"encoding": 3}, TypeError, "encoding must be table.encoding of an earlier table, or rep.table, found 3"),
+    ],
+)
+def test_options_of_read_that_are_none(tmp_path, options, error, words):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(error, match=words):
+        tables.read(path, **options)
+    if "header" in options:
+        with pytest.raises(error, match=words):
+            tables.labels(f"{path}:a", **options)

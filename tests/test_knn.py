@@ -219,3 +219,8 @@ def test_points_of_very_different_sizes():
     probe = knn_probe([[1e-150, 0.0], [3e-150, 0.0], [1e150, 0.0]], [0.0, 1.0, 2.0], 1)
     assert probe.predict([[2.5e-150, 0.0], [1.2e-150, 0.0], [9e149, 1.0]]).tolist() == [1.0, 0.0, 2.0]
     assert probe.predict([[1e200, 0.0]]).shape == (1,)  # as far from all of them as float64 can tell
+
+
+def test_a_mean_of_targets_whose_sum_is_too_large(backend):
+    z, y = backend.asarray(np.arange(3.0)[:, None]), backend.asarray(np.array([1.7e308, 1.6e308, 1.5e308]))
+    assert_close(backend.asnumpy(knn_probe(z, y, 3).predict(z)), np.full(3, 1.6e308))

@@ -1,5 +1,6 @@
 """Columns on one scale as part of a representation, and what is said of data before any fit."""
 
+import math
 import tracemalloc
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 import sslcore
 from sslcore import tunables
 from sslcore.augmentations import GaussianNoise, Views
-from sslcore.defaults import Standardization, concerns
+from sslcore.defaults import Standardization, choose, concerns
 from sslcore.features import Identity, Nystrom
 from sslcore.fitting.spread import spread_of
 from sslcore.kernels import Gaussian, Linear, Precomputed
@@ -232,3 +233,28 @@ def test_the_collapse_report_says_it_of_columns_of_unlike_spread():
         assert report.sentences[0].startswith("views hardly differ from their samples")
     fine = sslcore.pretrain(VIEWS, GAUSSIAN, 2, reg=1e-3, center=True)
     assert "hardly" not in str(sslcore.diagnostics.collapse_report(fine))
+
+
+def test_views_are_those_of_a_fit():
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    near = np.stack([x, x + 1e-6], axis=1)
+    assert concerns(x, near.tolist()) == concerns(x, near) != ()
+    for views, error in ((x, "3 dimensions"), (near[:, :, None], "dimensions"), (near[:0], "must not be empty")):
+        with pytest.raises(ValueError, match=error):
+            concerns(x, views)
+    assert "columns 7, 8, 9 are constant" in concerns(np.ones((2, 3)), columns=[7, 8, 9])[0]
+    for columns in ("abc", 3):
+        with pytest.raises(TypeError, match="columns must be a sequence of names"):
+            concerns(x, columns=columns)
+
+
+def test_kernels_of_data_near_the_ends_of_float64():
+    x = np.random.default_rng(0).normal(size=(30, 3))
+    scale = choose(x, standardize=False).kernel.scale
+    for exponent in (-1000, -530, 530, 1000, 1021):
+        found = choose(np.ldexp(x, exponent), standardize=False).kernel.scale
+        assert math.isclose(found, math.ldexp(scale, exponent), rel_tol=1e-2)
+    rare = np.zeros((30, 3))
+    rare[0] = 1.0  # most distances are 0: the mean square takes their place
+    scales = [choose(size * rare, standardize=False).kernel.scale for size in (1.0, 1e-200)]
+    assert math.isclose(scales[1], 1e-200 * scales[0], rel_tol=1e-2)

@@ -26,9 +26,11 @@ from sslcore.augmentations import (
     Jitter,
     MagnitudeWarp,
     Mixture,
+    RandomRotation,
     ResizedCrop,
     Scaling,
     Stage,
+    TangentStep,
     TimeWarp,
     Views,
     Window,
@@ -510,3 +512,36 @@ def test_in_a_fit():
     np.testing.assert_allclose(
         made.eigenvalues, pretrain(law.views(x, 2, seed=0), Identity(), 2, reg=1e-2).eigenvalues, rtol=1e-9
     )
+
+
+LARGE = [
+    (GaussianNoise(1e308), 0.0, np.float64),
+    (GaussianNoise(2e38), 0.0, np.float32),
+    (Jitter(1.0), 1.7e308, np.float64),
+    (Scaling(1.0), 3e38, np.float32),
+    (Blur((2, 2), 2.0), 1.7e308, np.float64),
+    (TangentStep(0.5), 1.7e308, np.float64),
+    (Mixture([0.5, 0.5], [GaussianNoise(1e308), GaussianNoise(0.0)]), 0.0, np.float64),
+]
+
+
+@pytest.mark.parametrize(("law", "size", "dtype"), LARGE, ids=[type(law).__name__ for law, _, _ in LARGE])
+def test_views_beyond_their_type_are_refused(backend, law, size, dtype):
+    x = size * np.where(np.arange(200).reshape(50, 4) % 3, 1, -1).astype(dtype)
+    with pytest.raises(OverflowError, match=rf"beyond {np.dtype(dtype)}, at sample \d+, view [01], coordinate [0-3]; "):
+        law.views(backend.asarray(x), 2, seed=0)
+    views = Views(backend.asarray(x), law, 2, seed=0)
+    with pytest.raises(OverflowError, match="beyond"):
+        views[0:50]
+
+
+@pytest.mark.parametrize("law", [TangentStep(0.5), RandomRotation(2.0)])
+@pytest.mark.parametrize("exponent", [-1040, -900, -530, 530, 1015])
+def test_steps_on_the_sphere_know_no_unit(backend, law, exponent):
+    """Squares of norms neither overflow nor vanish."""
+    x = samples(6, 5)
+    x[0], x[1, 0] = 0.0, -0.0
+    views = backend.asnumpy(law.views(backend.asarray(np.ldexp(x, exponent)), 3, seed=1))
+    expected = np.ldexp(law.views(x, 3, seed=1), exponent)
+    # subnormal numbers have fewer digits
+    np.testing.assert_allclose(views, expected, rtol=0, atol=2.0**-1070 if exponent < -1000 else 0)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..backends import device_of
-from .checks import Array, as_array, namespace, on_host, rank_of
+from .checks import Array, as_array, namespace, on_host, rank_of, shown
 from .foreign import as_native
 
 __all__ = ["Target", "read_groups", "read_labels", "read_part", "read_target", "task_of"]
@@ -238,7 +238,7 @@ def read_target(y: Any, n: int, task: str, labelled: Any = None) -> Target:
             if chosen is not None or len(places) == n
             else (" (points with label -1 or NaN count as not labelled; give labelled= if that is a class)")
         )
-        raise ValueError(f"y must hold at least 2 classes, found only {classes[0]!r}{hint}")
+        raise ValueError(f"y must hold at least 2 classes, found only {shown(classes[0].item())}{hint}")
     return Target(index, places, classes, True)
 
 

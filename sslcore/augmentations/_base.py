@@ -132,6 +132,13 @@ class Augmentation(Declared, ABC):
         array of shape (n, n_views, d)
             ``views(x, m, seed=s)[a:b]`` and ``views(x[a:b], m, seed=s, first=a)`` are equal to the bit,
             and so are view j of 3 and view j of 5.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Samples, numbers of views or seeds that are not as described.
+        OverflowError
+            A view is too large for its type.
         """
         x = as_array(flattened(as_entries(x, "x"), self), "x", ndim=2, shape_hint="(n, d)")
         self._check_coordinates(x.shape[1])

@@ -42,7 +42,7 @@ class TangentStep(_OnSphere):
     Samples need not have norm 1: the view has the norm of its sample, and that of 0 is 0.  The direction v is
     ``H (0, g) / |g|``, with the normals g of the coordinates 1 to d - 1 of :class:`GaussianNoise`, and the reflection H
     that takes x to a multiple of the first unit vector: nothing cancels.  Computed in float64 and rounded once to the
-    type of x; squares of norms must not overflow.
+    type of x.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PRIMITIVES", "REFERENCE_SEED", "n_places", "names", "run", "with_arrays"]
+__all__ = ["PRIMITIVES", "REFERENCE_SEED", "n_places", "names", "overflow", "run", "with_arrays"]
 
 PRIMITIVES: dict[str, tuple[Any, ...]] = {
     "add_normals": (Real,),
@@ -54,6 +54,15 @@ def names(stages: Sequence[Any]) -> set[str]:
     branches = [branch for stage in stages for branch in getattr(stage, "branches", ())]
     own = {stage.primitive for stage in stages if not hasattr(stage, "branches")}
     return own.union(*map(names, branches))
+
+
+def overflow(law: Any, views: Any, first: int, xp: Any) -> OverflowError:
+    """Make the error of views (n, m, d) of the samples from ``first`` on, the first of which that is not finite."""
+    sample, view, coordinate = (int(i) for i in xp.argwhere(~xp.isfinite(views))[0])
+    return OverflowError(
+        f"a view of {law!r:.200} is beyond {views.dtype}, at sample {first + sample}, view {view}, coordinate "
+        f"{coordinate}; bring the samples to another unit, or take a smaller scale"
+    )
 
 
 def with_arrays(stages: Sequence[Any], convert: Callable[[np.ndarray], Any]) -> tuple[Any, ...]:

@@ -60,6 +60,9 @@ EXACT_UP_TO = 6000
 
 LANDMARKS = 1024
 
+_LARGEST = 1e308
+"""A distance, in three digits."""
+
 
 @dataclass(frozen=True, eq=False)
 class Choice:
@@ -366,6 +369,6 @@ def _median_distance(points: np.ndarray) -> float:
     if len(points) < 2:
         return 1.0
     size = float(np.abs(points).max()) or 1.0
-    distances = pdist(points / size) * size
+    distances = pdist(points / size)
     found = float(np.median(distances)) or math.sqrt(float((distances**2).mean()))
-    return float(f"{found:.3g}") if 0 < found < math.inf else 1.0
+    return float(f"{min(found * size, _LARGEST):.3g}") if found > 0 else 1.0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, ArrayLike, as_array, as_native, gives_memory_back, on_host
+from ..arrays import Array, ArrayLike, as_array, as_native, gives_memory_back, ignore_overflow, on_host
+from ..augmentations._views import as_readable
 from ..fitting.spread import spread_of
 from ..fitting.standardization import Standardization
 
@@ -57,7 +58,7 @@ def concerns(
     Raises
     ------
     ValueError
-        ``x`` is empty, or ``columns`` are not as many as its columns.
+        ``x`` is empty, ``views`` are not (n, m, d), or ``columns`` are not as many as the columns of ``x``.
 
     Examples
     --------
@@ -74,13 +75,24 @@ def concerns(
     said: list[str] = []
     if array.ndim == 2:
         n, d = array.shape
-        if columns is not None and len(columns) != d:
-            raise ValueError(f"columns must be {d} names, one a column, found {len(columns)}")
-        names = [str(i) for i in range(d)] if columns is None else list(columns)
-        said = _of_columns(array, names, scaled=standardization is not None) if n > 1 else []
-    spread = None if views is None else spread_of(views)
+        if columns is not None and (isinstance(columns, str) or not isinstance(columns, Iterable)):
+            raise TypeError(f"columns must be a sequence of names, found {columns!r:.80}")
+        names = list(map(str, range(d) if columns is None else columns))
+        if len(names) != d:
+            raise ValueError(f"columns must be {d} names, one a column, found {len(names)}")
+        with ignore_overflow():
+            said = _of_columns(array, names, scaled=standardization is not None) if n > 1 else []
+    spread = None if views is None else spread_of(_read(views))
     words = None if spread is None else spread.words()
     return tuple(said if words is None else [*said, words])
+
+
+def _read(views: Any) -> Any:
+    """Return views as those that a fit takes."""
+    views = as_readable(views)
+    if views.ndim != 3:
+        raise ValueError(f"views must have 3 dimensions (n, m, d), found shape {views.shape}")
+    return views
 
 
 def _of_columns(x: Array, names: list[str], *, scaled: bool) -> list[str]:

@@ -13,6 +13,7 @@ from ..arrays import (
     ArrayLike,
     as_array,
     as_native,
+    as_seed,
     check_integer,
     exponent_of,
     gives_memory_back,
@@ -185,7 +186,7 @@ def _numbers(n: int, n_clusters: int | None, seed: int) -> tuple[int, int]:
     chosen = max(2, round(math.sqrt(n))) if n_clusters is None else n_clusters
     return (
         check_integer(chosen, "n_clusters", minimum=2, maximum=n - 1),
-        check_integer(seed, "seed", minimum=0, maximum=2**63 - 1),
+        as_seed(seed),
     )
 
 

@@ -246,7 +246,7 @@ def effective_dimension(eigenvalues: ArrayLike | Fitted | Moments, g: float, *, 
     >>> effective_dimension([1.0, 1.0, 0.0], g=1.0), effective_dimension([1.0, 1.0, 0.0], g=1.0, power=2)
     (1.0, 0.5)
     """
-    power = check_integer(power, "power", minimum=1)
+    power = check_integer(power, "power", minimum=1, maximum=2**53)
     g = check_scalar(g, "g", minimum=0.0, strict=True)
     values, unit = _eigenvalues(eigenvalues)
     active = values[values > 0]

@@ -208,16 +208,7 @@ def learning_curves(
         check_boolean(fit_intercept, "fit_intercept"),
         keep,
     )
-    settings = {"data": _told(data, source.data), "target": _told(target, source.target), "kind": kind}
-    settings |= {"model": repr(model), "model_parameters": _parameters(model), "n_components": objective.k}
-    settings |= {"augmentation": repr(augmentation), "augmentation_parameters": _parameters(augmentation)}
-    settings |= {"n_views": n_views, "pretraining_sizes": list(sizes), "downstream_sizes": list(downstream)}
-    settings |= {"downstream_draws": draws, "n_test": n_test, "reg": list(regs), "beta": objective.beta}
-    settings |= {"unbiased": objective.unbiased, "center": objective.center, "scale": scale}
-    settings |= {"probe_reg": design.probe_reg, "fit_intercept": design.fit_intercept}
-    settings |= {"shared_draws": design.shared, "keep": design.keep, "seed": seed}
-    if source.pool is not None:
-        settings["downstream_pool"] = source.pool
+    settings = _settings(data, target, design)
     if folder is not None:
         _require_told(settings)
     cells = run_cells(
@@ -309,6 +300,21 @@ def _functions(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
     elif isinstance(settings, list):
         for value in settings:
             yield from _functions(value, name)
+
+
+def _settings(data: Any, target: Any, design: Design) -> dict[str, Any]:
+    """Tell, in plain values, all that the errors depend on: a folder holds the cells of one such record."""
+    source, objective, law = design.source, design.objective, design.augmentation
+    told = {"data": _told(data, source.data), "target": _told(target, source.target), "kind": source.kind}
+    told |= {"model": repr(design.model), "model_parameters": _parameters(design.model), "n_components": objective.k}
+    told |= {"augmentation": repr(law), "augmentation_parameters": _parameters(law), "n_views": design.n_views}
+    told |= {"pretraining_sizes": list(design.sizes), "downstream_sizes": list(design.downstream)}
+    told |= {"downstream_draws": design.draws, "n_test": source.n_test, "reg": list(design.regs)}
+    told |= {"beta": objective.beta, "unbiased": objective.unbiased, "center": objective.center}
+    told |= {"scale": "risk" if design.risk_scale else "unit", "probe_reg": design.probe_reg}
+    told |= {"fit_intercept": design.fit_intercept, "shared_draws": design.shared, "keep": design.keep}
+    told |= {"seed": source.seed}
+    return told if source.pool is None else told | {"downstream_pool": source.pool}
 
 
 def _told(given: Any, read: Any) -> Any:

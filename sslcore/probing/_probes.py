@@ -19,6 +19,7 @@ from ..arrays import (
     check_integer,
     check_scalar,
     exponent_of,
+    ignore_overflow,
     namespace,
     on_host,
     read_labels,
@@ -316,7 +317,11 @@ class KNNProbe:
         _, index = self._nearest(z)
         xp = namespace(z)
         if self.classes is None:
-            mean = self.targets[index].mean(axis=1)
+            nearest_targets = self.targets[index]
+            with ignore_overflow():
+                mean = nearest_targets.mean(axis=1)
+            if not np.isfinite(mean).all():  # their sum is too large, they are not
+                mean = (nearest_targets / self.n_neighbors).sum(axis=1)
             out: Array = xp.asarray(mean[:, 0] if self._flat_target else mean)
             return out
         votes = self.targets[index]

@@ -9,7 +9,7 @@ import cupy as xp
 import numpy as np
 
 from ... import tunables
-from ..stages import REFERENCE_SEED, run, with_arrays
+from ..stages import REFERENCE_SEED, overflow, run, with_arrays
 from . import sources
 from .loader import kernel, launch
 
@@ -158,17 +158,21 @@ _STAGES: dict[str, tuple[Callable[..., int], tuple[Callable[..., tuple[Any, ...]
 def views(x: Any, augmentation: Any, n_views: int, seed: int, first: int, out: Any = None) -> Any:
     """Make views (n, n_views, d) of the samples x (n, d), of float32 or float64; arguments are trusted.
 
-    ``out`` receives them, if given: C-ordered, of the type of ``x``.
+    ``out`` receives them, if given: C-ordered, of the type of ``x``.  Raises `OverflowError` where one is not finite.
     """
     n, d = x.shape
     if out is None:
         out = xp.empty((n, n_views, d), dtype=x.dtype)
     stages = with_arrays(augmentation.stages(), xp.asarray)
     step = max(1, tunables.CUDA_VIEW_COORDINATES // max(1, n_views * d))
+    finite: list[Any] = []
     for start in range(0, n, step):
         block = out[start : start + step]
         block[...] = x[start : start + step, None]
         _run(stages, block, first + start, seed)
+        finite.append(xp.isfinite(block).all())
+    if finite and not bool(xp.stack(finite).all()):
+        raise overflow(augmentation, out, first, xp)
     return out
 
 

@@ -6,6 +6,7 @@ draws what.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from ... import tunables
 from ..contract import Array, Matrix, ViewLaw
-from ..stages import names, run, with_arrays
+from ..stages import names, overflow, run, with_arrays
 from .parallel import parallel_for
 from .philox import (
     LANES,
@@ -57,7 +58,7 @@ __all__ = ["views"]
 def views(x: Matrix, augmentation: ViewLaw, n_views: int, seed: int, first: int, out: Array | None = None) -> Array:
     """Make views (n, n_views, d) of the samples x (n, d), of float32 or float64; arguments are trusted.
 
-    ``out`` receives them, if given: C-ordered, of the type of ``x``.
+    ``out`` receives them, if given: C-ordered, of the type of ``x``.  Raises `OverflowError` where one is not finite.
     """
     n, d = x.shape
     if out is None:
@@ -86,6 +87,8 @@ def views(x: Matrix, augmentation: ViewLaw, n_views: int, seed: int, first: int,
             return [np.ascontiguousarray(rows[:, choice == i]) for i in range(count)]
 
         run(stages, rows_of_views(len(block), n_views, first + start), apply, choose)
+        if not _all_finite(block):
+            raise overflow(augmentation, block, first + start, np)
 
     tasks = range(-(-n // step))
     if "call" in names(stages):  # functions of Python are called in one thread
@@ -94,6 +97,15 @@ def views(x: Matrix, augmentation: ViewLaw, n_views: int, seed: int, first: int,
     else:
         parallel_for(make, len(tasks))
     return out
+
+
+@kernel
+def _all_finite(views: Array) -> bool:
+    flat = views.reshape(-1)
+    strange = 0
+    for j in range(flat.size):
+        strange += flat[j] - flat[j] != 0.0  # counted, not left at the first: eight at once
+    return strange == 0
 
 
 def _in_float64(stage: Callable[..., None]) -> Callable[..., None]:
@@ -106,7 +118,8 @@ def _in_float64(stage: Callable[..., None]) -> Callable[..., None]:
         wide, own = views[rows[0]].astype(np.float64), rows.copy()
         own[0] = np.arange(len(wide))
         stage(wide, own, stream, *arguments)
-        views[rows[0]] = wide
+        with np.errstate(over="ignore"):  # what is infinite is refused
+            views[rows[0]] = wide
 
     return apply
 
@@ -272,9 +285,19 @@ _WIDTH = 32  # sums have as many partial ones, of every 32nd term each: a warp's
 
 
 @inline
-def _add_products(sums: Matrix, x: Array, g: Array) -> None:
+def _unit(x: Array) -> Any:
+    """Return the power of two about the largest entry, by which it is divided: squares neither overflow nor vanish."""
+    largest = 0.0
     for j in range(x.size):
-        xj, gj = np.float64(x[j]), g[j]
+        largest = max(largest, abs(np.float64(x[j])))
+    exponent = min(max(math.frexp(largest)[1], -1000), 1000)
+    return math.ldexp(1.0, exponent), math.ldexp(1.0, -exponent)
+
+
+@inline
+def _add_products(sums: Matrix, x: Array, inverse: float, g: Array) -> None:
+    for j in range(x.size):
+        xj, gj = np.float64(x[j]) * inverse, g[j]
         sums[0, j] += xj * xj
         sums[1, j] += xj * gj
         sums[2, j] += gj * gj
@@ -295,9 +318,10 @@ def _step_on_sphere(views: Matrix, rows: Matrix, stream: Stream, drop: float, of
     for i in range(rows.shape[1]):
         x, g = views[rows[0, i]], normals[i]
         g[0] = 0.0
+        unit, inverse = _unit(x)
         sums[:] = 0.0
         for start in range(0, d, _WIDTH):
-            _add_products(sums, x[start : start + _WIDTH], g[start : start + _WIDTH])
+            _add_products(sums, x[start : start + _WIDTH], inverse, g[start : start + _WIDTH])
         half = _WIDTH // 2
         while half > 0:
             for j in range(half):
@@ -312,9 +336,10 @@ def _step_on_sphere(views: Matrix, rows: Matrix, stream: Stream, drop: float, of
         lost = drop * share
         cos, sin = 1.0 - lost, np.sqrt(lost * (2.0 - lost))
         first = np.float64(x[0])
-        q = along / (norm + abs(first)) if norm > 0.0 else 0.0
-        _move_row(x, g, cos, sin * norm / length, sin * q / length)
-        x[0] = cos * first - (sin * along / length if first >= 0.0 else -(sin * along / length))
+        q = along / (norm + abs(first * inverse)) if norm > 0.0 else 0.0
+        _move_row(x, g, cos, sin * norm / length * unit, sin * q / length)
+        step = sin * along / length * unit
+        x[0] = cos * first - (step if first >= 0.0 else -step)
 
 
 # ---------------------------------------------------------------- a few draws for each image

@@ -288,11 +288,24 @@ extern "C" __global__ void step_on_sphere(real* views, const double* normals, i6
     const bool active = row < rows && !skipped(row, choice, branch);
     real* x = views + row * d;
     const double* g = normals + row * d;
-    double first_of_x = 0, xx = 0, xg = 0, gg = 0;
+    double largest = 0, first_of_x = 0, xx = 0, xg = 0, gg = 0;
+    if (active)
+        for (i64 j = lane; j < d; j += WIDTH) largest = fmax(largest, fabs((double)x[j]));
+    sums[0][own] = largest;
+    for (int half = WIDTH / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (lane < half) sums[0][own] = fmax(sums[0][own], sums[0][own + half]);
+    }
+    __syncthreads();
+    int exponent;  // x is divided by a power of two about its largest entry: squares neither overflow nor vanish
+    frexp(sums[0][own - lane], &exponent);
+    exponent = exponent < -1000 ? -1000 : exponent > 1000 ? 1000 : exponent;
+    const double unit = ldexp(1.0, exponent), inverse = ldexp(1.0, -exponent);
+    __syncthreads();
     if (active) {
         first_of_x = (double)x[0];
         for (i64 j = lane; j < d; j += WIDTH) {
-            const double xj = (double)x[j], gj = j > 0 ? g[j] : 0.0;
+            const double xj = (double)x[j] * inverse, gj = j > 0 ? g[j] : 0.0;
             xx += xj * xj;
             xg += xj * gj;
             gg += gj * gj;
@@ -317,8 +330,8 @@ extern "C" __global__ void step_on_sphere(real* views, const double* normals, i6
     }
     const double lost = drop * share;
     const double cosine = 1.0 - lost, sine = sqrt(lost * (2.0 - lost));
-    const double q = norm > 0.0 ? along / (norm + fabs(first_of_x)) : 0.0;
-    const double a = sine * norm / length, b = sine * q / length, c = sine * along / length;
+    const double q = norm > 0.0 ? along / (norm + fabs(first_of_x * inverse)) : 0.0;
+    const double a = sine * norm / length * unit, b = sine * q / length, c = sine * along / length * unit;
     for (i64 j = lane; j < d; j += WIDTH) {
         const double xj = (double)x[j];
         x[j] = (real)(j > 0 ? cosine * xj + (a * g[j] - b * xj) : cosine * xj - (xj >= 0.0 ? c : -c));
