@@ -286,7 +286,7 @@ _WIDTH = 32  # sums have as many partial ones, of every 32nd term each: a warp's
 
 @inline
 def _unit(x: Array) -> Any:
-    """Return the power of two about the largest entry, by which it is divided: squares neither overflow nor vanish."""
+    """Return the power of two above the largest entry, a unit in which squares can be formed, and its inverse."""
     largest = 0.0
     for j in range(x.size):
         largest = max(largest, abs(np.float64(x[j])))
@@ -318,16 +318,20 @@ def _step_on_sphere(views: Matrix, rows: Matrix, stream: Stream, drop: float, of
     for i in range(rows.shape[1]):
         x, g = views[rows[0, i]], normals[i]
         g[0] = 0.0
-        unit, inverse = _unit(x)
-        sums[:] = 0.0
-        for start in range(0, d, _WIDTH):
-            _add_products(sums, x[start : start + _WIDTH], inverse, g[start : start + _WIDTH])
-        half = _WIDTH // 2
-        while half > 0:
-            for j in range(half):
-                for c in range(3):
-                    sums[c, j] += sums[c, j + half]
-            half //= 2
+        unit = inverse = 1.0
+        for again in range(2):
+            sums[:] = 0.0
+            for start in range(0, d, _WIDTH):
+                _add_products(sums, x[start : start + _WIDTH], inverse, g[start : start + _WIDTH])
+            half = _WIDTH // 2
+            while half > 0:
+                for j in range(half):
+                    for c in range(3):
+                        sums[c, j] += sums[c, j + half]
+                half //= 2
+            if again or 1e-280 < sums[0, 0] < 1e300:
+                break
+            unit, inverse = _unit(x)
         norm, along, length = np.sqrt(sums[0, 0]), sums[1, 0], np.sqrt(sums[2, 0])
         share = 1.0
         if of_plane and d > 2:

@@ -277,52 +277,46 @@ extern "C" __global__ void reverse(real* views, i64 rows, i64 d, i64 m, u64 firs
 #define THREADS 256
 #define WIDTH 32
 
+// The sum, and the largest, of the values of a warp, added by halves: every lane has it
+__device__ inline double warp_sum(double value) {
+    for (int half = WIDTH / 2; half > 0; half /= 2) value += __shfl_xor_sync(0xffffffffu, value, half);
+    return value;
+}
+
+__device__ inline double warp_max(double value) {
+    for (int half = WIDTH / 2; half > 0; half /= 2) value = fmax(value, __shfl_xor_sync(0xffffffffu, value, half));
+    return value;
+}
+
 // x <- cos x + sin |x| H (0, g) / |g|, where H, the reflection that takes x to a multiple of the first unit vector,
 // takes all vectors (0, g) to tangent ones; sums are those of |x|^2, <x, (0, g)>, |(0, g)|^2.
 extern "C" __global__ void step_on_sphere(real* views, const double* normals, i64 rows, i64 d, i64 m, u64 first,
                                           u32 stage, u32 k0, u32 k1, const int* choice, int branch, double drop,
                                           i64 of_plane) {
-    __shared__ double sums[3][THREADS];
     const i64 row = thread_index() / WIDTH;
-    const int own = threadIdx.x, lane = own % WIDTH;
-    const bool active = row < rows && !skipped(row, choice, branch);
+    const int lane = threadIdx.x % WIDTH;
+    if (row >= rows || skipped(row, choice, branch)) return;
     real* x = views + row * d;
     const double* g = normals + row * d;
-    double largest = 0, first_of_x = 0, xx = 0, xg = 0, gg = 0;
-    if (active)
-        for (i64 j = lane; j < d; j += WIDTH) largest = fmax(largest, fabs((double)x[j]));
-    sums[0][own] = largest;
-    for (int half = WIDTH / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (lane < half) sums[0][own] = fmax(sums[0][own], sums[0][own + half]);
-    }
-    __syncthreads();
-    int exponent;  // x is divided by a power of two about its largest entry: squares neither overflow nor vanish
-    frexp(sums[0][own - lane], &exponent);
-    exponent = exponent < -1000 ? -1000 : exponent > 1000 ? 1000 : exponent;
-    const double unit = ldexp(1.0, exponent), inverse = ldexp(1.0, -exponent);
-    __syncthreads();
-    if (active) {
-        first_of_x = (double)x[0];
+    const double first_of_x = (double)x[0];
+    double unit = 1.0, inverse = 1.0, xx = 0.0, xg = 0.0, gg = 0.0;
+    for (int again = 0; again < 2; ++again) {
+        double sums[3] = {0.0, 0.0, 0.0}, largest = 0.0;
         for (i64 j = lane; j < d; j += WIDTH) {
             const double xj = (double)x[j] * inverse, gj = j > 0 ? g[j] : 0.0;
-            xx += xj * xj;
-            xg += xj * gj;
-            gg += gj * gj;
+            sums[0] += xj * xj;
+            sums[1] += xj * gj;
+            sums[2] += gj * gj;
+            largest = fmax(largest, fabs(xj));
         }
+        xx = warp_sum(sums[0]), xg = warp_sum(sums[1]), gg = warp_sum(sums[2]);
+        if (again || (xx > 1e-280 && xx < 1e300)) break;
+        int exponent;  // of the largest entry: in this unit squares neither overflow nor vanish
+        frexp(warp_max(largest), &exponent);
+        exponent = exponent < -1000 ? -1000 : exponent > 1000 ? 1000 : exponent;
+        unit = ldexp(1.0, exponent), inverse = ldexp(1.0, -exponent);
     }
-    sums[0][own] = xx;
-    sums[1][own] = xg;
-    sums[2][own] = gg;
-    for (int half = WIDTH / 2; half > 0; half /= 2) {
-        __syncthreads();
-        if (lane < half)
-            for (int c = 0; c < 3; ++c) sums[c][own] += sums[c][own + half];
-    }
-    __syncthreads();
-    if (!active) return;
-    const int start = own - lane;
-    const double norm = sqrt(sums[0][start]), along = sums[1][start], length = sqrt(sums[2][start]);
+    const double norm = sqrt(xx), along = xg, length = sqrt(gg);
     double share = 1.0;
     if (of_plane && d > 2) {
         const u32 w = draw(row, (u32)((d + 3) / 4), m, first, stage, k0, k1).w[0];
@@ -331,6 +325,7 @@ extern "C" __global__ void step_on_sphere(real* views, const double* normals, i6
     const double lost = drop * share;
     const double cosine = 1.0 - lost, sine = sqrt(lost * (2.0 - lost));
     const double q = norm > 0.0 ? along / (norm + fabs(first_of_x * inverse)) : 0.0;
+    __syncwarp();  // all lanes have read x[0]
     const double a = sine * norm / length * unit, b = sine * q / length, c = sine * along / length * unit;
     for (i64 j = lane; j < d; j += WIDTH) {
         const double xj = (double)x[j];
@@ -557,27 +552,19 @@ extern "C" __global__ void few_normals(double* normals, i64 rows, i64 d, i64 m, 
 extern "C" __global__ void channel_moments(const real* views, double* moments, i64 rows, i64 d, i64 m, u64 first,
                                            u32 stage, u32 k0, u32 k1, const int* choice, int branch, i64 channels,
                                            i64 interleaved) {
-    __shared__ double sums[THREADS];
     const i64 warp = thread_index() / WIDTH, row = warp / channels, c = warp % channels, count = d / channels;
-    const int own = threadIdx.x, lane = own % WIDTH;
-    const bool active = row < rows && !skipped(row, choice, branch);
+    const int lane = threadIdx.x % WIDTH;
+    if (row >= rows || skipped(row, choice, branch)) return;
     const i64 step = interleaved ? channels : 1;
     const real* x = views + row * d + (interleaved ? c : c * count);
     double mean = 0.0, unit = 1.0, total = 0.0;
     for (int pass = 0; pass < 3; ++pass) {  // the mean, the unit, the squares in this unit, which cannot overflow
         double sum = 0.0;
-        for (i64 i = lane; active && i < count; i += WIDTH) {
+        for (i64 i = lane; i < count; i += WIDTH) {
             const double value = ((double)x[i * step] - mean) / unit;
             sum = pass == 1 ? fmax(sum, fabs(value)) : sum + (pass ? value * value : value);
         }
-        sums[own] = sum;
-        for (int half = WIDTH / 2; half > 0; half /= 2) {
-            __syncthreads();
-            if (lane < half) sums[own] = pass == 1 ? fmax(sums[own], sums[own + half]) : sums[own] + sums[own + half];
-        }
-        __syncthreads();
-        total = sums[own - lane];
-        __syncthreads();
+        total = pass == 1 ? warp_max(sum) : warp_sum(sum);
         if (pass == 0) mean = total / (double)count;
         int exponent = 0;
         if (pass == 1) {
@@ -585,7 +572,7 @@ extern "C" __global__ void channel_moments(const real* views, double* moments, i
             unit = ldexp(1.0, exponent - 1);
         }
     }
-    if (!active || lane) return;
+    if (lane) return;
     moments[2 * warp] = mean;
     moments[2 * warp + 1] = unit * sqrt(total / (double)count);
 }
