@@ -34,7 +34,7 @@ from .declarations.nested import _NestedParameters
 from .defaults import Standardization, choose
 from .defaults._choice import KINDS, N_VIEWS, SCALE, count_components
 from .defaults._estimating import INPUTS, as_rows, checked_samples, given_to, warn
-from .fitting.collections import home_of, refuse_options
+from .fitting.collections import home_of, refuse_options, require_known_sizes
 from .fitting.data import Data, as_data
 from .fitting.held_out import GROUPS, HeldOutRisk
 from .fitting.moments import Moments
@@ -439,6 +439,7 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         if X.ndim != (3 if self.input == "views" else 2):
             shape = "views (n, m, d)" if self.input == "views" else "samples (n, d)"
             raise ValueError(f"with input={self.input!r}, X on a cluster must hold {shape}, found shape {X.shape}")
+        require_known_sizes(X, "X")
         self.n_features_in_, self._shape = int(X.shape[-1]), X.shape
         self.__dict__.pop("feature_names_in_", None)  # of another fit
         rows = X[:: max(1, -(-len(X) // tunables.LOOK_SAMPLES))].compute()

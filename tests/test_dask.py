@@ -20,7 +20,8 @@ pytest.importorskip("distributed", reason="Dask is not installed")
 import dask
 import dask.array as da
 import threadpoolctl
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Status
+from distributed.utils import get_mp_context
 
 import sslcore
 import sslcore.dask as ours
@@ -35,7 +36,11 @@ from .comparators import assert_close
 from .test_stream import FEATURES, LEAF, VIEWS, cut, fields, small_leaves  # noqa: F401  # the fixture
 
 KILLS = int(os.environ.get("SSLCORE_TEST_WORKER_KILLS", "2"))
-SETTINGS = {"distributed.scheduler.allowed-failures": 10_000, "distributed.comm.timeouts.connect": "20s"}
+KILLS_OF_A_SUM = 5
+SETTINGS = {
+    "distributed.scheduler.allowed-failures": 10_000,
+    "distributed.comm.timeouts.connect": "5s",  # as long is asked for what a dead worker had
+}
 ROWS = LEAF // 2  # samples of a leaf
 
 
@@ -163,7 +168,7 @@ def test_the_tasks_of_large_streams_are_runs_of_whole_nodes(monkeypatch):
     for leaves in (64, 320, 5120):
         left = []
         for run in range(8 if leaves < 5120 else 2):
-            parts = _graph.Parts(True, width=16)
+            parts = _work.Parts(True, width=16)
             for leaf in range(run * leaves, (run + 1) * leaves):
                 parts.add(leaf, _graph._Nothing())
             left.append(len(parts.nodes()))
@@ -188,18 +193,34 @@ def test_large_runs_of_files_give_the_same_bits(shards, monkeypatch):
 # ---------------------------------------------------------------- death
 
 
-def slow(block, folder, i):
-    """A block that takes a while, and says that it was begun."""
-    with open(f"{folder}/begun-{i}", "a") as file:
-        file.write(f"{os.getpid()}\n")
-    time.sleep(0.01)
-    return block
+@contextlib.contextmanager
+def forked_from_one_that_has_all():
+    """A worker that is begun anew is at work at once: a server that has imported all forks it."""
+    with dask.config.set({"distributed.worker.multiprocessing-method": "forkserver"}):
+        context = get_mp_context()
+        context.set_forkserver_preload(
+            ["distributed", "distributed.nanny", "sslcore.dask", "sslcore.backends.numba_cpu"]
+        )
+        yield
 
 
-def test_workers_may_be_killed_midway(processes, tmp_path):
-    """Killed at random moments by their process ids; the nanny starts others, and the bits are the same."""
+def running(cluster):
+    """The processes of workers that work: one that dies while it begins is given up by its nanny."""
+    processes = [nanny.process for nanny in cluster.workers.values()]
+    return [p.pid for p in processes if p and p.status is Status.running and p.pid]
+
+
+def test_workers_may_be_killed_midway(tmp_path):
+    """Killed at random moments by their process ids; the nannies start others at once, and the bits are the same."""
     moment, killed, rounds = np.random.default_rng(0), 0, 0
     bits = expected(VIEWS, Identity())
+
+    def slow(block, folder, i):
+        """A block that takes a while, and says that it was begun."""
+        open(f"{folder}/begun-{i}", "a").close()
+        time.sleep(0.01)
+        return block
+
     while killed < KILLS:
         folder = tmp_path / f"round-{rounds}"
         folder.mkdir()
@@ -207,33 +228,29 @@ def test_workers_may_be_killed_midway(processes, tmp_path):
             da.from_delayed(dask.delayed(slow, pure=False)(part, str(folder), i), part.shape, part.dtype)
             for i, part in enumerate(np.split(VIEWS, range(ROWS, 203, ROWS)))
         ]
-        found, array = [], da.concatenate(blocks)
+        found, array, of_this = [], da.concatenate(blocks), 0
+        with forked_from_one_that_has_all(), started(2, True, memory_limit="3GiB") as client:
 
-        def sum_all(array=array, found=found):
-            found.append(ours.moments(array, Identity(), client=processes))
+            def sum_all(array=array, found=found, client=client):
+                found.append(ours.moments(array, Identity(), client=client))
 
-        thread = threading.Thread(target=sum_all)
-        thread.start()
-        while thread.is_alive() and killed < KILLS:
-            begun = len(list(folder.iterdir()))
-            if not begun or begun >= len(blocks):
-                time.sleep(0.005)
-                if begun >= len(blocks):
-                    break
-                continue
-            time.sleep(moment.uniform(0.0, 0.1))
-            pids = list(processes.run(os.getpid, on_error="ignore").values())
-            if pids and thread.is_alive():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(moment.choice(pids)), signal.SIGKILL)
-                    killed += 1
-                time.sleep(moment.uniform(0.0, 0.5))
-        thread.join(timeout=120)
-        assert not thread.is_alive()
+            thread = threading.Thread(target=sum_all)
+            thread.start()
+            while thread.is_alive() and of_this < KILLS_OF_A_SUM and killed < KILLS:
+                if not any(folder.iterdir()):  # nothing was begun
+                    time.sleep(0.002)
+                    continue
+                time.sleep(moment.uniform(0.0, 0.3))
+                pids = running(client.cluster)
+                if pids and thread.is_alive():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(moment.choice(pids)), signal.SIGKILL)
+                        killed, of_this = killed + 1, of_this + 1
+            thread.join(timeout=120)
+            assert not thread.is_alive()
         assert len(found) == 1
         assert (found[0].n, fields(found[0])) == (203, bits)
         rounds += 1
-    assert killed >= KILLS
 
 
 def test_an_adaptive_cluster_at_rest_wakes_up():
@@ -284,6 +301,39 @@ def test_a_lost_cluster_is_one_error():
 def refused(views, words, features=None, error=ValueError, **options):
     with pytest.raises(error, match=words):
         ours.moments(views, features or Identity(), **options)
+
+
+def test_what_has_no_shape_yet_is_no_array():
+    """NumPy would fetch all of it, or say nothing that helps."""
+    delayed = dask.delayed(VIEWS)
+    for fit in (
+        lambda: sslcore.pretrain(delayed, Identity(), 2, reg=1e-2),
+        lambda: sslcore.SSLEmbedding().fit(delayed),
+        lambda: streamed(delayed, Identity()),
+        lambda: streamed([VIEWS, delayed], Identity()),
+    ):
+        with pytest.raises(TypeError, match=r"a delayed value has no shape yet: hand over dask.array.from_delayed"):
+            fit()
+    unknown = da.from_array(VIEWS, chunks=(50, 2, 4))
+    with pytest.raises(ValueError, match=r"the chunks of views have unknown sizes .*compute_chunk_sizes\(\) first"):
+        streamed(unknown[unknown[:, 0, 0] > 0], Identity())
+    assert fields(streamed(unknown, Identity())) == fields(streamed(VIEWS, Identity()))
+
+
+def test_a_dataframe_of_dask_is_not_fetched_by_accident():
+    class DataFrame:  # pandas and pyarrow, which those of Dask need, are not asked for
+        __module__ = "dask.dataframe.dask_expr"
+
+        def to_dask_array(self):
+            raise AssertionError
+
+        def __array__(self, *options, **more):
+            raise AssertionError
+
+    rep = sslcore.pretrain(VIEWS, Identity(), 2, reg=1e-2)
+    for use in (rep.transform, sslcore.SSLEmbedding().fit, lambda x: sslcore.pretrain(x, Identity(), 2, reg=1e-2)):
+        with pytest.raises(TypeError, match=r"a DataFrame of Dask does not know its rows: hand over x.to_dask_array"):
+            use(DataFrame())
 
 
 def test_what_is_no_array_of_views(shards):
@@ -504,7 +554,7 @@ def test_a_fit_is_that_of_a_stream_and_its_landmarks_those_of_pretrain():
     auto = ours.pretrain(array, Identity(), 3, reg="auto")
     assert auto.reg == streamed(VIEWS, Identity()).solve(3, reg="auto").reg
     for name, value in (("sample_weight", np.ones(203)), ("groups", np.arange(203)), ("memory", "1GB"),
-                        ("positives", 1), ("solver", "dense"), ("checkpoint", "ck"),
+                        ("solver", "dense"), ("checkpoint", "ck"),
                         ("progress", print)):  # fmt: skip
         with pytest.raises(ValueError, match=f"{name}= is for views in memory"):
             sslcore.pretrain(array, Identity(), 3, reg=1e-2, **{name: value})
@@ -599,6 +649,10 @@ def test_the_estimator_takes_arrays_of_a_cluster(kind):
         sslcore.SSLEmbedding(features=Identity(), positives=law).fit(array)
     with pytest.raises(ValueError, match="X on a cluster must hold"):
         found.fit(array[0])
+    some = array[array.reshape(203, -1)[:, 0] > 0]
+    with pytest.raises(ValueError, match=r"the chunks of X have unknown sizes .*; call X.compute_chunk_sizes\(\)"):
+        found.fit(some)
+    found.fit(some.compute_chunk_sizes())
     kernel = {"kernel": Gaussian(3.0), "input": kind, "reg": 1e-2, "solver": None}
     by_products, whole = (sslcore.SSLEmbedding(**kernel).fit(x).representation_ for x in (array, data))
     assert_close(by_products.gamma, whole.gamma, tol=1e-9)

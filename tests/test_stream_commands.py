@@ -14,6 +14,8 @@ from sslcore import tunables
 from sslcore.cli.main import main
 from sslcore.features import Identity
 
+from .test_positives_features import walk
+
 RNG = np.random.default_rng(5)
 VIEWS = RNG.normal(size=(300, 1, 5)) * [3, 2, 1, 1, 1] + RNG.normal(size=(300, 2, 5)) + 2.0
 
@@ -48,6 +50,7 @@ def test_a_fit_of_many_files_is_that_of_all_views(folder, capsys):
     assert (found["n"], found["n_files"], found["n_views"]) == (300, 3, 2)
     report = (folder / "features-report.txt").read_text()
     assert "300 samples of 5 coordinates in 3 files" in report
+    assert "positive pairs" not in report
     run(capsys, *FIT, "--reg", 0.01)  # again: our own embedding, which the pattern matches, is no data
     assert np.load("features-embedding.npy").shape == (300, 2, 3)
     assert "are there already" in run(capsys, *FIT, "--reg", 0.02, status=2)
@@ -68,6 +71,47 @@ def test_reg_of_a_short_stream_is_that_of_all_its_views(folder, capsys, monkeypa
     expected = sslcore.pretrain(VIEWS, Identity(), 3, reg="auto", center=True)
     assert (found["reg"], found["n"], found["selection"]["n_folds"]) == (expected.reg, 300, 5)
     np.testing.assert_allclose(found["eigenvalues"], expected.eigenvalues, rtol=1e-9)
+
+
+@pytest.mark.parametrize("names", ["traj-*.npy", "one.npy"])
+def test_files_of_points_are_trajectories(folder, capsys, names):
+    """TICA of many files, or of one with a checkpoint; the embedding has all points, in their order."""
+    x = VIEWS[:, 0]
+    np.save("one.npy", x)
+    lengths = [300] if names == "one.npy" else [90, 1, 209]
+    for i, part in enumerate(np.split(x, [90, 91])):
+        np.save(f"traj-{i}.npy", part)
+    said = run(capsys, "fit", names, "--positives", "timelag:2", *FIT[2:], "--reg", 0.01, "--checkpoint", "ck")
+    n_pairs = sum(max(0, length - 2) for length in lengths)
+    assert f"TimeLag(lag=2, boundaries=None): {n_pairs} pairs, each within a file" in said
+    stem = names.split("-")[0].split(".")[0]
+    rep = sslcore.load(f"{stem}-model.npz")
+    law = sslcore.positives.TimeLag(2, boundaries=lengths)
+    whole = sslcore.pretrain(x, Identity(), 3, reg=0.01, center=True, positives=law)
+    np.testing.assert_allclose(rep.gamma, whole.gamma, rtol=1e-9)
+    assert f"{n_pairs} pairs, each within a file" in rep.summary()
+    np.testing.assert_allclose(np.load(f"{stem}-embedding.npy"), rep.transform(x, "norm"), rtol=1e-9, atol=1e-12)
+    if names != "one.npy":
+        bad = np.load("traj-2.npy")
+        bad[4, 1] = np.nan
+        np.save("traj-2.npy", bad)
+        words = run(capsys, "fit", names, "--positives", "timelag:2", *FIT[2:], "--overwrite", status=2)
+        assert "found nan at row 4 of traj-2.npy (coordinate 1, counted from 0)" in words
+        assert len(np.load("traj-embedding.npy")) == 300  # that of the fit before
+
+
+def test_reg_of_short_trajectories_is_that_of_all_their_pairs(folder, capsys, monkeypatch):
+    x = walk(300, 5)
+    for i, part in enumerate(np.split(x, [90])):
+        np.save(f"traj-{i}.npy", part)
+    command = ("fit", "traj-*.npy", "--positives", "timelag:3", *FIT[2:], "--json")
+    found = json.loads(run(capsys, *command))
+    law = sslcore.positives.TimeLag(3, boundaries=[90, 210])
+    expected = sslcore.pretrain(x, Identity(), 3, reg="auto", center=True, positives=law)
+    assert (found["reg"], found["n"]) == (expected.reg, 294)
+    monkeypatch.setattr("sslcore.cli.commands.streamed.SHORT_LEAVES", 2)
+    words = "--reg auto holds out leaves of 16 pairs, if the lag is at most 0: found a lag of 3; say --reg NUMBER"
+    assert words in run(capsys, *command, "--overwrite", status=2)
 
 
 def test_landmarks_are_chosen_from_the_first_views(folder, capsys):
@@ -105,6 +149,12 @@ def test_a_single_file_may_have_a_checkpoint_too(folder, capsys):
     [
         (("--features", "identity", "--augment", "gaussian-noise:1"), "--augment is for a single file"),
         (("--features", "identity", "--drop", "a"), "--drop is for a single file"),
+        (("--features", "identity", "--positives", "neighbors:3"), "of a pattern, or with --checkpoint, the pairs are"),
+        (("--features", "identity", "--positives", "labels:y"), "for other laws name a single file"),
+        (
+            ("--features", "identity", "--positives", "timelag:2"),
+            "features-0.npy has shape (90, 2, 5); views (n, m, d) ",
+        ),
         ((), "a stream needs --features, such as identity"),
         (("--features", "identity", "--kernel", "gaussian:1"), "identity features have no kernel"),
         (("--features", "identity", "--checkpoint", "features-0.npy"), "features-0.npy"),

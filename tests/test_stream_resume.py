@@ -272,7 +272,10 @@ def test_a_full_disk_leaves_the_checkpoint_before(begun, monkeypatch):
     with pytest.raises(OSError, match=words) as caught:
         go_on(begun, every=0)
     assert caught.value.errno == 28
+    with pytest.raises(OSError, match=r"cannot write .*new: No space left on device; make room, and begin again"):
+        moments(VIEWS, Identity(), checkpoint=begun / "new", every=0)
     monkeypatch.undo()
+    assert not (begun / "new").exists()
     assert (begun / "ck").read_bytes() == before
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 

@@ -202,7 +202,8 @@ AUGMENT = option(
 POSITIVES = option(
     "--positives",
     says="which samples are positive pairs, in place of views: such as timelag:10, neighbors:15 or labels:COLUMN (a "
-    "column that then is no coordinate); also 0.7*labels:COLUMN+0.3*neighbors:15",
+    "column that then is no coordinate); also 0.7*labels:COLUMN+0.3*neighbors:15; of a pattern timelag:LAG within each "
+    "file",
     words="law of positive pairs",
     metavar="LAW",
 )

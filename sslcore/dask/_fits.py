@@ -13,15 +13,17 @@ from dask.delayed import delayed
 from ..arrays import Array, as_array, as_float_dtype, as_seed, gives_memory_back, on_host, shown
 from ..augmentations import Augmentation, Views
 from ..features import Features, Model, Nystrom
+from ..fitting.collections import require_known_sizes
 from ..fitting.representation import Representation
 from ..fitting.search import AutoReg, as_search
 from ..fitting.spectral import check_scale
 from ..kernels import Precomputed
+from ..positives import TimeLag
 from ..solvers.objective import Objective
 from . import _work
 from ._cluster import Cluster, sent
 from ._kernels import fit_kernel, require_room
-from ._moments import as_views, moments_on
+from ._moments import as_views, moments_on, pairs_of
 
 __all__ = ["pretrain", "transform", "views"]
 
@@ -36,6 +38,7 @@ def pretrain(
     beta: float = 1.0,
     unbiased: bool = True,
     center: bool = False,
+    positives: TimeLag | None = None,
     client: Any = None,
     retries: int = 2,
     backend: str | None = None,
@@ -57,8 +60,8 @@ def pretrain(
         Landmarks that are still to be chosen are those of `sslcore.pretrain`, chosen among all views of an array.
     n_components, reg, beta, unbiased, center
         As for `sslcore.pretrain`; ``reg="auto"`` holds out a quarter of the leaves, as `sslcore.stream.moments` does.
-    client, retries, backend
-        As for `moments`.
+    positives, client, retries, backend
+        As for `moments`; ``positives`` for features only.
 
     Returns
     -------
@@ -81,6 +84,14 @@ def pretrain(
     (3, (300, 3))
     """
     cluster, search = Cluster(client, retries), as_search(reg)
+    points = None
+    if positives is not None:
+        if not isinstance(model, Features):
+            raise ValueError(
+                "positives= with a kernel is for points in memory: on a cluster take features, such as "
+                "sslcore.features.Nystrom(kernel, 1024)"
+            )
+        views, points = pairs_of(views, positives), views[:, None]
     if not isinstance(model, Features):
         if isinstance(model, Precomputed) or backend == "cupy":
             raise ValueError(
@@ -92,9 +103,9 @@ def pretrain(
         require_room(cluster, views, model, objective, search)
         return fit_kernel(cluster, _fetched(views, cluster), model, objective, search)
     if isinstance(model, Nystrom) and isinstance(model.landmarks, int):
-        views = as_views(views, cluster)
-        model = model.fit_to(views.shape[0] * views.shape[1], lambda index: _gathered(views, index, cluster))
-    found = moments_on(cluster, views, model, backend)
+        chosen = as_views(views if points is None else points, cluster)
+        model = model.fit_to(chosen.shape[0] * chosen.shape[1], lambda index: _gathered(chosen, index, cluster))
+    found = moments_on(cluster, views, model, backend, positives)
     return found.solve(n_components, reg=reg, beta=beta, unbiased=unbiased, center=center)
 
 
@@ -219,8 +230,7 @@ def _checked(x: Any, name: str, ranks: tuple[int, ...] | None, shapes: str) -> A
         raise TypeError(f"{name} must be a Dask array, found {shown(x)} of {type(x).__name__}")
     if x.ndim < 2 or (ranks and x.ndim not in ranks):
         raise ValueError(f"{name} must have the shape {shapes}, found {x.shape}")
-    if any(math.isnan(size) for size in x.shape):
-        raise ValueError(f"the chunks of {name} have unknown sizes {x.shape}; call {name}.compute_chunk_sizes() first")
+    require_known_sizes(x, name)
     if any(size == 0 for size in x.shape[1:]):
         raise ValueError(f"{name} must not be empty, found shape {x.shape}")
     as_float_dtype(x.dtype, name)

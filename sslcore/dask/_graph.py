@@ -18,7 +18,7 @@ from dask.delayed import Delayed, delayed
 
 from .. import tunables
 from ..features import Features
-from ..stream._leaves import GROUPS, Node, Parts, leaf_samples
+from ..stream._leaves import GROUPS, Node, leaf_samples
 from ..stream._sources import Stream
 from . import _work
 from ._work import Job, Span
@@ -153,7 +153,7 @@ def totals(job: Job, data: Data) -> tuple[list[Delayed], int]:
     found: list[list[tuple[Node, Delayed]]] = [[] for _ in range(1 + GROUPS)]
     most = job.width
     for number, (start, stop) in enumerate(data.runs()):
-        shape = Parts(True, width=job.width)
+        shape = job.parts()
         for leaf in range(start // job.leaf, -(-stop // job.leaf)):
             shape.add(leaf, _Nothing())  # type: ignore[arg-type]  # only its place is asked for
         task, nodes = data.task(shared, number), shape.nodes()

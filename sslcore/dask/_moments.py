@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 
@@ -14,16 +13,19 @@ from .. import tunables
 from ..arrays import as_float_dtype, gives_memory_back, shown
 from ..backends import get_backend
 from ..features import Features
+from ..fitting.collections import require_known_sizes
 from ..fitting.moments import Moments
 from ..fitting.plan import Sizes, features_plan
 from ..io.records import versions
+from ..positives import TimeLag
+from ..stream._lagged import as_time_lag, longest_lag, of_pairs, runs_of
 from ..stream._leaves import leaf_samples
 from . import _work
 from ._cluster import Cluster, sent
 from ._graph import Chunks, Data, Files, totals
 from ._work import Job
 
-__all__ = ["as_views", "moments", "moments_on"]
+__all__ = ["as_views", "moments", "moments_on", "pairs_of"]
 
 
 @gives_memory_back
@@ -33,6 +35,7 @@ def moments(
     *,
     client: Any = None,
     retries: int = 2,
+    positives: TimeLag | None = None,
     backend: str | None = None,
 ) -> Moments:
     """Sum the moments of features over views that lie on a cluster; only sums of r x r entries travel.
@@ -54,6 +57,9 @@ def moments(
         By default the default client; without any, the scheduler that Dask is configured with (threads).
     retries : int
         How often a task that fails is tried again.  What is lost with a worker is computed again in any case.
+    positives : TimeLag, optional
+        The samples are the pairs (x_t, x_{t+lag}) of a Dask array of points (n, d) in the order of time, as for
+        `sslcore.stream.moments`: of one trajectory, or of those that ``boundaries`` of the law say.
     backend : {"numba", "cupy"}, optional
         Where workers multiply; by default where their chunks are, so that arrays of CuPy, as of ``dask-cuda``, stay on
         their GPUs.
@@ -91,11 +97,15 @@ def moments(
     >>> found.n, found.solve(2, reg=1e-3).n_active
     (500, 2)
     """
-    return moments_on(Cluster(client, retries), views, features, backend)
+    if positives is not None:
+        views = pairs_of(views, positives)
+    return moments_on(Cluster(client, retries), views, features, backend, positives)
 
 
-def moments_on(cluster: Cluster, views: Any, features: Features, backend: str | None) -> Moments:
-    """Do as `moments` says."""
+def moments_on(
+    cluster: Cluster, views: Any, features: Features, backend: str | None, positives: TimeLag | None = None
+) -> Moments:
+    """Do as `moments` says; with a law, of the views that `pairs_of` has made."""
     if not isinstance(features, Features):
         raise TypeError(f"features of sslcore.features were expected, found {features!r:.80}")
     if backend is not None:
@@ -109,7 +119,15 @@ def moments_on(cluster: Cluster, views: Any, features: Features, backend: str | 
         data = Chunks(_of_whole_leaves(views, leaf_samples(views.shape[1])))
     _, m, d = data.shape
     r, leaf, dtype = features.n_features(d), leaf_samples(m), as_float_dtype(data.dtype, "views")
-    job = Job(features, token, leaf, tunables.STREAM_NODE_PARTS, backend, versions())
+    job = Job(
+        features,
+        token,
+        leaf,
+        tunables.STREAM_NODE_PARTS,
+        backend,
+        versions(),
+        positives is None or positives.lag <= longest_lag(),
+    )
     sums, most = totals(job, data)
     plan = features_plan(Sizes(leaf, leaf * m, d, 1, dtype.itemsize), r, features)
     cluster.require(
@@ -122,6 +140,8 @@ def moments_on(cluster: Cluster, views: Any, features: Features, backend: str | 
     training, *held = (part.copied() for part in cluster.compute(sums))  # what came over a wire is for reading only
     for part in (training, *held):
         part.require_finite()
+    if positives is not None:
+        training, *held = (of_pairs(part) for part in (training, *held))
     return Moments.of_sums(features, d, training, tuple(held), backend=None, from_host=False)
 
 
@@ -147,14 +167,30 @@ def as_views(views: Any, cluster: Cluster) -> Any:
         )
     if views.ndim != 3:
         raise ValueError(f"views must have 3 dimensions (n, m, d), found shape {views.shape}")
-    if any(math.isnan(size) for size in views.shape):
-        raise ValueError(
-            f"the chunks of views have unknown sizes {views.shape}; call views.compute_chunk_sizes() first"
-        )
+    require_known_sizes(views, "views")
     if 0 in views.shape:
         raise ValueError(f"views must not be empty, found shape {views.shape}")
     as_float_dtype(views.dtype, "views")
     return views.rechunk({1: -1, 2: -1})
+
+
+def pairs_of(points: Any, positives: Any) -> Any:
+    """Return the pairs of a Dask array of points (n, d) as views (n, 2, d)."""
+    law = as_time_lag(positives)
+    if _are_files(points):
+        raise TypeError(
+            "files of trajectories are summed by sslcore.stream.moments(names, features, positives=...); for a cluster "
+            "hand over a Dask array of their points"
+        )
+    if not isinstance(points, da.Array) or points.ndim != 2:
+        raise TypeError(
+            f"with positives, a Dask array of points (n, d) in the order of time was expected, found {shown(points)} "
+            f"of {type(points).__name__}"
+        )
+    require_known_sizes(points, "points")
+    lag = law.lag
+    pairs = [da.stack([points[a:b], points[a + lag : b + lag]], axis=1) for a, b in runs_of(law, len(points))]
+    return da.concatenate(pairs)
 
 
 def _joined(blocks: list[Delayed], cluster: Cluster) -> Any:

@@ -54,7 +54,7 @@ class Job:
     """The parts that all tasks of a sum share.
 
     ``leaf`` is the number of samples of a leaf, ``width`` that of sums that a node of the tree adds; ``token`` names
-    the features, for which workers keep what they have prepared.
+    the features, for which workers keep what they have prepared.  ``hold_out`` is that of `sslcore.stream._leaves`.
     """
 
     features: Features
@@ -63,6 +63,11 @@ class Job:
     width: int
     backend: str | None
     versions: dict[str, str]
+    hold_out: bool = True
+
+    def parts(self) -> Parts:
+        """Make the trees of a sum, which are empty."""
+        return Parts(True, width=self.width, hold_out=self.hold_out)
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ def _sum(job: Job, leaves: Iterable[Leaf]) -> Sums | dict[str, Sums]:
             f"a worker has other versions than the client: {difference(job.versions, here)} (here: the worker); "
             f"install the same on all machines, or the last bits depend on which worker did what"
         )
-    host, parts = get_backend(backend="numba"), Parts(True, width=job.width)
+    host, parts = get_backend(backend="numba"), job.parts()
     with one_thread():
         for leaf in leaves:
             parts.add(leaf.index, sums_of(leaf, _accumulator(job, leaf.views)).on(host).in_fortran_order())

@@ -6,18 +6,38 @@ That room stands above this one; it is imported where such an array is handed ov
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any
 
-__all__ = ["home_of", "refuse_options"]
+__all__ = ["home_of", "refuse_options", "require_known_sizes"]
 
 _HOMES = {"dask": "sslcore.dask"}
 
 
 def home_of(value: Any) -> Any:
-    """Return the module whose ``pretrain``, ``transform`` and ``views`` take this array; None for any other value."""
+    """Return the module whose ``pretrain``, ``transform`` and ``views`` take this array; None for any other value.
+
+    Raises
+    ------
+    TypeError
+        It lies on a cluster, but is no array: NumPy would fetch all of it.
+    """
     kind = type(value)
-    name = _HOMES.get(kind.__module__.partition(".")[0])
-    return importlib.import_module(name) if name and hasattr(kind, "chunks") else None
+    library = kind.__module__.partition(".")[0]
+    if library not in _HOMES:
+        return None
+    if hasattr(kind, "chunks"):
+        return importlib.import_module(_HOMES[library])
+    if hasattr(kind, "to_dask_array"):
+        raise TypeError(
+            f"a {kind.__name__} of Dask does not know its rows: hand over x.to_dask_array(lengths=True), or x.compute()"
+        )
+    if hasattr(kind, "__dask_graph__"):
+        raise TypeError(
+            "a delayed value has no shape yet: hand over dask.array.from_delayed(value, shape, dtype); "
+            "sslcore.dask.moments and sslcore.dask.pretrain take lists of delayed arrays too"
+        )
+    return None
 
 
 def refuse_options(options: dict[str, Any]) -> None:
@@ -28,3 +48,11 @@ def refuse_options(options: dict[str, Any]) -> None:
                 f"{name}= is for views in memory, found it with an array of a cluster; leave it out, or hand over "
                 f"views.compute()"
             )
+
+
+def require_known_sizes(array: Any, name: str) -> None:
+    """Refuse an array of a cluster that does not know how many rows its chunks have."""
+    if any(math.isnan(size) for size in array.shape):
+        raise ValueError(
+            f"the chunks of {name} have unknown sizes {array.shape}; call {name}.compute_chunk_sizes() first"
+        )

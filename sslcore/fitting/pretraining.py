@@ -207,10 +207,12 @@ def pretrain(
     """
     home = home_of(views)
     if home is not None:
-        refuse_options({"sample_weight": sample_weight, "groups": groups, "positives": positives, "memory": memory})
+        refuse_options({"sample_weight": sample_weight, "groups": groups, "memory": memory})
         refuse_options({"solver": solver, "checkpoint": checkpoint, "progress": progress})
         numbers: dict[str, Any] = {"reg": reg, "beta": beta, "unbiased": unbiased, "center": center}
-        on_cluster: Representation = home.pretrain(views, model, n_components, **numbers, backend=backend)
+        on_cluster: Representation = home.pretrain(
+            views, model, n_components, **numbers, positives=positives, backend=backend
+        )
         return on_cluster
     views = as_given(views, model)
     chosen = get_backend(*sources(views), backend=backend)

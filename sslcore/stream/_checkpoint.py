@@ -15,6 +15,7 @@ from ..features import Features
 from ..fitting.codec import encode, read_values, same_features, write_values
 from ..io.atomic import as_path, check_writable
 from ..io.records import WAY_OUT, OtherRecord, reading, require_same, require_versions, versions
+from ..positives import TimeLag
 from ..solvers.sums import Sums
 from ._leaves import Node
 from ._sources import Leaf
@@ -50,10 +51,14 @@ class Checkpoint:
         The sums, with the part of each.
     """
 
-    def __init__(self, path: str | os.PathLike[str], features: Features, deterministic: bool) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], features: Features, deterministic: bool, law: TimeLag | None
+    ) -> None:
         self.path, self._features = as_path(path), features
         self._settings: dict[str, Any] = {"leaf_views": tunables.STREAM_LEAF_VIEWS, "deterministic": deterministic}
         self._settings["tree"] = tunables.STREAM_NODE_PARTS
+        if law is not None:
+            self._settings["lag"] = law.lag
         if deterministic:
             self._settings["blas_threads"] = _blas_threads()
         self._there: dict[str, Any] | None = None
@@ -150,6 +155,7 @@ class Checkpoint:
         try:
             write_values(self.path, _KIND, content)
         except OSError as error:
-            new = type(error)(f"{error}; the checkpoint before it stays, from which the same call goes on")
+            stays = "the checkpoint before it stays, from which the same call goes on"
+            new = type(error)(f"{error}; {stays if os.path.lexists(self.path) else 'make room, and begin again'}")
             new.errno = error.errno
             raise new from None

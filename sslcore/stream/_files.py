@@ -13,7 +13,7 @@ from ..io.atomic import open_regular
 from ..io.stored import array_promise
 from ..io.tables import Source
 
-__all__ = ["FILES", "Block", "NpyFile", "ParquetFile"]
+__all__ = ["FILES", "Block", "NpyFile", "ParquetFile", "require_alike"]
 
 
 class Block(ABC):
@@ -37,6 +37,24 @@ class Block(ABC):
     @abstractmethod
     def fill(self, start: int, out: np.ndarray) -> None:
         """Read the rows from ``start`` on to ``out`` (rows, m, d), float32 or float64 in C order."""
+
+    def place(self, row: int, view: int = 0) -> str:
+        """Return where a view came from, in words."""
+        return f"{self.row} {row} of {self.name}"
+
+    def entry(self, row: int, view: int, coordinate: int) -> str:
+        """Return where an entry came from, in words."""
+        return f"{self.place(row, view)} (view {view}, coordinate {coordinate}, counted from 0)"
+
+
+def require_alike(block: Block, like: Block, *sides: tuple[str, int]) -> None:
+    """Refuse a block whose sides, by their names and axes, or whose dtype are not those of another one."""
+    pairs = [(f"{{}} {name}", block.shape[axis], like.shape[axis]) for name, axis in sides]
+    for words, found, expected in (*pairs, ("dtype {}", str(block.dtype), str(like.dtype))):
+        if found != expected:
+            raise ValueError(
+                f"{block.name} has {words.format(found)}, {like.name} has {expected}: all blocks must be alike"
+            )
 
 
 class NpyFile(Block):

@@ -131,10 +131,19 @@ class Running:
 
 
 class Parts:
-    """The sums of the training part and of the groups held out, each in a `Tree`, or in the order of arrival."""
+    """The sums of the training part and of the groups held out, each in a `Tree`, or in the order of arrival.
 
-    def __init__(self, deterministic: bool, nodes: Iterable[tuple[int, Node]] = (), width: int | None = None) -> None:
-        nodes = list(nodes)
+    Where leaves depend on each other, ``hold_out`` is False, and all are in the training part.
+    """
+
+    def __init__(
+        self,
+        deterministic: bool,
+        nodes: Iterable[tuple[int, Node]] = (),
+        width: int | None = None,
+        hold_out: bool = True,
+    ) -> None:
+        nodes, self._hold_out = list(nodes), hold_out
         of_parts = [[node for p, node in nodes if p == part] for part in range(1 + GROUPS)]
         self._sums = [Tree(some, width) if deterministic else Running(some) for some in of_parts]
 
@@ -144,7 +153,7 @@ class Parts:
 
     def add(self, leaf: int, sums: Sums) -> None:
         """Add the sums of a leaf."""
-        part, index = place_of(leaf)
+        part, index = place_of(leaf) if self._hold_out else (0, leaf)
         self._sums[part].add(index, sums)
 
     def totals(self) -> tuple[Sums, tuple[Sums, ...]]:

@@ -14,8 +14,10 @@ from ..fitting.accumulator import Accumulator
 from ..fitting.checkpoint import PATIENCE
 from ..fitting.data import as_data
 from ..fitting.moments import Moments
+from ..positives import TimeLag
 from ..solvers.sums import Sums
 from ._checkpoint import Checkpoint, checksum
+from ._lagged import as_time_lag, longest_lag, of_pairs
 from ._leaves import Parts
 from ._sources import Leaf, Stream
 
@@ -34,6 +36,7 @@ def moments(
     every: float = 60,
     deterministic: bool = False,
     progress: Progress | None = None,
+    positives: TimeLag | None = None,
     backend: str | None = None,
 ) -> Moments:
     """Sum the moments of features over blocks of views from anywhere, in one pass that a kill only delays.
@@ -49,6 +52,8 @@ def moments(
         * One array: of NumPy, a memory map, of zarr or HDF5, `sslcore.Views`.  It is read by leaves.
         * An iterable of arrays or of names of files: a list, a generator, a ``DataLoader`` of PyTorch.  A pair (first,
           views) says itself which samples these are, so that blocks may come in any order.
+
+        With ``positives``, points (n, d) in the order of time in place of views.
     features : Features
         With nothing left to choose from data, as for `sslcore.Moments`.
     checkpoint : path, optional
@@ -64,6 +69,11 @@ def moments(
         give each of several machines one thread.
     progress : callable, optional
         (samples done, samples in all or None, seconds left or None), after each leaf.
+    positives : TimeLag, optional
+        The samples are the pairs (x_t, x_{t+lag}) of trajectories, as in `sslcore.Moments.update`: linear TICA with
+        ``solve(k, reg=, center=True)`` for `sslcore.features.Identity`.  Each file is a trajectory, and arrays follow
+        each other in one; ``boundaries`` of the law are lengths that count instead, whatever the blocks.  Between
+        blocks the last ``lag`` points are kept.
     backend : {"numba", "cupy"}, optional
         Where to multiply; by default where the blocks are.
 
@@ -72,13 +82,15 @@ def moments(
     Moments
         With ``solve(k, reg="auto")``: a quarter of the leaves is held out for the choice of reg, in five groups, if
         there are at least 8 leaves (and 12 for the standard errors of the risks).  The representation is fitted to all.
+        Of pairs, ``n`` counts them, and ``n_views`` their ends.  Leaves of 8,192 consecutive pairs are held out if lag
+        is at most 256: at each end they share ``lag`` points with their neighbours.
 
     Raises
     ------
     ValueError
         A block of another width or dtype; an entry that is not finite, with file and row; an empty or cut file; a
         checkpoint of other features, settings or versions; input that is not what the checkpoint has seen, with file
-        and rows.
+        and rows; of trajectories none longer than lag, or boundaries with another sum.
     OSError
         A file cannot be read, or the checkpoint not be written: the one before it stays.
 
@@ -95,14 +107,23 @@ def moments(
     >>> found = sslcore.stream.moments(blocks, sslcore.features.Identity())
     >>> found.n, found.solve(2, reg=1e-3).n_active
     (500, 2)
+
+    Of two trajectories in three arrays, the slowest coordinate; 600 points have 580 pairs:
+
+    >>> x = np.cumsum(rng.normal(size=(600, 3)), axis=0) % 50 * [1, 0, 0] + rng.normal(size=(600, 3))
+    >>> law = sslcore.positives.TimeLag(10, boundaries=[400, 200])
+    >>> found = sslcore.stream.moments([x[:250], x[250:500], x[500:]], sslcore.features.Identity(), positives=law)
+    >>> found.n, abs(found.solve(1, reg=1e-3, center=True).coefficients).argmax()
+    (580, 0)
     """
     if not isinstance(features, Features):
         raise TypeError(f"features of sslcore.features were expected, found {features!r:.80}")
+    law = None if positives is None else as_time_lag(positives)
     every = check_scalar(every, "every", minimum=0.0)
     deterministic = check_boolean(deterministic, "deterministic")
-    kept = None if checkpoint is None else Checkpoint(checkpoint, features, deterministic)
-    stream = Stream(blocks)
-    run = _Run(features, kept, every, deterministic, backend)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, features, deterministic, law)
+    stream = Stream(blocks, law)
+    run = _Run(features, kept, every, deterministic, backend, law)
     begin, done, compared = time.monotonic(), 0, 0
     for leaf in stream.leaves():
         done += len(leaf.views)
@@ -130,10 +151,16 @@ class _Run:
     """The sums of a stream, and when they were last written."""
 
     def __init__(
-        self, features: Features, kept: Checkpoint | None, every: float, deterministic: bool, backend: str | None
+        self,
+        features: Features,
+        kept: Checkpoint | None,
+        every: float,
+        deterministic: bool,
+        backend: str | None,
+        law: TimeLag | None,
     ) -> None:
         self.features, self.kept, self.every, self.deterministic = features, kept, every, deterministic
-        self.backend_name = backend
+        self.backend_name, self.law = backend, law
         self.accumulator: Accumulator | None = None
         self.verified, self.unwritten = 0, False
         self.due = time.monotonic() + every
@@ -165,7 +192,8 @@ class _Run:
         self.from_host = source != self.backend.NAME
         if self.kept:
             self.kept.begin(leaf.views, self.backend)
-        self.parts = Parts(self.deterministic, self.kept.nodes if self.kept else ())
+        hold_out = self.law is None or self.law.lag <= longest_lag()
+        self.parts = Parts(self.deterministic, self.kept.nodes if self.kept else (), hold_out=hold_out)
         self.shape = leaf.views.shape
         self.accumulator = Accumulator(self.features, leaf.views.shape[2], leaf.views.dtype, self.backend)
 
@@ -184,6 +212,8 @@ class _Run:
         training, held = self.parts.totals()
         for part in (training, *held):
             part.require_finite()
+        if self.law is not None:
+            training, held = of_pairs(training), tuple(map(of_pairs, held))
         return Moments.of_sums(
             self.features,
             self.shape[2],

@@ -13,11 +13,14 @@ from typing import Any
 import numpy as np
 
 from ..arrays import as_float_dtype, as_native, check_finite, check_map, on_host, shown
+from ..fitting.collections import home_of, require_known_sizes
 from ..io.tables import Source
-from ._files import FILES, Block
+from ..positives import TimeLag
+from ._files import FILES, Block, require_alike
+from ._lagged import lagged
 from ._leaves import leaf_samples
 
-__all__ = ["ArrayBlock", "Leaf", "Stream", "open_file"]
+__all__ = ["ArrayBlock", "Leaf", "Stream", "open_file", "points_of"]
 
 
 class ArrayBlock(Block):
@@ -45,10 +48,15 @@ class Leaf:
     spans: list[tuple[int, Block, int]] = field(default_factory=list)
     """Row of the leaf from which on they are of this block, and which row of it that is."""
 
+    def _source(self, row: int) -> tuple[Block, int]:
+        """Return the block of a row, and which one of its rows it is."""
+        first, block, start = max((span for span in self.spans if span[0] <= row), key=lambda span: span[0])
+        return block, start + row - first
+
     def place(self, row: int) -> str:
         """Return where a row came from, in words."""
-        first, block, start = max((span for span in self.spans if span[0] <= row), key=lambda span: span[0])
-        return f"{block.row} {start + row - first} of {block.name}"
+        block, number = self._source(row)
+        return block.place(number)
 
     def range(self) -> str:
         """Return where all rows came from, in words."""
@@ -59,16 +67,16 @@ class Leaf:
         if not check_finite(self.views):
             views = on_host(self.views)
             sample, view, coordinate = (int(i) for i in np.argwhere(~np.isfinite(views))[0])
-            found = views[sample, view, coordinate]
+            block, number = self._source(sample)
+            where = block.entry(number, view, coordinate)
             return ValueError(
-                f"views must be finite, found {found} at {self.place(sample)} (view {view}, coordinate {coordinate}, "
-                f"counted from 0); remove or impute it"
+                f"views must be finite, found {views[sample, view, coordinate]} at {where}; remove or impute it"
             )
         return type(error)(f"{error} (in {self.range()})")
 
 
 class Stream:
-    """Blocks of views as leaves.
+    """Blocks of views as leaves; with a law, of points as the leaves of its pairs.
 
     Attributes
     ----------
@@ -80,8 +88,12 @@ class Stream:
         Name, first sample and number of samples of each file that was begun.
     """
 
-    def __init__(self, blocks: Any) -> None:
+    def __init__(self, blocks: Any, law: TimeLag | None = None) -> None:
         self._blocks, self.known = _as_blocks(blocks)
+        if law:
+            pairs = lagged(self._blocks, law, stay=self.known is not None)
+            self.known = None if self.known is None else list(pairs)
+            self._blocks = ((block, None) for block in (pairs if self.known is None else self.known))
         self.total: int | None = None
         self.files: list[tuple[str, int, int]] = []
         self._first: Block | None = None
@@ -95,20 +107,13 @@ class Stream:
         if len(block.shape) != 3:
             raise ValueError(
                 f"blocks must be views (n, m, d), {block.name} has shape {block.shape}; for features of one view of "
-                f"each sample hand over array[:, None]"
+                f"each sample hand over array[:, None], for points in the order of time positives=TimeLag(lag)"
             )
         if 0 in block.shape[1:]:
             raise ValueError(f"{block.name} is empty: its shape is {block.shape}")
         as_float_dtype(block.dtype, block.name)
         first = self._first = self._first or block
-        for what, found, expected in (
-            ("views of each sample", block.shape[1], first.shape[1]),
-            ("coordinates", block.shape[2], first.shape[2]),
-            ("dtype", str(block.dtype), str(first.dtype)),
-        ):
-            if found != expected:
-                what = f"{what} {found}" if what == "dtype" else f"{found} {what}"
-                raise ValueError(f"{block.name} has {what}, {first.name} has {expected}: all blocks must be alike")
+        require_alike(block, first, ("views of each sample", 1), ("coordinates", 2))
 
     def leaves(self) -> Iterator[Leaf]:
         """Yield whole leaves as soon as all of their samples are there, at the end the rest.
@@ -193,6 +198,7 @@ def _twice(position: int, block: Block) -> ValueError:
 
 def _as_blocks(blocks: Any) -> tuple[Iterable[tuple[Block, int | None]], list[Block] | None]:
     """Return blocks with their first samples, where these are said, and the list of all where that is known now."""
+    home_of(blocks)  # which refuses what has no shape yet
     if isinstance(blocks, str | os.PathLike):
         blocks = [blocks]
     if isinstance(blocks, list | tuple) and blocks and all(isinstance(b, str | os.PathLike) for b in blocks):
@@ -251,6 +257,7 @@ def _as_block(item: Any, number: int) -> tuple[Block, int | None]:
             raise ValueError(f"the first sample of block {number} must be at least 0, found {first}")
     elif isinstance(item, list | tuple) and len(item) == 1 and hasattr(item[0], "shape"):
         item = item[0]  # of torch's TensorDataset
+    home_of(item)  # which refuses what has no shape yet
     if isinstance(item, str | os.PathLike):
         return open_file(Path(item)), first
     if not hasattr(item, "shape"):
@@ -264,6 +271,8 @@ def _as_block(item: Any, number: int) -> tuple[Block, int | None]:
 
 def _readable(value: Any) -> Any:
     """Return arrays of other libraries as NumPy's or CuPy's; what is read by slices stays."""
+    if home_of(value) is not None:
+        require_known_sizes(value, "views")
     if hasattr(value, "block") or not hasattr(value, "__array__"):
         return value
     if hasattr(value, "__dlpack__") or isinstance(value, np.ndarray):
@@ -277,6 +286,23 @@ def open_file(path: Path) -> Block:
     if suffix not in FILES:
         raise ValueError(f"streams are read from {' and '.join(FILES)} files, found {path}")
     block = FILES[suffix](Source(path))
-    if not block.shape[0]:
+    if 0 in block.shape[:1]:
         raise ValueError(f"{path} is empty: its shape is {block.shape}")
     return block
+
+
+def points_of(paths: list[Path]) -> tuple[int, Iterator[Leaf]]:
+    """Count the points in files of trajectories, and go through them: views (n, 1, d), valid until the next ones."""
+    blocks = [open_file(path) for path in paths]
+
+    def leaves() -> Iterator[Leaf]:
+        for block in blocks:
+            n, d = block.shape[0], block.shape[-1]
+            size = leaf_samples(1)
+            memory = np.empty((min(size, n), 1, d), as_float_dtype(block.dtype, block.name))
+            for start in range(0, n, size):
+                points = memory[: n - start]
+                block.fill(start, points if len(block.shape) == 3 else points[:, 0])
+                yield Leaf(start // size, points, len(points) == size, [(0, block, start)])
+
+    return sum(block.shape[0] for block in blocks), leaves()

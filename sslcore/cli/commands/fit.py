@@ -57,8 +57,9 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     PREFIX-figure.png: all four, or none (a picture that cannot be drawn is said, and keeps nothing from being written).
 
     A pattern such as 'features-*.npy' (in quotes) names files of views that are read one after the other, for
-    --features, in memory that does not grow with them.  With --checkpoint PATH such a fit goes on where it was killed,
-    and so does that of a kernel whose matrix memory has no room for (--solver matrix-free).
+    --features, in memory that does not grow with them; with --positives timelag:LAG the files are trajectories, points
+    (n, coordinates) in the order of time, paired within each.  With --checkpoint PATH such a fit goes on where it was
+    killed, and so does that of a kernel whose matrix memory has no room for (--solver matrix-free).
     """
     parser.add(
         *OPTIONS,

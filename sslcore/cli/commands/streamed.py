@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from ...fitting.moments import Moments
     from ...fitting.representation import Representation
     from ...io.tables import Source, Table
+    from ...positives import TimeLag
+    from ...stream._sources import Leaf
 
 SHOWN = 2000
 """Samples at which a figure shows the values of a model."""
 
 SEARCHED = 12
 """Solutions that the search for reg takes."""
+
+SHORT_LEAVES = 32
+"""Leaves of pairs up to which all points are few for memory."""
 
 
 def is_pattern(text: str | list[str]) -> TypeGuard[str]:
@@ -79,7 +84,7 @@ class Streamed:
             self.stem = args.out
         if args.standardize:
             raise UsageError("--standardize reads all data first, and a stream is read once: standardise the files")
-        for name in ("augment", "views", "drop", "positives", "missing", "categories", "id", "color", "input"):
+        for name in ("augment", "views", "drop", "missing", "categories", "id", "color", "input"):
             if getattr(args, name):
                 raise UsageError(
                     f"--{name} is for a single file that is read as a whole; a pattern, or --checkpoint, is for views "
@@ -89,6 +94,7 @@ class Streamed:
             raise UsageError(f"--solver {args.solver} is for a kernel, and a stream is of features: leave it out")
         if not args.features:
             raise UsageError("a stream needs --features, such as identity: a kernel's exact solution needs all views")
+        self.law = _time_lag(args.positives) if args.positives else None
         self.kernel = parse_kernel(args.kernel) if args.kernel else None
         self.needs_kernel = features_need_kernel(args)
         self.paths: list[Path] = []
@@ -119,7 +125,7 @@ class Streamed:
         told = "columns are taken as they are: a stream is read once"
         self.chosen = replace(chosen, reasons=(*chosen.reasons, told))
         self.model, k = chosen.model.fit(first), chosen.n_components
-        self.concerns = concerns(first[:, 0], first)
+        self.concerns = concerns(first[:, 0], first if self.law is None else None)
         planned = plan(len(first), m, d, self.model, k, first.dtype, args.memory, backend=args.backend)
         expect_fits(begin, "fit", planned, SEARCHED if args.reg == "auto" else 1)
         self.moments = stream.moments(
@@ -127,46 +133,65 @@ class Streamed:
             self.model,
             checkpoint=args.checkpoint,
             progress=lambda done, total, left: begin.advance(done / total) if total else None,
+            positives=self.law,
             backend=args.backend,
         )
         self.shape = (self.moments.n, m, d)
 
     def _first(self) -> np.ndarray:
         """Read the first leaf: landmarks are chosen from it, and a figure shows some of it."""
-        return next(self._leaves()).copy()
-
-    def _leaves(self) -> Iterator[np.ndarray]:
-        """Go through all files; an array is valid until the next one comes."""
-        from ...arrays import check_finite
         from ...stream._sources import Stream
 
-        for leaf in Stream(self.paths).leaves():
-            if not check_finite(leaf.views):
-                raise leaf.located(ValueError())
-            yield leaf.views
+        return next(_checked(Stream(self.paths, self.law).leaves())).copy()
+
+    def _parts(self) -> tuple[int, Iterator[np.ndarray]]:
+        """Count what there are values of, samples or points, and go through it; an array is valid until the next."""
+        from ...stream._sources import Stream, points_of
+
+        if self.law is None:
+            return self.shape[0], _checked(Stream(self.paths).leaves())
+        n, leaves = points_of(self.paths)
+        return n, (views[:, 0] for views in _checked(leaves))
 
     def solve(self) -> Representation:
         """Minimise over the moments; what is said of an embedding is said of the first views."""
-        import numpy as np
-
         args, k = self.args, self.chosen.n_components
         if args.reg == "auto" and not self.moments._held:  # so few views that none were held out are few for memory
-            from ...fitting.pretraining import pretrain
-
-            views = np.concatenate([leaf.copy() for leaf in self._leaves()])
-            whole: Representation = pretrain(
-                views,
-                self.model,
-                k,
-                reg="auto",
-                beta=args.beta,
-                center=args.center,
-                memory=args.memory,
-                backend=args.backend,
-            )
-            return whole
+            return self._solved_whole()
         rep = self.moments.solve(k, reg=args.reg, beta=args.beta, center=args.center)
-        return replace(rep, training=self.first)
+        pairs = None if self.law is None else f"{self.law!r}; {self.shape[0]} pairs, each within a file"
+        return replace(rep, training=self.first, positives=pairs)
+
+    def _solved_whole(self) -> Representation:
+        """Search reg on all data, as of a single file."""
+        import numpy as np
+
+        from ...fitting.pretraining import pretrain
+        from ...stream._lagged import longest_lag
+        from ...stream._leaves import leaf_samples
+        from ...stream._sources import open_file
+
+        args, law, leaf = self.args, self.law, leaf_samples(2)
+        if law is not None and self.shape[0] > SHORT_LEAVES * leaf:
+            raise UsageError(
+                f"--reg auto holds out leaves of {leaf:,} pairs, if the lag is at most {longest_lag()}: found a lag of "
+                f"{law.lag}; say --reg NUMBER"
+            )
+        _, parts = self._parts()
+        whole: Representation = pretrain(
+            np.concatenate([part.copy() for part in parts]),
+            self.model,
+            self.chosen.n_components,
+            reg="auto",
+            beta=args.beta,
+            center=args.center,
+            positives=None
+            if law is None
+            else replace(law, boundaries=[open_file(path).shape[0] for path in self.paths]),
+            memory=args.memory,
+            backend=args.backend,
+        )
+        return whole
 
     def shown(self, rep: Representation) -> tuple[Any, Any]:
         """Return some points and their values."""
@@ -174,9 +199,8 @@ class Streamed:
 
     def write_embedding(self, rep: Representation, file: IO[bytes], begin: Progress) -> None:
         """Go through the files again, and write the values at all views."""
-        n = self.shape[0]
-        values = values_of(rep, self._leaves(), n, begin, self.args.backend, self.chosen.scale)
-        write_values(values, n, file)
+        n, parts = self._parts()
+        write_values(values_of(rep, parts, n, begin, self.args.backend, self.chosen.scale), n, file)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was asked for, for machines."""
@@ -189,6 +213,7 @@ class Streamed:
             "n_views": m,
             "n_coordinates": d,
             "augmentation": None,
+            "positives": None if self.law is None else repr(self.law),
             "model": repr(self.model),
             "n_components": self.chosen.n_components,
             "center": self.args.center,
@@ -202,16 +227,47 @@ class Streamed:
     def lines(self) -> list[str]:
         """Tell the same to people."""
         n, m, d = self.shape
-        lines = [
-            f"data        {self.args.file}: {n:,} samples of {d} coordinates in {len(self.paths)} files; no labels",
-            f"views       {m} of each = {n * m:,}, made elsewhere, read one file after the other",
-            *chosen_lines(self.chosen, self.concerns),
-        ]
+        begin = f"data        {self.args.file}:"
+        if self.law is None:
+            lines = [
+                f"{begin} {n:,} samples of {d} coordinates in {len(self.paths)} files; no labels",
+                f"views       {m} of each = {n * m:,}, made elsewhere, read one file after the other",
+            ]
+        else:
+            lines = [
+                f"{begin} points of {d} coordinates in the order of time, {len(self.paths)} files; no labels",
+                f"pairs       {self.law!r}: {n:,} pairs, each within a file",
+            ]
+        lines += chosen_lines(self.chosen, self.concerns)
         if n > len(self.first):
             lines.append(f"note        diagnostics and figure are those of the first {len(self.first):,} samples")
         if self.args.checkpoint:
             lines.append(f"checkpoint  {self.args.checkpoint}: the same command goes on from it, with more files too")
         return lines
+
+
+def _time_lag(text: str) -> TimeLag:
+    """Read the law of pairs of a stream."""
+    from ...positives import TimeLag
+    from ..spec import parse_positives
+
+    law = parse_positives(text, lambda column: [0, 0])
+    if not isinstance(law, TimeLag):
+        raise UsageError(
+            f"--positives {text}: of a pattern, or with --checkpoint, the pairs are timelag:LAG, of points in the order"
+            f" of time within each file; for other laws name a single file, without --checkpoint"
+        )
+    return law
+
+
+def _checked(leaves: Iterable[Leaf]) -> Iterator[np.ndarray]:
+    """Yield the views of leaves; one that is not finite is refused with its place."""
+    from ...arrays import check_finite
+
+    for leaf in leaves:
+        if not check_finite(leaf.views):
+            raise leaf.located(ValueError())
+        yield leaf.views
 
 
 # ---------------------------------------------------------------- values of a model, by blocks
