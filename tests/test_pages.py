@@ -2,6 +2,9 @@
 
 import ast
 import contextlib
+import dataclasses
+import importlib
+import inspect
 import io
 import os
 import re
@@ -248,6 +251,34 @@ def test_each_script_of_the_gallery_has_a_title_and_a_picture():
         title, rule, blank = text.split("\n")[1:4]
         assert (len(title), set(rule), blank) == (len(rule), {"="}, ""), script.name
         assert "plt.subplots(" in text, script.name
+
+
+def test_names_in_docstrings_lead_somewhere(reference):
+    """What the build of the site finds, found without it: a name in single backticks that has no entry there."""
+    places, texts = {}, {}  # a name that two modules hand on has its entry at the first
+    for module, names in reference["public"]().items():
+        room = importlib.import_module(module)
+        texts[module] = room.__doc__ or ""
+        for name in names:
+            value = getattr(room, name)
+            place = places.setdefault(value, f"{module}.{name}")
+            texts[place] = inspect.getdoc(value) or ""
+            for member in reference["members"](value) if inspect.isclass(value) else ():
+                texts[f"{place}.{member}"] = inspect.getdoc(getattr(value, member)) or ""
+    known = set(texts) | {f"{place}.{field}" for value, place in places.items() for field in fields_of(value)}
+    named = re.compile(r"(?<!`)`~?(sslcore\.[\w.]+)`(?!`)")
+    optional = re.compile(r"sslcore\.(torch|dask)\b")  # where these are not installed
+    missing = {
+        (place, name)
+        for place, text in texts.items()
+        for name in named.findall(text)
+        if name not in known and not optional.match(name)
+    }
+    assert not missing
+
+
+def fields_of(value):
+    return [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
 
 
 @pytest.mark.parametrize("kind", ["func", "class", "obj", "mod", "meth", "attr"])
