@@ -63,6 +63,16 @@ def test_no_site_is_no_success(tmp_path):
     assert checked["faults"](tmp_path) == [f"no pages in {tmp_path}"]
 
 
+def test_an_index_stands_beside_its_letter():
+    """And the bounds of a sum stay below and above it."""
+    aside = runpy.run_path(str(SCRIPT.with_name("accents.py")))["with_indices_aside"]
+    math = '<math xmlns="http://www.w3.org/1998/Math/MathML">{}</math>'
+    mean = '<munderover><mi>z</mi><mi>i</mi><mo stretchy="false">\u02c9</mo></munderover>'
+    total = "<munderover><mo>\u2211</mo><mi>i</mi><mi>n</mi></munderover>"
+    letter = '<msub><mover accent="true"><mi>z</mi><mo stretchy="false">\u02c9</mo></mover><mi>i</mi></msub>'
+    assert aside(math.format(mean + total)) == math.format(letter + total)
+
+
 # ---------------------------------------------------------------- pages that are no part of the site
 
 ROOT = SCRIPT.parents[2]
