@@ -87,6 +87,44 @@ def test_a_path_is_its_points():
     assert_close(path.loo_decisions, best.loo_decisions)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("n", "k"), [(4, 3), (12, 30), (45, 5), (400, 5)])
+def test_default_penalties(backend, n, k, fit_intercept):
+    """In units of the points' spread, and small ones only where labels are many beside the degrees of freedom."""
+    z, y = problem(n, k)
+    z = z * 10.0 ** -np.arange(k) + 3.0 * (not fit_intercept)
+    expected = naive.probe_penalties(z, fit_intercept)
+    probe = ridge_probe(backend.asarray(z), backend.asarray(y), fit_intercept=fit_intercept)
+    assert_close(probe.regs, expected, tol=5e-3)
+    assert probe.regs.tolist() == [float(f"{reg:.3g}") for reg in probe.regs]
+    given = ridge_probe(z, y, probe.regs, fit_intercept)
+    assert probe.reg == given.reg
+    assert_close(backend.asnumpy(probe.coef), given.coef, tol=1e-9)
+    moved = ridge_probe(1e-3 * z, y, fit_intercept=fit_intercept)
+    assert_close(moved.regs, 1e-6 * probe.regs, tol=5e-3)
+    assert len(probe.regs) in {4: (9,), 12: (9, 10), 45: range(10, 19), 400: (19,)}[n]
+
+
+def test_default_penalties_of_points_that_are_equal():
+    for points in (np.ones((5, 2)), np.zeros((5, 2))):
+        probe = ridge_probe(points, [0, 1, 1, 0, 1])
+        assert (probe.regs > 0).all()
+        assert (probe.coef == 0).all()
+        assert_close(probe.intercept, [0.4, 0.6])
+
+
+def test_default_penalties_do_not_interpolate_few_labels():
+    """Where 10^-6 has the least leave-one-out error by chance, and predicts worse."""
+    rng, y = np.random.default_rng(0), np.arange(510) % 2
+    default, small = [], []
+    for _ in range(30):
+        z = rng.normal(size=(510, 8)) / np.arange(1.0, 9.0)
+        z[:, 0] += 2 * (y - 0.5)
+        default.append(ridge_probe(z[:10], y[:10]).score(z[10:], y[10:]))
+        small.append(ridge_probe(z[:10], y[:10], np.logspace(-8, 2, 21)).score(z[10:], y[10:]))
+    assert np.mean(default) > np.mean(small) + 0.02
+
+
 @pytest.mark.parametrize("labels", [[3, 1, 7], [True, False], ["ant", "bee", "cow"], np.array([2, 0], np.uint8)])
 def test_classification(labels):
     rng = np.random.default_rng(0)
@@ -299,7 +337,9 @@ LABELS = np.array([0, 1, 0, 1, 0, 1])
         (Z, Y, {"fit_intercept": 5}, TypeError, "fit_intercept must be True or False, found 5"),
         (Z, Y, {"fit_intercept": "no"}, TypeError, "fit_intercept must be True or False"),
         (Z, Y, {"reg": []}, ValueError, "empty"),
-        (Z, Y, {"reg": "1"}, TypeError, "reg must be a real number"),
+        (Z, Y, {"reg": "1"}, TypeError, "reg must be a real number, a sequence of them or 'auto', found '1'"),
+        (1e160 * Z, Y, {"reg": "auto"}, OverflowError, "z is too large or too small for its squares to be numbers"),
+        (1e-170 * Z, Y, {"reg": "auto"}, OverflowError, "rescale z, or give reg"),
         (Z, Y, {"reg": [[1.0]]}, TypeError, "reg must be a real number"),
     ],
 )

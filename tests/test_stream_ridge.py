@@ -75,6 +75,13 @@ def test_blocks_change_nothing_but_rounding(seed, ends, k, rows):
         assert_close(mine.loo_errors, theirs.loo_errors, tol=1e-8)
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("rows", [12, 30, 120])
+def test_the_default_penalties_are_those_in_memory(fit_intercept, rows):
+    z, y = Z[:rows], CLASSES[:rows]
+    same(ridge_probe(cut(z, y, [5]), fit_intercept=fit_intercept), in_memory(z, y, fit_intercept=fit_intercept), z)
+
+
 def test_classes_that_come_late_and_in_any_order():
     order = np.argsort(-CLASSES, kind="stable")
     blocks = cut(Z[order], LABELS["words"][order], range(10, 120, 10))

@@ -486,9 +486,9 @@ def test_probe_of_classes(here, model, capsys):
     x, y, new = here
     argv = ["probe", "m.npz", "moons.csv", "moons.csv:class", "--drop", "class"]
     found = run(capsys, *argv, "--predict", "new.csv", "--out", "p.csv")
-    probe = ridge_probe(model.transform(x, "norm"), y, [10 ** (i / 2) for i in range(-16, 5)])
+    probe = ridge_probe(model.transform(x, "norm"), y)
     assert_close(found["accuracy"], 1 - probe.loo_errors.min())
-    raw = ridge_probe(x, y, [10 ** (i / 2) for i in range(-16, 5)])
+    raw = ridge_probe(x, y)
     assert_close(found["raw"]["accuracy"], 1 - raw.loo_errors.min())
     assert found["classes"] == list("abcd")
     assert found["counts"] == [int((y == c).sum()) for c in "abcd"]
@@ -508,7 +508,7 @@ def test_probe_of_numbers(here, model, capsys):
     x, _, new = here
     np.save("y.npy", x[:, 0] ** 2)
     found = run(capsys, "probe", "m.npz", "moons.csv:x,y", "y.npy", "--predict", "new.csv")
-    probe = ridge_probe(model.transform(x, "norm"), x[:, 0] ** 2, [10 ** (i / 2) for i in range(-16, 5)])
+    probe = ridge_probe(model.transform(x, "norm"), x[:, 0] ** 2)
     assert found["task"] == "regression"
     assert_close(found["r2"], 1 - probe.loo_squared_errors.min() / np.var(x[:, 0] ** 2))
     with open("new-predictions.csv") as file:
@@ -539,7 +539,7 @@ def test_probe_of_views(model, capsys):
     np.save("v.npy", views)
     np.save("y.npy", x[:, 1])
     found = run(capsys, "probe", "m.npz", "v.npy", "y.npy")
-    probe = ridge_probe(model.transform(views, "norm").mean(axis=1), x[:, 1], [10 ** (i / 2) for i in range(-16, 5)])
+    probe = ridge_probe(model.transform(views, "norm").mean(axis=1), x[:, 1])
     assert_close(found["root_mean_squared_error"], probe.loo_squared_errors.min() ** 0.5)
 
 

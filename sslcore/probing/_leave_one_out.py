@@ -96,6 +96,10 @@ class RidgePath:
                 condition = max(condition, condition**2 / 2**8)
             self._trusted[root] = bool(condition * most <= TRUSTED * least)
 
+    def squares(self) -> np.ndarray:
+        """Return the squared singular values of the (centred) z, in units of 2^(2 z_exponent)."""
+        return np.asarray(self.backend.to_host(self._s), dtype=float) ** 2
+
     def leave_one_out(self, root: float) -> Array:
         """Return y minus the prediction without each point, (n, t), divided by 2^y_exponents."""
         if self._root(root) not in self._trusted:

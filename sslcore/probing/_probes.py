@@ -17,7 +17,6 @@ from ..arrays import (
     check_choice,
     check_finite,
     check_integer,
-    check_scalar,
     exponent_of,
     ignore_overflow,
     namespace,
@@ -32,6 +31,7 @@ from ..backends import get_backend
 from ..declarations.reprs import brief
 from ..solvers.nearest import nearest
 from ._leave_one_out import RidgePath
+from ._penalties import is_auto, penalties, safe_penalties
 
 __all__ = ["KNNProbe", "RidgeProbe", "knn_probe", "ridge_probe"]
 
@@ -120,7 +120,7 @@ class RidgeProbe:
 def ridge_probe(
     z: ArrayLike,
     y: ArrayLike,
-    reg: float | Sequence[float],
+    reg: float | Sequence[float] | str = "auto",
     fit_intercept: bool = True,
     *,
     labelled: ArrayLike | None = None,
@@ -141,10 +141,12 @@ def ridge_probe(
         without a label are left out of the fit: those with the label -1 (as in ``sklearn.semi_supervised``) if labels
         are integers, those whose label is missing (masked, None, NaN, NaT, pandas.NA), and those whose targets are all
         NaN.
-    reg : float or sequence of floats
+    reg : "auto", float or sequence of floats
         Penalty, at least 0.  Of several, the one of least leave-one-out error is taken (ties: the least
         leave-one-out squared error, then the first given).  0 is the limit of small penalties: least squares, and where
-        several w fit equally well the one of least norm.
+        several w fit equally well the one of least norm.  "auto": two a decade, from 10 down to 10^-3 times the mean
+        squared distance of the n points from their mean (without intercept: from 0), and on to 10^-8 as long as the
+        probe has ten labels for each degree of freedom.
     fit_intercept : bool, default True
         Fit b; otherwise b = 0.
     labelled : boolean array of shape (n,), optional
@@ -165,7 +167,7 @@ def ridge_probe(
     TypeError
         If labels are of several kinds, or ``fit_intercept`` is not a boolean.
     OverflowError
-        If the solution or an error is too large for float64.
+        If the solution or an error is too large for float64, or z has no squares to measure "auto" in.
 
     Notes
     -----
@@ -179,6 +181,10 @@ def ridge_probe(
     There each reg is solved by decompositions whose errors are relative to each point, and points of leverage almost
     1 are left out of them by Woodbury's identity (``sslcore.probing._leave_one_out`` has the formulas): the errors are
     those that rounding the entries of z would make.
+
+    **Why "auto" ends where it does.**  With few labels a small penalty interpolates them, and there leave-one-out
+    errors hardly differ between penalties: which is least is chance, and 10^-6 is often taken where 10^-2 predicts
+    better.  Degrees of freedom are tr H = sum_j s_j^2 / (s_j^2 + n reg), and 10^-3 is tried whatever they are.
 
     One decomposition, O(n k min(n, k)), serves all of ``reg``: each costs O(n (k + t)) and a product.  A reg that is
     solved by itself costs O(n k min(n, k)) again, on the host.
@@ -196,14 +202,14 @@ def ridge_probe(
     >>> probe = ridge_probe(z, 3 * z[:, 0] + 1, reg=[1e-6, 1.0])
     >>> probe.reg, probe.predict([[10.0]]).round(3)
     (1e-06, array([31.]))
-    >>> ridge_probe(z, ["low"] * 4 + ["high"] * 4, reg=1e-3).predict([[0.5], [6.0]])
+    >>> ridge_probe(z, ["low"] * 4 + ["high"] * 4).predict([[0.5], [6.0]])
     array(['low', 'high'], dtype='<U4')
     """
     z = as_array(z, "z", ndim=2, shape_hint="(n, k)")
     n = z.shape[0]
     if n < 2:
         raise ValueError(f"z must hold at least 2 samples, for leave-one-out errors, found shape {z.shape}")
-    regs = penalties(reg)
+    regs = None if is_auto(reg) else penalties(reg)
     fit_intercept = check_boolean(fit_intercept, "fit_intercept")
     check_choice(task, "task", TASKS)
     found = read_target(y, n, task, labelled)
@@ -223,6 +229,8 @@ def ridge_probe(
 
     with np.errstate(all="ignore"):
         path = RidgePath(points, target, fit_intercept)
+        if regs is None:
+            regs = safe_penalties(path.squares(), len(points), path.z_exponent)
         roots = np.sqrt(len(points)) * np.sqrt(regs)
         largest = int(path.y_exponents.max())
         path.prepare(roots)
@@ -460,10 +468,3 @@ def _r2(target: Array, prediction: Array) -> float:
     r2 = 1.0 - lost / total
     r2[constant] = lost[constant] == 0.0
     return float(r2.mean())
-
-
-def penalties(reg: Any) -> np.ndarray:
-    values = list(reg) if np.ndim(reg) == 1 else [reg]
-    if not values:
-        raise ValueError("reg must be a number or a sequence of numbers, found an empty one")
-    return np.array([check_scalar(value, "reg", minimum=0.0) for value in values])

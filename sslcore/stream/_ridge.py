@@ -23,7 +23,7 @@ from ..backends import get_backend
 from ..io.stored import array_promise
 from ..io.tables import Source
 from ..probing import RidgeProbe
-from ..probing._probes import penalties
+from ..probing._penalties import is_auto, penalties, safe_penalties
 
 __all__ = ["ridge_probe"]
 
@@ -36,7 +36,7 @@ _LEAST_COMPLEMENT = 2.0**-20
 
 def ridge_probe(
     blocks: Any,
-    reg: float | Sequence[float],
+    reg: float | Sequence[float] | str = "auto",
     fit_intercept: bool = True,
     *,
     task: str = "auto",
@@ -49,8 +49,9 @@ def ridge_probe(
         Representations (n, k) and their labels or targets, (n,) or (n, t), with the marks for samples without one that
         `sslcore.probing.ridge_probe` knows: arrays, memory maps, or names of ``.npy`` files.  It is gone through
         twice, so that a generator comes as the function that makes it.  One pair will do.
-    reg : float or sequence of floats
-        Penalty, at least 0.  Of several, the one of least leave-one-out error is taken.
+    reg : "auto", float or sequence of floats
+        Penalty, at least 0.  Of several, the one of least leave-one-out error is taken.  "auto": those that
+        `sslcore.probing.ridge_probe` would try.
     fit_intercept : bool, default True
         Fit b; otherwise b = 0.
     task : {"auto", "regression", "classification"}
@@ -90,12 +91,14 @@ def ridge_probe(
     >>> probe.classes.tolist(), probe.predict([[1.0, 0.0, 0.0]]).tolist(), bool(probe.loo_errors.min() < 0.1)
     ([False, True], [True], True)
     """
-    regs = penalties(reg)
+    regs = None if is_auto(reg) else penalties(reg)
     fit_intercept = check_boolean(fit_intercept, "fit_intercept")
     parts = _Parts(blocks, check_choice(task, "task", TASKS))
     with np.errstate(over="ignore", invalid="ignore"):
         sums = _sums(parts, fit_intercept)
-        path = _Path(sums, sums.n * regs)
+        path = _Path(sums)
+        regs = safe_penalties(path.squares, sums.n) if regs is None else regs
+        path.invert(sums.n * regs)
         squared_errors, errors = path.errors(parts)
         if not np.isfinite(errors).any():
             raise ValueError(
@@ -284,7 +287,7 @@ def _sums(parts: _Parts, centred: bool) -> _Sums:
 class _Path:
     """The probes of all penalties, in the eigenbasis of Z^T Z."""
 
-    def __init__(self, sums: _Sums, weights: np.ndarray) -> None:
+    def __init__(self, sums: _Sums) -> None:
         self._sums, n = sums, sums.n
         zz, zy = np.triu(sums.zz) + np.triu(sums.zz, 1).T, sums.zy
         self._z_mean, self._y_mean = np.zeros_like(sums.z), np.zeros_like(sums.y)  # less the shifts
@@ -293,10 +296,14 @@ class _Path:
             zz = zz - n * self._z_mean[:, None] * self._z_mean
             zy = zy - n * self._z_mean[:, None] * self._y_mean
         values, self._basis = np.linalg.eigh(zz)
-        shrunk = np.maximum(values, 0.0)[:, None] + weights  # (k, regs)
+        self.squares = np.maximum(values, 0.0)
+        self._projection = self._basis.T @ zy  # (k, t)
+
+    def invert(self, weights: np.ndarray) -> None:
+        """Take n reg of each penalty."""
+        shrunk = self.squares[:, None] + weights  # (k, regs)
         self.refused = ~(shrunk[-1] <= _LARGEST_CONDITION * shrunk[0])
         self._inverse = np.divide(1.0, shrunk, out=np.zeros_like(shrunk), where=shrunk > 0)
-        self._projection = self._basis.T @ zy  # (k, t)
 
     def errors(self, parts: _Parts) -> tuple[np.ndarray, np.ndarray]:
         """Go through the blocks again; return mean squared and mean leave-one-out errors, NaN where refused."""

@@ -19,17 +19,15 @@ if TYPE_CHECKING:
     from ...io.tables import Source, Table
     from ...probing import RidgeProbe
 
-REGS = tuple(10.0 ** (i / 2) for i in range(-16, 5))
-"""Penalties from which a probe takes that of least leave-one-out error."""
-
 
 def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Fit a linear probe on a saved model's representation, and predict.
 
-    A ridge probe is fitted to the embedding of FILE and its LABELS, and judged by exact leave-one-out errors; the same
-    probe on the raw coordinates shows what the representation adds.  Integers and words are classes, numbers with a
-    decimal point are regressed on.  Samples without a label (an empty cell, NA, NaN, None and their kin; of classes
-    also -1) are left out, and counted.  --predict NEW writes the predictions for other data.
+    A ridge probe is fitted to the embedding of FILE and its LABELS, and judged by exact leave-one-out errors, by which
+    it takes its penalty too; the same probe on the raw coordinates shows what the representation adds.  Integers and
+    words are classes, numbers with a decimal point are regressed on.  Samples without a label (an empty cell, NA, NaN,
+    None and their kin; of classes also -1) are left out, and counted.  --predict NEW writes the predictions for other
+    data.
 
     Large arrays are read by blocks; a pattern such as 'features-*.npy' (in quotes) stands for the arrays of all files
     that match, one after the other in the order of their names, and so does one for LABELS.
@@ -175,7 +173,7 @@ def _fitted(
         return _streamed(tables, there, labels, task, values), _streamed(tables, there, labels, task, np.asarray)
     z, raw = _flat(values(tables.values)), _flat(np.asarray(tables.values, dtype=float))
     begin("probe")
-    return ridge_probe(z[there], labels, REGS, task=task), ridge_probe(raw[there], labels, REGS, task=task)
+    return ridge_probe(z[there], labels, task=task), ridge_probe(raw[there], labels, task=task)
 
 
 def _streamed(
@@ -193,7 +191,7 @@ def _streamed(
                 yield _flat(values(part[chosen])), labels[first : first + count]
             start, first = start + len(part), first + count
 
-    return stream.ridge_probe(blocks, REGS, task=task)
+    return stream.ridge_probe(blocks, task=task)
 
 
 def _labelled(labels: Table, task: str) -> Any:
