@@ -71,7 +71,7 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
     Parameters
     ----------
     kernel : Kernel or callable, optional
-        By default what `sslcore.defaults.choose` takes: a `Gaussian` at the median distance of the samples.
+        By default what `sslcore.defaults.choose` takes: a `Gaussian` at (a part of) their median distance.
         `Precomputed`: X holds the Gram matrix of views, for input="views"; cross-validation then takes rows and columns
         together.
     augmentation : Augmentation, optional
@@ -80,7 +80,7 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
     n_views : int
         m, views of each sample.
     n_components : int, optional
-        k; by default 32, or as many as there are.
+        k; by default 32, of tables 8 to 32 (`sslcore.defaults.choose`), or as many as there are.
     reg : "auto", float or `sslcore.selection.AutoReg`
         Weight of the norm; "auto": of least risk on held-out samples.
     beta : float
@@ -98,8 +98,8 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         Bring columns, channels or pixels to mean 0 and deviation 1 first; kept in the representation.  "auto": where
         kernel and law are chosen here, for what is given by the user is in units of the data; "unlike": also where
         columns or channels differ in their deviations by more than 10 times.
-    scale : {"norm", "risk", "unit"}
-        What ``transform`` measures components in, as `Representation.transform`; "norm" is best for probes.
+    scale : {"probe", "norm", "risk", "unit"}
+        What ``transform`` measures components in, as `Representation.transform`; "probe" is best for probes.
     positives : `sslcore.positives.Positives`, optional
         A law of positive pairs of the samples, such as ``TimeLag(10)``, in place of views: no ``augmentation`` then.
         One of given points, such as ``Labels(y)``, fits those X alone.  ``score`` takes the law's pairs of X.
@@ -270,7 +270,8 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
                 views = self.augmentation_.views(views, self.n_views, seed=self._seed, first=self._moments.n)
         self._moments.update(views, groups=groups, sample_weight=sample_weight, positives=self.positives)
         k, seen = self.n_components, self._moments
-        k = count_components(seen.features, seen.n_views, X.shape[-1]) if k is None else k
+        if k is None:
+            k = count_components(seen.features, seen.n_views, X.shape[-1], self._chosen.usual_components)
         self._stale, self._n_features_out = True, check_integer(k, "n_components", minimum=1)
         return self
 

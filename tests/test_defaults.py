@@ -18,8 +18,8 @@ SETTINGS = {
     "augmentation": (GaussianNoise(0.3), "with noise"),
     "n_views": (2, "4 views"),
     "kernel": (Exponential(2.0), "median distance"),
-    "n_components": (5, "32 components"),
-    "scale": ("unit", "divided by their norms"),
+    "n_components": (5, "8 components: as"),
+    "scale": ("unit", "components by norm and 1 - mu"),
 }
 
 
@@ -70,8 +70,33 @@ def test_features_of_the_kernel_that_is_chosen(monkeypatch):
 
 
 def test_as_many_components_as_there_are():
-    for n, m, k in ((3, 2, 5), (1, 2, 1), (9, 4, 32)):
+    for n, m, k in ((3, 2, 5), (1, 2, 1), (9, 4, 8)):
         assert choose(X[:n], given={"n_views": m}).n_components == k
+    series = RNG.normal(size=(9, 2, 50))
+    assert [choose(series[:n], given={"n_views": m}).n_components for n, m in ((3, 2), (9, 4))] == [5, 32]
+
+
+@pytest.mark.parametrize("shape", [(200, 60), (30, 100)])
+@pytest.mark.parametrize(("decay", "expected"), [(2.0, 8), (0.4, None), (0.0, 32)])
+def test_a_table_has_as_many_components_as_principal_ones(shape, decay, expected):
+    x = RNG.normal(size=shape) @ np.diag((1.0 + np.arange(shape[1])) ** -decay)
+    variances = np.linalg.eigvalsh(np.cov(x, rowvar=False, bias=True))[::-1].tolist()
+    held, k = 0.0, 0
+    while held < 0.9 * sum(variances):
+        held, k = held + variances[k], k + 1
+    chosen = choose(x, standardize=False)
+    assert chosen.n_components == min(max(k, 8), 32, 4 * len(x) - 1)
+    assert expected is None or chosen.n_components == min(expected, k if decay == 0.0 else expected)
+    assert choose(x[:2], standardize=False).usual_components == 8
+    assert choose(1e200 * x, standardize=False).n_components == chosen.n_components
+
+
+def test_the_kernel_is_narrower_where_views_are_small_movements():
+    series, images = RNG.normal(size=(40, 2, 50)), RNG.normal(size=(40, 9, 9))
+    for x, part in ((X, 1.0), (series, 0.5), (images, 0.7)):
+        chosen = choose(x)
+        flat = chosen.standardization(x.reshape(len(x), -1))
+        assert_close(chosen.kernel.scale, part * float(np.median(pdist(flat))), tol=1e-2)
 
 
 def test_columns_of_unlike_spread():

@@ -1,4 +1,4 @@
-"""The scales of components, `transform(scale="risk" | "unit" | "norm")`, against alpha^T K alpha."""
+"""The scales of components, `transform(scale="risk" | "unit" | "norm" | "probe")`, against alpha^T K alpha."""
 
 import numpy as np
 import pytest
@@ -40,10 +40,12 @@ def test_scales(model, center, unbiased, beta, reg):
     size = float(np.abs(unit).max())
     assert_close(rep.transform(NEW), unit * np.sqrt(np.maximum(rep.eigenvalues, 0)), tol=tol, scale=size)
     assert_close(rep.transform(NEW, scale="norm"), unit / norm, tol=tol, scale=size)
+    probe = unit / norm / np.sqrt(1 - rep.eigenvalues)
+    assert_close(rep.transform(NEW, scale="probe"), probe, tol=tol, scale=float(np.abs(probe).max()))
     assert_close(rep(NEW), rep.transform(NEW, "risk"), tol=0)
     if isinstance(model, Features):
         phi = model.fit(VIEWS)(NEW)
-        for scale in ("risk", "unit", "norm"):
+        for scale in ("risk", "unit", "norm", "probe"):
             w, b = rep.linear_head(scale)
             assert_close(phi @ w.T + b, rep.transform(NEW, scale=scale), tol=tol, scale=size)
 
@@ -61,10 +63,17 @@ def test_components_beyond_the_rank_are_zero_and_collapsed_ones_are_not():
     assert_close(collapsed.transform(NEW, scale="norm"), collapsed.transform(NEW, scale="unit") / norms_of(collapsed))
     flat = sslcore.pretrain(VIEWS[..., :1] * [1.0, 2.0, 3.0], Identity(), 2, reg=1e-2)
     assert flat.certificate.rank == 1
-    found = flat.transform(NEW, scale="norm")
-    assert np.isfinite(found).all()
-    assert found[:, 0].any()
-    assert not found[:, 1].any()
+    for scale in ("norm", "probe"):
+        found = flat.transform(NEW, scale=scale)
+        assert np.isfinite(found).all()
+        assert found[:, 0].any()
+        assert not found[:, 1].any()
+
+
+def test_components_that_views_leave_alone_are_finite_without_a_penalty():
+    rep = sslcore.pretrain(VIEWS[:, :1] + 1e-10 * VIEWS, Identity(), 2, reg=0.0)
+    assert (rep.gamma < 2.0**-52).all()
+    assert_close(rep.transform(NEW, scale="probe"), 2.0**26 * rep.transform(NEW, scale="norm"), tol=1e-12)
 
 
 def test_both_modalities_share_one_norm():
@@ -87,7 +96,7 @@ def test_on_both_backends(backend):
     for model in (GAUSSIAN, Identity()):
         rep = sslcore.pretrain(backend.asarray(VIEWS), model, 2, reg=1e-2)
         expected = sslcore.pretrain(VIEWS, model, 2, reg=1e-2)
-        for scale in ("unit", "norm"):
+        for scale in ("unit", "norm", "probe"):
             found, wanted = backend.asnumpy(rep.transform(backend.asarray(NEW), scale)), expected.transform(NEW, scale)
             assert_close(np.abs(found), np.abs(wanted), tol=1e-7)
 
@@ -100,5 +109,5 @@ def test_other_scales_are_refused():
             with pytest.raises(TypeError, match=r"scale must be .* found (True|False): write 'risk' for True, 'unit'"):
                 call(NEW, boolean)
         for other in ("Risk", None, 1, 1.0):
-            with pytest.raises(ValueError, match="scale must be one of 'risk', 'unit', 'norm', found"):
+            with pytest.raises(ValueError, match="scale must be one of 'risk', 'unit', 'norm', 'probe', found"):
                 call(NEW, other)

@@ -236,9 +236,9 @@ CENTER = option(
 )
 SCALE = option(
     "--scale",
-    says="of the components: risk, sqrt(mu) f; unit, f of variance 1; norm, f divided by its norm, for probes "
-    "(default: norm)",
-    choices=("risk", "unit", "norm"),
+    says="of the components: risk, sqrt(mu) f; unit, f of variance 1; norm, f / |f|; probe, f / sqrt((1 - mu) |f|^2) "
+    "(default: probe)",
+    choices=("risk", "unit", "norm", "probe"),
 )
 SEED = option("--seed", says="of views and landmarks", type=int, default=0)
 MEMORY = option("--memory", says="refuse what needs more, such as 8GB (default: what is free)", metavar="SIZE")

@@ -177,9 +177,9 @@ class BimodalRepresentation(_Spectral):
         ----------
         pair : (x, y), (x, None) or (None, y)
             Points (n, d_x) and (n', d_y); None for the modality that is not asked for.
-        scale : {"risk", "unit", "norm"}
+        scale : {"risk", "unit", "norm", "probe"}
             As of `Representation.transform`: f_i and g_i times sqrt(max(mu_i, 0)), as they are, or divided by the norm
-            of both, the square root of ||f_i||^2 + ||g_i||^2.
+            of both, the square root of ||f_i||^2 + ||g_i||^2, or by that of (1 - mu_i) (||f_i||^2 + ||g_i||^2).
         backend : {"numba", "cupy"}, optional
             As of `Representation.transform`.
 

@@ -271,12 +271,14 @@ class Representation(_Spectral):
         x : array (n, d), views (n, m, d), `Views`, or a frame of pandas, polars or pyarrow
             As they were before they were standardised, where that was done (`standardization`).  For `Precomputed` the
             kernel values (n, N) against the training views, in their order.
-        scale : {"risk", "unit", "norm"}
+        scale : {"risk", "unit", "norm", "probe"}
             ``"risk"``: the minimiser, sqrt(max(mu_i, 0)) f_i.  ``"unit"``: the unit eigenfunctions f_i, of second
             moment 1 (centred: variance 1) over the training views, of collapsed components too.  ``"norm"``:
             f_i / ||f_i||_H: the penalty of a ridge probe is then the norm of its own function, but for the angles
-            between the f_i in H, so that smooth components count more and many rough ones do little harm.  Components
-            beyond the numerical rank are 0 in each.
+            between the f_i in H, so that smooth components count more and many rough ones do little harm.
+            ``"probe"``: f_i / sqrt((1 - mu_i) ||f_i||_H^2), so that components which also keep still under the views
+            count more; best for probes of few labels (`bench practice`).  Components beyond the numerical rank are 0
+            in each.
         out : array (n, k) or (n, m, k), optional
             Where the values of an array or of `Views` go, and what is returned: C order, of their type, where ``x``
             lies, apart from it; a tensor of PyTorch too.  After an error its content is undefined.

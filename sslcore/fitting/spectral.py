@@ -13,7 +13,7 @@ from . import summary
 
 __all__ = ["check_scale"]
 
-SCALES = ("risk", "unit", "norm")
+SCALES = ("risk", "unit", "norm", "probe")
 """What a component may be measured in."""
 
 
@@ -21,7 +21,7 @@ def check_scale(scale: Any) -> str:
     """Return the name of a scale of components, or refuse it; say what the booleans of earlier versions are."""
     if isinstance(scale, bool | np.bool_):
         raise TypeError(
-            f"scale must be 'risk', 'unit' or 'norm', found {scale}: write 'risk' for True, 'unit' for False"
+            f"scale must be 'risk', 'unit', 'norm' or 'probe', found {scale}: write 'risk' for True, 'unit' for False"
         )
     return check_choice(scale, "scale", SCALES)
 
@@ -64,13 +64,20 @@ class _Spectral:
         return float(self.n_components - (self._scale() ** 4).sum())
 
     def _scale(self, scale: str = "risk") -> np.ndarray:
-        """Return what unit eigenfunctions are multiplied with: sqrt(max(mu, 0)), 1 or 1 / ||f||_H."""
+        """Return what unit eigenfunctions are multiplied with.
+
+        That is sqrt(max(mu, 0)), 1, 1 / ||f||_H, or 1 / sqrt((1 - mu) ||f||_H^2), where 1 - mu counts as 2^-52 at
+        least: of features without a penalty it may be rounding noise.
+        """
         if scale == "unit":
             return np.ones(self.n_components)
         if scale == "risk":
             return np.clip(1.0 - self.gamma, 0.0, None) ** 0.5
         there = np.isfinite(self.norms) & (self.norms > 0.0)  # beyond the numerical rank there is no function
-        return np.where(there, np.where(there, self.norms, 1.0) ** -0.5, 0.0)
+        squares = np.where(there, self.norms, 1.0)
+        if scale == "probe":
+            squares = squares * np.maximum(self.gamma, np.finfo(np.float64).eps)
+        return np.where(there, squares**-0.5, 0.0)
 
     def _scale_where(self, array: Array, scale: str = "risk") -> Array:
         """Return `_scale` on the device of ``array``, in its type."""

@@ -22,7 +22,7 @@ def linear_layer(
     representation : Representation
         Fitted on features: ``Identity()`` for the outputs of a network, which the layer then takes; for other feature
         models the layer takes the model's features phi(x).
-    scale : {"risk", "unit", "norm"}
+    scale : {"risk", "unit", "norm", "probe"}
         As of `sslcore.Representation.transform`.
     dtype, device : optional
         Of the layer; by default PyTorch's, as for any other layer (float32, on the CPU).
