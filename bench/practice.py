@@ -255,21 +255,6 @@ def role(name: str) -> str:
     )
 
 
-def table(compared: list[dict[str, Any]]) -> str:
-    """Return the README's table: accuracies with 5 and 10 labels a class, and the difference to the best rival."""
-    lines = ["| set | | 5 labels a class: ours, raw, best of the others | 10 labels a class |", "|---|---|---|---|"]
-    found = judged(compared)
-    for name in dict.fromkeys(r["set"] for r in found):
-        cells = {}
-        for r in found:
-            if r["set"] == name:
-                best = f"{r['rivals'][r['best']]:.3f} ({r['best']})"
-                apart = f"{100 * r['difference']:+.1f} ± {100 * r['standard_error']:.1f}"
-                cells[r["labels_a_class"]] = f"**{r['ours']:.3f}**, {r['rivals']['raw']:.3f}, {best}: {apart}"
-        lines.append(f"| {name} | {role(name)} | {cells.get(5, '')} | {cells.get(10, '')} |")
-    return "\n".join(lines)
-
-
 def rows_of(compared: list[dict[str, Any]]) -> list[Row]:
     """Return a row for each set, and the verdict over the eight."""
     rows, above, below = [], [], []

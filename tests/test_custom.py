@@ -81,7 +81,7 @@ def test_in_fits_streams_and_saved_models(tmp_path):
     embedding = sslcore.SSLEmbedding(Gaussian(3.0), Custom(lambda x, r: turned(x, r)), n_components=2, random_state=5)
     z = embedding.fit(X).transform(X)
     embedding.representation_.save(tmp_path / "model.npz")
-    assert np.array_equal(load(tmp_path / "model.npz").transform(X, "norm"), z)
+    assert np.array_equal(load(tmp_path / "model.npz").transform(X, "probe"), z)
 
 
 def test_values():

@@ -481,8 +481,8 @@ def test_commands_on_a_table_of_everything(capsys, suffix):
     assert fitted.columns == ["id", "component_1", "component_2", "component_3"]
     assert fitted["id"].to_list() == [f"s{i}" for i in range(40)]
     table = tables.read(path, encoding=rep.table)
-    assert_close(fitted.drop("id").to_numpy(), rep.transform(table.values, "norm"))
-    assert_close(rep.transform(READERS[suffix](path), "norm").drop("id").to_numpy(), fitted.drop("id").to_numpy())
+    assert_close(fitted.drop("id").to_numpy(), rep.transform(table.values, "probe"))
+    assert_close(rep.transform(READERS[suffix](path), "probe").drop("id").to_numpy(), fitted.drop("id").to_numpy())
     run(capsys, "transform", "a-model.npz", new, "--out", f"z{suffix}")
     z = READERS[suffix](f"z{suffix}")
     assert z["id"].to_list() == [f"s{i}" for i in range(10)]

@@ -369,7 +369,7 @@ def test_a_model_remembers_its_columns(x, capsys):
     assert rep.notes["columns"] == ["x", "y"]
     table("more.csv", "id,y,x", np.column_stack([np.arange(40), x[:, ::-1]]))
     found = run("transform", "m-model.npz", "more.csv")
-    assert_close(np.load("more-embedding.npy"), rep.transform(x, "norm"))
+    assert_close(np.load("more-embedding.npy"), rep.transform(x, "probe"))
     assert any("left out: column id" in note for note in found["notes"])
     assert cli.main(["transform", "m-model.npz", "more.csv"]) == 0
     assert "left out: column id" in capsys.readouterr().out
@@ -379,7 +379,7 @@ def test_a_model_remembers_its_columns(x, capsys):
     )
     np.save("bare.npy", x)
     run("transform", "m-model.npz", "bare.npy")
-    assert_close(np.load("bare-embedding.npy"), rep.transform(x, "norm"))
+    assert_close(np.load("bare-embedding.npy"), rep.transform(x, "probe"))
     labels = np.where(x[:, 0] > 0, 1, 0)
     np.save("l.npy", labels)
     one, two = (run("probe", "m-model.npz", name, "l.npy", "--predict", name) for name in ("m.csv", "more.csv"))
@@ -393,7 +393,7 @@ def test_models_without_names_take_columns_by_position(x, notes):
     rep.notes.update(notes)
     rep.save("old.npz")
     run("transform", "old.npz", "m.csv", "--out", "z.npy")
-    assert_close(np.load("z.npy"), rep.transform(x, "norm"))
+    assert_close(np.load("z.npy"), rep.transform(x, "probe"))
 
 
 def test_notes_of_the_reading_are_in_the_report(x, capsys):

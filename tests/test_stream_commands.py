@@ -46,7 +46,7 @@ def test_a_fit_of_many_files_is_that_of_all_views(folder, capsys):
     np.testing.assert_allclose(rep.gamma, whole.gamma, rtol=1e-9)
     z = np.load("features-embedding.npy")
     assert z.shape == (300, 2, 3)
-    np.testing.assert_allclose(z, rep.transform(VIEWS, "norm"), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(z, rep.transform(VIEWS, "probe"), rtol=1e-9, atol=1e-12)
     assert (found["n"], found["n_files"], found["n_views"]) == (300, 3, 2)
     report = (folder / "features-report.txt").read_text()
     assert "300 samples of 5 coordinates in 3 files" in report
@@ -187,16 +187,16 @@ def model(folder, capsys):
 def test_transform_goes_by_blocks_and_over_all_files(folder, model, capsys):
     rep = sslcore.load(model)
     run(capsys, "transform", model, "features-*.npy", "--out", "z.npy")
-    np.testing.assert_allclose(np.load("z.npy"), rep.transform(VIEWS, "norm"), rtol=1e-12)
+    np.testing.assert_allclose(np.load("z.npy"), rep.transform(VIEWS, "probe"), rtol=1e-12)
     for dtype in (np.float32, np.float64):
         points = VIEWS[:, 0].astype(dtype)
         np.save("points.npy", points)
         for out in ("z.npy", "z.csv"):
             run(capsys, "transform", model, "points.npy", "--out", out)
-        assert np.load("z.npy").dtype == rep.transform(points, "norm").dtype
-        np.testing.assert_allclose(np.load("z.npy"), rep.transform(points, "norm"), rtol=1e-5)
+        assert np.load("z.npy").dtype == rep.transform(points, "probe").dtype
+        np.testing.assert_allclose(np.load("z.npy"), rep.transform(points, "probe"), rtol=1e-5)
         np.testing.assert_allclose(
-            np.loadtxt("z.csv", delimiter=",", skiprows=1), rep.transform(points, "norm"), rtol=1e-5
+            np.loadtxt("z.csv", delimiter=",", skiprows=1), rep.transform(points, "probe"), rtol=1e-5
         )
 
 
@@ -216,7 +216,7 @@ def test_transform_maps_large_files_and_writes_all_or_nothing(folder, model, cap
     points = VIEWS[:, 0].copy()
     np.save("points.npy", points)
     run(capsys, "transform", model, "points.npy", "--out", "z.npy")
-    np.testing.assert_allclose(np.load("z.npy"), sslcore.load(model).transform(points, "norm"), rtol=1e-12)
+    np.testing.assert_allclose(np.load("z.npy"), sslcore.load(model).transform(points, "probe"), rtol=1e-12)
     (folder / "z.npy").unlink()
     points[200, 3] = np.inf
     np.save("points.npy", points)

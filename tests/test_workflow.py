@@ -112,7 +112,7 @@ def test_fit_is_what_pretrain_does(here, capsys):
     assert found["columns"] == ["x", "y"]
     assert (found["n"], found["n_views"], found["n_coordinates"]) == (60, 2, 2)
     assert found["certificate"]["worst"] < 1e-6
-    assert_close(np.load("moons-embedding.npy"), expected.transform(x, "norm"))
+    assert_close(np.load("moons-embedding.npy"), expected.transform(x, "probe"))
     rep = sslcore.load("moons-model.npz")
     assert_close(rep(x), expected(x))
     assert Path("moons-figure.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -176,7 +176,7 @@ def test_views_made_elsewhere(here, capsys, suffix):
     expected = sslcore.pretrain(views, features.Identity(), 3, reg=0.01, center=True)
     assert_close(found["eigenvalues"], expected.eigenvalues)
     assert found["augmentation"] is None
-    assert_close(np.load("v-embedding.npy"), expected.transform(views, "norm"), tol=1e-5)
+    assert_close(np.load("v-embedding.npy"), expected.transform(views, "probe"), tol=1e-5)
     assert os.path.getsize("v-figure.png") > 10_000  # pairs of components, since six coordinates are no plane
 
 
@@ -434,16 +434,16 @@ def test_transform(here, model, capsys):
     _, _, new = here
     found = run(capsys, "transform", "m.npz", "new.csv")
     assert found["output"] == "new-embedding.npy"
-    assert_close(np.load("new-embedding.npy"), model.transform(new, "norm"))
+    assert_close(np.load("new-embedding.npy"), model.transform(new, "probe"))
     run(capsys, "transform", "m.npz", "moons.csv:y,x", "--out", "z.csv")
     with open("z.csv") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["component_1", "component_2", "component_3"]
-    assert_close(np.array(rows[1:], float), model.transform(here[0][:, ::-1], "norm"))
+    assert_close(np.array(rows[1:], float), model.transform(here[0][:, ::-1], "probe"))
     views = np.stack([new, new + 0.01], axis=1)
     np.save("v.npy", views)
     run(capsys, "transform", "m.npz", "v.npy")
-    assert_close(np.load("v-embedding.npy"), model.transform(views, "norm"))
+    assert_close(np.load("v-embedding.npy"), model.transform(views, "probe"))
     assert "embedding has 3 dimensions" in refused(capsys, "transform", "m.npz", "v.npy", "--out", "v.csv")
     for scale in ("risk", "unit"):
         assert run(capsys, "transform", "m.npz", "new.csv", "--scale", scale)["scale"] == scale
@@ -486,7 +486,7 @@ def test_probe_of_classes(here, model, capsys):
     x, y, new = here
     argv = ["probe", "m.npz", "moons.csv", "moons.csv:class", "--drop", "class"]
     found = run(capsys, *argv, "--predict", "new.csv", "--out", "p.csv")
-    probe = ridge_probe(model.transform(x, "norm"), y)
+    probe = ridge_probe(model.transform(x, "probe"), y)
     assert_close(found["accuracy"], 1 - probe.loo_errors.min())
     raw = ridge_probe(x, y)
     assert_close(found["raw"]["accuracy"], 1 - raw.loo_errors.min())
@@ -497,9 +497,9 @@ def test_probe_of_classes(here, model, capsys):
     with open("p.csv") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["prediction", "score_a", "score_b", "score_c", "score_d"]
-    assert [row[0] for row in rows[1:]] == probe.predict(model.transform(new, "norm")).tolist()
+    assert [row[0] for row in rows[1:]] == probe.predict(model.transform(new, "probe")).tolist()
     scores = np.array([row[1:] for row in rows[1:]], float)
-    assert_close(scores, probe.decision_function(model.transform(new, "norm")), tol=1e-5)
+    assert_close(scores, probe.decision_function(model.transform(new, "probe")), tol=1e-5)
     assert cli.main(argv) == 0
     assert f"{found['accuracy']:.3f} ({found['standard_error']:.3f})" in capsys.readouterr().out
 
@@ -508,13 +508,13 @@ def test_probe_of_numbers(here, model, capsys):
     x, _, new = here
     np.save("y.npy", x[:, 0] ** 2)
     found = run(capsys, "probe", "m.npz", "moons.csv:x,y", "y.npy", "--predict", "new.csv")
-    probe = ridge_probe(model.transform(x, "norm"), x[:, 0] ** 2)
+    probe = ridge_probe(model.transform(x, "probe"), x[:, 0] ** 2)
     assert found["task"] == "regression"
     assert_close(found["r2"], 1 - probe.loo_squared_errors.min() / np.var(x[:, 0] ** 2))
     with open("new-predictions.csv") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["prediction"]
-    assert_close(np.array(rows[1:], float)[:, 0], probe.predict(model.transform(new, "norm")))
+    assert_close(np.array(rows[1:], float)[:, 0], probe.predict(model.transform(new, "probe")))
     assert cli.main(["probe", "m.npz", "moons.csv:x,y", "y.npy"]) == 0
     assert "leave-one-out R^2" in capsys.readouterr().out
 
@@ -539,7 +539,7 @@ def test_probe_of_views(model, capsys):
     np.save("v.npy", views)
     np.save("y.npy", x[:, 1])
     found = run(capsys, "probe", "m.npz", "v.npy", "y.npy")
-    probe = ridge_probe(model.transform(views, "norm").mean(axis=1), x[:, 1])
+    probe = ridge_probe(model.transform(views, "probe").mean(axis=1), x[:, 1])
     assert_close(found["root_mean_squared_error"], probe.loo_squared_errors.min() ** 0.5)
 
 
