@@ -51,6 +51,10 @@ HELD_OUT_PRODUCT_VIEWS = 256
 EIGEN_SHORT_ROWS = 1024
 """Rows up to which an orthonormalisation is LAPACK's QR, which runs on one thread there anyway."""
 
+ROTATION_LOOP_VIEWS = 4
+"""Views of a sample up to which functions are rotated by loops over pairs of views: in a fourteenth of the time of a
+general sum of products for two, a third for four; for eight it takes twice as long."""
+
 KRYLOV_SPARE_COLUMNS = 4
 """Columns of a Krylov block beyond the wanted ones, at least: they hasten the last ones and tell the gap after them."""
 
@@ -250,6 +254,13 @@ CPU_BLAS_ALONE_PRODUCTS = 1 << 18
 """Multiplications of a matrix product up to which OpenBLAS starts no threads of its own (four times as many where it
 has kernels for small matrices).  Products of ten columns take no longer in such pieces."""
 
+CPU_BLAS_ALONE_COLUMNS = 24
+"""Columns that such a piece is multiplied by at a time: with 57 in place of all of them the rate was 1.3 to 2 times as
+high where the matrix has 2,000 rows, and for 10 the same."""
+
+CPU_BLAS_ALONE_DEPTH = 1024
+"""Terms of the sums of such a piece, if the matrix is a transpose; an eighth of them, and more rows, if it is not."""
+
 CPU_BLAS_ALONE_SIDE_ROWS = 32
 """Side of the squares on the diagonal of a matrix that is multiplied, or solved with, in such pieces: they are copied,
 or worked on by plain loops, which takes little beside n."""
@@ -404,6 +415,9 @@ the memory that others would take."""
 
 NESTED_LEAST_SIZES = 16
 """Sizes from which on they are cut into two runs, the second of which begins anew: at the price of a few steps."""
+
+NESTED_ROUNDED_VIEWS = 512
+"""Views from which on steps are in float32 where they may be: smaller matrices stay in the second-level cache."""
 
 NESTED_LEAST_SAMPLES = 200
 """Samples at which the products of a step take as long as all else: what a size costs grows as n^2 + this^2."""

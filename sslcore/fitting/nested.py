@@ -6,7 +6,7 @@ one factorisation then serve all sizes; each has its own block iteration and its
 
 An iteration that begins near the functions of the next larger size takes two thirds of the steps.  Many small sizes are
 cut into two runs of neighbours, solved side by side, since one alone leaves most of a second processor idle; only the
-first size of a run begins anew.
+first size of a run begins anew.  Large ones of these are iterated with matrices in float32 (`sslcore.solvers.rounded`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from ..kernels import Kernel, Precomputed, as_kernel
 from ..solvers.certificate import Certificate, located
 from ..solvers.exact import ConditionedKernel
 from ..solvers.objective import Objective
+from ..solvers.rounded import RoundedKernel
 from .data import as_data
 from .plan import memory_budget
 from .problem import KernelProblem
@@ -105,6 +106,8 @@ def nested_fits(
     One Gram matrix and one Cholesky factor, of the largest size, serve all of them (the module's docstring).  Most
     iterations begin near the functions of the next larger size, at the views that both share.  Where there are many
     small sizes, some are solved at the same time on several threads; what is found does not depend on their number.
+    Those of 512 views or more then have steps in float32 where they suffice for residuals of a tenth of the
+    certificate's tolerance, which is measured in float64.
     With beta = 0 there is no factor to share, and the sizes are fitted one after the other.
 
     Parameters
@@ -205,12 +208,20 @@ def _runs(sizes: list[int], m: int) -> list[list[int]]:
     return [falling[:cut], falling[cut:]]
 
 
+def _rounds(problem: KernelProblem) -> bool:
+    """Tell whether sizes side by side have matrices in float32, too: in float64 on a CPU."""
+    return problem.backend.NAME == "numba" and problem.dtype == np.float64
+
+
 def _extra_bytes(problem: KernelProblem, sizes: list[int], m: int) -> int:
-    """Count the bytes of the leading blocks beside the operator: of each run, A, B and C before and after a cut."""
+    """Count the bytes beside the operator: of A, B and C in float32, or of leading blocks before and after a cut."""
+    _, *others = runs = _runs(sizes, m)
+    entries = sizes[-1] ** 2
     if len(sizes) == 1:
         return 0
-    _, *others = _runs(sizes, m)
-    return problem.data.dtype.itemsize * (m * m - m + 1) * (sizes[-1] ** 2 + 2 * sum(run[0] ** 2 for run in others))
+    if len(runs) > 1 and _rounds(problem):
+        return np.dtype(np.float32).itemsize * (m * m - m + 1) * entries
+    return problem.data.dtype.itemsize * (m * m - m + 1) * (entries + 2 * sum(run[0] ** 2 for run in others))
 
 
 def _walk(problem: KernelProblem, sizes: list[int], m: int) -> list[NestedFit]:
@@ -224,7 +235,7 @@ def _walk(problem: KernelProblem, sizes: list[int], m: int) -> list[NestedFit]:
     if len(runs) > 1:
         with _located(sizes[-1]):
             operator.condition(problem.objective.reg, problem.objective.beta)
-        operator = heads[0] = operator.side_by_side()
+        operator = heads[0] = RoundedKernel.of(operator) if _rounds(problem) else operator.side_by_side()
         heads |= {number: operator.leading(run[0]) for number, run in enumerate(runs) if number}
     del operator  # else it would outlive the first size
     fits: dict[int, NestedFit] = {}
@@ -255,7 +266,13 @@ def _descend(
             near = operator.xp.concatenate([u[:n], c[: n * (m - 1)]])
             operator = operator.leading(n)
         with _located(n):
-            solution = problem.solve(operator, objective, near, started)
+            try:
+                solution = problem.solve(operator, objective, near, started)
+            except CertificateError:
+                if not operator.inexact or not isinstance(operator, RoundedKernel):
+                    raise
+                operator = operator.exact()
+                solution = problem.solve(operator, objective, near, started)
         own, spectrum = replace(objective, reg=objective.reg * most / n), solution.spectrum
         share = n / most  # the operator's units are those of all views (`ConditionedKernel.leading`)
         spectrum = replace(spectrum, norms=spectrum.norms * share, coefficients=spectrum.coefficients * share)

@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 
 from ..arrays import Array
 from ..backends import Backend
+from .columns import column_products
 
 __all__ = ["COLD", "NEARBY", "ConditionedOperator"]
 
@@ -78,7 +79,7 @@ class ConditionedOperator(ABC):
         `COLD` and `NEARBY`, or what takes their place.
     """
 
-    inexact: ClassVar[bool] = False
+    inexact: bool = False
     ends: tuple[float, float] = COLD, NEARBY
 
     backend: Backend
@@ -132,8 +133,12 @@ class ConditionedOperator(ABC):
     def conditioned(self, v: Array) -> Array:
         """Return (reg / unit) G v."""
 
-    def relax(self, allowed: float) -> None:  # noqa: B027 (nothing to do, where images are exact)
-        """Hear what the norm of the error of the next `apply` may be."""
+    def relax(self, allowed: float) -> bool | None:
+        """Hear what the norm of the error of the next `apply` may be, and answer as `krylov.Inexact` says.
+
+        Nothing to do, where images are exact.
+        """
+        return None
 
     def state(self) -> dict[str, Any]:
         """Return what an iteration with this operator has left in it, as plain numbers."""
@@ -251,8 +256,7 @@ class ConditionedOperator(ABC):
         As a function of y (z = y - c) this is least at the true one: an error of y counts by its square, and not by its
         first power as in Ritz values.  They are returned decreasing: those of one eigenspace differ by rounding only.
         """
-        xp = self.xp
-        found = xp.einsum("ij,ij->j", turned.astype(float), product.astype(float))
+        found = column_products(turned, product)
         if self.noise is not None:
-            found = found + xp.einsum("ij,ij->j", y.astype(float), (self.noise / self.unit) * y)
+            found = found + column_products(y, (self.noise / self.unit) * y)
         return np.minimum.accumulate(self.backend.to_host(found))

@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..arrays import Array, ignore_overflow
+from ..arrays import Array
 from .certificate import Circumstances, Components, Solution, Spectrum, certify
+from .columns import column_norms, column_products
 from .krylov import Eigenpairs, block_width, krylov_capacity
 from .objective import Objective
 
 if TYPE_CHECKING:
     from .conditioned import ConditionedOperator
 
-__all__ = ["Applied", "column_norms", "judged"]
+__all__ = ["Applied", "judged"]
 
 _REMEDY = (
     "reg is below what the rounding of the kernel matrix allows; raise reg, use float64, or use a feature model such "
@@ -84,8 +85,8 @@ def judged(
                 xp.stack(
                     [
                         unmoved,
-                        xp.einsum("ij,ij->j", weights.astype(float), image.astype(float)) / operator.unit,
-                        xp.einsum("ij,ij->j", weights.astype(float), off.astype(float)) / operator.unit,
+                        column_products(weights, image) / operator.unit,
+                        column_products(weights, off) / operator.unit,
                         column_norms(operator.centre(completed) / heights - v),
                         column_norms(off),
                         column_norms(missed),
@@ -184,9 +185,3 @@ def norms_on_the_range(operator: ConditionedOperator, values: Array, errors: np.
     lengths = np.sqrt(((coordinates / heights) ** 2).sum(axis=0))
     doubts = 2 * lengths * errors + errors**2 / heights[0] + epsilon * lengths**2
     return np.array([norms, doubts / (unit * norms)])
-
-
-def column_norms(a: Array) -> Any:
-    """Compute the Euclidean norms of the columns, accumulated in float64."""
-    with ignore_overflow():
-        return (a.astype(float) ** 2).sum(axis=0) ** 0.5

@@ -22,7 +22,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -35,8 +35,9 @@ from ..backends.host_linalg import top_eigh
 from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from .certificate import Solution
+from .columns import column_norms
 from .conditioned import ConditionedOperator
-from .evidence import Applied, column_norms, judged
+from .evidence import Applied, judged
 from .groups import Samples
 from .krylov import (
     Accuracy,
@@ -226,7 +227,7 @@ class ConditionedKernel(ConditionedOperator):
         part.short = None if self.short is None else replace(self.short, shifts=self.short.shifts.side_by_side())
         return part
 
-    def leading(self, n: int) -> ConditionedKernel:
+    def leading(self, n: int) -> Self:
         """Return the operator of the first n samples, with the leading block of the factor at hand.
 
         Its blocks keep the weight 1/N of all N views, so that its reg is, too, that of all views: with n' views of
@@ -239,8 +240,7 @@ class ConditionedKernel(ConditionedOperator):
         part.samples = samples = Samples.from_views(n, alike.m, backend)
         contrasts = slice(samples.n_contrasts)
         part.n = n
-        part.a, part.b = self.a[:n, :n].copy(order="C"), self.b[:n, contrasts].copy(order="F")
-        part.c = self.c[contrasts, contrasts].copy(order="F")
+        part._keep_leading(n, contrasts)
         part.contrast_factor, part.contrast_beta = self.contrast_factor[contrasts], self.contrast_beta[contrasts]
         part.kept_diagonal = self.kept_diagonal[contrasts]
         diagonal = xp.concatenate([part.a.diagonal(), part.kept_diagonal])
@@ -253,6 +253,11 @@ class ConditionedKernel(ConditionedOperator):
             part.condition_number = part._condition_of_factor()
             part._factored = part.jitter, part.condition_number
         return part
+
+    def _keep_leading(self, n: int, contrasts: slice) -> None:
+        """Keep copies of the blocks of some first means and contrasts."""
+        self.a, self.b = self.a[:n, :n].copy(order="C"), self.b[:n, contrasts].copy(order="F")
+        self.c = self.c[contrasts, contrasts].copy(order="F")
 
     def _restore(self) -> None:
         """Restore C itself, from its strict lower triangle."""
@@ -385,15 +390,16 @@ class ConditionedKernel(ConditionedOperator):
         out[: self.n] = top / self.unit
         return out
 
-    def times_kernel(self, v: Array) -> Array:
-        """Return Khat v / unit, from the Gram matrix itself."""
+    def times_kernel(self, v: Array, below: Array | None = None) -> Array:
+        """Return Khat v / unit, from the Gram matrix itself; ``below`` may be B^T u, which is overwritten."""
         u, c = self.halves(v)
         out: Array = self.xp.empty_like(v, order="F")
         top = self.backend.matmul(self.a, u)
         if len(self.c):
             top = self.backend.matmul(self.b, c, out=top, beta=1.0)
-            bottom = self.backend.symmetric_product(self.c, self.kept_diagonal, c)
-            out[self.n :] = self.backend.matmul(self.b.T, u, out=bottom, beta=1.0) / self.unit
+            below = self.backend.matmul(self.b.T, u) if below is None else below
+            below += self.backend.symmetric_product(self.c, self.kept_diagonal, c)
+            out[self.n :] = below / self.unit
         out[: self.n] = top / self.unit
         return out
 

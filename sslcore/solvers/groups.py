@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array
 from ..backends import Backend
 
@@ -244,8 +245,7 @@ class Samples:
         u = xp.empty((self.n, v.shape[1]), v.dtype)
         c = xp.empty((self.n_contrasts, v.shape[1]), v.dtype)
         for part in self.classes:
-            block = v[part.rows()].reshape(part.count, part.m, v.shape[1])
-            turned = xp.einsum("cai,iak->ick", part.rotation.astype(v.dtype, copy=False), block)
+            turned = _turned(part.rotation, v[part.rows()].reshape(part.count, part.m, v.shape[1]), xp)
             u[part.samples()] = turned[:, 0]
             c[part.contrasts()] = turned[:, 1:].reshape(part.count * (part.m - 1), v.shape[1])
         return u, c
@@ -262,7 +262,7 @@ class Samples:
                 ],
                 axis=1,
             )
-            block = xp.einsum("cai,ick->iak", part.rotation.astype(u.dtype, copy=False), turned)
+            block = _turned(part.rotation.transpose(1, 0, 2), turned, xp)
             v[part.rows()] = block.reshape(part.count * part.m, u.shape[1])
         return v
 
@@ -273,6 +273,22 @@ class Samples:
         out: Array = self.xp.empty_like(values)
         out[self.order] = values
         return out
+
+
+def _turned(rotation: Array, block: Array, xp: Any) -> Array:
+    """Multiply the rows (m, k) of each sample of ``block`` (n, m, k) by its rotation (m, m, n)."""
+    rotation = rotation.astype(block.dtype, copy=False)
+    out: Array
+    if len(rotation) > tunables.ROTATION_LOOP_VIEWS:
+        out = xp.einsum("cai,iak->ick", rotation, block)
+        return out
+    out = xp.empty_like(block)
+    for c, row in enumerate(rotation):
+        total = row[0][:, None] * block[:, 0]
+        for a in range(1, len(row)):
+            total += row[a][:, None] * block[:, a]
+        out[:, c] = total
+    return out
 
 
 def _exponent(values: np.ndarray) -> int:

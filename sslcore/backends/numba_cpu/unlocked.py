@@ -16,6 +16,8 @@ from numba import types
 from numba.core import cgutils
 from scipy.linalg import cython_blas
 
+from ...tunables import CPU_BLAS_ALONE_COLUMNS as COLUMNS
+from ...tunables import CPU_BLAS_ALONE_DEPTH as DEPTH
 from ...tunables import CPU_BLAS_ALONE_PRODUCTS as MOST
 from ...tunables import CPU_BLAS_ALONE_SIDE_ROWS as SIDE
 from ..contract import Array, Matrix
@@ -56,6 +58,12 @@ def address_of(array: Array, place: int) -> int:
 
 
 @compiled(nogil=True)
+def column_step(a: Matrix) -> int:
+    """Return how many numbers the columns of a matrix, or of a leading block of it, are apart in Fortran order."""
+    return int(a.strides[1] // a.itemsize if a.shape[1] > 1 else a.shape[0])
+
+
+@compiled(nogil=True)
 def gemm(
     routine: int, at: tuple[int, int, int], leading: tuple[int, int, int], flip: bool, sizes: Array, real: Array
 ) -> None:
@@ -77,33 +85,38 @@ def gemm(
 def _product(routine: int, a: Matrix, flip: bool, b: Matrix, out: Matrix, factors: Array) -> None:
     """Set out = alpha a @ b + beta out (``flip``: a^T @ b), all in Fortran order, in pieces of at most MOST products.
 
-    ``factors`` are alpha and beta.
+    ``factors`` are alpha and beta.  A piece of ``a`` is multiplied by some columns after the other while it is in the
+    cache; of few columns ``out`` is, and whole columns of ``a`` are read in turn.
     """
     rows, columns = out.shape
     inner = b.shape[0]
     sizes, real = np.zeros(6, np.int32), factors.copy()
-    leading = (a.shape[0], inner, rows)
-    sizes[0], sizes[1], sizes[2] = rows, columns, inner
+    size, leading = a.itemsize, (column_step(a), inner, rows)
     first, second, third = address_of(a.T, 0), address_of(b.T, 0), address_of(out.T, 0)
-    step = max(1, MOST // max(1, (inner if flip else rows) * columns))
-    below = a.shape[0] * a.itemsize
-    if flip:
-        for start in range(0, rows, step):
-            sizes[0] = min(step, rows - start)
-            at = (first + start * below, second, third + start * a.itemsize)
-            gemm(routine, at, leading, flip, sizes, real)
+    groups = -(-columns // COLUMNS)
+    width = -(-columns // groups)
+    if flip or groups > 1:
+        depth = min(inner, DEPTH if flip else DEPTH // 8)
+        height = max(1, MOST // (depth * width))
     else:
-        for start in range(0, inner, step):
-            sizes[2] = min(step, inner - start)
-            at = (first + start * below, second + start * a.itemsize, third)
-            gemm(routine, at, leading, flip, sizes, real)
-            real[1] = 1.0
+        depth, height = max(1, MOST // (rows * width)), rows
+    below, right = (leading[0], 1) if flip else (1, leading[0])  # from one row of the product to the next, and along
+    for k in range(0, inner, depth):
+        sizes[2] = min(depth, inner - k)
+        for i in range(0, rows, height):
+            sizes[0] = min(height, rows - i)
+            here = first + (i * below + k * right) * size
+            for j in range(0, columns, width):
+                sizes[1] = min(width, columns - j)
+                at = (here, second + (k + j * inner) * size, third + (i + j * rows) * size)
+                gemm(routine, at, leading, flip, sizes, real)
+        real[1] = 1.0
 
 
 def matmul_alone(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: float = 1.0, beta: float = 0.0) -> Matrix:
     """Set out = alpha a @ b + beta out, as `dense.matmul`, in pieces for which BLAS starts no threads of its own.
 
-    The pieces are the same whoever multiplies.
+    The pieces are the same whoever multiplies.  ``a`` may be a leading block of a matrix.
     """
     dtype = a.dtype
     if out is None:
@@ -113,7 +126,7 @@ def matmul_alone(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: floa
         return out
     assert out.flags.f_contiguous
     assert a.dtype == b.dtype == out.dtype
-    flip = not a.flags.f_contiguous
+    flip = not (a.flags.f_contiguous or a.strides[0] == a.itemsize)
     factors = np.array([alpha, beta], dtype)
     _product(GEMM[dtype], a.T if flip else a, flip, np.asfortranarray(b), out, factors)
     return out
@@ -123,7 +136,7 @@ def matmul_alone(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: floa
 def _symmetric_product(routine: int, a: Matrix, diagonal: Array, b: Matrix, out: Matrix, square: Matrix) -> None:
     """Add the product of the matrix with a's strict lower triangle and this diagonal, by squares and what is below."""
     n, columns = out.shape
-    width = square.shape[0]
+    width, apart = square.shape[0], column_step(a)
     sizes, real = np.zeros(6, np.int32), np.ones(2, square.dtype)
     sizes[1] = columns
     first, second, third = address_of(a.T, 0), address_of(b.T, 0), address_of(out.T, 0)
@@ -139,11 +152,11 @@ def _symmetric_product(routine: int, a: Matrix, diagonal: Array, b: Matrix, out:
         gemm(routine, (address_of(square.T, 0), here[1], here[0]), (width, n, n), False, sizes, real)
         for row in range(stop, n, step):
             rows = min(step, n - row)
-            block = first + (row + start * n) * size
+            block = first + (row + start * apart) * size
             sizes[0], sizes[2] = rows, stop - start
-            gemm(routine, (block, here[1], third + row * size), (n, n, n), False, sizes, real)
+            gemm(routine, (block, here[1], third + row * size), (apart, n, n), False, sizes, real)
             sizes[0], sizes[2] = stop - start, rows
-            gemm(routine, (block, second + row * size, here[0]), (n, n, n), True, sizes, real)
+            gemm(routine, (block, second + row * size, here[0]), (apart, n, n), True, sizes, real)
 
 
 def symmetric_product_alone(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
@@ -159,6 +172,7 @@ def symmetric_product_alone(a: Matrix, diagonal: Array, b: Matrix) -> Matrix:
 def _solve(routine: int, factor: Matrix, b: Matrix, width: int) -> None:
     """Overwrite b by (U^T U)^-1 b: squares on the diagonal one after the other, and products with what is beside."""
     n, columns = b.shape
+    apart = column_step(factor)
     sizes, real = np.zeros(6, np.int32), np.ones(2, b.dtype)
     real[0] = -1.0
     sizes[1] = columns
@@ -174,14 +188,14 @@ def _solve(routine: int, factor: Matrix, b: Matrix, width: int) -> None:
                 b[j, c] = value / factor[j, j]
         for row in range(stop, n, step):
             sizes[0], sizes[2] = min(step, n - row), stop - start
-            at = (first + (start + row * n) * size, second + start * size, second + row * size)
-            gemm(routine, at, (n, n, n), True, sizes, real)
+            at = (first + (start + row * apart) * size, second + start * size, second + row * size)
+            gemm(routine, at, (apart, n, n), True, sizes, real)
     for block in range(-(-n // width) - 1, -1, -1):
         start, stop = block * width, min(n, (block + 1) * width)
         for row in range(stop, n, step):
             sizes[0], sizes[2] = stop - start, min(step, n - row)
-            at = (first + (start + row * n) * size, second + row * size, second + start * size)
-            gemm(routine, at, (n, n, n), False, sizes, real)
+            at = (first + (start + row * apart) * size, second + row * size, second + start * size)
+            gemm(routine, at, (apart, n, n), False, sizes, real)
         for c in range(columns):
             for j in range(stop - 1, start - 1, -1):
                 value = b[j, c] / factor[j, j]
