@@ -13,6 +13,7 @@ from sslcore.errors import CertificateError, MemoryBudgetError, NotPositiveSemid
 from sslcore.fitting import problem as problems
 from sslcore.fitting.nested import _runs, nested_fits
 from sslcore.kernels import Exponential, Gaussian, Precomputed
+from sslcore.solvers.rounded import RoundedKernel
 
 from .comparators import assert_close
 from .strategies import seeds
@@ -71,6 +72,54 @@ def test_two_runs(center, dtype, backend, two_runs):
     assert_separate_fits(views, Exponential(1.0), SIZES, backend, center=center)
 
 
+@pytest.fixture
+def low_images(monkeypatch, two_runs):
+    """Steps in float32 for any size; the sizes that took some, and a number to add to their images."""
+    monkeypatch.setattr(tunables, "NESTED_ROUNDED_VIEWS", 0)
+    original, seen = RoundedKernel._rounded, {"sizes": [], "amiss": 0.0}
+
+    def rounded(operator, v):
+        image = original(operator, v)
+        if v.shape[1] > 2:  # else it is measured what they are worth
+            seen["sizes"].append(operator.n)
+            image += seen["amiss"] * normal(image.shape, len(seen["sizes"]))
+        return image
+
+    monkeypatch.setattr(RoundedKernel, "_rounded", rounded)
+    return seen
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("m", [2, 3])
+def test_steps_in_float32(m, center, low_images):
+    views, sizes = noisy(400, m, 2), [150, 250, 330, 400]
+    fits = nested_fits(views, Exponential(1.0), 4, sizes, reg_times_n=0.1, center=center)
+    assert set(low_images["sizes"]) == set(sizes)
+    for fit in fits:
+        alone = pretrain(views[: fit.n], Exponential(1.0), 4, reg=fit.reg, center=center)
+        assert_close(fit.gamma, alone.gamma, tol=1e-11)
+        scale = float(np.abs(alone.values).max())
+        assert_close(fit.representation.values, alone.values, tol=3e-7, scale=scale)
+        assert fit.certificate.worst <= 0.3 * fit.certificate.tolerance
+
+
+def test_steps_in_float32_that_are_worse_than_was_measured(low_images):
+    """The certificate refuses what they lead to, and the size is solved in float64."""
+    low_images["amiss"] = 1e-4
+    views = noisy(300, 2, 2)
+    for fit in nested_fits(views, Exponential(1.0), 4, [200, 300], reg_times_n=0.1):
+        assert fit.n in low_images["sizes"]
+        assert_close(fit.gamma, pretrain(views[: fit.n], Exponential(1.0), 4, reg=fit.reg).gamma, tol=1e-11)
+
+
+def test_values_beyond_float32(low_images):
+    views, kernel = noisy(60, 2, 2), 1e32 * Exponential(1.0)
+    small, large = nested_fits(views, kernel, 3, [40, 60], reg_times_n=1e31)
+    assert not low_images["sizes"]
+    for fit in (small, large):
+        assert_close(fit.gamma, pretrain(views[: fit.n], kernel, 3, reg=fit.reg).gamma, tol=1e-9)
+
+
 def test_runs_are_cut_where_they_cost_the_same():
     sizes = list(range(100, 1001, 50))
     first, second = _runs(sizes, 2)
@@ -92,7 +141,7 @@ def test_the_same_bits_on_any_number_of_threads(monkeypatch):
     assert found[0] == found[1] == found[2]
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 3, 5), (40, 1, 33), (300, 200, 9), (90, 700, 17)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (7, 3, 5), (40, 1, 33), (300, 200, 9), (90, 700, 17), (300, 1100, 57)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_products_alone(shape, dtype, backend):
     primitives, (n, inner, k) = backend.primitives, shape
@@ -104,6 +153,24 @@ def test_products_alone(shape, dtype, backend):
         found = primitives.matmul_alone(there, other, out=old.copy(order="F"), alpha=-2.0, beta=0.5)
         assert_close(backend.asnumpy(found), 0.5 * out - 2.0 * (a @ b), tol=tol, scale=inner)
     assert primitives.matmul_alone(backend.asarray(a[:, :0]), backend.asarray(b[:0])).shape == (n, k)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_leading_blocks_alone(dtype):
+    """Parts of larger matrices are read where they lie, and nothing beside them."""
+    primitives, n, tol = get_backend(), 90, 1e-12 if dtype == np.float64 else 1e-4
+    whole = np.full((n + 7, n + 7), np.nan, dtype)
+    whole[:n, :n] = part = normal((n, n), 0) + 20 * np.eye(n)
+    part, b = part.astype(dtype).astype(float), np.asfortranarray(normal((n, 30), 1).astype(dtype))
+    for block in (np.ascontiguousarray(whole)[:n, :n], np.asfortranarray(whole)[:n, :n]):
+        assert_close(primitives.matmul_alone(block, b), part @ b, tol=tol, dtype=dtype, scale=n)
+        assert_close(primitives.matmul_alone(block.T, b), part.T @ b, tol=tol, dtype=dtype, scale=n)
+        assert_close(primitives.matmul_alone(block[:, :1], b[:1]), part[:, :1] @ b[:1], tol=tol, dtype=dtype, scale=n)
+    lower, upper = np.tril(part, -1), np.triu(part)
+    found = primitives.symmetric_product_alone(block, block.diagonal().copy(), b)
+    assert_close(found, (lower + lower.T + np.diag(part.diagonal())) @ b, tol=tol, dtype=dtype, scale=n)
+    found = primitives.cholesky_solve_alone(block, b.copy(order="F"))
+    assert_close(found, np.linalg.solve(upper.T @ upper, b), tol=tol, dtype=dtype)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -7,6 +7,7 @@ are read from memory in half the time.  The first steps, and what is measured in
 from __future__ import annotations
 
 import copy
+from typing import Self
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class RoundedKernel(ConditionedKernel):
     least_error: float
 
     @classmethod
-    def of(cls, operator: ConditionedKernel) -> RoundedKernel:
+    def of(cls, operator: ConditionedKernel) -> Self:
         """Round an operator in float64 that is conditioned already."""
         part = cls.__new__(cls)
         part.__dict__.update(operator.side_by_side().__dict__)
@@ -64,7 +65,7 @@ class RoundedKernel(ConditionedKernel):
         low.kept_diagonal, low.noise = part.kept_diagonal.astype(np.float32), part.noise.astype(np.float32)
         return part
 
-    def exact(self) -> RoundedKernel:
+    def exact(self) -> Self:
         """Return the same for an iteration in float64."""
         part = copy.copy(self)
         part.inexact, part.ends = False, (COLD, NEARBY)
@@ -91,7 +92,7 @@ class RoundedKernel(ConditionedKernel):
         image: Array = self.low.conditioned(v.astype(np.float32)).astype(self.dtype)
         return image
 
-    def leading(self, n: int) -> RoundedKernel:
+    def leading(self, n: int) -> Self:
         """Return the operator of the first n samples."""
         part = super().leading(n)
         if part.low is None or part.samples.n_views < tunables.NESTED_ROUNDED_VIEWS:
