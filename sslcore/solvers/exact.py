@@ -390,16 +390,15 @@ class ConditionedKernel(ConditionedOperator):
         out[: self.n] = top / self.unit
         return out
 
-    def times_kernel(self, v: Array, below: Array | None = None) -> Array:
-        """Return Khat v / unit, from the Gram matrix itself; ``below`` may be B^T u, which is overwritten."""
+    def times_kernel(self, v: Array) -> Array:
+        """Return Khat v / unit, from the Gram matrix itself."""
         u, c = self.halves(v)
         out: Array = self.xp.empty_like(v, order="F")
         top = self.backend.matmul(self.a, u)
         if len(self.c):
             top = self.backend.matmul(self.b, c, out=top, beta=1.0)
-            below = self.backend.matmul(self.b.T, u) if below is None else below
-            below += self.backend.symmetric_product(self.c, self.kept_diagonal, c)
-            out[self.n :] = below / self.unit
+            bottom = self.backend.symmetric_product(self.c, self.kept_diagonal, c)
+            out[self.n :] = self.backend.matmul(self.b.T, u, out=bottom, beta=1.0) / self.unit
         out[: self.n] = top / self.unit
         return out
 

@@ -207,11 +207,9 @@ class Sweep:
             v if pairs.beyond is None else xp.concatenate([v, pairs.beyond], axis=1)
             for v, pairs in zip(vectors, found, strict=True)
         ]
-        _, right, c = _right_sides(operators, wide, first.b)
-        below = right.copy(order="F")
-        corrections = _solved(operators, wide, right, c)
+        corrections = _corrections(operators, wide)
         weights = [xp.concatenate([first.halves(v)[0], -z]) for v, (z, _) in zip(wide, corrections, strict=True)]
-        together = first.times_kernel(_side_by_side(weights, xp), below)
+        together = first.times_kernel(_side_by_side(weights, xp))
         products = [together[:, part] for part in _columns(weights)]
         for i, member in enumerate(members):
             operator, count, y = operators[i], vectors[i].shape[1], corrections[i][1]
@@ -320,6 +318,12 @@ def _turned_back(operator: ConditionedKernel, found: Sequence[Eigenpairs]) -> li
     return [
         replace(pairs, vectors=next(turned), beyond=None if pairs.beyond is None else next(turned)) for pairs in found
     ]
+
+
+def _corrections(operators: Sequence[ConditionedKernel], vectors: Sequence[Array]) -> list[tuple[Array, Array]]:
+    """Return the corrections z, y of each operator's own vectors."""
+    _, right, c = _right_sides(operators, vectors, operators[0].b)
+    return _solved(operators, vectors, right, c)
 
 
 def _right_sides(
