@@ -258,8 +258,8 @@ CPU_BLAS_ALONE_COLUMNS = 24
 """Columns that such a piece is multiplied by at a time: with 57 in place of all of them the rate was 1.3 to 2 times as
 high where the matrix has 2,000 rows, and for 10 the same."""
 
-CPU_BLAS_ALONE_DEPTH = 1024
-"""Terms of the sums of such a piece, if the matrix is a transpose; an eighth of them, and more rows, if it is not."""
+CPU_BLAS_ALONE_ROWS = 1024
+"""Rows of such a piece, if products are with its transpose; else an eighth as many columns, and more rows."""
 
 CPU_BLAS_ALONE_SIDE_ROWS = 32
 """Side of the squares on the diagonal of a matrix that is multiplied, or solved with, in such pieces: they are copied,

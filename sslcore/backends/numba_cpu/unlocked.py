@@ -17,8 +17,8 @@ from numba.core import cgutils
 from scipy.linalg import cython_blas
 
 from ...tunables import CPU_BLAS_ALONE_COLUMNS as COLUMNS
-from ...tunables import CPU_BLAS_ALONE_DEPTH as DEPTH
 from ...tunables import CPU_BLAS_ALONE_PRODUCTS as MOST
+from ...tunables import CPU_BLAS_ALONE_ROWS as ROWS
 from ...tunables import CPU_BLAS_ALONE_SIDE_ROWS as SIDE
 from ..contract import Array, Matrix
 from .compiling import compiled, generated
@@ -96,7 +96,7 @@ def _product(routine: int, a: Matrix, flip: bool, b: Matrix, out: Matrix, factor
     groups = -(-columns // COLUMNS)
     width = -(-columns // groups)
     if flip or groups > 1:
-        depth = min(inner, DEPTH if flip else DEPTH // 8)
+        depth = min(inner, ROWS if flip else ROWS // 8)
         height = max(1, MOST // (depth * width))
     else:
         depth, height = max(1, MOST // (rows * width)), rows
