@@ -12,7 +12,7 @@ Floors, each importing only those below it (kept by import-linter, see pyproject
     studies
     dask
     stream torch
-    population diagnostics probing estimator path selection
+    population diagnostics probing estimator cross_embedding path selection
     defaults
     fitting
     gram
@@ -53,6 +53,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; `__getattr__` imports i
         tables,
     )
     from .augmentations import Views
+    from .cross_embedding import CrossEmbedding
     from .errors import (
         BackendError,
         CertificateError,
@@ -82,6 +83,7 @@ __all__ = [
     "CertificateError",
     "ConvergenceError",
     "ConvergenceWarning",
+    "CrossEmbedding",
     "DataWarning",
     "MemoryBudgetError",
     "Moments",
@@ -124,6 +126,7 @@ _HOMES = {
     "CertificateError": "errors",
     "ConvergenceError": "errors",
     "ConvergenceWarning": "errors",
+    "CrossEmbedding": "cross_embedding",
     "DataWarning": "errors",
     "MemoryBudgetError": "errors",
     "Moments": "fitting.moments",

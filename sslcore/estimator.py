@@ -22,18 +22,17 @@ from .arrays import (
     ArrayLike,
     as_array,
     as_entries,
-    as_float_dtype,
     as_seed,
     check_choice,
     check_integer,
     kind_of,
 )
 from .augmentations import Augmentation, Views
-from .backends import device_of, get_backend
+from .backends import get_backend
 from .declarations.nested import _NestedParameters
 from .defaults import Standardization, choose
 from .defaults._choice import KINDS, N_VIEWS, SCALE, count_components
-from .defaults._estimating import INPUTS, as_rows, checked_samples, given_to, warn
+from .defaults._estimating import INPUTS, as_rows, as_table, checked_samples, given_to, remember_columns, warn
 from .fitting.collections import home_of, refuse_options, require_known_sizes
 from .fitting.data import Data, as_data
 from .fitting.held_out import GROUPS, HeldOutRisk
@@ -377,37 +376,10 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
         if reset:
             self._shape = found.shape
         several = self.input == "views" and array.ndim == 3
-        if array.dtype.kind == "c":
-            raise ValueError("Complex data not supported; real and imaginary parts are coordinates too: X.real, X.imag")
-        if array.dtype.kind != "O":  # scikit-learn takes objects that are numbers, and knows what to say of others
-            array = array.astype(as_float_dtype(array.dtype, "X"), copy=False)
-        if device_of(array) == "cupy":
-            array = as_array(array, "X", ndim=3 if several else 2)
-        else:
-            options = {"allow_nd": several, "ensure_2d": not several, "ensure_min_samples": 2 if reset else 1}
-            try:
-                array = validation.check_array(
-                    array, dtype=[np.float64, np.float32], input_name="X", estimator=self, **options
-                )
-            except OverflowError:
-                raise ValueError("X must hold real numbers, found an integer beyond the range of float64") from None
-        self._remember(X if array is not found or found.ndim == 2 else array, int(array.shape[-1]), found.ndim, reset)
+        array = as_table(self, array, "X", reset=reset, several=several)
+        whole = X if array is not found or found.ndim == 2 else array
+        remember_columns(self, whole, int(array.shape[-1]), found.ndim, reset)
         return array
-
-    def _remember(self, X: Any, width: int, rank: int, reset: bool) -> None:
-        """Set, or compare, the names and the number of the columns."""
-        if rank == 2 and hasattr(validation, "validate_data"):
-            validation.validate_data(self, X, reset=reset, skip_check_array=True)
-        elif rank == 2:  # scikit-learn before 1.6
-            self._check_feature_names(X, reset=reset)
-            self._check_n_features(X, reset=reset)
-        elif reset:
-            self.n_features_in_ = width
-            self.__dict__.pop("feature_names_in_", None)  # of another fit
-        elif width != self.n_features_in_:
-            raise ValueError(
-                f"X has {width} features, but SSLEmbedding is expecting {self.n_features_in_} features as input"
-            )
 
     def _check_data(self, views: Any, groups: Any, sample_weight: Any, *, single_views: bool = True) -> Data:
         """Return what `as_data` makes of checked views; groups and weights of views are for views that are given."""

@@ -85,6 +85,8 @@ BOOLEANS = {
     "Moments.solve": lambda **o: sslcore.Moments(Identity()).update(VIEWS).solve(2, reg=0.1, **o),
     "SSLEmbedding": lambda **o: sslcore.SSLEmbedding(Gaussian(1.0), reg=0.1, **o).fit(X),
     "SSLEmbedding.get_params": lambda **o: sslcore.SSLEmbedding(Gaussian(1.0)).get_params(**o),
+    "CrossEmbedding": lambda **o: sslcore.CrossEmbedding(reg=0.1, **o).fit(X, VIEWS[:, 1]),
+    "CrossEmbedding.get_params": lambda **o: sslcore.CrossEmbedding(Gaussian(1.0)).get_params(**o),
     "Crop": lambda **o: Crop(2, **o),
     "ridge_probe": lambda **o: sslcore.probing.ridge_probe(X, LABELS, 0.1, **o),
     "plan": lambda **o: sslcore.plan(10, 2, 3, Gaussian(1.0), 2, **o),
@@ -135,6 +137,11 @@ def fitted(views, model=None, **options):
 def embedding(**changes):
     pytest.importorskip("sklearn")
     return sslcore.SSLEmbedding(**(ESTIMATOR | changes))
+
+
+def cross():
+    pytest.importorskip("sklearn")
+    return sslcore.CrossEmbedding(Gaussian(1.0), Gaussian(1.0), n_components=2, reg=0.1)
 
 
 DOORS = {
@@ -202,11 +209,18 @@ DOORS = {
     ),
     "SSLEmbedding.transform": (X, lambda a: embedding().fit(X).transform(a)),
     "SSLEmbedding.score": (X, lambda a: embedding().fit(X).score(a)),
+    "CrossEmbedding.fit": (X, lambda a: cross().fit(a, VIEWS[:, 1]).representation_.gamma),
+    "CrossEmbedding.fit y": (X, lambda a: cross().fit(VIEWS[:, 1], a).representation_.gamma),
+    "CrossEmbedding.transform": (X, lambda a: cross().fit(X, VIEWS[:, 1]).transform(a)),
+    "CrossEmbedding.transform y": (X, lambda a: cross().fit(VIEWS[:, 1], X).transform(None, a)),
+    "CrossEmbedding.score": (X, lambda a: cross().fit(X, VIEWS[:, 1]).score(a, VIEWS[:, 1])),
 }
 each_door = pytest.mark.parametrize("door", DOORS)
 OPTIONAL = ("gram y", "kernel y", "kernel_product y", "sample_weight", "sample_weight of views")
 LEFT_OUT = ("ridge_probe targets",)  # where points with a missing entry are left out: tests/test_labels.py
-SKLEARN = tuple(door for door in DOORS if door.startswith("SSLEmbedding"))  # which converts objects that are numbers
+SKLEARN = tuple(
+    door for door in DOORS if door.startswith(("SSLEmbedding", "CrossEmbedding"))
+)  # which converts objects that are numbers
 
 
 def masked_entry(array, place=3):
@@ -236,7 +250,7 @@ def test_sparse_matrices_are_told_what_to_do(door, form):
     right, call = DOORS[door]
     matrix = getattr(sparse, form)(np.atleast_2d(right) if right.ndim < 3 else right[:, 0])
     for bad in (matrix, [matrix, matrix]):
-        if bad is matrix or not door.startswith("SSLEmbedding"):
+        if bad is matrix or door not in SKLEARN:
             with pytest.raises(TypeError, match="toarray"):
                 call(bad)
 

@@ -508,7 +508,6 @@ X, Y = pairs()
         ((X, Y), BOTH, {"groups": np.arange(20)}, ValueError, "leave groups= out"),
         ((X, Y), LINEAR, {"solver": "dense"}, ValueError, "is for kernels, found features"),
         ((X @ X.T, Y), (Precomputed(), BOTH[1]), {"solver": "matrix-free"}, ValueError, "found Precomputed, whose"),
-        ((X, Y), BOTH, {"checkpoint": "here"}, ValueError, "without the kernel matrix"),
         ((X, np.where(Y > 1, np.nan, Y)), BOTH, {}, ValueError, "y must be finite, found nan"),
         ((X, np.where(Y > 1, np.inf, Y)), (Identity(), Identity()), {}, ValueError, "y must be finite, found inf"),
         ((X, np.ones_like(Y)), BOTH, {}, ValueError, "y is constant"),

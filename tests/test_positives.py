@@ -221,6 +221,18 @@ def test_mixtures_draw_from_each_law():
     assert_close(only.measure, Labels(y).law(x).measure, tol=1e-14)
 
 
+@pytest.mark.parametrize("size", [1e-320, 1e308])
+def test_only_ratios_of_weights_matter(size):
+    """Their sums overflow, or have few digits left."""
+    x, classes = points(6), [0, 0, 1, 1, 2, 2]
+    expected = (TimeLag(1) + Labels(classes)).law(x)
+    law = (size * TimeLag(1) + size * Labels(classes)).law(x)
+    assert_close(law.weight, expected.weight, tol=1e-14)
+    assert_close(law.total, expected.total, tol=1e-14)
+    measure = Operator(np.eye(6), measure=np.arange(1.0, 7.0) * 2.0**1021).law(x).measure
+    assert_close(measure, np.arange(1.0, 7.0) / 21, tol=1e-14)
+
+
 def test_operators_add_to_laws_of_their_measure():
     x, T = points(8), np.diag(np.arange(8.0))
     total = (0.5 * ring(8) + -2 * Operator(T)).law(x)
@@ -273,6 +285,7 @@ BAD = {
     "negative index": (lambda: Pairs([0, -1], [1, 2]), "indices of points, integers from 0 on, found -1"),
     "fraction": (lambda: Pairs([0.5], [1]), "found 0.5"),
     "out of range": (lambda: Pairs([0], [6]).law(X), "indices of the 6 points, 0 to 5, found 6 at place 0"),
+    "beyond int64": (lambda: Pairs(np.array([2**63], np.uint64), [1]), "from 0 on, found 9.22337e"),
     "lengths": (lambda: Pairs([0], [1, 2]), "one entry for each pair, found 1 and 2"),
     "no pairs": (lambda: Pairs([], []), "i"),
     "negative weight": (lambda: Pairs([0], [1], [-1.0]), ">= 0 and not all 0, found -1.0"),
@@ -283,6 +296,7 @@ BAD = {
     "NaN": (lambda: Operator([[math.nan]]), "T"),
     "sparse, not symmetric": (lambda: Operator(sparse.csr_array([[0, 1], [2, 0]])), r"entry \(0, 1\) is 1"),
     "measure": (lambda: Operator(np.eye(2), measure=[1, 0]), "measure must be positive, found 0.0"),
+    "uneven measure": (lambda: Operator(np.eye(2), measure=[1e-300, 1e300]), "0 beside its largest"),
     "measure's length": (lambda: Operator(np.eye(2), measure=[1, 1, 1]), "one entry for each row of T, 2, found 3"),
     "size of T": (lambda: Operator(np.eye(2)).law(X), "one row for each of the 6 points, found 2"),
     "long lag": (lambda: TimeLag(3, [3, 3]).law(X), "the longest has 3 points"),
@@ -320,6 +334,10 @@ BAD = {
     "large entries": (lambda: Operator(np.diag([1e308, 1.0])), r"at most 1e\+30 in size, found 1e\+308"),
     "large sparse entries": (lambda: Operator(sparse.csr_array([[-1e308]])), r"in size, found 1e\+308"),
     "many components": (lambda: sslcore.pretrain(X, G, 3, reg=1, positives=Pairs([0], [1])), "points in pairs, 2"),
+    "neighbours of a matrix": (
+        lambda: sslcore.pretrain(X @ X.T, Precomputed(), 1, reg=1, positives=TimeLag(1) + Neighbors(2)),
+        r"neighbours of its rows are not those of the points: .* Pairs\(law.first",
+    ),
     "constant data": (lambda: sslcore.pretrain(0 * X, G, 1, reg=1, positives=TimeLag(1)), "the data are constant"),
 }
 
@@ -356,6 +374,8 @@ def test_wrong_kinds():
             sslcore.pretrain(X, sslcore.features.Identity(), 1, reg=1, positives=law)
         with pytest.raises(TypeError, match="features take laws of pairs"):
             sslcore.Moments(sslcore.features.Identity()).update(X, positives=law)
+    with pytest.raises(TypeError, match="found dtype complex128"):
+        Operator(sparse.csr_array(1j * np.eye(6)))
     with pytest.raises(TypeError):
         TimeLag(1) + 3
     with pytest.raises(TypeError):

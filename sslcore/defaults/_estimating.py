@@ -1,4 +1,4 @@
-"""Questions of `sslcore.SSLEmbedding` to this room: its data as rows, what was given, its warnings."""
+"""Questions of the estimators to this room: data as rows and tables, what was given, warnings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import functools
 import warnings
 from typing import Any
 
-from ..arrays import Array, as_array, check_integer
+import numpy as np
+
+from ..arrays import Array, as_array, as_float_dtype, check_integer
 from ..augmentations import Views
 from ..augmentations._base import flattened, image_shapes
+from ..backends import device_of
 from ..errors import DataWarning
 from ..features import Features, Nystrom
 from ..kernels import Precomputed
@@ -18,8 +21,10 @@ from ._concerns import concerns
 __all__ = [
     "INPUTS",
     "as_rows",
+    "as_table",
     "checked_samples",
     "given_to",
+    "remember_columns",
     "warn",
 ]
 
@@ -72,6 +77,47 @@ def given_to(settings: Any, seed: int) -> dict[str, Any]:
         given["features"] = functools.partial(Nystrom, landmarks=landmarks, seed=seed)
     usual = {"n_views": N_VIEWS, "scale": SCALE}
     return given | {name: value for name in usual if (value := getattr(settings, name)) != usual[name]}
+
+
+def as_table(estimator: Any, array: Array, name: str, *, reset: bool, several: bool = False) -> Array:
+    """Return entries as floats (n, d), or with ``several`` (n, m, d), by our checks and, if NumPy's, scikit-learn's."""
+    import sklearn.utils.validation as validation
+
+    if array.dtype.kind == "c":
+        raise ValueError(
+            f"Complex data not supported; real and imaginary parts are coordinates too: {name}.real, {name}.imag"
+        )
+    if array.dtype.kind != "O":  # scikit-learn takes objects that are numbers, and knows what to say of others
+        array = array.astype(as_float_dtype(array.dtype, name), copy=False)
+    if device_of(array) == "cupy":
+        return as_array(array, name, ndim=3 if several else 2)
+    options = {"allow_nd": several, "ensure_2d": not several, "ensure_min_samples": 2 if reset else 1}
+    try:
+        out: Array = validation.check_array(
+            array, dtype=[np.float64, np.float32], input_name=name, estimator=estimator, **options
+        )
+    except OverflowError:
+        raise ValueError(f"{name} must hold real numbers, found an integer beyond the range of float64") from None
+    return out
+
+
+def remember_columns(estimator: Any, x: Any, width: int, rank: int, reset: bool) -> None:
+    """Set, or compare, the names and the number of the columns of X."""
+    import sklearn.utils.validation as validation
+
+    if rank == 2 and hasattr(validation, "validate_data"):
+        validation.validate_data(estimator, x, reset=reset, skip_check_array=True)
+    elif rank == 2:  # scikit-learn before 1.6
+        estimator._check_feature_names(x, reset=reset)
+        estimator._check_n_features(x, reset=reset)
+    elif reset:
+        estimator.n_features_in_ = width
+        vars(estimator).pop("feature_names_in_", None)  # of another fit
+    elif width != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {width} features, but {type(estimator).__name__} is expecting {estimator.n_features_in_} features "
+            f"as input"
+        )
 
 
 def warn(x: Array, views: Any, standardization: Any, columns: Any) -> None:

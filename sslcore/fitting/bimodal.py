@@ -17,6 +17,7 @@ from ..solvers.selection import Selection
 from .codec import read_values, write_values
 from .representation import Representation
 from .spectral import _Spectral, check_scale
+from .standardization import Standardization
 
 __all__ = ["BimodalRepresentation"]
 
@@ -164,6 +165,24 @@ class BimodalRepresentation(_Spectral):
     def to(self, backend: str) -> BimodalRepresentation:
         """Return the representation with its arrays on another device: ``"numba"`` (NumPy arrays) or ``"cupy"``."""
         return replace(self, first=self.first.to(backend), second=self.second.to(backend))
+
+    def standardized_by(self, first: Standardization | None, second: Standardization | None) -> BimodalRepresentation:
+        """Return the representation that standardises the points of each modality first; None: as they are.
+
+        As `Representation.standardized_by`, which has the errors.
+
+        Examples
+        --------
+        >>> import numpy as np, sslcore
+        >>> x, y = np.random.default_rng(0).normal(size=(2, 50, 3)) * 100.0
+        >>> columns = sslcore.defaults.Standardization.of(x)
+        >>> models = sslcore.kernels.Gaussian(2.0), sslcore.kernels.Linear()
+        >>> fitted = sslcore.pretrain((columns(x), y), models, 2, reg=0.1)
+        >>> rep = fitted.standardized_by(columns, None)
+        >>> bool(np.array_equal(rep((x, None)), fitted((columns(x), None))))
+        True
+        """
+        return replace(self, first=self.first.standardized_by(first), second=self.second.standardized_by(second))
 
     def __call__(self, pair: tuple[Any, Any]) -> Any:
         """Transform with the default scaling."""

@@ -28,7 +28,8 @@ from ..solvers.krylov import KrylovState, block_width, krylov_capacity
 from ..solvers.objective import Objective
 from ..solvers.selection import Selection
 from .codec import encode, read_values, write_values
-from .matrix_free import MatrixFreeProblem
+from .matrix_free import MatrixFree
+from .modalities import KernelPairs
 from .problem import GroupedProblem, Problem
 
 __all__ = ["FitCheckpoint", "checkpoint_of"]
@@ -60,7 +61,7 @@ def checkpoint_of(
     if path is None:
         return None
     path = as_path(path)
-    if isinstance(problem, MatrixFreeProblem):
+    if isinstance(problem, MatrixFree):
         if isinstance(asked, list) and len(asked) > MOST_POINTS:
             raise ValueError(
                 f"checkpoint= keeps at most {MOST_POINTS} points of a path, found {len(asked)}: divide the path"
@@ -68,10 +69,11 @@ def checkpoint_of(
         problem.keeper = problem.kept = kept = FitCheckpoint(path, problem, objective, asked)
         problem.room = kept.rank
         return kept
-    if solver == "dense" or not isinstance(problem, GroupedProblem):
+    if solver == "dense" or not isinstance(problem, GroupedProblem | KernelPairs):
         raise ValueError(
-            "checkpoint= is for fits without the kernel matrix: leave it out, or use a kernel, groups of views, and "
-            "solver='matrix-free' (features over long streams have one of their own: sslcore.stream.moments)"
+            "checkpoint= is for fits without the kernel matrix: leave it out, or use a kernel, groups of views or two "
+            "modalities, and solver='matrix-free' (features over long streams have one of their own: "
+            "sslcore.stream.moments)"
         )
     return None
 
@@ -83,7 +85,7 @@ class FitCheckpoint:
     ----------
     path : str
         If there is such a file it is read: it must be of the same fit.
-    problem : MatrixFreeProblem
+    problem : MatrixFree
     objective : Objective
     asked : float, AutoReg or list
         The reg that was asked for, or (reg, beta) of the points of a path in the order in which they are solved.
@@ -96,7 +98,7 @@ class FitCheckpoint:
         Room for the preconditioner that the earlier process had.
     """
 
-    def __init__(self, path: str, problem: MatrixFreeProblem, objective: Objective, asked: Any) -> None:
+    def __init__(self, path: str, problem: MatrixFree, objective: Objective, asked: Any) -> None:
         self.path, self.rank = path, problem.plan.rank
         self.selection: Selection | None = None
         self._settings, self._data = _settings(problem, objective, asked), _checksums(problem)
@@ -286,7 +288,7 @@ class FitCheckpoint:
         return KrylovState(basis.T, projected.astype(float), known.astype(float), **numbers)
 
 
-def _settings(problem: MatrixFreeProblem, objective: Objective, asked: Any) -> dict[str, Any]:
+def _settings(problem: MatrixFree, objective: Objective, asked: Any) -> dict[str, Any]:
     """Say which fit this is, but for its data, in plain values."""
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -315,12 +317,12 @@ def _settings(problem: MatrixFreeProblem, objective: Objective, asked: Any) -> d
     }
 
 
-def _checksums(problem: MatrixFreeProblem) -> dict[str, str]:
+def _checksums(problem: MatrixFree) -> dict[str, str]:
     """Return a checksum of each part of the data."""
     data = problem.data
-    groups, weight = data.sample_of_each_view, data.weight
+    groups, weight, points = data.sample_of_each_view, data.weight, problem.points
     return {
-        "points": _sha256(_bytes(problem.points)),
+        "points": _sha256(*map(_bytes, points if isinstance(points, tuple) else (points,))),
         "groups": _sha256(_bytes(np.asarray(groups, np.int64))),
         "weights": "" if weight is None else _sha256(_bytes(weight)),
     }

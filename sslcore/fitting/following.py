@@ -12,8 +12,7 @@ from ..solvers.conditioned import ConditionedOperator
 from ..solvers.exact import Keeper
 from ..solvers.krylov import KrylovState
 from ..solvers.matrix_free import MatrixFreeKernel
-from .matrix_free import MatrixFreeProblem
-from .modalities import MatrixFreePairProblem
+from .matrix_free import MatrixFree
 from .problem import Problem
 
 __all__ = ["FitProgress", "Following", "Searching", "followed"]
@@ -27,7 +26,7 @@ def followed(progress: FitProgress | None, problem: Problem) -> Following | None
     """Let ``progress`` follow the fit of a problem that has steps to tell of; None for others, and without."""
     if progress is not None and not callable(progress):
         raise TypeError(f"progress must be a function, found {progress!r:.80}")
-    if progress is None or not isinstance(problem, (MatrixFreeProblem, MatrixFreePairProblem)):
+    if progress is None or not isinstance(problem, MatrixFree):
         return None
     problem.keeper = following = Following(progress, problem.keeper)
     return following

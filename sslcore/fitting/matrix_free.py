@@ -1,4 +1,4 @@
-"""The problem of a kernel that is solved without its matrix."""
+"""Problems that are solved without the kernel matrix: what they have in common, and that of groups of views."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from ..solvers.objective import Objective
 from .folds import Folds, MatrixFreeFolds
 from .plan import Plan
 from .plan_matrix_free import matrix_free_plan
-from .problem import GroupedProblem
+from .problem import GroupedProblem, Problem
 
-__all__ = ["MatrixFreeProblem"]
+__all__ = ["MatrixFree", "MatrixFreeProblem"]
 
 
 class KeptPoints(Protocol):
@@ -30,29 +30,22 @@ class KeptPoints(Protocol):
         """Keep that of the next point."""
 
 
-class MatrixFreeProblem(GroupedProblem):
-    """A kernel, solved by products with its matrix, which is never stored.
+class MatrixFree(Problem):
+    """What is solved by products with a kernel's matrix, which is never stored.
 
     With a checkpoint, ``kept``, the preconditioner has no more room than it had when that was written.
     """
 
     room: int | None = None
     kept: KeptPoints | None = None
+    keeper: Keeper | None = None
+    points: Any
+    operator: Any
 
-    def _planned(self, n_folds: int) -> Plan:
-        return matrix_free_plan(self._checked(n_folds), self.model, self.budget, self.backend.BLOCK_FACTOR)
-
-    def operator_on(self, points: Array, samples: Samples) -> MatrixFreeKernel:
-        """Make the operator of some points in the order of the samples."""
-        return MatrixFreeKernel(
-            self.model,
-            points,
-            samples,
-            self.backend,
-            objective=self.objective,
-            rank=min(self.plan.rank if self.room is None else min(self.room, self.plan.rank), 2 * samples.n_contrasts),
-            tolerance=TOLERANCE[self.dtype],
-        )
+    def rank(self, samples: Samples) -> int:
+        """Return the columns of the preconditioner of some samples."""
+        room = self.plan.rank if self.room is None else min(self.room, self.plan.rank)
+        return min(room, 2 * samples.n_contrasts)
 
     def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
         """Begin each near the one before; a checkpoint has those that are done, and keeps each."""
@@ -74,6 +67,25 @@ class MatrixFreeProblem(GroupedProblem):
             return solution
 
         return solve
+
+
+class MatrixFreeProblem(MatrixFree, GroupedProblem):
+    """A kernel and groups of views, solved by products."""
+
+    def _planned(self, n_folds: int) -> Plan:
+        return matrix_free_plan(self._checked(n_folds), self.model, self.budget, self.backend.BLOCK_FACTOR)
+
+    def operator_on(self, points: Array, samples: Samples) -> MatrixFreeKernel:
+        """Make the operator of some points in the order of the samples."""
+        return MatrixFreeKernel(
+            self.model,
+            points,
+            samples,
+            self.backend,
+            objective=self.objective,
+            rank=self.rank(samples),
+            tolerance=TOLERANCE[self.dtype],
+        )
 
     def sweep_of(
         self,

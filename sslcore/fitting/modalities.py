@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array
-from ..backends import device_of
+from ..backends import Backend, device_of, get_backend
 from ..features import Features
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import TOLERANCE, Solution, Spectrum
@@ -26,8 +26,9 @@ from ..solvers.sums import Sums, add_block
 from ..solvers.sweep import Sweep
 from .bimodal import BimodalRepresentation
 from .folds import Folds, Restricted
-from .held_out import training_risk
-from .pairs import NAMES, PairData, as_models
+from .held_out import GROUPS, HeldOutRisk, training_risk
+from .matrix_free import MatrixFree
+from .pairs import NAMES, PairData, as_given, as_models, as_training_data, sources
 from .plan import SEARCHED_TOGETHER, Plan, fitting_rows
 from .plan import feature_rows as rows_of_features
 from .plan_modalities import joined_plan, kernels_plan, pair_features_plan
@@ -35,7 +36,7 @@ from .points import refuse_constant, require_symmetric
 from .problem import Frame, Problem
 from .representation import Representation
 
-__all__ = ["BimodalProblem", "FeaturePairProblem", "KernelPairProblem", "MatrixFreePairProblem"]
+__all__ = ["BimodalProblem", "FeaturePairProblem", "KernelPairProblem", "MatrixFreePairProblem", "risk_of_modalities"]
 
 
 class BimodalProblem(Problem):
@@ -108,10 +109,8 @@ class PairFolds(Restricted):
 
     def _fold_risks(self, f: int, part: BimodalProblem, held: PairData, regs: np.ndarray, found: np.ndarray) -> None:
         """Put the risks of fold f into ``found`` (L, 3)."""
-        objective, backend, k = self.objective, self.problem.backend, self.objective.k
+        objective, backend = self.objective, self.problem.backend
         groups = self.jackknife[self.folds.part == f]
-        samples = held.samples(backend)
-        weight = float(held.n_views if held.weight is None else 2.0 * held.weight.sum())
         if self.searching and isinstance(part, MatrixFreePairProblem):
             part.keeper = self.searching.keeper()
         sweep = part.sweep(
@@ -125,12 +124,32 @@ class PairFolds(Restricted):
 
         for i, spectrum in self._solved(f, solve, regs):
             rep = part.represent(replace(objective, reg=float(regs[i])), solutions[0])
-            psi = rep.transform(held.views, backend=backend.NAME if backend.NAME == "cupy" else None)
-            z = backend.xp.stack([backend.xp.asarray(values) for values in psi], axis=1).reshape(-1, k)
-            risk = self._held_out_risk(backend)
-            risk.add(z, samples, weight, groups)
-            found[i] = *risk.value(), training_risk(spectrum, objective.beta)
+            found[i] = *_risk(rep, held, groups, backend), training_risk(spectrum, objective.beta)
             self._done(f, regs[i])
+
+
+def _risk(rep: BimodalRepresentation, held: PairData, groups: np.ndarray, backend: Backend) -> tuple[float, float]:
+    """Return the unbiased risk on pairs, and its standard error by the jackknife over ``groups`` (n,) of them."""
+    xp, k = backend.xp, rep.n_components
+    psi = rep.transform(held.views, backend=backend.NAME if backend.NAME == "cupy" else None)
+    z = xp.stack([xp.asarray(values) for values in psi], axis=1).reshape(-1, k)
+    weight = float(held.n_views if held.weight is None else 2.0 * held.weight.sum())
+    risk = HeldOutRisk(k, rep.beta, rep.unbiased, backend)
+    risk.add(z, held.samples(backend), weight, groups)
+    return risk.value()
+
+
+def risk_of_modalities(rep: BimodalRepresentation, pair: Any, weight: Any, backend: str | None) -> float:
+    """Return the unbiased risk of a representation on pairs (x, y), with positive weights or None."""
+    views = as_given(pair, rep.model)
+    objective = Objective(rep.n_components, rep.reg, rep.beta, rep.unbiased, rep.center)
+    data = as_training_data(views, rep.model, None, None, weight, objective)
+    assert isinstance(data, PairData)
+    if data.n < 2:
+        raise ValueError(
+            f"the risk is estimated from pairs of samples, so there must be at least 2 pairs (x, y), found {data.n}"
+        )
+    return _risk(rep, data, np.arange(data.n) % GROUPS, get_backend(*sources(views), backend=backend))[0]
 
 
 class KernelPairs(BimodalProblem):
@@ -168,8 +187,9 @@ class KernelPairs(BimodalProblem):
         """Kernels choose nothing from data."""
         return self.kernels
 
-    def _points(self) -> tuple[Array, Array]:
-        """Return the points of both modalities, checked."""
+    @property
+    def points(self) -> tuple[Array, Array]:
+        """The points of both modalities, checked."""
         points = self.data.points(self.backend)
         for part, kernel, name in zip(points, self.kernels, NAMES, strict=True):
             if not isinstance(kernel, Precomputed):
@@ -232,7 +252,7 @@ class KernelPairProblem(KernelPairs):
     def operator(self) -> TwoModalities:
         """Make the Gram matrices, and of them the operator; points are kept for the representations."""
         data, backend, objective = self.data, self.backend, self.objective
-        points = self._points()
+        points = self.points
         self.started = time.perf_counter()
         grams = []
         for part, kernel, name in zip(points, self.kernels, NAMES, strict=True):
@@ -265,7 +285,7 @@ class KernelPairProblem(KernelPairs):
         return lambda objective: sweep(replace(objective, center=False))
 
 
-class MatrixFreePairProblem(KernelPairs):
+class MatrixFreePairProblem(MatrixFree, KernelPairs):
     """The same by products with the kernels, whose matrices are never stored."""
 
     def _planned(self, n_folds: int) -> Plan:
@@ -278,7 +298,7 @@ class MatrixFreePairProblem(KernelPairs):
     def operator(self) -> MatrixFreeKernel:
         """Join the points, and make the operator of them; they are kept for the representations."""
         data, backend = self.data, self.backend
-        points = self._points()
+        points = self.points
         self.started = time.perf_counter()
         joined = JoinedPoints.of(self.kernels, points, data.weight, self.objective.center, backend)
         self.means, self.centres = list(joined.means), [part.copy() for part in points]
@@ -289,7 +309,7 @@ class MatrixFreePairProblem(KernelPairs):
             samples,
             backend,
             objective=replace(self.objective, center=False),  # its kernel is centred already
-            rank=min(self.plan.rank, 2 * samples.n_contrasts),
+            rank=self.rank(samples),
             tolerance=TOLERANCE[self.dtype],
         )
 

@@ -48,6 +48,12 @@ class PairedProblem(Problem):
                 f"for Precomputed, x must be the Gram matrix of the N = {data.n_views} points, with N columns, found "
                 f"{data.d}"
             )
+        if self.given and data.positives is not None and data.positives.of_points:
+            raise ValueError(
+                "for Precomputed, x is a Gram matrix, and the neighbours of its rows are not those of the points: make "
+                "the law of the points themselves, law = positives.law(points), and hand over Pairs(law.first, "
+                "law.second, law.weight)"
+            )
         self.objective.within(len(self.law.support), "points in pairs")
         return paired_plan(self._sizes(data.n, n_folds), self.law, self.model, self.backend.BLOCK_FACTOR)
 

@@ -38,6 +38,11 @@ class PairData(Data):
         return np.full(self.n, 2)
 
     @property
+    def sample_of_each_view(self) -> np.ndarray:
+        """(N,), of x_1, y_1, x_2, y_2, ..."""
+        return np.repeat(np.arange(self.n), 2)
+
+    @property
     def widths(self) -> tuple[int, int]:
         """Coordinates of each modality."""
         first, second = self.views

@@ -158,7 +158,7 @@ def pretrain(
         interrupted (on the same machine with as many threads).  It has the outer iteration of a fit without the matrix,
         and the reg that a search has found, at most once a minute, and at Ctrl-C; it goes when the fit is done.  A disk
         that is full costs a warning, not the fit.  Where the solver with the matrix is chosen, nothing is written; with
-        ``solver="dense"``, features, two modalities and positives that are not solved as groups it is refused.
+        ``solver="dense"``, features and positives that are not solved as groups it is refused.
     progress : callable, optional
         Of a fit without the matrix: called after each product with products done, products in all or None, seconds
         left or None, and a dictionary: ``outer`` and ``inner`` steps, and the ``residual`` of the worst component, as

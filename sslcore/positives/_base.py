@@ -134,6 +134,8 @@ class Mixture(Positives):
             raise ValueError(
                 f"weights of laws of pairs must be >= 0, not all 0, found {weights}; only an Operator may be subtracted"
             )
+        unit = max(weights)  # far from overflow, and from subnormal numbers
+        weights = [weight / unit for weight in weights]
         ends: list[list[np.ndarray]] = [[], [], []]
         for weight, law in zip(weights, laws, strict=True):
             itself = law.itself

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import as_array, as_native, on_host
+from ..arrays import as_array, as_float_dtype, as_native, on_host
 from ..backends.machine import free_memory
 from ..declarations.parameters import converted
 from ..errors import MemoryBudgetError
@@ -25,6 +25,7 @@ LARGEST = 1e30
 
 def _as_matrix(value: Any, name: str) -> Any:
     if hasattr(value, "tocsr"):
+        as_float_dtype(value.dtype, name)  # refuses complex numbers, whose cast would leave out a part
         matrix = value.tocsr().astype(float)
         entries = matrix.data
     else:
@@ -45,6 +46,9 @@ def _as_measure(value: Any, name: str) -> np.ndarray | None:
     measure: np.ndarray = on_host(as_array(as_native(value, name), name, ndim=1)).astype(float)
     if float(measure.min()) <= 0:
         raise ValueError(f"{name} must be positive, found {float(measure.min())!r}; leave such points out of x and T")
+    measure = measure / float(measure.max())  # far from overflow
+    if float(measure.min()) <= 0:
+        raise ValueError(f"{name} has entries that are 0 beside its largest; leave such points out of x and T")
     out: np.ndarray = measure / measure.sum()
     return out
 

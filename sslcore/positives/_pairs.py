@@ -21,8 +21,9 @@ __all__ = ["Groups", "Labels", "Neighbors", "Pairs", "TimeLag"]
 def _as_places(value: Any, name: str) -> np.ndarray:
     """Return indices of points, from 0 on."""
     array = on_host(as_array(as_native(value, name), name, ndim=1))
-    places = array.astype(np.int64)
-    wrong = np.flatnonzero((places != array) | (array < 0) | (array > 2**31))
+    out_of_range = (array < 0) | (array > 2**31)
+    places = np.where(out_of_range, 0, array).astype(np.int64)
+    wrong = np.flatnonzero(out_of_range | (places != array))
     if len(wrong):
         raise ValueError(
             f"{name} must be indices of points, integers from 0 on, found {array[wrong[0]]:g} at place {wrong[0]}"
