@@ -238,7 +238,7 @@ class CrossEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transfo
     def _more_tags(self) -> dict[str, Any]:  # scikit-learn before 1.6
         return {"requires_y": True, "multioutput": True, "_xfail_checks": EXPECTED_FAILURES}
 
-    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Array | None, Array | None]:
+    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         """Return both modalities as arrays; remember the columns, or compare with those of the fit."""
         first = second = None
         if X is not None or y is None or reset:
