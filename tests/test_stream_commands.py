@@ -90,7 +90,7 @@ def test_files_of_points_are_trajectories(folder, capsys, names):
     whole = sslcore.pretrain(x, Identity(), 3, reg=0.01, center=True, positives=law)
     np.testing.assert_allclose(rep.gamma, whole.gamma, rtol=1e-9)
     assert f"{n_pairs} pairs, each within a file" in rep.summary()
-    np.testing.assert_allclose(np.load(f"{stem}-embedding.npy"), rep.transform(x, "norm"), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(np.load(f"{stem}-embedding.npy"), rep.transform(x, "probe"), rtol=1e-9, atol=1e-12)
     if names != "one.npy":
         bad = np.load("traj-2.npy")
         bad[4, 1] = np.nan
