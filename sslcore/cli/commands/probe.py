@@ -83,7 +83,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What the command line names: data, labels, new data, and a file for predictions."""
+    """Data, labels, new data, and a file for predictions, as the command line names them."""
 
     file: str
     labels: str
