@@ -216,6 +216,16 @@ def test_the_planned_memory_is_kept(law, kernel):
         sslcore.pretrain(x, kernel, 4, reg=1e-2, positives=law, memory=fit - 1)
 
 
+def test_features_of_large_classes_are_planned():
+    """Rotations of many views, m^2 numbers a class, are most of the memory."""
+    x, y, objective = points(2048, d=8), np.repeat(np.arange(8), 256), Objective(4, 1e-2, 1.0, True, False)
+    data = as_paired_data(x, Labels(y), None, None, objective)
+    assert data.law is None  # pairs are not listed
+    planned = pose(Identity(), data, objective, sslcore.backends.get_backend(x), 10**12).plan.bytes
+    peak = traced_peak(lambda: sslcore.pretrain(x, Identity(), 4, reg=1e-2, positives=Labels(y)))
+    assert 0.5 * planned < peak <= 1.05 * planned
+
+
 @pytest.mark.filterwarnings("ignore::sslcore.errors.SelectionWarning")
 def test_functions_of_each_fold_are_planned():
     """With many components and values of reg they are more than matrices."""

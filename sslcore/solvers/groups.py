@@ -162,6 +162,7 @@ class Samples:
                 factor[low:high] = 1.0 / (part * _others(part)).sum(axis=1)
             root = np.sqrt(p[starts[low] : starts[high]].reshape(high - low, m)).T
             weighted = rotation * root
+            largest = _largest(weighted[1:])
             classes.append(
                 SampleClass(
                     int(m),
@@ -172,7 +173,7 @@ class Samples:
                     xp.asarray(rotation),
                     xp.asarray(weighted),
                     float(factor[low]) if bool((factor[low:high] == factor[low]).all()) else None,
-                    (_exponent(weighted[1:] * np.sqrt(factor[low:high])), _exponent(weighted[1:])),
+                    (_exponent(largest * np.sqrt(factor[low:high])), _exponent(largest)),
                 )
             )
             contrast += int(m - 1) * int(high - low)
@@ -288,6 +289,13 @@ def _turned(rotation: Array, block: Array, xp: Any) -> Array:
         for a in range(1, len(row)):
             total += row[a][:, None] * block[:, a]
         out[:, c] = total
+    return out
+
+
+def _largest(values: np.ndarray) -> np.ndarray:
+    """Return the largest size of the entries (any, any, n) of each sample, without a copy of them."""
+    axes = (0, 1)
+    out: np.ndarray = np.maximum(values.max(axis=axes, initial=0.0), -values.min(axis=axes, initial=0.0))
     return out
 
 

@@ -162,9 +162,11 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
         root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
         move += root.astype(phi.dtype) @ means
         backend.add_second_moment(total.between, means, weight)
+        del rotation  # before the next one is made
         if part.m > 1 and not _adds_to_one_sum(total, contrasts, part, math.ldexp(weight, 2 * exponent), backend):
             rotation, exponent = samples.scaled_rotation(part, unbiased=False)
             _, contrasts = backend.rotate_views(values, rotation, shift, buffer)
+            del rotation
             backend.add_second_moment(total.within, contrasts, math.ldexp(weight, 2 * exponent))
     total.weight += weight
     total.n += samples.n
