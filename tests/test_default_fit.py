@@ -178,7 +178,7 @@ def test_the_help_has_the_numbers_that_are_chosen(capsys):
     said = " ".join(capsys.readouterr().out.split())
     for words in (
         f"views of each sample (default: {_choice.N_VIEWS})",
-        f"dimensions; >= 1 (default: {_choice.N_COMPONENTS}, or as many as there are)",
+        f"dimensions; >= 1 (default: {_choice.N_COMPONENTS}, of tables {_choice.FEWEST} to {_choice.N_COMPONENTS}, or",
         f"(default: nystrom:{_choice.LANDMARKS} of over {_choice.EXACT_UP_TO:,} views",
         f"differ by more than {_choice.UNLIKE:g} times",
         f"(default: {_choice.SCALE})",
