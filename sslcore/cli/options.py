@@ -121,6 +121,9 @@ def picture(name: str) -> Option:
 # ---------------------------------------------------------------- files
 
 MODEL = option("model", says="a saved model", type=Path, metavar="MODEL")
+MODALITY = option(
+    "--modality", says="which one FILE has, of a model of two (`sslcore fit --with`)", choices=("first", "second")
+)
 FILE = option(
     "file",
     says="data, tables (.csv, .tsv, .txt, .parquet, .arrow, .feather; FILE:NAME,NAME chooses columns) or arrays (.npy; "

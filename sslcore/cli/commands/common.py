@@ -240,14 +240,24 @@ def noted(notes: Iterable[str]) -> list[str]:
     return [f"note        {note}" for note in notes]
 
 
-def open_model(path: Path) -> Representation:
-    """Load a saved representation."""
+def open_model(path: Path, modality: str | None = None) -> Representation:
+    """Load a saved representation; of two modalities that of one."""
+    from ...fitting.bimodal import BimodalRepresentation
     from ...fitting.loading import load
     from ...fitting.representation import Representation
 
     model = load(path)
+    if isinstance(model, BimodalRepresentation):
+        from .paired import side_of
+
+        if modality is None:
+            raise UsageError(f"{path} holds two modalities: say which one the file has, --modality first or second")
+        side: Representation = side_of(model, modality)
+        return side
     if not isinstance(model, Representation):
         raise ValueError(f"{path} holds {type(model).__name__}, not a representation")
+    if modality is not None:
+        raise UsageError(f"{path} holds one modality: leave out --modality")
     return model
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..options import BETA, COLOR, PROGRESS, REG, SCALE, Parser, option
+from ..options import BETA, COLOR, PROGRESS, REG, SCALE, Parser, UsageError, option
 from .common import Report, check_outputs, colors_of, refuse_outputs, render, require_matplotlib
 from .progress import Progress, progress
 from .streamed import SEARCHED, Streamed, is_pattern, stem_of
@@ -60,6 +60,9 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     --features, in memory that does not grow with them; with --positives timelag:LAG the files are trajectories, points
     (n, coordinates) in the order of time, paired within each.  With --checkpoint PATH such a fit goes on where it was
     killed, and so does that of a kernel whose matrix memory has no room for (--solver matrix-free).
+
+    --with PARTNER fits two modalities, such as images and captions: functions of each that agree on pairs (kernel CCA;
+    with --features identity linear CCA). Values of PARTNER go to PREFIX-with-embedding.npy.
     """
     parser.add(
         *OPTIONS,
@@ -70,6 +73,18 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         ),
         BETA,
         SCALE.but(f"{SCALE.sentence}; the model has none"),
+        option(
+            "--with",
+            says="a second modality, such as captions of the images in FILE: row i belongs to row i of FILE",
+            dest="partner",
+            metavar="PARTNER",
+        ),
+        option(
+            "--with-kernel",
+            says="of the second modality (default: as for FILE)",
+            dest="partner_kernel",
+            metavar="KERNEL",
+        ),
         option("--out", says="of the four files (default: the name of FILE, in this folder)", metavar="PREFIX"),
         option("--figure", says="draw it", action=argparse.BooleanOptionalAction, default=True),
         option("--format", says="of the figure", choices=FIGURES, default="png"),
@@ -80,9 +95,9 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
 
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
-        streamed = is_pattern(args.file) or (args.checkpoint is not None and args.features is not None)
-        task = Streamed(args) if streamed else _Whole(args)
-        endings = OUTPUTS | {"embedding": task.embedding_suffix, "figure": f".{args.format}"}
+        task = _task(args)
+        endings = OUTPUTS | {"with-embedding": ".npy"} if args.partner is not None else OUTPUTS
+        endings |= {"embedding": task.embedding_suffix, "figure": f".{args.format}"}
         outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in endings.items()}
         sources = task.find(tuple(outputs.values()))
         told = _told(args, [source.path for source in sources])
@@ -105,7 +120,9 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 rep.notes["columns"] = list(task.columns)
             figure, failed = None, tuple[str, ...]()
             if args.figure:
-                figure, failed = render("fit_figure", rep, points, z, task.color, kind=args.format)
+                figure, failed = render(
+                    "fit_figure", getattr(rep, "first", rep), points, z, task.color, kind=args.format
+                )
             written = _write(outputs, task, rep, text, figure, begin)
             for path in stale:
                 path.unlink(missing_ok=True)
@@ -115,6 +132,20 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         return Report(document, f"{text}\n\n{seconds:.1f} s in all; written: {files}", failed)
 
     return run
+
+
+def _task(args: argparse.Namespace) -> _Whole | Streamed:
+    """Return what reads the data and fits them."""
+    streamed = is_pattern(args.file) or (args.checkpoint is not None and args.features is not None)
+    if args.partner is None:
+        if args.partner_kernel is not None:
+            raise UsageError("--with-kernel is for the file of --with: add it")
+        return Streamed(args) if streamed else _Whole(args)
+    if streamed:
+        raise UsageError("--with is for two files that are read as a whole: no pattern, no --checkpoint of features")
+    from .paired import Paired  # which builds on this module
+
+    return Paired(args)
 
 
 class _Whole(Task):
@@ -198,6 +229,9 @@ class _Whole(Task):
         """Return all points and their values."""
         self.z = rep.transform(self.table.values, self.chosen.scale, backend=self.args.backend)
         return self.table.values, self.z
+
+    def write_more(self, files: dict[str, Any]) -> None:
+        """Write nothing else."""
 
     def write_embedding(self, rep: Representation, file: BinaryIO, begin: Progress) -> None:
         """Write the values."""
@@ -309,6 +343,8 @@ def _write(
         files = dict(zip(written, opened, strict=True))
         rep.save(files["model"])
         task.write_embedding(rep, files["embedding"], begin)
+        if isinstance(task, _Whole) and "with-embedding" in files:
+            task.write_more(files)
         # a name that no encoding has may be in it
         files["report"].write((text + "\n").encode(errors="backslashreplace"))
         if figure is not None:

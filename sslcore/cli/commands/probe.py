@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..options import FILE, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, UsageError, option
+from ..options import FILE, MODALITY, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, UsageError, option
 from .common import Report, check_outputs, noted, open_model, points_for, refuse_outputs, scale_of
 from .progress import progress
 from .streamed import count_rows, is_pattern, parts_of, sources_of
@@ -35,6 +35,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     parser.add(
         MODEL,
         FILE,
+        MODALITY,
         option("labels", says="a label for each sample, such as moons.csv:class or y.npy", metavar="LABELS"),
         *TABLE,
         UNSEEN,
@@ -57,7 +58,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         asked = _Asked.of(args)
         with progress(args.progress, {"reading": asked.seconds, "embedding": 1.0, "probe": 0.5}) as begin:
             begin("reading")
-            rep = open_model(args.model)
+            rep = open_model(args.model, args.modality)
             table, labels = asked.read(rep, args)
             there = _labelled(labels, args.task)
             known, n = labels.values[there], len(there)

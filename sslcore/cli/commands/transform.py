@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable
 from pathlib import Path
 
-from ..options import BACKEND, FILE, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, option
+from ..options import BACKEND, FILE, MODALITY, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, option
 from .common import Report, check_outputs, noted, open_model, points_for, refuse_outputs, scale_of
 from .progress import progress
 from .streamed import count_rows, is_pattern, parts_of, sources_of, stem_of, values_of, write_values
@@ -31,7 +31,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         type=Path,
         metavar="PATH",
     )
-    parser.add(MODEL, FILE, *TABLE, UNSEEN, out, SCALE, BACKEND, PROGRESS)
+    parser.add(MODEL, FILE, MODALITY, *TABLE, UNSEEN, out, SCALE, BACKEND, PROGRESS)
 
     def run(args: argparse.Namespace) -> Report:
         import numpy as np
@@ -59,7 +59,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         steps = {"reading": 0.2 + sum(source.size() for source in sources) / 20e6, "embedding": 1.0}
         with progress(args.progress, steps) as begin:
             begin("reading")
-            rep = open_model(args.model)
+            rep = open_model(args.model, args.modality)
             table = points_for(rep, sources[0], args)
             n, shape = count_rows(sources, table), table.values.shape
             if kind != ".npy" and len(shape) == 3:
