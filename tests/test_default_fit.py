@@ -146,7 +146,7 @@ def test_the_model_keeps_the_standardisation(capsys):
     rep = sslcore.load("t-model.npz")
     z = (TABLE - TABLE.mean(axis=0)) / TABLE.std(axis=0)
     views = Views(z, GaussianNoise(1.0), 4, 0)
-    expected = sslcore.pretrain(views, rep.model, 32, reg=1e-2, center=True)
+    expected = sslcore.pretrain(views, rep.model, rep.n_components, reg=1e-2, center=True)
     assert_close(found["eigenvalues"], expected.eigenvalues, tol=1e-7)
     assert_close(np.load("t-embedding.npy"), expected.transform(z, "probe"), tol=1e-6)
     run(capsys, "transform", "t-model.npz", "t.csv", "--out", "z.npy")
@@ -226,7 +226,7 @@ def test_what_looks_wrong_is_said(capsys):
     [
         (IMAGES, ["--input", "images"], "images of 8 x 8", "Affine(image_shape=(8, 8)"),
         (IMAGES[..., None], [], "images of 8 x 8 x 1", "Affine(image_shape=(8, 8, 1)"),
-        (SERIES, ["--input", "series"], "series of 2 channels at 20 times", "TimeWarp(scale=0.2, knots=4, channels=2)"),
+        (SERIES, ["--input", "series"], "series of 2 channels at 20 times", "TimeWarp(scale=0.1, knots=4, channels=2)"),
         (SERIES[:, 0], ["--input", "series"], "series of one channel, at 20 times", "TimeWarp("),
         (IMAGES, ["--augment", "affine:8x8"], None, "Affine(image_shape=(8, 8)"),
         (SERIES, ["--augment", "time-warp:0.3,channels=2"], None, "TimeWarp(scale=0.3, knots=4, channels=2)"),
