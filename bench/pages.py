@@ -153,20 +153,21 @@ def practice() -> str:
     judged = [r for r in result("practice")["compared"] if r["probe"] == "ridge" and r["labels_a_class"] in (5, 10)]
     rows = []
     for name in dict.fromkeys(row["set"] for row in judged):
+        here = [row for row in judged if row["set"] == name]
         cells = {
-            row["labels_a_class"]: f"{row['ours']:.3f}, {row['rivals'][row['best']]:.3f} ({row['best']}), "
-            f"{row['rivals']['raw']:.3f}; {100 * row['difference']:+.1f} ({100 * row['standard_error']:.1f})"
-            for row in judged
-            if row["set"] == name
+            row["labels_a_class"]: f"**{row['ours']:.3f}**, {row['rivals']['raw']:.3f}, "
+            f"{row['rivals'][row['best']]:.3f} ({row['best']}): "
+            f"{100 * row['difference']:+.1f} ± {100 * row['standard_error']:.1f}"
+            for row in here
         }
-        rows.append((name, cells[5], cells[10]))
-    head = ("set", "5 labels a class: ours, best, raw; difference (s.e.) in points", "10 labels a class")
+        rows.append((name, here[0]["role"], cells.get(5, ""), cells.get(10, "")))
+    head = ("set", "role", "5 labels a class: ours, raw, best of all others, difference in points", "10 labels a class")
     return markdown(head, rows)
 
 
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "speed": (ROOT / "README.md", speed),
-    "practice": (ROOT / "bench" / "README.md", practice),
+    "practice": (ROOT / "README.md", practice),
 }
 
 
