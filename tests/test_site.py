@@ -71,6 +71,9 @@ def test_an_index_stands_beside_its_letter():
     total = "<munderover><mo>\u2211</mo><mi>i</mi><mi>n</mi></munderover>"
     letter = '<msub><mover accent="true"><mi>z</mi><mo stretchy="false">\u02c9</mo></mover><mi>i</mi></msub>'
     assert aside(math.format(mean + total)) == math.format(letter + total)
+    assert aside(math.format("<mtext>a&nbsp;b</mtext><mo>&lt;</mo>")) == math.format(
+        "<mtext>a\u00a0b</mtext><mo>&lt;</mo>"
+    )
 
 
 # ---------------------------------------------------------------- pages that are no part of the site

@@ -5,6 +5,8 @@ docutils 0.22 writes the index and the accent of ``\bar z_i`` under and over the
 
 from __future__ import annotations
 
+import html
+import re
 from xml.etree import ElementTree
 
 MATHML = "http://www.w3.org/1998/Math/MathML"
@@ -13,7 +15,8 @@ ElementTree.register_namespace("", MATHML)
 
 def with_indices_aside(formula: str) -> str:
     """Return MathML in which what stands under a letter with an accent is its index."""
-    root = ElementTree.fromstring(formula)
+    named = re.compile(r"&(?!(?:lt|gt|amp|quot|apos);)[A-Za-z]+;")  # such as &nbsp;, which XML does not know
+    root = ElementTree.fromstring(named.sub(lambda found: html.unescape(found[0]), formula))
     for both in list(root.iter(f"{{{MATHML}}}munderover")):
         letter, index, over = both
         if over.tag == f"{{{MATHML}}}mo" and over.get("stretchy") == "false":  # no sum or limit has such a sign above
