@@ -129,7 +129,7 @@ def test_a_kernel_is_exact_up_to_so_many_views_of_the_fit(monkeypatch):
 def test_only_what_was_chosen_is_told():
     words = ("views with noise", "median distance", "by norm and 1 - mu")
     for settings, x, told in (
-        ({"scale": "norm"}, X, (False, False, True)),
+        ({"scale": "probe"}, X, (False, False, True)),
         ({}, X, (False, False, False)),
         ({"augmentation": None}, X, (True, False, False)),
         ({"kernel": None}, X, (False, True, False)),
