@@ -83,5 +83,5 @@ def test_kernel_ridge_curves(reg):
     hat, spectrum = k @ inverse, np.linalg.eigvalsh(k / 90)
     assert_close(diagnostics.effective_dimension(spectrum, reg), np.trace(hat), tol=1e-9)
     assert_close(diagnostics.effective_dimension(spectrum, reg, power=2), np.trace(hat @ hat), tol=1e-9)
-    with pytest.raises(ValueError, match="power must be at least 1, found 0"):
+    with pytest.raises(ValueError, match="power must be at least 1 and at most 9007199254740992, found 0"):
         diagnostics.effective_dimension(spectrum, reg, power=0)

@@ -589,7 +589,7 @@ def test_transform_refuses_what_is_wrong():
         ours.transform(rep, bad)
     with pytest.raises(TypeError, match="representation must be what pretrain returns"):
         ours.transform(3, lazy)
-    with pytest.raises(ValueError, match="scale must be one of 'risk', 'unit', 'norm', found 1"):
+    with pytest.raises(ValueError, match="scale must be one of 'risk', 'unit', 'norm', 'probe', found 1"):
         ours.transform(rep, lazy, 1)
     with pytest.raises(TypeError, match="write 'risk' for True, 'unit' for False"):
         ours.transform(rep, lazy, False)

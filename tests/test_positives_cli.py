@@ -62,7 +62,7 @@ def test_searches_paths_and_streams(folder, capsys):
         (["x.npy", "--positives", "timelag:60"], "lag must be less than the length"),
         (["x.csv", "--positives", "labels:klass"], "klass"),
         (["x.npy", "--positives", "operator:1"], "there are: timelag, neighbors, labels"),
-        (["x-*.npy", "--positives", "timelag:1", "--features", "identity"], "--positives is for a single file"),
+        (["x.np*", "--positives", "neighbors:3", "--features", "identity"], "the pairs are timelag:LAG"),
         (["x.npy", "--positives", "timelag:1", "--kernel", "gaussian:1", "--memory", "1kB"], "use fewer points"),
     ):
         assert cli.main(["fit", *wrong, "--components", "2", "--out", "other"]) == 2

@@ -186,7 +186,9 @@ def test_scores_are_on_average_the_true_risk():
         x, noise = rng.standard_normal((2, n, d))
         return np.concatenate([x, correlation * x + np.sqrt(1 - correlation**2) * noise])
 
-    embedding = sslcore.SSLEmbedding(features=Identity(), n_components=d, reg=1e-3, positives=law).fit(draw())
+    embedding = sslcore.SSLEmbedding(features=Identity(), n_components=d, reg=1e-3, positives=law, scale="risk").fit(
+        draw()
+    )
     shift = embedding.transform(np.zeros((1, d)))
     weights = embedding.transform(np.eye(d)) - shift
     second = weights.T @ weights + shift.T @ shift

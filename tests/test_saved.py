@@ -425,7 +425,7 @@ CHANGES = [
     ({"array values": np.ones(3)}, "the values do not fit"),
     ({"array coefficients": np.ones((0, 3))}, "it has no components"),
     ({"array coefficients": np.ones((30, 4))}, r"gamma is not \(4,\)"),
-    ({"array coefficients": np.ones((31, 3))}, "do"),
+    ({"array coefficients": np.ones((31, 3))}, "it needs 31 centres"),
     ({"array coefficients": np.full((30, 3), np.nan)}, "coefficients must be finite"),
     ({"array coefficients": np.ones((30, 3), np.int64)}, "the coefficients must be a matrix"),
     ({"array gamma": np.full(3, np.nan)}, "gamma is not"),

@@ -227,7 +227,8 @@ def count_components(model: Any, n: int, width: int, usual: int) -> int:
 def _principal(points: np.ndarray) -> int:
     """Return how many principal components hold `SHARE` of the variance, within `FEWEST` and `N_COMPONENTS`."""
     size = float(np.abs(points).max(initial=0.0)) or 1.0
-    centred = (points - points.mean(axis=0)) / size
+    centred = points / size
+    centred = centred - centred.mean(axis=0)
     gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
     values = np.linalg.eigvalsh(gram)[::-1]
     needed = int((np.cumsum(values) < SHARE * values.sum()).sum()) + 1

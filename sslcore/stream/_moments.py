@@ -113,7 +113,7 @@ def moments(
     >>> x = np.cumsum(rng.normal(size=(600, 3)), axis=0) % 50 * [1, 0, 0] + rng.normal(size=(600, 3))
     >>> law = sslcore.positives.TimeLag(10, boundaries=[400, 200])
     >>> found = sslcore.stream.moments([x[:250], x[250:500], x[500:]], sslcore.features.Identity(), positives=law)
-    >>> found.n, abs(found.solve(1, reg=1e-3, center=True).coefficients).argmax()
+    >>> found.n, int(abs(found.solve(1, reg=1e-3, center=True).coefficients).argmax())
     (580, 0)
     """
     if not isinstance(features, Features):
