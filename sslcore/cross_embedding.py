@@ -9,7 +9,7 @@ try:
     import sklearn.utils.validation as validation
     from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 except ImportError as error:  # pragma: no cover - depends on the installation
-    raise ImportError("CrossEmbedding needs scikit-learn: pip install 'sslcore[sklearn]'") from error
+    raise ImportError("CrossEmbedding needs scikit-learn: pip install '.[sklearn]' in sslcore's folder") from error
 
 from .arrays import Array, ArrayLike, as_entries, kind_of
 from .declarations.nested import _NestedParameters

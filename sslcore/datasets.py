@@ -292,6 +292,6 @@ def digits() -> tuple[Array, Array]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise ImportError("the digits come with scikit-learn: pip install 'sslcore[sklearn]'") from error
+        raise ImportError("the digits come with scikit-learn: pip install '.[sklearn]' in sslcore's folder") from error
     images, labels = load_digits(return_X_y=True)
     return images / 16.0, labels.astype(np.int64)

@@ -14,7 +14,7 @@ try:
     from sklearn.utils import check_random_state
     from sklearn.utils.metaestimators import available_if
 except ImportError as error:  # pragma: no cover - depends on the installation
-    raise ImportError("SSLEmbedding needs scikit-learn: pip install 'sslcore[sklearn]'") from error
+    raise ImportError("SSLEmbedding needs scikit-learn: pip install '.[sklearn]' in sslcore's folder") from error
 
 from . import tunables
 from .arrays import (

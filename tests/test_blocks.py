@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 
 import sslcore
-from sslcore.features import Nystrom
+from sslcore.augmentations import GaussianNoise
+from sslcore.features import Identity, Nystrom
+from sslcore.fitting.plan import Sizes, features_plan
+from sslcore.fitting.search import most_folds
 from sslcore.kernels import Gaussian
+from sslcore.population.sphere_operators import Operator
+from sslcore.selection import AutoReg
 
 ROOT = Path(__file__).parents[1]
 if not (ROOT / "docs").exists():
@@ -101,6 +106,25 @@ def test_the_numbers_on_memory():
     ):
         said = re.search(words, text)[1]
         assert float(said) == pytest.approx(planned, rel=0.05, abs=0.05), words
+
+
+def test_the_memory_of_a_head_on_embeddings():
+    """Of the page of questions: the views in float64, and what a fit and its search take beside them."""
+    text = " ".join((ROOT / "docs" / "questions.md").read_text(encoding="utf-8").split())
+    said, of_views = re.search(r"and ([\d.]+) GB beside the views themselves \(([\d.]+) GB in float64\)", text).groups()
+    assert of_views == f"{50_000 * 2 * 768 * 8 / 1e9:.1f}"
+    searched = Sizes(50_000, 100_000, 768, 32, n_folds=most_folds(AutoReg()))
+    assert said == f"{features_plan(searched, 768, Identity()).bytes / 1e9:.1f}"
+
+
+def test_the_page_of_populations_has_every_law_of_the_sphere():
+    with pytest.raises(TypeError, match="have closed forms") as error:
+        Operator.of(GaussianNoise(0.1), 3)
+    names = re.search(r"on the sphere, (.*) have", str(error.value))[1].replace(" and ", ", ").split(", ")
+    text = (ROOT / "docs" / "theory" / "population.md").read_text(encoding="utf-8")
+    sphere = text.partition("## The sphere")[2].partition("\n## ")[0]
+    assert len(names) == 7
+    assert [name for name in names if name not in ("Compose", "Mixture") and f".{name}`" not in sphere] == []
 
 
 def test_populations():

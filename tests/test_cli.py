@@ -149,7 +149,7 @@ def test_a_bar_without_rich(small, tmp_path, monkeypatch):
     terminal.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", terminal)
     assert cli.main(["digits", "--progress", "-o", str(tmp_path / "a.png")]) == 2
-    assert "pip install 'sslcore[cli]'" in terminal.getvalue()
+    assert "pip install '.[cli]'" in terminal.getvalue()
 
 
 def test_without_matplotlib(tmp_path, monkeypatch, capsys, untouchable):
@@ -159,7 +159,7 @@ def test_without_matplotlib(tmp_path, monkeypatch, capsys, untouchable):
         monkeypatch.delattr(sys.modules.get(package, sslcore), name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert cli.main(["digits", "-o", str(tmp_path / "a.png")]) == 2
-    assert "pip install 'sslcore[plot]'" in error_line(capsys)
+    assert "pip install '.[plot]'" in error_line(capsys)
 
 
 @pytest.mark.parametrize(

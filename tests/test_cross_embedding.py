@@ -3,6 +3,7 @@
 import inspect
 import pickle
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -223,3 +224,15 @@ def test_matrices_are_kernels():
     kernels = given(model_x=Linear(), model_y=Linear()).fit(X[TRAIN], Y[TRAIN])
     assert_close(ours.representation_.gamma, kernels.representation_.gamma, tol=1e-9)
     assert_close(ours.transform(X[TEST] @ X[TRAIN].T), kernels.transform(X[TEST]), tol=1e-7)
+
+
+def test_the_gallery_draws_no_reg_at_which_all_is_zero():
+    """Captions and images: rows of zeros have no direction, and nothing is found by them."""
+    script = Path(__file__).parents[1] / "examples" / "gallery" / "3_practice" / "captions_and_images.py"
+    if not script.exists():
+        pytest.skip("the gallery is not part of an installation")
+    names = {}
+    exec(script.read_text(encoding="utf-8").partition("model = ")[0], names)
+    images, captions, train = names["images"], names["captions"], names["train"]
+    pairs = CrossEmbedding(Gaussian(2.0), Gaussian(1.5), 12, reg=names["regs"][-1])
+    assert pairs.fit(images[train], captions[train]).representation_.n_active > 0

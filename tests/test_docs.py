@@ -62,3 +62,16 @@ def test_a_function_says_with_a_verb_what_it_does():
     assert len(found) > 800
     noun = re.compile(r"(The|An?|All|Some|Whether|One|Two|Fewer|That|This|It|X|R)\b|[^A-Za-z]")
     assert not {place: line for place, line in found.items() if noun.match(line)}
+
+
+def test_extras_are_installed_in_one_way():
+    """From the folder of the library, as in the README: no index of packages has it."""
+    root = Path(sslcore.__file__).parents[1]
+    pages = [*root.glob("*.md"), *(root / "docs").rglob("*.md")]
+    files = [*Path(sslcore.__file__).parent.rglob("*.py"), *pages]
+    lines = [line for path in files for line in path.read_text(encoding="utf-8").splitlines() if "pip install" in line]
+    assert len(lines) > 10
+    assert not [line for line in lines if "sslcore[" in line]
+    errors = [line for line in lines if "'.[" in line and '"' in line and "`" not in line]
+    assert len(errors) > 10
+    assert not [line for line in errors if "in sslcore's folder" not in line]

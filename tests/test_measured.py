@@ -60,3 +60,28 @@ def test_the_guide_on_fits_without_the_matrix():
         minutes = times[kind]["seconds"] / 60
         digits = len(found[2].partition(".")[2])
         assert (int(found[1]), found[2]) == (times[kind]["products"], f"{minutes:.{digits}f}"), kind
+
+
+def test_products_without_the_matrix_are_said_in_one_way_and_as_measured():
+    said = "some 10 (kernel PCA), 30 (smooth kernels) or up to 200"
+    pages_of = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("guide.md", "memory.md")]
+    assert [" ".join(text.split()).count(said) for text in pages_of] == [2, 1]
+    cases = pages.result("matrix_free_large")["times"] | {
+        kind: case["matrix-free"] for kind, case in pages.result("matrix_free")["times"].items()
+    }
+    for kind, case in cases.items():
+        low, high = (5, 15) if kind.startswith("kernel PCA") else (20, 40) if kind.startswith("Gauss") else (40, 200)
+        assert low <= case["products"] <= high, kind
+
+
+def test_the_guide_on_what_a_search_costs():
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    least, most = re.search(r"With a kernel it costs (\w+) to (\w+) fits", guide).groups()
+    numbers = ["no", "one", "two", "three", "four", "five", "six"]
+    ratios = sorted(pages.result("search")[data]["ratio"] for data in ("half-moons", "digits"))
+    assert [least, most] == [numbers[round(ratio)] for ratio in ratios]
+
+
+def test_in_continuous_integration_a_missing_compiler_is_a_failure():
+    lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    assert [line.partition("#")[0].strip() for line in lines].index("export CI=1") < lines.index('eval "$command"')

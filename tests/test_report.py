@@ -139,7 +139,7 @@ def test_a_page_is_whole_or_not_there(moons, capsys, monkeypatch):
     assert "3 coordinates" in refused("m.npz", "bad.npy", "--out", "d-report.html")
     assert Path("d-report.html").read_text() == "before"
     monkeypatch.setitem(sys.modules, "jinja2", None)
-    assert "reports need Jinja: pip install 'sslcore[cli]'" in refused("m.npz", "d.csv", "--color", "kind")
+    assert "reports need Jinja: pip install '.[cli]'" in refused("m.npz", "d.csv", "--color", "kind")
     assert not re.findall(r"tmp", " ".join(path.name for path in Path().iterdir()))
 
 

@@ -39,7 +39,7 @@ def test_without_pytorch_it_is_said_what_to_install(monkeypatch, tmp_path, capsy
     with pytest.raises(ImportError, match=r"the study networks trains with PyTorch: pip install 'sslcore\[torch\]'"):
         networks.study(10, 1, (1e-3,), n=10, n_points=20)
     assert main(["study", "networks", "--out", str(tmp_path / "a")]) == 2
-    assert "pip install 'sslcore[torch]'" in capsys.readouterr().err
+    assert "pip install '.[torch]'" in capsys.readouterr().err
 
 
 def test_the_losses(torch):

@@ -268,7 +268,7 @@ def test_a_figure_needs_matplotlib_and_says_so_first(capsys, monkeypatch, untouc
         package, _, name = module.rpartition(".")
         monkeypatch.delattr(sys.modules.get(package, sslcore), name, raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert "pip install 'sslcore[plot]'" in refused(capsys, *FIT)
+    assert "pip install '.[plot]'" in refused(capsys, *FIT)
 
 
 @pytest.mark.parametrize("what", ["model", "embedding", "report", "figure"])

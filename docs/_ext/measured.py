@@ -13,6 +13,8 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective, SphinxRole
 
+from bench.pages import busy
+
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
 OF_THEIR_OWN = {"practice"}
 """Files of accuracies, not of times: a page has a table of these where it names them."""
@@ -27,7 +29,7 @@ def tables(paths: list[Path]) -> str:
         if "machine" not in content:  # numbers that no clock has part in
             continue
         for result in content["results"]:
-            where = _machine(content["machine"], result) + (", beside other work" if _busy(content["machine"]) else "")
+            where = _machine(content["machine"], result) + (", beside other work" if busy(content["machine"]) else "")
             dates.setdefault(where, []).append(content["machine"]["date"][:10])
             rows.setdefault(where, []).extend(_row(row) for row in result["rows"])
     parts = []
@@ -42,11 +44,6 @@ def tables(paths: list[Path]) -> str:
 def _machine(machine: dict[str, Any], result: dict[str, Any]) -> str:
     host = f"{machine['cores']} cores ({machine['processor']}; {machine['memory_gib']:.0f} GiB)"
     return f"an {result['device']['device']}, beside {host}" if "device" in result else host
-
-
-def _busy(machine: dict[str, Any]) -> bool:
-    """Tell, as bench/pages.py does, whether other work had kept each core busy twice over."""
-    return bool(machine["load_average"][0] > 2 * machine["cores"])
 
 
 def _row(row: dict[str, Any]) -> str:

@@ -59,7 +59,7 @@ def get_backend(*arrays: Any, backend: str | None = None) -> Backend:
             raise
         raise BackendError(
             f"the {name!r} backend is not available here ({error}); install CuPy for your CUDA version, with "
-            f"pip install 'sslcore[cuda12]' or 'sslcore[cuda13]', or use backend='numba' with NumPy arrays"
+            f"pip install '.[cuda12]' or '.[cuda13]' in sslcore's folder, or use backend='numba' with NumPy arrays"
         ) from error
 
 

@@ -14,7 +14,7 @@ try:
     import dask.array as _array  # noqa: F401
     import threadpoolctl as _threads  # noqa: F401
 except ImportError as error:  # pragma: no cover - depends on the installation
-    raise ImportError("clusters need Dask: pip install 'sslcore[dask]'") from error
+    raise ImportError("clusters need Dask: pip install '.[dask]' in sslcore's folder") from error
 
 from ._fits import pretrain, transform, views
 from ._moments import moments

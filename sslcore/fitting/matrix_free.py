@@ -31,7 +31,7 @@ class KeptPoints(Protocol):
 
 
 class MatrixFree(Problem):
-    """What is solved by products with a kernel's matrix, which is never stored.
+    """A problem solved by products with a kernel's matrix, which is never stored.
 
     With a checkpoint, ``kept``, the preconditioner has no more room than it had when that was written.
     """

@@ -53,7 +53,9 @@ def sheet_of(frame: Any, name: str = "the frame") -> Sheet:
     try:
         import polars as pl
     except ImportError as error:
-        raise ImportError("tables with words or missing values need polars: pip install 'sslcore[cli]'") from error
+        raise ImportError(
+            "tables with words or missing values need polars: pip install '.[cli]' in sslcore's folder"
+        ) from error
     names, library = names_of(frame), library_of(frame)
     if len(set(names)) < len(names):
         twice = next(each for each in names if names.count(each) > 1)

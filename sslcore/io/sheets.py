@@ -267,7 +267,7 @@ def open_sheet(path: Path, suffix: str, header: str = "auto", decimal: str = "au
     try:
         import polars  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"{suffix} files need polars: pip install 'sslcore[cli]'") from error
+        raise ImportError(f"{suffix} files need polars: pip install '.[cli]' in sslcore's folder") from error
     return _open_columnar(path, suffix) if suffix in COLUMNAR else _open_text(path, suffix, header, decimal)
 
 

@@ -85,7 +85,7 @@ def _read_stored(source: Source) -> Array:
     try:
         library = importlib.import_module(name)
     except ImportError as error:
-        raise ImportError(f"{source.suffix} files need {name}: pip install 'sslcore[stores]'") from error
+        raise ImportError(f"{source.suffix} files need {name}: pip install '.[stores]' in sslcore's folder") from error
     try:
         if name == "zarr":
             return _chosen(source, library.open(str(source.path), mode="r"), library.Array)

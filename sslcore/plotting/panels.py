@@ -47,7 +47,7 @@ try:
     from matplotlib.ticker import LogLocator as LogLocator
     from matplotlib.ticker import MaxNLocator as MaxNLocator
 except ImportError as error:
-    raise ImportError("pictures need matplotlib: pip install 'sslcore[plot]'") from error
+    raise ImportError("pictures need matplotlib: pip install '.[plot]' in sslcore's folder") from error
 finally:
     if _backend:
         os.environ["MPLBACKEND"] = _backend

@@ -103,7 +103,7 @@ class ParquetFile(Block):
         try:
             import polars as pl
         except ImportError as error:
-            raise ImportError("Parquet files need polars: pip install 'sslcore[cli]'") from error
+            raise ImportError("Parquet files need polars: pip install '.[cli]' in sslcore's folder") from error
         self.source, self.name = source, str(source)
         with self._reworded():
             self._frame = pl.scan_parquet(source.path, glob=False)

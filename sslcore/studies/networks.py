@@ -199,7 +199,9 @@ def _torch() -> Any:
     try:
         import torch
     except ImportError:
-        raise ImportError("the study networks trains with PyTorch: pip install 'sslcore[torch]'") from None
+        raise ImportError(
+            "the study networks trains with PyTorch: pip install '.[torch]' in sslcore's folder"
+        ) from None
     return torch
 
 

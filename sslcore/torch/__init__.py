@@ -10,7 +10,7 @@ torch.Size([20, 2, 5])
 Values and gradients are those of `sslcore.risk`: sums in float64 also for float32, linear in the number of views, and
 no graph is recorded inside, so that the memory is that of one gradient.  To ``torch.compile`` and ``torch.export`` a
 loss is one operator; ``torch.func.grad``, ``jvp`` and ``vmap`` take it (outside of compiled code); second derivatives
-are refused.  A tensor on a CUDA device is worked on there, through CuPy (``pip install 'sslcore[cuda12]'``); nothing is
+are refused.  A tensor on a CUDA device is worked on there, through CuPy (``pip install '.[cuda12]'``); nothing is
 copied.
 """
 

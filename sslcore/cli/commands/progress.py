@@ -89,7 +89,7 @@ def progress(wanted: bool | None, steps: Mapping[str, float]) -> Iterator[Progre
         if importlib.util.find_spec("rich") is not None:
             make = partial(TerminalBar, leave=bool(wanted))
         elif wanted:
-            raise ImportError("a progress bar needs rich: pip install 'sslcore[cli]'")
+            raise ImportError("a progress bar needs rich: pip install '.[cli]' in sslcore's folder")
     elif wanted:
         make = Lines
     if make is None:

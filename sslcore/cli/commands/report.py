@@ -148,7 +148,7 @@ def _environment() -> Any:
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError as error:
-        raise ImportError("reports need Jinja: pip install 'sslcore[cli]'") from error
+        raise ImportError("reports need Jinja: pip install '.[cli]' in sslcore's folder") from error
     return Environment(autoescape=True, undefined=StrictUndefined)
 
 
