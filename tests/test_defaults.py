@@ -19,7 +19,7 @@ SETTINGS = {
     "n_views": (2, "4 views"),
     "kernel": (Exponential(2.0), "median distance"),
     "n_components": (5, "8 components: as"),
-    "scale": ("unit", "components by norm and 1 - mu"),
+    "scale": ("unit", "embedding in the scale 'probe': functions that are smooth"),
 }
 
 
@@ -48,7 +48,7 @@ def test_all_that_is_given():
 def test_views_and_points_of_pairs_have_no_law():
     found = choose(X, given={"augmentation": None})
     assert (found.augmentation, found.n_views, found.standardization) == (None, 1, None)
-    assert not any("views" in reason for reason in found.reasons)
+    assert not any("views" in reason for reason in found.reasons[:-1])  # but for what the scale does
 
 
 def test_features_of_the_kernel_that_is_chosen(monkeypatch):
@@ -70,10 +70,24 @@ def test_features_of_the_kernel_that_is_chosen(monkeypatch):
 
 
 def test_as_many_components_as_there_are():
-    for n, m, k in ((3, 2, 5), (1, 2, 1), (9, 4, 8)):
+    for n, m, k in ((3, 2, 2), (1, 2, 1), (9, 4, 8)):
         assert choose(X[:n], given={"n_views": m}).n_components == k
-    series = RNG.normal(size=(9, 2, 50))
-    assert [choose(series[:n], given={"n_views": m}).n_components for n, m in ((3, 2), (9, 4))] == [5, 32]
+    series = RNG.normal(size=(20, 2, 50))
+    assert [choose(series[:n], given={"n_views": m}).n_components for n, m in ((3, 2), (20, 4))] == [2, 32]
+    few = choose(series[:5], given={"n_views": 2})
+    assert "4 components: as many as model and samples allow" in few.reasons
+
+
+@pytest.mark.parametrize("n_views", [2, 4])
+@pytest.mark.parametrize("n", [4, 5, 8, 9, 19])
+def test_few_samples_are_fitted_with_the_search_for_reg(n, n_views):
+    """It trains on a part of the views, and no more components than these were asked for."""
+    rng = np.random.default_rng(1)
+    for x in (rng.normal(size=(n, 8, 8)), rng.normal(size=(n, 2, 20)), rng.normal(size=(n, 40))):
+        embedding = sslcore.SSLEmbedding(n_views=n_views).fit(x)
+        assert embedding.transform(x).shape == (n, embedding.representation_.n_components)
+    views = GaussianNoise(0.5).views(rng.normal(size=(n, 40)), n_views, seed=0)
+    assert sslcore.SSLEmbedding(input="views").fit(views).representation_.selection is not None
 
 
 @pytest.mark.parametrize("shape", [(200, 60), (30, 100)])

@@ -269,8 +269,8 @@ class KernelFolds(Restricted):
         training, held = np.flatnonzero((part >= 0) & (part != f)), np.flatnonzero(part == f)
         if self.objective.k > len(training):
             raise ValueError(
-                f"reg='auto' trains on {len(training)} of the {data.n_views} views, and n_components must be at most "
-                f"that, found {self.objective.k}; give reg as a number, or use more folds"
+                f"n_components must be at most {len(training)}, the number of views of {data.n_views} that reg='auto' "
+                f"trains on, found {self.objective.k}; give n_components=, reg as a number, or more folds"
             )
         single = self.objective.beta == 0
         names = np.arange(len(training)) if single else np.unique(groups[training], return_inverse=True)[1]

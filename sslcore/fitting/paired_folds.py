@@ -152,8 +152,8 @@ class PairedFolds(KernelFolds):
         inside, outside = training.support, held.support
         if self.objective.k > len(inside):
             raise ValueError(
-                f"reg='auto' trains on {len(inside)} of the {training.n_points} points, and n_components must be at "
-                f"most that, found {self.objective.k}; give reg as a number, or use more folds"
+                f"n_components must be at most {len(inside)}, the number of points of {training.n_points} that "
+                f"reg='auto' trains on, found {self.objective.k}; give n_components=, reg as a number, or more folds"
             )
         rows, columns = xp.asarray(outside), xp.asarray(inside)
         points = problem.points
