@@ -101,6 +101,15 @@ def test_one_command_is_better_than_the_raw_columns(wine, capsys):
     probed = run(capsys, "probe", "wine-model.npz", "wine.csv", "wine.csv:class", "--drop", "class")
     assert (probed["scale"], probed["n_components"]) == ("probe", found["n_components"])
     assert probed["accuracy"] > 0.97
+    given = pl.read_csv("wine.csv").drop("id", "region", "class").to_numpy()
+    assert np.array_equal(given, x)
+    words = pl.read_csv("wine.csv")["region"].to_numpy()
+    points = np.column_stack([x, *((words == word).astype(float) for word in np.unique(words))])
+    raw = ridge_probe((points - points.mean(axis=0)) / points.std(axis=0), labels)
+    assert_close(probed["raw"]["accuracy"], 1 - raw.loo_errors.min(), tol=1e-12)
+    command = ["probe", "wine-model.npz", "wine.csv", "wine.csv:class", "--drop", "class"]
+    assert cli.main(command) == 0
+    assert f"raw coordinates, standardised {probed['raw']['accuracy']:.3f} (" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not README.exists(), reason="the README is not part of an installation")
@@ -237,7 +246,9 @@ def test_images_and_series(x, options, kind, law, capsys):
     found = run(capsys, "fit", "x.npy", *QUICK, *options)
     assert (found["n"], found["n_views"], found["n_coordinates"]) == (40, 4, x[0].size)
     assert law in found["augmentation"]
-    assert any(reason.startswith(kind) for reason in found["chosen"]) if kind else "views" not in str(found["chosen"][:-1])
+    assert (
+        any(reason.startswith(kind) for reason in found["chosen"]) if kind else "views" not in str(found["chosen"][:-1])
+    )
     assert (found["standardization"] is not None) is (kind is not None)
     run(capsys, "transform", "x-model.npz", "x.npy", "--out", "z.npy")
     assert np.array_equal(np.load("z.npy"), np.load("x-embedding.npy"))

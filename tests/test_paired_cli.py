@@ -1,6 +1,7 @@
 """Two modalities on the command line: ``sslcore fit FILE --with PARTNER`` and ``--modality``."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +58,16 @@ def test_what_is_not_said_is_chosen_for_each(folder, capsys):
     assert sslcore.load("x-model.npz").second.standardization is not None
 
 
+def test_embeddings_of_an_earlier_partner_go(folder, capsys):
+    assert cli.main(FIT) == 0
+    Path("other-with-embedding.npy").write_bytes(b"of another fit")
+    alone = ["fit", "x.npy", "--components", "2", "--reg", "1e-2", "--no-figure"]
+    assert cli.main(alone) == 2
+    assert "x-with-embedding.npy" in capsys.readouterr().err
+    assert cli.main([*alone, "--overwrite"]) == 0
+    assert sorted(path.name for path in folder.glob("*-with-*")) == ["other-with-embedding.npy"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -67,6 +78,8 @@ def test_what_is_not_said_is_chosen_for_each(folder, capsys):
         (["fit", "x.npy", "--with-kernel", "linear"], "--with-kernel is for the file of --with"),
         (["fit", "*.npy", "--with", "y.csv", "--features", "identity"], "read as a whole"),
         (["transform", "m.npz", "x.npy"], "holds two modalities: say which one"),
+        (["info", "m.npz"], "m.npz holds two modalities, and this command takes a model of one"),
+        (["report", "m.npz", "x.npy"], "m.npz holds two modalities, and this command takes a model of one"),
         (["transform", "one.npz", "x.npy", "--modality", "first"], "holds one modality: leave out --modality"),
     ],
 )

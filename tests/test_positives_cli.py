@@ -11,6 +11,7 @@ from sslcore.cli.spec import listing, parse_positives
 from sslcore.kernels import Exponential
 from sslcore.positives import Labels, Neighbors, TimeLag
 
+from .comparators import assert_close
 from .test_positives_features import walk
 
 X = walk(60)
@@ -49,6 +50,26 @@ def test_fits_are_those_of_pretrain(folder, capsys, law):
     report = (folder / "x-report.txt").read_text()
     assert "\npairs       " in report
     assert "positive pairs of" in report
+
+
+@pytest.mark.parametrize("suffix", ["npy", "csv"])
+def test_pairs_in_time_stay_within_each_of_several_files(folder, capsys, suffix):
+    gaps = X.copy()
+    gaps[[3, 30]] = np.nan
+    for name, rows in (("a", gaps[:25]), ("b", gaps[25:])):
+        np.save(f"{name}.npy", rows)
+        np.savetxt(f"{name}.csv", rows, delimiter=",", header="a,b,c", comments="")
+    fit = ["fit", f"a.{suffix}", f"b.{suffix}", "--missing", "drop", *OPTIONS, "--out", "ab", "--overwrite", "--json"]
+    kept = X[np.delete(np.arange(60), [3, 30])]
+    for text, law in (
+        ("timelag:5", TimeLag(5, [24, 34])),
+        ("0.5*timelag:5 + 0.5*neighbors:4", 0.5 * TimeLag(5, [24, 34]) + 0.5 * Neighbors(4)),
+        ("timelag:5,[40,18]", TimeLag(5, [40, 18])),
+    ):
+        assert cli.main([*fit, "--positives", text]) == 0
+        found = json.loads(capsys.readouterr().out)
+        same = sslcore.pretrain(kept, Exponential(1.0), 2, reg=1e-3, center=True, positives=law)
+        assert_close(found["eigenvalues"], same.eigenvalues, tol=1e-9)
 
 
 def test_searches_paths_and_streams(folder, capsys):

@@ -490,6 +490,7 @@ def test_probe_of_classes(here, model, capsys):
     assert_close(found["accuracy"], 1 - probe.loo_errors.min())
     raw = ridge_probe(x, y)
     assert_close(found["raw"]["accuracy"], 1 - raw.loo_errors.min())
+    assert found["raw_standardised"] is False
     assert found["classes"] == list("abcd")
     assert found["counts"] == [int((y == c).sum()) for c in "abcd"]
     assert_close(np.dot(found["counts"], found["recall"]) / 60, np.array(found["accuracy"]))

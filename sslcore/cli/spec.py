@@ -23,7 +23,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -114,8 +114,11 @@ def parse_features(text: str, kernel: Kernel | None, seed: int) -> Features:
     return _Parser(text, "feature map", Features, _by_name(features.registry), given).whole()
 
 
-def parse_positives(text: str, read: Callable[[str], Any]) -> Positives:
-    """Read a law of positive pairs, or a sum of multiples of such; ``read`` returns the labels in a column.
+def parse_positives(text: str, read: Callable[[str], Any], lengths: Sequence[int] = ()) -> Positives:
+    """Read a law of positive pairs, or a sum of multiples of such.
+
+    ``read`` returns the labels in a column; ``lengths``: of files that follow each other, across whose ends no pair in
+    time goes, unless the text has boundaries.
 
     Raises
     ------
@@ -135,6 +138,8 @@ def parse_positives(text: str, read: Callable[[str], Any]) -> Positives:
         return Labels(read(str(column)), by)
 
     makers: dict[str, Callable[..., Any]] = {**_laws(), "labels": labels}
+    if len(lengths) > 1:
+        makers["timelag"] = lambda lag, boundaries=lengths: TimeLag(lag, boundaries)
     return _Parser(text, "law of positive pairs", Positives, makers).whole()
 
 

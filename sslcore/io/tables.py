@@ -60,6 +60,10 @@ class Table:
         Names of the rows, if a column has them.
     kept : array of int or None
         Rows of the file that are there, from 0, if others were left out.
+    n_rows : int or None
+        Rows of all files, before any were left out, if that is known.
+    file_rows : tuple of int
+        The same of each file.
 
     Examples
     --------
@@ -79,6 +83,15 @@ class Table:
     ids: Any = None
     kept: np.ndarray | None = None
     n_rows: int | None = None
+    file_rows: tuple[int, ...] = ()
+
+    @property
+    def lengths(self) -> list[int]:
+        """Rows that are there of each file that has some."""
+        ends = np.cumsum(self.file_rows)
+        if self.kept is not None:
+            ends = np.searchsorted(self.kept, ends)
+        return [int(length) for length in np.diff(ends, prepend=0) if length]
 
     def __post_init__(self) -> None:
         check_boolean(self.named, "named")
@@ -181,7 +194,9 @@ def read_points(
             require_finite(np.where(np.isnan(part), 0, part), each)
     if source.more:
         array = np.concatenate(arrays)
-    return Table(array, None, source) if missing == "refuse" else _settled(array, source, missing, known)
+    rows = tuple(map(len, arrays))
+    table = Table(array, None, source) if missing == "refuse" else _settled(array, source, missing, known)
+    return replace(table, file_rows=rows)
 
 
 def _points(source: Source) -> Array:
@@ -279,6 +294,7 @@ def read_sheets(
         ids=ids,
         kept=encoded.kept,
         n_rows=sum(sheet.frame.height for sheet in sheets),
+        file_rows=tuple(sheet.frame.height for sheet in sheets),
     )
 
 

@@ -240,8 +240,8 @@ def noted(notes: Iterable[str]) -> list[str]:
     return [f"note        {note}" for note in notes]
 
 
-def open_model(path: Path, modality: str | None = None) -> Representation:
-    """Load a saved representation; of two modalities that of one."""
+def open_model(path: Path, modality: str | None = None, *, of_either: bool = True) -> Representation:
+    """Load a saved representation; of two modalities that of one, unless the command is not ``of_either``."""
     from ...fitting.bimodal import BimodalRepresentation
     from ...fitting.loading import load
     from ...fitting.representation import Representation
@@ -250,6 +250,11 @@ def open_model(path: Path, modality: str | None = None) -> Representation:
     if isinstance(model, BimodalRepresentation):
         from .paired import side_of
 
+        if not of_either:
+            raise UsageError(
+                f"{path} holds two modalities, and this command takes a model of one: `sslcore transform` and "
+                f"`sslcore probe` take either; in Python, sslcore.load(...).first.save(...) writes one"
+            )
         if modality is None:
             raise UsageError(f"{path} holds two modalities: say which one the file has, --modality first or second")
         side: Representation = side_of(model, modality)

@@ -41,6 +41,9 @@ NOT_OF_THE_FIT = (
 """Options that change nothing in the model."""
 
 OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
+PARTNER = ("with-embedding", ".npy")
+"""Of a second modality."""
+
 FIGURES = ("png", "pdf", "svg")
 
 
@@ -96,7 +99,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         task = _task(args)
-        endings = OUTPUTS | {"with-embedding": ".npy"} if args.partner is not None else OUTPUTS
+        endings = OUTPUTS | dict([PARTNER]) if args.partner is not None else OUTPUTS
         endings |= {"embedding": task.embedding_suffix, "figure": f".{args.format}"}
         outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in endings.items()}
         sources = task.find(tuple(outputs.values()))
@@ -269,6 +272,8 @@ def _of_another_kind(outputs: dict[str, Path]) -> list[Path]:
         return []
     kinds = [outputs["embedding"].with_suffix(suffix) for suffix in (".npy", *COLUMNS)]
     kinds += [outputs["figure"].with_suffix(f".{suffix}") for suffix in FIGURES]
+    model = outputs["model"]
+    kinds.append(model.with_name(f"{model.name.removesuffix('-model.npz')}-{PARTNER[0]}{PARTNER[1]}"))
     return [path for path in kinds if path not in outputs.values() and path.exists()]
 
 

@@ -20,7 +20,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
 
             found: dict[str, Any] = dict(versions())
         else:
-            rep = open_model(args.model)
+            rep = open_model(args.model, of_either=False)
             certificate = rep.certificate
             found = {
                 "model": repr(rep.model),

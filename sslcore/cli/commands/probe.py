@@ -16,6 +16,7 @@ from .streamed import count_rows, is_pattern, parts_of, sources_of
 
 if TYPE_CHECKING:
     from ...fitting.representation import Representation
+    from ...fitting.standardization import Standardization
     from ...io.tables import Source, Table
     from ...probing import RidgeProbe
 
@@ -24,10 +25,10 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     """Fit a linear probe on a saved model's representation, and predict.
 
     A ridge probe is fitted to the embedding of FILE and its LABELS, and judged by exact leave-one-out errors, by which
-    it takes its penalty too; the same probe on the raw coordinates shows what the representation adds.  Integers and
-    words are classes, numbers with a decimal point are regressed on.  Samples without a label (an empty cell, NA, NaN,
-    None and their kin; of classes also -1) are left out, and counted.  --predict NEW writes the predictions for other
-    data.
+    it takes its penalty too; the same probe on the raw coordinates, standardised if the model standardises them, shows
+    what the representation adds.  Integers and words are classes, numbers with a decimal point are regressed on.
+    Samples without a label (an empty cell, NA, NaN, None and their kin; of classes also -1) are left out, and counted.
+    --predict NEW writes the predictions for other data.
 
     Large arrays are read by blocks; a pattern such as 'features-*.npy' (in quotes) stands for the arrays of all files
     that match, one after the other in the order of their names, and so does one for LABELS.
@@ -67,10 +68,11 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             scale = scale_of(args)
             values = functools.partial(rep.transform, scale=scale)
             tables = functools.partial(asked.tables, rep, args, table) if asked.large(table) else table
-            probe, raw = _fitted(values, tables, there, known, args.task, begin)
+            probe, raw = _fitted(values, rep.standardization, tables, there, known, args.task, begin)
             notes = [*table.notes, *(note for note in labels.notes if note not in table.notes)]
             document: dict[str, Any] = {"model": str(args.model), "file": asked.file, "labels": asked.labels}
             document |= {"n": n, "n_missing": n - len(known), "n_components": rep.n_components, "scale": scale}
+            document["raw_standardised"] = rep.standardization is not None
             document |= _judged(probe, known) | {"raw": _judged(raw, known), "notes": notes}
             if fresh is not None:
                 z = _flat(values(fresh.values))
@@ -158,21 +160,29 @@ class _Asked:
 
 def _fitted(
     values: Callable[[Any], Any],
+    standardization: Standardization | None,
     tables: Callable[[], Iterator[Table]] | Table,
     there: Any,
     labels: Any,
     task: str,
     begin: Any,
 ) -> tuple[RidgeProbe, RidgeProbe]:
-    """Fit a probe to the model's values, and one to the coordinates: of a table, or of several by blocks."""
+    """Fit a probe to the model's values, and one to the coordinates: of a table, or of several by blocks.
+
+    The penalties go by the total variance of all columns: those that the model standardises are so here too.
+    """
     import numpy as np
 
     from ...probing import ridge_probe
 
+    def raw_of(x: Any) -> Any:
+        points = np.asarray(x, dtype=float)
+        return points if standardization is None else standardization(points)
+
     if callable(tables):
         begin("probe")
-        return _streamed(tables, there, labels, task, values), _streamed(tables, there, labels, task, np.asarray)
-    z, raw = _flat(values(tables.values)), _flat(np.asarray(tables.values, dtype=float))
+        return _streamed(tables, there, labels, task, values), _streamed(tables, there, labels, task, raw_of)
+    z, raw = _flat(values(tables.values)), _flat(raw_of(tables.values))
     begin("probe")
     return ridge_probe(z[there], labels, task=task), ridge_probe(raw[there], labels, task=task)
 
@@ -261,6 +271,7 @@ def _predictions(probe: RidgeProbe, z: Any) -> dict[str, Any]:
 
 def _text(document: dict[str, Any]) -> str:
     k, raw = document["n_components"], document["raw"]
+    coordinates = "raw coordinates" + (", standardised" if document["raw_standardised"] else "")
     lines = [f"data        {document['file']}: {document['n']:,} samples; labels {document['labels']}"]
     if document["n_missing"]:
         lines[0] += f", {document['n_missing']:,} missing: these samples are left out of the probe"
@@ -271,7 +282,7 @@ def _text(document: dict[str, Any]) -> str:
             "",
             "leave-one-out accuracy of a ridge probe (standard error):",
             f"  {f'{k} components of the model':<28} {document['accuracy']:.3f} ({document['standard_error']:.3f})",
-            f"  {'raw coordinates':<28} {raw['accuracy']:.3f} ({raw['standard_error']:.3f})",
+            f"  {coordinates:<28} {raw['accuracy']:.3f} ({raw['standard_error']:.3f})",
         ]
     if document["task"] == "classification" and document["recall"] is not None:
         lines += ["", "by class, of the model:"]
@@ -284,7 +295,7 @@ def _text(document: dict[str, Any]) -> str:
             "",
             "leave-one-out R^2 of a ridge probe (root mean squared error):",
             f"  {f'{k} components of the model':<28} {document['r2']:.3f} ({document['root_mean_squared_error']:.4g})",
-            f"  {'raw coordinates':<28} {raw['r2']:.3f} ({raw['root_mean_squared_error']:.4g})",
+            f"  {coordinates:<28} {raw['r2']:.3f} ({raw['root_mean_squared_error']:.4g})",
         ]
     if "output" in document:
         lines += [

@@ -113,7 +113,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             args.progress, {"reading": 0.2 + source.size() / 20e6, "embedding": 1.0, "writing": 2.0}
         ) as begin:
             begin("reading")
-            rep = open_model(args.model)
+            rep = open_model(args.model, of_either=False)
             wanted, dropped = wanted_by(rep, args.model), list(args.drop)
             if args.color and is_column(source, args.color) and (wanted is None or args.color not in wanted.names):
                 dropped.append(args.color)

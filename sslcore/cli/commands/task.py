@@ -147,8 +147,8 @@ class Task:
         args = self.args
         drop = [*args.drop, *self.labels, *self._color()]
         self.table = read_points(self.source, drop, header=args.header, choices=choices_of(args))
-        if self.labels:
-            self.positives = parse_positives(args.positives, self._labels)
+        if self.labels or (self.positives is not None and self.source.more):
+            self.positives = parse_positives(args.positives, self._labels, self.table.lengths)
         self.holds = _held(self.table, self.augmentation, args, self.positives)
         self.chosen = self._chosen()
         self.augmentation, self.model = self.chosen.augmentation, self.chosen.model
