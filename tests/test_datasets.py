@@ -98,7 +98,7 @@ def test_digits_without_scikit_learn(monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r"pip install 'sslcore\[sklearn\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[sklearn\]'"):
         datasets.digits()
 
 

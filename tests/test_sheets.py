@@ -341,7 +341,7 @@ def test_a_short_file_of_many_rows(tmp_path, monkeypatch):
 
 def test_without_polars(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "polars", None)
-    with pytest.raises(ImportError, match=r"\.csv files need polars: pip install 'sslcore\[cli\]'"):
+    with pytest.raises(ImportError, match=r"\.csv files need polars: pip install '\.\[cli\]'"):
         points(write(tmp_path, "1\n"))
 
 

@@ -36,7 +36,7 @@ def torch():
 def test_without_pytorch_it_is_said_what_to_install(monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib")
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"the study networks trains with PyTorch: pip install 'sslcore\[torch\]'"):
+    with pytest.raises(ImportError, match=r"the study networks trains with PyTorch: pip install '\.\[torch\]'"):
         networks.study(10, 1, (1e-3,), n=10, n_points=20)
     assert main(["study", "networks", "--out", str(tmp_path / "a")]) == 2
     assert "pip install '.[torch]'" in capsys.readouterr().err
