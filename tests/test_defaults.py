@@ -78,6 +78,23 @@ def test_as_many_components_as_there_are():
     assert "4 components: as many as model and samples allow" in few.reasons
 
 
+def test_heavy_tails_and_rare_words_are_told_of_standardised_columns():
+    x = np.random.default_rng(2).normal(size=(200, 4))
+    columns = sslcore.defaults.Standardization.of
+    assert sslcore.defaults.concerns(x, standardization=columns(x)) == ()
+    x[7, 1] = 40.0
+    far = (40.0 - x[:, 1].mean()) / x[:, 1].std()
+    told = "in 1 row: a few samples may fill the first components; bring its tail in (log, ranks)"
+    (sentence,) = sslcore.defaults.concerns(x, standardization=columns(x), columns=list("abcd"))
+    assert sentence.startswith(f"column b has values of {far:.3g} deviations, {told}")
+    assert sslcore.defaults.concerns(x[:, None], standardization=columns(x)) == ()  # images and series
+    x[:, 2] = np.arange(200) % 100 == 5  # a word of two rows
+    (sentence,) = sslcore.defaults.concerns(x, standardization=columns(x), columns=list("abcd"))
+    assert sentence.startswith(f"columns b, c have values of up to {far:.3g} deviations, in 3 rows:")
+    x[7, 1], x[:, 2] = 0.0, np.arange(200) % 50 == 5  # of four rows
+    assert sslcore.defaults.concerns(x, standardization=columns(x)) == ()
+
+
 @pytest.mark.parametrize("n_views", [2, 4])
 @pytest.mark.parametrize("n", [4, 5, 8, 9, 19])
 def test_few_samples_are_fitted_with_the_search_for_reg(n, n_views):

@@ -23,6 +23,10 @@ SHOWN = 4
 ONE_RULES = 0.95
 """A column with a larger share of the total variance is what distances between samples consist of."""
 
+FAR = 8.0
+"""Deviations from the mean; by Chebyshev's inequality one row in 64 at most is farther away: a word of fewer, one-hot,
+or a heavy tail.  Of 1,000 normal values hardly any is beyond 4."""
+
 
 @gives_memory_back
 def concerns(
@@ -36,6 +40,7 @@ def concerns(
 
     * A column that is constant, that counts the rows, or that increases from row to row as an index or a time does.
     * One column that holds nearly all of the variance, without a standardisation.
+    * With one, a column some of whose values are more than 8 deviations away: a heavy tail, or a rare word (one-hot).
     * Views that hardly differ from their samples (a hundredth of the distance between samples), or differ by
       more than three times that.
 
@@ -81,7 +86,7 @@ def concerns(
         if len(names) != d:
             raise ValueError(f"columns must be {d} names, one a column, found {len(names)}")
         with ignore_overflow():
-            said = _of_columns(array, names, scaled=standardization is not None) if n > 1 else []
+            said = _of_columns(array, names, standardization) if n > 1 else []
     spread = None if views is None else spread_of(_read(views))
     words = None if spread is None else spread.words()
     return tuple(said if words is None else [*said, words])
@@ -95,7 +100,7 @@ def _read(views: Any) -> Any:
     return views
 
 
-def _of_columns(x: Array, names: list[str], *, scaled: bool) -> list[str]:
+def _of_columns(x: Array, names: list[str], standardization: Standardization | None) -> list[str]:
     """Tell of single columns, and of their shares where they are not on one scale."""
     low, high = on_host(x.min(axis=0)), on_host(x.max(axis=0))
     constant = low == high
@@ -112,7 +117,9 @@ def _of_columns(x: Array, names: list[str], *, scaled: bool) -> list[str]:
             single = f"increases from row to row, as an index or a time does: if it is one, it {remedy}"
             several = "increase from row to row, as an index or a time does: leave out those that are"
             said.append(_said(names, rising & ~counts, single, several))
-    if not scaled and x.shape[1] > 1:
+    if standardization is not None:
+        said += _of_tails(x, names, standardization, low, high)
+    elif x.shape[1] > 1:
         size = float(max(abs(low).max(), abs(high).max())) or 1.0
         variance = np.array([float((column / size).var(dtype=float)) for column in x.T])  # X may fill the memory
         share = variance / variance.sum() if variance.sum() > 0 else variance
@@ -123,6 +130,26 @@ def _of_columns(x: Array, names: list[str], *, scaled: bool) -> list[str]:
                 f"bring the columns to one scale"
             )
     return said
+
+
+def _of_tails(x: Array, names: list[str], scale: Standardization, low: np.ndarray, high: np.ndarray) -> list[str]:
+    """Tell of columns whose values lie far out: the squares of a few distances are nearly all of the sum then."""
+    if len(scale.mean) != x.shape[1]:
+        return []
+    farthest = np.maximum(high - scale.mean, scale.mean - low) / scale.deviation
+    far = farthest > FAR
+    if not far.any():
+        return []
+    rows = np.zeros(len(x), bool)
+    for j in np.flatnonzero(far):
+        rows |= on_host(abs(x[:, int(j)] - scale.mean[j]) > FAR * scale.deviation[j])
+    count = int(rows.sum())
+    where = f", in {count:,} row{'s' * (count != 1)}: a few samples may fill the first components; bring"
+    more = "(log, ranks), or take more components and a larger reg"
+    single = f"has values of {farthest.max():.3g} deviations{where} its tail in {more}"
+    return [
+        _said(names, far, single, f"have values of up to {farthest.max():.3g} deviations{where} their tails in {more}")
+    ]
 
 
 def _said(names: list[str], which: np.ndarray, single: str, several: str) -> str:
