@@ -8,6 +8,7 @@ import pytest
 
 import sslcore
 from sslcore.cli import main as cli
+from sslcore.cli.commands.progress import Progress
 from sslcore.features import Identity
 from sslcore.kernels import Exponential, Gaussian
 
@@ -66,6 +67,34 @@ def test_embeddings_of_an_earlier_partner_go(folder, capsys):
     assert "x-with-embedding.npy" in capsys.readouterr().err
     assert cli.main([*alone, "--overwrite"]) == 0
     assert sorted(path.name for path in folder.glob("*-with-*")) == ["other-with-embedding.npy"]
+
+
+def test_values_of_the_partner_belong_to_the_fit(folder, capsys):
+    assert cli.main(FIT) == 0
+    assert cli.main(["transform", "x-model.npz", "y.csv", "--modality", "second", "--out", "x-with-embedding.npy"]) == 2
+    assert "x-with-embedding.npy belongs to the fit x-model.npz" in capsys.readouterr().err
+    assert cli.main(["fit", "x-with-embedding.npy", "--no-figure", "--reg", "1e-2"]) == 2
+    assert "x-with-embedding.npy is named as what sslcore writes, beside x-model.npz" in capsys.readouterr().err
+    np.save("x-1.npy", np.stack([X, X + 0.1], axis=1))
+    options = ["--features", "identity", "--no-figure", "--reg", "1e-2", "--out", "x", "--overwrite"]
+    assert (
+        cli.main(["fit", "x-[1w]*.npy", *options]) == 0
+    )  # the pattern matches the values of the fit before, which are no data
+    other = ["fit", "y.csv", "--with", "x-embedding.npy", "--no-figure", "--reg", "1e-2"]
+    assert cli.main(other) == 2
+    assert "x-embedding.npy is named as what sslcore writes" in capsys.readouterr().err
+    np.save("x-with-embedding.npy", X)
+    (folder / "x-model.npz").rename("x-with-model.npz")  # a prefix that ends in -with
+    (folder / "x.npy").rename("data.npy")
+    assert cli.main(["fit", "x-with-embedding.npy", "--no-figure", "--reg", "1e-2"]) == 2
+    assert "beside x-with-model.npz" in capsys.readouterr().err
+
+
+def test_a_search_tells_how_far_it_is(folder, monkeypatch):
+    words = []
+    monkeypatch.setattr(Progress, "advance", lambda self, fraction, word="": words.append(word))
+    assert cli.main([*FIT[:-3], "--no-figure", "--features", "identity"]) == 0
+    assert any("fold 1 of" in word for word in words)
 
 
 @pytest.mark.parametrize(

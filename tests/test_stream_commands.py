@@ -110,8 +110,17 @@ def test_reg_of_short_trajectories_is_that_of_all_their_pairs(folder, capsys, mo
     expected = sslcore.pretrain(x, Identity(), 3, reg="auto", center=True, positives=law)
     assert (found["reg"], found["n"]) == (expected.reg, 294)
     monkeypatch.setattr("sslcore.cli.commands.streamed.SHORT_LEAVES", 2)
-    words = "--reg auto holds out leaves of 16 pairs, if the lag is at most 0: found a lag of 3; say --reg NUMBER"
-    assert words in run(capsys, *command, "--overwrite", status=2)
+    monkeypatch.delattr("sslcore.stream.moments")  # what is refused was not summed before
+    words = "the lag is at most 0: found a lag of 3, and 294 pairs; say --reg NUMBER"
+    said = run(capsys, *command, "--overwrite", status=2)
+    assert f"--reg auto holds out leaves of 16 pairs, if {words}" in said
+
+
+def test_pairs_that_memory_has_no_room_for_are_not_searched(folder, capsys, monkeypatch):
+    monkeypatch.setattr("sslcore.cli.commands.streamed.SHORT_LEAVES", 1000)
+    np.save("traj-0.npy", RNG.normal(size=(6000, 5)))
+    said = run(capsys, "fit", "traj-*.npy", "--positives", "timelag:3", *FIT[2:], "--memory", 200_000, status=2)
+    assert "--reg auto of so few views loads all of them, which takes 0.00024 GB of memory" in said
 
 
 def test_landmarks_are_chosen_from_the_first_views(folder, capsys):

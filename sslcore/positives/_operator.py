@@ -46,10 +46,14 @@ def _as_measure(value: Any, name: str) -> np.ndarray | None:
     measure: np.ndarray = on_host(as_array(as_native(value, name), name, ndim=1)).astype(float)
     if float(measure.min()) <= 0:
         raise ValueError(f"{name} must be positive, found {float(measure.min())!r}; leave such points out of x and T")
-    measure = measure / float(measure.max())  # far from overflow
-    if float(measure.min()) <= 0:
-        raise ValueError(f"{name} has entries that are 0 beside its largest; leave such points out of x and T")
-    out: np.ndarray = measure / measure.sum()
+    scaled = measure / float(measure.max())  # far from overflow
+    if float(scaled.min()) <= 0:
+        least = int(scaled.argmin())
+        raise ValueError(
+            f"{name} must not be 0 beside its largest entry, {float(measure.max())!r}, found {float(measure[least])!r} "
+            f"at {least}; leave such points out of x and T"
+        )
+    out: np.ndarray = scaled / scaled.sum()
     return out
 
 

@@ -142,12 +142,13 @@ def refuse_outputs(source: Source) -> None:
             refuse_outputs(each)
         return
     made = re.fullmatch(
-        r"(.+)-(?:embedding\.(?:npy|csv|tsv|parquet|arrow|feather)|model\.npz|predictions\.csv|report\.txt)",
+        r"(.+?)(?:(-with)?-embedding\.(?:npy|csv|tsv|parquet|arrow|feather)|-model\.npz|-predictions\.csv|-report\.txt)",
         source.path.name,
     )
     if made is None:
         return
-    for name in (f"{made[1]}-model.npz", *(made[1] + suffix for suffix in SUFFIXES)):
+    stems = [made[1]] + ([made[1] + made[2]] if made[2] else [])  # PREFIX may end in -with, too
+    for name in (stem + suffix for stem in stems for suffix in ("-model.npz", *SUFFIXES)):
         beside = source.path.with_name(name)
         if beside.exists() and beside != source.path:
             raise ValueError(

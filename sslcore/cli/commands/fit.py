@@ -88,11 +88,11 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             dest="partner_kernel",
             metavar="KERNEL",
         ),
-        option("--out", says="of the four files (default: the name of FILE, in this folder)", metavar="PREFIX"),
+        option("--out", says="of the files (default: the name of FILE, in this folder)", metavar="PREFIX"),
         option("--figure", says="draw it", action=argparse.BooleanOptionalAction, default=True),
         option("--format", says="of the figure", choices=FIGURES, default="png"),
         COLOR,
-        option("--overwrite", says="replace the four files of another fit", action="store_true"),
+        option("--overwrite", says="replace the files of another fit", action="store_true"),
         PROGRESS,
     )
 
@@ -102,7 +102,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         endings = OUTPUTS | dict([PARTNER]) if args.partner is not None else OUTPUTS
         endings |= {"embedding": task.embedding_suffix, "figure": f".{args.format}"}
         outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in endings.items()}
-        sources = task.find(tuple(outputs.values()))
+        sources = task.find((*outputs.values(), Path(f"{task.stem}-with-embedding.npy")))
         told = _told(args, [source.path for source in sources])
         # without --overwrite only the same fit is replaced, and what else is there is none of its files
         stale = _of_another_kind(outputs) if args.overwrite else []
@@ -248,7 +248,7 @@ class _Whole(Task):
 
 
 def _check(args: argparse.Namespace, outputs: dict[str, Path], sources: list[Source], told: str) -> None:
-    """Refuse, before any work, what would be lost where the four files go, or cannot be written."""
+    """Refuse, before any work, what would be lost where the files go, or cannot be written."""
     inputs = [source.path for source in sources] + ([Path(args.checkpoint)] if args.checkpoint else [])
     check_outputs(outputs, inputs)
     for source in sources:

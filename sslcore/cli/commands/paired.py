@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..options import UsageError
-from .common import columns_of, noted, refuse_outputs
+from .common import columns_of, noted
 from .fit import _Whole
 from .progress import Progress
 from .streamed import SEARCHED
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ...io.tables import Source, Table
 
 NOT_OF_PAIRS = ("augment", "views", "positives", "color", "id", "missing", "categories", "input")
-"""Options that two modalities have no use for, or that are for one table."""
+"""Options of a single table, and of laws of views."""
 
 
 class Paired(_Whole):
@@ -44,7 +44,6 @@ class Paired(_Whole):
 
     def find(self, outputs: tuple[Path, ...]) -> list[Source]:
         """Look up the files."""
-        refuse_outputs(self.partner)
         return [*self.source.each, *self.partner.each]
 
     def reading(self) -> float:
@@ -110,7 +109,7 @@ class Paired(_Whole):
             backend=args.backend,
             solver=args.solver,
             checkpoint=args.checkpoint,
-            progress=None if args.reg == "auto" else self._tell,
+            progress=self._tell,
         )
         found = found.standardized_by(*(each.standardization for each in self.choices))
         for table, name in zip(self.tables, COLUMNS, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -117,6 +118,7 @@ class Streamed:
         from ...fitting.planning import plan
 
         args = self.args
+        self._require_search()
         first = self.first = self._first()
         _, m, d = first.shape
         given = said(args, self.kernel, self.needs_kernel) | {"augmentation": None}
@@ -137,6 +139,22 @@ class Streamed:
             backend=args.backend,
         )
         self.shape = (self.moments.n, m, d)
+
+    def _require_search(self) -> None:
+        """Refuse a search for reg of so long a lag, and of so many pairs, that none is made of them."""
+        from ...stream._lagged import longest_lag
+        from ...stream._leaves import leaf_samples
+        from ...stream._sources import Stream
+
+        law, leaf = self.law, leaf_samples(2)
+        if law is None or self.args.reg != "auto" or law.lag <= longest_lag():
+            return
+        n_pairs = Stream(self.paths, law).total
+        if n_pairs is not None and n_pairs > SHORT_LEAVES * leaf:
+            raise UsageError(
+                f"--reg auto holds out leaves of {leaf:,} pairs, if the lag is at most {longest_lag()}: found a lag of "
+                f"{law.lag}, and {n_pairs:,} pairs; say --reg NUMBER"
+            )
 
     def _first(self) -> np.ndarray:
         """Read the first leaf: landmarks are chosen from it, and a figure shows some of it."""
@@ -166,20 +184,27 @@ class Streamed:
         """Search reg on all data, as of a single file."""
         import numpy as np
 
+        from ...errors import MemoryBudgetError
+        from ...fitting.plan import memory_budget
         from ...fitting.pretraining import pretrain
-        from ...stream._lagged import longest_lag
-        from ...stream._leaves import leaf_samples
         from ...stream._sources import open_file
 
-        args, law, leaf = self.args, self.law, leaf_samples(2)
-        if law is not None and self.shape[0] > SHORT_LEAVES * leaf:
-            raise UsageError(
-                f"--reg auto holds out leaves of {leaf:,} pairs, if the lag is at most {longest_lag()}: found a lag of "
-                f"{law.lag}; say --reg NUMBER"
+        args, law = self.args, self.law
+        n, parts = self._parts()
+        shape = (n, *self.first.shape[1:]) if law is None else (n, self.first.shape[-1])
+        needed, budget = math.prod(shape) * self.first.itemsize, memory_budget(args.memory)
+        if needed > budget:
+            raise MemoryBudgetError(
+                f"--reg auto of so few views loads all of them, which takes {needed / 1e9:.3g} GB of memory, where "
+                f"{budget / 1e9:.3g} GB are allowed (nothing was loaded): say --reg NUMBER",
+                needed,
             )
-        _, parts = self._parts()
+        data, done = np.empty(shape, self.first.dtype), 0
+        for part in parts:
+            data[done : done + len(part)] = part
+            done += len(part)
         whole: Representation = pretrain(
-            np.concatenate([part.copy() for part in parts]),
+            data,
             self.model,
             self.chosen.n_components,
             reg="auto",

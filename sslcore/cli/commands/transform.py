@@ -53,9 +53,11 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         check_outputs({"--out": out}, [*(each.path for source in sources for each in source.each), args.model])
         for source in sources:
             refuse_outputs(source)
-        fitted = out.with_name(f"{out.name.removesuffix(f'-embedding{kind}')}-model.npz")
-        if out.name.endswith(f"-embedding{kind}") and out.exists() and fitted.exists():
-            raise FileExistsError(f"{out} belongs to the fit {fitted}: choose another name with --out")
+        if out.name.endswith(f"-embedding{kind}") and out.exists():
+            prefix = out.name.removesuffix(f"-embedding{kind}")
+            for stem in (prefix, prefix.removesuffix("-with")):
+                if (fitted := out.with_name(f"{stem}-model.npz")).exists():
+                    raise FileExistsError(f"{out} belongs to the fit {fitted}: choose another name with --out")
         steps = {"reading": 0.2 + sum(source.size() for source in sources) / 20e6, "embedding": 1.0}
         with progress(args.progress, steps) as begin:
             begin("reading")
