@@ -160,7 +160,8 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
         rotation, exponent = samples.scaled_rotation(part, unbiased=True)
         means, contrasts = backend.rotate_views(values, rotation, shift, buffer)
         root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
-        move += root.astype(phi.dtype) @ means
+        # not `@`: threads of NumPy's own BLAS would wait busily beside those of SciPy's, in the next product
+        move += backend.matmul(root.astype(phi.dtype)[None], means)[0]
         backend.add_second_moment(total.between, means, weight)
         del rotation  # before the next one is made
         if part.m > 1 and not _adds_to_one_sum(total, contrasts, part, math.ldexp(weight, 2 * exponent), backend):
