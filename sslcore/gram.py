@@ -113,7 +113,7 @@ def kernel_product(
         None for x itself: each pair of points is then computed once, which takes half the time.
     coefficients : array (n_y,) or (n_y, k)
     out : array (n_x,) or (n_x, k), optional
-        As in `gram`.  After an error its content is undefined.
+        As in `gram`, and apart from the coefficients.  After an error its content is undefined.
     backend : {"numba", "cupy"}, optional
 
     Returns

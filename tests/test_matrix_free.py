@@ -1,10 +1,12 @@
 """Exact fits without the kernel matrix against the dense solver, and the parts that they are made of."""
 
+import gc
 import json
 import math
 import subprocess
 import sys
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -180,10 +182,8 @@ def test_the_factor_leaves_what_it_says(seed, n, rank, dtype, backend):
     root = rng.standard_normal((n, rng.integers(1, n + 1)))
     matrix = root @ root.T
     out = xp.empty((n, min(rank, n)), dtype, order="F")
-    pivoted = PivotedFactor(
-        lambda chosen: xp.asarray(np.asfortranarray(matrix[:, chosen])), matrix.diagonal(), out, primitives
-    )
-    pivoted.extend(0.0)
+    pivoted = PivotedFactor(matrix.diagonal(), out, primitives)
+    pivoted.extend(lambda chosen: xp.asarray(np.asfortranarray(matrix[:, chosen])), 0.0)
     factor = backend.asnumpy(pivoted.factor).astype(float)
     left = matrix - factor @ factor.T
     tol = 1e-9 if dtype == np.float64 else 1e-3
@@ -223,6 +223,22 @@ def test_a_factor_in_float64_has_half_the_columns(smooth):
     assert_close(pivoted.left, left, tol=1e-6, scale=left.max() if not smooth else 1.0)
 
 
+def test_an_operator_goes_with_its_last_name():
+    """Nothing that it holds holds it: its memory comes back before the garbage collector runs."""
+    backend, points = get_backend(), noisy(20, 2, 3).reshape(-1, 3)
+    numbers = {"objective": Objective(2, 1.0, 1.0, True, False), "rank": 10, "tolerance": 1e-6}
+    operator = MatrixFreeKernel(Gaussian(1.0), points, Samples.from_views(20, 2, backend), backend, **numbers)
+    operator.condition(1e-2, 1.0)
+    assert operator.pivoted.rank > 0
+    alive = weakref.ref(operator)
+    gc.disable()
+    try:
+        del operator
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
 def test_the_plan_counts_columns_in_float32_and_their_matrix_in_float64():
     """A path has both where its factor, of more columns than there is room for in float64, meets a low reg."""
     for itemsize, points, folds, square in ((8, 1, 0, 4), (8, 2, 0, 8), (8, 1, 2, 8), (4, 2, 0, 4)):
@@ -234,10 +250,14 @@ def test_the_plan_counts_columns_in_float32_and_their_matrix_in_float64():
 def test_more_of_the_factor_is_made_when_less_noise_asks_for_it():
     matrix = np.diag(0.5 ** np.arange(40.0))
     out = np.empty((40, 40), order="F")
-    pivoted = PivotedFactor(lambda chosen: np.asfortranarray(matrix[:, chosen]), matrix.diagonal(), out, get_backend())
-    ranks = [pivoted.extend(level).rank for level in (1e-1, 1e-3, 1e-3, 1e-6)]
+    pivoted = PivotedFactor(matrix.diagonal(), out, get_backend())
+
+    def columns(chosen):
+        return np.asfortranarray(matrix[:, chosen])
+
+    ranks = [pivoted.extend(columns, level).rank for level in (1e-1, 1e-3, 1e-3, 1e-6)]
     assert ranks[0] <= ranks[1] == ranks[2] < ranks[3]
-    assert pivoted.extend(0.0, most=ranks[3]).rank == ranks[3]
+    assert pivoted.extend(columns, 0.0, most=ranks[3]).rank == ranks[3]
 
 
 def test_columns_are_made_beyond_need_where_they_save_products(monkeypatch):

@@ -73,6 +73,11 @@ def test_targets_that_do_not_fit(name, backend):
         with pytest.raises(error, match=message):
             call(backend, x, out=out)
     if backend.name == "numba":
+        with pytest.raises(TypeError, match=r"must be an array of numpy, .* found <class 'numpy\.ma.*MaskedArray'>"):
+            call(backend, x, out=np.ma.zeros(result))
+        if len(result) == 2:
+            with pytest.raises(TypeError, match=r"found <class 'numpy.*matrix'>"):
+                call(backend, x, out=np.zeros(result).view(np.matrix))
         frozen = np.zeros(result)
         frozen.flags.writeable = False
         with pytest.raises(ValueError, match="read-only"):
@@ -134,6 +139,15 @@ def test_rotated_matrices_that_do_not_fit():
             contrast_gram(Linear(), views, out=out)
 
 
+def test_rotated_matrices_apart_from_one_another_and_from_the_views():
+    memory = points(400)
+    views, a, b, c = memory[:54].reshape(9, 2, 3), *(memory[s : s + 81].reshape(9, 9) for s in (60, 150, 240))
+    assert contrast_gram(Linear(), views, out=RotatedGram(a, b.T, c.T, None)).mean is a
+    for shared in ((a, a.T, c.T), (a, b.T, a.T), (a, b.T, b.T), (memory[50:131].reshape(9, 9), b.T, c.T)):
+        with pytest.raises(ValueError, match="share memory"):
+            contrast_gram(Linear(), views, out=RotatedGram(*shared, None))
+
+
 # ---------------------------------------------------------------- other kinds of data
 
 
@@ -144,8 +158,26 @@ def test_views_that_are_made_as_they_are_needed(monkeypatch):
     out = np.empty((70_000, 2, 2))
     assert rep.transform(views, out=out) is out
     assert np.array_equal(out, rep.transform(views))
-    with pytest.raises(ValueError, match=r"must have shape \(70000, 2, 2\), found \(70001, 2, 2\)"):
-        rep.transform(views, out=np.empty((70_001, 2, 2)))
+    for wrong, error, message in (
+        (
+            np.empty((70_001, 2, 2)),
+            ValueError,
+            r"must have shape \(70000, 2, 2\) and dtype float64, found \(70001, 2, 2\)",
+        ),
+        (5, TypeError, "must be an array of numpy, where the work is done, found <class 'int'>"),
+        (np.stack([x, x], axis=1)[:, ::-1], ValueError, "C order"),
+    ):
+        with pytest.raises(error, match=message):
+            rep.transform(views, out=wrong)
+
+
+def test_a_target_apart_from_the_samples_of_views():
+    memory = points(3, 40, 2)
+    rep = sslcore.pretrain(points(20, 2, 2), Identity(), 2, reg=1e-2)
+    views = sslcore.Views(memory[0], GaussianNoise(0.1), 2, seed=0)
+    with pytest.raises(ValueError, match="share memory"):
+        rep.transform(views, out=memory[:2].reshape(40, 2, 2))
+    assert rep.transform(views, out=memory[1:].reshape(40, 2, 2)).base is memory
 
 
 def test_frames_give_frames():

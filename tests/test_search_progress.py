@@ -55,12 +55,15 @@ def test_each_fit_is_told(way):
         assert {place["target"] for place in places if "target" in place} == {1e-7}
 
 
-def test_the_default_grid():
+@pytest.mark.parametrize("length", [0.5, 500.0])
+def test_the_default_grid(length):
+    """Half decades are two, or one where the best of the decades is at an end: then there are fewer than expected."""
     told = []
-    rep = pretrain(VIEWS, Gaussian(0.5), 2, reg="auto", progress=lambda *where: told.append(where))
-    count = rep.selection.n_folds
-    assert {where[1] for where in told} == {11 * count}
-    assert told[-1][0] == len(rep.selection.regs) * count
+    rep = pretrain(VIEWS, Gaussian(length), 2, reg="auto", progress=lambda *where: told.append(where))
+    count, n_regs = rep.selection.n_folds, len(rep.selection.regs)
+    assert n_regs == (11 if length == 0.5 else 10)
+    assert [where[1] for where in told] == 9 * count * [11 * count] + (n_regs - 9) * count * [n_regs * count]
+    assert told[-1][0] == told[-1][1]
 
 
 def test_fits_that_are_left_out_are_told(monkeypatch):

@@ -196,6 +196,8 @@ def test_columns_that_tell_nothing():
         "column e increases from row to row, as an index or a time does",
     ]
     assert concerns(x[:9, [2]], standardization=Standardization.of(x[:, [2]])) == ()  # so few rise by chance
+    scores = np.random.default_rng(2).permutation(30)[:, None].astype(float)  # whole numbers in another order
+    assert concerns(scores, standardization=Standardization.of(scores)) == ()
     x[:, 0] = 3.0
     assert concerns(x, standardization=Standardization.of(x))[0] == "columns 0, 1 are constant: they tell nothing"
     wild = np.random.default_rng(1).normal(size=(30, 2)) * [1.0, 1e3]

@@ -445,7 +445,7 @@ def test_transform(here, model, capsys):
     run(capsys, "transform", "m.npz", "v.npy")
     assert_close(np.load("v-embedding.npy"), model.transform(views, "probe"))
     assert "embedding has 3 dimensions" in refused(capsys, "transform", "m.npz", "v.npy", "--out", "v.csv")
-    for scale in ("risk", "unit"):
+    for scale in ("risk", "unit", "norm", "probe"):
         assert run(capsys, "transform", "m.npz", "new.csv", "--scale", scale)["scale"] == scale
         assert_close(np.load("new-embedding.npy"), model.transform(new, scale))
 

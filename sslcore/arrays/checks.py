@@ -308,7 +308,7 @@ def check_target(out: Any, shape: tuple[int, ...], dtype: Any, backend: Backend,
 
     C order, on the backend's device, writable, apart from the inputs.
     """
-    if not isinstance(out, backend.xp.ndarray):
+    if not isinstance(out, backend.xp.ndarray) or isinstance(out, np.ma.MaskedArray | np.matrix):
         raise TypeError(f"out must be an array of {backend.xp.__name__}, where the work is done, found {type(out)}")
     if out.shape != shape or out.dtype != dtype:
         raise ValueError(f"out must have shape {shape} and dtype {dtype}, found {out.shape} and {out.dtype}")

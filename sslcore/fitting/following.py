@@ -19,7 +19,7 @@ __all__ = ["FitProgress", "Following", "Searching", "followed"]
 
 FitProgress = Callable[[int, int | None, float | None, dict[str, Any]], Any]
 """Called with products done, products in all and seconds left, None where these are not known, and where it is.  In a
-search with fits done, those in all, None, and where."""
+search with fits done, those in all (at most, until the grid is known), None, and where."""
 
 
 def followed(progress: FitProgress | None, problem: Problem) -> Following | None:
@@ -45,7 +45,7 @@ class Searching:
         self._where: dict[str, Any] = {}
 
     def expect(self, n_regs: int, n_folds: int) -> None:
-        """Hear how many values of reg there will be, at most, in each fold."""
+        """Hear how many values of reg there will be, at most, in each fold; again once it is known."""
         self._total, self._n_folds = n_regs * n_folds, n_folds
 
     def begin(self, fold: int, reg: float) -> None:

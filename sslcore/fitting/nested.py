@@ -106,8 +106,8 @@ def nested_fits(
     One Gram matrix and one Cholesky factor, of the largest size, serve all of them (the module's docstring).  Most
     iterations begin near the functions of the next larger size, at the views that both share.  Where there are many
     small sizes, some are solved at the same time on several threads; what is found does not depend on their number.
-    Those of 512 views or more then have steps in float32 where they suffice for residuals of a tenth of the
-    certificate's tolerance, which is measured in float64.
+    On a CPU, in float64, those of 512 views or more then have steps in float32 where they suffice for residuals of a
+    tenth of the certificate's tolerance, which is measured in float64.
     With beta = 0 there is no factor to share, and the sizes are fitted one after the other.
 
     Parameters

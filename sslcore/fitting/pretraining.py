@@ -163,8 +163,9 @@ def pretrain(
         Of a fit without the matrix: called after each product with products done, products in all or None, seconds
         left or None, and a dictionary: ``outer`` and ``inner`` steps, and the ``residual`` of the worst component, as
         estimated, or None, beside the ``target`` that ends the iteration.  Of a search for reg, whatever solves it:
-        called after each fit with fits done and in all, None, and a dictionary: ``fold``, one of ``n_folds``, and
-        ``reg``; without the matrix after each product as well, with the above of the fit at hand.
+        called after each fit with fits done and in all (at most, until the default grid has its half decades), None,
+        and a dictionary: ``fold``, one of ``n_folds``, and ``reg``; without the matrix after each product as well, with
+        the above of the fit at hand.
 
     Returns
     -------

@@ -322,9 +322,8 @@ class Representation(_Spectral):
             rows = max(1, 65536 // x.n_views)
             blocks = [(s, min(s + rows, len(x))) for s in range(0, len(x), rows)]
             if out is not None:
-                memory, shape = target_of(out), (len(x), x.n_views, self.n_components)
-                if getattr(memory, "shape", shape) != shape:
-                    raise ValueError(f"out must have shape {shape}, found {memory.shape}")
+                shape = (len(x), x.n_views, self.n_components)
+                memory = check_target(target_of(out), shape, x.dtype, get_backend(x.x), x.x)
                 for start, stop in blocks:
                     self.transform(x.block(start, stop), scale, out=memory[start:stop], backend=backend)
                 return out

@@ -205,6 +205,8 @@ def _search(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
         more = more[(more < exponents[0]) & (more > exponents[-1])]
         exponents = np.concatenate([exponents, more])
         order = np.argsort(-exponents)
+        if parts.searching:
+            parts.searching.expect(len(exponents), folds.count)
         found = np.concatenate([found, parts.risks(10.0**more)])[order]
         # written as people do: 3.16e-05
         regs = np.array([float(f"{10.0**e:.3g}") for e in exponents[order]])

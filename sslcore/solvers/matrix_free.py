@@ -283,15 +283,17 @@ class MatrixFreeKernel(ConditionedOperator):
         dtype = self.dtype if low else single
         if self.pivoted is None or (self.pivoted.out.dtype != dtype and low and 2 * self.pivoted.rank <= self.rank):
             out = self._room(dtype)
-            self.pivoted = PivotedFactor(self._contrast_columns, self.contrast_diagonal, out, self.backend)
-        pivoted = self.pivoted.extend(_LEFT * level)
+            self.pivoted = PivotedFactor(self.contrast_diagonal, out, self.backend)
+        columns = self._contrast_columns
+        pivoted = self.pivoted.extend(columns, _LEFT * level)
         if pivoted.full and pivoted.out.dtype != single and not pivoted.reaches(_LEFT * level):
             room = self._room(single, low)
             if room.shape[1] > pivoted.rank:
                 pivoted.move_to(room)
-                pivoted.extend(_LEFT * level)
+                pivoted.extend(columns, _LEFT * level)
         self._hard = not low and not pivoted.reaches(_LEFT * level)
-        pivoted.extend(_CHEAPLY_LEFT * level, tunables.MATRIX_FREE_CHEAP_COLUMNS * math.sqrt(self.samples.n_views))
+        most = tunables.MATRIX_FREE_CHEAP_COLUMNS * math.sqrt(self.samples.n_views)
+        pivoted.extend(columns, _CHEAPLY_LEFT * level, most)
         return Preconditioner(pivoted, self.noise / self.unit, self.backend, dtype)
 
     def _room(self, dtype: np.dtype, low: bool = False) -> Array:

@@ -30,8 +30,6 @@ class PivotedFactor:
 
     Parameters
     ----------
-    columns : callable
-        Returns the columns of C, (n, b) in float, of b increasing indices, (b,) on the host.
     diagonal : (n,) floats on the host
     out : array (n, most), Fortran order
         Holds the factor: ``most`` is the largest rank, until `move_to` finds other room.
@@ -45,10 +43,8 @@ class PivotedFactor:
         The diagonal of C - F F^T.
     """
 
-    def __init__(
-        self, columns: Callable[[np.ndarray], Array], diagonal: np.ndarray, out: Array, backend: Backend, seed: int = 0
-    ) -> None:
-        self.columns, self.out, self.backend = columns, out, backend
+    def __init__(self, diagonal: np.ndarray, out: Array, backend: Backend, seed: int = 0) -> None:
+        self.out, self.backend = out, backend
         self.left, self.rank, self.trace = np.maximum(diagonal, 0.0), 0, float(np.maximum(diagonal, 0.0).sum())
         self.rng = np.random.default_rng(seed)
         self.largest = float(self.left.max(initial=0.0))
@@ -79,24 +75,25 @@ class PivotedFactor:
         """Whether there is no room for a higher rank."""
         return self.rank >= int(self.out.shape[1])
 
-    def extend(self, level: float, most: float = math.inf) -> PivotedFactor:
+    def extend(self, columns: Callable[[np.ndarray], Array], level: float, most: float = math.inf) -> PivotedFactor:
         """Raise the rank until the mean of what eigenvalues as many as the rank can have left is at most ``level``.
 
         That is trace (C - F F^T) / rank; for eigenvalues that decay like a power the largest one left is near it.
-        From a rank of ``most`` on, no columns are added.
+        From a rank of ``most`` on, no columns are added.  ``columns`` returns those of C, (n, b) in float, of b
+        increasing indices, (b,) on the host; it is not kept: an operator that holds the factor would hold itself.
         """
         while not self.full and self.rank < most and not self.reaches(level):
-            if not self._add():
+            if not self._add(columns):
                 break
         return self
 
-    def _add(self) -> bool:
+    def _add(self, columns_of: Callable[[np.ndarray], Array]) -> bool:
         """Add a block of columns, at most as many as there is room for; False where rounding leaves none."""
         backend, xp, left = self.backend, self.backend.xp, self.left
         count = min(tunables.PIVOTED_BLOCK_COLUMNS, self.out.shape[1] - self.rank)
         drawn = self.rng.choice(len(left), count, p=left / left.sum())
         chosen, first = np.unique(drawn, return_index=True)
-        columns = self.columns(chosen).astype(self.out.dtype, copy=False)
+        columns = columns_of(chosen).astype(self.out.dtype, copy=False)
         if self.rank:
             rows = self.factor[xp.asarray(chosen)]
             columns = backend.matmul(self.factor, xp.asfortranarray(rows.T), out=columns, alpha=-1.0, beta=1.0)

@@ -122,7 +122,10 @@ def rotated_gram(
         mean, cross_t, contrast = (backend.empty_matrix(*shape, dtype) for shape in shapes)
     elif isinstance(out, RotatedGram):
         given = (out.mean, out.cross.T, out.contrast.T)
-        mean, cross_t, contrast = (check_target(a, s, dtype, backend, x) for a, s in zip(given, shapes, strict=True))
+        mean, cross_t, contrast = (
+            check_target(block, shape, dtype, backend, x, *given[:i])
+            for i, (block, shape) in enumerate(zip(given, shapes, strict=True))
+        )
     else:
         raise TypeError(f"out must be a RotatedGram, as contrast_gram returns them, found {type(out).__name__}")
     n_views = len(x)
