@@ -112,9 +112,11 @@ def test_steps_in_float32_that_are_worse_than_was_measured(low_images):
         assert_close(fit.gamma, pretrain(views[: fit.n], Exponential(1.0), 4, reg=fit.reg).gamma, tol=1e-11)
 
 
-def test_values_beyond_float32(low_images):
-    views, kernel = noisy(60, 2, 2), 1e32 * Exponential(1.0)
-    small, large = nested_fits(views, kernel, 3, [40, 60], reg_times_n=1e31)
+@pytest.mark.parametrize("size", [1e32, 1e-37, 1e-44, 1e-60, 1e-200])
+def test_values_beyond_float32(size, low_images):
+    """A warning is an error: what vanished in float32 was divided by."""
+    views, kernel = noisy(60, 2, 2), size * Exponential(1.0)
+    small, large = nested_fits(views, kernel, 3, [40, 60], reg_times_n=0.1 * size)
     assert not low_images["sizes"]
     for fit in (small, large):
         assert_close(fit.gamma, pretrain(views[: fit.n], kernel, 3, reg=fit.reg).gamma, tol=1e-9)

@@ -21,8 +21,8 @@ __all__ = ["RoundedKernel"]
 TENTH = 0.1
 """Residuals at which its iterations end, in units of the tolerance: what is measured then has float64 again."""
 
-LARGEST = 1e30
-"""The largest trace of Khat, which no value of it exceeds, for float32."""
+SMALLEST, LARGEST = 1e-20, 1e30
+"""Traces of Khat for float32: no value exceeds them, and those that matter do not vanish."""
 
 SAFETY = 6.0
 """Errors of images are taken for as many times as large as those of the two columns that are measured."""
@@ -55,7 +55,7 @@ class RoundedKernel(ConditionedKernel):
         part = cls.__new__(cls)
         part.__dict__.update(operator.side_by_side().__dict__)
         part.low, part.error, part.allowed = None, 0.0, 0.0
-        if operator.unit > LARGEST:
+        if not SMALLEST <= operator.unit <= LARGEST:
             return part
         part.inexact, part.ends = True, (TENTH, TENTH)
         diagonal = part.xp.concatenate([part.a.diagonal(), part.kept_diagonal])
