@@ -149,8 +149,9 @@ def speed() -> str:
 
 
 def practice() -> str:
-    """Make the table of real data and few labels, of a ridge probe."""
-    judged = [r for r in result("practice")["compared"] if r["probe"] == "ridge" and r["labels_a_class"] in (5, 10)]
+    """Say the verdict on real data and few labels, and make the table, of a ridge probe."""
+    found = result("practice")
+    judged = [r for r in found["compared"] if r["probe"] == "ridge" and r["labels_a_class"] in (5, 10)]
     rows = []
     for name in dict.fromkeys(row["set"] for row in judged):
         here = [row for row in judged if row["set"] == name]
@@ -162,7 +163,12 @@ def practice() -> str:
         }
         rows.append((name, here[0]["role"], cells.get(5, ""), cells.get(10, "")))
     head = ("set", "role", "5 labels a class: ours, raw, best of all others, difference in points", "10 labels a class")
-    return markdown(head, rows)
+    verdict = found["rows"][-1]
+    told = (
+        f"The aim for {verdict['work']} ({verdict['to_reach']}; above means at 5 and at 10 labels, below at one of "
+        f"them) is {'reached' if verdict['met'] else '**missed**'}: {verdict['measured']}."
+    )
+    return f"{told}\n\n{markdown(head, rows)}"
 
 
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {

@@ -7,8 +7,14 @@ pixels as we do, the Gaussian kernel at the median distance, and 8 or 16 compone
 hindsight, by its mean over the draws, at each number of labels: a rival that nobody could have chosen beforehand.
 
 Eight sets are divided into two halves by the hash of their names.  Settings were chosen on the first half (`SETTLED`),
-by the score below, and the second half judges them.  Not blindly: earlier versions had been compared on all eight.  The
-sets of `FRESH` had never been looked at before the settings were fixed, and nothing was changed after.
+by the score below, and the second half judges them.  Not blindly: earlier versions had been compared on all eight, and
+the laws of images and series, the widths of their kernels and the scale were looked at on the judging half too.  Six
+more sets (`FRESH`) were set aside.  Two of them are tables on which the defaults then failed: their numbers of
+components and their rule for reg were mended on these (`SEEN`), so that they judge no longer.  Only the others are
+blind.
+
+`python -m bench.practice SET ...` measures some sets again and merges them into the file, which says of each set when
+it was measured, and why one is not in it.
 
 The score: the mean, over the sets and over 5 and 10 labels a class, of the difference to the best rival in points, of
 the ridge probe; a difference counts 3 points at most, so that one easy set does not outweigh the others.
@@ -16,14 +22,17 @@ the ridge probe; a difference counts 3 points at most, so that one easy set does
 
 from __future__ import annotations
 
+import argparse
 import csv
 import gzip
 import hashlib
 import importlib.util
 import io
+import json
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +43,14 @@ from scipy.spatial.distance import pdist
 import sslcore
 from sslcore.probing import knn_probe, ridge_probe
 
-from .report import Row, require
+from .report import Row, machine, plain, require
+
+RESULTS = Path(__file__).parent / "results" / "practice.json"
 
 LABELLED = (1, 2, 5, 10, 50)
+CHOSEN = "settings were chosen on it"
+"""Role of a set that judges nothing."""
+
 MOST = 3.0
 """Points that one difference counts at most in the score."""
 
@@ -145,6 +159,9 @@ def first_half(names: Iterable[str]) -> tuple[str, ...]:
 
 SETTLED = first_half(SETS)
 
+SEEN = ("ImageSegments", "Phishing")
+"""Sets that had been set aside, until settings of tables were mended on them."""
+
 
 # ---------------------------------------------------------------- representations
 
@@ -250,51 +267,115 @@ def judged(compared: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def role(name: str) -> str:
     """Say what a set was for."""
-    return (
-        "settings were chosen on it" if name in SETTLED else "judges" if name in SETS else "judges, never seen before"
-    )
+    if name in SETTLED + SEEN:
+        return CHOSEN
+    return "judges" if name in SETS else "judges, never seen before"
+
+
+def verdict(compared: list[dict[str, Any]], names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Return on which of some sets we are above by two standard errors at 5 and at 10 labels, and below by one at any.
+
+    Sets of which neither holds are in no list.
+    """
+    above, below = [], []
+    for name in names:
+        here = [r for r in judged(compared) if r["set"] == name]
+        above += [name] * all(r["difference"] > 2 * r["standard_error"] for r in here)
+        below += [name] * any(r["difference"] < -r["standard_error"] for r in here)
+    return above, below
+
+
+def in_words(compared: list[dict[str, Any]], names: list[str]) -> str:
+    """Say the verdict over some sets."""
+    above, below = (f"{len(found)}" + f" ({', '.join(found)})" * bool(found) for found in verdict(compared, names))
+    return f"above on {above} of {len(names)}, below on {below}"
 
 
 def rows_of(compared: list[dict[str, Any]]) -> list[Row]:
-    """Return a row for each set, and the verdict over the eight."""
-    rows, above, below = [], [], []
-    for name in dict.fromkeys(r["set"] for r in judged(compared)):
+    """Return a row for each set, and the verdict over the eight, with that of the judges among them."""
+    rows = []
+    seen = list(dict.fromkeys(r["set"] for r in judged(compared)))
+    for name in seen:
         here = [r for r in judged(compared) if r["set"] == name]
-        held = all(r["difference"] >= -r["standard_error"] for r in here)
-        if name in SETS:
-            below += [name] * (not held)
-            above += [name] * all(r["difference"] > 2 * r["standard_error"] for r in here)
         said = "; ".join(
             f"{r['labels_a_class']} labels: {r['ours']:.3f} against {r['rivals'][r['best']]:.3f} of {r['best']} "
             f"({100 * r['difference']:+.1f}, s.e. {100 * r['standard_error']:.1f}), raw {r['rivals']['raw']:.3f}"
             for r in here
         )
+        held = not verdict(compared, [name])[1]
         rows.append(Row(f"ridge probe on {name} ({role(name)})", "not below by one s.e.", said, "", held))
-    of = len({r["set"] for r in judged(compared)} & set(SETS))
-    said = f"above on {len(above)} of {of} ({', '.join(above)})"
-    said += f", below by one s.e. on {', '.join(below)}" if below else ", below by one s.e. on none"
-    rows.append(Row("the eight sets", "above by two s.e. on five, below by one on none", said, "", None))
-    return rows
+    eight = [name for name in seen if name in SETS]
+    above, below = verdict(compared, eight)
+    judges = [name for name in eight if role(name) != CHOSEN]
+    said = f"{in_words(compared, eight)}; of the judges {in_words(compared, judges)}"
+    met = len(above) >= 5 and not below
+    return [*rows, Row("the eight sets", "above by two s.e. on five, below by one on none", said, "", met)]
 
 
-def run(quick: bool = False) -> dict[str, Any]:
-    """Compare on all sets that are at hand."""
+def result_of(
+    compared: list[dict[str, Any]], measured: Mapping[str, str], skipped: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return all that is told of comparisons; sets that were neither measured nor skipped were not run."""
+    order = list(SETS | FRESH)
+    compared = sorted(compared, key=lambda r: order.index(r["set"]))  # keeps the order within a set
+    seen = list(dict.fromkeys(r["set"] for r in compared))
+    chosen = [name for name in seen if role(name) == CHOSEN]
+    others = [name for name in seen if role(name) != CHOSEN]
+    scores = {"chosen on": score(compared, chosen), "judged": score(compared, others)}
+    return {
+        "rows": rows_of(compared),
+        "compared": compared,
+        "scores": scores,
+        "measured": {name: measured[name] for name in seen},
+        "skipped": {name: skipped.get(name, "not run") for name in order if name not in seen},
+    }
+
+
+def measure(names: Iterable[str], n_draws: int) -> tuple[list[dict[str, Any]], dict[str, str], dict[str, str]]:
+    """Compare on those of some sets that are at hand: comparisons, when each was made, and why others were not."""
     compared: list[dict[str, Any]] = []
-    skipped = {}
-    for name, load in (SETS | FRESH).items():
-        if quick and name not in ("wine", "GunPoint"):
-            continue
+    measured, skipped = {}, {}
+    for name in names:
         try:
-            x, y = load()
+            x, y = (SETS | FRESH)[name]()
         except (ImportError, OSError) as error:
             skipped[name] = str(error)
             print(f"  {name}: left out: {error}", flush=True)
             continue
         print(f"  {name}: {x.shape}, {len(np.unique(y))} classes", flush=True)
         require("labels missing", float(len(x) != len(y)), 0.0)
-        compared += compare(name, x, y, 4 if quick else 40)
-    settled = SETTLED if not quick else ("wine",)
-    others = [name for name in dict.fromkeys(r["set"] for r in compared) if name not in settled]
-    scores = {"chosen on": score(compared, settled), "judged": score(compared, others)}
+        compared += compare(name, x, y, n_draws)
+        measured[name] = datetime.now(UTC).isoformat(timespec="seconds")
+    return compared, measured, skipped
+
+
+def run(quick: bool = False) -> dict[str, Any]:
+    """Compare on all sets that are at hand."""
+    found = result_of(*measure(("wine", "GunPoint") if quick else SETS | FRESH, 4 if quick else 40))
+    scores = found["scores"]
     print(f"  score {scores['chosen on']:+.2f} where settings were chosen, {scores['judged']:+.2f} elsewhere")
-    return {"rows": rows_of(compared), "compared": compared, "scores": scores, "skipped": skipped}
+    return found
+
+
+def merged(
+    old: Mapping[str, Any], compared: list[dict[str, Any]], measured: Mapping[str, str], skipped: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the result of a file with these sets in place of those that it has of the same names."""
+    kept = [r | {"role": role(r["set"])} for r in old["compared"] if r["set"] not in measured]
+    return result_of(kept + compared, {**old["measured"], **measured}, {**old["skipped"], **skipped})
+
+
+def main() -> None:
+    """Measure some sets again, and merge them into the file."""
+    parser = argparse.ArgumentParser(prog="python -m bench.practice", description=main.__doc__)
+    parser.add_argument("sets", nargs="+", metavar="SET", choices=list(SETS | FRESH))
+    names, described = parser.parse_args().sets, machine()
+    found = measure(names, 40)
+    content = json.loads(RESULTS.read_text(encoding="utf-8"))
+    result = plain(merged(content["results"][0], *found))
+    content = {"machine": described, "quick": False, "results": [{"name": "practice", **result}]}
+    RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ from sslcore.augmentations import Affine, Compose, Corrupt, GaussianNoise, TimeW
 from sslcore.defaults import choose
 from sslcore.features import Identity, Nystrom
 from sslcore.kernels import Exponential, Gaussian
+from sslcore.selection import AutoReg
 
 from .comparators import assert_close
 
@@ -19,8 +20,10 @@ SETTINGS = {
     "n_views": (2, "4 views"),
     "kernel": (Exponential(2.0), "median distance"),
     "n_components": (5, "8 components: as"),
+    "reg": (0.1, "within one standard error"),
     "scale": ("unit", "embedding in the scale 'probe': functions that are smooth"),
 }
+OF_A_CHOSEN_LAW = ("reg", "augmentation")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
@@ -32,7 +35,7 @@ def test_each_setting_is_given_by_itself(name):
     assert word in " ".join(free.reasons)
     assert word not in " ".join(found.reasons)
     for other, (_, others_word) in SETTINGS.items():
-        if other != name and {other, name} != {"augmentation", "n_views"}:
+        if other != name and not ({other, name} <= {"augmentation", "n_views"} or (other, name) == OF_A_CHOSEN_LAW):
             assert getattr(found, other) == getattr(free, other)
             assert others_word in " ".join(found.reasons)
 
@@ -116,10 +119,30 @@ def test_a_table_has_as_many_components_as_principal_ones(shape, decay, expected
     while held < 0.9 * sum(variances):
         held, k = held + variances[k], k + 1
     chosen = choose(x, standardize=False)
-    assert chosen.n_components == min(max(k, 8), 32, 4 * len(x) - 1)
-    assert expected is None or chosen.n_components == min(expected, k if decay == 0.0 else expected)
+    assert chosen.n_components == min(max(k, 8, len(x) // 20), 32, 4 * len(x) - 1)
+    least = len(x) // 20
+    assert expected is None or chosen.n_components == max(least, min(expected, k if decay == 0.0 else expected))
     assert choose(x[:2], standardize=False).usual_components == 8
     assert choose(1e200 * x, standardize=False).n_components == chosen.n_components
+
+
+def test_many_samples_of_a_table_have_more_components():
+    for rows, k in ((179, 8), (180, 9), (639, 31), (10_000, 32)):
+        found = choose(X, n_rows=rows)
+        assert found.n_components == found.usual_components == k
+        assert any(f"{k} components: {'one for 20' if k > 8 else 'as many'}" in r for r in found.reasons)
+        assert choose(X, n_rows=rows, given={"augmentation": None}).n_components == 8  # views or points of pairs
+
+
+def test_a_search_of_a_table_takes_the_largest_reg_that_is_as_good():
+    assert choose(X).reg == AutoReg(standard_errors=1.0)
+    for x, given in ((X, {"augmentation": GaussianNoise(1.0)}), (RNG.normal(size=(40, 2, 50)), {})):
+        found = choose(x, given=given)
+        assert found.reg == AutoReg()
+        assert not any("standard error" in reason for reason in found.reasons)
+    rep = sslcore.SSLEmbedding(n_components=2).fit(X).representation_
+    assert rep.selection.within == 1.0
+    assert sslcore.SSLEmbedding(n_components=2, reg=AutoReg()).fit(X).representation_.selection.within == 0.0
 
 
 def test_the_kernel_is_narrower_where_views_are_small_movements():

@@ -9,11 +9,12 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 practice = pytest.importorskip("bench.practice", reason="benchmarks are not part of an installation")
+plain = pytest.importorskip("bench.report").plain
 RESULTS = ROOT / "bench" / "results" / "practice.json"
 
 
-def compared():
-    return json.loads(RESULTS.read_text(encoding="utf-8"))["results"][0]["compared"]
+def measured():
+    return json.loads(RESULTS.read_text(encoding="utf-8"))["results"][0]
 
 
 def result(name, each, difference, error, probe="ridge"):
@@ -23,12 +24,40 @@ def result(name, each, difference, error, probe="ridge"):
 
 
 def test_measured_are_the_sets_and_halves_of_today():
-    found = compared()
-    assert set(practice.SETS) <= {r["set"] for r in found} <= set(practice.SETS) | set(practice.FRESH)
+    found = measured()["compared"]
+    assert set(practice.SETS) <= {r["set"] for r in found}
     assert all(r["role"] == practice.role(r["set"]) for r in found)
     for r in found:
         assert r["best"] == max(r["rivals"], key=r["rivals"].get)
         assert r["difference"] == pytest.approx(r["ours"] - r["rivals"][r["best"]], abs=1e-12)
+
+
+def test_every_set_is_compared_or_said_to_be_left_out():
+    content = measured()
+    there, skipped = {r["set"] for r in content["compared"]}, set(content["skipped"])
+    assert there | skipped == set(practice.SETS) | set(practice.FRESH)
+    assert not there & skipped
+    assert set(content["measured"]) == there
+    again = plain(practice.result_of(content["compared"], content["measured"], content["skipped"]))
+    assert again == {name: content[name] for name in again}
+
+
+def test_sets_measured_again_replace_their_rows():
+    def of(name, difference):
+        return [result(name, each, difference, 0.01) | {"role": "of another day"} for each in (5, 10)]
+
+    old = {
+        "compared": of("wine", 0.1) + of("OSULeaf", 0.2),
+        "measured": {"wine": "1st", "OSULeaf": "1st"},
+        "skipped": {"digits": "none", "GunPoint": "none"},
+    }
+    found = practice.merged(old, of("digits", 0.3) + of("wine", -0.1), {"digits": "2nd", "wine": "2nd"}, {})
+    told = [(r["set"], r["labels_a_class"], r["difference"]) for r in found["compared"]]
+    assert told == [(n, e, d) for n, d in (("digits", 0.3), ("wine", -0.1), ("OSULeaf", 0.2)) for e in (5, 10)]
+    assert found["compared"][-1]["role"] == practice.role("OSULeaf")
+    assert found["measured"] == {"digits": "2nd", "wine": "2nd", "OSULeaf": "1st"}
+    assert (found["skipped"]["GunPoint"], found["skipped"]["ArrowHead"]) == ("none", "not run")
+    assert found["scores"] == {"chosen on": -10.0, "judged": 3.0}
 
 
 def test_halves_are_those_of_the_hashes():
@@ -48,8 +77,14 @@ def test_the_verdict_over_the_eight():
     found += [result(above, 1, -0.5, 0.01), result(above, 5, -0.5, 0.01, probe="nearest")]
     *rows, verdict = practice.rows_of(found)
     assert [row.met for row in rows] == [True, True, False, False]
-    assert verdict.measured == "above on 1 of 3 (digits), below by one s.e. on GunPoint"
+    assert verdict.measured == (
+        "above on 1 (digits) of 3, below on 1 (GunPoint); of the judges above on 1 (digits) of 2, below on 1 (GunPoint)"
+    )
+    assert verdict.met is False
+    five = list(practice.SETS)[:5]
+    assert practice.rows_of([result(name, each, 0.1, 0.01) for name in five for each in (5, 10)])[-1].met is True
     assert "chosen" in practice.role("wine")
+    assert practice.role("ImageSegments") == practice.role("wine")
     assert practice.role("ArrowHead").endswith("never seen before")
     # of the first, 3 and 3 points; of the second 3 and -0.1; of the third 3 and -2
     assert practice.score(found, [above, level, below]) == pytest.approx((6 + 2.9 + 1) / 6)

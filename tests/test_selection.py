@@ -17,7 +17,7 @@ from sslcore.features import Identity, Nystrom
 from sslcore.fitting import problem
 from sslcore.fitting.held_out import HeldOutRisk
 from sslcore.fitting.plan import Sizes, exact_plan, features_plan
-from sslcore.fitting.search import _least, as_search, make_folds
+from sslcore.fitting.search import _least, _within, as_search, make_folds
 from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
 from sslcore.risk import vicreg
 from sslcore.selection import AutoReg
@@ -520,6 +520,41 @@ def test_held_out_samples_are_not_seen(seed):
         one, two = (quietly(v, model, 2, reg=search).selection for v in (views, other))
         assert_close(one.training_risks, two.training_risks, tol=1e-10)
         assert (one.risks != two.risks).any()
+
+
+# ---------------------------------------------------------------- standard errors
+
+
+@pytest.mark.parametrize(
+    ("risks", "count", "expected"),
+    [
+        ([1.9, 1.2, 1.0, 1.1], 0.0, 2),
+        ([1.9, 1.2, 1.0, 1.1], 1.0, 1),  # 0.2 more, and the least has an error of 0.25
+        ([1.9, 1.2, 1.0, 1.1], 0.5, 2),
+        ([2.0, 1.9, 1.8, 1.7], 2.0, 1),  # none that has collapsed, of k = 2
+        ([np.nan, 1.2, 1.0, np.nan], 1.0, 1),
+        ([2.0, 2.0, 2.0, 2.1], 1.0, 0),  # as without the rule
+        ([1.0001, 1.0, 1.3, 1.4], 1e-9, 0),  # flat
+    ],
+)
+def test_the_largest_reg_within_standard_errors(risks, count, expected):
+    errors = np.array([9.0, 9.0, 0.25, 0.25]) if np.nanargmin(risks) > 1 else np.full(4, 1e-3)
+    assert _within(np.array(risks), errors, 2, count) == expected
+
+
+def test_a_search_within_standard_errors(tmp_path):
+    plain, wide = (
+        quietly(moons(), Gaussian(1.0), reg=AutoReg(regs=np.logspace(0, -6, 13), standard_errors=count))
+        for count in (0.0, 1.0)
+    )
+    found, least = wide.selection, plain.selection.chosen
+    assert np.array_equal(found.risks, plain.selection.risks)
+    close = found.risks <= found.risks[least] + found.standard_errors[least]
+    assert found.chosen == np.flatnonzero(close)[0] < least
+    assert wide.reg == found.reg
+    assert "is the largest within one standard error of the least risk" in found.how
+    wide.save(tmp_path / "model")
+    assert sslcore.load(tmp_path / "model").selection.how == found.how
 
 
 # ---------------------------------------------------------------- words

@@ -26,6 +26,7 @@ from ..augmentations import Affine, Augmentation, Compose, GaussianNoise, TimeWa
 from ..augmentations._base import image_shapes
 from ..augmentations._tables import refuse_table
 from ..features import Features, Model, Nystrom
+from ..fitting.search import AutoReg
 from ..fitting.standardization import Standardization
 from ..kernels import Gaussian, Kernel
 
@@ -33,16 +34,22 @@ __all__ = ["N_COMPONENTS", "N_VIEWS", "SCALE", "Choice", "choose", "count_compon
 
 KINDS = ("table", "images", "series")
 
-GIVEN = ("augmentation", "n_views", "kernel", "features", "solver", "n_components", "scale")
+GIVEN = ("augmentation", "n_views", "kernel", "features", "solver", "n_components", "reg", "scale")
 """Settings that a user may have said."""
 
 N_VIEWS = 4
 N_COMPONENTS = 32
 """Of images and series: more than are needed, which in the scale of probes do little harm (`bench practice`)."""
 
-FEWEST, SHARE = 8, 0.9
-"""Of tables: as many as their principal components that hold this share of the variance, but within 8 and 32.  More do
-harm there, for noise knows no direction: 32 in place of 8 cost 1.3 and 1.5 points on wine (5 and 10 labels a class)."""
+FEWEST, SHARE, SAMPLES_EACH = 8, 0.9, 20
+"""Of tables: as many as their principal components that hold this share of the variance, or one for so many samples,
+but within 8 and 32.  More do harm to few samples, for noise knows no direction: 32 in place of 8 cost 1.3 and 1.5
+points on wine (178 rows; 5 and 10 labels a class).  Fewer are filled, of many samples, by functions that single out
+some: with 8 in place of 32 the embedding was 15 points worse on 1,200 rows of ImageSegments."""
+
+STANDARD_ERRORS = 1.0
+"""Of the search for reg, of tables: many regs are as good on held-out samples, and the largest is least rough; it was
+worth 5 to 7 points on ImageSegments, and changed nothing on wine and Phishing."""
 
 SCALE = "probe"
 """Of components: with 5 labels a class 0.2 to 1 points more than "norm" on seven sets of `bench practice`, and 2.4 less
@@ -94,6 +101,8 @@ class Choice:
         By default Gaussian, at a part of the median distance of the samples; None where features need none.
     model : Kernel or Features
         The kernel, or features of it.
+    reg : float or AutoReg
+        Weight of the norm, or the search for it.
     scale : {"probe", "norm", "risk", "unit"}
         What components are measured in.
     reasons : tuple of str
@@ -116,6 +125,7 @@ class Choice:
     model: Model
     n_components: int
     usual_components: int
+    reg: Any
     scale: str
     reasons: tuple[str, ...]
 
@@ -140,9 +150,10 @@ def choose(
 
     The kernel is Gaussian, at the median distance of the samples (images 0.7, series 0.5 times that); beyond 6,000
     views Nystrom features of it.  Of images and series there are 32 components, of tables as many as the principal
-    components that hold 90 % of the variance, but 8 at least and 32 at most.  All these numbers were compared on some
-    of the sets of ``bench practice``, and judged on others.  What is given stays, each by itself, and the rest is
-    chosen for it.
+    components that hold 90 % of the variance, or one for 20 samples of which views are drawn, but 8 at least and 32 at
+    most.  A search for reg takes, of tables whose law is chosen here, the largest within one standard error of the
+    least risk.  All these numbers were compared on some of the sets of ``bench practice``, and judged on others.  What
+    is given stays, each by itself, and the rest is chosen for it.
 
     Parameters
     ----------
@@ -160,7 +171,7 @@ def choose(
     given : mapping, optional
         What is not to be chosen, by name: "augmentation" (None: each row is a view, or a point of pairs), "n_views",
         "kernel", "features" (`Features`, or a function that makes them of the kernel), "solver" (then the kernel is
-        solved exactly), "n_components", "scale".
+        solved exactly), "n_components", "reg", "scale".
 
     Returns
     -------
@@ -210,16 +221,18 @@ def choose(
     n_components, usual, why = given.get("n_components"), N_COMPONENTS, "extra components do little harm"
     if n_components is None:
         if found == "table":
-            within = f"({FEWEST} at least, {N_COMPONENTS} at most)"
-            usual = _principal(seen)
-            why = f"as many as principal components hold {100 * SHARE:g} % of the variance {within}"
+            usual, why = _of_table(seen, 0 if law is None else n // n_views)
         n_components = count_components(model, n, flat.shape[1], usual)
         why = why if n_components == usual else "as many as model and samples allow"
         reasons.append(f"{n_components} components: {why}")
+    rule = STANDARD_ERRORS if found == "table" and "augmentation" not in given else 0.0
+    reg = given.get("reg", AutoReg(standard_errors=rule))
+    if rule and "reg" not in given:
+        reasons.append("lambda the largest within one standard error of the least risk on held-out samples")
     if "scale" not in given:
         reasons.append(f"embedding in the scale '{SCALE}': {COUNT_MOST}")
     scale = given.get("scale", SCALE)
-    return Choice(found, columns, law, n_views, kernel, model, n_components, usual, scale, tuple(reasons))
+    return Choice(found, columns, law, n_views, kernel, model, n_components, usual, reg, scale, tuple(reasons))
 
 
 def count_components(model: Any, n: int, width: int, usual: int) -> int:
@@ -233,6 +246,15 @@ def count_components(model: Any, n: int, width: int, usual: int) -> int:
         landmarks = getattr(model, "landmarks", None)
         there = min(there, landmarks if isinstance(landmarks, int) else model.n_kept(width))
     return max(1, min(usual, int(there)))
+
+
+def _of_table(points: np.ndarray, n: int) -> tuple[int, str]:
+    """Return the number of components of a table of n samples, of which these are some, and why."""
+    principal, many = _principal(points), min(n // SAMPLES_EACH, N_COMPONENTS)
+    within = f"({FEWEST} at least, {N_COMPONENTS} at most)"
+    if many > principal:
+        return many, f"one for {SAMPLES_EACH} samples {within}"
+    return principal, f"as many as principal components hold {100 * SHARE:g} % of the variance {within}"
 
 
 def _principal(points: np.ndarray) -> int:

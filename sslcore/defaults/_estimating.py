@@ -70,6 +70,8 @@ def given_to(settings: Any, seed: int) -> dict[str, Any]:
     """Return what the user has said of what `choose` chooses, from the parameters of the estimator."""
     names = ("augmentation", "kernel", "features", "solver", "n_components")
     given = {name: value for name in names if (value := getattr(settings, name)) is not None}
+    if not (isinstance(settings.reg, str) and settings.reg == "auto"):
+        given["reg"] = settings.reg
     if settings.input == "views" or settings.positives is not None:
         given["augmentation"] = None
     if settings.features is not None and not isinstance(settings.features, Features):

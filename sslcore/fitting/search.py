@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..arrays import as_seed, check_scalar
-from ..declarations.parameters import Declared, converted, integer
+from ..declarations.parameters import Declared, converted, integer, nonnegative
 from ..errors import SelectionWarning
 from ..positives import Law
 from ..solvers.selection import Selection
@@ -41,6 +41,9 @@ _MANY_CUT = 0.2
 
 _FLAT = 1e-4
 """Risks as close as this, in units of k, count as equal."""
+
+_COLLAPSED = 1 - 1e-9
+"""Risk, in units of k, from which on a representation is no better than one that is zero."""
 
 
 def _as_seed(value: Any, name: str) -> int:
@@ -73,6 +76,10 @@ class AutoReg(Declared):
         Number of samples to search on, drawn at random; >= 4.  Then reg is the best for that many: a little larger.
     seed : int
         Seed of the folds, in [0, 2**64).
+    standard_errors : float
+        Take the largest reg whose held-out risk is within so many standard errors of the least, but none at which all
+        components vanish; >= 0.  1 is the rule of Breiman, Friedman, Olshen and Stone, *Classification and regression
+        trees*, 1984, section 3.4.3.  Risks within 1e-4 k of the least count as equal to it in any case.
 
     Examples
     --------
@@ -87,6 +94,7 @@ class AutoReg(Declared):
     n_folds: int | None = integer("number of parts, each of which is held out once", minimum=1, default=None)
     max_samples: int | None = integer("number of samples to search on, drawn at random", minimum=4, default=None)
     seed: int = converted("seed of the folds, in [0, 2**64)", _as_seed, default=0)
+    standard_errors: float = nonnegative("standard errors by which the risk may exceed the least", default=0.0)
 
 
 def as_search(reg: Any) -> AutoReg | None:
@@ -211,17 +219,19 @@ def _search(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
         # written as people do: 3.16e-05
         regs = np.array([float(f"{10.0**e:.3g}") for e in exponents[order]])
     risks = found[:, :, 0].mean(axis=1)
+    errors = np.sqrt((found[:, :, 1] ** 2).sum(axis=1)) / folds.count
     return Selection(
-        reg=float(regs[_least(risks, k)]),
+        reg=float(regs[_within(risks, errors, k, search.standard_errors)]),
         regs=regs,
         risks=risks,
-        standard_errors=np.sqrt((found[:, :, 1] ** 2).sum(axis=1)) / folds.count,
+        standard_errors=errors,
         training_risks=found[:, :, 2].mean(axis=1),
         n_samples=folds.used,
         n_held_out=folds.held_out,
         n_folds=folds.count,
         seconds=time.perf_counter() - started,
         n_cut=folds.n_cut,
+        within=search.standard_errors,
     )
 
 
@@ -230,12 +240,22 @@ def _least(risks: np.ndarray, k: int) -> int:
     return int(np.flatnonzero(risks <= np.nanmin(risks) + _FLAT * k)[0])
 
 
+def _within(risks: np.ndarray, errors: np.ndarray, k: int, count: float) -> int:
+    """Return the index of the largest reg whose risk is within ``count`` standard errors of the least."""
+    least = _least(risks, k)
+    if count == 0.0:
+        return least
+    close = (risks <= np.nanmin(risks) + count * errors[np.nanargmin(risks)]) & (risks < k * _COLLAPSED)
+    return min(least, int(close.argmax())) if close.any() else least
+
+
 def _warn(selection: Selection, parts: Restricted) -> None:
     """Say so when the minimum is at an end of the grid."""
-    risks, i, k = selection.risks, selection.chosen, parts.objective.k
+    regs, risks, k = selection.regs, selection.risks, parts.objective.k
+    i = _least(risks, k)
     good = np.flatnonzero(np.isfinite(risks))
     advice = "give a grid that goes further, reg=sslcore.selection.AutoReg(regs=...)"
-    if selection.risk >= k * (1 - 1e-9):
+    if risks[i] >= k * _COLLAPSED:
         message = (
             "no reg does better on held-out samples than a representation that has collapsed to zero: these views, "
             "with this model, have nothing in common that generalises; use milder augmentations, more samples or "
@@ -244,14 +264,14 @@ def _warn(selection: Selection, parts: Restricted) -> None:
     elif i not in (good[0], good[-1]):
         return
     elif i == good[0]:
-        message = f"the held-out risk still falls at the largest reg of the grid, {selection.reg:g}; {advice}"
+        message = f"the held-out risk still falls at the largest reg of the grid, {regs[i]:g}; {advice}"
     elif parts.unsolved:
-        message = f"the held-out risk still falls at the smallest reg for which all fits converge, {selection.reg:g}"
+        message = f"the held-out risk still falls at the smallest reg for which all fits converge, {regs[i]:g}"
     elif good[-1] < len(risks) - 1:
         message = (
-            f"the held-out risk still falls at the smallest reg that rounding allows, {selection.reg:g}; use float64, "
+            f"the held-out risk still falls at the smallest reg that rounding allows, {regs[i]:g}; use float64, "
             f"or a feature model"
         )
     else:
-        message = f"the held-out risk still falls at the smallest reg of the grid, {selection.reg:g}; {advice}"
+        message = f"the held-out risk still falls at the smallest reg of the grid, {regs[i]:g}; {advice}"
     warnings.warn(message, SelectionWarning, stacklevel=2)

@@ -35,6 +35,8 @@ class Selection:
     seconds : float
     n_cut : int
         Edges of a law of positive pairs that were left out, as their ends lie in different parts of the data.
+    within : float
+        Standard errors from the least risk, within which the largest reg was taken.
 
     Examples
     --------
@@ -54,7 +56,8 @@ class Selection:
     n_held_out: int
     n_folds: int
     seconds: float
-    n_cut: int = 0  # older files have none
+    n_cut: int = 0  # older files have none, nor the next
+    within: float = 0.0
 
     @property
     def chosen(self) -> int:
@@ -68,10 +71,16 @@ class Selection:
 
     @property
     def how(self) -> str:
-        """Why it was chosen, in words: it has the least risk, or is the largest of those that count as equal to it."""
+        """Why it was chosen, in words: it has the least risk, or is the largest of those that are close enough."""
         least = float(np.nanmin(self.risks))
         if self.risk <= least:
             return f"reg {self.reg:g} has the least risk on held-out samples"
+        if self.within:
+            errors = "one standard error" if self.within == 1.0 else f"{self.within:g} standard errors"
+            return (
+                f"reg {self.reg:g} is the largest within {errors} of the least risk on held-out samples "
+                f"({self.risk - least:.1g} more)"
+            )
         return (
             f"reg {self.reg:g} is the largest that comes as close to the least risk on held-out samples as counts as "
             f"equal ({self.risk - least:.1g} more)"

@@ -70,7 +70,8 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     parser.add(
         *OPTIONS,
         REG.but(
-            f"{REG.sentence}; auto: that of least risk on held-out samples, where that is flat the largest",
+            f"{REG.sentence}; auto: that of least risk on held-out samples, the largest where it is flat, or of "
+            "tables within one standard error",
             type=_reg,
             default="auto",
         ),
@@ -202,7 +203,7 @@ class _Whole(Task):
             self.views,
             self.model,
             self.chosen.n_components,
-            reg=args.reg,
+            reg=self.chosen.reg,
             beta=args.beta,
             center=args.center,
             positives=self.positives,

@@ -348,6 +348,9 @@ def said(args: argparse.Namespace, kernel: Any, needs_kernel: bool) -> dict[str,
 
     given = {"kernel": kernel, "solver": args.solver, "n_components": args.components}
     given["scale"] = getattr(args, "scale", "risk")  # a path has none
+    given["reg"] = getattr(args, "reg", 0.0)  # a path has many
+    if given["reg"] == "auto":
+        del given["reg"]
     if args.features and needs_kernel:
         given["features"] = lambda kernel: parse_features(args.features, kernel, args.seed)
     elif args.features:
