@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from sslcore.cli import main as cli
+from sslcore.defaults import Standardization
 from sslcore.probing import ridge_probe
 
 pl = pytest.importorskip("polars")
@@ -27,13 +28,13 @@ def write_wine(path, rows, rng):
     pl.DataFrame(columns).fill_nan(None).write_csv(path)
 
 
-def few_labels(z, labels, draws=40):
-    """The accuracy of a ridge probe on all rows but two of each class, for each draw of these."""
+def few_labels(z, labels, draws=100):
+    """The accuracy of a ridge probe on all rows but five of each class, for each draw of these."""
     rng, found = np.random.default_rng(1), []
     for _ in range(draws):
-        chosen = np.concatenate([rng.choice(np.flatnonzero(labels == c), 2, replace=False) for c in np.unique(labels)])
+        chosen = np.concatenate([rng.choice(np.flatnonzero(labels == c), 5, replace=False) for c in np.unique(labels)])
         rest = np.setdiff1d(np.arange(len(labels)), chosen)
-        probe = ridge_probe(z[chosen], labels[chosen], 10.0 ** np.arange(-6, 4))
+        probe = ridge_probe(z[chosen], labels[chosen])
         found.append((probe.predict(z[rest]) == labels[rest]).mean())
     return np.array(found)
 
@@ -66,6 +67,7 @@ def test_the_page_on_tables(wine, capsys):
     predicted, told = pl.read_csv("predictions.csv"), pl.read_csv("new.csv")
     assert (predicted["id"] == told["id"]).all()
     assert pl.read_csv("wine-embedding.csv").columns[:2] == ["id", "component_1"]
-    ours, raw = (few_labels(values, scope["labels"]) for values in (scope["embedding"], scope["table"].values))
+    columns = Standardization.of(scope["table"].values)(scope["table"].values)
+    ours, raw = (few_labels(values, scope["labels"]) for values in (scope["embedding"], columns))
     difference = ours - raw
     assert difference.mean() > 2 * difference.std() / len(difference) ** 0.5 > 0
