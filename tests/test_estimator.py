@@ -127,7 +127,7 @@ def test_a_kernel_is_exact_up_to_so_many_views_of_the_fit(monkeypatch):
 
 
 def test_only_what_was_chosen_is_told():
-    words = ("views with noise", "median distance", "by norm and 1 - mu")
+    words = ("views with noise", "median distance", "scale 'probe'")
     for settings, x, told in (
         ({"scale": "probe"}, X, (False, False, True)),
         ({}, X, (False, False, False)),

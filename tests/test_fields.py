@@ -131,7 +131,7 @@ def blocks():
 @pytest.mark.skipif(not PAGE.exists(), reason="the pages are not part of an installation")
 def test_the_examples_of_the_page_run():
     found = blocks()
-    assert len(found) == 7
+    assert len(found) == 8
     for block in found:
         assert "assert" in block
         exec(compile(block, str(PAGE), "exec"), {})

@@ -317,7 +317,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
     expected = fields(load(tmp_path / "found-0.npz"))
     for run in range(1, told["runs"] + 1):
         assert fields(load(tmp_path / f"found-{run}.npz")) == expected
-    assert {path.name for path in tmp_path.iterdir()} == {"views.npy", *(f"found-{i}.npz" for i in range(run + 1))}
+    # a kill within a write leaves the file of another name that was to take its place
+    left = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".sslcore-")}
+    assert left == {"views.npy", *(f"found-{i}.npz" for i in range(run + 1))}
 
 
 def test_the_terminal_interrupts_it(tmp_path):

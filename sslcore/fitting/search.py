@@ -77,8 +77,8 @@ class AutoReg(Declared):
     seed : int
         Seed of the folds, in [0, 2**64).
     standard_errors : float
-        Take the largest reg whose held-out risk is within so many standard errors of the least, but none at which all
-        components vanish; >= 0.  1 is the rule of Breiman, Friedman, Olshen and Stone, *Classification and regression
+        Standard errors by which the risk may exceed the least; >= 0.  Takes the largest such reg, but none at which all
+        components vanish.  1 is the rule of Breiman, Friedman, Olshen and Stone, *Classification and regression
         trees*, 1984, section 3.4.3.  Risks within 1e-4 k of the least count as equal to it in any case.
 
     Examples

@@ -282,15 +282,13 @@ class MatrixFreeKernel(ConditionedOperator):
         low = level < _SINGLE * float(np.maximum(self.contrast_diagonal, 0.0).sum())
         dtype = self.dtype if low else single
         if self.pivoted is None or (self.pivoted.out.dtype != dtype and low and 2 * self.pivoted.rank <= self.rank):
-            out = self._room(dtype)
-            self.pivoted = PivotedFactor(self.contrast_diagonal, out, self.backend)
+            self.pivoted = PivotedFactor(self.contrast_diagonal, self._room(dtype), self.backend)
         columns = self._contrast_columns
         pivoted = self.pivoted.extend(columns, _LEFT * level)
-        if pivoted.full and pivoted.out.dtype != single and not pivoted.reaches(_LEFT * level):
-            room = self._room(single, low)
-            if room.shape[1] > pivoted.rank:
-                pivoted.move_to(room)
-                pivoted.extend(columns, _LEFT * level)
+        short = pivoted.full and pivoted.out.dtype != single and not pivoted.reaches(_LEFT * level)
+        if short and (room := self._room(single, low)).shape[1] > pivoted.rank:
+            pivoted.move_to(room)
+            pivoted.extend(columns, _LEFT * level)
         self._hard = not low and not pivoted.reaches(_LEFT * level)
         most = tunables.MATRIX_FREE_CHEAP_COLUMNS * math.sqrt(self.samples.n_views)
         pivoted.extend(columns, _CHEAPLY_LEFT * level, most)
