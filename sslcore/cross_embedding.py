@@ -19,6 +19,7 @@ from .defaults._estimating import as_table, remember_columns
 from .features import Features, Nystrom
 from .fitting.modalities import risk_of_modalities
 from .fitting.pretraining import pretrain
+from .fitting.search import as_search
 from .fitting.spectral import check_scale
 from .kernels import Precomputed
 
@@ -160,8 +161,9 @@ class CrossEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transfo
             )
         self._settle(parts)
         x, z = (p if s is None else s(p) for p, s in zip(parts, self.standardizations_, strict=True))
+        searched = as_search(self.reg) is not None
         usual = min(
-            count_components(model, len(part), part.shape[1], N_COMPONENTS)
+            count_components(model, len(part), part.shape[1], N_COMPONENTS, searched=searched)
             for model, part in zip(self.models_, parts, strict=True)
         )
         found = pretrain(

@@ -120,7 +120,8 @@ def test_what_is_not_given_is_chosen():
     assert one.standardizations_[0] is None
     assert one.standardizations_[1] is not None
     assert one.models_ == (Gaussian(1.0), kernels[1])
-    assert CrossEmbedding(reg=1e-2).fit(X[:7], Y[:7]).representation_.n_components == 2  # as a search could train on
+    assert CrossEmbedding(reg=1e-2).fit(X[:7], Y[:7]).representation_.n_components == 6
+    assert CrossEmbedding().fit(X[:35], Y[:35]).representation_.n_components == 14  # the search trains on 28 pairs
     assert CrossEmbedding(Identity(), Identity(), reg=1e-2).fit(X, Y).representation_.n_components == 3
 
 

@@ -235,13 +235,13 @@ def choose(
     return Choice(found, columns, law, n_views, kernel, model, n_components, usual, reg, scale, tuple(reasons))
 
 
-def count_components(model: Any, n: int, width: int, usual: int) -> int:
+def count_components(model: Any, n: int, width: int, usual: int, *, searched: bool = True) -> int:
     """Return the usual number of components, or as many as there are on n points.
 
-    Of a kernel there is one function a point, and ``reg="auto"`` trains on two fifths of the points at least: of 5
-    samples it holds out 3.
+    Of a kernel there is one centred function a point; the search for reg, if it is ``searched``, trains on two fifths
+    of the points at least: of 5 samples it holds out 3.
     """
-    there = n - 1 if isinstance(model, Features) else 2 * n // 5
+    there = 2 * n // 5 if searched and not isinstance(model, Features) else n - 1
     if isinstance(model, Features):
         landmarks = getattr(model, "landmarks", None)
         there = min(there, landmarks if isinstance(landmarks, int) else model.n_kept(width))
