@@ -259,8 +259,7 @@ class KernelFolds(Restricted):
     def _sweep(
         self, operator: ConditionedOperator, objectives: Sequence[Objective], f: int
     ) -> Callable[[Objective], Solution]:
-        progress = lambda objective: self._done(f, objective.reg)  # noqa: E731
-        return self.problem.sweep_of(operator, objectives, progress, self.known[f])
+        return self.problem.sweep_of(operator, objectives, lambda o: self._done(f, o.reg), self.known[f])
 
     def _fold(self, f: int) -> OperatorFold:
         problem, data, backend = self.problem, self.problem.data, self.problem.backend
