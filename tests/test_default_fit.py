@@ -19,6 +19,7 @@ from sslcore.kernels import Exponential, Gaussian
 from sslcore.probing import ridge_probe
 
 from .comparators import assert_close
+from .few_labels import few_labels
 
 pl = pytest.importorskip("polars")
 pytest.importorskip("matplotlib")
@@ -72,17 +73,6 @@ def write_wine(data, *, plain=False):
     columns["class"] = [str(data.target_names[i]) for i in data.target[rows]]
     pl.DataFrame(columns).write_csv("wine.csv")
     return data.data[rows], data.target[rows]
-
-
-def few_labels(z, labels, draws=100):
-    """The accuracy of a ridge probe on all rows but five of each class, for each draw of these."""
-    rng, found = np.random.default_rng(1), []
-    for _ in range(draws):
-        chosen = np.concatenate([rng.choice(np.flatnonzero(labels == c), 5, replace=False) for c in np.unique(labels)])
-        rest = np.setdiff1d(np.arange(len(labels)), chosen)
-        probe = ridge_probe(z[chosen], labels[chosen])
-        found.append((probe.predict(z[rest]) == labels[rest]).mean())
-    return np.array(found)
 
 
 def test_one_command_is_better_than_the_raw_columns(wine, capsys):

@@ -24,6 +24,7 @@ from sslcore.positives import TimeLag
 from sslcore.selection import AutoReg
 from sslcore.solvers.matrix_free import MatrixFreeKernel
 
+from .interrupting import interrupted
 from .test_features import noisy
 
 KILLS = max(1, int(os.environ.get("SSLCORE_TEST_KILLS", "100")) // 3)
@@ -52,24 +53,6 @@ def fields(rep, backend=None):
     return [(a if isinstance(a, np.ndarray) else backend.asnumpy(a)).tobytes() for a in arrays], numbers
 
 
-def interrupted(monkeypatch, product, error=KeyboardInterrupt, **options):
-    """Fit until as many products are done, and end there; return the fit if it was done before."""
-    times_kernel, left = MatrixFreeKernel.times_kernel, product
-
-    def stop(self, v, **how):
-        nonlocal left
-        if not left:
-            raise error
-        left -= 1
-        return times_kernel(self, v, **how)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MatrixFreeKernel, "times_kernel", stop)
-        with suppress(error):
-            return fit(**options)
-    return None
-
-
 CASES = [
     {},
     {"beta": 0.0},
@@ -88,7 +71,7 @@ def test_a_fit_that_was_interrupted_goes_on_with_the_same_bits(options, tmp_path
     while found is None:
         assert runs < 2 or path.exists()  # the first ends before a step
         products = (1, 4, 3, 2) if options.get("beta") == 0 else (5, 30, 26, 14)  # the first steps take 12 each
-        found = interrupted(monkeypatch, products[runs % 4], checkpoint=path, **options)
+        found = interrupted(monkeypatch, products[runs % 4], fit, checkpoint=path, **options)
         runs += 1
         assert runs < 20
     assert runs > 2
@@ -109,7 +92,7 @@ def test_steps_in_float32_go_on_with_the_same_bits(tmp_path, monkeypatch):
             expected = fit(**options)
         assert modes == [name == "useful"]
         total = int(expected.certificate.algorithm.split()[-2])
-        assert interrupted(monkeypatch, 2 * total // 3, checkpoint=tmp_path / "ck", **options) is None
+        assert interrupted(monkeypatch, 2 * total // 3, fit, checkpoint=tmp_path / "ck", **options) is None
         assert (tmp_path / "ck").exists()
         assert fields(fit(checkpoint=tmp_path / "ck", **options)) == fields(expected)
 
@@ -120,7 +103,7 @@ def test_what_a_step_began_with_is_kept(error, tmp_path, monkeypatch):
     expected, path, products = fit(), tmp_path / "ck", []
     times_kernel = MatrixFreeKernel.times_kernel
     monkeypatch.setattr(checkpoint, "EVERY_SECONDS", 3600)
-    interrupted(monkeypatch, 40, error, checkpoint=path)
+    interrupted(monkeypatch, 40, fit, error, checkpoint=path)
     assert path.exists() == (error is KeyboardInterrupt)
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -355,7 +338,7 @@ def test_the_terminal_interrupts_it(tmp_path):
 @pytest.fixture
 def begun(tmp_path, monkeypatch):
     """A checkpoint of some steps."""
-    interrupted(monkeypatch, 40, checkpoint=tmp_path / "ck")
+    interrupted(monkeypatch, 40, fit, checkpoint=tmp_path / "ck")
     return tmp_path / "ck"
 
 

@@ -1,7 +1,5 @@
 """Fits of two modalities without their matrices that were interrupted go on with the same bits."""
 
-from contextlib import suppress
-
 import numpy as np
 import pytest
 
@@ -11,8 +9,8 @@ from sslcore.fitting import checkpoint
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.positives import Neighbors
 from sslcore.selection import AutoReg
-from sslcore.solvers.matrix_free import MatrixFreeKernel
 
+from .interrupting import interrupted
 from .test_modalities import pairs
 
 PAIR, BOTH = pairs(90), (Exponential(2.0), Gaussian(2.0))
@@ -34,24 +32,6 @@ def fit(pair=PAIR, model=BOTH, **options):
 def bits(rep):
     sides = [(side.coefficients.tobytes(), side.intercept.tobytes()) for side in (rep.first, rep.second)]
     return rep.gamma.tobytes(), sides, rep.certificate.algorithm
-
-
-def interrupted(monkeypatch, products, work, **options):
-    """Work until as many products are done, and end there; return the result if it was done before."""
-    times_kernel, left = MatrixFreeKernel.times_kernel, products
-
-    def stop(self, v, **how):
-        nonlocal left
-        if not left:
-            raise KeyboardInterrupt
-        left -= 1
-        return times_kernel(self, v, **how)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(MatrixFreeKernel, "times_kernel", stop)
-        with suppress(KeyboardInterrupt):
-            return work(**options)
-    return None
 
 
 CASES = [

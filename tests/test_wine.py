@@ -10,7 +10,8 @@ import pytest
 
 from sslcore.cli import main as cli
 from sslcore.defaults import Standardization
-from sslcore.probing import ridge_probe
+
+from .few_labels import few_labels
 
 pl = pytest.importorskip("polars")
 datasets = pytest.importorskip("sklearn.datasets")
@@ -26,17 +27,6 @@ def write_wine(path, rows, rng):
     columns |= {"region": rng.choice(["hills", "plain", "coast"], len(rows))}
     columns |= {"class": [str(data.target_names[i]) for i in data.target[rows]]}
     pl.DataFrame(columns).fill_nan(None).write_csv(path)
-
-
-def few_labels(z, labels, draws=100):
-    """The accuracy of a ridge probe on all rows but five of each class, for each draw of these."""
-    rng, found = np.random.default_rng(1), []
-    for _ in range(draws):
-        chosen = np.concatenate([rng.choice(np.flatnonzero(labels == c), 5, replace=False) for c in np.unique(labels)])
-        rest = np.setdiff1d(np.arange(len(labels)), chosen)
-        probe = ridge_probe(z[chosen], labels[chosen])
-        found.append((probe.predict(z[rest]) == labels[rest]).mean())
-    return np.array(found)
 
 
 @pytest.fixture
