@@ -560,6 +560,14 @@ def test_a_fit_is_that_of_a_stream_and_its_landmarks_those_of_pretrain():
             sslcore.pretrain(array, Identity(), 3, reg=1e-2, **{name: value})
 
 
+def test_pairs_of_a_cluster_are_those_of_a_lag_and_of_features():
+    points = da.from_array(VIEWS[:, 0], chunks=(50, 4))
+    with pytest.raises(TypeError, match=r"a stream takes TimeLag\(lag\) as positives, found 1;"):
+        ours.moments(points, Identity(), positives=1)
+    with pytest.raises(ValueError, match="positives= with a kernel is for points in memory: on a cluster take"):
+        ours.pretrain(points, Gaussian(1.0), 2, reg=1e-2, positives=sslcore.positives.TimeLag(1))
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
 def test_transform_is_lazy_and_by_chunks(dtype):
     views = np.round(10 * VIEWS).astype(dtype)
