@@ -9,6 +9,7 @@ from sslcore.augmentations import GaussianNoise
 from sslcore.cli.commands.progress import Progress
 from sslcore.cli.main import main
 from sslcore.features import Identity
+from sslcore.fitting.folds import KernelFolds
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.positives import TimeLag
 from sslcore.selection import AutoReg
@@ -53,6 +54,19 @@ def test_each_fit_is_told(way):
         residuals = [place["residual"] for place in places if place.get("residual") is not None]
         assert residuals
         assert {place["target"] for place in places if "target" in place} == {1e-7}
+
+
+def test_fits_that_are_solved_together_are_told_one_by_one(monkeypatch):
+    """Before the first of them is judged: they take the time, not its risk."""
+    told, done, risk = [], [], KernelFolds._risk
+
+    def counted(self, *what):
+        done.append(told[-1][0] if told else 0)
+        return risk(self, *what)
+
+    monkeypatch.setattr(KernelFolds, "_risk", counted)
+    pretrain(VIEWS, Gaussian(0.5), 2, reg=SEARCH, progress=lambda *where: told.append(where))
+    assert done == [0, 4, 4, 4, 4, 8, 8, 8]  # of each fold the collapsed one, and three that are solved
 
 
 @pytest.mark.parametrize("length", [0.5, 500.0])
