@@ -1,5 +1,8 @@
 """Leave-one-out residuals where points matter very unequally: against refits at 60 digits."""
 
+from decimal import Decimal, localcontext
+from operator import mul
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -15,20 +18,32 @@ from .comparators import assert_close
 mpmath = pytest.importorskip("mpmath")
 
 
+def solved(system):
+    """The solutions of a positive definite system, whose rows end with the right hand sides, by elimination."""
+    size = len(system)
+    for c in range(size):
+        pivot = [value / system[c][c] for value in system[c]]
+        system = [
+            pivot if r == c else [value - row[c] * by for value, by in zip(row, pivot, strict=True)]
+            for r, row in enumerate(system)
+        ]
+    return [row[size:] for row in system]
+
+
 def refits(z, y, penalty, fit_intercept):
     """The prediction at each point of the ridge fitted on the others, by normal equations at 60 digits."""
     n, k = z.shape
     out = np.empty_like(y)
-    with mpmath.workdps(60 + 2 * round(np.log10(np.abs(z).max() + 1))):
-        rows = [[*map(mpmath.mpf, row.tolist()), *([1] * fit_intercept)] for row in z]
+    with localcontext(prec=int(60 + 2 * round(np.log10(np.abs(z).max() + 1)))):
+        rows = [[*map(Decimal, row), *([Decimal(1)] * fit_intercept)] for row in z.tolist()]
+        full = [[*row, *map(Decimal, of_row)] for row, of_row in zip(rows, y.tolist(), strict=True)]
         for i in range(n):
-            x = mpmath.matrix([row for j, row in enumerate(rows) if j != i])
-            system = x.T * x
+            others = list(zip(*(row for j, row in enumerate(full) if j != i), strict=True))
+            system = [[sum(map(mul, a, b)) for b in others] for a in others[: len(rows[i])]]
             for c in range(k):
-                system[c, c] += mpmath.mpf(float(penalty))
-            for t in range(y.shape[1]):
-                w = mpmath.lu_solve(system, x.T * mpmath.matrix(np.delete(y[:, t], i).tolist()))
-                out[i, t] = float(sum(a * b for a, b in zip(rows[i], w, strict=True)))
+                system[c][c] += Decimal(float(penalty))
+            weights = zip(*solved(system), strict=True)
+            out[i] = [float(sum(map(mul, rows[i], w))) for w in weights]
     return out
 
 
