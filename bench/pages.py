@@ -121,6 +121,7 @@ def speed() -> str:
         *as_told(result("search"), 0, 1),
         *as_told(result("pairs_large"), 0, 2),
         *as_told(result("fields"), 0),
+        *as_told(result("monitor"), 0),
         (
             "risk and gradient, n = 10^5, m = 2, k = 64, against one z^T z",
             "at most 2 times",

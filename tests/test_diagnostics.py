@@ -193,6 +193,35 @@ def test_a_constant_counts_for_nothing(dtype, backend):
     assert "mapped to one point" in str(report)
 
 
+@pytest.mark.parametrize("mean", [1e3, 1e5, 1e6])
+def test_a_mean_in_the_precision_of_the_values(mean, backend):
+    """Many components with a deviation of 1 are alive as long as float32 can tell them from their means."""
+    z = (np.random.default_rng(0).normal(size=(500, 2, 40)) + mean).astype(np.float32)
+    there = backend.asarray(z)
+    report = collapse_report(there)
+    assert (report.n_active, len(report.constant)) == (40, 40)
+    assert_close(rankme(there), naive.rankme(z.reshape(-1, 40).astype(float)), tol=1e-3)
+    assert_close(lidar(there), naive.lidar(z.astype(float), 1e-4), tol=1e-3)
+    assert np.isfinite(invariance(there)).all()
+    hidden = collapse_report(backend.asarray((z.astype(float) + 5e7 - mean).astype(np.float32)))
+    assert (hidden.verdict, hidden.rankme) == ("total collapse", 0.0)
+    assert "may be rounding: values are known to 1.2e-07 of their size, and the largest mean is 5e+07" in str(hidden)
+
+
+def test_moments_know_the_precision_of_their_features(tmp_path):
+    z = np.random.default_rng(0).normal(size=(200, 2, 3)) + 1e8
+    double = sslcore.Moments(Identity()).update(z)
+    assert_close(rankme(double), naive.rankme(z.reshape(-1, 3)), tol=1e-6)
+    mixed = sslcore.Moments(Identity()).update(z[:100].astype(np.float32)).merge(sslcore.Moments(Identity()).update(z))
+    assert rankme(mixed) == 0.0  # as far as anybody knows
+    double.save(tmp_path / "m")
+    assert rankme(sslcore.Moments.load(tmp_path / "m")) == rankme(double)
+    small = sslcore.Moments(Identity()).update((z - 1e8) * 1e-200)
+    with pytest.raises(ValueError, match=r"so small .* that their second moments underflow"):
+        rankme(small)
+    assert rankme(sslcore.Moments(Identity()).update(np.zeros((5, 2, 3)))) == 0.0
+
+
 @pytest.mark.parametrize(
     "model", [Exponential(0.5), Nystrom(Exponential(0.5), 30), Identity()], ids=["kernel", "nystrom", "identity"]
 )

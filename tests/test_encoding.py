@@ -352,6 +352,55 @@ def test_plain_frames_that_lack_a_column(library):
         assert_close(rep(pd.DataFrame(x, columns=[1, 2])).to_numpy(), rep(x[:, ::-1]))
 
 
+TIMES = ["2020-01-31", "2021-02-01"], ["31.1.2020", "1.2.2021"], ["1/31/20", "2/1/21"], ["2020-01", "2020-02"], [
+    "2020-01-31 12:30", "2020-01-31T12:30:01.5Z"], ["12:30", "1:05:30 PM"]  # fmt: skip
+NO_TIMES = (
+    ["1.2.3", "1.10.12"],
+    ["2020-01-31", "later"],
+    ["12:3", "1:2"],
+    ["A-2020-01-31", "B"],
+    ["2020-1999", "2020-2019"],
+)
+
+
+@pytest.mark.parametrize("words", [*TIMES, *NO_TIMES])
+def test_dates_are_no_categories(words):
+    """A coordinate for each moment tells nothing of another; words that look a little like dates stay words."""
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"x": np.arange(40.0), "when": words * 20})
+    write("t.csv", "x,when\n" + "".join(f"{x},{when}\n" for x, when in zip(frame["x"], frame["when"], strict=True)))
+    for data, name in (("t.csv", "t.csv"), (frame, "the frame")):
+        if words not in TIMES:
+            assert len(tables.read(data, categories="one-hot").columns) == 3
+            continue
+        with pytest.raises(ValueError, match=f"column 'when' of {name} holds dates or times such as") as error:
+            tables.read(data, categories="one-hot")
+        assert "make what matters of it a column of numbers (days since the first one" in str(error.value)
+        with pytest.raises(ValueError, match=r"not a number; .* --drop when; make what matters of it"):
+            tables.read(data)
+        assert tables.read(data, id="when").ids[1] == words[1]
+        assert tables.read(data, drop=["when"]).columns == ("x",)
+
+
+def test_dates_of_frames():
+    """Those of pandas are what those of polars are: neither numbers nor words."""
+    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    days = pd.date_range("2020-01-31", periods=30)
+    columns = {
+        "day": days,
+        "local": days.tz_localize("Europe/Berlin"),
+        "span": days - days[0],
+        "month": days.to_period("M"),
+        "date": [day.date() for day in days],
+    }
+    frames = [(name, pd.DataFrame({"x": np.arange(30.0), name: column})) for name, column in columns.items()]
+    frames += [(name, pl.DataFrame({"x": np.arange(30.0), name: columns[name].to_numpy()})) for name in ("day", "span")]
+    for name, frame in frames:
+        with pytest.raises(ValueError, match=f"column '{name}' of the frame .*days since the first one"):
+            tables.read(frame, categories="one-hot")
+        assert tables.read(frame, categories="one-hot", drop=[name]).columns == ("x",)
+
+
 @pytest.mark.parametrize("spelt", [("True", "False"), ("true", "false"), ("TRUE", "FALSE")])
 def test_booleans_of_readers_are_the_words_of_a_text(spelt):
     pd = pytest.importorskip("pandas")

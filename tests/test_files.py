@@ -678,3 +678,17 @@ def test_an_interrupt_while_names_are_taken_waits(tmp_path, monkeypatch):
         write_all(tmp_path / "a", tmp_path / "b")
     assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"new", b"new"]
     assert names_in(tmp_path) == ["a", "b"]
+
+
+def test_where_long_values_differ():
+    """What both have in common is not all that is shown."""
+    from sslcore.io.records import difference
+
+    first = {"reg": "AutoReg(" + ", ".join(f"parameter_{i}=None" for i in range(9)) + ")", "beta": 1.0}
+    second = first | {"reg": first["reg"][:-1] + ", standard_errors=1.0)"}
+    told = difference(first, second)
+    assert told.startswith("reg ...")
+    assert "standard_errors=1.0)' here" in told
+    assert "standard_errors" not in told.split(" there")[0]
+    assert difference({"k": 2}, {"k": 3, "new": "x"}) == "k 2 there, 3 here; new None there, 'x' here"
+    assert len(difference({"a": "y" * 500}, {"a": "z" * 500})) < 200

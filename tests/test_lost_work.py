@@ -480,7 +480,8 @@ def test_what_arrays_were_taken_for_is_said(capsys):
         assert "taken for 4 views of 5 coordinates of each sample" in err
         assert "--augment affine:4x5" in err
     np.save("w.npy", np.random.default_rng(0).random((20, 4, 5, 3)))
-    assert "takes samples of 16 coordinates" in refused(capsys, "fit", "w.npy", "--augment", "affine:4x4")
+    err = refused(capsys, "fit", "w.npy", "--augment", "affine:4x4+gaussian-noise:0.1")
+    assert "--augment takes images of 4x4, w.npy holds images of 4x5x3: say 4x5x3 there" in err
 
 
 def test_image_shapes_are_found_in_parts():

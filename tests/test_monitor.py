@@ -205,18 +205,74 @@ def test_a_head_that_has_diverged():
     assert found.minimum < 3.0
 
 
-@pytest.mark.parametrize(("dtype", "large", "left_out"), [
-    (torch.float32, 1e20, 0), (torch.float32, 1e38, 0), (torch.float64, 1e100, 0), (torch.float64, 1e160, 1),
+def features_of(data, **options):
+    """A report on features themselves."""
+    monitor = Monitor(None, n_components=2, every=1, log=None, **options)
+    for batch in data:
+        monitor.update(batch)
+    return monitor.report()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exponent", [-660, -120, -70, 0, 70, 120, 500])
+def test_the_scale_of_features_does_not_matter(dtype, exponent):
+    """Ranks and the minimum are ratios; squares of most of these features would vanish or overflow."""
+    if dtype == torch.float32 and abs(exponent) > 126:
+        return
+    torch.manual_seed(0)
+    data, head = batches(3, d=4).to(dtype), torch.nn.Linear(4, 2, bias=False).to(torch.float64)
+    plain = features_of(data)
+    seen = features_of(data * 2.0**exponent)
+    for name in ("verdict", "n", "n_active", "minimum", "rankme", "alpha", "lidar", "not_finite"):
+        assert getattr(seen, name) == getattr(plain, name)
+    assert (plain.verdict, plain.not_finite) == ("no collapse", 0)
+    assert seen.reg == np.ldexp(plain.reg, 2 * exponent)
+    # a head that undoes the scale has the same outputs, and so the same risk
+    monitors = [Monitor(None, head, every=1, log=None, reg=1e-9) for _ in range(2)]
+    monitors[0].update(data[0])
+    before = monitors[0].report()
+    with torch.no_grad():
+        head.weight *= 2.0**-exponent
+    found = Monitor(None, head, every=1, log=None)
+    found.update(data[0] * 2.0**exponent)
+    found = found.report()
+    assert_close(found.risk, before.risk, tol=1e-3)  # which has another penalty
+    assert f"outputs of the head: 2 of 2 directions alive, RankMe {rank_of(before)}" in str(found)
+
+
+def rank_of(report):
+    return re.search(r"outputs of the head: .*RankMe ([0-9.]+)", str(report)).group(1)
+
+
+@pytest.mark.parametrize(("dtype", "large"), [
+    (torch.float32, 1e20), (torch.float32, 1e38), (torch.float64, 1e100), (torch.float64, 1e160),
 ])  # fmt: skip
-def test_large_features(dtype, large, left_out):
+def test_large_features(dtype, large):
+    """Of features that have grown within one report, the sums are those of both."""
+    data = batches(2).to(dtype)
+    grown = data[1] / data[1].abs().max() * large
+    found, alone = features_of([data[0], grown]), features_of([data[0] * 0, grown])
+    assert (found.n, found.not_finite) == (80, 0)
+    for name in ("minimum", "rankme", "lidar"):
+        assert_close(getattr(found, name), getattr(alone, name), tol=1e-6)
     monitor = Monitor(None, n_components=2, every=1, log=None)
-    features = batches(2).to(dtype)
-    monitor.update(features[0])
-    monitor.update(features[1] / features[1].abs().max() * large)
-    found = monitor.report()
-    assert (found.n, found.not_finite) == (80 - 40 * left_out, left_out)
+    monitor.update(data[0])
     with pytest.raises(ValueError, match="coordinates like those before"):
-        monitor.update(features[0, :, :, :3])
+        monitor.update(data[0, :, :, :3])
+
+
+@pytest.mark.parametrize(("dtype", "mean", "hidden"), [
+    (torch.float32, 1e6, False), (torch.float32, 2e7, True), (torch.float64, 1e8, False), (torch.float64, 1e16, True),
+    (torch.bfloat16, 10.0, False), (torch.bfloat16, 300.0, True),
+])  # fmt: skip
+def test_spread_is_beside_the_rounding_of_the_values(dtype, mean, hidden):
+    """A deviation of 1 is alive where it is more than one unit in the last place of the mean."""
+    data = torch.randn(5, 100, 2, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    data[:, :, 1] = data[:, :, 0] + 0.1 * data[:, :, 1]
+    found = features_of((data + mean).to(dtype))
+    assert found.verdict == ("total collapse" if hidden else "no collapse")
+    assert ("may be rounding" in str(found)) == hidden
+    assert (found.rankme > 12) == (not hidden)
 
 
 def test_a_minimum_that_was_not_found(monkeypatch):

@@ -95,7 +95,8 @@ def test_a_page_of_a_table(moons, capsys):
     assert rep.certificate.algorithm in text
     for row in (1, 4):
         assert f"{rep.eigenvalues[row - 1]:.4g}" in text
-    assert "coloured by kind" in text
+    assert "(scale risk), coloured by kind." in text
+    assert found["scale"] == "risk"
     assert "LiDAR" not in text
 
 

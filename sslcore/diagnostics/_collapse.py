@@ -138,6 +138,7 @@ def collapse_report(z: ArrayLike | Fitted | Moments) -> CollapseReport:
     said = [
         None if spread is None else spread.words(),
         _alive(active, k) if rep is None else _active(rep),
+        moments.words_of_rounding(),
         _constant(constant, variances, squares, rep) if alive else None,
         _copied(copies),
         f"RankMe {rank:.1f} of at most {k} (normal: above half of it; {k}: all directions have the same spread)",

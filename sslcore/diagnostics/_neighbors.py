@@ -58,9 +58,10 @@ def cluster_learnability(z: ArrayLike | Representation, n_clusters: int | None =
 
     Notes
     -----
-    The paper splits samples into halves for training and validation; here each is left out in turn, which needs no
-    draw.  Taken from no source but chosen here: the number of clusters by default, one neighbour, five starts of
-    k-means (SciPy's).  The time is that of n^2 k products: some 10,000 samples are enough, and take seconds.
+    The root of n clusters and one neighbour are what other programs for this measure take, too; most of them divide
+    rows by their norms, and split the samples into halves for training and validation.  Here each is left out in turn,
+    which needs no draw, and k-means (SciPy's) starts five times.  The time is that of n^2 k products: some 10,000
+    samples are enough, and take seconds.
 
     References
     ----------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,10 @@ __all__ = ["alpha_req", "effective_dimension", "invariance", "lidar", "rankme"]
 
 Fitted = Representation | BimodalRepresentation
 """The results of fits."""
+
+
+LEAST = 1e-140
+"""Features below have squares that float64 does not hold, or not to all digits."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +87,33 @@ class Spread:
         return int(self.exponents.max())
 
     @property
+    def rounding(self) -> np.ndarray:
+        """Variance of each component that may be rounding of its values: a deviation of one unit in the last place.
+
+        Rounding to the nearest deviates by 0.3 units, so that not even the largest eigenvalue of the covariance of as
+        many such errors as samples is above.
+        """
+        return np.asarray((self.epsilon * self.mean) ** 2)
+
+    @cached_property
     def spectrum(self) -> np.ndarray:
         """Eigenvalues of the covariance, decreasing; what is below rounding is 0."""
         shift = self.exponents - self.unit
         values = np.linalg.eigvalsh(rescaled(self.covariance, shift[:, None] + shift))[::-1]
-        mean = rescaled(self.mean, shift)
         # of the sums, and of the values from which the mean is subtracted
-        floor = np.finfo(float).eps * values[0] * len(values) + (4 * self.epsilon) ** 2 * float(mean @ mean)
+        floor = np.finfo(float).eps * values[0] * len(values) + rescaled(self.rounding, 2 * shift).max()
         return np.where(values > floor, values, 0.0)
+
+    def words_of_rounding(self) -> str | None:
+        """Say that rounding hides what spread there may be; None where it does not, or where values are the same."""
+        if self.spectrum.any() or not self.variances.any():
+            return None
+        place = int(np.argmax(np.abs(rescaled(self.mean, self.exponents - self.unit))))
+        mean = float(rescaled(self.mean[place], self.exponents[place]))
+        return (
+            f"what spread there is may be rounding: values are known to {self.epsilon:.2g} of their size, and the "
+            f"largest mean is {mean:.3g}; subtract the mean before values are rounded, or use float64"
+        )
 
 
 @gives_memory_back
@@ -298,7 +322,7 @@ def invariance(z: ArrayLike | Fitted | Moments) -> np.ndarray:
 
 
 def view_shares(moments: Spread) -> np.ndarray:
-    constant = moments.variances <= (4 * moments.epsilon * moments.mean) ** 2
+    constant = moments.variances <= moments.rounding
     return np.where(constant, math.nan, moments.within / np.where(constant, 1.0, moments.variances))
 
 
@@ -434,14 +458,25 @@ def _side_values(rep: Representation) -> Array:
     return rep.of_standardized().transform(rep.training, scale="unit")
 
 
+def spread_of_moments(moments: Moments, epsilon: float) -> Spread:
+    """Return the same of second moments of features that are known to ``epsilon`` of their size."""
+    sums = moments._total().on(get_backend(backend="numba"))
+    largest = float(np.abs(sums.mean).max(initial=0.0))
+    squares = sums.between.diagonal() + sums.within.diagonal()
+    if 0 < largest < LEAST and squares.max() < LEAST**2:
+        raise ValueError(
+            f"the features are so small (means up to {largest:.2g}) that their second moments underflow, and nothing "
+            f"is known of their spread: multiply them by a constant before they are accumulated"
+        )
+    return Spread.of_sums(sums, np.zeros(len(sums.mean), int), epsilon)
+
+
 def moments_of(z: Any) -> Spread:
     """Return mean, covariance and within-sample variance, by blocks, in float64."""
     if isinstance(z, Moments):
         if z.n < 2:
             raise ValueError(f"the moments must be of at least 2 samples, found {z.n}; call update(views) first")
-        sums = z._total().on(get_backend(backend="numba"))
-        # nobody knows any more in which precision the features were
-        return Spread.of_sums(sums, np.zeros(len(sums.mean), int), float(np.finfo(np.float32).eps))
+        return spread_of_moments(z, z._epsilon)
     if is_fitted(z):
         z = z.embedding
         z = _as_views(z) if isinstance(z, tuple) else z

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..arrays import check_integer, gives_memory_back
+from ..arrays import check_integer, check_scalar, gives_memory_back
 from ..backends import Backend, device_of, get_backend
 from ..features import Features, Identity
 from ..io.archive import MALFORMED, refusal
@@ -38,6 +38,9 @@ from .representation import Representation
 from .search import AutoReg, as_search, select
 
 __all__ = ["Moments"]
+
+_UNKNOWN = float(np.finfo(np.float32).eps)
+"""Relative rounding of features of which only sums are known: they may have been float32."""
 
 
 class Moments:
@@ -73,6 +76,7 @@ class Moments:
         self._sums: Sums | None = None
         self._held: tuple[Sums, ...] = ()  # groups of samples that a stream holds out, which `_sums` does not include
         self._from_host = False
+        self._epsilon = 0.0  # relative rounding of the features, the coarsest seen
 
     @property
     def n(self) -> int:
@@ -133,6 +137,11 @@ class Moments:
         total = total if self._sums is None else self._sums.on(backend).merged(total)
         total.require_finite()
         self._sums = total
+        self._note(data, backend)
+
+    def _note(self, data: Data, backend: Backend) -> None:
+        """Remember what these data were."""
+        self._epsilon = max(self._epsilon, float(np.finfo(data.dtype).eps))
         self._d = data.d
         self._from_host = device_of(data.source) != backend.NAME
 
@@ -140,8 +149,7 @@ class Moments:
         """Adopt sums that were accumulated elsewhere over the same data."""
         for sums in parts:
             self._sums = sums if self._sums is None else self._sums.merged(sums)
-        self._d = data.d
-        self._from_host = device_of(data.source) != backend.NAME
+        self._note(data, backend)
 
     @classmethod
     def of_sums(
@@ -150,6 +158,7 @@ class Moments:
         """Make moments of sums over points of d coordinates, and over groups of others that are held out."""
         moments = cls(features, backend=backend)
         moments._d, moments._sums, moments._held, moments._from_host = d, sums, held, from_host
+        moments._epsilon = _UNKNOWN
         return moments
 
     def merge(self, other: Moments) -> Moments:
@@ -171,6 +180,7 @@ class Moments:
                 self._sums = merged
                 self._held = tuple(a.merged(b) if a and b else a or b for a, b in pairs)
             self._d = other._d
+            self._epsilon = max(self._epsilon, other._epsilon)
         return self
 
     @gives_memory_back
@@ -224,7 +234,7 @@ class Moments:
         """Write the moments and their features to one file, as `Representation.save` does."""
         if self._sums is None:
             raise ValueError("the moments are empty; there is nothing to save")
-        content = {"features": self.features, "d": self._d} | vars(self._sums)
+        content = {"features": self.features, "d": self._d, "epsilon": self._epsilon} | vars(self._sums)
         if self._held:
             content["held_out"] = [vars(part) for part in self._held]
         write_values(path, "moments", content)
@@ -240,6 +250,7 @@ class Moments:
         """Read moments from the content of a file, checked."""
         try:
             moments = cls(content.pop("features"))
+            moments._epsilon = check_scalar(content.pop("epsilon", _UNKNOWN), "epsilon", minimum=0.0)
             moments._d = check_integer(content.pop("d"), "d", minimum=1)
             held = [Sums(**part) for part in content.pop("held_out", [])]
             sums = Sums(**content)

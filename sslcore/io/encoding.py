@@ -18,7 +18,7 @@ import numpy as np
 from ..arrays import Array, check_boolean, check_choice
 from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
-from .sheets import Sheet
+from .sheets import OF_TIME, Sheet, are_times
 
 __all__ = ["Choices", "Encoded", "Encoding", "encode", "settle"]
 
@@ -279,8 +279,11 @@ class _Columns:
         if not all_words:
             return f" ({count:,} of its {self.starts[-1]:,} cells are words, the others numbers)"
         words = pl.concat([sheet.words(sheet.columns.index(name), ()) for sheet in self.sheets])
+        times = OF_TIME if are_times(words) else ""
         if words.n_unique() > max(FEW_WORDS, self.starts[-1] // 2):
-            return f", or, if it names the rows, say --id {shlex.quote(name)}"
+            return f"{times}, or, if it names the rows, say --id {shlex.quote(name)}"
+        if times:
+            return times
         return "; of a column of words --categories one-hot makes a coordinate for each, --categories drop none"
 
     def _categories(self, name: str) -> list[str]:
@@ -289,6 +292,11 @@ class _Columns:
             return list(self.known.categories[name])
         found = sorted(self.words[name].drop_nulls().unique().to_list())
         n = self.starts[-1]
+        if are_times(self.words[name]):
+            raise ValueError(
+                f"column {name!r} of {self.sheets[0].path} holds dates or times such as {found[0]!r:.60}, which are no "
+                f"categories{OF_TIME}; or leave it out with --drop {shlex.quote(name)}"
+            )
         if len(found) > max(FEW_WORDS, n // 2):
             quoted = shlex.quote(name)
             raise ValueError(

@@ -75,6 +75,8 @@ def _series(name: str, column: Any) -> Any:
 
     if column.dtype.kind in "iuf" and column.dtype.name != "category":
         return pl.Series(name, as_entries(column, name))
+    if column.dtype.kind in "mM":  # dates and spans of time: a sheet says that they are neither numbers nor words
+        return pl.Series(name, column.to_numpy(f"{'datetime' if column.dtype.kind == 'M' else 'timedelta'}64[us]"))
     gone = column.isna().to_numpy()
     if column.dtype.kind == "b" and column.dtype.name != "category":  # which may be words to a model, not 0 and 1
         return pl.Series(name, [None if e else bool(cell) for cell, e in zip(column, gone, strict=True)], pl.Boolean)

@@ -19,6 +19,9 @@ __all__ = ["WAY_OUT", "OtherRecord", "difference", "reading", "require_same", "r
 WAY_OUT = "choose another file, or remove that one to begin again"
 """What to do about a file of something else."""
 
+SHOWN, BEFORE = 80, 30
+"""Characters of a value that are shown, and of these before the place where it differs from another."""
+
 
 class OtherRecord(Exception):
     """The file is a good one, of something else."""
@@ -32,10 +35,19 @@ def versions() -> dict[str, str]:
 def difference(there: Any, here: Any) -> str:
     """Tell in words where two plain values differ, at most three times."""
     if not isinstance(there, dict) or not isinstance(here, dict):
-        return f"{there!r:.80} there, {here!r:.80} here"
+        return _beside(there, here)
     names = [name for name in sorted({*there, *here}) if there.get(name) != here.get(name)]
-    lines = [f"{name} {there.get(name)!r:.80} there, {here.get(name)!r:.80} here" for name in names[:3]]
+    lines = [f"{name} {_beside(there.get(name), here.get(name))}" for name in names[:3]]
     return "; ".join(lines) + (f"; and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _beside(there: Any, here: Any) -> str:
+    """Write two values that differ; of long ones, the part in which they do."""
+    pair = repr(there), repr(here)
+    equal = next((i for i, (a, b) in enumerate(zip(*pair, strict=False)) if a != b), min(map(len, pair)))
+    start = max(0, equal - BEFORE) if max(map(len, pair)) > SHOWN else 0
+    first, second = (("..." if start else "") + text[start : start + SHOWN] for text in pair)
+    return f"{first} there, {second} here"
 
 
 def require_versions(path: str, there: Any, here: dict[str, str]) -> None:

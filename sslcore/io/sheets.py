@@ -40,7 +40,7 @@ from .texts import (
     is_number,
 )
 
-__all__ = ["COLUMNAR", "MISSING", "TEXT", "Sheet", "open_sheet"]
+__all__ = ["COLUMNAR", "MISSING", "OF_TIME", "TEXT", "Sheet", "are_times", "open_sheet"]
 
 COLUMNAR = (".parquet", ".arrow", ".feather")
 
@@ -48,6 +48,16 @@ MISSING = frozenset(
     ("", "NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "-NaN", "-nan", "NaT", "None", "NULL", "null")
 )
 """Words for "no value", as pandas, polars, R, spreadsheets and databases write them."""
+
+_DAY = (
+    r"(?:[0-9]{4}[-/.][0-9]{1,2}(?:[-/.][0-9]{1,2})?|[0-9]{1,2}(?:[-/.][0-9]{1,2}[-/.][0-9]{4}|/[0-9]{1,2}/[0-9]{2}))"
+)
+_HOUR = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[AaPp][Mm])?(?:Z| ?[+-][0-9]{2}:?[0-9]{2})?"
+DATE = rf"^(?:{_DAY}(?:[T ]{_HOUR})?|{_HOUR})$"
+"""Dates, times of the day, or both, as text has them."""
+
+OF_TIME = "; make what matters of it a column of numbers (days since the first one, the hour of the day)"
+"""What to do about a column of dates or times, which as categories would have a coordinate for each moment."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,8 +186,8 @@ class Sheet:
         if cells.dtype != pl.String:
             name = self.columns[position]
             raise ValueError(
-                f"column {name!r} of {self.path} holds {cells.dtype}, neither numbers nor words; leave it out with "
-                f"--drop {shlex.quote(name)}"
+                f"column {name!r} of {self.path} holds {cells.dtype}, neither numbers nor words"
+                f"{OF_TIME if cells.dtype.is_temporal() else ''}; leave it out with --drop {shlex.quote(name)}"
             )
         return cells.str.strip_chars()
 
@@ -276,6 +286,12 @@ def _missing(cells: Any) -> Any:
     import polars as pl
 
     return cells.is_null() | (cells.is_in(sorted(MISSING)) if cells.dtype == pl.String else False)
+
+
+def are_times(words: Any) -> bool:
+    """Tell whether all words of a series that are there are dates or times of the day."""
+    there = words.drop_nulls()
+    return len(there) > 0 and bool(there.str.contains(DATE).all())
 
 
 def listed(names: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, check_integer, check_scalar, ignore_overflow, require_finite, to_backend
+from ..arrays import Array, check_integer, check_scalar, ignore_overflow, require_finite, rescaled, to_backend
 from ..backends import Backend, get_backend
 from .groups import SampleClass, Samples
 
@@ -108,6 +108,20 @@ class Sums:
             between=self.between.copy(order="F"),
             within=self.within.copy(order="F"),
             unbiased=None if self.unbiased is None else self.unbiased.copy(order="F"),
+        )
+
+    def scaled(self, exponent: int) -> Sums:
+        """Return the sums of the features times 2^exponent."""
+
+        def squared(array: Array) -> Array:
+            return np.asfortranarray(rescaled(array, 2 * exponent))
+
+        return dataclasses.replace(
+            self,
+            mean=rescaled(self.mean, exponent),
+            between=squared(self.between),
+            within=squared(self.within),
+            unbiased=None if self.unbiased is None else squared(self.unbiased),
         )
 
     def merged(self, other: Sums) -> Sums:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -13,17 +14,14 @@ import torch
 from ..arrays import check_choice, check_integer, check_scalar, with_values, within_torch_func
 from ..features import Identity
 from ..fitting.moments import Moments
-from ._monitor_report import MonitorReport, Watched, reported
+from ._monitor_report import MonitorReport, Seen, Watched, reported
 
 __all__ = ["Monitor"]
 
 LAYOUTS = ("concatenated", "interleaved", "separate")
 
-LARGE = 1e15
-"""Features from which on products are made in float64: those of float32 overflow from 1e19 on."""
-
-LARGEST = 1e150
-"""Features from which on their second moments may overflow in float64, too."""
+HEADROOM = 20
+"""Powers of 2 by which features may exceed the unit of their moments: their fourth powers are far from overflow."""
 
 
 class Monitor:
@@ -142,6 +140,8 @@ class Monitor:
 
     def _begin(self) -> None:
         self._moments, self._not_finite = Moments(Identity(), backend="numba"), 0
+        self._unit: int | None = None  # features are added in units of 2^unit: no square vanishes or overflows
+        self._epsilon = 0.0  # their relative rounding
         self._pending: list[np.ndarray] = []
 
     def watch(self) -> None:
@@ -182,7 +182,8 @@ class Monitor:
         head = None if self._head is None else self._head()
         weight = None if head is None else head.weight.detach().to("cpu", torch.float64).numpy()
         highest = max((old.rankme for old in self.reports), default=0.0)
-        watched = Watched(self._batches, self._moments, weight, self._not_finite, highest)
+        seen = Seen(self._moments, self._unit or 0, self._epsilon)
+        watched = Watched(self._batches, seen, weight, self._not_finite, highest)
         return reported(watched, self._k, self._beta, self._reg)
 
     def callback(self) -> Any:
@@ -284,6 +285,7 @@ class Monitor:
         if not part.is_floating_point():
             raise TypeError(f"features must be real numbers in floating point, found {_shown(features)}")
         with_values(part, "features")
+        self._epsilon = max(self._epsilon, torch.finfo(part.dtype).eps)
         wide = torch.float64 if part.dtype == torch.float64 else torch.float32
         found: np.ndarray = part.to("cpu", wide).numpy()
         return found
@@ -297,12 +299,13 @@ class Monitor:
             self._not_finite += 1
             return
         largest = float(np.abs(z).max(initial=0.0))
-        try:
-            self._moments.update(z.astype(np.float64) if largest > LARGE else z)
-        except ValueError:
-            if largest < LARGEST:
-                raise
-            self._not_finite += 1  # as are their squares
+        exponent = math.frexp(largest)[1]
+        if largest and (self._unit is None or exponent > self._unit + HEADROOM):
+            if self._unit is not None:
+                sums = self._moments._total().scaled(self._unit - exponent)
+                self._moments = Moments.of_sums(Identity(), z.shape[2], sums, (), backend="numba", from_host=False)
+            self._unit = exponent
+        self._moments.update(np.ldexp(z, -(self._unit or 0)))
 
     def _count(self) -> None:
         """Count a batch; report where it is time to."""

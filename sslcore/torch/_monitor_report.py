@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from .. import diagnostics
+from ..arrays import rescaled
 from ..declarations.reprs import brief
-from ..diagnostics._spectra import Spread, moments_of, rankme_of
+from ..diagnostics import alpha_req
+from ..diagnostics._spectra import Spread, lidar_of, rankme_of, spread_of_moments
 from ..fitting.moments import Moments
 
-__all__ = ["MonitorReport", "Watched", "reported"]
+__all__ = ["MonitorReport", "Seen", "Watched", "reported"]
 
 RELATIVE_REG = 1e-4
 """The reg that is taken where none is given, as a share of the mean variance of a feature."""
+
+LARGEST_REG = 1e200
+"""The reg, in the unit of the squared features, beyond which nothing can be active anyway."""
 
 FEW = 5
 """Samples for each feature below which the exact minimum is said to be optimistic."""
@@ -47,7 +51,7 @@ class MonitorReport:
     n_active : int
         Components with mu > 0 at that minimum; 0 where it was not found.
     reg : float
-        lambda, in the unit of the squared features.
+        lambda, in the unit of the squared features; 0 or infinite where float64 cannot hold it.
     rankme, alpha, lidar : float
         Of the features: see `sslcore.diagnostics`.
     not_finite : int
@@ -100,11 +104,20 @@ class MonitorReport:
 
 
 @dataclass(frozen=True, eq=False)
+class Seen:
+    """Moments of features in units of 2^unit, which are known to ``epsilon`` of their size."""
+
+    moments: Moments
+    unit: int
+    epsilon: float
+
+
+@dataclass(frozen=True, eq=False)
 class Watched:
-    """Gathered by a monitor: moments of features, and the weight (k, r) of the head, if there is one."""
+    """Gathered by a monitor: what was seen of the features, and the weight (k, r) of the head, if there is one."""
 
     batch: int
-    moments: Moments
+    seen: Seen
     weight: np.ndarray | None
     not_finite: int
     highest: float  # RankMe of earlier reports
@@ -112,27 +125,34 @@ class Watched:
 
 def reported(watched: Watched, n_components: int | None, beta: float, reg: float | None) -> MonitorReport:
     """Work out the numbers, and say them."""
-    moments, said = watched.moments, list[str]()
-    spread = moments_of(moments)
+    moments, unit, said = watched.seen.moments, watched.seen.unit, list[str]()
+    spread = spread_of_moments(moments, watched.seen.epsilon)
     r = len(spread.mean)
     k = len(watched.weight) if watched.weight is not None else n_components or min(r, 32)
-    reg = RELATIVE_REG * float(spread.variances.mean()) if reg is None else reg
+    # in the moments' unit
+    penalty = (
+        RELATIVE_REG * float(spread.variances.mean()) if reg is None else float(rescaled(np.array(reg), -2 * unit))
+    )
+    penalty = min(penalty, LARGEST_REG)
     reachable, reached = min(k, r), bool(spread.spectrum.any())
     minimum, active = float(k), 0
     if reached:
         try:
-            rep = moments.solve(reachable, reg=reg, beta=beta, center=True)
+            rep = moments.solve(reachable, reg=penalty, beta=beta, center=True)
             minimum, active = rep.risk + (k - reachable), rep.n_active
         except (ValueError, ArithmeticError) as error:
             minimum = math.nan
             said.append(f"the exact minimum was not found: {error}")
+    hidden = spread.words_of_rounding()
+    if hidden is not None:
+        said.append(hidden)
     known = reachable if math.isnan(minimum) else active
     alive, rank, risk, recombined = known, math.nan, None, None
     if watched.weight is not None and not np.isfinite(watched.weight).all():
         alive = 0
         said.append("the head's weights are not finite: its training has diverged")
     elif watched.weight is not None:
-        risk, recombined, outputs = _of_head(watched, spread, beta, reg)
+        risk, recombined, outputs = _of_head(watched.weight, unit, spread, beta, penalty)
         rank, alive = rankme_of(outputs), int((outputs > DEAD * outputs[0]).sum())
         said.append(
             f"risk of the head {risk:.4g}, of the best linear map of its outputs {recombined:.4g}, exact minimum on "
@@ -144,8 +164,7 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
         said.append(f"exact minimum of the risk on these features {minimum:.4g} of at most {k}")
     if not math.isnan(minimum):
         said.append(f"{active} of {k} components active at the minimum (mu > 0; normal: all)")
-    rankme, lidar = diagnostics.rankme(moments), diagnostics.lidar(moments)
-    alpha = diagnostics.alpha_req(moments)
+    rankme, lidar, alpha = rankme_of(spread.spectrum), lidar_of(spread), alpha_req(spread.spectrum)
     fallen = rankme < 0.5 * watched.highest
     earlier = f"RankMe was {watched.highest:.1f} and has fallen by more than half" if fallen else "compare with earlier"
     said.append(
@@ -167,7 +186,7 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
         recombined=recombined,
         minimum=minimum,
         n_active=active,
-        reg=reg,
+        reg=float(rescaled(np.array(penalty), 2 * unit)) if reg is None else reg,
         rankme=rankme,
         alpha=alpha,
         lidar=lidar,
@@ -176,15 +195,24 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
     )
 
 
-def _of_head(watched: Watched, spread: Spread, beta: float, reg: float) -> tuple[float, float, np.ndarray]:
-    """Return the risk of a head, that of the best map of its outputs, and the variances of these, decreasing."""
-    weight = watched.weight
-    assert weight is not None
+def _of_head(
+    weight: np.ndarray, unit: int, spread: Spread, beta: float, penalty: float
+) -> tuple[float, float, np.ndarray]:
+    """Return the risk of a head, that of the best map of its outputs, and the variances of these, decreasing.
+
+    ``spread`` and ``penalty`` are in units of 4^unit, and so are the variances, over the square of the largest weight:
+    only the risk sees the scale of the features.
+    """
     assert spread.unbiased is not None
     k = len(weight)
+    own = int(np.frexp(np.abs(weight).max())[1])
+    weight = rescaled(weight, -own)
     covariance = weight @ spread.covariance @ weight.T
-    cost = beta * (weight @ spread.unbiased @ weight.T) + reg * weight @ weight.T
-    risk = 2 * float(np.trace(cost)) + float(((covariance - np.eye(k)) ** 2).sum())
+    cost = beta * (weight @ spread.unbiased @ weight.T) + penalty * weight @ weight.T
+    scale = 2 * (unit + own)
+    with np.errstate(over="ignore", invalid="ignore"):
+        whitened = rescaled(covariance, scale) - np.eye(k)
+        risk = 2 * float(rescaled(np.trace(cost), scale)) + float((whitened**2).sum())
     variances, directions = np.linalg.eigh(covariance)
     kept = variances > np.finfo(float).eps * k * max(variances[-1], 0.0)
     root = directions[:, kept] / np.sqrt(variances[kept])

@@ -35,6 +35,10 @@ DRAWN_AS_SHAPES = 1500
 NEIGHBOURS_OF = 3000
 """Samples whose neighbours are looked for: their time grows with the square."""
 
+SCALE = "risk"
+"""The scale that is drawn and diagnosed, of the minimiser itself, whose variances are mu.  That of probes shrinks rough
+components on purpose, which no diagnostic should take for a collapse."""
+
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -60,10 +64,13 @@ pre { background: #f3f4f6; padding: .8rem; overflow-x: auto; font-size: .85rem }
 {% if svg %}{{ svg|safe }}{% elif png %}<img alt="the spectrum, and the map" src="data:image/png;base64,{{ png }}">
 {% else %}<p class="bad">{{ failed }}</p>{% endif %}
 <p class="quiet">Left: eigenvalues mu of the components, active ones (mu &gt; 0) in blue. Right: each point is a sample,
-at the values of the first two components{% if color %}, coloured by {{ color }}{% endif %}.</p>
+at the values sqrt(mu) f of the first two components (scale {{ scale }})
+{%- if color %}, coloured by {{ color }}{% endif %}.</p>
 <h2>Collapse</h2>
 <ul>{% for sentence in sentences %}<li>{{ sentence }}</li>{% endfor %}</ul>
 <h2>Diagnostics on these data</h2>
+<p class="quiet">Of the minimiser itself, sqrt(mu) f (scale {{ scale }}). What a probe takes is in another scale, which
+shrinks rough components: sslcore transform and probe --scale.</p>
 <table>{% for name, value, meaning in diagnostics %}
 <tr><th>{{ name }}</th><td>{{ value }}</td><td class="quiet">{{ meaning }}</td></tr>{% endfor %}</table>
 <h2>Components</h2>
@@ -120,12 +127,13 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             table = points_for(rep, source, args, drop=dropped)
             color = colors_of(table, args.color, args.header, args.decimal) if args.color else None
             begin("embedding")
-            z = rep.transform(table.values)
+            z = rep.transform(table.values, SCALE)
             found = _diagnosed(rep, z)
             begin("writing")
             page = _pictured(rep, z, color)
             words = {"model": args.model.name, "data": str(source), "color": args.color, "notes": table.notes}
             words |= {
+                "scale": SCALE,
                 "settings": _settings(rep, table.values.shape),
                 "components": _components(rep),
                 **found.pop("words"),
@@ -135,7 +143,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 file.write(text.encode("utf-8", "backslashreplace"))
         seconds = time.perf_counter() - started
         document = {"model": str(args.model), "file": str(source), "n": len(z), "output": str(out), "seconds": seconds}
-        document |= found | {"notes": table.notes}
+        document |= found | {"scale": SCALE, "notes": table.notes}
         lines = [f"{source}: {len(z)} samples by {args.model}: {found['verdict']}", *noted(table.notes)]
         failed = (str(page["failed"]),) if page["failed"] else ()
         return Report(document, "\n".join([*lines, "", f"{seconds:.1f} s in all; page: {out}"]), failed)

@@ -381,6 +381,10 @@ def _held(table: Table, law: Any, args: argparse.Namespace, positives: Any) -> s
             raise UsageError(f"--positives is for samples, one a row; {table.source} has the shape {x.shape}")
         return "samples"
     size = "x".join(map(str, x.shape[1:]))
+    shapes = set() if law is None else image_shapes(law)
+    if x.ndim == 4 and shapes and not takes(law, x.shape[1:]):
+        told = " and ".join("x".join(map(str, shape)) for shape in sorted(shapes))
+        raise UsageError(f"--augment takes images of {told}, {table.source} holds images of {size}: say {size} there")
     if asked is None:
         taken = law is not None and x.ndim > 2 and takes(law, x.shape[1:])
         usual = {2: "samples", 3: "views", 4: "images"}[x.ndim]
