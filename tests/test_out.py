@@ -148,6 +148,43 @@ def test_rotated_matrices_apart_from_one_another_and_from_the_views():
             contrast_gram(Linear(), views, out=RotatedGram(*shared, None))
 
 
+# ---------------------------------------------------------------- two modalities
+
+
+PAIR = points(20, 3), points(20, 2, seed=1)
+
+
+@pytest.mark.parametrize("models", [(Gaussian(1.0), Exponential(1.0)), (Identity(), Identity())], ids=repr)
+def test_values_of_two_modalities(models, backend):
+    rep = sslcore.pretrain(PAIR, models, 3, reg=1e-2, center=True).to(backend.name)
+    x, y = map(backend.asarray, PAIR)
+    expected = [backend.asnumpy(z) for z in rep.transform((x, y), "probe")]
+    out = tuple(backend.xp.full((20, 3), np.nan) for _ in range(2))
+    for found, target, wanted in zip(rep.transform((x, y), "probe", out=out), out, expected, strict=True):
+        assert found is target
+        assert np.array_equal(backend.asnumpy(found), wanted)
+    for pair, wanted in (((x, None), expected[0]), ((None, y), expected[1])):
+        assert rep.transform(pair, "probe", out=out[0]) is out[0]
+        assert np.array_equal(backend.asnumpy(out[0]), wanted)
+
+
+def test_targets_of_two_modalities_that_do_not_fit():
+    rep = sslcore.pretrain(PAIR, (Gaussian(1.0), Gaussian(1.0)), 2, reg=1e-2)
+    x, y = PAIR[0][:, :3].copy(), PAIR[1].copy()
+    good = np.empty((20, 2))
+    for out, error, message in (
+        (good, TypeError, "out must be a tuple of two arrays, one for each modality, found ndarray"),
+        ((good,), TypeError, "found a tuple of 1"),
+        ((good, None), TypeError, "found a tuple of 2"),
+        ((good, good), ValueError, "must not share memory with each other"),
+        ((y, good), ValueError, "nor with either modality"),
+        ((good, np.empty((20, 3))), ValueError, r"must have shape \(20, 2\)"),
+        ((good, [1.0]), TypeError, "must be an array of numpy"),
+    ):
+        with pytest.raises(error, match=message):
+            rep.transform((x, y), out=out)
+
+
 # ---------------------------------------------------------------- other kinds of data
 
 

@@ -124,6 +124,12 @@ MODEL = option("model", says="a saved model", type=Path, metavar="MODEL")
 MODALITY = option(
     "--modality", says="which one FILE has, of a model of two (`sslcore fit --with`)", choices=("first", "second")
 )
+WITH = option(
+    "--with",
+    says="a second modality, such as captions of the images in FILE: row i belongs to row i of FILE",
+    dest="partner",
+    metavar="PARTNER",
+)
 FILE = option(
     "file",
     says="data, tables (.csv, .tsv, .txt, .parquet, .arrow, .feather; FILE:NAME,NAME chooses columns) or arrays (.npy; "

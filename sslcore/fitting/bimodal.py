@@ -8,13 +8,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..arrays import Array, gives_memory_back
+from ..arrays import Array, as_native, gives_memory_back, namespace, target_of
 from ..features import Features
 from ..io.archive import MALFORMED, refusal
 from ..kernels import Kernel
 from ..solvers.certificate import Certificate
 from ..solvers.selection import Selection
 from .codec import read_values, write_values
+from .frames import is_frame
 from .representation import Representation
 from .spectral import _Spectral, check_scale
 from .standardization import Standardization
@@ -27,11 +28,30 @@ _SHARED = ("gamma", "invariance", "norms", "reg", "beta", "unbiased", "center", 
 _OWN = ("coefficients", "intercept", "centres", "model", "values", "n_coordinates")
 """Parts that each side has by itself."""
 
+_OF_POINTS = ("standardization", "table")
+"""Parts that a side may have: what becomes of its points first."""
+
 
 def _own_parts(side: Representation) -> dict[str, Any]:
     """Return what the file holds of one side."""
-    names = _OWN if side.standardization is None else (*_OWN, "standardization")
-    return {name: getattr(side, name) for name in names}
+    there = (name for name in _OF_POINTS if getattr(side, name) is not None)
+    return {name: getattr(side, name) for name in (*_OWN, *there)}
+
+
+def _targets(out: Any, members: list[Any]) -> list[Any]:
+    """Return where the values of each modality go, so that none is written over what is still to be read or kept."""
+    if len(members) == 1:
+        return [out]
+    if not isinstance(out, tuple) or len(out) != 2 or any(target is None for target in out):
+        found = f"a tuple of {len(out)}" if isinstance(out, tuple) else type(out).__name__
+        raise TypeError(f"out must be a tuple of two arrays, one for each modality, found {found}")
+    first, second = (target_of(target) for target in out)
+    x, y = (None if is_frame(member) else as_native(member) for member in members)
+    for one, other in ((first, second), (first, y), (second, x)):
+        arrays = namespace(one).ndarray
+        if isinstance(one, arrays) and isinstance(other, arrays) and namespace(one).may_share_memory(one, other):
+            raise ValueError("the two arrays of out must not share memory with each other, nor with either modality")
+    return list(out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +209,9 @@ class BimodalRepresentation(_Spectral):
         return self.transform(pair)
 
     @gives_memory_back
-    def transform(self, pair: tuple[Any, Any], scale: str = "risk", *, backend: str | None = None) -> Any:
+    def transform(
+        self, pair: tuple[Any, Any], scale: str = "risk", *, out: Any = None, backend: str | None = None
+    ) -> Any:
         """Evaluate the functions of one modality, or of both.
 
         Parameters
@@ -199,6 +221,9 @@ class BimodalRepresentation(_Spectral):
         scale : {"risk", "unit", "norm", "probe"}
             As of `Representation.transform`: f_i and g_i times sqrt(max(mu_i, 0)), as they are, or divided by the norm
             of both, the square root of ||f_i||^2 + ||g_i||^2, or by that of (1 - mu_i) (||f_i||^2 + ||g_i||^2).
+        out : array (n, k), or a tuple of two, optional
+            Where the values go, and what is returned, as of `Representation.transform`; of both modalities one each,
+            apart from each other.
         backend : {"numba", "cupy"}, optional
             As of `Representation.transform`.
 
@@ -209,8 +234,8 @@ class BimodalRepresentation(_Spectral):
 
         Raises
         ------
-        TypeError
-            ``pair`` is no tuple of two, or both are None.
+        TypeError, ValueError
+            ``pair`` is no tuple of two, or both are None; ``out`` is not as described.
 
         Examples
         --------
@@ -225,10 +250,11 @@ class BimodalRepresentation(_Spectral):
         if not isinstance(pair, tuple) or len(pair) != 2 or all(member is None for member in pair):
             found = f"a tuple of {len(pair)}" if isinstance(pair, tuple) else type(pair).__name__
             raise TypeError(f"hand over the modalities as (x, y), (x, None) or (None, y), found {found}")
+        sides = [(s, x) for s, x in zip((self.first, self.second), pair, strict=True) if x is not None]
+        targets = [None] * len(sides) if out is None else _targets(out, [x for _, x in sides])
         values = [
-            side.transform(member, scale, backend=backend)
-            for side, member in zip((self.first, self.second), pair, strict=True)
-            if member is not None
+            side.transform(x, scale, out=target, backend=backend)
+            for (side, x), target in zip(sides, targets, strict=True)
         ]
         return values[0] if len(values) == 1 else tuple(values)
 
@@ -264,7 +290,7 @@ class BimodalRepresentation(_Spectral):
             if set(content) != expected:
                 raise ValueError(f"it lacks or has besides {sorted(set(content) ^ expected)}")
             own = [content.pop(name) for name in ("first", "second")]
-            if not all(isinstance(part, dict) and set(part) - {"standardization"} == set(_OWN) for part in own):
+            if not all(isinstance(part, dict) and set(part) - {*_OF_POINTS} == set(_OWN) for part in own):
                 raise ValueError("it is damaged: its sides are not what they should be")
             sides = [Representation.from_content(path, content | part) for part in own]
             if isinstance(sides[0].model, Features) != isinstance(sides[1].model, Features):

@@ -102,6 +102,16 @@ class Table:
             return values  # whoever compares the lengths will say so
         return values if self.kept is None else values[self.kept]
 
+    def at(self, rows: np.ndarray) -> Table:
+        """Return the same with some of its rows alone, which are numbered as those of the files are."""
+        kept = np.arange(len(self.values)) if self.kept is None else self.kept
+        if np.array_equal(rows, kept):
+            return self
+        places = np.searchsorted(kept, rows)
+        n_rows = len(self.values) if self.n_rows is None else self.n_rows
+        ids = None if self.ids is None else self.ids[places]
+        return replace(self, values=self.values[places], ids=ids, kept=rows, n_rows=n_rows)
+
     def marks(self) -> dict[str, Any]:
         """Return the columns that tell the rows apart: their names, or their numbers, from 1, if some are left out."""
         if self.ids is not None:

@@ -9,7 +9,7 @@ import numpy as np
 from ..arrays import Array
 from .panels import CLASSES, GREY, MARKERS, Figure, FigureCanvasAgg, default_style, spectrum_panel, without_frame
 
-__all__ = ["classes_of", "coloured", "representation_figure", "value_map"]
+__all__ = ["bimodal_figure", "classes_of", "coloured", "representation_figure", "value_map"]
 
 MOST_POINTS = 4000
 """Points of a map: more would only hide each other."""
@@ -26,14 +26,34 @@ def representation_figure(
     figure = Figure(figsize=(11.5, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.35))
-    panel = figure.add_subplot(grid[0, 0])
-    spectrum_panel(panel, eigenvalues, gamma=gamma, legend=False)
-    panel.set_title(f"spectrum: {int((eigenvalues > 0).sum())} of {len(eigenvalues)} active")
+    _spectrum(figure.add_subplot(grid[0, 0]), eigenvalues, gamma)
     value_map(figure.add_subplot(grid[0, 1]), z, color, images)
     return figure
 
 
-def value_map(axes: Any, z: Array, color: Array | None = None, images: Array | None = None) -> None:
+@default_style
+def bimodal_figure(eigenvalues: Array, gamma: Array, values: tuple[Array, Array], color: Array | None = None) -> Figure:
+    """Draw the spectrum beside the maps of two modalities, whose axes are the same: a pair has one place in each."""
+    figure = Figure(figsize=(15.5, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.add_gridspec(1, 3, width_ratios=(1, 1.2, 1.2))
+    _spectrum(figure.add_subplot(grid[0, 0]), eigenvalues, gamma)
+    first = figure.add_subplot(grid[0, 1])
+    second = figure.add_subplot(grid[0, 2], sharex=first, sharey=first)
+    for panel, z, name in zip((first, second), values, ("first", "second"), strict=True):
+        value_map(panel, z, color, named=panel is second)
+        panel.set_title(f"{name} modality")
+    return figure
+
+
+def _spectrum(panel: Any, eigenvalues: Array, gamma: Array) -> None:
+    spectrum_panel(panel, eigenvalues, gamma=gamma, legend=False)
+    panel.set_title(f"spectrum: {int((eigenvalues > 0).sum())} of {len(eigenvalues)} active")
+
+
+def value_map(
+    axes: Any, z: Array, color: Array | None = None, images: Array | None = None, *, named: bool = True
+) -> None:
     """Draw the first two components of z (n, k) as points, or as thumbnails.
 
     Parameters
@@ -45,13 +65,15 @@ def value_map(axes: Any, z: Array, color: Array | None = None, images: Array | N
         Words, booleans and few different integers are classes, with a mark and a line of the legend each, the rarest
         beyond nine together; numbers are shown by a bar of colours.  What is masked or NaN is drawn in grey.
     images : (n, height, width) or (n, height, width, 3 or 4), optional
+    named : bool
+        Whether there is a legend, or a bar.
     """
     z = np.asarray(z, dtype=float)
     some = np.sort(np.random.default_rng(0).permutation(len(z))[:MOST_POINTS])
     x, y = z[some, 0], z[some, 1] if z.shape[1] > 1 else some.astype(float)
     tints = None
     if color is not None:
-        tints = coloured(axes, x, y, np.ma.masked_array(color)[some])
+        tints = coloured(axes, x, y, np.ma.masked_array(color)[some], named=named)
     elif images is None:
         axes.scatter(x, y, s=9, color=CLASSES[0], linewidths=0, alpha=0.5)
     if images is not None:

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 from ..options import Parser, UsageError
 
 if TYPE_CHECKING:
+    from ...fitting.bimodal import BimodalRepresentation
     from ...fitting.representation import Representation
     from ...io.encoding import Choices
     from ...io.tables import Source, Table, Wanted
@@ -33,6 +34,7 @@ __all__ = [
     "is_terminal",
     "noted",
     "one_line",
+    "open_fit",
     "open_model",
     "plain",
     "points_for",
@@ -42,6 +44,7 @@ __all__ = [
     "say",
     "scale_of",
     "wanted_by",
+    "width_of",
     "write_line",
 ]
 
@@ -241,30 +244,31 @@ def noted(notes: Iterable[str]) -> list[str]:
     return [f"note        {note}" for note in notes]
 
 
-def open_model(path: Path, modality: str | None = None, *, of_either: bool = True) -> Representation:
-    """Load a saved representation; of two modalities that of one, unless the command is not ``of_either``."""
+def open_fit(path: Path) -> Representation | BimodalRepresentation:
+    """Load a saved representation, of one modality or of two."""
     from ...fitting.bimodal import BimodalRepresentation
     from ...fitting.loading import load
     from ...fitting.representation import Representation
 
-    model = load(path)
-    if isinstance(model, BimodalRepresentation):
-        from .paired import side_of
+    fit = load(path)
+    if not isinstance(fit, Representation | BimodalRepresentation):
+        raise ValueError(f"{path} holds {type(fit).__name__}, not a representation")
+    return fit
 
-        if not of_either:
-            raise UsageError(
-                f"{path} holds two modalities, and this command takes a model of one: `sslcore transform` and "
-                f"`sslcore probe` take either; in Python, sslcore.load(...).first.save(...) writes one"
-            )
-        if modality is None:
-            raise UsageError(f"{path} holds two modalities: say which one the file has, --modality first or second")
-        side: Representation = side_of(model, modality)
-        return side
-    if not isinstance(model, Representation):
-        raise ValueError(f"{path} holds {type(model).__name__}, not a representation")
-    if modality is not None:
-        raise UsageError(f"{path} holds one modality: leave out --modality")
-    return model
+
+def open_model(path: Path, modality: str | None = None, *, advice: str = "") -> Representation:
+    """Load a saved representation; of two modalities that of the one that is named."""
+    from ...fitting.representation import Representation
+
+    fit = open_fit(path)
+    if isinstance(fit, Representation):
+        if modality is not None:
+            raise UsageError(f"{path} holds one modality: leave out --modality")
+        return fit
+    if modality is None:
+        which = "say which one the file has, --modality first or second"
+        raise UsageError(f"{path} holds two modalities: {advice}{which}")
+    return fit.first if modality == "first" else fit.second
 
 
 def is_column(source: Source, color: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ..options import BETA, COLOR, PROGRESS, REG, SCALE, Parser, UsageError, option
+from ..options import BETA, COLOR, PROGRESS, REG, SCALE, WITH, Parser, UsageError, option
 from .common import Report, check_outputs, colors_of, refuse_outputs, render, require_matplotlib
 from .progress import Progress, progress
 from .streamed import SEARCHED, Streamed, is_pattern, stem_of
@@ -41,8 +41,8 @@ NOT_OF_THE_FIT = (
 """Options that change nothing in the model."""
 
 OUTPUTS = {"model": ".npz", "embedding": ".npy", "report": ".txt", "figure": ".png"}
-PARTNER = ("with-embedding", ".npy")
-"""Of a second modality."""
+PARTNER = "with-embedding"
+"""Values of a second modality."""
 
 FIGURES = ("png", "pdf", "svg")
 
@@ -65,7 +65,9 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     killed, and so does that of a kernel whose matrix memory has no room for (--solver matrix-free).
 
     --with PARTNER fits two modalities, such as images and captions: functions of each that agree on pairs (kernel CCA;
-    with --features identity linear CCA). Values of PARTNER go to PREFIX-with-embedding.npy.
+    with --features identity linear CCA). Values of PARTNER go to PREFIX-with-embedding.npy. Options that name columns
+    hold for the files that have these; --missing drop leaves out both rows of a pair; where both files have the column
+    of --id, it must say the same names.
     """
     parser.add(
         *OPTIONS,
@@ -77,12 +79,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         ),
         BETA,
         SCALE.but(f"{SCALE.sentence}; the model has none"),
-        option(
-            "--with",
-            says="a second modality, such as captions of the images in FILE: row i belongs to row i of FILE",
-            dest="partner",
-            metavar="PARTNER",
-        ),
+        WITH,
         option(
             "--with-kernel",
             says="of the second modality (default: as for FILE)",
@@ -100,10 +97,11 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
     def run(args: argparse.Namespace) -> Report:
         started = time.perf_counter()
         task = _task(args)
-        endings = OUTPUTS | dict([PARTNER]) if args.partner is not None else OUTPUTS
-        endings |= {"embedding": task.embedding_suffix, "figure": f".{args.format}"}
+        endings = OUTPUTS | {"embedding": task.embedding_suffix, "figure": f".{args.format}"}
+        if task.partner_suffix is not None:
+            endings[PARTNER] = task.partner_suffix
         outputs = {what: Path(f"{task.stem}-{what}{suffix}") for what, suffix in endings.items()}
-        sources = task.find((*outputs.values(), Path(f"{task.stem}-with-embedding.npy")))
+        sources = task.find((*outputs.values(), Path(f"{task.stem}-{PARTNER}.npy")))
         told = _told(args, [source.path for source in sources])
         # without --overwrite only the same fit is replaced, and what else is there is none of its files
         stale = _of_another_kind(outputs) if args.overwrite else []
@@ -114,7 +112,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
             task.read(begin)
             rep, warned = _fitted(task, begin)
             begin("embedding")
-            points, z = task.shown(rep)
+            picture, *values = task.shown(rep)
             document, text = _found(task, rep, warned)
             begin("writing")
             rep.notes["made_by"] = told
@@ -124,9 +122,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
                 rep.notes["columns"] = list(task.columns)
             figure, failed = None, tuple[str, ...]()
             if args.figure:
-                figure, failed = render(
-                    "fit_figure", getattr(rep, "first", rep), points, z, task.color, kind=args.format
-                )
+                figure, failed = render(picture, *values, kind=args.format)
             written = _write(outputs, task, rep, text, figure, begin)
             for path in stale:
                 path.unlink(missing_ok=True)
@@ -156,6 +152,7 @@ class _Whole(Task):
     """Data that are read as a whole, and fitted by `sslcore.pretrain`."""
 
     color: Any = None
+    partner_suffix: str | None = None  # of the values of a second modality
 
     @property
     def stem(self) -> str:
@@ -178,10 +175,14 @@ class _Whole(Task):
 
     @property
     def embedding_suffix(self) -> str:
-        """Ending of the file of the embedding: with names of the rows, a table as the data are."""
+        """Ending of the file of the embedding."""
+        return self.suffix_for(self.source)
+
+    def suffix_for(self, source: Source) -> str:
+        """Return the ending of the values of a file: with names of the rows, a table as the data are."""
         from ...io.writing import table_suffix
 
-        return table_suffix(self.source.suffix) if self.args.id else ".npy"
+        return table_suffix(source.suffix) if self.args.id else ".npy"
 
     def find(self, outputs: tuple[Path, ...]) -> list[Source]:
         """Look up the files."""
@@ -229,23 +230,32 @@ class _Whole(Task):
             words += f", residual {where['residual']:.0e}"
         self.begin.advance(fraction, words)
 
-    def shown(self, rep: Representation) -> tuple[Any, Any]:
-        """Return all points and their values."""
+    def shown(self, rep: Representation) -> tuple[Any, ...]:
+        """Return the name of the figure, and what it draws: all points and their values."""
         self.z = rep.transform(self.table.values, self.chosen.scale, backend=self.args.backend)
-        return self.table.values, self.z
+        return "fit_figure", rep, self.table.values, self.z, self.color
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """Names of the rows."""
+        return self.table.marks()
 
     def write_more(self, files: dict[str, Any]) -> None:
         """Write nothing else."""
 
     def write_embedding(self, rep: Representation, file: BinaryIO, begin: Progress) -> None:
         """Write the values."""
+        self.write_values(file, self.z, self.embedding_suffix)
+
+    def write_values(self, file: BinaryIO, z: Any, suffix: str) -> None:
+        """Write values, with the names of the rows if there are any."""
         from ...io.tables import component_columns, write_npy
         from ...io.writing import write_columns
 
         if self.args.id:
-            write_columns(file, self.embedding_suffix, self.table.marks() | component_columns(self.z))
+            write_columns(file, suffix, self.marks | component_columns(z))
         else:
-            write_npy(file, self.z)
+            write_npy(file, z)
 
 
 def _check(args: argparse.Namespace, outputs: dict[str, Path], sources: list[Source], told: str) -> None:
@@ -271,11 +281,11 @@ def _of_another_kind(outputs: dict[str, Path]) -> list[Path]:
 
     if not outputs["model"].exists():
         return []
-    kinds = [outputs["embedding"].with_suffix(suffix) for suffix in (".npy", *COLUMNS)]
-    kinds += [outputs["figure"].with_suffix(f".{suffix}") for suffix in FIGURES]
-    model = outputs["model"]
-    kinds.append(model.with_name(f"{model.name.removesuffix('-model.npz')}-{PARTNER[0]}{PARTNER[1]}"))
-    return [path for path in kinds if path not in outputs.values() and path.exists()]
+    model, kinds = outputs["model"], {"embedding": (".npy", *COLUMNS), PARTNER: (".npy", *COLUMNS)}
+    kinds |= {"figure": tuple(f".{suffix}" for suffix in FIGURES)}
+    stem = model.name.removesuffix("-model.npz")
+    found = [model.with_name(f"{stem}-{what}{suffix}") for what, suffixes in kinds.items() for suffix in suffixes]
+    return [path for path in found if path not in outputs.values() and path.exists()]
 
 
 def _fitted(task: _Whole | Streamed, begin: Progress) -> tuple[Representation, list[str]]:
@@ -349,7 +359,7 @@ def _write(
         files = dict(zip(written, opened, strict=True))
         rep.save(files["model"])
         task.write_embedding(rep, files["embedding"], begin)
-        if isinstance(task, _Whole) and "with-embedding" in files:
+        if isinstance(task, _Whole) and PARTNER in files:
             task.write_more(files)
         # a name that no encoding has may be in it
         files["report"].write((text + "\n").encode(errors="backslashreplace"))

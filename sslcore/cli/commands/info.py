@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..options import MODEL, Parser
-from .common import Report, open_model
+from .common import Report, open_fit, width_of
+
+if TYPE_CHECKING:
+    from ...fitting.bimodal import BimodalRepresentation
+    from ...fitting.representation import Representation
 
 
 def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
@@ -20,26 +24,40 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
 
             found: dict[str, Any] = dict(versions())
         else:
-            rep = open_model(args.model, of_either=False)
-            certificate = rep.certificate
-            found = {
-                "model": repr(rep.model),
-                "coordinates": rep.n_coordinates if rep.centres is None else rep.centres.shape[1],
-                "components": rep.n_components,
-                "active": rep.n_active,
-                "eigenvalues": rep.eigenvalues,
-                "risk": rep.risk,
-                "reg": rep.reg,
-                "beta": rep.beta,
-                "unbiased": rep.unbiased,
-                "center": rep.center,
-                "algorithm": certificate.algorithm,
-                "worst residual": certificate.worst,
-            }
+            found = _of_fit(open_fit(args.model))
         width = max(map(len, found))
         return Report(found, "\n".join(f"{name:<{width}}  {_shown(value)}" for name, value in found.items()))
 
     return run
+
+
+def _of_fit(fit: Representation | BimodalRepresentation) -> dict[str, Any]:
+    """List what was asked for and found; of two modalities the model of each, and how well they agree."""
+    from ...fitting.representation import Representation
+
+    found: dict[str, Any] = {}
+    if isinstance(fit, Representation):
+        found |= _of_modality(fit)
+    else:
+        for name, side in (("first", fit.first), ("second", fit.second)):
+            found |= {f"{name} {what}": value for what, value in _of_modality(side).items()}
+    found |= {"components": fit.n_components, "active": fit.n_active, "eigenvalues": fit.eigenvalues}
+    if not isinstance(fit, Representation) and fit.beta > 0:
+        found["canonical correlations"] = fit.canonical_correlations()
+    return found | {
+        "risk": fit.risk,
+        "reg": fit.reg,
+        "beta": fit.beta,
+        "unbiased": fit.unbiased,
+        "center": fit.center,
+        "algorithm": fit.certificate.algorithm,
+        "worst residual": fit.certificate.worst,
+    }
+
+
+def _of_modality(rep: Representation) -> dict[str, Any]:
+    """Name the model of one modality, and the points that it takes."""
+    return {"model": repr(rep.model), "coordinates": width_of(rep)}
 
 
 def _shown(value: Any) -> str:

@@ -7,20 +7,21 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..options import UsageError
-from .common import columns_of, noted
-from .fit import _Whole
+from .common import choices_of, columns_of, noted
+from .fit import PARTNER, _Whole
+from .partners import colors_of_pairs, label_columns, matched, of_each
 from .progress import Progress
 from .streamed import SEARCHED
-from .task import chosen_as_dict, chosen_lines, expect_fits, said
+from .task import chosen_as_dict, chosen_lines, expect_fits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ...fitting.bimodal import BimodalRepresentation
+    from ...defaults import Choice
     from ...io.tables import Source, Table
 
-NOT_OF_PAIRS = ("augment", "views", "positives", "color", "id", "missing", "categories", "input")
-"""Options of a single table, and of laws of views."""
+NOT_OF_PAIRS = ("augment", "views", "positives", "input")
+"""Options of laws of views, and of arrays that hold views."""
 
 
 class Paired(_Whole):
@@ -28,6 +29,7 @@ class Paired(_Whole):
 
     concerns = ()
     columns = encoding = None  # both files have some
+    tables: tuple[Table, Table]
 
     def __init__(self, args: argparse.Namespace) -> None:
         from ...io.tables import parse_sources
@@ -46,6 +48,11 @@ class Paired(_Whole):
         """Look up the files."""
         return [*self.source.each, *self.partner.each]
 
+    @property
+    def partner_suffix(self) -> str:
+        """Ending of the file of the partner's embedding."""
+        return self.suffix_for(self.partner)
+
     def reading(self) -> float:
         """Estimate the seconds that `read` takes."""
         return super().reading() + self.partner.size() / 20e6
@@ -56,42 +63,33 @@ class Paired(_Whole):
         from ...io.tables import read_points
 
         self.begin, args = begin, self.args
-        drop = list(args.drop)
-        self.tables = [read_points(source, drop, header=args.header) for source in (self.source, self.partner)]
-        for table in self.tables:
-            if table.values.ndim != 2:
-                raise UsageError(f"--with is for rows of numbers; {table.source} has the shape {table.values.shape}")
-        self.table, other = self.tables
-        n = len(self.table.values)
-        if len(other.values) != n:
-            raise ValueError(
-                f"rows are pairs, and there must be as many: {self.source} has {n}, {self.partner} has "
-                f"{len(other.values)}; leave out those that have no partner"
-            )
+        sources = self.source, self.partner
+        each = of_each(sources, args, label_columns(sources, args.color))
+        first, second = (
+            read_points(source, own.drop, header=own.header, choices=choices_of(own))
+            for source, own in zip(sources, each, strict=True)
+        )
+        self.tables = self.table, other = matched(first, second)
+        if args.color:
+            self.color = colors_of_pairs(self.tables, each, args.color)
         self.choices = [self._choose(*each) for each in zip(self.tables, self.kernels, strict=True)]
-        self.parts = [
-            table.values if c.standardization is None else c.standardization(table.values)
-            for table, c in zip(self.tables, self.choices, strict=True)
-        ]
-        first, second = self.choices
-        self.chosen, self.model = first, (first.model, second.model)
+        self.parts = [self.standardized(*each) for each in zip(self.tables, self.choices, strict=True)]
+        self.chosen = self.choices[0]
+        self.model = tuple(each.model for each in self.choices)
         self.k = min(each.n_components for each in self.choices) if args.components is None else args.components
         widths = tuple(part.shape[1] for part in self.parts)
-        sizes = (n, 2, widths, self.model, self.k, self.parts[0].dtype, args.memory)
+        sizes = (len(other.values), 2, widths, self.model, self.k, self.parts[0].dtype, args.memory)
         self.planned = plan(*sizes, backend=args.backend, solver=args.solver)
         expect_fits(begin, "fit", self.planned, SEARCHED if args.reg == "auto" else 1)
 
-    def _choose(self, table: Table, kernel: Any) -> Any:
+    def _choose(self, table: Table, kernel: Any) -> Choice:
         """Choose what was not said of one modality; the whole kernel of one asks for that of the other."""
-        from ...defaults import choose
-
-        given = said(self.args, kernel, self.needs_kernel) | {"augmentation": None}
+        given: dict[str, Any] = {"augmentation": None}
         if any(self.kernels) and not self.args.features:
             given["solver"] = self.args.solver or "dense"
+        # as `CrossEmbedding`: a kernel that is chosen here suits standardised columns, and features are in their units
         usual = True if kernel is None and self.needs_kernel else "unlike" if self.needs_kernel else False
-        wish = usual if self.args.standardize is None else self.args.standardize
-        n = len(table.values)
-        return choose(table.values, kind="table", standardize=wish, n_rows=2 * n, seed=self.args.seed, given=given)
+        return self.choose(table, kernel, given, kind="table", usual=usual, members=2)
 
     def solve(self) -> Any:
         """Fit."""
@@ -112,28 +110,32 @@ class Paired(_Whole):
             progress=self._tell,
         )
         found = found.standardized_by(*(each.standardization for each in self.choices))
-        for table, name in zip(self.tables, COLUMNS, strict=True):
-            if table.named:
-                found.notes[name] = list(table.columns or ())
-        return found
+        sides = (
+            replace(side, table=table.encoding)
+            if table.encoding is not None and (table.named or not table.encoding.plain)
+            else side
+            for side, table in zip((found.first, found.second), self.tables, strict=True)
+        )
+        return replace(found, first=next(sides), second=next(sides))
 
-    def shown(self, rep: Any) -> tuple[Any, Any]:
-        """Return the points of FILE and their values; those of both are written."""
+    def shown(self, rep: Any) -> tuple[Any, ...]:
+        """Return a figure of both maps; the values of both files are written."""
         pair = (self.tables[0].values, self.tables[1].values)
         self.values = rep.transform(pair, self.chosen.scale, backend=self.args.backend)
-        return pair[0], self.values[0]
+        return "pair_figure", rep, self.values, self.color
+
+    @property
+    def marks(self) -> dict[str, Any]:
+        """Names of the pairs: those of one file are those of the other."""
+        return next(table for table in self.tables if table.ids is not None).marks()
 
     def write_embedding(self, rep: Any, file: BinaryIO, begin: Progress) -> None:
         """Write the values of FILE."""
-        from ...io.tables import write_npy
-
-        write_npy(file, self.values[0])
+        self.write_values(file, self.values[0], self.embedding_suffix)
 
     def write_more(self, files: dict[str, Any]) -> None:
         """Write those of the partner."""
-        from ...io.tables import write_npy
-
-        write_npy(files["with-embedding"], self.values[1])
+        self.write_values(files[PARTNER], self.values[1], self.partner_suffix)
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was asked for, for machines."""
@@ -160,13 +162,3 @@ class Paired(_Whole):
             out.append(f"data        {table.source}: {n:,} rows of {d} coordinates{columns_of(table.columns)}")
             out += [*chosen_lines(each, ()), *noted(table.notes)]
         return [*out, "pairs       row i of one file with row i of the other"]
-
-
-COLUMNS = "columns", "columns of the second modality"
-"""Notes of the model that name the columns of each."""
-
-
-def side_of(rep: BimodalRepresentation, modality: str) -> Any:
-    """Return the representation of one modality, which knows the names of its columns."""
-    side = rep.first if modality == "first" else rep.second
-    return replace(side, notes=rep.notes | {"columns": rep.notes.get(COLUMNS[modality != "first"])})

@@ -71,7 +71,7 @@ class Streamed:
     moments: Moments
     columns = encoding = None
     embedding_suffix = ".npy"
-    color = None
+    partner_suffix = None
 
     def __init__(self, args: argparse.Namespace) -> None:
         from ...io.tables import parse_source
@@ -218,9 +218,10 @@ class Streamed:
         )
         return whole
 
-    def shown(self, rep: Representation) -> tuple[Any, Any]:
-        """Return some points and their values."""
-        return self.first[:SHOWN], rep.transform(self.first[:SHOWN], self.chosen.scale, backend=self.args.backend)
+    def shown(self, rep: Representation) -> tuple[Any, ...]:
+        """Return the name of the figure, and what it draws: some points and their values."""
+        x = self.first[:SHOWN]
+        return "fit_figure", rep, x, rep.transform(x, self.chosen.scale, backend=self.args.backend)
 
     def write_embedding(self, rep: Representation, file: IO[bytes], begin: Progress) -> None:
         """Go through the files again, and write the values at all views."""

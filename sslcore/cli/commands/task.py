@@ -154,7 +154,7 @@ class Task:
         self.augmentation, self.model = self.chosen.augmentation, self.chosen.model
         if self.holds in ("images", "series") and self.table.values.ndim > 2:
             self.table = self.table.as_rows(self.table.values.shape[1:])
-        x, law = self._standardized(), self.augmentation
+        x, law = self.standardized(self.table, self.chosen), self.augmentation
         self.views = x if law is None else Views(x, law, self.chosen.n_views, args.seed)
         self.concerns = self._concerns()
         self.planned = self._planned(n_points)
@@ -164,35 +164,47 @@ class Task:
 
     def _chosen(self) -> Choice:
         """Choose what was not said for the data that were read."""
+        given: dict[str, Any] = {}
+        if self.augmentation is not None:
+            given["augmentation"] = self.augmentation
+        if self.holds == "views" or self.positives is not None:
+            given["augmentation"] = None
+        if self.args.views is not None:
+            given["n_views"] = self.args.views
+        usual = "unlike" if self.needs_kernel else "auto"
+        kind = self.holds if self.holds in ("images", "series") else "auto"
+        return self.choose(self.table, self.kernel, given, kind=kind, usual=usual)
+
+    def choose(
+        self, table: Table, kernel: Any, given: dict[str, Any], *, kind: str, usual: bool | str, members: int = 1
+    ) -> Choice:
+        """Choose what was not said for the rows of a table, each of which is ``members`` points of the fit.
+
+        ``usual`` says whether columns are standardised where nobody says it; those of a mapped file are not, unless
+        they are asked for.
+        """
         import numpy as np
 
         from ...defaults import choose
         from ...defaults._choice import EXACT_UP_TO
         from ...features import Features
 
-        args, x = self.args, self.table.values
-        given = said(args, self.kernel, self.needs_kernel)
-        if self.augmentation is not None:
-            given["augmentation"] = self.augmentation
-        if self.holds == "views" or self.positives is not None:
-            given["augmentation"] = None
-        if args.views is not None:
-            given["n_views"] = args.views
-        if self.holds == "views":
+        args, x = self.args, table.values
+        if x.ndim == 3 and kind == "auto":  # views
             x = x.reshape(-1, x.shape[-1])
-        wish = ("unlike" if self.needs_kernel else "auto") if args.standardize is None else args.standardize
+        wish = usual if args.standardize is None else args.standardize
         mapped = isinstance(x, np.memmap) and not args.standardize
         if mapped:
             wish = False
-        elif self.kernel is None and self.needs_kernel and (x == x[:1]).all():
-            raise ValueError("the data are constant: there is nothing to represent")
+        elif kernel is None and self.needs_kernel and (x == x[:1]).all():
+            raise ValueError(f"{table.source}: the data are constant: there is nothing to represent")
         chosen = choose(
             _some(x) if mapped else x,
-            kind=self.holds if self.holds in ("images", "series") else "auto",
+            kind=kind,
             standardize=wish,
-            n_rows=len(x),
+            n_rows=members * len(x),
             seed=args.seed,
-            given=given,
+            given=said(args, kernel, self.needs_kernel) | given,
         )
         if args.checkpoint and not args.features and isinstance(chosen.model, Features):
             raise UsageError(
@@ -204,19 +216,19 @@ class Task:
             chosen = replace(chosen, reasons=(*chosen.reasons, told))
         return chosen
 
-    def _standardized(self) -> Any:
-        """Return the data as the fit takes them."""
+    def standardized(self, table: Table, chosen: Choice) -> Any:
+        """Return the values of a table as the fit takes them."""
         import numpy as np
 
         from ...errors import MemoryBudgetError
         from ...fitting.plan import memory_budget
 
-        x, columns = self.table.values, self.chosen.standardization
+        x, columns = table.values, chosen.standardization
         if columns is None:
             return x
         if isinstance(x, np.memmap) and x.nbytes > memory_budget(self.args.memory):
             raise MemoryBudgetError(
-                f"--standardize loads {self.source}, which takes {x.nbytes / 1e9:.3g} GB of memory: standardise it "
+                f"--standardize loads {table.source}, which takes {x.nbytes / 1e9:.3g} GB of memory: standardise it "
                 f"beforehand, or say --no-standardize"
             )
         return columns(x)

@@ -7,7 +7,7 @@ The figures of a study stand in the module of its name: a function of its result
 from ...plotting import panels as panels  # first: it says what to install where there is no matplotlib
 from .convergence import convergence_figure
 from .digits import digits_figure
-from .fits import fit_figure, map_figure, path_figure
+from .fits import fit_figure, map_figure, pair_figure, path_figure
 from .halfmoons import half_moons_figure
 from .interplay import interplay_figure, lines_panel, parities_panel
 
@@ -19,6 +19,7 @@ __all__ = [
     "interplay_figure",
     "lines_panel",
     "map_figure",
+    "pair_figure",
     "parities_panel",
     "path_figure",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...arrays import Array
-from ...plotting.maps import coloured, representation_figure
+from ...plotting.maps import bimodal_figure, coloured, representation_figure
 from ...plotting.panels import (
     BLUE,
     Figure,
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...fitting.path import Path
 
 
-__all__ = ["fit_figure", "map_figure", "path_figure"]
+__all__ = ["fit_figure", "map_figure", "pair_figure", "path_figure"]
 
 
 @default_style
@@ -80,6 +80,11 @@ def fit_figure(rep: Any, x: Array, z: Array, color: Array | None = None) -> Figu
 def map_figure(rep: Any, z: Array, color: Array | None = None) -> Figure:
     """Draw the spectrum of a representation beside the map of an embedding (n, k) of its."""
     return representation_figure(rep.eigenvalues, rep.gamma, z, color)
+
+
+def pair_figure(rep: Any, values: tuple[Array, Array], color: Array | None = None) -> Figure:
+    """Draw the spectrum of two modalities beside the maps of embeddings (n, k) of pairs."""
+    return bimodal_figure(rep.eigenvalues, rep.gamma, values, color)
 
 
 def path_figure(path: Path) -> Figure:
