@@ -134,25 +134,42 @@ class Pencil:
         ``near`` (r, at most k), after `diagonalize`, may hold coefficients close to the wanted ones.
         """
         started = time.perf_counter()
-        xp, backend, sigma, delta, unit = self.backend.xp, self.backend, self.sigma, self.delta, self.unit
-        r = len(sigma)
-        k = min(objective.k, r)  # fewer if landmarks were dropped
-        reg = objective.reg / unit
+        k = min(objective.k, len(self.sigma))  # fewer if landmarks were dropped
+        reg = objective.reg / self.unit
         if not math.isfinite(reg):
-            raise ValueError(f"reg = {objective.reg:g} is too large beside the features' second moment {unit:g}")
-        found: _Found | None = None
+            raise ValueError(f"reg = {objective.reg:g} is too large beside the features' second moment {self.unit:g}")
+        found = self._eigenpairs(objective, reg, k, near)
+        components = self._components(found, objective, reg)
+        circumstances = Circumstances(
+            algorithm="features: moments and their generalised eigenproblem",
+            jitter=0.0,
+            condition=found.factor.condition,
+            iterations=found.steps,
+            seconds=time.perf_counter() - started,
+            bytes=0 if self._planned is None else self._planned(k),
+        )
+        return certify(components, objective.k, circumstances, tolerance=TOLERANCE[np.dtype(float)], remedy=_REMEDY)
+
+    def _eigenpairs(self, objective: Objective, reg: float, k: int, near: Array | None) -> _Found:
+        """Solve Sigma c = nu (beta Delta + reg R) c for the k largest nu, with reg in units of the trace."""
+        backend, xp, sigma = self.backend, self.backend.xp, self.sigma
         if self._diagonal is not None:
             found = _by_eigenbasis(
                 sigma, self._diagonal, objective.beta * self._diagonal.values + reg, near, k, backend
             )
-        if found is None:
-            penalty = objective.beta * delta
-            if self._frame is None:
-                index = xp.arange(r)
-                penalty[index, index] += reg
-            else:
-                penalty += reg * self._frame.norm
-            found = (_largest if objective.reg > 0 else _smallest)(sigma, penalty, k, backend)
+            if found is not None:
+                return found
+        penalty = objective.beta * self.delta
+        if self._frame is None:
+            index = xp.arange(len(sigma))
+            penalty[index, index] += reg
+        else:
+            penalty += reg * self._frame.norm
+        return (_largest if objective.reg > 0 else _smallest)(sigma, penalty, k, backend)
+
+    def _components(self, found: _Found, objective: Objective, reg: float) -> Components:
+        """Measure the functions that were found, and bound their errors."""
+        xp, backend, sigma, delta, unit = self.backend.xp, self.backend, self.sigma, self.delta, self.unit
         gamma, c = found.gamma, found.coefficients
         sigma_c = backend.matmul(sigma, c)
         delta_c = backend.matmul(delta, c)
@@ -182,7 +199,7 @@ class Pencil:
         if rounding > 0.5:  # an active component may be hidden by it
             uncertain = np.maximum(uncertain, rounding * reached)
         coefficients = (c if self._frame is None else self._frame.coefficients(c)) / math.sqrt(unit)
-        components = Components(
+        return Components(
             gamma=gamma,
             invariance=measured[1],
             norms=measured[2] / unit,
@@ -197,15 +214,6 @@ class Pencil:
             rounding=rounding,
             next_gamma=found.next_gamma,
         )
-        circumstances = Circumstances(
-            algorithm="features: moments and their generalised eigenproblem",
-            jitter=0.0,
-            condition=found.factor.condition,
-            iterations=found.steps,
-            seconds=time.perf_counter() - started,
-            bytes=0 if self._planned is None else self._planned(k),
-        )
-        return certify(components, objective.k, circumstances, tolerance=TOLERANCE[np.dtype(float)], remedy=_REMEDY)
 
     def _rounding(self, found: _Found, reg: float) -> float:
         """Bound what the rounding of Sigma may hide of 1/gamma, or make, in directions other than those found.
