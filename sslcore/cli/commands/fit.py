@@ -152,7 +152,6 @@ class _Whole(Task):
     """Data that are read as a whole, and fitted by `sslcore.pretrain`."""
 
     color: Any = None
-    partner_suffix: str | None = None  # of the values of a second modality
 
     @property
     def stem(self) -> str:
@@ -177,6 +176,11 @@ class _Whole(Task):
     def embedding_suffix(self) -> str:
         """Ending of the file of the embedding."""
         return self.suffix_for(self.source)
+
+    @property
+    def partner_suffix(self) -> str | None:
+        """Ending of the file of a second modality's embedding."""
+        return None
 
     def suffix_for(self, source: Source) -> str:
         """Return the ending of the values of a file: with names of the rows, a table as the data are."""
@@ -281,8 +285,8 @@ def _of_another_kind(outputs: dict[str, Path]) -> list[Path]:
 
     if not outputs["model"].exists():
         return []
-    model, kinds = outputs["model"], {"embedding": (".npy", *COLUMNS), PARTNER: (".npy", *COLUMNS)}
-    kinds |= {"figure": tuple(f".{suffix}" for suffix in FIGURES)}
+    model, values = outputs["model"], (".npy", *COLUMNS)
+    kinds = {"embedding": values, PARTNER: values, "figure": tuple(f".{suffix}" for suffix in FIGURES)}
     stem = model.name.removesuffix("-model.npz")
     found = [model.with_name(f"{stem}-{what}{suffix}") for what, suffixes in kinds.items() for suffix in suffixes]
     return [path for path in found if path not in outputs.values() and path.exists()]

@@ -86,8 +86,8 @@ def matched(first: Table, second: Table) -> tuple[Table, Table]:
             f"rows are pairs, and there must be as many: {first.source} has {a}, {second.source} has {b}; leave out "
             f"those that have no partner"
         )
-    kept = [np.arange(a) if table.kept is None else table.kept for table in tables]
-    rows = np.intersect1d(*kept, assume_unique=True)
+    mine, theirs = (np.arange(a) if table.kept is None else table.kept for table in tables)
+    rows = np.intersect1d(mine, theirs, assume_unique=True)
     if not len(rows):
         raise ValueError(
             f"no row of {first.source} and its partner in {second.source} both have all values: use --missing mean, or "

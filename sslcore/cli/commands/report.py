@@ -196,7 +196,7 @@ def _read(sides: list[Representation], sources: list[Source], args: argparse.Nam
     labels = label_columns(sources, args.color)
     if len(sources) == 2:
         each = of_each(sources, args, labels, coordinates)
-        first, second = (points_for(*of, own) for *of, own in zip(sides, sources, each, strict=True))
+        first, second = (points_for(*of) for of in zip(sides, sources, each, strict=True))
         tables = list(matched(first, second))
         return tables, colors_of_pairs(tables, each, args.color) if args.color else None
     drop = [*args.drop, *(name for name in labels if name not in coordinates[0])]
@@ -251,7 +251,7 @@ def _words(
     fit: Any, sides: list[Representation], tables: list[Table], values: list[Any], found: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Put together what the page says of one modality, or of two."""
-    words = found[0].pop("words")
+    words: dict[str, Any] = found[0].pop("words")
     words |= {
         "of_what": "",
         "where": "Right",
