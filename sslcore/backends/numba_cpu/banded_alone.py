@@ -168,3 +168,4 @@ def turn_columns(routine: int, matrix: Matrix, triangles: Array, block: Matrix, 
                 sizes[0] = min(step, n - row)
                 at = (left + row * size, second, target + row * size)
                 gemm(routine, at, (n, width, n), False, sizes, real)
+    inner[0, 0] = turned[0, 0]  # an array lives to its last use, which its address is not

@@ -53,7 +53,7 @@ def _call(typingctx: Any, address: Any, arguments: Any) -> tuple[Any, Callable[.
 
 @compiled(nogil=True)
 def address_of(array: Array, place: int) -> int:
-    """Return the address of an item of a contiguous array."""
+    """Return the address of an item of a contiguous array: which is let go at its last use, whoever has its address."""
     return int(np.intp(array.ctypes.data)) + place * array.itemsize
 
 
@@ -79,6 +79,7 @@ def gemm(
             address_of(real, 1), at[2], address_of(sizes, 5),
         ),
     )  # fmt: skip
+    letters[0] = 0  # an array lives to its last use, which its address is not
 
 
 @compiled(nogil=True)
