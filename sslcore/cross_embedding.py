@@ -17,6 +17,7 @@ from .defaults import Standardization, choose
 from .defaults._choice import LANDMARKS, N_COMPONENTS, count_components
 from .defaults._estimating import as_table, remember_columns
 from .features import Features, Nystrom
+from .fitting.collections import refuse_cluster
 from .fitting.modalities import risk_of_modalities
 from .fitting.pretraining import pretrain
 from .fitting.search import as_search
@@ -243,6 +244,8 @@ class CrossEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transfo
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         """Return both modalities as arrays; remember the columns, or compare with those of the fit."""
         first = second = None
+        for value, name in ((X, "X"), (y, "y")):
+            refuse_cluster(value, name)
         if X is not None or y is None or reset:
             found = as_entries(X, "X")
             first = as_table(self, found, "X", reset=reset)

@@ -120,6 +120,9 @@ machine whose cores are all in use."""
 MOMENTS_BLOCK_ROWS = 256, 16384
 """Least and most rows of such a block: enough for the full rate of a product."""
 
+MOMENTS_SHIFT_ROWS = 1024
+"""Rows, spread over the first block, about whose mean its rows are taken: all of them would be read once more."""
+
 FEATURES_BLOCK_ROWS = 4096
 """Points whose features are made at a time for an embedding."""
 
@@ -438,6 +441,9 @@ products then.  Sums depend on it in their last bits, and checkpoints name it.""
 STREAM_NODE_PARTS = 16
 """Sums that a node of the tree of a deterministic stream adds: four levels, each of which keeps one sum, for a billion
 views."""
+
+STREAM_READ_BYTES = 4 << 20
+"""Bytes of a file that a thread reads at a time: the system copies them at the rate of one core."""
 
 STREAM_PROBE_ROWS = 4096
 """Samples of a streamed probe that are worked on at a time: their outputs at one penalty stay in the cache."""

@@ -560,6 +560,37 @@ def test_a_fit_is_that_of_a_stream_and_its_landmarks_those_of_pretrain():
             sslcore.pretrain(array, Identity(), 3, reg=1e-2, **{name: value})
 
 
+def test_moments_are_updated_on_the_cluster_where_the_views_lie(monkeypatch):
+    array, points = da.from_array(VIEWS, chunks=(64, 2, 4)), da.from_array(VIEWS[:, 0], chunks=(50, 4))
+    monkeypatch.setattr(da.Array, "__array__", None)  # NumPy would fetch all of it
+    found = sslcore.Moments(Identity()).update(VIEWS[:50]).update(array)
+    whole = ours.moments(array, Identity())
+    assert found.n == 50 + len(VIEWS)
+    assert fields(sslcore.Moments(Identity()).update(array)) == fields(whole)
+    assert fields(found) == fields(sslcore.Moments(Identity()).update(VIEWS[:50]).merge(whole))
+    law = sslcore.positives.TimeLag(3)
+    lagged = sslcore.Moments(Identity()).update(points, positives=law)
+    assert fields(lagged) == fields(ours.moments(points, Identity(), positives=law))
+    with pytest.raises(ValueError, match="groups= is for views in memory, found it with an array of a cluster"):
+        found.update(array, groups=np.arange(len(VIEWS)))
+
+
+def test_two_modalities_on_a_cluster_are_refused(monkeypatch):
+    x, y = VIEWS[:, 0], VIEWS[:, 1]
+    far = da.from_array(y, chunks=(50, 4))
+    monkeypatch.setattr(da.Array, "__array__", None)
+    rep = sslcore.pretrain((x, y), (Identity(), Identity()), 2, reg=1e-2)
+    for use in (
+        lambda: sslcore.pretrain((x, far), (Identity(), Identity()), 2, reg=1e-2),
+        lambda: sslcore.pretrain_path((x, far), (Identity(), Identity()), 2, regs=[1e-2]),
+        lambda: sslcore.CrossEmbedding(n_components=2).fit(x, far),
+        lambda: sslcore.CrossEmbedding(n_components=2).fit(x, y).transform(None, far),
+    ):
+        with pytest.raises(TypeError, match=r"^y lies on a cluster, and two modalities are .* y.compute\(\);"):
+            use()
+    assert_close(rep.transform((None, far)).compute(), rep.transform((None, y)))
+
+
 def test_pairs_of_a_cluster_are_those_of_a_lag_and_of_features():
     points = da.from_array(VIEWS[:, 0], chunks=(50, 4))
     with pytest.raises(TypeError, match=r"a stream takes TimeLag\(lag\) as positives, found 1;"):

@@ -67,6 +67,20 @@ def test_products(always, n, m, columns, dtype, order, scales, threads, seed):
     assert_product(dense.matmul(a, b), a, b)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (7, 1), (1, 9), (300, 17)])
+def test_one_row(dtype, m, n):
+    """Times a matrix in either order; and its square, added to the upper triangle alone."""
+    a, b, total = draw((1, m), dtype, 0), draw((m, n), dtype, 1), draw((n, n), np.float64, 2)
+    for order in "CF":
+        found = dense.matmul(a, np.asarray(b, order=order), alpha=-2.0)
+        assert found.shape == (1, n)
+        assert_product(found, a, b, alpha=-2.0)
+    expected = total + 0.5 * np.triu(b[:1].astype(float).T @ b[:1])
+    dense.add_second_moment(total, np.ascontiguousarray(b[:1]), 0.5)
+    assert_close(total, expected, tol=TOLERANCE[np.dtype(dtype)], scale=10.0)
+
+
 @given(
     n=st.sampled_from(EDGES),
     columns=st.integers(1, 24),

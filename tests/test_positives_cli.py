@@ -53,7 +53,7 @@ def test_fits_are_those_of_pretrain(folder, capsys, law):
 
 
 @pytest.mark.parametrize("suffix", ["npy", "csv"])
-def test_pairs_in_time_stay_within_each_of_several_files(folder, capsys, suffix):
+def test_pairs_in_time_stay_within_files_and_between_rows_left_out(folder, capsys, suffix):
     gaps = X.copy()
     gaps[[3, 30]] = np.nan
     for name, rows in (("a", gaps[:25]), ("b", gaps[25:])):
@@ -62,14 +62,20 @@ def test_pairs_in_time_stay_within_each_of_several_files(folder, capsys, suffix)
     fit = ["fit", f"a.{suffix}", f"b.{suffix}", "--missing", "drop", *OPTIONS, "--out", "ab", "--overwrite", "--json"]
     kept = X[np.delete(np.arange(60), [3, 30])]
     for text, law in (
-        ("timelag:5", TimeLag(5, [24, 34])),
-        ("0.5*timelag:5 + 0.5*neighbors:4", 0.5 * TimeLag(5, [24, 34]) + 0.5 * Neighbors(4)),
+        ("timelag:5", TimeLag(5, [3, 21, 5, 29])),
+        ("0.5*timelag:5 + 0.5*neighbors:4", 0.5 * TimeLag(5, [3, 21, 5, 29]) + 0.5 * Neighbors(4)),
         ("timelag:5,[40,18]", TimeLag(5, [40, 18])),
     ):
         assert cli.main([*fit, "--positives", text]) == 0
         found = json.loads(capsys.readouterr().out)
         same = sslcore.pretrain(kept, Exponential(1.0), 2, reg=1e-3, center=True, positives=law)
         assert_close(found["eigenvalues"], same.eigenvalues, tol=1e-9)
+        assert "rows that were left out end runs in time" in found["notes"][-1]
+    assert cli.main([*fit[:2], *fit[3:], "--positives", "timelag:5"]) == 0
+    same = sslcore.pretrain(kept[:24], Exponential(1.0), 2, reg=1e-3, center=True, positives=TimeLag(5, [3, 21]))
+    assert_close(json.loads(capsys.readouterr().out)["eigenvalues"], same.eigenvalues, tol=1e-9)
+    assert cli.main([*fit[:2], *fit[3:], "--positives", "neighbors:4"]) == 0
+    assert "end runs in time" not in capsys.readouterr().out
 
 
 def test_searches_paths_and_streams(folder, capsys):

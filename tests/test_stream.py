@@ -9,10 +9,13 @@ from hypothesis import strategies as st
 
 import sslcore
 from sslcore import tunables
+from sslcore.arrays import as_float_dtype
 from sslcore.features import Identity, Nystrom, RandomFourier
+from sslcore.io.tables import Source
 from sslcore.kernels import Gaussian
 from sslcore.solvers.sums import Sums
 from sslcore.stream import _leaves, moments
+from sslcore.stream._files import NpyFile
 
 from . import naive
 from .comparators import assert_close
@@ -337,8 +340,32 @@ def test_bad_files_are_refused_by_name_and_row(tmp_path):
     def shortened(done, total, left):
         bad.write_bytes(bad.read_bytes()[:-100])
 
-    with pytest.raises(ValueError, match=r"b.npy has changed its size since it was opened"):
-        moments([good, bad], Identity(), progress=shortened)
+    def replaced(done, total, left):
+        saved("b.npy", VIEWS[50:100])
+
+    for change in (shortened, replaced):
+        saved("b.npy", VIEWS[:50])
+        with pytest.raises(ValueError, match=r"b.npy has changed since it was opened; write it first"):
+            moments([good, bad], Identity(), progress=change)
+
+
+@pytest.mark.parametrize("n_bytes", [1, 7, 64, 1000])
+def test_files_are_read_in_parts_by_several_threads(tmp_path, monkeypatch, n_bytes):
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "3")
+    monkeypatch.setattr(tunables, "STREAM_READ_BYTES", n_bytes)
+    path = tmp_path / "a.npy"
+    for stored in (VIEWS, VIEWS.astype(">f4")):
+        np.save(path, stored)
+        block = NpyFile(Source(path))
+        for start, stop in ((0, 203), (5, 6), (201, 203)):
+            out = np.full((stop - start, 2, 4), np.nan, as_float_dtype(stored.dtype, "it"))
+            block.fill(start, out)
+            assert (out == stored[start:stop]).all()
+    content = path.read_bytes()
+    path.write_bytes(content[:-33])  # a row and a byte of the one before it
+    monkeypatch.setattr(NpyFile, "_now", lambda self: self._state)
+    with pytest.raises(ValueError, match=r"a.npy is cut short: row 20[12] is gone"):
+        block.fill(0, np.empty((203, 2, 4), np.float32))
 
 
 def test_bad_options():

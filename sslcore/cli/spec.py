@@ -114,11 +114,11 @@ def parse_features(text: str, kernel: Kernel | None, seed: int) -> Features:
     return _Parser(text, "feature map", Features, _by_name(features.registry), given).whole()
 
 
-def parse_positives(text: str, read: Callable[[str], Any], lengths: Sequence[int] = ()) -> Positives:
+def parse_positives(text: str, read: Callable[[str], Any], runs: Sequence[int] = ()) -> Positives:
     """Read a law of positive pairs, or a sum of multiples of such.
 
-    ``read`` returns the labels in a column; ``lengths``: of files that follow each other, across whose ends no pair in
-    time goes, unless the text has boundaries.
+    ``read`` returns the labels in a column; ``runs``: numbers of rows that follow each other in time, across whose ends
+    no pair in time goes, unless the text has boundaries.
 
     Raises
     ------
@@ -138,8 +138,8 @@ def parse_positives(text: str, read: Callable[[str], Any], lengths: Sequence[int
         return Labels(read(str(column)), by)
 
     makers: dict[str, Callable[..., Any]] = {**_laws(), "labels": labels}
-    if len(lengths) > 1:
-        makers["timelag"] = lambda lag, boundaries=lengths: TimeLag(lag, boundaries)
+    if len(runs) > 1:
+        makers["timelag"] = lambda lag, boundaries=runs: TimeLag(lag, boundaries)
     return _Parser(text, "law of positive pairs", Positives, makers).whole()
 
 

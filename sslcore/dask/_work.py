@@ -138,7 +138,10 @@ def _sum(job: Job, leaves: Iterable[Leaf]) -> Sums | dict[str, Sums]:
     host, parts = get_backend(backend="numba"), job.parts()
     with one_thread():
         for leaf in leaves:
-            parts.add(leaf.index, sums_of(leaf, _accumulator(job, leaf.views)).on(host).in_fortran_order())
+            accumulator = _accumulator(job, leaf.views)
+            done = parts.add(leaf.index, sums_of(leaf, accumulator).on(host).in_fortran_order())
+            if accumulator.backend is host:
+                accumulator.recycle(done)
     found = {node_name(part, node): node.sums for part, node in parts.nodes()}
     return found if len(found) > 1 else found.popitem()[1]
 

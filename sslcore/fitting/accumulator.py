@@ -28,6 +28,7 @@ class Accumulator:
         self.features, self.backend = features, backend
         self._phi = features.prepare(d, dtype, backend)
         self._buffer = backend.xp.empty(0, dtype)  # fresh memory would be paged in again and again
+        self._spare: Sums | None = None
 
     def sums(self, data: Data, budget: int | None = None) -> Sums:
         """Sum over checked data; float32 features too small for products in float32 are multiplied in float64."""
@@ -39,11 +40,17 @@ class Accumulator:
         total = self._accumulated(data, rows, data.dtype)
         return self._accumulated(data, rows, np.dtype(float)) if total.may_underflow(data.dtype) else total
 
+    def recycle(self, sums: Sums | None) -> None:
+        """Take sums that nobody needs any more, of this accumulator: the next ones have their memory."""
+        self._spare = sums
+
     def _accumulated(self, data: Data, rows: int, dtype: np.dtype) -> Sums:
         total: Sums | None = None
         for x, samples, weight in data.blocks(rows, self.backend):
             phi = self._phi(x).astype(dtype, copy=False)
-            total = total or Sums.zero(phi.shape[1], self.backend.xp)
+            if total is None:
+                spare, self._spare = self._spare, None
+                total = Sums.zero(phi.shape[1], self.backend.xp, spare)
             if self._buffer.size < phi.size or self._buffer.dtype != dtype:
                 self._buffer = self.backend.xp.empty(phi.size, dtype)
             add_block(total, phi, samples, weight, self._buffer, self.backend)

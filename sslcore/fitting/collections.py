@@ -9,7 +9,7 @@ import importlib
 import math
 from typing import Any
 
-__all__ = ["home_of", "refuse_options", "require_known_sizes"]
+__all__ = ["home_of", "refuse_cluster", "refuse_options", "require_known_sizes"]
 
 _HOMES = {"dask": "sslcore.dask"}
 
@@ -48,6 +48,15 @@ def refuse_options(options: dict[str, Any]) -> None:
                 f"{name}= is for views in memory, found it with an array of a cluster; leave it out, or hand over "
                 f"views.compute()"
             )
+
+
+def refuse_cluster(value: Any, name: str) -> None:
+    """Refuse an array of a cluster where arrays in memory are wanted: NumPy would fetch all of it."""
+    if home_of(value) is not None:
+        raise TypeError(
+            f"{name} lies on a cluster, and two modalities are arrays in memory: hand over {name}.compute(); for pairs "
+            f"of one kind, by one model, sslcore.dask.pretrain takes dask.array.stack([x, y], axis=1)"
+        )
 
 
 def require_known_sizes(array: Any, name: str) -> None:

@@ -30,6 +30,7 @@ from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums
 from .accumulator import Accumulator
 from .codec import read_values, same_features, write_values
+from .collections import home_of, refuse_options
 from .data import Data, as_data, as_law_data
 from .edge_sums import require_edges
 from .held_moments import HeldMoments
@@ -118,7 +119,13 @@ class Moments:
         Of a law of pairs (no `Operator`) an update weighs as the sum of the weights of its pairs: trajectories that
         come one after the other are one `TimeLag` with boundaries.  Pairs of points in different updates are none, and
         a mixture with `Groups` takes them unbiased.  ``n`` then counts the parts of the graphs.
+
+        A Dask array is summed where it lies, by `sslcore.dask.moments`.
         """
+        home = home_of(views)
+        if home is not None:
+            refuse_options({"groups": groups, "sample_weight": sample_weight})
+            return self.merge(home.moments(views, self.features, positives=positives, backend=self._backend))
         if positives is None:
             data = as_data(views, groups, sample_weight, single_views=True, absolute_weights=True)
         elif groups is not None or sample_weight is not None:

@@ -15,6 +15,7 @@ from ..features import Features, Identity, Model
 from ..kernels import as_kernel
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
+from .collections import refuse_cluster
 from .data import Data, _weights, as_paired_data
 
 __all__ = ["NAMES", "PairData", "as_given", "as_models", "as_training_data", "may_be_zero", "sources"]
@@ -125,6 +126,8 @@ def as_given(views: Any, model: Any) -> Any:
         )
     if any(isinstance(part, Views) for part in views):
         raise TypeError("two modalities are two arrays (n, d_x) and (n, d_y) of points, found Views")
+    for part, name in zip(views, NAMES, strict=True):
+        refuse_cluster(part, name)
     return tuple(as_native(part, name) for part, name in zip(views, NAMES, strict=True))
 
 

@@ -86,11 +86,12 @@ class Table:
     file_rows: tuple[int, ...] = ()
 
     @property
-    def lengths(self) -> list[int]:
-        """Rows that are there of each file that has some."""
+    def runs(self) -> list[int]:
+        """Numbers of rows that follow each other: within each file, and between rows that are left out."""
         ends = np.cumsum(self.file_rows)
         if self.kept is not None:
-            ends = np.searchsorted(self.kept, ends)
+            gaps = np.flatnonzero(np.diff(self.kept) > 1) + 1
+            ends = np.union1d(np.searchsorted(self.kept, ends), gaps)
         return [int(length) for length in np.diff(ends, prepend=0) if length]
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array, check_integer, check_scalar, ignore_overflow, require_finite, rescaled, to_backend
 from ..backends import Backend, get_backend
 from .groups import SampleClass, Samples
@@ -36,8 +37,12 @@ class Sums:
     unbiased: Array | None  # Delta's sum with each sample's own factor, once they differ
 
     @classmethod
-    def zero(cls, r: int, xp: Any) -> Sums:
-        """Make the sums over no samples."""
+    def zero(cls, r: int, xp: Any, spare: Sums | None = None) -> Sums:
+        """Make the sums over no samples, in the memory of ``spare``, which is given up, if it has room."""
+        if spare is not None and spare.between.shape == (r, r):
+            spare.between.fill(0.0)
+            spare.within.fill(0.0)
+            return cls(0, 0, 0.0, xp.zeros(r), spare.between, spare.within, None, None)
         return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
 
     def on(self, backend: Backend) -> Sums:
@@ -160,12 +165,20 @@ class Sums:
 def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, backend: Backend) -> None:
     """Add one block of features (N, r), rows in the order of ``samples``, of this total weight.
 
-    Rows are taken about the running mean a: with w the block's weight and W that of all, the mean moves by
-    b = (w / W) (block mean - a), and sums of squares about a are those about a + b plus W b b^T.
+    Rows are taken about the running mean a, at first that of some rows: with w the block's weight and W that of all,
+    the mean moves by b = (w / W) (block mean - a), and sums of squares about a are those about a + b plus W b b^T.
     """
     xp = backend.xp
-    if total.n == 0:
-        total.mean = (samples.weight.astype(phi.dtype) @ phi).astype(float)
+
+    def sum_rows(weights: Array, rows: Array) -> Array:
+        # not `@`: threads of NumPy's own BLAS would wait busily beside those of SciPy's, in the next product
+        summed: Array = backend.matmul(weights.astype(phi.dtype)[None], rows)[0]
+        return summed
+
+    if total.n == 0:  # any point near the mean will do
+        some = slice(None, None, max(1, len(phi) // tunables.MOMENTS_SHIFT_ROWS))
+        shares = samples.weight[some]
+        total.mean = sum_rows(shares / shares.sum(), xp.ascontiguousarray(phi[some])).astype(float)
     shift = total.mean.astype(phi.dtype)
     move = xp.zeros(phi.shape[1])
     for part in samples.classes:
@@ -174,8 +187,7 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
         rotation, exponent = samples.scaled_rotation(part, unbiased=True)
         means, contrasts = backend.rotate_views(values, rotation, shift, buffer)
         root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
-        # not `@`: threads of NumPy's own BLAS would wait busily beside those of SciPy's, in the next product
-        move += backend.matmul(root.astype(phi.dtype)[None], means)[0]
+        move += sum_rows(root, means)
         backend.add_second_moment(total.between, means, weight)
         del rotation  # before the next one is made
         if part.m > 1 and not _adds_to_one_sum(total, contrasts, part, math.ldexp(weight, 2 * exponent), backend):

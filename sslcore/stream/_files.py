@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
+from ..backends.numba_cpu.parallel import parallel_for
 from ..io.atomic import open_regular
 from ..io.stored import array_promise
 from ..io.tables import Source
@@ -70,25 +72,35 @@ class NpyFile(Block):
     def fill(self, start: int, out: np.ndarray) -> None:
         """Read rows; one after the other in C order, through a map in Fortran order."""
         if self._now() != self._state:
-            raise ValueError(f"{self.name} has changed its size since it was opened; write it first, then read it")
+            raise ValueError(f"{self.name} has changed since it was opened; write it first, then read it")
         if self._fortran:
             out[...] = np.load(self.source.path, mmap_mode="r", allow_pickle=False)[start : start + len(out)]
             return
         direct = self.dtype == out.dtype and self.dtype.isnative
         raw = out if direct else np.empty(out.shape, self.dtype)
-        with open_regular(self.source.path) as file:
-            file.seek(self._offset + start * (raw.nbytes // len(raw)))
-            target, done = raw.reshape(-1).view(np.uint8).data, 0
-            while done < len(target):
-                count = file.readinto(target[done:])  # type: ignore[attr-defined]
-                if not count:
-                    raise ValueError(f"{self.name} is cut short: row {start + done * len(raw) // len(target)} is gone")
-                done += count
+        target, row_bytes, size = raw.reshape(-1).view(np.uint8), raw.nbytes // len(raw), tunables.STREAM_READ_BYTES
+        parallel_for(
+            lambda i: self._read(start * row_bytes + i * size, target[i * size : (i + 1) * size].data, row_bytes),
+            -(-target.size // size),
+        )
         if not direct:
             out[...] = raw
 
-    def _now(self) -> int:
-        return os.stat(self.source.path).st_size
+    def _read(self, first: int, target: memoryview, row_bytes: int) -> None:
+        """Read the bytes of the entries from ``first`` on."""
+        done = 0
+        with open_regular(self.source.path) as file:
+            file.seek(self._offset + first)
+            while done < len(target):
+                count = file.readinto(target[done:])  # type: ignore[attr-defined]
+                if not count:
+                    raise ValueError(f"{self.name} is cut short: row {(first + done) // row_bytes} is gone")
+                done += count
+
+    def _now(self) -> tuple[int, int, int]:
+        """Return what changes with the file."""
+        found = os.stat(self.source.path)
+        return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 class ParquetFile(Block):

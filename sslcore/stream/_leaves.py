@@ -70,13 +70,13 @@ class Tree:
         """Return all that is needed to go on."""
         return [*self._growing.values(), *self._waiting.values()]
 
-    def add(self, index: int, sums: Sums) -> None:
-        """Add the sums of leaf ``index``, which are the tree's from now on."""
-        self._give(Node(0, index, 0, sums))
+    def add(self, index: int, sums: Sums) -> Sums | None:
+        """Add the sums of leaf ``index``, which are the tree's from now on; return some that are done with, if any."""
+        return self._give(Node(0, index, 0, sums))
 
-    def _give(self, child: Node) -> None:
+    def _give(self, child: Node) -> Sums | None:
         """Hand a finished node to its parent; it waits there until those before it have come."""
-        width = self._width
+        width, done = self._width, None
         self._waiting[child.level, child.index] = child
         above = child.level + 1, child.index // width
         node = self._growing.get(above)
@@ -90,9 +90,11 @@ class Tree:
             else:
                 node.sums.add(after.sums)
                 node.count += 1
+                done = after.sums
         if node is not None and node.count == width:
             del self._growing[above]
-            self._give(replace(node, count=0))
+            return self._give(replace(node, count=0)) or done
+        return done
 
     def total(self) -> Sums | None:
         """Return the sums over all leaves so far, none of which waits for others; None if there are none."""
@@ -118,12 +120,13 @@ class Running:
         """Return all that is needed to go on."""
         return [] if self._sums is None else [Node(1, 0, 1, self._sums)]
 
-    def add(self, index: int, sums: Sums) -> None:
-        """Add the sums of a leaf, which are ours from now on."""
+    def add(self, index: int, sums: Sums) -> Sums | None:
+        """Add the sums of a leaf, which are ours from now on; return them if they are done with."""
         if self._sums is None:
             self._sums = sums
-        else:
-            self._sums.add(sums)
+            return None
+        self._sums.add(sums)
+        return sums
 
     def total(self) -> Sums | None:
         """Return the sums over all leaves so far; None if there are none."""
@@ -151,10 +154,10 @@ class Parts:
         """Return all that is needed to go on, with the part of each."""
         return [(part, node) for part, sums in enumerate(self._sums) for node in sums.nodes()]
 
-    def add(self, leaf: int, sums: Sums) -> None:
-        """Add the sums of a leaf."""
+    def add(self, leaf: int, sums: Sums) -> Sums | None:
+        """Add the sums of a leaf, which are ours from now on; return some that are done with, if any."""
         part, index = place_of(leaf) if self._hold_out else (0, leaf)
-        self._sums[part].add(index, sums)
+        return self._sums[part].add(index, sums)
 
     def totals(self) -> tuple[Sums, tuple[Sums, ...]]:
         """Return the sums of the training part, and of the groups that have any."""

@@ -177,7 +177,7 @@ class _Run:
         if kept and not leaf.whole:  # what a checkpoint holds can be gone on from when more data have come
             self._write(stream)
         assert self.accumulator is not None
-        self.parts.add(leaf.index, sums_of(leaf, self.accumulator))
+        self.accumulator.recycle(self.parts.add(leaf.index, sums_of(leaf, self.accumulator)))
         if kept and leaf.whole:
             kept.seen[leaf.index] = checksum(leaf.views)
             self.verified += 1

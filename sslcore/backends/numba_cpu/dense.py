@@ -20,6 +20,7 @@ from ..host_linalg import eigh
 from . import dense_thin
 from .dense_thin import is_thin
 from .factor import factorize
+from .vectors import add_triangle
 
 __all__ = [
     "add_second_moment",
@@ -52,6 +53,10 @@ def matmul(a: Matrix, b: Matrix, *, out: Matrix | None = None, alpha: float = 1.
         return out
     if a.shape[0] == 0 or b.shape[1] == 0 or a.shape[1] == 0:  # BLAS refuses empty operands
         return np.zeros((a.shape[0], b.shape[1]), a.dtype, order="F") if out is None else out * a.dtype.type(beta)
+    if a.shape[0] == 1 and out is None and b.flags.c_contiguous:  # gemm would copy b to its own layout first
+        gemv = blas.dgemv if a.dtype == np.float64 else blas.sgemv
+        row: Matrix = gemv(alpha, b.T, a[0])[None]
+        return row
     gemm = blas.dgemm if a.dtype == np.float64 else blas.sgemm
     first, flip_a = (a, 0) if a.flags.f_contiguous else (a.T, 1)
     second, flip_b = (b, 0) if b.flags.f_contiguous else (b.T, 1)
@@ -144,7 +149,9 @@ def whiten(factor: Matrix, values: Matrix) -> Matrix:
 
 def add_second_moment(total: Matrix, rows: Matrix, factor: float = 1.0) -> None:
     """Add factor rows^T rows to the upper triangle of ``total``, (r, r) float64 in Fortran order; rows in C order."""
-    if rows.dtype == np.float64:
+    if rows.dtype == np.float64 and len(rows) == 1:
+        blas.dsyr(factor, rows[0], a=total, overwrite_a=1)
+    elif rows.dtype == np.float64:
         blas.dsyrk(factor, rows.T, beta=1.0, c=total, overwrite_c=1)
     else:
-        total += np.float64(factor) * blas.ssyrk(1.0, rows.T)  # the factor may be no number of float32
+        add_triangle(float(factor), blas.ssyrk(1.0, rows.T).T, total.T)  # the factor may be no number of float32

@@ -35,6 +35,7 @@ __all__ = [
     "add_scaled",
     "add_squares",
     "add_term",
+    "add_triangle",
     "aligned",
     "aligned_zeros",
     "ask_for",
@@ -429,6 +430,13 @@ def add_scaled(weight: float, values: Array, out: Array) -> None:
     wide_vectors()
     for j in range(out.size):
         out[j] += weight * values[j]
+
+
+@compiled(nogil=True)
+def add_triangle(weight: float, values: Matrix, out: Matrix) -> None:
+    """Add weight times the lower triangle of ``values`` to that of ``out``, both in C order."""
+    for i in range(len(out)):
+        add_scaled(weight, values[i, : i + 1], out[i, : i + 1])
 
 
 @compiled(nogil=True)

@@ -142,13 +142,12 @@ class Task:
         """
         from ...augmentations import Views
         from ...io.tables import read_points
-        from ..spec import parse_positives
 
         args = self.args
         drop = [*args.drop, *self.labels, *self._color()]
         self.table = read_points(self.source, drop, header=args.header, choices=choices_of(args))
-        if self.labels or (self.positives is not None and self.source.more):
-            self.positives = parse_positives(args.positives, self._labels, self.table.lengths)
+        if self.positives is not None:
+            self._pair_rows()
         self.holds = _held(self.table, self.augmentation, args, self.positives)
         self.chosen = self._chosen()
         self.augmentation, self.model = self.chosen.augmentation, self.chosen.model
@@ -161,6 +160,18 @@ class Task:
         expect_fits(begin, step, self.planned, n_fits)
         if self.planned.products and (is_terminal(sys.stderr) if args.progress is None else args.progress):
             say(self._solver_line(n_fits), sys.stderr)
+
+    def _pair_rows(self) -> None:
+        """Make the law of pairs of the rows that are there: with their labels, and none in time across a gap."""
+        from ...positives import TimeLag
+        from ..spec import parse_positives
+
+        table = self.table
+        self.positives = law = parse_positives(self.args.positives, self._labels, table.runs)
+        in_time = any(isinstance(part, TimeLag) for _, part in law._terms())
+        if in_time and table.kept is not None and len(table.runs) > len(self.source.each):
+            told = "rows that were left out end runs in time: no pair goes across, unless the law says boundaries"
+            self.table = replace(table, notes=(*table.notes, told))
 
     def _chosen(self) -> Choice:
         """Choose what was not said for the data that were read."""
