@@ -132,5 +132,6 @@ def _check_header(header: Any) -> None:
 def _source(files: Sequence[Any], name: str) -> Source:
     if not files or not all(isinstance(each, str | os.PathLike) for each in files):
         found = ", ".join(type(each).__name__ for each in files) or "nothing"
-        raise TypeError(f"{name} takes names of files, or one frame of pandas, polars or pyarrow, found {found}")
+        first = "; collect() it first" if "LazyFrame" in found else ""
+        raise TypeError(f"{name} takes names of files, or one frame of pandas, polars or pyarrow, found {found}{first}")
     return parse_sources([os.fspath(each) for each in files])

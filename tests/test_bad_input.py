@@ -5,6 +5,7 @@ test_features, augmentations in test_augmentations, risks in test_risk, probes i
 """
 
 import contextlib
+import datetime
 import math
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 
 import sslcore
 from sslcore import Views, plan, pretrain
+from sslcore.arrays import as_array
 from sslcore.augmentations import BitFlip, GaussianNoise
 from sslcore.errors import BackendError, CertificateError, MemoryBudgetError, NotPositiveSemidefiniteError
 from sslcore.features import Identity, Nystrom, RandomFourier
@@ -716,3 +718,36 @@ def test_ctrl_c_during_a_fit(model, n, reraise):
     else:
         assert process.returncode == 0, err
         assert err == ""
+
+
+def frames_that_hold_no_numbers():
+    """(library, frame, what is said)."""
+    pl, pa, pd = (pytest.importorskip(name) for name in ("polars", "pyarrow", "pandas"))
+    days, x = [datetime.date(2020, 1, 1 + i) for i in range(9)], np.arange(9.0)
+    words = ["a", "b", "c"] * 3
+    return [
+        (pl.DataFrame({"when": days, "x": x}), TypeError, "found the column 'when' of dtype Date; select"),
+        (pl.DataFrame({"w": words, "x": x}), TypeError, "'w' of dtype String; .*categories='one-hot'"),
+        (pa.table({"when": pa.array(days), "x": x}), TypeError, "'when' of dtype date32"),
+        (pa.table({"w": pa.array(words).dictionary_encode(), "x": x}), TypeError, "'w' of dtype dictionary"),
+        (pd.DataFrame({"w": words, "x": x}), TypeError, "found the column 'w' of dtype"),
+        (pl.DataFrame({"x": x}).lazy(), TypeError, r"found a LazyFrame, .*; use its collect\(\)"),
+        (pd.DataFrame(np.eye(9)[:, :3], columns=list("aba")), ValueError, "X has two columns named 'a'; rename one"),
+        (np.array([[1, "a"]] * 9, object), ValueError, "X must hold real numbers, found words: .*one-hot"),
+        (pd.DataFrame({"x": [*x[:8], None]}), ValueError, r"X contains NaN, the first at index \(8, 0\); 1 entries"),
+        (np.array([[1.0, np.inf]] * 9), ValueError, r"X contains infinity, the first at index \(0, 1\); 9 .*impute"),
+    ]
+
+
+def test_frames_that_hold_no_numbers():
+    """One sentence says what was found and what to do; dates would be numbers to NumPy."""
+    pytest.importorskip("sklearn")
+    for frame, error, message in frames_that_hold_no_numbers():
+        with pytest.raises(error, match=message):
+            sslcore.SSLEmbedding().fit(frame)
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    good = {"a": [True, False, True], "b": [1, 2, 3], "c": [0.5, 1.5, 2.5]}
+    for frame in (pl.DataFrame(good), pa.table(good)):
+        assert as_array(frame, "x", ndim=2).tolist() == [[1, 1, 0.5], [0, 2, 1.5], [1, 3, 2.5]]
+    with pytest.raises(TypeError, match=r"found LazyFrame; collect\(\) it first"):
+        sslcore.tables.read(pl.DataFrame(good).lazy())

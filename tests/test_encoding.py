@@ -137,6 +137,19 @@ def test_names_of_rows_are_told_from_categories():
             tables.read("a.csv", **choices)
 
 
+def test_thousands_of_words_are_no_categories():
+    """However many rows there are: each word is a coordinate of every view."""
+    for words in (1000, 1001):
+        write("l.csv", "x,w\n" + "".join(f"{i % 7},w{i % words}\n" for i in range(2 * words + 1)))
+        if words == 1000:
+            assert len(tables.read("l.csv", categories="one-hot").columns) == 1001
+            continue
+        with pytest.raises(
+            ValueError, match=r"has 1,001 different words in 2,003 rows, too many for categories: .*--drop w"
+        ):
+            tables.read("l.csv", categories="one-hot")
+
+
 def test_refused_columns():
     write("a.csv", "x,y\n1,a\n2,3\n,\n")
     with pytest.raises(

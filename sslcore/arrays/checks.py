@@ -119,7 +119,41 @@ def as_entries(value: Any, name: str) -> Array:
     if device_of(value) == "cupy" and hasattr(value, "dtype"):
         array: Array = value
         return array
-    return _table_entries(value, name) if hasattr(type(value), "iloc") else _entries(value, name)
+    if hasattr(type(value), "iloc"):
+        return _table_entries(value, name)
+    _check_columns(value, name)
+    return _entries(value, name)
+
+
+ARROW_NUMBERS = frozenset(
+    ("bool", "null", "halffloat", "float", "double", *(f"{u}int{bits}" for u in ("", "u") for bits in (8, 16, 32, 64)))
+)
+"""Types of Arrow's columns that are numbers, or nothing; decimals are some, too."""
+
+
+def _check_columns(value: Any, name: str) -> None:
+    """Refuse a frame of polars or pyarrow with a column that is no numbers: NumPy would make some of dates."""
+    library, schema = type(value).__module__.partition(".")[0], getattr(type(value), "schema", None)
+    if library not in ("polars", "pyarrow") or schema is None:
+        return
+    if type(value).__name__ == "LazyFrame":
+        raise TypeError(f"{name} must hold real numbers, found a LazyFrame, which holds none yet; use its collect()")
+    if library == "polars":
+        numbers = {key: kind.is_numeric() or str(kind) in ("Boolean", "Null") for key, kind in value.schema.items()}
+    else:
+        kinds = {field.name: str(field.type) for field in value.schema}
+        numbers = {key: kind in ARROW_NUMBERS or kind.startswith("decimal") for key, kind in kinds.items()}
+    for column in (key for key, good in numbers.items() if not good):
+        raise _no_numbers(
+            name, column, value.schema.field(column).type if library == "pyarrow" else value[column].dtype
+        )
+
+
+def _no_numbers(name: str, column: Any, dtype: Any) -> TypeError:
+    return TypeError(
+        f"{name} must hold real numbers, found the column {shown(column)} of dtype {dtype}; select the columns of "
+        f"numbers, convert it, or, if it holds categories, take sslcore.tables.read(frame, categories='one-hot').values"
+    )
 
 
 def _entries(value: Any, name: str) -> np.ndarray:
@@ -147,10 +181,7 @@ def _table_entries(table: Any, name: str) -> np.ndarray:
     columns = table.dtypes.items() if hasattr(table, "columns") else [(table.name, table.dtype)]
     for column, dtype in columns:
         if dtype.kind not in "iubf":
-            raise TypeError(
-                f"{name} must hold real numbers, found the column {shown(column)} of dtype {dtype}; select the columns "
-                f"of numbers, or convert it first"
-            )
+            raise _no_numbers(name, column, dtype)
     array = np.asarray(table)
     return array if array.dtype != object else table.to_numpy(dtype=_common_type(table), na_value=np.nan)
 

@@ -100,13 +100,36 @@ def as_table(estimator: Any, array: Array, name: str, *, reset: bool, several: b
         )
     except OverflowError:
         raise ValueError(f"{name} must hold real numbers, found an integer beyond the range of float64") from None
+    except ValueError as error:
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise _not_finite(array, name) from None
+        if "could not convert" not in str(error):
+            raise
+        raise ValueError(
+            f"{name} must hold real numbers, found words: {error}; leave them out, or make categories of them, with "
+            f"sslcore.tables.read(..., categories='one-hot').values"
+        ) from None
     return out
+
+
+def _not_finite(array: np.ndarray, name: str) -> ValueError:
+    gone = ~np.isfinite(array)
+    first = tuple(np.argwhere(gone)[0].tolist())
+    what = "NaN" if np.isnan(array[first]) else "infinity"
+    return ValueError(
+        f"{name} contains {what}, the first at index {first}; {int(gone.sum())} entries are not finite in all: remove "
+        f"or impute them first, with scikit-learn's SimpleImputer, or of a table with "
+        f"sslcore.tables.read(..., missing='mean')"
+    )
 
 
 def remember_columns(estimator: Any, x: Any, width: int, rank: int, reset: bool) -> None:
     """Set, or compare, the names and the number of the columns of X."""
     import sklearn.utils.validation as validation
 
+    names = list(map(str, getattr(x, "columns", ())))
+    if len(set(names)) < len(names):
+        raise ValueError(f"X has two columns named {next(n for n in names if names.count(n) > 1)!r}; rename one")
     if rank == 2 and hasattr(validation, "validate_data"):
         validation.validate_data(estimator, x, reset=reset, skip_check_array=True)
     elif rank == 2:  # scikit-learn before 1.6

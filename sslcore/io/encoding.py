@@ -29,6 +29,9 @@ UNSEEN = ("refuse", "zeros")
 FEW_WORDS = 10
 """Words that a column may have whatever its length, to be one of categories; beyond, at most one in two rows."""
 
+MOST_WORDS = 1000
+"""Words that a column may have whatever its length: each is a coordinate of every view."""
+
 SHOWN_ROWS = 8
 """Rows that are named, counted from 1, where some are left out."""
 
@@ -203,6 +206,11 @@ def settle(
     )
 
 
+def _most_words(n: int) -> int:
+    """Return how many words a column of n rows may have, to be one of categories."""
+    return max(FEW_WORDS, min(n // 2, MOST_WORDS))
+
+
 class _Columns:
     """The columns of sheets that follow each other, on their way to coordinates."""
 
@@ -280,7 +288,7 @@ class _Columns:
             return f" ({count:,} of its {self.starts[-1]:,} cells are words, the others numbers)"
         words = pl.concat([sheet.words(sheet.columns.index(name), ()) for sheet in self.sheets])
         times = OF_TIME if are_times(words) else ""
-        if words.n_unique() > max(FEW_WORDS, self.starts[-1] // 2):
+        if words.n_unique() > _most_words(self.starts[-1]):
             return f"{times}, or, if it names the rows, say --id {shlex.quote(name)}"
         if times:
             return times
@@ -297,7 +305,7 @@ class _Columns:
                 f"column {name!r} of {self.sheets[0].path} holds dates or times such as {found[0]!r:.60}, which are no "
                 f"categories{OF_TIME}; or leave it out with --drop {shlex.quote(name)}"
             )
-        if len(found) > max(FEW_WORDS, n // 2):
+        if len(found) > _most_words(n):
             quoted = shlex.quote(name)
             raise ValueError(
                 f"column {name!r} of {self.sheets[0].path} has {len(found):,} different words in {n:,} rows, too many "

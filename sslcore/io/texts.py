@@ -193,8 +193,11 @@ def content_of(path: Path, suffix: str) -> bytes:
         if not content.isascii():
             content.decode()
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start)
-        raise ValueError(f"{path} is not text in UTF-8: after line {line}, {error.reason}; save it in UTF-8") from None
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path} is not text in UTF-8: line {line} has the byte 0x{content[error.start]:02x} ({error.reason}); "
+            f"save it in UTF-8 (from Latin-1: iconv -f LATIN1 -t UTF-8)"
+        ) from None
     if (place := content.find(b"\0")) >= 0:
         line = content.count(b"\n", 0, place) + 1
         raise ValueError(f"{path} is not text: line {line} has a zero byte")
