@@ -3,13 +3,14 @@
 import errno
 import json
 import os
-import shutil
 import subprocess
 import sys
 
 import pytest
 
-POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+from .forked import Parent
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 # compiles three small functions and a callback, like those of the backend, in a module of its own
 MODULE = """
@@ -33,6 +34,8 @@ halve = compiled_callback(_halve, types.void(types.CPointer(types.float64), type
 
 USE = """
 import importlib, json, sys, warnings
+import numba
+numba.config.reload_config()  # reads NUMBA_CACHE_DIR again
 sys.path.insert(0, FOLDER)
 from numba.core.dispatcher import _FunctionCompiler
 compiled = {}
@@ -54,19 +57,22 @@ print(json.dumps([{name: sorted(found) for name, found in compiled.items()}, [st
 ALL = ["_halve", "double", "double", "triple"]
 
 
+@pytest.fixture(scope="module")
+def parent():
+    """A process that has imported the compiler, and compiled nothing."""
+    with Parent("from sslcore.backends.numba_cpu import compiling") as made:
+        yield made
+
+
 @pytest.fixture
-def use(tmp_path):
+def use(tmp_path, parent):
     """A function that uses modules in a fresh process: what was compiled of each, and what was warned of."""
     (tmp_path / "mine.py").write_text(MODULE)
 
     def call(cache=None, before="", modules=("mine",)):
-        environment = os.environ | {"NUMBA_CACHE_DIR": str(cache or tmp_path / "cache"), "HOME": str(tmp_path / "home")}
         code = before + USE.replace("FOLDER", repr(str(tmp_path))).replace("MODULES", repr(list(modules)))
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, env=environment, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        names, said = json.loads(done.stdout)
+        found = parent.run(code, NUMBA_CACHE_DIR=str(cache or tmp_path / "cache"), HOME=str(tmp_path / "home"))
+        names, said = json.loads(found)
         return (names.get("mine", []) if modules == ("mine",) else names), " ".join(said)
 
     return call
@@ -136,21 +142,24 @@ DAMAGE = {
 }
 
 
+DAMAGED = {"double": "nbi", "triple": "nbc", "_halve": "nbc"}
+"""Which file of each function is damaged: the index of its entries, or the entries."""
+
+
 def test_damaged_entries_are_made_anew(tmp_path, use):
     """No damage ends the process or changes a result; the next process finds all entries whole again."""
-    cases = {f"mine{i}{kind}": (kind, damage) for i, damage in enumerate(DAMAGE.values()) for kind in ("nbi", "nbc")}
+    cases = {f"mine{i}": damage for i, damage in enumerate(DAMAGE.values())}
     for name in cases:
         (tmp_path / f"{name}.py").write_text(MODULE)
     assert use(modules=cases) == (dict.fromkeys(cases, ALL), "")
     cache = folder_of_entries(tmp_path)
-    for name, (kind, damage) in cases.items():
-        files = list(cache.glob(f"{name}.*.{kind}"))
-        assert len(files) >= 3
-        for file in files:
+    for name, damage in cases.items():
+        for function, kind in DAMAGED.items():
+            (file,) = cache.glob(f"{name}.{function}-*.{kind}")
             damage(file)
     names, said = use(modules=cases)
     assert set(names) <= set(cases)
-    for name, (_, damage) in cases.items():
+    for name, damage in cases.items():
         if damage is not more_at_the_end:  # which pickles do not mind
             assert set(names[name]) == set(ALL), name
     assert said.count("NUMBA_CACHE_DIR") == 1  # nothing can be written in the place of a folder
@@ -158,7 +167,7 @@ def test_damaged_entries_are_made_anew(tmp_path, use):
     for folder in cache.glob("mine*.nb?"):
         if folder.is_dir():
             folder.rmdir()
-    folders = {name for name, (_, damage) in cases.items() if damage is as_folder}
+    folders = {name for name, damage in cases.items() if damage is as_folder}
     names, said = use(modules=cases)
     assert set(names) <= folders
     assert said == ""
@@ -217,26 +226,26 @@ def scaled(x):
 def test_a_changed_tunable_is_compiled_anew(tmp_path):
     """A constant of another file, of which Numba's own cache knows nothing; unchanged, nothing is compiled."""
     (tmp_path / "theirs.py").write_text(SCALED)
-
-    def call(columns, blocks):
-        code = f"""
+    code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
 from sslcore import tunables
-tunables.CPU_TILE_COLUMNS, tunables.CPU_DRAW_BLOCKS = {columns}, {blocks}
+tunables.CPU_TILE_COLUMNS, tunables.CPU_DRAW_BLOCKS = SIZES
 from theirs import scaled
 print(scaled(2), sum(scaled.stats.cache_misses.values()))
 """
-        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
-        return tuple(map(int, done.stdout.split()))
+    with Parent("import numba", NUMBA_CACHE_DIR=str(tmp_path / "cache")) as parent:
 
-    assert call(512, 512) == (1536, 1)
-    assert call(512, 512) == (1536, 0)
-    assert call(256, 512) == (1024, 1)
-    assert call(256, 512) == (1024, 0)
-    assert call(256, 128) == (640, 1)
-    assert call(256, 128) == (640, 0)
+        def call(columns, blocks):
+            found = parent.run(code.replace("SIZES", f"{columns}, {blocks}"))
+            return tuple(map(int, found.split()))
+
+        assert call(512, 512) == (1536, 1)
+        assert call(512, 512) == (1536, 0)
+        assert call(256, 512) == (1024, 1)
+        assert call(256, 512) == (1024, 0)
+        assert call(256, 128) == (640, 1)
+        assert call(256, 128) == (640, 0)
 
 
 FULL = f"""
@@ -279,33 +288,6 @@ def test_no_folder_can_be_written(state, tmp_path, use):
     assert "no locator available" in said
 
 
-def test_the_whole_library_without_a_cache(tmp_path):
-    """Its own functions go the same way: a fit that has no cache, and one whose entries are all cut short."""
-    code = """
-import sys, warnings
-warnings.simplefilter("ignore", RuntimeWarning)
-import numpy as np, sslcore
-views = np.random.default_rng(0).normal(size=(20, 2, 3))
-print(sslcore.pretrain(views, sslcore.kernels.Gaussian(1.0), 2, reg=1e-2).gamma)
-"""
-
-    def fit():
-        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")}
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=300, env=environment, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    first = fit()
-    files = list((tmp_path / "cache").rglob("*.nb?"))
-    assert len(files) > 10
-    for file in files:
-        cut(0.5)(file)
-    assert fit() == first
-    shutil.rmtree(tmp_path / "cache")
-
-
 FORK = """
 import os, signal, sys, threading, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, of forking a process that has threads
@@ -345,11 +327,7 @@ print(make(7)(x))  # the parent's lock is free
 """
 
 
-@POSIX
-def test_a_fork_while_another_thread_compiles(tmp_path):
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", FORK], capture_output=True, text=True, timeout=300, env=environment, check=False
-    )
+def test_a_fork_while_another_thread_compiles():
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "0 0 0 0 0 0 35.0\n"

@@ -1,9 +1,8 @@
 """`sslcore fit`, `transform` and `probe` on files that are read by blocks."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -14,6 +13,7 @@ from sslcore import tunables
 from sslcore.cli.main import main
 from sslcore.features import Identity
 
+from .forked import Parent
 from .test_positives_features import walk
 
 RNG = np.random.default_rng(5)
@@ -296,31 +296,44 @@ def test_a_probe_of_many_files_says_what_is_wrong(folder, model, capsys):
     assert "no file matches none-*.npy" in run(capsys, "probe", model, "none-*.npy", "y-*.npy", status=2)
 
 
+IMPORTS = """
+import os, sys, time
+from sslcore import tunables
+tunables.STREAM_LEAF_VIEWS = 64
+from sslcore.backends import numba_cpu
+from sslcore.cli.commands import fit, streamed
+from sslcore.cli.main import main
+from sslcore.stream import _moments
+write, take, slow = _moments._Run._write, _moments._Run.take, 0
+
+def slower(self, stream):
+    write(self, stream)
+    time.sleep(slow)
+
+def due(self, leaf, stream):
+    self.due = 0
+    return take(self, leaf, stream)
+
+_moments._Run._write, _moments._Run.take = slower, due
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fit_that_is_killed_goes_on(tmp_path):
     """Two processes: the first is killed when it has written a checkpoint."""
     for i in range(4):
         np.save(tmp_path / f"features-{i}.npy", np.tile(VIEWS, (4, 1, 1)) + i)
-    program = (
-        "import sys; from sslcore import tunables; tunables.STREAM_LEAF_VIEWS = 64\n"
-        "from sslcore.stream import _moments\n"
-        "from sslcore.cli.main import main; slow = float(sys.argv[1]); import time; write = _moments._Run._write\n"
-        "def slower(self, stream):\n    write(self, stream); time.sleep(slow)\n"
-        "_moments._Run._write = slower; take = _moments._Run.take\n"
-        "def due(self, leaf, stream):\n    self.due = 0; return take(self, leaf, stream)\n"
-        "_moments._Run.take = due; sys.exit(main(sys.argv[2:]))"
-    )
-    command = [sys.executable, "-c", program]
     arguments = [*map(str, FIT), "--reg", "0.01", "--checkpoint", "ck"]
-    process = subprocess.Popen([*command, "1", *arguments], cwd=tmp_path)
-    end = time.monotonic() + 120
-    while not (tmp_path / "ck").exists() and time.monotonic() < end:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert {path.name for path in tmp_path.iterdir()} == {"ck", *(f"features-{i}.npy" for i in range(4))}
-    assert subprocess.run([*command, "0", *arguments], cwd=tmp_path, timeout=300).returncode == 0
-    found = sslcore.load(tmp_path / "features-model.npz")
-    (tmp_path / "features-embedding.npy").unlink()
-    straight = [*arguments[:-2], "--out", "straight"]
-    assert subprocess.run([*command, "0", *straight], cwd=tmp_path, timeout=300).returncode == 0
+    program = f"os.chdir({str(tmp_path)!r}); slow = 0; sys.exit(main({arguments}))"
+    with Parent(IMPORTS) as parent:
+        process = parent.start(program.replace("slow = 0", "slow = 1"))
+        while not (tmp_path / "ck").exists() and not process.has_ended():
+            time.sleep(0.02)
+        process.kill()
+        assert process.wait()[0] == -signal.SIGKILL
+        assert {path.name for path in tmp_path.iterdir()} == {"ck", *(f"features-{i}.npy" for i in range(4))}
+        parent.run(program)
+        found = sslcore.load(tmp_path / "features-model.npz")
+        (tmp_path / "features-embedding.npy").unlink()
+        parent.run(program.replace("'--checkpoint', 'ck'", "'--out', 'straight'"))
     assert found.gamma.tobytes() == sslcore.load(tmp_path / "straight-model.npz").gamma.tobytes()

@@ -2,9 +2,8 @@
 
 import importlib
 import json
+import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +15,8 @@ from sslcore import datasets
 from sslcore.cli.main import main
 from sslcore.plotting import panels
 from sslcore.studies import _registry, convergence, figures, halfmoons, interplay
+
+from .forked import Parent
 
 pytest.importorskip("matplotlib")
 
@@ -241,51 +242,52 @@ def test_numbers_of_workers_that_are_none(tmp_path, monkeypatch, capsys):
 
 # ---------------------------------------------------------------- killed
 
-SCRIPT = """
+IMPORTS = """
 import sys
 from dataclasses import replace
+import matplotlib.figure, scipy.linalg
+from sslcore.backends import numba_cpu
+from sslcore.cli.commands import study
 from sslcore.cli.main import main
-from sslcore.studies import capacity
+from sslcore.studies import capacity, figures
 
 def small(run):
     return capacity.study((1e-20, 1e-3), (1e-3,), repetitions=30, n=40, n_held_out=200, seed=run.seed, run=run)
 
 capacity.STUDY = replace(capacity.STUDY, run=small)
-sys.exit(main(sys.argv[1:]))
 """
 
 
-def start(folder, *more):
-    """Start a study of 30 cells in another process."""
-    argv = [sys.executable, "-c", SCRIPT, "study", "capacity", "--out", str(folder), "--workers", "1", *more]
-    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def finish(process):
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    return out
-
-
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_study_that_was_killed_goes_on_to_the_same_results(tmp_path):
-    """A dozen kills: among the cells, as soon as it starts, and while results and pictures are written."""
+    """A dozen kills: among the 30 cells, as soon as it starts, and while results and pictures are written."""
     rng = np.random.default_rng()
     place = tmp_path / "killed"
-    whole, process = start(tmp_path / "whole"), start(place)
     # how many cells are there, at least, and how many milliseconds later it ends
     kills = [(0, 0), *((int(n), int(ms)) for n, ms in rng.integers((1, 0), (30, 40), (8, 2))), (30, 0), (30, 40)]
     kills = [*sorted(kills), (30, int(rng.integers(100, 700)))]
-    for count, milliseconds in kills:
-        while process.poll() is None and len(list(place.glob("cells/fits/cell-*.npz"))) < count:
-            time.sleep(0.002)
-        time.sleep(milliseconds / 1000)
-        process.kill()
-        process.communicate()
-        left = place / "capacity.json"
-        assert not left.exists() or json.loads(left.read_text())["verdict"], kills  # whole, or not there
-        process = start(place, "--resume")
-    resumed, straight = finish(process), finish(whole)
-    assert resumed.splitlines()[-1] == straight.splitlines()[-1], kills
+    with Parent(IMPORTS) as parent:
+
+        def start(folder, *more):
+            argv = ["study", "capacity", "--out", str(folder), "--workers", "1", *more]
+            return parent.start(f"sys.exit(main({argv}))")
+
+        def finish(process):
+            status, _, err = process.wait()
+            assert status == 0, (err, kills)
+
+        finish(start(tmp_path / "whole"))
+        process = start(place)
+        for count, milliseconds in kills:
+            while not process.has_ended() and len(list(place.glob("cells/fits/cell-*.npz"))) < count:
+                time.sleep(0.002)
+            time.sleep(milliseconds / 1000)
+            process.kill()
+            process.wait()
+            left = place / "capacity.json"
+            assert not left.exists() or json.loads(left.read_text())["verdict"], kills  # whole, or not there
+            process = start(place, "--resume")
+        finish(process)
     one, two = (json.loads((tmp_path / name / "capacity.json").read_text()) for name in ("killed", "whole"))
     for document in (one, two):
         for name in ("seconds", "figure", "figures", "certificates"):
