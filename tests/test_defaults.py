@@ -77,6 +77,10 @@ def test_as_many_components_as_there_are():
         assert choose(X[:n], given={"n_views": m}).n_components == k
     series = RNG.normal(size=(20, 2, 50))
     assert [choose(series[:n], given={"n_views": m}).n_components for n, m in ((3, 2), (20, 4))] == [2, 32]
+    fixed = {"n_views": 2, "reg": 0.1}  # no sample is held out, so that one function a view is there, but for the mean
+    assert [choose(x, given=fixed).n_components for x in (series[:3], X[:3], X[:9])] == [5, 5, 8]
+    searched = {"n_views": 2, "reg": AutoReg(n_folds=2)}
+    assert choose(series[:3], given=searched).n_components == 2
     few = choose(series[:5], given={"n_views": 2})
     assert "4 components: as many as model and samples allow" in few.reasons
 

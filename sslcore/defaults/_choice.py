@@ -26,7 +26,7 @@ from ..augmentations import Affine, Augmentation, Compose, GaussianNoise, TimeWa
 from ..augmentations._base import image_shapes
 from ..augmentations._tables import refuse_table
 from ..features import Features, Model, Nystrom
-from ..fitting.search import AutoReg
+from ..fitting.search import AutoReg, as_search
 from ..fitting.standardization import Standardization
 from ..kernels import Gaussian, Kernel
 
@@ -218,15 +218,15 @@ def choose(
         reasons.append(of_law if "n_views" in given else f"{n_views} {of_law}")
     kernel, model, of_model = _model(given, seen, n, as_seed(seed), DISTANCE[found])
     reasons += [of_model] if of_model else []
+    rule = STANDARD_ERRORS if found == "table" and "augmentation" not in given else 0.0
+    reg = given.get("reg", AutoReg(standard_errors=rule))
     n_components, usual, why = given.get("n_components"), N_COMPONENTS, "extra components do little harm"
     if n_components is None:
         if found == "table":
             usual, why = _of_table(seen, 0 if law is None else n // n_views)
-        n_components = count_components(model, n, flat.shape[1], usual)
+        n_components = count_components(model, n, flat.shape[1], usual, searched=as_search(reg) is not None)
         why = why if n_components == usual else "as many as model and samples allow"
         reasons.append(f"{n_components} components: {why}")
-    rule = STANDARD_ERRORS if found == "table" and "augmentation" not in given else 0.0
-    reg = given.get("reg", AutoReg(standard_errors=rule))
     if rule and "reg" not in given:
         reasons.append("lambda the largest within one standard error of the least risk on held-out samples")
     if "scale" not in given:
