@@ -1,4 +1,4 @@
-"""The measured tables of README.md and bench/README.md: ``python -m bench.pages`` writes them from bench/results.
+"""The measured tables of README.md and docs/scale.md: ``python -m bench.pages`` writes them from bench/results.
 
 Each table stands between two marks; tests/test_measured.py fails where one is not that of the files.  (The pages of the
 site have theirs from the same files, by docs/_ext/measured.py.)
@@ -122,6 +122,8 @@ def speed() -> str:
         *as_told(result("pairs_large"), 0, 2),
         *as_told(result("fields"), 0),
         *as_told(result("monitor"), 0),
+        *as_told(result("stream"), 0, 5),
+        *as_told(result("dask"), 0),
         (
             "risk and gradient, n = 10^5, m = 2, k = 64, against one z^T z",
             "at most 2 times",
@@ -161,6 +163,65 @@ def speed() -> str:
     return markdown(("work", "to reach", "measured"), rows)
 
 
+def rounded(value: float) -> str:
+    """Write a large number with two digits that mean something."""
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
+def leaves() -> str:
+    """Make the table of what a leaf of a stream takes, beside the cost model."""
+    found = result("leaves")
+    rows = [
+        (
+            f"{case['r']:,}",
+            f"{case['rate'] / 1e9:.0f} GFLOP/s",
+            f"{1e3 * case['model']:.3g}",
+            f"{1e3 * case['measured']:.3g}" + notes(found, row),
+            rounded(found["views"] / case["measured"]),
+            f"{1e3 * case['added']:.2g}",
+        )
+        for row, case in enumerate(found["cases"])
+    ]
+    rows.append(("Nystrom, r = 1,024, d = 128", "", "", f"{1e3 * found['nystrom']:.3g}", "", ""))
+    head = ("r", "F, measured", "model: ms a leaf", "measured", "views a second and core", "adding two sums, ms")
+    return markdown(head, rows)
+
+
+MACHINES, CORES, READ, RUN, SUMS = 100, 32, 2e9, 320, 20
+"""Machines and their cores, bytes that each reads a second, leaves of a task, and the sums that it leaves."""
+
+
+def clusters() -> str:
+    """Make the table of 10^12 views on a cluster, from what a leaf takes here."""
+    found = result("leaves")
+    rows = []
+    for case in found["cases"]:
+        r, n_leaves = case["r"], 1e12 / found["views"]
+        core_hours, n_bytes = n_leaves * case["measured"] / 3600, 1e12 * 4 * r
+        wire = n_leaves / RUN * SUMS * 16 * r * r
+        summed, reading = core_hours / (MACHINES * CORES), n_bytes / (MACHINES * READ) / 3600
+        rows.append(
+            (
+                f"{r:,}",
+                rounded(core_hours),
+                f"{n_bytes / 1e15:.2g} PB",
+                f"{60 * summed:.0f} minutes" if summed < 1 else f"{summed:.1f} hours",
+                f"{reading:.2g} hours",
+                f"{wire / 1e12:.2g} TB",
+            )
+        )
+    sums = f"{MACHINES} machines of {CORES} cores: sums"
+    head = (
+        "r",
+        "core hours",
+        "data",
+        sums,
+        f"reading at {READ / 1e9:.0f} GB/s each",
+        f"sums on the wire, tasks of {RUN} leaves",
+    )
+    return markdown(head, rows)
+
+
 def best(accuracy: float, apart: float) -> str:
     """Write an accuracy, in bold where it is above the best of the others."""
     return f"**{accuracy:.3f}**" if apart > 0 else f"{accuracy:.3f}"
@@ -191,6 +252,8 @@ def practice() -> str:
 TABLES: dict[str, tuple[Path, Callable[[], str]]] = {
     "speed": (ROOT / "README.md", speed),
     "practice": (ROOT / "README.md", practice),
+    "leaves": (ROOT / "docs" / "scale.md", leaves),
+    "clusters": (ROOT / "docs" / "scale.md", clusters),
 }
 
 
