@@ -25,7 +25,7 @@ from sslcore.stream._leaves import leaf_samples
 from .report import Row, require
 from .stream import M
 
-BYTES_PER_SECOND = 1e9
+BYTES_PER_SECOND = 1.5e9
 """B of the model."""
 
 WIDTHS = 64, 256, 768, 2048

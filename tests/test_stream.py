@@ -69,6 +69,12 @@ def test_the_moments_are_those_of_all_views(name, dtype, deterministic):
         assert_close(mine.gamma, theirs.gamma, tol=10 * tol)
 
 
+class Frame:
+    """What frames of pandas have of an array."""
+
+    shape = (3, 2)
+
+
 def in_all_forms(folder):
     """The same views in each form that a stream takes."""
     yield "array", lambda: VIEWS
@@ -303,6 +309,8 @@ def blocks_with(value, at):
         (lambda: [(0, VIEWS[:30]), (31, VIEWS[31:])], ValueError, "samples between 24 and 32 never came"),
         (lambda: [(-1, VIEWS[:30])], ValueError, "the first sample of block 0 must be at least 0"),
         (lambda: ["features.csv"], ValueError, "streams are read from .npy and .parquet files, found features.csv"),
+        (lambda: Frame(), TypeError, "blocks must be an array .*, files, or an iterable of such, found .* of Frame"),
+        (lambda: [Frame()], TypeError, r"block 0 must be views \(n, m, d\), the name of a file, .* of Frame"),
         (lambda: "there-is-none-*.npy", FileNotFoundError, r"no file matches there-is-none-\*.npy"),
         (lambda: "there-is-none.npy", FileNotFoundError, "cannot read there-is-none.npy: No such file"),
     ],

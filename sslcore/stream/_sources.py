@@ -211,7 +211,7 @@ def _as_blocks(blocks: Any) -> tuple[Iterable[tuple[Block, int | None]], list[Bl
                 raise ValueError(f"{path} is named twice{also}: its samples would count twice")
             known[real] = path
         blocks.sort()  # the order in which they are named is none of the data
-    elif len(getattr(blocks, "shape", ())) > 0:
+    elif _is_array(blocks) and len(blocks.shape) > 0:
         return _listed([ArrayBlock(_readable(blocks), "the array")])
     if isinstance(blocks, list | tuple):
         found = [_as_block(item, i) for i, item in enumerate(blocks)]
@@ -255,18 +255,23 @@ def _as_block(item: Any, number: int) -> tuple[Block, int | None]:
         first, item = int(item[0]), item[1]
         if first < 0:
             raise ValueError(f"the first sample of block {number} must be at least 0, found {first}")
-    elif isinstance(item, list | tuple) and len(item) == 1 and hasattr(item[0], "shape"):
+    elif isinstance(item, list | tuple) and len(item) == 1 and _is_array(item[0]):
         item = item[0]  # of torch's TensorDataset
     home_of(item)  # which refuses what has no shape yet
     if isinstance(item, str | os.PathLike):
         return open_file(Path(item)), first
-    if not hasattr(item, "shape"):
+    if not _is_array(item):
         raise TypeError(
             f"block {number} must be views (n, m, d), the name of a file, or (first sample, views), found "
             f"{shown(item)} of {type(item).__name__}; of a loader whose batches hold labels too: "
             f"(views for views, _ in loader)"
         )
     return ArrayBlock(_readable(item), f"block {number}"), first
+
+
+def _is_array(value: Any) -> bool:
+    """Tell whether a value is an array, or read like one; a frame, which has a shape, is none."""
+    return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def _readable(value: Any) -> Any:
@@ -284,7 +289,10 @@ def open_file(path: Path) -> Block:
     """Open a file of views, and read its header."""
     suffix = path.suffix.lower()
     if suffix not in FILES:
-        raise ValueError(f"streams are read from {' and '.join(FILES)} files, found {path}")
+        raise ValueError(
+            f"streams are read from {' and '.join(FILES)} files, found {path}; of HDF5 and zarr hand over the "
+            f"array, such as h5py.File(name)[key]"
+        )
     block = FILES[suffix](Source(path))
     if 0 in block.shape[:1]:
         raise ValueError(f"{path} is empty: its shape is {block.shape}")
