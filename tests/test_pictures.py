@@ -117,6 +117,24 @@ def test_every_class_is_in_the_legend():
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ['""', '"_x"', "a_b"]
 
 
+def test_what_has_no_room_and_what_is_not_there():
+    """A long label keeps its ends, values of which none is there have no bar, and one component has one tick."""
+    rep = pretrain(VIEWS, Exponential(0.5), 1, reg=1e-3)
+    n = len(rep.embedding)
+    names = np.array(["a label " * 9 + "of one kind", "a label " * 9 + "of another"])[np.arange(n) % 2]
+    figure = rep.plot(color=names)
+    figure.canvas.draw()
+    spectrum, shown = figure.axes
+    found = [text.get_text() for text in shown.get_legend().get_texts()]
+    assert max(map(len, found)) <= maps.LONGEST_LABEL
+    assert [text[-8:] for text in found] == [" another", "one kind"]
+    low, high = spectrum.get_xlim()
+    assert [tick for tick in spectrum.get_xticks() if low <= tick <= high] == [1.0]
+    empty = rep.plot(color=[None] * n)
+    assert len(empty.axes) == 2
+    assert [text.get_text() for text in empty.axes[1].get_legend().get_texts()] == ["no value"]
+
+
 def test_many_classes():
     for count in (10, 11, 25):
         names = np.array([f"c{i:02d}" for i in range(count)])

@@ -14,6 +14,9 @@ __all__ = ["bimodal_figure", "classes_of", "coloured", "representation_figure", 
 MOST_POINTS = 4000
 """Points of a map: more would only hide each other."""
 
+LONGEST_LABEL = 32
+"""Characters of a class in a legend."""
+
 THUMBNAILS = 14
 """Cells along each side of a map that hold at most one image."""
 
@@ -94,7 +97,7 @@ def coloured(axes: Any, x: Array, y: Array, color: Any, *, named: bool = True, s
         axes.scatter(x[missing], y[missing], s=size, color=GREY, marker=".", linewidths=0, label="no value")
     known = np.flatnonzero(~missing)
     classes = classes_of(values[known])
-    if classes is None:
+    if classes is None and len(known):
         shade = values[known].astype(float)
         drawn = axes.scatter(x[known], y[known], s=size, c=shade, cmap="viridis", linewidths=0, alpha=0.85)
         if named:
@@ -102,8 +105,9 @@ def coloured(axes: Any, x: Array, y: Array, color: Any, *, named: bool = True, s
         for place, tint in zip(known, drawn.to_rgba(shade), strict=True):
             tints[place] = tuple(tint)
         return tints
-    for i, name in enumerate(classes[0]):
-        chosen = known[classes[1] == i]
+    names, codes = ([], known) if classes is None else classes
+    for i, name in enumerate(names):
+        chosen = known[codes == i]
         style = {"s": size, "color": CLASSES[i], "marker": MARKERS[i], "linewidths": 0, "alpha": 0.8}
         axes.scatter(x[chosen], y[chosen], label=_label(name), **style)
         tints[chosen] = CLASSES[i]
@@ -113,8 +117,12 @@ def coloured(axes: Any, x: Array, y: Array, color: Any, *, named: bool = True, s
 
 
 def _label(name: str) -> str:
-    """Return a class's name as a label: matplotlib's legends leave out empty ones, and those that begin with _."""
-    shown = name.replace("$", r"\$")
+    """Return a class's name as a label: matplotlib's legends leave out empty ones, and those that begin with _.
+
+    Of a long one both ends: a legend takes its room from the map.
+    """
+    half = LONGEST_LABEL // 2
+    shown = (name if len(name) <= LONGEST_LABEL else f"{name[: half - 2]}...{name[1 - half :]}").replace("$", r"\$")
     return f'"{shown}"' if not name or name.startswith("_") else shown
 
 

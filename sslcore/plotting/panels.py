@@ -121,7 +121,7 @@ def spectrum_panel(axes: Any, eigenvalues: Array, *, gamma: Array | None = None,
         axes.set_ylim(max(2.0, 1.5 * float(values[present].max())), 0.5 * float(values[present].min()))
     else:
         axes.set_ylim(None, 1.0)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if legend:
         axes.legend(frameon=False, loc="upper right")
     without_frame(axes)
