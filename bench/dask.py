@@ -22,7 +22,8 @@ from distributed import Client, LocalCluster
 import sslcore.dask
 from sslcore import tunables
 from sslcore.features import Identity
-from sslcore.fitting.plan import Sizes, features_plan
+from sslcore.fitting.plan import features_plan
+from sslcore.fitting.sizes import Sizes
 from sslcore.stream._leaves import leaf_samples
 
 from .report import Row, require

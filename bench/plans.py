@@ -40,6 +40,7 @@ class Case:
     folds: int = 0
     made: bool = False
     groups: bool = False
+    uneven: int = 0  # views of the largest sample, of groups
     weights: bool = False
     center: bool = False
     solver: str = ""
@@ -98,6 +99,15 @@ GRID = {
         Case("Gaussian(70.0)", 200, 2, 5000, made=True),
         Case("Gaussian(2.0)", 1500, 1, 4),
     ],
+    "uneven samples": [
+        Case("Gaussian(2.0)", 300, 4, 4, groups=True, uneven=600),
+        Case("Gaussian(2.0)", 300, 4, 4, groups=True, uneven=200, weights=True),
+        Case("Gaussian(2.0)", 300, 4, 4, groups=True, uneven=600, folds=4),
+        Case("Gaussian(2.0)", 300, 4, 4, groups=True, uneven=600, points=3),
+        Case("Identity()", 2000, 3, 200, groups=True, uneven=1500),
+        Case("Nystrom(Gaussian(3.0),256)", 4000, 2, 9, groups=True, uneven=1500),
+        Case("Identity()", 2000, 3, 200, groups=True, uneven=1500, folds=4),
+    ],
     "searches": [
         Case("Gaussian(2.0)", 800, 2, 4, folds=1),
         Case("Gaussian(50.0)", 250, 2, 2500, folds=5),
@@ -131,7 +141,7 @@ GRID = {
 }
 
 CHILD = """
-import ctypes, json, tracemalloc, warnings
+import ctypes, dataclasses, json, tracemalloc, warnings
 from dataclasses import dataclass
 import numpy as np
 from numba.core.dispatcher import Dispatcher
@@ -141,8 +151,9 @@ from sslcore import Views, pretrain, pretrain_path, tunables
 from sslcore.augmentations import GaussianNoise
 from sslcore.backends import numba_cpu as cpu
 from sslcore.features import *
-from sslcore.fitting.plan import Sizes, exact_plan, features_plan
+from sslcore.fitting.plan import exact_plan, features_plan
 from sslcore.fitting.plan_matrix_free import matrix_free_plan
+from sslcore.fitting.sizes import Sizes, Uneven
 from sslcore.gram import release_memory
 from sslcore.kernels import *
 from sslcore.kernels import Kernel, Rows
@@ -168,6 +179,13 @@ def status(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
 
+def sizes_of(n, m):
+    sizes = np.full(n, m)
+    if uneven := min(options["uneven"], n * m - 2 * (n - 1)):  # one sample of many views, the others share the rest
+        rest = n * m - uneven
+        sizes = np.append(uneven, rest // (n - 1) + (np.arange(n - 1) < rest % (n - 1)))
+    return sizes
+
 def data(n, m, d, options):
     rng = np.random.default_rng(0)
     if options["made"]:
@@ -178,7 +196,7 @@ def data(n, m, d, options):
         views = rng.normal(size=(n, m, d)).astype(options["dtype"])
     more = {}
     if options["groups"]:
-        more["groups"], views = rng.permutation(np.repeat(np.arange(n), m)), views.reshape(n * m, -1)
+        more["groups"], views = rng.permutation(np.repeat(np.arange(n), sizes_of(n, m))), views.reshape(n * m, -1)
     if options["weights"]:
         more["sample_weight"] = rng.uniform(0.5, 1.5, n * m if options["groups"] else n)
     return views, more
@@ -189,6 +207,7 @@ def planned(n, m, d, k, views):
     if options["points"] > 1:
         numbers["n_points"] = options["points"] + 1
     sizes = Sizes(n, n * m, d, k, itemsize, **numbers)
+    sizes = dataclasses.replace(sizes, uneven=Uneven.of(sizes_of(n, m), sizes.trained))
     if isinstance(model, Features):
         return features_plan(sizes, model.n_features(d), model).bytes
     if options["solver"]:

@@ -30,7 +30,8 @@ from sslcore.augmentations import (
 from sslcore.backends import get_backend
 from sslcore.backends.stages import PRIMITIVES
 from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
-from sslcore.fitting.plan import Sizes, features_plan, fitting_rows
+from sslcore.fitting.plan import features_plan, fitting_rows
+from sslcore.fitting.sizes import Sizes
 from sslcore.gram import gram, kernel_product
 from sslcore.kernels import (
     Exponential,

@@ -9,8 +9,9 @@ import pytest
 import sslcore
 from sslcore.augmentations import GaussianNoise
 from sslcore.features import Identity, Nystrom
-from sslcore.fitting.plan import Sizes, features_plan
+from sslcore.fitting.plan import features_plan
 from sslcore.fitting.search import most_folds
+from sslcore.fitting.sizes import Sizes
 from sslcore.kernels import Gaussian
 from sslcore.population.sphere_operators import Operator
 from sslcore.selection import AutoReg

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sslcore import tunables
 from sslcore.backends.numba_cpu import dense, dense_thin
 from sslcore.backends.numba_cpu.factor import factorize
-from sslcore.fitting.plan import Sizes, _lanes_bytes
+from sslcore.fitting.plan import _lanes_bytes
+from sslcore.fitting.sizes import Sizes
 
 from .comparators import assert_close
 from .strategies import dtypes, seeds

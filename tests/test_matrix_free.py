@@ -27,8 +27,8 @@ from sslcore import (
 )
 from sslcore.backends import get_backend
 from sslcore.features import Nystrom
-from sslcore.fitting.plan import Sizes
 from sslcore.fitting.plan_matrix_free import _matrix_free_bytes
+from sslcore.fitting.sizes import Sizes
 from sslcore.kernels import Exponential, Function, Gaussian, Linear, Matern, Polynomial, Precomputed
 from sslcore.positives import TimeLag
 from sslcore.selection import AutoReg

@@ -16,8 +16,9 @@ from sslcore.augmentations import GaussianNoise, Views
 from sslcore.features import Identity, Nystrom
 from sslcore.fitting import problem
 from sslcore.fitting.held_out import HeldOutRisk
-from sslcore.fitting.plan import Sizes, exact_plan, features_plan
+from sslcore.fitting.plan import exact_plan, features_plan
 from sslcore.fitting.search import _least, _within, as_search, make_folds
+from sslcore.fitting.sizes import Sizes
 from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
 from sslcore.risk import vicreg
 from sslcore.selection import AutoReg

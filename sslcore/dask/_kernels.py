@@ -22,10 +22,11 @@ from ..arrays import Array, as_float_dtype
 from ..backends import Backend, get_backend
 from ..fitting.data import as_data
 from ..fitting.matrix_free import MatrixFreeProblem
-from ..fitting.plan import Sizes, memory_budget
+from ..fitting.plan import memory_budget
 from ..fitting.plan_matrix_free import matrix_free_plan
 from ..fitting.representation import Representation
 from ..fitting.search import choose, most_folds
+from ..fitting.sizes import Sizes
 from ..kernels import Kernel, as_kernel
 from ..kernels._rows import Rows
 from ..solvers.groups import Samples

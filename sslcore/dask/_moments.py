@@ -15,7 +15,8 @@ from ..backends import get_backend
 from ..features import Features
 from ..fitting.collections import require_known_sizes
 from ..fitting.moments import Moments
-from ..fitting.plan import Sizes, features_plan
+from ..fitting.plan import features_plan
+from ..fitting.sizes import Sizes
 from ..io.records import versions
 from ..positives import TimeLag
 from ..stream._lagged import as_time_lag, longest_lag, of_pairs, runs_of

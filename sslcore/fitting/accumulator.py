@@ -9,7 +9,8 @@ from ..features import Features
 from ..solvers.sums import Sums, add_block
 from .data import Data
 from .edge_sums import LawSums
-from .plan import Sizes, feature_rows, fitting_rows
+from .plan import feature_rows, fitting_rows
+from .sizes import Sizes
 
 __all__ = ["Accumulator", "feature_block_rows"]
 

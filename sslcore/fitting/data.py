@@ -252,7 +252,7 @@ def as_law_data(x: Any, positives: Any, *, unbiased: bool, single_views: bool, c
     if classes and isinstance(positives, Labels) and len(positives.y) == len(x):
         weight = positives.weights()
         sizes = np.bincount(positives.y[weight > 0])
-        # each class has rotations of m^2 numbers, and plans take all for alike
+        # each class has rotations of m^2 numbers
         if float(weight.min()) > 0 and sizes.max() <= min(2 * sizes.mean(), tunables.MOMENTS_BLOCK_ROWS[0]):
             return replace(as_data(x, positives.y, weight), positives=positives)
     data = as_data(x, np.arange(len(x)), None, single_views=True)

@@ -34,9 +34,10 @@ from .collections import home_of, refuse_options
 from .data import Data, as_data, as_law_data
 from .edge_sums import require_edges
 from .held_moments import HeldMoments
-from .plan import Sizes, features_plan
+from .plan import features_plan
 from .representation import Representation
 from .search import AutoReg, as_search, select
+from .sizes import Sizes
 
 __all__ = ["Moments"]
 

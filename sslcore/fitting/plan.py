@@ -21,10 +21,10 @@ from ..solvers.edges import by_edges
 from ..solvers.krylov import block_width, krylov_capacity
 from ..solvers.sweep import LEAST_SHARED, basis_columns, places_together, rounds
 from .machine_rates import Work, measured_rates
+from .sizes import Sizes
 
 __all__ = [
     "Plan",
-    "Sizes",
     "exact_plan",
     "features_plan",
     "fitting_rows",
@@ -129,56 +129,6 @@ _OBJECTS_BYTES = 1 << 17
 """The interpreter's own objects of a fit: records, tasks of threads, results in small arrays."""
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """The sizes of a fit.
-
-    Attributes
-    ----------
-    n, n_views, d : int
-        Samples, views of all of them, coordinates of a view.
-    k, itemsize : int
-        Components; bytes of a coordinate.
-    n_points : int
-        Points of a path; 1: a single fit.
-    n_folds : int
-        Folds of a search for reg; 0: none.
-    made : bool
-        Whether the views take memory too, as they are made or gathered.
-    pairs : {"", "time", "graph"}
-        Whether a law of positive pairs takes the place of groups of views, of points in time or of others.
-    """
-
-    n: int
-    n_views: int
-    d: int
-    k: int
-    itemsize: int = 8
-    n_points: int = 1
-    n_folds: int = 0
-    made: bool = False
-    pairs: str = ""
-
-    @property
-    def places(self) -> int:
-        """Values of reg and beta that are solved for beside each other; 0: a single fit."""
-        return self.n_points - 1
-
-    @property
-    def points_bytes(self) -> int:
-        """Bytes of all points."""
-        return self.itemsize * self.d * self.n_views
-
-    @property
-    def trained(self) -> float:
-        """The share of the samples in the training part of a fold."""
-        return 0.75 if self.n_folds == 1 else 1.0 - 1.0 / self.n_folds
-
-    def with_samples(self, n: int) -> Sizes:
-        """Return the same of n samples with as many views each."""
-        return replace(self, n=n, n_views=n + n * (self.n_views - self.n) // self.n)
-
-
 def exact_plan(sizes: Sizes, kernel: Kernel, block_factor: int = 1) -> Plan:
     """Plan the exact solver: `_exact_bytes`, and the work of its leading terms."""
     n, total, d, k, n_points = sizes.n, sizes.n_views, sizes.d, sizes.k, sizes.n_points
@@ -225,8 +175,7 @@ def _exact_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> int:
     given = isinstance(kernel, Precomputed)
     rotated = _rotated_bytes(sizes)
     points = 0 if given else sizes.points_bytes
-    per_sample = -(-total // sizes.n)
-    fixed = points * sizes.made + 8 * (2 * per_sample * total + 6 * total)  # rotations, order and weights of samples
+    fixed = points * sizes.made + sizes.rotations_bytes() + 48 * total  # and order and weights of the samples
     fixed += _places_bytes(sizes)
     filling = rotated + _filling_bytes(sizes, kernel, block_factor)
     # a kernel that is not known to be positive semi-definite: Khat once more
@@ -296,7 +245,7 @@ def _filling_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
     """Count blocks of kernel values between all points, and what the kernel keeps meanwhile."""
     total, itemsize = sizes.n_views, sizes.itemsize
     needs = kernel._needs(total, sizes.d, itemsize)
-    height = min(total, block_factor * block_rows(total, itemsize))
+    height = min(total, max(sizes.largest, block_factor * block_rows(total, itemsize)))
     return max(needs.preparing, itemsize * needs.blocks * total * height + _at_work(needs, sizes, height, block_factor))
 
 
@@ -311,8 +260,8 @@ def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
 
     For a given matrix, its rows and then their columns take the place of points.
     """
-    share, total = sizes.trained, sizes.n_views
-    inner = sizes.with_samples(max(1, math.ceil(share * sizes.n)))
+    total, inner = sizes.n_views, sizes.training_part()
+    share = inner.n_views / total
     cross = sizes.itemsize * share * (1 - share) * total**2
     if isinstance(kernel, Precomputed):
         points = sizes.itemsize * total**2 * (share + share**2 + (1 - share))
@@ -411,7 +360,7 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
     fold, of no fold and of one training part, and takes the features of a fold out of a block.
     """
     n_views, d, k, itemsize, n_points = sizes.n_views, sizes.d, sizes.k, sizes.itemsize, sizes.n_points
-    height = min(n_views, rows or feature_rows(r, d))
+    height = min(n_views, max(sizes.largest, rows or feature_rows(r, d)))
     second = min(n_views - height, height)  # what a block needs of its own while the buffers of the first are kept
     square = 8 * r * r
     if isinstance(model, RandomFourier):
@@ -434,9 +383,10 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
         block += {"time": 1.0, "graph": 3.0}[sizes.pairs] * height - height * isinstance(model, Identity)
         kept *= 2
     elif sizes.n_folds:
-        block += height * (sizes.trained if sizes.n_folds == 1 else 1.0 / sizes.n_folds)
-    m = -(-n_views // sizes.n)
-    adding = 8.0 * height * (3 * m + 6)  # rotations of the samples, with and without weights, their order and weights
+        share = sizes.trained if sizes.n_folds == 1 else 1.0 / sizes.n_folds
+        block += height * (share if sizes.uneven is None else 1.0)  # all views may be of one sample
+    # rotations of the samples, with and without weights, their order and weights
+    adding = 1.5 * sizes.rotations_bytes(height) + 48.0 * height
     adding += 3 * square + 1.5 * square * (itemsize < 8)  # two moments, a third of unequal weights; a product
     adding += working + itemsize * (block * r + sizes.made * height * d)
     width = block_width(k, r)

@@ -14,7 +14,8 @@ from ..kernels import Kernel, Precomputed
 from ..kernels._rows import block_rows
 from ..solvers.krylov import block_width, krylov_capacity
 from .machine_rates import Work
-from .plan import _OBJECTS_BYTES, _STEPS, Plan, Sizes, _alternatives, _at_work, _exact_bytes, exact_plan
+from .plan import _OBJECTS_BYTES, _STEPS, Plan, _alternatives, _at_work, _exact_bytes, exact_plan
+from .sizes import Sizes
 
 __all__ = ["as_solver", "kernel_plan", "matrix_free_plan"]
 
@@ -95,8 +96,7 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
     needs = kernel._needs(total, sizes.d, itemsize)
     height = min(total, block_factor * block_rows(total, itemsize))
     filling = itemsize * needs.blocks * total * height + _at_work(needs, sizes, height, block_factor)
-    per_sample = -(-total // n)
-    fixed = sizes.points_bytes * (1 + sizes.made) + 8 * (2 * per_sample * total + 8 * total)
+    fixed = sizes.points_bytes * (1 + sizes.made) + sizes.rotations_bytes() + 64 * total
     fixed += itemsize * 3 * total * k * (n_points - 1) + 8 * n_points * k * k * (n_points > 1)
     fixed += 4 * rank * contrasts
     # the factor of the preconditioner's small matrix; in float64 where a factor of another reg goes on at a low one

@@ -21,10 +21,11 @@ from ..positives import Law, Positives
 from ..solvers.objective import Objective
 from .data import as_data, as_paired_data
 from .pairs import as_models
-from .plan import Plan, Sizes, features_plan, memory_budget
+from .plan import Plan, features_plan, memory_budget
 from .plan_matrix_free import as_solver, kernel_plan
 from .plan_modalities import pairs_plan
 from .posing import pose
+from .sizes import Sizes
 
 __all__ = ["plan"]
 

@@ -33,9 +33,10 @@ from .edge_sums import require_edges
 from .folds import FeatureFolds, Folds, KernelFolds, Restricted
 from .moments import Moments
 from .paired_folds import LawFolds, PairedFeatureFolds
-from .plan import Plan, Sizes, exact_plan, features_plan
+from .plan import Plan, exact_plan, features_plan
 from .points import refuse_constant, require_symmetric
 from .representation import Representation
+from .sizes import Sizes, Uneven
 
 __all__ = ["FeatureProblem", "Frame", "GroupedProblem", "KernelProblem", "Problem"]
 
@@ -97,7 +98,10 @@ class Problem(ABC):
         itemsize, n_points = data.dtype.itemsize, self.n_points
         counts = {"n_points": n_points, "n_folds": n_folds}
         pairs = "" if data.law is None else "time" if data.law.in_time else "graph"
-        return Sizes(n, data.n_views, data.d, k, itemsize, **counts, made=data.made, pairs=pairs)
+        sizes = Sizes(n, data.n_views, data.d, k, itemsize, **counts, made=data.made, pairs=pairs)
+        if data.groups is None or n != data.n:
+            return sizes
+        return replace(sizes, uneven=Uneven.of(data.sizes, sizes.trained))
 
     @property
     @abstractmethod

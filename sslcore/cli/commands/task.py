@@ -268,8 +268,9 @@ class Task:
     def _planned(self, n_points: int) -> Plan:
         """Plan the fit, and refuse what is too large."""
         from ...features import Features
-        from ...fitting.plan import Sizes, memory_budget, paired_plan
+        from ...fitting.plan import memory_budget, paired_plan
         from ...fitting.planning import plan
+        from ...fitting.sizes import Sizes
 
         args, (n, m, d) = self.args, self.sizes
         if self.positives is None or isinstance(self.model, Features):

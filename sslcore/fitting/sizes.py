@@ -1,0 +1,116 @@
+"""The sizes of a fit, from which its memory and time are planned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+__all__ = ["Sizes", "Uneven"]
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """What plans depend on where samples have unlike numbers of views.
+
+    Attributes
+    ----------
+    largest : int
+        Views of the largest sample: blocks hold samples as wholes.
+    squares : int
+        Sum of m^2 over samples of m views, the entries of their rotations.
+    trained : int
+        Views of the largest training part of a search: whichever samples a fold holds out.
+    """
+
+    largest: int
+    squares: int
+    trained: int
+
+    @classmethod
+    def of(cls, views: np.ndarray, share: float) -> Uneven | None:
+        """Look at the numbers of views of all samples, a ``share`` of which are trained on; None if they agree."""
+        if len(views) == 0 or views.min() == views.max():
+            return None
+        most = np.sort(views)[::-1][: max(1, math.ceil(share * len(views)))]
+        return cls(int(views.max()), int((views.astype(float) ** 2).sum()), int(most.sum()))
+
+    def scaled(self, share: float, n_views: int) -> Uneven:
+        """Return the same of a share of the samples, among which the largest is."""
+        squares = max(share * self.squares, float(min(self.largest, n_views)) ** 2)
+        return Uneven(min(self.largest, n_views), math.ceil(squares), math.ceil(share * self.trained))
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a fit.
+
+    Attributes
+    ----------
+    n, n_views, d : int
+        Samples, views of all of them, coordinates of a view.
+    k, itemsize : int
+        Components; bytes of a coordinate.
+    n_points : int
+        Points of a path; 1: a single fit.
+    n_folds : int
+        Folds of a search for reg; 0: none.
+    made : bool
+        Whether the views take memory too, as they are made or gathered.
+    pairs : {"", "time", "graph"}
+        Whether a law of positive pairs takes the place of groups of views, of points in time or of others.
+    uneven : Uneven or None
+        What there is to know of samples with unlike numbers of views.
+    """
+
+    n: int
+    n_views: int
+    d: int
+    k: int
+    itemsize: int = 8
+    n_points: int = 1
+    n_folds: int = 0
+    made: bool = False
+    pairs: str = ""
+    uneven: Uneven | None = None
+
+    @property
+    def places(self) -> int:
+        """Values of reg and beta that are solved for beside each other; 0: a single fit."""
+        return self.n_points - 1
+
+    @property
+    def points_bytes(self) -> int:
+        """Bytes of all points."""
+        return self.itemsize * self.d * self.n_views
+
+    @property
+    def trained(self) -> float:
+        """The share of the samples in the training part of a fold."""
+        return {0: 1.0, 1: 0.75}.get(self.n_folds) or 1.0 - 1.0 / self.n_folds
+
+    @property
+    def largest(self) -> int:
+        """The views of the largest sample."""
+        return -(-self.n_views // self.n) if self.uneven is None else min(self.n_views, self.uneven.largest)
+
+    def rotations_bytes(self, views: int | None = None) -> int:
+        """Count the rotations of the samples, with and without weights: m^2 numbers of m views; of a block of views."""
+        views = self.n_views if views is None else views
+        squares = self.largest * views
+        return 16 * (squares if self.uneven is None else min(squares, self.uneven.squares))
+
+    def training_part(self) -> Sizes:
+        """Return the sizes of the largest training part that folds may have."""
+        n = max(1, math.ceil(self.trained * self.n))
+        if self.uneven is None:
+            return self.with_samples(n)
+        return replace(self, n=n, n_views=self.uneven.trained)
+
+    def with_samples(self, n: int) -> Sizes:
+        """Return the same of n samples with as many views each, on average."""
+        few = replace(self, n=n, n_views=n + n * (self.n_views - self.n) // self.n)
+        if self.uneven is None:
+            return few
+        return replace(few, uneven=self.uneven.scaled(n / self.n, few.n_views))
