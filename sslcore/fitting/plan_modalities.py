@@ -16,7 +16,6 @@ from .plan import (
     _STEPS,
     SEARCHED_TOGETHER,
     Plan,
-    Sizes,
     _filling_bytes,
     _iterating_bytes,
     _places_bytes,
@@ -24,6 +23,7 @@ from .plan import (
     features_plan,
 )
 from .plan_matrix_free import matrix_free_plan
+from .sizes import Sizes
 
 __all__ = ["joined_plan", "kernels_plan", "pair_features_plan", "pairs_plan"]
 

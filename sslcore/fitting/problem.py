@@ -95,10 +95,18 @@ class Problem(ABC):
     def _sizes(self, n: int, n_folds: int) -> Sizes:
         """Tell what is fitted, taken as n samples."""
         data, k = self.data, self.objective.k
-        itemsize, n_points = data.dtype.itemsize, self.n_points
-        counts = {"n_points": n_points, "n_folds": n_folds}
         pairs = "" if data.law is None else "time" if data.law.in_time else "graph"
-        sizes = Sizes(n, data.n_views, data.d, k, itemsize, **counts, made=data.made, pairs=pairs)
+        sizes = Sizes(
+            n,
+            data.n_views,
+            data.d,
+            k,
+            data.dtype.itemsize,
+            n_points=self.n_points,
+            n_folds=n_folds,
+            made=data.made,
+            pairs=pairs,
+        )
         if data.groups is None or n != data.n:
             return sizes
         return replace(sizes, uneven=Uneven.of(data.sizes, sizes.trained))
