@@ -102,11 +102,6 @@ GRID = {
     "uneven samples": [
         Case("Gaussian(2.0)", 300, 4, 4, groups=True, uneven=600),
         Case("Gaussian(2.0)", 300, 4, 4, groups=True, uneven=200, weights=True),
-        Case("Gaussian(2.0)", 300, 4, 4, groups=True, uneven=600, folds=4),
-        Case("Gaussian(2.0)", 300, 4, 4, groups=True, uneven=600, points=3),
-        Case("Identity()", 2000, 3, 200, groups=True, uneven=1500),
-        Case("Nystrom(Gaussian(3.0),256)", 4000, 2, 9, groups=True, uneven=1500),
-        Case("Identity()", 2000, 3, 200, groups=True, uneven=1500, folds=4),
     ],
     "searches": [
         Case("Gaussian(2.0)", 800, 2, 4, folds=1),
