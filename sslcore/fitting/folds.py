@@ -15,14 +15,14 @@ from ..backends import Backend
 from ..errors import CertificateError, ConvergenceError, NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from ..kernels._rows import block_height
-from ..solvers.certificate import Solution, Spectrum
 from ..solvers.conditioned import ConditionedOperator
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.reduced_basis import ReducedBasis
 from ..solvers.sums import Sums, add_block
-from ..solvers.sweep import Known
+from ..solvers.sweep import Known, Sweep
+from ..solvers.trial import Functions
 from .accumulator import feature_block_rows
 from .data import Data
 from .held_out import GROUPS, HeldOutRisk, training_risk
@@ -133,8 +133,8 @@ class Restricted(ABC):
         return None
 
     def _solved(
-        self, f: int, solve: Callable[[Objective], Spectrum], regs: np.ndarray
-    ) -> Iterator[tuple[int, Spectrum]]:
+        self, f: int, solve: Callable[[Objective], Functions], regs: np.ndarray
+    ) -> Iterator[tuple[int, Functions]]:
         """Solve fold f for each reg that rounding allows, with its index; the others are done."""
         for i, reg in enumerate(regs):
             if self.unsolved and reg <= self.unsolved[0]:
@@ -209,7 +209,8 @@ class KernelFolds(Restricted):
                 some = below[start : start + SEARCHED_TOGETHER]
                 if len(self.known[f].basis.places) + len(some) > SEARCHED_TOGETHER:  # for which memory was planned
                     self.known[f].basis = ReducedBasis()
-                for i, spectrum in self._solved(f, self._solver(f, fold.operator, regs[some]), regs[some]):
+                objectives = [replace(self.objective, reg=float(reg)) for reg in regs[some]]
+                for i, spectrum in self._solved(f, self._solver(f, fold.operator, objectives), regs[some]):
                     risk = self._risk(fold, embed(spectrum, fold.cross, backend))
                     found[some[i], f] = *risk, training_risk(spectrum, self.objective.beta)
                     self._done(f, regs[some[i]])
@@ -246,20 +247,13 @@ class KernelFolds(Restricted):
         out: Array = xp.asfortranarray(turned.astype(values.dtype, copy=False))
         return out
 
-    def _solver(self, f: int, operator: ConditionedOperator, regs: np.ndarray) -> Callable[[Objective], Spectrum]:
-        """Make a function that solves for each of these regs, from what is known of fold f."""
-        objectives = [replace(self.objective, reg=float(reg)) for reg in regs]
-        sweep = self._sweep(operator, objectives, f)
-
-        def solve(objective: Objective) -> Spectrum:
-            return sweep(objective).spectrum
-
-        return solve
-
-    def _sweep(
-        self, operator: ConditionedOperator, objectives: Sequence[Objective], f: int
-    ) -> Callable[[Objective], Solution]:
-        return self.problem.sweep_of(operator, objectives, lambda o: self._done(f, o.reg), self.known[f])
+    def _solver(
+        self, f: int, operator: ConditionedOperator, objectives: Sequence[Objective]
+    ) -> Callable[[Objective], Functions]:
+        """Make a function that solves for each of these, from what is known of fold f, as well as a risk takes it."""
+        sweep = self.problem.sweep_of(operator, objectives, lambda o: self._done(f, o.reg), self.known[f])
+        assert isinstance(sweep, Sweep)
+        return sweep.trials()
 
     def _fold(self, f: int) -> OperatorFold:
         problem, data, backend = self.problem, self.problem.data, self.problem.backend
@@ -303,7 +297,7 @@ def kernel_values(kernel: Kernel, x: Array, y: Array, backend: Backend) -> Array
     return out
 
 
-def embed(spectrum: Spectrum, phi: Array | Callable[[Array], Array], backend: Backend) -> Array:
+def embed(spectrum: Functions, phi: Array | Callable[[Array], Array], backend: Backend) -> Array:
     """Return psi from the values phi of features, or of the kernel, or from what multiplies these."""
     scale = backend.xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)
     coefficients = backend.xp.asfortranarray(spectrum.coefficients)
@@ -320,11 +314,12 @@ class MatrixFreeFolds(KernelFolds):
 
     problem: MatrixFreeProblem
 
-    def _sweep(
-        self, operator: ConditionedOperator, objectives: Sequence[Objective], f: int
-    ) -> Callable[[Objective], Solution]:
+    def _solver(
+        self, f: int, operator: ConditionedOperator, objectives: Sequence[Objective]
+    ) -> Callable[[Objective], Functions]:
         keeper = self.searching.keeper() if self.searching else None
-        return self.problem.sweep_of(operator, objectives, None, self.known[f], keeper)
+        sweep = self.problem.sweep_of(operator, objectives, None, self.known[f], keeper)
+        return lambda objective: sweep(objective).spectrum
 
     def _cross(self, held: Array, x: Array) -> Callable[[Array], Array]:
         backend = self.problem.backend

@@ -19,10 +19,10 @@ import numpy as np
 
 from ..arrays import Array
 from ..backends import Backend
-from ..solvers.certificate import Spectrum
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil, symmetric
 from ..solvers.sums import Sums
+from ..solvers.trial import Functions
 from .folds import Restricted
 from .held_out import training_risk
 
@@ -73,7 +73,7 @@ class HeldMoments(Restricted):
             found[i, 0] = *self._risk(spectrum), training_risk(spectrum, self.objective.beta)
             self._done(0, regs[i])
 
-    def _risk(self, spectrum: Spectrum) -> tuple[float, float]:
+    def _risk(self, spectrum: Functions) -> tuple[float, float]:
         """Return the risk on all groups, and its error by the jackknife over them."""
         backend, xp, risk = self.backend, self.backend.xp, self._held_out_risk(self.backend)
         scale = xp.asarray(np.clip(1.0 - spectrum.gamma, 0.0, None) ** 0.5)

@@ -10,8 +10,8 @@ from .. import tunables
 from ..arrays import Array
 from ..backends import Backend
 from ..positives import Law
-from ..solvers.certificate import Spectrum
 from ..solvers.groups import Samples
+from ..solvers.trial import Functions
 
 GROUPS = 20
 """Groups of held-out samples for the jackknife: their standard error is itself good to 16 %."""
@@ -113,7 +113,7 @@ class HeldOutRisk:
         return risk(every), math.sqrt((len(filled) - 1) * float(np.var(without)))
 
 
-def training_risk(spectrum: Spectrum, beta: float) -> float:
+def training_risk(spectrum: Functions, beta: float) -> float:
     """Return beta E||psi - psi'||^2 + ||E psi psi^T - I||^2 on the training views: E psi psi^T = diag(max(mu, 0))."""
     mu = np.clip(1.0 - spectrum.gamma, 0.0, None)
     return float(2.0 * beta * (mu * spectrum.invariance).sum() + ((mu - 1.0) ** 2).sum())

@@ -200,7 +200,12 @@ class ConditionedOperator(ABC):
         if self.constant is None:
             return v
         out: Array = v.copy(order="F")
-        out[: self.n] -= self.constant[:, None] * (self.constant @ v[: self.n])
+        out[: self.n] -= self.constant[:, None] * self.means(v[: self.n])
+        return out
+
+    def means(self, u: Array) -> Array:
+        """Return P^(1/2) 1 times each column of u, means; not by NumPy's BLAS, whose threads would wait busily."""
+        out: Array = (self.constant[:, None] * u).sum(axis=0)
         return out
 
     def constant_column(self) -> Array:

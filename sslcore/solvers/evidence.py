@@ -115,7 +115,7 @@ def judged(
         invariance=invariance,
         norms=norms,
         coefficients=samples.restore_order(alpha.astype(dtype)),
-        intercept=-(operator.constant @ image[:n]) if objective.center else xp.zeros(len(theta), dtype),
+        intercept=-operator.means(image[:n]) if objective.center else xp.zeros(len(theta), dtype),
         overlaps=measured[7:],
         residuals=residuals,
         coefficient_residuals=coefficient_residuals,

@@ -145,7 +145,8 @@ class ConditionedKernel(ConditionedOperator):
         """The trace of Khat, or of H Khat H: no eigenvalue is larger."""
         if self.constant is None:
             return self.unit
-        return self.unit - float((self.constant * (self.a @ self.constant)).sum())
+        image = self.backend.matmul(self.a, self.constant[:, None])[:, 0]
+        return self.unit - float((self.constant * image).sum())
 
     def _some_rows(self) -> tuple[Array, Array]:
         step = max(1, self.n // 64)

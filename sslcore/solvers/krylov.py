@@ -54,13 +54,27 @@ class Eigenpairs:
     beyond: Array | None = None
 
 
+SURE = 1e-2
+"""Relative residuals below which Ritz values belong to the leading eigenvalues: a first block may know others."""
+
+
 @dataclass(frozen=True)
 class Accuracy:
-    """Ends an iteration: residuals are at most min(relative theta, absolute), or ``steps`` are done."""
+    """Ends an iteration: residuals are at most min(relative theta, absolute), or ``steps`` are done.
+
+    Those of eigenvalues that are known to `SURE` need not be, where these with their residuals are smaller than
+    ``least``, nor those of smaller ones.
+    """
 
     relative: float
     absolute: float = math.inf
     steps: int = 500
+    least: float = 0.0
+
+    def wants(self, theta: np.ndarray, residuals: np.ndarray) -> np.ndarray:
+        """Return which of these eigenvalues, decreasing, with these residuals, have to be accurate."""
+        wanted: np.ndarray = ~np.logical_or.accumulate((theta + residuals < self.least) & (residuals <= SURE * theta))
+        return wanted
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +162,7 @@ def top_eigenpairs_of_many(
     k: int,
     backend: Backend,
     *,
-    accuracy: Accuracy,
+    accuracy: Sequence[Accuracy],
     max_basis: int,
     inexact: Sequence[Inexact | None],
 ) -> list[Eigenpairs]:
@@ -158,8 +172,8 @@ def top_eigenpairs_of_many(
     """
     found: dict[int, Eigenpairs] = {}
     iterations = {
-        i: _iteration(start, k, backend, accuracy, max_basis, told)
-        for i, (start, told) in enumerate(zip(starts, inexact, strict=True))
+        i: _iteration(start, k, backend, wanted, max_basis, told)
+        for i, (start, wanted, told) in enumerate(zip(starts, accuracy, inexact, strict=True))
     }
     blocks = {i: next(iteration) for i, iteration in iterations.items()}
     while blocks:
@@ -234,7 +248,7 @@ def _iteration(
                 allowed = 10 * accuracy.relative * abs(float(theta[k]))
                 beyond = float(theta[k] - theta[k + 1]) if size > k + 1 else abs(float(theta[k]))
                 target[k] = max(allowed, math.sqrt(allowed * beyond), floor)
-            excess = float((residuals / target)[: k + 1].max())
+            excess = float(np.where(accuracy.wants(theta, residuals), residuals / target, 0.0)[: k + 1].max())
             if last or (size >= k and excess <= 1):
                 vectors = backend.matmul(space, _columns(y[:, : k + 2], space, xp))
                 following = float(theta[k]) if size > k else 0.0
@@ -260,7 +274,8 @@ def _allowed_error(accuracy: Accuracy, theta: np.ndarray, residuals: np.ndarray)
     sizes = np.maximum(np.abs(theta), 1e-300)
     shares = np.clip(2.0 * residuals / sizes, 1e-300, 1.0)  # of the next block in the Ritz vectors
     allowed = np.minimum(accuracy.relative * sizes, accuracy.absolute) / shares
-    return float(np.minimum(allowed, 0.03 * sizes).min())
+    wanted = accuracy.wants(theta, residuals)
+    return float(np.minimum(allowed, 0.03 * sizes).min(where=wanted, initial=0.03 * float(sizes[0])))
 
 
 def block_width(k: int, total: int) -> int:

@@ -24,7 +24,7 @@ from ..backends.host_linalg import eigh
 if TYPE_CHECKING:
     from .exact import ConditionedKernel
 
-__all__ = ["ReducedBasis"]
+__all__ = ["ReducedBasis", "lowest"]
 
 NEAREST = 6
 """Places whose functions are combined, at most: those closest in log(reg / beta)."""
@@ -70,7 +70,7 @@ class ReducedBasis:
         rows = [np.concatenate([self._between(operator, i, j) for j in chosen], axis=2) for i in chosen]
         contrasts, norms, masses = np.concatenate(rows, axis=1)
         energies = norms if math.isinf(ratio) else contrasts + (ratio / unit) * norms
-        combinations = _lowest(energies, masses, count)
+        combinations = lowest(energies, masses, count)
         if not combinations.shape[1]:
             return None
         out: Array = xp.zeros((operator.samples.n_views, combinations.shape[1]), operator.dtype, order="F")
@@ -103,7 +103,7 @@ def _distance(place: float, ratio: float) -> float:
     return abs(math.log(place / ratio))
 
 
-def _lowest(energies: np.ndarray, masses: np.ndarray, count: int) -> np.ndarray:
+def lowest(energies: np.ndarray, masses: np.ndarray, count: int) -> np.ndarray:
     """Return combinations x (p, count') of least x^T energies x beside x^T masses x, best first, of unit mass."""
     size = np.sqrt(np.maximum(energies.diagonal(), 0.0))
     good = size > 0

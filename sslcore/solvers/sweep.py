@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from .. import tunables
 from ..arrays import Array
 from ..errors import CertificateError, NotPositiveSemidefiniteError
@@ -31,6 +33,7 @@ from .exact import LEAST_RANDOM, ConditionedKernel, ShortBlocks, beginning, in_c
 from .krylov import Accuracy, Eigenpairs, Inexact, block_width, top_eigenpairs_of_many
 from .objective import Objective
 from .reduced_basis import ReducedBasis
+from .trial import TRIED, Functions, Trial, least_active, tried
 
 __all__ = ["LEAST_SHARED", "Known", "Sweep", "basis_columns", "places_together", "rounds"]
 
@@ -72,12 +75,12 @@ class Known:
 
 @dataclass(eq=False)
 class _Member:
-    """A place with its operator; then its functions, and the solution if it has one."""
+    """A place with its operator; then its functions, and the solution, or the trial, if it has one."""
 
     objective: Objective
     operator: ConditionedKernel
     functions: tuple[Array, Array] | None = None
-    solution: Solution | None = None
+    solution: Solution | Trial | None = None
 
     @property
     def turned(self) -> bool:
@@ -108,10 +111,27 @@ class Sweep:
         self.started = time.perf_counter() if started is None else started
         self.known: Known | None = Known() if known is None else known
         self.progress = progress
-        self.found: dict[Objective, Solution | Exception] = {}
+        self.trial = False
+        self.found: dict[Objective, Solution | Trial | Exception] = {}
 
     def __call__(self, objective: Objective) -> Solution:
         """Return the solution, once, or raise."""
+        result = self._result(objective)
+        assert isinstance(result, Solution)  # no trial was asked for
+        return result
+
+    def trials(self) -> Callable[[Objective], Functions]:
+        """Return a function that may give a trial in place of a solution; to be called before anything is solved."""
+        # in float32 iterations end no sooner, and rounding leaves nothing clear
+        self.trial = self.operator.dtype != np.float32
+
+        def functions(objective: Objective) -> Functions:
+            result = self._result(objective)
+            return result if isinstance(result, Trial) else result.spectrum
+
+        return functions
+
+    def _result(self, objective: Objective) -> Solution | Trial:
         if self.waiting:
             self._solve()
         result = self.found[objective]
@@ -158,8 +178,9 @@ class Sweep:
         operators = [self.beside.shifted(o.reg, o.beta) if shared else None for o in objectives]
         members = [_Member(o, a) for a, o in zip(operators, objectives, strict=True) if a is not None]
         refused = [o for a, o in zip(operators, objectives, strict=True) if a is None]
-        for turned in (True, False):
-            self._solve_on_threads([member for member in members if member.turned == turned], turned=turned)
+        for trial, turned in itertools.product((True, False) if self.trial else (False,), (True, False)):
+            some = [member for member in members if member.solution is None and member.turned == turned]
+            self._solve_on_threads(some, turned=turned, trial=trial)
         for member in members:
             assert member.functions is not None
             self.basis.add(_place(member.objective), *member.functions)
@@ -170,12 +191,13 @@ class Sweep:
         for objective in refused:
             self._solve_alone(objective)
 
-    def _solve_on_threads(self, members: list[_Member], *, turned: bool) -> None:
+    def _solve_on_threads(self, members: list[_Member], **how: bool) -> None:
         """Solve with the factors of ``members``, cut into parts whatever the number of processors."""
-        parts = [members[i :: self.tasks] for i in range(self.tasks)]
-        self.operator.backend.side_by_side(lambda i: self._solve_together(parts[i], turned=turned), len(parts))
+        if members:
+            parts = [members[i :: self.tasks] for i in range(self.tasks)]
+            self.operator.backend.side_by_side(lambda i: self._solve_together(parts[i], **how), len(parts))
 
-    def _solve_together(self, members: list[_Member], *, turned: bool) -> None:
+    def _solve_together(self, members: list[_Member], *, turned: bool, trial: bool) -> None:
         """Solve with the factors of ``members``, which get what is found; no solution where its certificate is refused.
 
         ``turned``: the iteration is in the basis of the factors.
@@ -195,18 +217,43 @@ class Sweep:
             starts,
             k,
             first.backend,
-            accuracy=Accuracy(SIDE_BY_SIDE * self.tolerance),
+            accuracy=[self._accuracy(member, trial) for member in members],
             max_basis=basis_columns(self.width),
             inexact=apply.followed(),
         )
+        if trial:
+            self._try(members, found, turned=turned)
+        else:
+            self._certify(members, _turned_back(first, found) if turned else found)
+
+    def _accuracy(self, member: _Member, trial: bool) -> Accuracy:
+        if not trial:
+            return Accuracy(SIDE_BY_SIDE * self.tolerance)
+        return Accuracy(TRIED, least=least_active(member.operator, member.objective))
+
+    def _try(self, members: list[_Member], found: list[Eigenpairs], *, turned: bool) -> None:
+        """Give members the functions of what was ``found``, and trials made of them."""
+        operators, first = [member.operator for member in members], self.beside
+        vectors = [first.centre(_wide(pairs.vectors, pairs, first.xp)) for pairs in found]
+        b = first.turned_b if turned else first.b
+        parts = []
+        for operator, v, (w, z) in zip(
+            operators, vectors, _images(operators, vectors, first.a, b, turned=turned), strict=True
+        ):
+            parts += [v, w, operator.turned(v, z)]
         if turned:
-            found = _turned_back(first, found)
-        vectors = [in_canonical_basis(first, pairs, k, self.tolerance) for pairs in found]
-        # those beyond are not asked for, but tell about other places
-        wide = [
-            v if pairs.beyond is None else xp.concatenate([v, pairs.beyond], axis=1)
-            for v, pairs in zip(vectors, found, strict=True)
-        ]
+            together = first.turn(_side_by_side(parts, first.xp), back=True)
+            parts = [together[:, part] for part in _columns(parts)]
+        for i, member in enumerate(members):
+            v, w, a = parts[3 * i : 3 * i + 3]
+            member.functions = w, a
+            member.solution = tried(member.operator, member.objective, found[i], v, w, a, self.tolerance)
+
+    def _certify(self, members: list[_Member], found: list[Eigenpairs]) -> None:
+        """Give members the functions of what was ``found``, and solutions with their certificates."""
+        operators, first, xp = [member.operator for member in members], self.beside, self.beside.xp
+        vectors = [in_canonical_basis(first, pairs, members[0].objective.k, self.tolerance) for pairs in found]
+        wide = [_wide(v, pairs, xp) for v, pairs in zip(vectors, found, strict=True)]
         corrections = _corrections(operators, wide)
         weights = [xp.concatenate([first.halves(v)[0], -z]) for v, (z, _) in zip(wide, corrections, strict=True)]
         together = first.times_kernel(_side_by_side(weights, xp))
@@ -320,6 +367,12 @@ def _turned_back(operator: ConditionedKernel, found: Sequence[Eigenpairs]) -> li
     ]
 
 
+def _wide(v: Array, pairs: Eigenpairs, xp: Any) -> Array:
+    """Join vectors and those beyond, which are not asked for, but tell about other places."""
+    out: Array = v if pairs.beyond is None else xp.concatenate([v, pairs.beyond], axis=1)
+    return out
+
+
 def _corrections(operators: Sequence[ConditionedKernel], vectors: Sequence[Array]) -> list[tuple[Array, Array]]:
     """Return the corrections z, y of each operator's own vectors."""
     _, right, c = _right_sides(operators, vectors, operators[0].b)
@@ -352,6 +405,33 @@ def _solved(
     factors = [(operator.factor, part) for operator, part in zip(operators, columns, strict=True)]
     solved = operators[0].solve_shifted(right, factors, turned=turned, short=short)
     return [a.corrections_from(solved[:, part], c[:, part]) for a, part in zip(operators, columns, strict=True)]
+
+
+def _images(
+    operators: Sequence[ConditionedKernel],
+    vectors: Sequence[Array],
+    a: Array,
+    b: Array,
+    *,
+    turned: bool,
+    short: bool = False,
+) -> list[tuple[Array, Array]]:
+    """Return (reg / unit) G v and z of each operator's own vectors, which are centred; as `_solved` is told."""
+    first, xp = operators[0], operators[0].xp
+    u, right, c = _right_sides(operators, vectors, b)
+    if turned:
+        right = right.astype(c.dtype, copy=False)
+    corrections = _solved(operators, vectors, right, c, turned=turned, short=short)
+    z = _side_by_side([z for z, _ in corrections], xp)
+    top = first.backend.matmul(a, u)
+    top = first.backend.matmul(b, z.astype(b.dtype, copy=False), out=top, alpha=-1.0, beta=1.0)
+    images = []
+    for part, operator, (own, y) in zip(_columns(vectors), operators, corrections, strict=True):
+        image = xp.empty((len(top) + len(y), y.shape[1]), operator.dtype, order="F")
+        image[: first.n], image[first.n :] = top[:, part], y * (operator.noise / operator.unit)
+        image[: first.n] /= first.unit
+        images.append((image, own))
+    return images
 
 
 class _Application:
@@ -401,20 +481,8 @@ class _Application:
 
     def _images(self, blocks: dict[int, Array], short: ShortBlocks | None) -> dict[int, Array]:
         operators = [self.operators[i] for i in blocks]
-        first, xp = operators[0], operators[0].xp
+        first = operators[0]
         vectors = [first.centre(v) for v in blocks.values()]
         a, b = (short.a, short.b) if short else (first.a, first.turned_b if self.turned else first.b)
-        u, right, c = _right_sides(operators, vectors, b)
-        if self.turned:
-            right = right.astype(c.dtype, copy=False)
-        corrections = _solved(operators, vectors, right, c, turned=self.turned, short=short is not None)
-        z = _side_by_side([z for z, _ in corrections], xp)
-        top = first.backend.matmul(a, u)
-        top = first.backend.matmul(b, z.astype(b.dtype, copy=False), out=top, alpha=-1.0, beta=1.0)
-        images = {}
-        for i, part, operator, (_, y) in zip(blocks, _columns(vectors), operators, corrections, strict=True):
-            image = xp.empty((len(top) + len(y), y.shape[1]), operator.dtype, order="F")
-            image[: first.n], image[first.n :] = top[:, part], y * (operator.noise / operator.unit)
-            image[: first.n] /= first.unit
-            images[i] = operator.centre(image)
-        return images
+        images = _images(operators, vectors, a, b, turned=self.turned, short=short is not None)
+        return {i: first.centre(image) for i, (image, _) in zip(blocks, images, strict=True)}

@@ -1,0 +1,86 @@
+"""Functions that are good enough to compare values of reg by, against fits; and where only a fit tells."""
+
+import numpy as np
+import pytest
+
+from sslcore.errors import CertificateError
+from sslcore.kernels import Exponential, Gaussian
+from sslcore.solvers import trial
+from sslcore.solvers.certificate import Spectrum
+from sslcore.solvers.exact import solve_exact
+from sslcore.solvers.krylov import Accuracy
+from sslcore.solvers.objective import Objective
+from sslcore.solvers.sweep import Sweep
+
+from .comparators import assert_close
+from .test_features import noisy
+from .test_sweep import operator_of
+
+REGS = np.logspace(-6, 0, 7)
+K = 3
+
+
+def trials_of(operator, regs=REGS, center=False):
+    """Objectives, and what trials of a sweep give for each."""
+    objectives = [Objective(K, float(reg), 1.0, True, center) for reg in regs]
+    give = Sweep(operator, objectives, tolerance=1e-6, planned_bytes=0).trials()
+    return objectives, [give(o) for o in objectives]
+
+
+def psi(functions, kernel, views, points):
+    """The representation at the points, from coefficients, intercept and gamma."""
+    values = kernel(points, views.reshape(-1, views.shape[-1])) @ functions.coefficients + functions.intercept
+    return values * np.sqrt(np.clip(1.0 - functions.gamma, 0.0, None))
+
+
+@pytest.mark.parametrize("center", [False, True])
+@pytest.mark.parametrize("n", [40, 150])
+def test_trials_are_near_fits(n, center):
+    """Products <psi(x), psi(y)> at new points, of which all risks are made; components with mu <= 0 need no digits."""
+    views, kernel = noisy(n, 2, 3), Exponential(0.5)
+    operator, _ = operator_of(views, kernel, center=center)
+    points = np.random.default_rng(1).normal(size=(20, 3))
+    active = []
+    for objective, found in zip(*trials_of(operator, center=center), strict=True):
+        assert isinstance(found, trial.Trial)
+        fit = solve_exact(operator, objective, tolerance=1e-6, planned_bytes=0).spectrum
+        there = fit.gamma < 1
+        active.append(int(there.sum()))
+        assert np.array_equal(found.gamma < 1, there)
+        assert_close(found.gamma[there], fit.gamma[there], tol=1e-7)
+        assert_close(found.invariance[there], fit.invariance[there], tol=1e-3)
+        z, y = psi(found, kernel, views, points), psi(fit, kernel, views, points)
+        assert_close(z @ z.T, y @ y.T, tol=1e-4)
+    assert min(active) < max(active) == K
+
+
+def test_where_rounding_may_tell_a_fit_is_made(monkeypatch):
+    operator, _ = operator_of(noisy(40, 2, 3), Exponential(0.5))
+    monkeypatch.setattr(trial, "_CLEAR", 0.0)
+    for objective, found in zip(*trials_of(operator), strict=True):
+        assert isinstance(found, Spectrum)
+        assert found.certificate.algorithm.endswith("in band form")
+        fit = solve_exact(operator, objective, tolerance=1e-6, planned_bytes=0).spectrum
+        assert_close(found.gamma, fit.gamma, tol=1e-9)
+
+
+def test_a_reg_below_rounding_is_refused():
+    operator, _ = operator_of(noisy(40, 2, 2), Gaussian(2.0))
+    with pytest.raises(CertificateError, match="reg is below what the rounding of the kernel matrix allows"):
+        trials_of(operator, [1e-17, *REGS])
+
+
+def test_single_precision_has_fits():
+    views = noisy(40, 2, 3).astype(np.float32)
+    operator, _ = operator_of(views, Exponential(0.5))
+    assert operator.dtype == np.float32
+    assert all(isinstance(found, Spectrum) for found in trials_of(operator, np.logspace(-4, 0, 7))[1])
+
+
+def test_eigenvalues_that_need_not_be_accurate():
+    """Those that are known to be small, and all after them; of a first block nobody knows."""
+    theta, residuals = np.array([1.0, 0.4, 0.1, 0.01]), np.array([0.3, 1e-3, 1e-4, 0.01])
+    assert Accuracy(1e-6).wants(theta, residuals).tolist() == [True] * 4
+    assert Accuracy(1e-6, least=0.2).wants(theta, residuals).tolist() == [True, True, False, False]
+    assert Accuracy(1e-6, least=2.0).wants(theta, residuals).tolist() == [True, False, False, False]
+    assert Accuracy(1e-6, least=0.1).wants(theta, residuals).tolist() == [True] * 4  # it may reach 0.1
