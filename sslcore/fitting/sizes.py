@@ -12,7 +12,7 @@ __all__ = ["Sizes", "Uneven"]
 
 @dataclass(frozen=True)
 class Uneven:
-    """What plans depend on where samples have unlike numbers of views.
+    """Hold what plans depend on where samples have unlike numbers of views.
 
     Attributes
     ----------
