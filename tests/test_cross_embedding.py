@@ -59,7 +59,7 @@ def test_scikit_learns_checks(estimator, check):
         check(estimator)
 
 
-@pytest.mark.parametrize("scale", ["norm", "risk", "unit"])
+@pytest.mark.parametrize("scale", ["norm", "risk", "unit", "probe"])
 def test_it_is_pretrain(scale):
     ours = given(beta=0.7, scale=scale).fit(X[TRAIN], Y[TRAIN])
     rep = pretrain((X[TRAIN], Y[TRAIN]), (Gaussian(1.0), Gaussian(3.0)), 3, reg=1e-2, beta=0.7, center=True)
@@ -113,7 +113,7 @@ def test_what_is_not_given_is_chosen():
     kernels = [sslcore.defaults.choose(part).kernel for part in (1000.0 * X, Y)]
     rep = pretrain((columns[0](1000.0 * X), columns[1](Y)), tuple(kernels), 32, reg=1e-2, center=True)
     assert_close(ours.representation_.gamma, rep.gamma, tol=1e-9)
-    assert_close(ours.transform(1000.0 * X), rep.transform((columns[0](1000.0 * X), None), "norm"), tol=1e-7)
+    assert_close(ours.transform(1000.0 * X), rep.transform((columns[0](1000.0 * X), None), "probe"), tol=1e-7)
     assert ours.models_ == tuple(kernels)
     assert [reason[:3] for reason in ours.chosen_] == ["X: "] * 3 + ["y: "] * 3
     assert "each column by its mean and deviation" in ours.chosen_[1]
@@ -191,7 +191,7 @@ def test_files(tmp_path):
     ours = CrossEmbedding(n_components=2, reg=1e-2).fit(X, Y)
     ours.representation_.save(tmp_path / "pairs.npz")
     loaded = sslcore.load(tmp_path / "pairs.npz")
-    assert_close(loaded.transform((X, None), "norm"), ours.transform(X))
+    assert_close(loaded.transform((X, None), "probe"), ours.transform(X))
     assert loaded.second.standardization is not None
 
 
