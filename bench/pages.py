@@ -205,9 +205,9 @@ def clusters() -> str:
                 f"{r:,}",
                 rounded(core_hours),
                 f"{n_bytes / 1e15:.2g} PB",
-                f"{60 * summed:.0f} minutes" if summed < 1 else f"{summed:.1f} hours",
+                f"{60 * summed:.2g} minutes" if summed < 1 else f"{summed:.1f} hours",
                 f"{reading:.2g} hours",
-                f"{wire / 1e12:.2g} TB",
+                f"{wire / 1e12:.0f} TB" if wire > 1e13 else f"{wire / 1e12:.2g} TB",
             )
         )
     sums = f"{MACHINES} machines of {CORES} cores: sums"

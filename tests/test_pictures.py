@@ -13,6 +13,7 @@ from sslcore.kernels import Exponential
 
 pytest.importorskip("matplotlib")
 from sslcore.plotting import maps, panels
+from sslcore.studies.figures import fit_figure
 
 X = sslcore.datasets.half_moons(60, seed=0)
 VIEWS = GaussianNoise(0.1).views(X, 2, seed=0)
@@ -194,3 +195,11 @@ def test_names_stand_inside_their_bands():
         box = text.get_window_extent().transformed(axes.transData.inverted())
         assert low <= box.x0 < box.x1 <= high, text.get_text()
     assert [text.get_rotation() for text in axes.texts] == [0.0, 90.0, 90.0]
+
+
+def test_the_figure_of_a_fit_says_what_its_components_are_measured_in():
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    rep = pretrain(GaussianNoise(0.1).views(x, 2, seed=0), Identity(), 2, reg=1e-3)
+    panel = fit_figure(rep, x, rep.transform(x, "probe"), None, "probe").axes[2]
+    assert panel.get_title() == 'values at the data, scale "probe"'
+    assert (panel.get_xlabel(), panel.get_ylabel()) == ("component 1", "component 2")

@@ -237,7 +237,7 @@ class _Whole(Task):
     def shown(self, rep: Representation) -> tuple[Any, ...]:
         """Return the name of the figure, and what it draws: all points and their values."""
         self.z = rep.transform(self.table.values, self.chosen.scale, backend=self.args.backend)
-        return "fit_figure", rep, self.table.values, self.z, self.color
+        return "fit_figure", rep, self.table.values, self.z, self.color, self.chosen.scale
 
     @property
     def marks(self) -> dict[str, Any]:

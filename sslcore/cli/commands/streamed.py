@@ -221,7 +221,8 @@ class Streamed:
     def shown(self, rep: Representation) -> tuple[Any, ...]:
         """Return the name of the figure, and what it draws: some points and their values."""
         x = self.first[:SHOWN]
-        return "fit_figure", rep, x, rep.transform(x, self.chosen.scale, backend=self.args.backend)
+        scale = self.chosen.scale
+        return "fit_figure", rep, x, rep.transform(x, scale, backend=self.args.backend), None, scale
 
     def write_embedding(self, rep: Representation, file: IO[bytes], begin: Progress) -> None:
         """Go through the files again, and write the values at all views."""

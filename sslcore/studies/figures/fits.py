@@ -28,7 +28,7 @@ __all__ = ["fit_figure", "map_figure", "pair_figure", "path_figure"]
 
 
 @default_style
-def fit_figure(rep: Any, x: Array, z: Array, color: Array | None = None) -> Figure:
+def fit_figure(rep: Any, x: Array, z: Array, color: Array | None = None, scale: str = "risk") -> Figure:
     """Draw spectrum, what each eigenvalue is made of, and the first functions: over the plane if the data lie in one.
 
     Parameters
@@ -40,6 +40,8 @@ def fit_figure(rep: Any, x: Array, z: Array, color: Array | None = None) -> Figu
         Their embedding.
     color : (n,), optional
         Labels or values of the samples.
+    scale : str
+        What the components of ``z`` are measured in, as of `sslcore.Representation.transform`.
     """
     figure = Figure(figsize=(13, 6.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -72,7 +74,9 @@ def fit_figure(rep: Any, x: Array, z: Array, color: Array | None = None) -> Figu
             panel.scatter(values[:, i], values[:, j], s=6, color=BLUE, linewidths=0, alpha=0.35)
         else:
             coloured(panel, values[:, i], values[:, j], shades, named=place is places[min(len(pairs), 6) - 1])
-        panel.set(xlabel=rf"$\psi_{{{i + 1}}}$", ylabel=rf"$\psi_{{{j + 1}}}$")
+        panel.set(xlabel=f"component {i + 1}", ylabel=f"component {j + 1}")
+        if place is places[0]:
+            panel.set_title(f'values at the data, scale "{scale}"')
         without_frame(panel)
     return figure
 
