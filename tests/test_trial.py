@@ -54,6 +54,19 @@ def test_trials_are_near_fits(n, center):
     assert min(active) < max(active) == K
 
 
+def test_the_constant_is_no_function():
+    """Of few views the iteration finds all vectors there are, and among them, centred, the constant."""
+    views, kernel = noisy(2, 2, 3), Exponential(0.5)
+    operator, _ = operator_of(views, kernel, center=True)
+    points, regs = np.random.default_rng(1).normal(size=(20, 3)), np.logspace(-4, 0, 7)
+    some = list(zip(*trials_of(operator, regs, center=True), strict=True))
+    assert sum(isinstance(found, trial.Trial) for _, found in some) >= 4
+    for objective, found in some:
+        fit = solve_exact(operator, objective, tolerance=1e-6, planned_bytes=0).spectrum
+        z, y = psi(found, kernel, views, points), psi(fit, kernel, views, points)
+        assert_close(z @ z.T, y @ y.T, tol=1e-6)
+
+
 def test_where_rounding_may_tell_a_fit_is_made(monkeypatch):
     operator, _ = operator_of(noisy(40, 2, 3), Exponential(0.5))
     monkeypatch.setattr(trial, "_CLEAR", 0.0)

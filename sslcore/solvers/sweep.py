@@ -33,7 +33,7 @@ from .exact import LEAST_RANDOM, ConditionedKernel, ShortBlocks, beginning, in_c
 from .krylov import Accuracy, Eigenpairs, Inexact, block_width, top_eigenpairs_of_many
 from .objective import Objective
 from .reduced_basis import ReducedBasis
-from .trial import TRIED, Functions, Trial, least_active, tried
+from .trial import TRIED, Functions, Trial, independent, least_active, tried
 
 __all__ = ["LEAST_SHARED", "Known", "Sweep", "basis_columns", "places_together", "rounds"]
 
@@ -234,7 +234,7 @@ class Sweep:
     def _try(self, members: list[_Member], found: list[Eigenpairs], *, turned: bool) -> None:
         """Give members the functions of what was ``found``, and trials made of them."""
         operators, first = [member.operator for member in members], self.beside
-        vectors = [first.centre(_wide(pairs.vectors, pairs, first.xp)) for pairs in found]
+        vectors = [_without_constant(first, pairs) for pairs in found]
         b = first.turned_b if turned else first.b
         parts = []
         for operator, v, (w, z) in zip(
@@ -371,6 +371,12 @@ def _wide(v: Array, pairs: Eigenpairs, xp: Any) -> Array:
     """Join vectors and those beyond, which are not asked for, but tell about other places."""
     out: Array = v if pairs.beyond is None else xp.concatenate([v, pairs.beyond], axis=1)
     return out
+
+
+def _without_constant(operator: ConditionedKernel, pairs: Eigenpairs) -> Array:
+    """Return H v, wide; without those beyond where they span the constant, which leaves less than it has columns."""
+    v = operator.centre(_wide(pairs.vectors, pairs, operator.xp))
+    return v if independent(v) else v[:, : pairs.vectors.shape[1]]
 
 
 def _corrections(operators: Sequence[ConditionedKernel], vectors: Sequence[Array]) -> list[tuple[Array, Array]]:

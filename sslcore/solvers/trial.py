@@ -24,7 +24,7 @@ from .krylov import Accuracy, Eigenpairs
 from .objective import Objective
 from .reduced_basis import lowest
 
-__all__ = ["TRIED", "Functions", "Trial", "least_active", "tried"]
+__all__ = ["TRIED", "Functions", "Trial", "independent", "least_active", "tried"]
 
 TRIED = 3e-5
 """Residuals at which the iterations of trials end: risks were those of fits to 1e-6 k (half-moons and digits, 100 to
@@ -56,6 +56,11 @@ def least_active(operator: ConditionedKernel, objective: Objective) -> float:
     return objective.reg / operator.unit
 
 
+def independent(v: Array) -> bool:
+    """Return whether vectors H v of orthonormal v are: their squares lack that of the part which the constant has."""
+    return bool(float((v**2).sum()) > v.shape[1] - 0.5)
+
+
 def tried(
     operator: ConditionedKernel,
     objective: Objective,
@@ -72,7 +77,7 @@ def tried(
     """
     backend, xp, samples, k = operator.backend, operator.xp, operator.samples, objective.k
     epsilon = float(xp.finfo(operator.dtype).eps)
-    if len(pairs.values) < k:
+    if len(pairs.values) < k or not independent(v):
         return None
     wanted = Accuracy(TRIED, least=least_active(operator, objective)).wants(pairs.values, pairs.residuals)
     if not (pairs.residuals <= 2.0 * TRIED * pairs.values)[wanted].all():
