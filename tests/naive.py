@@ -1318,23 +1318,27 @@ def encoded(columns, missing, categories):
     None if no row is left.
     """
     names, made = [], []
+    if categories == "drop":
+        columns = {n: cells for n, cells in columns.items() if not any(isinstance(cell, str) for cell in cells)}
+    if missing == "drop":
+        cells = list(columns.values())
+        whole = [i for i in range(len(cells[0])) if all(each[i] is not None for each in cells)]
+        if not whole:
+            return None
+        columns = {name: [cells[i] for i in whole] for name, cells in columns.items()}
     for name, cells in columns.items():
         words = sorted({cell for cell in cells if isinstance(cell, str)})
         if not words:
             names.append(name)
             made.append(list(cells))
-        elif categories == "one-hot":
+        else:
             for word in words:
                 names.append(f"{name}={word}")
                 made.append([None if cell is None else float(cell == word) for cell in cells])
-    kept = list(range(len(made[0])))
-    if missing == "drop":
-        kept = [i for i in kept if all(column[i] is not None for column in made)]
-        if not kept:
-            return None
-    else:
+    if missing != "drop":
+        whole = range(len(made[0]))
         for column in made:
             there = [value for value in column if value is not None]
             mean = sum(there) / len(there)
             column[:] = [mean if value is None else value for value in column]
-    return names, np.array([[column[i] for column in made] for i in kept]), kept
+    return names, np.array(made).T, list(whole)

@@ -47,6 +47,24 @@ def columns_of(rows):
     return {"a": a, "b": b, "c": c, "d": d}
 
 
+def test_words_are_those_of_the_rows_that_stay():
+    """A coordinate that is 0 in each of them would tell nothing, and new rows of that word are unlike all of them."""
+    write("t.csv", "size,colour\n1,red\n,blue\n3,green\n")
+    table = tables.read("t.csv", missing="drop", categories="one-hot")
+    assert table.columns == ("size", "colour=green", "colour=red")
+    assert_close(table.values, np.array([[1.0, 0, 1], [3, 1, 0]]))
+    assert_close(tables.read("t.csv", encoding=table.encoding).values, table.values)  # of a row that is left out
+    write("new.csv", "size,colour\n2,blue\n")
+    with pytest.raises(ValueError, match=r"'blue', which was not there when the model was fitted \(green, red\)"):
+        tables.read("new.csv", encoding=table.encoding)
+
+
+def test_categories_are_of_tables():
+    np.save("x.npy", np.eye(3))
+    with pytest.raises(ValueError, match=r"--categories one-hot is for words of a table, x\.npy is an array"):
+        tables.read("x.npy", categories="one-hot")
+
+
 @given(ROWS, st.sampled_from(["drop", "mean"]), st.sampled_from(["one-hot", "drop"]), st.integers(1, 7), st.data())
 def test_against_cells_one_by_one(rows, missing, categories, cut, data):
     columns = columns_of(rows)
@@ -365,9 +383,21 @@ def test_plain_frames_that_lack_a_column(library):
         assert_close(rep(pd.DataFrame(x, columns=[1, 2])).to_numpy(), rep(x[:, ::-1]))
 
 
-TIMES = ["2020-01-31", "2021-02-01"], ["31.1.2020", "1.2.2021"], ["1/31/20", "2/1/21"], ["2020-01", "2020-02"], [
-    "2020-01-31 12:30", "2020-01-31T12:30:01.5Z"], ["12:30", "1:05:30 PM"]  # fmt: skip
+TWELVE = range(1, 13)
+TIMES = (
+    [f"2020-{i:02}-31" for i in TWELVE],
+    [f"{i + 19}.1.2020" for i in TWELVE],
+    [f"{i}/31/20" for i in TWELVE],
+    [f"2020-{i:02}" for i in TWELVE],
+    [f"2020-01-{i:02}{hour}" for i in TWELVE for hour in (" 12:30", "T24:00:01.5Z")],
+    [f"{i}{minutes}" for i in TWELVE for minutes in (":30", ":05:30 PM")],
+)
 NO_TIMES = (
+    ["16:10", "21:10"],  # few: ratios of pictures
+    ["2020-01-31", "2021-02-01"],
+    *([f"{place}{i}" for i in range(13, 30)] for place in ("1234-", "1234-01-4", "14/", "1:7")),
+    [f"{i}:10" for i in range(13, 40)],
+    [f"{i}.13.2020" for i in range(13, 30)],
     ["1.2.3", "1.10.12"],
     ["2020-01-31", "later"],
     ["12:3", "1:2"],
@@ -380,11 +410,11 @@ NO_TIMES = (
 def test_dates_are_no_categories(words):
     """A coordinate for each moment tells nothing of another; words that look a little like dates stay words."""
     pd = pytest.importorskip("pandas")
-    frame = pd.DataFrame({"x": np.arange(40.0), "when": words * 20})
+    frame = pd.DataFrame({"x": np.arange(20.0 * len(words)), "when": words * 20})
     write("t.csv", "x,when\n" + "".join(f"{x},{when}\n" for x, when in zip(frame["x"], frame["when"], strict=True)))
     for data, name in (("t.csv", "t.csv"), (frame, "the frame")):
         if words not in TIMES:
-            assert len(tables.read(data, categories="one-hot").columns) == 3
+            assert len(tables.read(data, categories="one-hot").columns) == 1 + len(words)
             continue
         with pytest.raises(ValueError, match=f"column 'when' of {name} holds dates or times such as") as error:
             tables.read(data, categories="one-hot")
@@ -566,7 +596,7 @@ def test_dropped_rows_keep_track(capsys):
     words = [*READ[:2], "--missing", "drop", *READ[4:]]
     found = run(capsys, "fit", path, *words, *FIT, "--color", "class")
     assert found["n"] == 39
-    assert "left out, for cells without a value: 1 of 40 rows (rows 4; --missing drop)" in found["notes"]
+    assert "left out, for cells without a value: 1 of 40 rows (row 4; --missing drop)" in found["notes"]
     assert "s3" not in pl.read_csv("a-embedding.csv")["id"].to_list()
     probed = run(capsys, "probe", "a-model.npz", path, f"{path}:class", "--drop", "class")
     assert (probed["n"], probed["counts"]) == (39, [20, 19])

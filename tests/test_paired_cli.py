@@ -114,6 +114,7 @@ def test_a_search_tells_how_far_it_is(folder, monkeypatch):
         ([*FIT, "--drop", "w"], "there is no column 'w' in y.csv; columns: u, v"),
         ([*FIT, "--id", "w"], "there is no column 'w' in y.csv"),
         (["fit", "x.npy", "--with", "short.npy", "--drop", "w"], "x.npy is an array"),
+        (["fit", "x.npy", "--with", "x.npy", "--categories", "one-hot"], "words of a table, x.npy is an array"),
         (["fit", "views.npy", "--with", "y.csv"], "views.npy has the shape (40, 2, 3)"),
         (["transform", "one.npz", "x.npy", "--modality", "first"], "holds one modality: leave out --modality"),
     ],
@@ -212,6 +213,30 @@ def test_rows_with_two_names(tables, capsys):
     assert "no row of x.csv and its partner in y.csv both have all values" in capsys.readouterr().err
 
 
+def test_words_of_rows_that_the_partner_loses(tables, capsys):
+    x, _ = tables
+    x["kind"][7] = "green"  # whose partner has no value
+    write("x.csv", x | {"one": [1] * 40})
+    assert cli.main([*TABLES, *READ, "--no-figure", "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["modalities"]
+    assert first["columns"] == ["a", "b", "kind=blue", "kind=red", "one"]
+    assert "left out, for cells of the partner in y.csv without a value: 1 more row (row 8)" in first["notes"]
+    assert "left out, as words of none of the rows that stay: kind=green" in first["notes"]
+    assert sslcore.load("x-model.npz").first.table.categories == {"kind": ["blue", "red"]}
+    assert [any("constant" in told for told in each["concerns"]) for each in (first, second)] == [True, False]
+    assert "concern     column one is constant" in Path("x-report.txt").read_text()
+
+
+def test_labels_of_both_files_are_the_same(tables, capsys):
+    x, y = tables
+    write("x.csv", x | {"label": y["label"]})
+    assert cli.main([*TABLES, *READ, "--no-figure"]) == 0
+    write("x.csv", x | {"label": [*y["label"][:9], "low", *y["label"][10:]]})
+    assert cli.main([*TABLES, *READ, "--no-figure", "--overwrite"]) == 2
+    told = "'label' of row 10 is 'low' in x.csv, 'high' in y.csv (--color label): bring both into one order"
+    assert told in capsys.readouterr().err
+
+
 def test_a_mapped_file_is_standardised_within_the_budget(folder, capsys, monkeypatch):
     monkeypatch.setattr("sslcore.tunables.TABLE_MAPPED_BYTES", 1)
     assert cli.main([*FIT, "--features", "identity", "--standardize", "--memory", "900"]) == 2
@@ -271,6 +296,9 @@ def test_a_picture_of_pairs_has_a_map_of_each(folder):
     values = rep((X, Y))
     spectrum, first, second = pair_figure(rep, values, np.arange(40) % 3).axes[:3]
     assert spectrum.get_title() == "spectrum: 2 of 2 active"
+    assert (first.get_xlabel(), first.get_ylabel()) == ("component 1", "component 2")
+    assert second.get_title() == 'second modality, scale "risk"'
+    assert pair_figure(rep, values, scale="probe").axes[1].get_title() == 'first modality, scale "probe"'
     for panel, z in ((first, values[0]), (second, values[1])):
         drawn = np.concatenate([np.asarray(points.get_offsets()) for points in panel.collections])
         assert_close(drawn[np.lexsort(drawn.T)], z[np.lexsort(z.T)], tol=1e-12)

@@ -20,7 +20,7 @@ from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
 from .sheets import OF_TIME, Sheet, are_times
 
-__all__ = ["Choices", "Encoded", "Encoding", "encode", "settle"]
+__all__ = ["Choices", "Encoded", "Encoding", "encode", "rows_named", "settle", "without_absent"]
 
 MISSING = ("refuse", "drop", "mean")
 CATEGORIES = ("refuse", "one-hot", "drop")
@@ -166,6 +166,12 @@ def encode(sheets: Sequence[Sheet], names: Sequence[str], choices: Choices, know
     return _Columns(sheets, names, choices, known).encoded()
 
 
+def rows_named(rows: np.ndarray) -> str:
+    """Name rows, given by their number from 0, as people count them: ``rows 1, 4, ...``."""
+    shown = ", ".join(str(row + 1) for row in rows[:SHOWN_ROWS].tolist())
+    return f"row{'s'[: len(rows) > 1]} {shown}{', ...' if len(rows) > SHOWN_ROWS else ''}"
+
+
 def settle(
     values: Array, missing: str | None, known: Encoding | None, names: Sequence[str]
 ) -> tuple[Array, np.ndarray | None, np.ndarray | None, tuple[str, ...]]:
@@ -176,8 +182,7 @@ def settle(
     if missing != "mean":
         if missing != "drop" or not count:
             return values, None, None, ()
-        left_out = (np.flatnonzero(rows) + 1).tolist()
-        which = "rows " + ", ".join(map(str, left_out[:SHOWN_ROWS])) + ", ..." * (len(left_out) > SHOWN_ROWS)
+        which = rows_named(np.flatnonzero(rows))
         kept = np.flatnonzero(~rows)
         if not len(kept):
             raise ValueError(
@@ -206,6 +211,34 @@ def settle(
     )
 
 
+def without_absent(values: Array, encoding: Encoding) -> tuple[Array, Encoding, tuple[str, ...]]:
+    """Leave out the coordinates of words that no row (n, d) has: values, their encoding, and the names left out.
+
+    Such words are those of rows that were left out since: a coordinate that is always 0 tells nothing of them, and new
+    rows that have them are to be refused.
+    """
+    there = np.ones(values.shape[1], bool)
+    categories: dict[str, list[str]] = {}
+    start = 0
+    for name in encoding.columns:
+        words = encoding.categories.get(name)
+        end = start + (1 if words is None else len(words))
+        if words is not None:
+            there[start:end] = values[:, start:end].any(axis=0)
+            categories[name] = [word for word, stays in zip(words, there[start:end], strict=True) if stays]
+        start = end
+    if there.all():
+        return values, encoding, ()
+    means = None if encoding.means is None else encoding.means[there]
+    absent = tuple(name for name, stays in zip(encoding.coordinates, there, strict=True) if not stays)
+    return values[:, there], replace(encoding, categories=categories, means=means), absent
+
+
+def _of_time(words: Any) -> bool:
+    """Tell whether words are dates or times, and too many to be codes such as 16:10 that look like some."""
+    return words.drop_nulls().n_unique() > FEW_WORDS and are_times(words)
+
+
 def _most_words(n: int) -> int:
     """Return how many words a column of n rows may have, to be one of categories."""
     return max(FEW_WORDS, min(n // 2, MOST_WORDS))
@@ -225,13 +258,14 @@ class _Columns:
         """Return the coordinates."""
         values = self._read()
         dropped = [name for name in self.words if self.known is None and self.choices.categories == "drop"]
-        categories = {name: self._categories(name) for name in self.words if name not in dropped}
+        whole = self._whole(values, dropped)
+        categories = {name: self._categories(name, whole) for name in self.words if name not in dropped}
         columns = [name for name in self.names if name not in dropped]
         if not columns:
             raise ValueError(f"all columns of {self.sheets[0].path} are words: none is left; use --categories one-hot")
         encoding = Encoding(columns, categories, None, self.missing, self.choices.id, self.sheets[0].named)
         if self.words:
-            values = self._assembled(values, encoding)
+            values = self._assembled(values, encoding, whole)
         gone = np.isnan(values)
         if self.missing == "refuse" and gone.any():
             self._refuse_missing(gone, encoding)
@@ -242,6 +276,17 @@ class _Columns:
             made = ", ".join(f"{name} ({len(words)})" for name, words in categories.items())
             notes += (f"words as coordinates, 0 or 1 for each: {made} (--categories one-hot)",)
         return Encoded(values, replace(encoding, means=means), kept, notes)
+
+    def _whole(self, numbers: np.ndarray, dropped: Sequence[str]) -> np.ndarray | None:
+        """Tell which rows, whose words count, stay where rows with missing values are dropped; None: all."""
+        if self.missing != "drop" or not self.words:
+            return None
+        places = [place for place, name in enumerate(self.names) if name not in self.words]
+        gone = np.asarray(np.isnan(numbers[:, places]).any(axis=1))
+        for name in self.words:
+            if name not in dropped:
+                gone |= self.words[name].is_null().to_numpy()
+        return None if gone.all() else ~gone  # that no row stays, `settle` says
 
     def _read(self) -> np.ndarray:
         """Read all columns as numbers, NaN where there is none; those of words are noted, what is neither refused."""
@@ -287,20 +332,20 @@ class _Columns:
         if not all_words:
             return f" ({count:,} of its {self.starts[-1]:,} cells are words, the others numbers)"
         words = pl.concat([sheet.words(sheet.columns.index(name), ()) for sheet in self.sheets])
-        times = OF_TIME if are_times(words) else ""
+        times = OF_TIME if _of_time(words) else ""
         if words.n_unique() > _most_words(self.starts[-1]):
             return f"{times}, or, if it names the rows, say --id {shlex.quote(name)}"
         if times:
             return times
         return "; of a column of words --categories one-hot makes a coordinate for each, --categories drop none"
 
-    def _categories(self, name: str) -> list[str]:
-        """Return the words of a column, in order."""
+    def _categories(self, name: str, rows: np.ndarray | None) -> list[str]:
+        """Return the words of a column in these rows, in order."""
         if self.known is not None:
             return list(self.known.categories[name])
-        found = sorted(self.words[name].drop_nulls().unique().to_list())
-        n = self.starts[-1]
-        if are_times(self.words[name]):
+        words = self.words[name] if rows is None else self.words[name].filter(rows)
+        found, n = sorted(words.drop_nulls().unique().to_list()), len(words)
+        if _of_time(words):
             raise ValueError(
                 f"column {name!r} of {self.sheets[0].path} holds dates or times such as {found[0]!r:.60}, which are no "
                 f"categories{OF_TIME}; or leave it out with --drop {shlex.quote(name)}"
@@ -313,8 +358,8 @@ class _Columns:
             )
         return found
 
-    def _assembled(self, numbers: np.ndarray, encoding: Encoding) -> np.ndarray:
-        """Put the columns of numbers and those of words side by side."""
+    def _assembled(self, numbers: np.ndarray, encoding: Encoding, whole: np.ndarray | None) -> np.ndarray:
+        """Put the columns of numbers and those of words side by side; words of rows that do not stay may be unknown."""
         n, d = len(numbers), len(encoding.coordinates)
         needed, free = 8 * n * d, free_memory()
         if needed > free:
@@ -332,7 +377,7 @@ class _Columns:
             place = {word: i for i, word in enumerate(encoding.categories[name])}
             cells = self.words[name].to_list()
             codes = np.array([-1 if cell is None else place.get(cell, -2) for cell in cells])
-            unseen = np.flatnonzero(codes == -2)
+            unseen = np.flatnonzero((codes == -2) if whole is None else (codes == -2) & whole)
             if len(unseen) and self.choices.unseen == "refuse":
                 known = ", ".join(list(place)[:8]) + (", ..." if len(place) > 8 else "")
                 row = int(unseen[0])

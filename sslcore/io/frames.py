@@ -75,6 +75,8 @@ def _series(name: str, column: Any) -> Any:
 
     if column.dtype.kind in "iuf" and column.dtype.name != "category":
         return pl.Series(name, as_entries(column, name))
+    if column.dtype.name.startswith("period["):
+        column = column.dt.to_timestamp()
     if column.dtype.kind in "mM":  # dates and spans of time: a sheet says that they are neither numbers nor words
         return pl.Series(name, column.to_numpy(f"{'datetime' if column.dtype.kind == 'M' else 'timedelta'}64[us]"))
     gone = column.isna().to_numpy()

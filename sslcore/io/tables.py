@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ..arrays import Array, as_float_dtype, check_boolean
-from .encoding import Choices, Encoding, encode, settle
+from .encoding import Choices, Encoding, encode, settle, without_absent
 from .sheets import MISSING, Sheet, listed, open_sheet
 from .sources import TABLES, Source, parse_source, parse_sources, require_file
 from .stored import read_array, require_finite
@@ -113,6 +113,17 @@ class Table:
         ids = None if self.ids is None else self.ids[places]
         return replace(self, values=self.values[places], ids=ids, kept=rows, n_rows=n_rows)
 
+    def without_absent(self) -> Table:
+        """Return the same without the coordinates of words that none of its rows has; the notes say so."""
+        if self.encoding is None or not self.encoding.categories:
+            return self
+        values, encoding, absent = without_absent(self.values, self.encoding)
+        if not absent:
+            return self
+        note = f"left out, as words of none of the rows that stay: {listed(absent)}"
+        columns = encoding.coordinates
+        return replace(self, values=values, encoding=encoding, columns=columns, notes=(*self.notes, note))
+
     def marks(self) -> dict[str, Any]:
         """Return the columns that tell the rows apart: their names, or their numbers, from 1, if some are left out."""
         if self.ids is not None:
@@ -188,6 +199,8 @@ def read_points(
         return read_sheets(sheets, source, drop, wanted=wanted, lenient=lenient, choices=choices)
     if choices.id is not None:
         raise ValueError(f"--id names a column of a table, {source.path} is an array")
+    if choices.categories not in (None, "refuse"):
+        raise ValueError(f"--categories {choices.categories} is for words of a table, {source.path} is an array")
     if drop and not lenient:
         raise ValueError(f"columns can be dropped by name from tables, {source.path} is an array")
     known = None if wanted is None else wanted.encoding

@@ -35,8 +35,13 @@ def representation_figure(
 
 
 @default_style
-def bimodal_figure(eigenvalues: Array, gamma: Array, values: tuple[Array, Array], color: Array | None = None) -> Figure:
-    """Draw the spectrum beside the maps of two modalities, whose axes are the same: a pair has one place in each."""
+def bimodal_figure(
+    eigenvalues: Array, gamma: Array, values: tuple[Array, Array], color: Array | None = None, scale: str = "risk"
+) -> Figure:
+    """Draw the spectrum beside the maps of two modalities, in a scale, whose axes are the same.
+
+    A pair has one place in each.
+    """
     figure = Figure(figsize=(15.5, 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(1, 3, width_ratios=(1, 1.2, 1.2))
@@ -45,7 +50,7 @@ def bimodal_figure(eigenvalues: Array, gamma: Array, values: tuple[Array, Array]
     second = figure.add_subplot(grid[0, 2], sharex=first, sharey=first)
     for panel, z, name in zip((first, second), values, ("first", "second"), strict=True):
         value_map(panel, z, color, named=panel is second)
-        panel.set_title(f"{name} modality")
+        panel.set_title(f'{name} modality, scale "{scale}"')
     return figure
 
 
@@ -81,7 +86,7 @@ def value_map(
         axes.scatter(x, y, s=9, color=CLASSES[0], linewidths=0, alpha=0.5)
     if images is not None:
         _thumbnails(axes, x, y, np.asarray(images)[some], tints)
-    axes.set(xlabel=r"$\psi_1$", ylabel=r"$\psi_2$" if z.shape[1] > 1 else "sample")
+    axes.set(xlabel="component 1", ylabel="component 2" if z.shape[1] > 1 else "sample")
     axes.set_title("the first two components" if z.shape[1] > 1 else "the only component")
     without_frame(axes)
 

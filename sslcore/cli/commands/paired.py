@@ -27,9 +27,9 @@ NOT_OF_PAIRS = ("augment", "views", "positives", "input")
 class Paired(_Whole):
     """Two files, a model for each, and a fit of both."""
 
-    concerns = ()
     columns = encoding = None  # both files have some
     tables: tuple[Table, Table]
+    concerns_of_each: list[tuple[str, ...]]
 
     def __init__(self, args: argparse.Namespace) -> None:
         from ...io.tables import parse_sources
@@ -64,23 +64,35 @@ class Paired(_Whole):
 
         self.begin, args = begin, self.args
         sources = self.source, self.partner
-        each = of_each(sources, args, label_columns(sources, args.color))
+        options = of_each(sources, args, label_columns(sources, args.color))
         first, second = (
             read_points(source, own.drop, header=own.header, choices=choices_of(own))
-            for source, own in zip(sources, each, strict=True)
+            for source, own in zip(sources, options, strict=True)
         )
-        self.tables = self.table, other = matched(first, second)
+        first, second = matched(first, second)
+        self.tables = self.table, other = first.without_absent(), second.without_absent()
         if args.color:
-            self.color = colors_of_pairs(self.tables, each, args.color)
-        self.choices = [self._choose(*each) for each in zip(self.tables, self.kernels, strict=True)]
-        self.parts = [self.standardized(*each) for each in zip(self.tables, self.choices, strict=True)]
+            self.color = colors_of_pairs(self.tables, options, args.color)
+        self.choices = [self._choose(*side) for side in zip(self.tables, self.kernels, strict=True)]
+        self.parts = [self.standardized(*side) for side in zip(self.tables, self.choices, strict=True)]
+        self.concerns_of_each = [self._concerns_of(*side) for side in zip(self.tables, self.choices, strict=True)]
         self.chosen = self.choices[0]
-        self.model = tuple(each.model for each in self.choices)
-        self.k = min(each.n_components for each in self.choices) if args.components is None else args.components
+        self.model = tuple(choice.model for choice in self.choices)
+        self.k = min(choice.n_components for choice in self.choices) if args.components is None else args.components
         widths = tuple(part.shape[1] for part in self.parts)
         sizes = (len(other.values), 2, widths, self.model, self.k, self.parts[0].dtype, args.memory)
         self.planned = plan(*sizes, backend=args.backend, solver=args.solver)
         expect_fits(begin, "fit", self.planned, SEARCHED if args.reg == "auto" else 1)
+
+    def _concerns_of(self, table: Table, chosen: Choice) -> tuple[str, ...]:
+        """Say what looks wrong about the columns of one modality; those of a mapped file are not looked at."""
+        import numpy as np
+
+        from ...defaults import concerns
+
+        if isinstance(table.values, np.memmap):
+            return ()
+        return concerns(table.values, standardization=chosen.standardization, columns=table.columns)
 
     def _choose(self, table: Table, kernel: Any) -> Choice:
         """Choose what was not said of one modality; the whole kernel of one asks for that of the other."""
@@ -122,7 +134,7 @@ class Paired(_Whole):
         """Return a figure of both maps; the values of both files are written."""
         pair = (self.tables[0].values, self.tables[1].values)
         self.values = rep.transform(pair, self.chosen.scale, backend=self.args.backend)
-        return "pair_figure", rep, self.values, self.color
+        return "pair_figure", rep, self.values, self.color, self.chosen.scale
 
     @property
     def marks(self) -> dict[str, Any]:
@@ -141,9 +153,9 @@ class Paired(_Whole):
         """Return what was asked for, for machines."""
         files = [
             {"file": str(table.source), "columns": table.columns, "n_coordinates": table.values.shape[1]}
-            | {"notes": table.notes, "model": repr(each.model)}
-            | chosen_as_dict(each)
-            for table, each in zip(self.tables, self.choices, strict=True)
+            | {"notes": table.notes, "concerns": told, "model": repr(choice.model)}
+            | chosen_as_dict(choice)
+            for table, choice, told in zip(self.tables, self.choices, self.concerns_of_each, strict=True)
         ]
         return {
             "modalities": files,
@@ -157,8 +169,8 @@ class Paired(_Whole):
     def lines(self) -> list[str]:
         """Tell the same to people."""
         out = []
-        for table, each in zip(self.tables, self.choices, strict=True):
+        for table, choice, told in zip(self.tables, self.choices, self.concerns_of_each, strict=True):
             n, d = table.values.shape
             out.append(f"data        {table.source}: {n:,} rows of {d} coordinates{columns_of(table.columns)}")
-            out += [*chosen_lines(each, ()), *noted(table.notes)]
+            out += [*chosen_lines(choice, told), *noted(table.notes)]
         return [*out, "pairs       row i of one file with row i of the other"]

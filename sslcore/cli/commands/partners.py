@@ -39,7 +39,10 @@ def of_each(
     from ...io.sheets import open_sheet
     from ...io.sources import TABLES, require_file
 
+    tabular = [source.suffix in TABLES for source in sources]
     options = [argparse.Namespace(**vars(args) | {"columns": ()}) for _ in sources]
+    for own, holds_words in zip(options, tabular, strict=True):
+        own.categories = args.categories if holds_words or not any(tabular) else None
     if not (args.drop or labels or args.id is not None):
         return options
     for source in sources:
@@ -106,16 +109,41 @@ def matched(first: Table, second: Table) -> tuple[Table, Table]:
 
 
 def colors_of_pairs(tables: Sequence[Table], each: Sequence[argparse.Namespace], color: str) -> Any:
-    """Return the labels or values of all pairs: a column of one of the files, or another file."""
-    labelled = next((table for table, own in zip(tables, each, strict=True) if color in own.columns), tables[0])
-    return colors_of(labelled, color, each[0].header, each[0].decimal)
+    """Return the labels or values of all pairs: a column of one of the files or of both, or another file.
+
+    Raises
+    ------
+    ValueError
+        Both files have the column, and it differs in a row: they are in unlike order.
+    """
+    import numpy as np
+
+    labelled = [table for table, own in zip(tables, each, strict=True) if color in own.columns] or [tables[0]]
+    first, *others = (colors_of(table, color, each[0].header, each[0].decimal) for table in labelled)
+    for other in others:
+        both = ~(np.ma.getmaskarray(first) | np.ma.getmaskarray(other))
+        unlike = np.flatnonzero(both & (np.ma.getdata(first) != np.ma.getdata(other)))
+        if len(unlike):
+            row = int(unlike[0])
+            place = row if tables[0].kept is None else int(tables[0].kept[row])
+            raise ValueError(
+                f"rows are pairs, and {color!r} of row {place + 1} is {str(first[row])!r} in {tables[0].source}, "
+                f"{str(other[row])!r} in {tables[1].source} (--color {color}): bring both into one order"
+            )
+    return first
 
 
 def _with(table: Table, rows: Any, other: Table) -> Table:
     """Return the table with these rows alone, and a note of those that its partner lacks."""
-    lost = len(table.values) - len(rows)
-    if not lost:
+    import numpy as np
+
+    from ...io.encoding import rows_named
+
+    mine = np.arange(len(table.values)) if table.kept is None else table.kept
+    lost = np.setdiff1d(mine, rows, assume_unique=True)
+    if not len(lost):
         return table
-    note = f"left out, for cells of the partner in {other.source} without a value: {lost:,} more rows"
+    more = f"{len(lost):,} more row{'s'[: len(lost) > 1]} ({rows_named(lost)})"
+    note = f"left out, for cells of the partner in {other.source} without a value: {more}"
     left = table.at(rows)
     return replace(left, notes=(*left.notes, note))

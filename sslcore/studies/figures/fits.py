@@ -86,9 +86,9 @@ def map_figure(rep: Any, z: Array, color: Array | None = None) -> Figure:
     return representation_figure(rep.eigenvalues, rep.gamma, z, color)
 
 
-def pair_figure(rep: Any, values: tuple[Array, Array], color: Array | None = None) -> Figure:
-    """Draw the spectrum of two modalities beside the maps of embeddings (n, k) of pairs."""
-    return bimodal_figure(rep.eigenvalues, rep.gamma, values, color)
+def pair_figure(rep: Any, values: tuple[Array, Array], color: Array | None = None, scale: str = "risk") -> Figure:
+    """Draw the spectrum of two modalities beside the maps of embeddings (n, k) of pairs, which are in this scale."""
+    return bimodal_figure(rep.eigenvalues, rep.gamma, values, color, scale)
 
 
 def path_figure(path: Path) -> Figure:
