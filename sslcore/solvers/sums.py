@@ -176,9 +176,13 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
         return summed
 
     if total.n == 0:  # any point near the mean will do
-        some = slice(None, None, max(1, len(phi) // tunables.MOMENTS_SHIFT_ROWS))
+        some, rows = slice(None, None, _step_to_shift(samples)), phi
+        if some.step > 1:  # in memory that is there: BLAS wants rows that follow each other
+            rows = phi[some]
+            rows = buffer[: rows.size].reshape(rows.shape)
+            rows[:] = phi[some]
         shares = samples.weight[some]
-        total.mean = sum_rows(shares / shares.sum(), xp.ascontiguousarray(phi[some])).astype(float)
+        total.mean = sum_rows(shares / shares.sum(), rows).astype(float)
     shift = total.mean.astype(phi.dtype)
     move = xp.zeros(phi.shape[1])
     for part in samples.classes:
@@ -201,6 +205,19 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
     move *= weight / total.weight
     total.mean = shift.astype(float) + move
     backend.add_second_moment(total.between, move[None], -total.weight)
+
+
+def _step_to_shift(samples: Samples) -> int:
+    """Return the step between the rows whose mean is the first shift: 1 where few of them may have all of the weight.
+
+    It has no divisor in common with a number of views: all views of the samples have their share, the first is no
+    more often among the rows than the others.
+    """
+    weight = samples.weight
+    step = len(weight) // tunables.MOMENTS_SHIFT_ROWS
+    if step <= 1 or float(weight.max()) > 4.0 * float(weight.min()):
+        return 1
+    return next(s for s in range(step, 0, -1) if all(math.gcd(s, part.m) == 1 for part in samples.classes))
 
 
 def _adds_to_one_sum(total: Sums, contrasts: Array, part: SampleClass, weight: float, backend: Backend) -> bool:

@@ -1,0 +1,58 @@
+"""Sums over blocks: the shift that they are taken about."""
+
+import numpy as np
+import pytest
+
+from sslcore import Moments, pretrain
+from sslcore.features import Identity
+
+FAR = 1e4
+
+
+def weighted_views(n):
+    """Two views far apart, of which one has nearly all of the weight."""
+    return np.tile([1e-4, 1.0], (n, 1)), np.array([[[0.0], [FAR]]])
+
+
+def light_and_heavy(n):
+    """Samples of one view, each second far off and of hardly any weight."""
+    return np.tile([1e-6, 1.0], n // 2)[:, None], np.tile([FAR, 0.0], n // 2)[:, None, None]
+
+
+def alike(n):
+    """Two views far apart whose weights are all the same: the shift is half-way, as the mean."""
+    return None, np.array([[[0.0], [FAR]]])
+
+
+@pytest.mark.parametrize("case", [weighted_views, light_and_heavy, alike])
+def test_float32_keeps_the_variance_between_samples_whose_views_are_far_apart(case):
+    """The first shift is near the weighted mean: subtracting the square of the rest costs no digits."""
+    n = 8192
+    weight, offset = case(n)
+    m = offset.shape[1]
+    rng = np.random.default_rng(0)
+    views = (rng.normal(size=(n, m, 3)) + rng.normal(size=(n, 1, 3)) + offset).astype(np.float32)
+    p = np.ones((n, m)) if weight is None else weight
+    moments = Moments(Identity()).update(views, sample_weight=weight)
+    exact = views.astype(float)
+    share = p.sum(axis=1)
+    means = np.einsum("ia,iak->ik", p / share[:, None], exact)
+    means -= share / share.sum() @ means
+    expected = np.einsum("i,ik->k", share / share.sum(), means**2)
+    found = moments._total()
+    variances = found.between.diagonal() / found.weight
+    # means of about 10^4 have errors of 2^-10 in float32, beside deviations of 1
+    np.testing.assert_allclose(variances, expected, rtol=2e-3)
+
+
+def test_pretrain_in_float32_with_light_samples_far_off():
+    """As in float64, where nothing is lost."""
+    n = 4096
+    rng = np.random.default_rng(1)
+    views = (rng.normal(size=(n, 2, 4)) + rng.normal(size=(n, 1, 4)) * [3.0, 2.0, 1.0, 1.0]).astype(np.float32)
+    views[::2] += np.float32(FAR)
+    weight = np.tile([1e-10, 1.0], n // 2)
+    found, exact = (
+        pretrain(v, Identity(), 3, reg=1e-3, center=True, sample_weight=weight) for v in (views, views.astype(float))
+    )
+    np.testing.assert_allclose(found.gamma, exact.gamma, rtol=1e-3)
