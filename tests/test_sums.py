@@ -1,9 +1,12 @@
 """Sums over blocks: the shift that they are taken about."""
 
+import dask.array
 import numpy as np
 import pytest
 
-from sslcore import Moments, pretrain
+import sslcore.dask
+from sslcore import Moments, pretrain, stream
+from sslcore.diagnostics import rankme
 from sslcore.features import Identity
 
 FAR = 1e4
@@ -56,3 +59,14 @@ def test_pretrain_in_float32_with_light_samples_far_off():
         pretrain(v, Identity(), 3, reg=1e-3, center=True, sample_weight=weight) for v in (views, views.astype(float))
     )
     np.testing.assert_allclose(found.gamma, exact.gamma, rtol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_sums_of_streams_are_of_the_type_that_was_summed(dtype):
+    """Beside an offset that float64 carries and float32 does not, sums of streams say what those of `Moments` do."""
+    views = (np.random.default_rng(2).normal(size=(600, 2, 3)) + 1e8).astype(dtype)
+    expected = rankme(Moments(Identity()).update(views))
+    assert (expected > 2.9) == (dtype == np.float64)
+    array = dask.array.from_array(views, chunks=(200, -1, -1))
+    for found in (stream.moments(views, Identity()), sslcore.dask.moments(array, Identity())):
+        np.testing.assert_allclose(rankme(found), expected, rtol=1e-6)

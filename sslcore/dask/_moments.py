@@ -143,7 +143,8 @@ def moments_on(
         part.require_finite()
     if positives is not None:
         training, *held = (of_pairs(part) for part in (training, *held))
-    return Moments.of_sums(features, d, training, tuple(held), backend=None, from_host=False)
+    epsilon = float(np.finfo(dtype).eps)
+    return Moments.of_sums(features, d, training, tuple(held), epsilon=epsilon, backend=None, from_host=False)
 
 
 def _are_files(views: Any) -> bool:

@@ -161,12 +161,23 @@ class Moments:
 
     @classmethod
     def of_sums(
-        cls, features: Features, d: int, sums: Sums, held: tuple[Sums, ...], *, backend: str | None, from_host: bool
+        cls,
+        features: Features,
+        d: int,
+        sums: Sums,
+        held: tuple[Sums, ...],
+        *,
+        epsilon: float,
+        backend: str | None,
+        from_host: bool,
     ) -> Moments:
-        """Make moments of sums over points of d coordinates, and over groups of others that are held out."""
+        """Make moments of sums over points of d coordinates, and over groups of others that are held out.
+
+        ``epsilon`` is the relative rounding of the type that the features had.
+        """
         moments = cls(features, backend=backend)
         moments._d, moments._sums, moments._held, moments._from_host = d, sums, held, from_host
-        moments._epsilon = _UNKNOWN
+        moments._epsilon = epsilon
         return moments
 
     def merge(self, other: Moments) -> Moments:

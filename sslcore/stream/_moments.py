@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ..arrays import check_boolean, check_scalar, gives_memory_back
 from ..backends import device_of, get_backend
 from ..features import Features
@@ -194,7 +196,7 @@ class _Run:
             self.kept.begin(leaf.views, self.backend)
         hold_out = self.law is None or self.law.lag <= longest_lag()
         self.parts = Parts(self.deterministic, self.kept.nodes if self.kept else (), hold_out=hold_out)
-        self.shape = leaf.views.shape
+        self.shape, self.dtype = leaf.views.shape, leaf.views.dtype
         self.accumulator = Accumulator(self.features, leaf.views.shape[2], leaf.views.dtype, self.backend)
 
     def _write(self, stream: Stream) -> None:
@@ -219,6 +221,7 @@ class _Run:
             self.shape[2],
             training,
             held,
+            epsilon=float(np.finfo(self.dtype).eps),
             backend=self.backend_name,
             from_host=self.from_host,
         )

@@ -70,11 +70,11 @@ def all_reduce(moments: Moments, group: Any = None) -> Moments:
     for rank, tell in enumerate(told):
         if isinstance(tell, str):
             raise TypeError(f"the moments of rank {rank} cannot be sent: {tell}")
-    seen = [rank for rank, (_, _, *parts) in enumerate(told) if parts]
+    seen = [rank for rank, (_, _, _, *parts) in enumerate(told) if parts]
     if not seen:
         raise ValueError("the moments are empty on all processes; call update(views) on some first")
     name, d, *_ = told[seen[0]]
-    for rank, (other, width, *parts) in enumerate(told):
+    for rank, (other, width, _, *parts) in enumerate(told):
         if other != name:
             raise ValueError(f"the moments of rank {rank} are of other features than those of rank {seen[0]}")
         if parts and width != d:
@@ -86,7 +86,8 @@ def all_reduce(moments: Moments, group: Any = None) -> Moments:
         source = rank if group is None else distributed.get_global_rank(group, rank)
         mine = iter(own if rank == distributed.get_rank(group) else ())
         parts = []
-        for numbers in told[rank][2:]:
+        epsilon, *described = told[rank][2:]
+        for numbers in described:
             sums = next(mine, None) or _empty(numbers)
             for array in (sums.mean, sums.between, sums.within, sums.unbiased):
                 if array is not None:
@@ -96,7 +97,9 @@ def all_reduce(moments: Moments, group: Any = None) -> Moments:
                         array.T[...] = buffer.cpu().numpy().reshape(array.T.shape)
             parts.append(sums)
         first, *held = parts
-        total.merge(Moments.of_sums(moments.features, d, first, tuple(held), backend=None, from_host=False))
+        total.merge(
+            Moments.of_sums(moments.features, d, first, tuple(held), epsilon=epsilon, backend=None, from_host=False)
+        )
     return total
 
 
@@ -116,7 +119,7 @@ def _told(moments: Moments) -> tuple[list[Sums], Any]:
         own = [part.on(host).in_fortran_order() for part in moments._parts]
     except Exception as error:
         return [], str(error) or type(error).__name__
-    return own, (name, moments._d, *map(_described, own))
+    return own, (name, moments._d, moments._epsilon, *map(_described, own))
 
 
 def _name_of(features: Features) -> str:

@@ -303,7 +303,9 @@ class Monitor:
         if largest and (self._unit is None or exponent > self._unit + HEADROOM):
             if self._unit is not None:
                 sums = self._moments._total().scaled(self._unit - exponent)
-                self._moments = Moments.of_sums(Identity(), z.shape[2], sums, (), backend="numba", from_host=False)
+                self._moments = Moments.of_sums(
+                    Identity(), len(sums.mean), sums, (), epsilon=self._epsilon, backend="numba", from_host=False
+                )
             self._unit = exponent
         self._moments.update(np.ldexp(z, -(self._unit or 0)))
 
