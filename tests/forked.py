@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["Child", "Parent"]
@@ -54,15 +56,22 @@ class Parent:
             stdout=subprocess.PIPE,
             bufsize=0,  # select tells of all that was not read
             env=os.environ | environment,
+            start_new_session=True,  # a group of its own, with its child
         )
 
     def __enter__(self) -> Parent:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, *error: object) -> None:
         self._process.stdin.close()
-        self._process.wait(60)
-        self._process.stdout.close()
+        try:
+            if kind is None:
+                self._process.wait(60)
+        finally:
+            if self._process.returncode is None:  # a test has failed, or a child does not end
+                os.killpg(self._process.pid, signal.SIGKILL)
+                self._process.wait()
+            self._process.stdout.close()
 
     def start(self, code: str, **environment: str) -> Child:
         """Run ``code`` in a child, with these variables changed; a second one waits until the first has ended."""
@@ -94,8 +103,17 @@ class Child:
         """Whether it has."""
         return bool(select.select([self._parent.stdout], [], [], 0)[0])
 
+    def until(self, condition: Callable[[], bool], seconds: float = 120.0) -> None:
+        """Wait until ``condition()`` holds or the process has ended, for at most so many seconds."""
+        last = time.monotonic() + seconds
+        while not condition() and not self.has_ended():
+            assert time.monotonic() < last, f"what was waited for has not come within {seconds:g} seconds"
+            time.sleep(0.002)
+
     def kill(self) -> None:
         """End it at once."""
+        if self.has_ended():  # its id may be another's
+            return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
 

@@ -87,7 +87,7 @@ def test_one_command_is_better_than_the_raw_columns(wine, capsys):
     assert "standardised: each column by its mean and deviation" in found["chosen"]
     z = pl.read_csv("wine-embedding.csv").drop("id").to_numpy()
     columns = (x - x.mean(axis=0)) / x.std(axis=0)
-    difference = few_labels(z, labels, 400) - few_labels(columns, labels, 400)
+    difference = few_labels(z, labels) - few_labels(columns, labels)
     assert difference.mean() > 2 * difference.std() / len(difference) ** 0.5 > 0
     probed = run(capsys, "probe", "wine-model.npz", "wine.csv", "wine.csv:class", "--drop", "class")
     assert (probed["scale"], probed["n_components"]) == ("probe", found["n_components"])

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -327,8 +326,7 @@ def test_a_fit_that_is_killed_goes_on(tmp_path):
     program = f"os.chdir({str(tmp_path)!r}); slow = 0; sys.exit(main({arguments}))"
     with Parent(IMPORTS) as parent:
         process = parent.start(program.replace("slow = 0", "slow = 1"))
-        while not (tmp_path / "ck").exists() and not process.has_ended():
-            time.sleep(0.02)
+        process.until((tmp_path / "ck").exists)
         process.kill()
         assert process.wait()[0] == -signal.SIGKILL
         assert {path.name for path in tmp_path.iterdir()} == {"ck", *(f"features-{i}.npy" for i in range(4))}

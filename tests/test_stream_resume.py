@@ -152,8 +152,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
         expected = moments(str(tmp_path / "part-*.npy"), Identity(), deterministic=run["deterministic"])
         found = sslcore.load(run["out"])
         assert fields(found) == fields(expected)
+    # a kill within a write leaves the file of another name that was to take its place
     left = {path.name for path in tmp_path.iterdir()} - {f"part-{i}.npy" for i in range(3)}
-    assert {name for name in left if not name.startswith("found-")} <= {"ck", "warm"}
+    assert {name for name in left if not name.startswith(("found-", ".sslcore-"))} <= {"ck", "warm"}
 
 
 # ---------------------------------------------------------------- what is refused

@@ -273,21 +273,22 @@ def test_a_study_that_was_killed_goes_on_to_the_same_results(tmp_path):
             return parent.start(f"sys.exit(main({argv}))")
 
         def finish(process):
-            status, _, err = process.wait()
+            status, out, err = process.wait()
             assert status == 0, (err, kills)
+            return out
 
-        finish(start(tmp_path / "whole"))
+        straight = finish(start(tmp_path / "whole"))
         process = start(place)
         for count, milliseconds in kills:
-            while not process.has_ended() and len(list(place.glob("cells/fits/cell-*.npz"))) < count:
-                time.sleep(0.002)
+            process.until(lambda count=count: len(list(place.glob("cells/fits/cell-*.npz"))) >= count)
             time.sleep(milliseconds / 1000)
             process.kill()
             process.wait()
             left = place / "capacity.json"
             assert not left.exists() or json.loads(left.read_text())["verdict"], kills  # whole, or not there
             process = start(place, "--resume")
-        finish(process)
+        resumed = finish(process)
+    assert resumed.splitlines()[-1] == straight.splitlines()[-1], kills
     one, two = (json.loads((tmp_path / name / "capacity.json").read_text()) for name in ("killed", "whole"))
     for document in (one, two):
         for name in ("seconds", "figure", "figures", "certificates"):
