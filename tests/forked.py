@@ -50,6 +50,7 @@ class Parent:
     """A process that has run ``imports`` and forks when it is asked to."""
 
     def __init__(self, imports: str, **environment: str) -> None:
+        self._folder = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PARENT, imports],
             stdin=subprocess.PIPE,
@@ -72,10 +73,11 @@ class Parent:
                 os.killpg(self._process.pid, signal.SIGKILL)
                 self._process.wait()
             self._process.stdout.close()
+            self._folder.cleanup()
 
     def start(self, code: str, **environment: str) -> Child:
         """Run ``code`` in a child, with these variables changed; a second one waits until the first has ended."""
-        return Child(self._process, code, environment)
+        return Child(self._process, Path(tempfile.mkdtemp(dir=self._folder.name)), code, environment)
 
     def run(self, code: str, **environment: str) -> str:
         """The standard output of a child, which must end well."""
@@ -88,9 +90,8 @@ class Parent:
 class Child:
     """One process of a `Parent`."""
 
-    def __init__(self, parent: subprocess.Popen[bytes], code: str, environment: dict[str, str]) -> None:
-        self._parent, self._folder = parent, tempfile.TemporaryDirectory()
-        self._streams = [Path(self._folder.name) / name for name in ("out", "err")]
+    def __init__(self, parent: subprocess.Popen[bytes], folder: Path, code: str, environment: dict[str, str]) -> None:
+        self._parent, self._streams = parent, [folder / name for name in ("out", "err")]
         parent.stdin.write(json.dumps([code, environment, *map(str, self._streams)]).encode() + b"\n")
         self.pid = int(self._line())
 
@@ -121,5 +122,4 @@ class Child:
         """Its status, and what it has written, when it has ended."""
         status = int(self._line())
         out, err = (path.read_text() if path.exists() else "" for path in self._streams)
-        self._folder.cleanup()
         return status, out, err
