@@ -127,7 +127,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     print(
         f"  {views / each[1]:.3g} views/s and core by each; {wire / 1e6:.0f} MB on the wire of {size / 1e6:.0f} MB read"
     )
-    what = f"moments of {views:.2g} views, float32, r = {R}, {WORKERS} workers of one thread"
+    what = f"moments of {views:,} views, float32, r = {R}, {WORKERS} workers of one thread"
     rows = [
         Row(what, "90 % of the rate of as many separate streams (processor time)",
             f"{cpu:.0%} (wall {wall:.0%})", "100 %", cpu >= 0.9),

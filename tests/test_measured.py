@@ -25,7 +25,7 @@ def test_what_missed_and_what_was_measured_beside_other_work_is_said(monkeypatch
     for path in pages.RESULTS.glob("*.json"):
         content = json.loads(path.read_text(encoding="utf-8"))
         if "machine" in content:
-            content["machine"]["load_average"] = [15.0 if path.stem == "risk" else 0.1] * 3
+            content["machine"]["load_average"] = [15.0 if path.stem == "gram" else 0.1] * 3
             for result in content["results"]:
                 for row in result["rows"]:
                     row["met"] = path.stem != "exact"
@@ -34,7 +34,7 @@ def test_what_missed_and_what_was_measured_beside_other_work_is_said(monkeypatch
     lines = pages.speed().splitlines()
     assert ["(**missed**)" in line for line in lines].index(True) == 2
     assert sum("(**missed**)" in line for line in lines) == 1
-    assert [line.startswith("| risk and gradient") for line in lines] == ["beside other work" in line for line in lines]
+    assert [line.startswith("| Gram 8,000") for line in lines] == ["beside other work" in line for line in lines]
 
 
 def test_the_site_has_the_tables_of_the_files():
@@ -80,6 +80,26 @@ def test_the_guide_on_what_a_search_costs():
     numbers = ["no", "one", "two", "three", "four", "five", "six"]
     ratios = sorted(pages.result("search")[data]["ratio"] for data in ("half-moons", "digits"))
     assert [least, most] == [numbers[round(ratio)] for ratio in ratios]
+
+
+def test_the_page_on_scale_on_runs_of_leaves():
+    page = " ".join((ROOT / "docs" / "scale.md").read_text(encoding="utf-8").split())
+    told = re.search(
+        r"64 leaves of r = 768 \((\d+) s\) for ([\d,]+) threads, 320 leaves \((\d+) s\) for ([\d,]+), "
+        r"5,120 leaves \((\d+) minutes\) for ([\d,]+)\.",
+        page,
+    ).groups()
+    (leaf,) = (case["measured"] for case in pages.result("leaves")["cases"] if case["r"] == 768)
+    expected = []
+    for n, unit in ((64, 1), (320, 1), (5120, 60)):
+        expected += [f"{n * leaf / unit:.0f}", pages.rounded(n * leaf / 0.02)]
+    assert list(told) == expected
+
+
+def test_the_nystrom_row_of_leaves_has_its_rate():
+    found = pages.result("leaves")
+    (row,) = (line for line in pages.leaves().splitlines() if line.startswith("| Nystrom"))
+    assert pages.rounded(found["views"] / found["nystrom"]) in row
 
 
 def test_in_continuous_integration_a_missing_compiler_is_a_failure():
