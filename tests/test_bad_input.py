@@ -739,6 +739,16 @@ def frames_that_hold_no_numbers():
     ]
 
 
+def test_columns_that_are_equal_have_names_of_their_own():
+    """The columns of a table of pyarrow are its data, not their names."""
+    pytest.importorskip("sklearn")
+    pa = pytest.importorskip("pyarrow")
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    equal = np.column_stack([x, x[:, 0]])
+    table = pa.table({name: equal[:, i] for i, name in enumerate("abc")})
+    assert sslcore.SSLEmbedding().fit(table).n_features_in_ == 3
+
+
 def test_frames_that_hold_no_numbers():
     """One sentence says what was found and what to do; dates would be numbers to NumPy."""
     pytest.importorskip("sklearn")

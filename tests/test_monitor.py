@@ -213,12 +213,13 @@ def features_of(data, **options):
     return monitor.report()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("exponent", [-660, -120, -70, 0, 70, 120, 500])
+@pytest.mark.parametrize(
+    ("dtype", "exponent"),
+    [(torch.float32, e) for e in (-120, -70, 0, 70, 120)]
+    + [(torch.float64, e) for e in (-660, -120, -70, 0, 70, 120, 500)],
+)
 def test_the_scale_of_features_does_not_matter(dtype, exponent):
     """Ranks and the minimum are ratios; squares of most of these features would vanish or overflow."""
-    if dtype == torch.float32 and abs(exponent) > 126:
-        return
     torch.manual_seed(0)
     data, head = batches(3, d=4).to(dtype), torch.nn.Linear(4, 2, bias=False).to(torch.float64)
     plain = features_of(data)
@@ -257,8 +258,10 @@ def test_large_features(dtype, large):
         assert_close(getattr(found, name), getattr(alone, name), tol=1e-6)
     monitor = Monitor(None, n_components=2, every=1, log=None)
     monitor.update(data[0])
-    with pytest.raises(ValueError, match="coordinates like those before"):
-        monitor.update(data[0, :, :, :3])
+    for factor in (1.0, 2.0**30):  # the larger are in another unit
+        with pytest.raises(ValueError, match="coordinates like those before"):
+            monitor.update(data[0, :, :, :3] * factor)
+    monitor.update(data[0])
 
 
 @pytest.mark.parametrize(("dtype", "mean", "hidden"), [

@@ -354,6 +354,8 @@ def files(tmp_path_factory):
 def test_the_page_describes_the_files(name, files, tmp_path):
     header, arrays = dismantled(files / name)
     assert set(header) == {"library", "format", "version", "kind", "arrays", "content"}
+    assert header["format"] == (3 if "epsilon" in header["content"] else 2)
+    assert ("epsilon" in header["content"]) == (name == "moments")
     assembled(tmp_path / "made", json.loads(json.dumps(header)), arrays)
     for old, new in zip(dismantled(tmp_path / "made"), (header, arrays), strict=True):
         assert same(old, new)

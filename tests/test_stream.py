@@ -3,6 +3,8 @@
 import itertools
 
 import numpy as np
+import pandas as pd
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -311,6 +313,9 @@ def blocks_with(value, at):
         (lambda: ["features.csv"], ValueError, "streams are read from .npy and .parquet files, found features.csv"),
         (lambda: Frame(), TypeError, "blocks must be an array .*, files, or an iterable of such, found .* of Frame"),
         (lambda: [Frame()], TypeError, r"block 0 must be views \(n, m, d\), the name of a file, .* of Frame"),
+        (lambda: pd.DataFrame(VIEWS[:, 0]), TypeError, r"blocks .* found DataFrame of pandas; .* frame.to_numpy\(\)"),
+        (lambda: pl.DataFrame(VIEWS[:, 0]), TypeError, r"blocks .* found DataFrame of polars; .* frame.to_numpy\(\)"),
+        (lambda: [pd.DataFrame(VIEWS[:, 0])], TypeError, r"block 0 .* DataFrame of pandas; .* frame.to_numpy\(\)"),
         (lambda: "there-is-none-*.npy", FileNotFoundError, r"no file matches there-is-none-\*.npy"),
         (lambda: "there-is-none.npy", FileNotFoundError, "cannot read there-is-none.npy: No such file"),
     ],

@@ -142,6 +142,7 @@ def _sum(job: Job, leaves: Iterable[Leaf]) -> Sums | dict[str, Sums]:
             done = parts.add(leaf.index, sums_of(leaf, accumulator).on(host).in_fortran_order())
             if accumulator.backend is host:
                 accumulator.recycle(done)
+        accumulator.recycle(None)  # it is kept for the next task, which may be long in coming
     found = {node_name(part, node): node.sums for part, node in parts.nodes()}
     return found if len(found) > 1 else found.popitem()[1]
 

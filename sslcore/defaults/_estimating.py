@@ -127,7 +127,7 @@ def remember_columns(estimator: Any, x: Any, width: int, rank: int, reset: bool)
     """Set, or compare, the names and the number of the columns of X."""
     import sklearn.utils.validation as validation
 
-    names = list(map(str, getattr(x, "columns", ())))
+    names = list(getattr(x, "column_names", getattr(x, "columns", ())))  # the columns of pyarrow are the data
     if len(set(names)) < len(names):
         raise ValueError(f"X has two columns named {next(n for n in names if names.count(n) > 1)!r}; rename one")
     if rank == 2 and hasattr(validation, "validate_data"):

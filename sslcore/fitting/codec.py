@@ -221,7 +221,8 @@ def write_values(target: str | os.PathLike[str] | BinaryIO, kind: str, content: 
     """Write ``content``, by name, to a file, which appears whole or not at all, or to one that is open."""
     arrays: dict[str, np.ndarray] = {}
     encoded = {name: encode(value, name, arrays) for name, value in content.items()}
-    write_archive(target, kind, encoded, arrays, 3 if _needs_format_3(list(content.values())) else 2)
+    new = "epsilon" in content or _needs_format_3(list(content.values()))
+    write_archive(target, kind, encoded, arrays, 3 if new else 2)
 
 
 def _needs_format_3(value: Any) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..arrays import as_float_dtype, as_native, check_finite, check_map, on_host, shown
 from ..fitting.collections import home_of, require_known_sizes
+from ..io.frames import is_frame
 from ..io.tables import Source
 from ..positives import TimeLag
 from ._files import FILES, Block, require_alike
@@ -199,6 +200,7 @@ def _twice(position: int, block: Block) -> ValueError:
 def _as_blocks(blocks: Any) -> tuple[Iterable[tuple[Block, int | None]], list[Block] | None]:
     """Return blocks with their first samples, where these are said, and the list of all where that is known now."""
     home_of(blocks)  # which refuses what has no shape yet
+    _require_no_frame(blocks, "blocks")
     if isinstance(blocks, str | os.PathLike):
         blocks = [blocks]
     if isinstance(blocks, list | tuple) and blocks and all(isinstance(b, str | os.PathLike) for b in blocks):
@@ -258,6 +260,7 @@ def _as_block(item: Any, number: int) -> tuple[Block, int | None]:
     elif isinstance(item, list | tuple) and len(item) == 1 and _is_array(item[0]):
         item = item[0]  # of torch's TensorDataset
     home_of(item)  # which refuses what has no shape yet
+    _require_no_frame(item, f"block {number}")
     if isinstance(item, str | os.PathLike):
         return open_file(Path(item)), first
     if not _is_array(item):
@@ -267,6 +270,16 @@ def _as_block(item: Any, number: int) -> tuple[Block, int | None]:
             f"(views for views, _ in loader)"
         )
     return ArrayBlock(_readable(item), f"block {number}"), first
+
+
+def _require_no_frame(value: Any, name: str) -> None:
+    """Refuse a frame, which would be iterated by the names of its columns."""
+    if is_frame(value):
+        raise TypeError(
+            f"{name} must be views (n, m, d), found {type(value).__name__} of {type(value).__module__.split('.')[0]}; "
+            f"hand over frame.to_numpy()[:, None], or for points in the order of time frame.to_numpy() with "
+            f"positives=TimeLag(lag)"
+        )
 
 
 def _is_array(value: Any) -> bool:
