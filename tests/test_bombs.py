@@ -57,9 +57,9 @@ HEADERS = {
     "nested pairs": header("[[" + "],[" * 3 * MB + "]]"),
     "deep": header("[" * 10**5 + "]" * 10**5),
     "deep maps": header('{"map":' * 10**5 + "1" + "}" * 10**5),
-    "numbers": header("[" + "1," * (3 << 19) + "1]"),
-    "floats": header("[" + "0.5," * (3 << 19) + "1]"),
-    "words": header("[" + '"é",' * (3 << 19) + "1]"),
+    "numbers": header("[" + "1," * ((1 << 20) + 9) + "1]"),
+    "floats": header("[" + "0.5," * ((1 << 20) + 9) + "1]"),
+    "words": header("[" + '"é",' * ((1 << 20) + 9) + "1]"),
     "a long integer": header("1" * 10 * MB),
     "a negative one": header("-" + "1" * 10**5),
     "beyond the floats": header("1e400"),
@@ -69,7 +69,7 @@ HEADERS = {
     "escapes": header('"' + '\\"' * 7 * MB + '"'),
     "an open string": '{"' + "[,{" * 4 * MB,
     "spaces": header(" " * 15 * MB + "1"),
-    "keys": header("{" + ",".join(f'"{i}":0' for i in range(10**6)) + "}"),
+    "keys": header("{" + ",".join(f'"{i}":0' for i in range(6 * 10**5)) + "}"),
 }
 
 

@@ -1,5 +1,6 @@
 """Words, figures and settings of other tools never cost the work; what is there is not replaced in silence."""
 
+import contextlib
 import io
 import json
 import os
@@ -31,6 +32,11 @@ THREE = [name for name in FOUR if "figure" not in name]
 @pytest.fixture(autouse=True)
 def x(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    return samples()
+
+
+def samples():
+    """The file that is fitted."""
     x = datasets.half_moons(40, seed=0).round(6)
     table("m.csv", "x,y", x)
     return x
@@ -150,12 +156,20 @@ SETTINGS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """The figure of the fit without any style."""
+    folder = tmp_path_factory.mktemp("plain")
+    with contextlib.chdir(folder):
+        samples()
+        run(*FIT)
+    return (folder / "m-figure.png").read_bytes()
+
+
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: next(iter(settings)))
-def test_a_users_style_changes_no_figure(settings):
-    run(*FIT)
-    plain = Path("m-figure.png").read_bytes()
+def test_a_users_style_changes_no_figure(settings, plain):
     with matplotlib.rc_context(settings):
-        found = run(*FIT, "--overwrite")
+        found = run(*FIT)
         assert matplotlib.rcParams[next(iter(settings))] == next(iter(settings.values()))  # it is the user's again
     assert "failed" not in found
     assert Path("m-figure.png").read_bytes() == plain

