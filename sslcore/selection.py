@@ -19,8 +19,8 @@ pass.
 What does not depend on lambda is done once: a kernel's Gram matrix of the training part, rotated, and its values
 between held-out and training views; of features one pass for the moments of every fold, whose sums are those of all
 training parts and of the final fit, and one for the risks.  With a kernel and six values or more, in float64, functions
-are found to what risks take: these are then good to 1e-6 k, a hundredth of what counts as
-equal.  The fit at the lambda that is chosen is as accurate as any.
+are iterated until the risk is known to some 1e-6 of the larger of k and the risk, without a certificate.  The fit at
+the lambda that is chosen is as accurate as any.
 """
 
 from __future__ import annotations

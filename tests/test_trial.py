@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+import sslcore
+from sslcore import pretrain
 from sslcore.errors import CertificateError
+from sslcore.fitting.search import make_folds
 from sslcore.kernels import Exponential, Gaussian
+from sslcore.selection import AutoReg
 from sslcore.solvers import trial
 from sslcore.solvers.certificate import Spectrum
 from sslcore.solvers.exact import solve_exact
@@ -12,8 +16,10 @@ from sslcore.solvers.krylov import Accuracy
 from sslcore.solvers.objective import Objective
 from sslcore.solvers.sweep import Sweep
 
+from . import naive
 from .comparators import assert_close
 from .test_features import noisy
+from .test_selection import quietly
 from .test_sweep import operator_of
 
 REGS = np.logspace(-6, 0, 7)
@@ -67,12 +73,34 @@ def test_the_constant_is_no_function():
         assert_close(z @ z.T, y @ y.T, tol=1e-6)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("kernel", "beta"), [(Exponential(0.5), 2.0), (Gaussian(0.3), 1e4)])
+def test_risks_of_trials_are_those_of_fits(kernel, beta, weighted):
+    """Grids of at least LEAST_SHARED values are searched with trials."""
+    rng = np.random.default_rng(3)
+    groups = rng.permutation(np.repeat(np.arange(40), rng.integers(1, 5, 40)))
+    x = sslcore.datasets.half_moons(40, seed=0)[groups] + 0.1 * rng.normal(size=(len(groups), 2))
+    weight = rng.uniform(0.2, 3.0, len(groups)) if weighted else np.ones(len(groups))
+    options = {"beta": beta, "center": True}
+    search = AutoReg(regs=np.logspace(-6, 0, 9) * beta, n_folds=3)
+    found = quietly(x, kernel, 5, reg=search, groups=groups, sample_weight=weight, **options).selection
+    part = make_folds(np.bincount(groups), search, False).part[groups]
+    for reg, risk in zip(found.regs, found.risks, strict=True):
+        held = []
+        for f in range(3):
+            a, b = part != f, part == f
+            rep = pretrain(x[a], kernel, 5, reg=reg, groups=groups[a], sample_weight=weight[a], **options)
+            held.append(naive.held_out_risk(rep(x[b]), groups[b], weight[b], beta))
+        assert_close(risk, np.mean(held), tol=5e-6, scale=max(5.0, np.mean(held)))
+
+
 def test_where_rounding_may_tell_a_fit_is_made(monkeypatch):
     operator, _ = operator_of(noisy(40, 2, 3), Exponential(0.5))
     monkeypatch.setattr(trial, "_CLEAR", 0.0)
     for objective, found in zip(*trials_of(operator), strict=True):
         assert isinstance(found, Spectrum)
         assert found.certificate.algorithm.endswith("in band form")
+        assert found.certificate.iterations < 8  # they begin where the trial has ended
         fit = solve_exact(operator, objective, tolerance=1e-6, planned_bytes=0).spectrum
         assert_close(found.gamma, fit.gamma, tol=1e-9)
 
@@ -81,6 +109,18 @@ def test_a_reg_below_rounding_is_refused():
     operator, _ = operator_of(noisy(40, 2, 2), Gaussian(2.0))
     with pytest.raises(CertificateError, match="reg is below what the rounding of the kernel matrix allows"):
         trials_of(operator, [1e-17, *REGS])
+
+
+def test_rounding_of_unequal_weights():
+    """Rows of unequal weight round by unequal shares: no trial where a fit would be refused for that."""
+    operator, _ = operator_of(noisy(40, 2, 3), Exponential(0.5))
+    operator.rounding_scale = np.full((80, 1), 1e5)  # as that of heavy rows among many light ones
+    with pytest.raises(CertificateError):
+        solve_exact(operator, Objective(K, 1e-6, 1.0, True, False), tolerance=1e-6, planned_bytes=0)
+    objectives = [Objective(K, float(reg), 1.0, True, False) for reg in REGS]
+    give = Sweep(operator, objectives, tolerance=1e-6, planned_bytes=0).trials()
+    with pytest.raises(CertificateError):
+        give(objectives[0])
 
 
 def test_single_precision_has_fits():

@@ -75,10 +75,11 @@ class Known:
 
 @dataclass(eq=False)
 class _Member:
-    """A place with its operator; then its functions, and the solution, or the trial, if it has one."""
+    """A place; then its functions, and the solution, or the trial; a refused trial leaves vectors ``near`` it."""
 
     objective: Objective
     operator: ConditionedKernel
+    near: Array | None = None
     functions: tuple[Array, Array] | None = None
     solution: Solution | Trial | None = None
 
@@ -206,7 +207,9 @@ class Sweep:
             return
         first, xp, k = self.beside, self.beside.xp, members[0].objective.k
         operators = [member.operator for member in members]
-        nears = [self._near(member.objective) for member in members]  # of what was known before this batch
+        nears = [  # of what was known before this batch
+            self._near(member.objective) if member.near is None else member.near for member in members
+        ]
         starts = [beginning(a, k, near) for a, near in zip(operators, nears, strict=True)]
         if turned:
             together = first.turn(_side_by_side(starts, xp))
@@ -248,6 +251,7 @@ class Sweep:
             v, w, a = parts[3 * i : 3 * i + 3]
             member.functions = w, a
             member.solution = tried(member.operator, member.objective, found[i], v, w, a, self.tolerance)
+            member.near = v if member.solution is None else None
 
     def _certify(self, members: list[_Member], found: list[Eigenpairs]) -> None:
         """Give members the functions of what was ``found``, and solutions with their certificates."""

@@ -27,8 +27,8 @@ from .reduced_basis import lowest
 __all__ = ["TRIED", "Functions", "Trial", "independent", "least_active", "tried"]
 
 TRIED = 3e-5
-"""Residuals at which the iterations of trials end: risks were those of fits to 1e-6 k (half-moons and digits, 100 to
-4,000 views, centred or not), and twice as far off at 1e-4."""
+"""Residuals at which the iterations of trials end: risks were those of fits to some 1e-6 of the larger of k and the
+risk (2e-6 at most: half-moons, digits and noisy samples, 80 to 4,000 views, centred or not, beta of 1 to 1e4)."""
 
 _CLEAR = 0.2
 """Errors by rounding, in units of the tolerance, up to which no certificate would refuse a fit for them."""
@@ -91,9 +91,11 @@ def tried(
     combine = xp.asarray(np.asfortranarray(best, dtype=operator.dtype))
     values, weights = backend.matmul(w, combine), backend.matmul(a, combine)
     contrasts = values[operator.n :]
-    lengths, norms, invariance = backend.to_host(
+    scale = operator.rounding_scale
+    lengths, plain, norms, invariance = backend.to_host(
         xp.stack(
             [
+                column_norms(weights if scale is None else scale * weights),
                 column_norms(weights),
                 column_products(weights, values),  # times the unit
                 (operator.contrast_factor[:, None] * contrasts.astype(float) ** 2).sum(axis=0),
@@ -104,7 +106,7 @@ def tried(
     bound = _CLEAR * tolerance
     clear = (
         (rounding * np.maximum.accumulate(np.maximum(lengths * theta, 1.0)) <= bound)
-        & (_SOLVED * epsilon * lengths <= bound)
+        & (_SOLVED * epsilon * plain <= bound)
         & (rounding * lengths <= _CLEAR * math.sqrt(tolerance) * norms)
     )
     if not clear.all() or theta[-1] <= 2.0 * NEGLIGIBLE * theta[0]:

@@ -53,7 +53,10 @@ def _call(typingctx: Any, address: Any, arguments: Any) -> tuple[Any, Callable[.
 
 @compiled(nogil=True)
 def address_of(array: Array, place: int) -> int:
-    """Return the address of an item of a contiguous array: which is let go at its last use, whoever has its address."""
+    """Return the address of an item of a contiguous array.
+
+    Numba frees the array after its last use by name: use it once more after the call that is given the address.
+    """
     return int(np.intp(array.ctypes.data)) + place * array.itemsize
 
 
