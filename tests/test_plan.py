@@ -19,6 +19,7 @@ from sslcore.fitting import machine_rates as rates
 from sslcore.fitting import plan as budget
 from sslcore.fitting.machine_rates import Rates, Work
 from sslcore.kernels import Exponential, Function, Gaussian
+from sslcore.selection import AutoReg
 
 from .test_features import noisy
 
@@ -58,6 +59,34 @@ def test_memory_is_kept(model):
             views, model, k, regs=regs, memory=path.bytes - 1, solver="dense" if path.algorithm == "exact" else None
         )
     assert pretrain_path(views, model, k, regs=regs, memory=path.bytes).regs.size == 6
+
+
+@pytest.mark.parametrize(
+    ("model", "n_folds", "solver", "dtype"),
+    [
+        (Gaussian(2.0), 2, "dense", "float32"),
+        (Gaussian(2.0), 2, "matrix-free", "float32"),
+        (Identity(), 1, None, "float64"),
+        (Identity(), 2, None, "float64"),
+        (Nystrom(Gaussian(2.0), 64), 5, None, "float32"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")  # of searches on noise
+def test_memory_of_one_large_sample(model, n_folds, solver, dtype):
+    """Rotations of m^2 numbers are most of it: of a sample that is held out, three times those of a fit."""
+    rng = np.random.default_rng(0)
+    groups = np.append(np.zeros(1200, int), 1 + np.arange(80) // 2)
+    views = rng.normal(size=(len(groups), 4)).astype(dtype)
+    reg = AutoReg(n_folds=n_folds, regs=(1e-2, 1e-1)) if n_folds else 1e-2
+
+    def fit(memory):
+        return pretrain(views, model, 2, groups=groups, reg=reg, solver=solver, memory=memory)
+
+    with pytest.raises(MemoryBudgetError) as caught:
+        fit(1)
+    planned = caught.value.needed
+    peak = traced_peak(lambda: fit(planned))
+    assert 0.6 * planned < peak <= 1.02 * planned
 
 
 RESIDENT = """

@@ -271,7 +271,15 @@ def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
     solving = _iterating_bytes(some) + _sweeping_bytes(some) + _places_bytes(some)
     known = some.places * _known_bytes(some)  # of each fold, kept while the others are made, and made again
     filling = _filling_bytes(inner, kernel, block_factor) + known * (sizes.n_folds > 1)
-    return _rotated_bytes(inner) + cross + points + (sizes.n_folds - 1) * known + max(filling, solving)
+    judging = known + judging_bytes(sizes)
+    return _rotated_bytes(inner) + cross + points + (sizes.n_folds - 1) * known + max(filling, solving, judging)
+
+
+def judging_bytes(sizes: Sizes) -> int:
+    """Count what the risk on held-out samples takes: rotations of some once more, and products between their views."""
+    views = max(sizes.largest, min(tunables.HELD_OUT_PRODUCT_VIEWS, sizes.n_views))
+    held = sizes.n_views if sizes.uneven else sizes.n_views - sizes.training_part().n_views
+    return sizes.rotations_bytes(held) // 2 + 8 * views**2
 
 
 def paired_plan(sizes: Sizes, law: Law, kernel: Kernel, block_factor: int = 1) -> Plan:
@@ -382,11 +390,14 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
     if sizes.pairs:  # the features of ends beyond a block, and both ends of edges where they are gathered
         block += {"time": 1.0, "graph": 3.0}[sizes.pairs] * height - height * isinstance(model, Identity)
         kept *= 2
-    elif sizes.n_folds:
-        share = sizes.trained if sizes.n_folds == 1 else 1.0 / sizes.n_folds
-        block += height * (share if sizes.uneven is None else 1.0)  # all views may be of one sample
-    # rotations of the samples, with and without weights, their order and weights
-    adding = 1.5 * sizes.rotations_bytes(height) + 48.0 * height
+    taken = 0.0
+    if sizes.n_folds and not sizes.pairs:
+        taken = sizes.trained if sizes.n_folds == 1 else 1.0 / sizes.n_folds
+        taken = 1.0 if sizes.uneven else taken  # all views may be of one sample
+        block += height * taken
+    # rotations of the samples, with and without weights, their order and weights; those of a fold once more, a copy of
+    # them, and products between its views
+    adding = max(1.5, 1.0 + 2.0 * taken) * sizes.rotations_bytes(height) + 48.0 * height
     adding += 3 * square + 1.5 * square * (itemsize < 8)  # two moments, a third of unequal weights; a product
     adding += working + itemsize * (block * r + sizes.made * height * d)
     width = block_width(k, r)

@@ -14,7 +14,7 @@ from ..kernels import Kernel, Precomputed
 from ..kernels._rows import block_rows
 from ..solvers.krylov import block_width, krylov_capacity
 from .machine_rates import Work
-from .plan import _OBJECTS_BYTES, _STEPS, Plan, _alternatives, _at_work, _exact_bytes, exact_plan
+from .plan import _OBJECTS_BYTES, _STEPS, Plan, _alternatives, _at_work, _exact_bytes, exact_plan, judging_bytes
 from .sizes import Sizes
 
 __all__ = ["as_solver", "kernel_plan", "matrix_free_plan"]
@@ -119,4 +119,6 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
     iterating += 8 * (2 * capacity**2 + 5 * capacity * (k + 2) + contrasts * min(rank, tunables.PIVOTED_CAST_COLUMNS))
     components = small + filling + max(itemsize, 6) * total * 16 * min(k, total)
     phases = [needs.preparing, adding, factoring, coarse, iterating, components]
+    if sizes.n_folds:
+        phases.append(small + filling + judging_bytes(sizes))
     return _OBJECTS_BYTES + int(fixed + max(phases))
