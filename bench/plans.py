@@ -206,7 +206,7 @@ def planned(n, m, d, k, views):
     if options["points"] > 1:
         numbers["n_points"] = options["points"] + 1
     sizes = Sizes(n, n * m, d, k, itemsize, **numbers)
-    sizes = dataclasses.replace(sizes, uneven=Uneven.of(sizes_of(n, m), sizes.trained))
+    sizes = dataclasses.replace(sizes, uneven=Uneven.of(sizes_of(n, m), options["folds"]))
     if isinstance(model, Features):
         return features_plan(sizes, model.n_features(d), model).bytes
     if options["solver"]:

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.fitting import machine_rates as rates
 from sslcore.fitting import plan as budget
 from sslcore.fitting.machine_rates import Rates, Work
+from sslcore.fitting.search import make_folds
+from sslcore.fitting.sizes import Sizes, Uneven
 from sslcore.kernels import Exponential, Function, Gaussian
 from sslcore.selection import AutoReg
 
@@ -87,6 +90,30 @@ def test_memory_of_one_large_sample(model, n_folds, solver, dtype):
     planned = caught.value.needed
     peak = traced_peak(lambda: fit(planned))
     assert 0.6 * planned < peak <= 1.02 * planned
+
+
+@pytest.mark.parametrize(
+    ("sizes", "n_folds"),
+    [([2] * 10 + [1] * 10, 1), ([3] * 30 + [2] * 13, 5), ([2] * 7 + [1] * 2, 3), ([2] * 60_000, 1), ([2] * 60_000, 5)],
+)
+def test_training_parts_are_counted(sizes, n_folds):
+    """As large as the folds that are made, of the samples with most views; many may be split once."""
+    sizes, n = np.array(sizes), len(sizes)
+    search = AutoReg(n_folds=None if n > 500 and n_folds > 1 else n_folds)
+    folds = make_folds(sizes, search, False)
+    trained = max(int((folds.part != f).sum()) for f in range(folds.count))
+    of = Sizes(n, int(sizes.sum()), 3, 2, n_folds=n_folds)
+    of = replace(of, uneven=Uneven.of(sizes, n_folds))
+    assert of.training_part().n_views == np.sort(sizes)[n - trained :].sum()
+
+
+def test_unlike_samples_have_no_number_that_fits():
+    """What fewer samples take depends on whether the largest is among them: no number is named."""
+    groups = np.append(np.zeros(100, int), 1 + np.arange(100) // 2)
+    views = np.random.default_rng(0).normal(size=(200, 3))
+    for solver in ("dense", "matrix-free"):
+        with pytest.raises(MemoryBudgetError, match=r"use fewer samples$"):
+            pretrain(views, Gaussian(1.0), 2, groups=groups, reg=0.1, solver=solver, memory=300_000)
 
 
 RESIDENT = """

@@ -149,7 +149,8 @@ def exact_plan(sizes: Sizes, kernel: Kernel, block_factor: int = 1) -> Plan:
         return _exact_bytes(sizes.with_samples(samples), kernel, block_factor)
 
     size = _exact_bytes(sizes, kernel, block_factor)
-    return Plan("exact", size, work, "use fewer samples", _alternatives(sizes, kernel), smaller, n)
+    known = None if sizes.uneven else smaller  # else it depends on which samples are left out
+    return Plan("exact", size, work, "use fewer samples", _alternatives(sizes, kernel), known, n)
 
 
 def _alternatives(sizes: Sizes, kernel: Kernel) -> Callable[[], list[tuple[int, int]]]:
@@ -392,7 +393,7 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
         kept *= 2
     taken = 0.0
     if sizes.n_folds and not sizes.pairs:
-        taken = sizes.trained if sizes.n_folds == 1 else 1.0 / sizes.n_folds
+        taken = sizes.trained / sizes.n if sizes.n_folds == 1 else 1.0 / sizes.n_folds
         taken = 1.0 if sizes.uneven else taken  # all views may be of one sample
         block += height * taken
     # rotations of the samples, with and without weights, their order and weights; those of a fold once more, a copy of

@@ -79,7 +79,8 @@ def matrix_free_plan(sizes: Sizes, kernel: Kernel, budget: int, block_factor: in
 
     size = _matrix_free_bytes(sizes, kernel, rank, block_factor)
     advice, others = "use fewer samples", _alternatives(sizes, kernel)
-    return Plan("matrix-free", size, work, advice, others, smaller, n, products=products, rank=rank)
+    known = None if sizes.uneven else smaller
+    return Plan("matrix-free", size, work, advice, others, known, n, products=products, rank=rank)
 
 
 def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: int) -> int:

@@ -109,7 +109,7 @@ class Problem(ABC):
         )
         if data.groups is None or n != data.n:
             return sizes
-        return replace(sizes, uneven=Uneven.of(data.sizes, sizes.trained))
+        return replace(sizes, uneven=Uneven.of(data.sizes, n_folds))
 
     @property
     @abstractmethod

@@ -18,6 +18,7 @@ from ..positives import Law
 from ..solvers.selection import Selection
 from .folds import Folds, Restricted
 from .paired_folds import LawFolds
+from .sizes import MOST_HELD_OUT, held_out_samples
 
 if TYPE_CHECKING:
     from ..arrays import Array
@@ -32,9 +33,6 @@ _DECADES = {np.dtype(np.float64): 8, np.dtype(np.float32): 6}
 
 _FOLDS, _SMALL = 5, 500
 """Default number of folds, and samples up to which it is: one split of few samples is noisy, and five are cheap."""
-
-_MOST_HELD_OUT = 10_000
-"""Samples that one split holds out at most: the risk is known well enough then."""
 
 _MANY_CUT = 0.2
 """Share of the edges of a law of pairs, left out as they are between parts, from which on a search warns."""
@@ -136,9 +134,8 @@ def make_folds(sizes: np.ndarray, search: AutoReg, single_views: bool) -> Folds:
         part[order] = np.arange(n) % count
     else:
         part[order] = 1
-        held = max(2, min(round(n_useful / 4), _MOST_HELD_OUT))
-        part[order[:held]] = 0
-        part[order[n_useful : n_useful + min(round((n - n_useful) / 4), _MOST_HELD_OUT)]] = 0
+        part[order[: max(2, held_out_samples(n_useful))]] = 0
+        part[order[n_useful : n_useful + held_out_samples(n - n_useful)]] = 0
     return Folds(part, count)
 
 
@@ -157,7 +154,7 @@ def law_folds(law: Law, search: AutoReg) -> LawFolds:
             f"reg='auto' with {count} fold{'s' * (count > 1)} needs at least {4 * count} points in pairs, found {n}; "
             f"use fewer folds, AutoReg(n_folds=...), or give reg as a number"
         )
-    folds = LawFolds.of(law, count, _MOST_HELD_OUT, search.max_samples, search.seed)
+    folds = LawFolds.of(law, count, MOST_HELD_OUT, search.max_samples, search.seed)
     if folds.n_cut > _MANY_CUT * folds.n_edges:
         warnings.warn(
             f"the search for reg leaves out {folds.n_cut} of {folds.n_edges} edges, whose ends lie in different parts "

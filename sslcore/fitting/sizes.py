@@ -7,7 +7,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["Sizes", "Uneven"]
+__all__ = ["MOST_HELD_OUT", "Sizes", "Uneven", "held_out_samples"]
+
+MOST_HELD_OUT = 10_000
+"""Samples that one split holds out at most: the risk is known well enough then."""
+
+
+def held_out_samples(n: int) -> int:
+    """Count how many of n samples one split holds out: of those with contrasts, and of the others."""
+    return min(round(n / 4), MOST_HELD_OUT)
+
+
+def _trained_samples(n: int, n_folds: int, n_single: int = 0) -> int:
+    """Count the samples of the largest training part, of n of which some have a single view.
+
+    Many samples may have one split in place of as many folds: no more are held out than by that.
+    """
+    if n_folds == 1:
+        held = max(2, held_out_samples(n - n_single)) + held_out_samples(n_single)
+    else:
+        held = min(n // n_folds, MOST_HELD_OUT) if n_folds else 0
+    return max(1, n - held)
 
 
 @dataclass(frozen=True)
@@ -29,11 +49,11 @@ class Uneven:
     trained: int
 
     @classmethod
-    def of(cls, views: np.ndarray, share: float) -> Uneven | None:
-        """Look at the numbers of views of all samples, a ``share`` of which are trained on; None if they agree."""
+    def of(cls, views: np.ndarray, n_folds: int) -> Uneven | None:
+        """Look at the numbers of views of all samples, in a search with this many folds; None if they agree."""
         if len(views) == 0 or views.min() == views.max():
             return None
-        most = np.sort(views)[::-1][: max(1, math.ceil(share * len(views)))]
+        most = np.sort(views)[::-1][: _trained_samples(len(views), n_folds, int((views == 1).sum()))]
         return cls(int(views.max()), int((views.astype(float) ** 2).sum()), int(most.sum()))
 
     def scaled(self, share: float, n_views: int) -> Uneven:
@@ -86,9 +106,9 @@ class Sizes:
         return self.itemsize * self.d * self.n_views
 
     @property
-    def trained(self) -> float:
-        """The share of the samples in the training part of a fold."""
-        return {0: 1.0, 1: 0.75}.get(self.n_folds) or 1.0 - 1.0 / self.n_folds
+    def trained(self) -> int:
+        """The samples in the training part of a fold."""
+        return _trained_samples(self.n, self.n_folds)
 
     @property
     def largest(self) -> int:
@@ -103,10 +123,9 @@ class Sizes:
 
     def training_part(self) -> Sizes:
         """Return the sizes of the largest training part that folds may have."""
-        n = max(1, math.ceil(self.trained * self.n))
         if self.uneven is None:
-            return self.with_samples(n)
-        return replace(self, n=n, n_views=self.uneven.trained)
+            return self.with_samples(self.trained)
+        return replace(self, n=self.trained, n_views=self.uneven.trained)
 
     def with_samples(self, n: int) -> Sizes:
         """Return the same of n samples with as many views each, on average."""
