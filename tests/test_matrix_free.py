@@ -491,7 +491,7 @@ print(json.dumps([status("VmHWM") - before, dense, seconds, rep.certificate.wors
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_12_500_views_in_a_tenth_of_the_dense_memory():
-    """It is chosen by itself, and keeps the budget; it takes some 3 s on two idle cores."""
+    """It is chosen by itself, and keeps the budget."""
     done = subprocess.run([sys.executable, "-c", LARGE], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     peak, dense, _, worst, planned = json.loads(done.stdout)
