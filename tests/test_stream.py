@@ -3,8 +3,6 @@
 import itertools
 
 import numpy as np
-import pandas as pd
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -313,9 +311,6 @@ def blocks_with(value, at):
         (lambda: ["features.csv"], ValueError, "streams are read from .npy and .parquet files, found features.csv"),
         (lambda: Frame(), TypeError, "blocks must be an array .*, files, or an iterable of such, found .* of Frame"),
         (lambda: [Frame()], TypeError, r"block 0 must be views \(n, m, d\), the name of a file, .* of Frame"),
-        (lambda: pd.DataFrame(VIEWS[:, 0]), TypeError, r"blocks .* found DataFrame of pandas; .* frame.to_numpy\(\)"),
-        (lambda: pl.DataFrame(VIEWS[:, 0]), TypeError, r"blocks .* found DataFrame of polars; .* frame.to_numpy\(\)"),
-        (lambda: [pd.DataFrame(VIEWS[:, 0])], TypeError, r"block 0 .* DataFrame of pandas; .* frame.to_numpy\(\)"),
         (lambda: "there-is-none-*.npy", FileNotFoundError, r"no file matches there-is-none-\*.npy"),
         (lambda: "there-is-none.npy", FileNotFoundError, "cannot read there-is-none.npy: No such file"),
     ],
@@ -323,6 +318,16 @@ def blocks_with(value, at):
 def test_bad_blocks(blocks, error, words):
     with pytest.raises(error, match=words):
         moments(blocks(), Identity())
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_frames_are_no_streams(library):
+    """They iterate over the names of their columns, or the columns."""
+    frame = pytest.importorskip(library).DataFrame(VIEWS[:, 0])
+    words = rf"found DataFrame of {library}; .* frame.to_numpy\(\)"
+    for blocks, place in ((frame, "blocks"), ([frame], "block 0")):
+        with pytest.raises(TypeError, match=f"{place} .* {words}"):
+            moments(blocks, Identity())
 
 
 def test_bad_files_are_refused_by_name_and_row(tmp_path):
