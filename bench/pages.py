@@ -114,7 +114,7 @@ def speed() -> str:
         ),
         *as_told(result("nested"), 0),
         *as_told(result("search"), 0, 1),
-        *as_told(result("pairs_large"), 2),
+        *as_told(result("pairs_large"), 0, 2),
         *as_told(result("fields"), 0),
         *as_told(result("monitor"), 0),
         *as_told(result("stream"), 0),
