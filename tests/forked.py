@@ -14,7 +14,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["Child", "Parent"]
+import pytest
+
+__all__ = ["Child", "Parent", "needs_fork"]
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked here, and Windows has no fork")
 
 _PARENT = """
 import json, os, sys, traceback, warnings
@@ -23,7 +27,8 @@ exec(sys.argv[1], names)
 for line in sys.stdin:
     code, environment, out, err = json.loads(line)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside the threads of a BLAS
+        # Python's own, of forking a process that has threads: those of the BLAS, which are at rest
+        warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:
         status = 1

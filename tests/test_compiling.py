@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from .forked import Parent
+from .forked import Parent, needs_fork
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = needs_fork
 
 # compiles three small functions and a callback, like those of the backend, in a module of its own
 MODULE = """

@@ -5,9 +5,9 @@ import os
 
 import pytest
 
-from .forked import Parent
+from .forked import Parent, needs_fork
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = needs_fork
 
 
 def test_a_test_that_fails_leaves_no_process(tmp_path):

@@ -24,6 +24,7 @@ from sslcore.positives import TimeLag
 from sslcore.selection import AutoReg
 from sslcore.solvers.matrix_free import MatrixFreeKernel
 
+from .forked import needs_fork
 from .interrupting import interrupted
 from .test_features import noisy
 
@@ -284,7 +285,7 @@ SERVER = """
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@needs_fork
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
     """A process of one thread forks one after the other, each of which goes on, until one is not killed in time."""
     np.save(tmp_path / "views.npy", VIEWS)

@@ -22,7 +22,7 @@ from sslcore.backends.numba_cpu.parallel import n_threads, parallel_for
 from sslcore.features import Identity, Nystrom
 from sslcore.kernels import Exponential, Gaussian, _rows
 
-POSIX = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+from .forked import needs_fork
 
 
 def run(code, **environment):
@@ -244,7 +244,7 @@ def test_one_representation_in_many_threads(many_tasks):
                 assert np.allclose(found, expected, rtol=1e-12, atol=1e-12)
 
 
-@POSIX
+@needs_fork
 def test_a_forked_child_after_parallel_calls(many_tasks):
     """Threads of the parent do not exist in the child; it makes its own."""
     expected = work()
@@ -271,7 +271,7 @@ def test_a_forked_child_after_parallel_calls(many_tasks):
     assert np.allclose(work(), expected, rtol=1e-8, atol=1e-9)  # the parent goes on
 
 
-@POSIX
+@needs_fork
 def test_a_fork_while_another_thread_computes(many_tasks):
     """The lock of the pool may be held at that moment; the child gets a new one."""
     stop = threading.Event()

@@ -1,7 +1,6 @@
 """`sslcore fit`, `transform` and `probe` on files that are read by blocks."""
 
 import json
-import os
 import signal
 
 import numpy as np
@@ -12,7 +11,7 @@ from sslcore import tunables
 from sslcore.cli.main import main
 from sslcore.features import Identity
 
-from .forked import Parent
+from .forked import Parent, needs_fork
 from .test_positives_features import walk
 
 RNG = np.random.default_rng(5)
@@ -317,7 +316,7 @@ _moments._Run._write, _moments._Run.take = slower, due
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
 def test_a_fit_that_is_killed_goes_on(tmp_path):
     """Two processes: the first is killed when it has written a checkpoint."""
     for i in range(4):

@@ -20,6 +20,7 @@ from sslcore.io import atomic
 from sslcore.kernels import Gaussian
 from sslcore.stream import moments
 
+from .forked import needs_fork
 from .test_stream import LEAF, VIEWS, cut, fields, small_leaves  # noqa: F401  # the fixture
 
 KILLS = int(os.environ.get("SSLCORE_TEST_KILLS", "100"))
@@ -135,7 +136,7 @@ SERVER = """
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@needs_fork
 def test_killed_at_random_moments_it_ends_with_the_same_bits(tmp_path):
     """A process of one thread forks one after the other, each of which goes on, until one is not killed in time."""
     for i, part in enumerate(cut(VIEWS, [60, 150])):

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 import re
 import time
 from pathlib import Path
@@ -16,7 +15,7 @@ from sslcore.cli.main import main
 from sslcore.plotting import panels
 from sslcore.studies import _registry, convergence, figures, halfmoons, interplay
 
-from .forked import Parent
+from .forked import Parent, needs_fork
 
 pytest.importorskip("matplotlib")
 
@@ -258,7 +257,7 @@ capacity.STUDY = replace(capacity.STUDY, run=small)
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs_fork
 def test_a_study_that_was_killed_goes_on_to_the_same_results(tmp_path):
     """A dozen kills: among the 30 cells, as soon as it starts, and while results and pictures are written."""
     rng = np.random.default_rng()

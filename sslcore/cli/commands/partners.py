@@ -96,7 +96,7 @@ def matched(first: Table, second: Table) -> tuple[Table, Table]:
             f"no row of {first.source} and its partner in {second.source} both have all values: use --missing mean, or "
             f"leave columns out with --drop"
         )
-    found = [_with(table, rows, other) for table, other in zip(tables, reversed(tables), strict=True)]
+    found = [_with_rows(table, rows, other) for table, other in zip(tables, reversed(tables), strict=True)]
     ids = [table.ids for table in found]
     if all(each is not None for each in ids):
         for row, *names in zip(rows, *(map(str, each) for each in ids), strict=True):
@@ -133,7 +133,7 @@ def colors_of_pairs(tables: Sequence[Table], each: Sequence[argparse.Namespace],
     return first
 
 
-def _with(table: Table, rows: Any, other: Table) -> Table:
+def _with_rows(table: Table, rows: Any, other: Table) -> Table:
     """Return the table with these rows alone, and a note of those that its partner lacks."""
     import numpy as np
 
