@@ -211,7 +211,8 @@ class _Run:
         if self.kept:
             self.kept.require_all(self.verified)
         self._write(stream)
-        self.accumulator.recycle(None)  # room for the totals
+        if self.accumulator is not None:
+            self.accumulator.recycle(None)  # room for the totals
         training, held = self.parts.totals()
         for part in (training, *held):
             part.require_finite()
