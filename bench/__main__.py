@@ -41,6 +41,7 @@ BENCHMARKS = {  # name: module and function
     "population_risk": ("population", "run_risk"),
     "monitor": ("monitor", "run"),
     "practice": ("practice", "run"),
+    "wine": ("wine", "run"),
 }
 ON_A_GPU = {
     "gpu_gram": ("gpu", "run_gram"),

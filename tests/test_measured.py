@@ -48,6 +48,22 @@ def test_the_site_has_the_tables_of_the_files():
                 assert row["measured"].replace("|", "\\|") in text, path.name
 
 
+def test_each_number_of_a_page_is_in_its_file():
+    """What the role ``measured`` looks up as the site is built, without it."""
+    asked = [
+        (path.name, role)
+        for path in sorted((ROOT / "docs").rglob("*.md"))
+        for role in re.findall(r"\{measured\}`([^`]+)`", path.read_text(encoding="utf-8"))
+    ]
+    assert {"index.md", "tables.md"} <= {name for name, _ in asked}
+    for _, role in asked:
+        name, *keys, form = role.split()
+        value = pages.result(name)
+        for key in keys:
+            value = value[key]
+        assert format(value, form)[0].isdigit(), role
+
+
 def test_the_guide_on_fits_without_the_matrix():
     guide = " ".join((ROOT / "docs" / "guide.md").read_text(encoding="utf-8").split())
     times = pages.result("matrix_free_large")["times"]

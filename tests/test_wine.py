@@ -14,19 +14,9 @@ from sslcore.defaults import Standardization
 from .few_labels import few_labels
 
 pl = pytest.importorskip("polars")
-datasets = pytest.importorskip("sklearn.datasets")
+pytest.importorskip("sklearn")
+bench = pytest.importorskip("bench.wine", reason="benchmarks are not part of an installation")
 PAGE = Path(__file__).parents[1] / "docs" / "tables.md"
-
-
-def write_wine(path, rows, rng):
-    """The measurements with an id, a column of words that tells little, some empty cells, and the class."""
-    data = datasets.load_wine()
-    names = [name.replace("/", "_") for name in data.feature_names]
-    x = np.where(rng.random(data.data.shape) < 0.01, np.nan, data.data)[rows]
-    columns = {"id": [f"bottle-{i}" for i in rows]} | {name: x[:, i] for i, name in enumerate(names)}
-    columns |= {"region": rng.choice(["hills", "plain", "coast"], len(rows))}
-    columns |= {"class": [str(data.target_names[i]) for i in data.target[rows]]}
-    pl.DataFrame(columns).fill_nan(None).write_csv(path)
 
 
 @pytest.fixture
@@ -34,11 +24,10 @@ def wine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     rows = rng.permutation(178)
-    write_wine("wine.csv", rows[:150], rng)
-    write_wine("new.csv", rows[150:], rng)
+    bench.write("wine.csv", rows[:150], rng)
+    bench.write("new.csv", rows[150:], rng)
 
 
-@pytest.mark.skipif(not PAGE.exists(), reason="the pages are not part of an installation")
 def test_the_page_on_tables(wine, capsys):
     pytest.importorskip("matplotlib")
     ran, scope = [], {}

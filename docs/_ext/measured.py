@@ -16,7 +16,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 from bench.pages import busy
 
 RESULTS = Path(__file__).parents[2] / "bench" / "results"
-OF_THEIR_OWN = {"practice"}
+OF_THEIR_OWN = {"practice", "wine"}
 """Files of accuracies, not of times: a page has a table of these where it names them."""
 
 
