@@ -241,6 +241,40 @@ def test_the_scale_of_features_does_not_matter(dtype, exponent):
     assert f"outputs of the head: 2 of 2 directions alive, RankMe {rank_of(before)}" in str(found)
 
 
+@pytest.mark.parametrize("exponent", [-1000, -340, -300, 0, 300])
+@pytest.mark.parametrize("reg", [1e-3, 1e-300, 1e300])
+def test_the_penalty_of_a_head_is_that_of_its_weights(exponent, reg):
+    """Whatever the scale of the features, in whose unit float64 may not hold reg."""
+    torch.manual_seed(0)
+    z, head = batches(1, d=4)[0].double(), torch.nn.Linear(4, 2, bias=False).double()
+    with torch.no_grad():
+        head.weight *= 2.0 ** min(0, -exponent)  # no output is too large to be squared
+    monitor = Monitor(None, head, every=1, log=None, reg=reg)
+    monitor.update(z * 2.0**exponent)
+    found, weight = monitor.report(), head.weight.detach().numpy()
+    outputs = ((z * 2.0**exponent).numpy()) @ weight.T
+    norm = float((weight**2).sum())
+    expected = risk.vicreg(outputs - outputs.mean(axis=(0, 1)), beta=2.0) + 2 * reg * norm
+    assert_close(found.risk, expected, tol=1e-12)
+    assert found.reg == reg
+    assert found.risk >= found.recombined >= found.minimum
+    if reg * 2.0 ** (-2 * max(exponent, -500)) > 1e3:  # beside which no variance counts
+        assert (found.recombined, found.minimum, found.n_active) == (2.0, 2.0, 0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_head_that_sees_but_a_tiny_feature():
+    """Its outputs' variance, 1e-300, is divided by, and the penalty is far above it."""
+    z = batches(1, d=4)[0].double() * torch.tensor([1.0, 1e-150, 1.0, 1.0], dtype=torch.float64)
+    head = torch.nn.Linear(4, 1, bias=False).double()
+    with torch.no_grad():
+        head.weight[:] = torch.tensor([[0.0, 1.0, 0.0, 0.0]])
+    monitor = Monitor(None, head, every=1, log=None, reg=1e300)
+    monitor.update(z)
+    found = monitor.report()
+    assert (found.risk, found.recombined, found.minimum) == (2e300, 1.0, 1.0)
+
+
 def rank_of(report):
     return re.search(r"outputs of the head: .*RankMe ([0-9.]+)", str(report)).group(1)
 

@@ -207,3 +207,12 @@ def test_moments_that_are_not_finite_are_refused():
     assert good._sums is before
     with pytest.raises(ValueError, match="squares of the features underflow"):
         sslcore.pretrain(1e-155 * views(), Identity(), 1, reg=0.1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_scales_beyond_the_square_root_of_float64_are_refused_in_words():
+    """The condition of the penalty overflows, and the certificate says what to do."""
+    moments = Moments(Identity())
+    moments.update(views() * [1.0, 1e-150, 1e-160])
+    with pytest.raises(CertificateError, match="raise reg"):
+        moments.solve(3, reg=1e-320, center=True)

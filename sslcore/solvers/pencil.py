@@ -138,8 +138,9 @@ class Pencil:
         reg = objective.reg / self.unit
         if not math.isfinite(reg):
             raise ValueError(f"reg = {objective.reg:g} is too large beside the features' second moment {self.unit:g}")
-        found = self._eigenpairs(objective, reg, k, near)
-        components = self._components(found, objective, reg)
+        with ignore_overflow():  # of features of absurdly different scales, which the certificate refuses
+            found = self._eigenpairs(objective, reg, k, near)
+            components = self._components(found, objective, reg)
         circumstances = Circumstances(
             algorithm="features: moments and their generalised eigenproblem",
             jitter=0.0,
@@ -227,14 +228,13 @@ class Pencil:
             return bound
         column, w = self._deviations[:, None], found.whitened
         x = self.backend.reference_normals(len(column), 2, 2)
-        with ignore_overflow():
-            for _ in range(4):
-                x = x - self.backend.matmul(w, self.backend.matmul(w.T, x))
-                lengths = self.backend.xp.sqrt((x**2).sum(axis=0))
-                x = x / self.backend.xp.where(lengths > 0, lengths, 1.0)  # 0 where those found span all there is
-                image = column * found.factor.primal(x)
-                x = found.factor.dual(column * image)
-            hidden = 16 * _EPSILON * float((image**2).sum(axis=0).max())
+        for _ in range(4):
+            x = x - self.backend.matmul(w, self.backend.matmul(w.T, x))
+            lengths = self.backend.xp.sqrt((x**2).sum(axis=0))
+            x = x / self.backend.xp.where(lengths > 0, lengths, 1.0)  # 0 where those found span all there is
+            image = column * found.factor.primal(x)
+            x = found.factor.dual(column * image)
+        hidden = 16 * _EPSILON * float((image**2).sum(axis=0).max())
         return min(bound, hidden) if math.isfinite(hidden) else bound
 
 
@@ -319,7 +319,7 @@ class _Factor:
         return cls(
             functools.partial(backend.triangular_solve, triangle),
             functools.partial(backend.triangular_solve, triangle, transposed=True),
-            float(pivots.max() / pivots.min()) ** 2,
+            float((pivots.max() / pivots.min()) ** 2),
             share,
         )
 

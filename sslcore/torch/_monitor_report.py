@@ -19,9 +19,6 @@ __all__ = ["MonitorReport", "Seen", "Watched", "reported"]
 RELATIVE_REG = 1e-4
 """The reg that is taken where none is given, as a share of the mean variance of a feature."""
 
-LARGEST_REG = 1e200
-"""The reg, in the unit of the squared features, beyond which nothing can be active anyway."""
-
 FEW = 5
 """Samples for each feature below which the exact minimum is said to be optimistic."""
 
@@ -129,11 +126,12 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
     spread = spread_of_moments(moments, watched.seen.epsilon)
     r = len(spread.mean)
     k = len(watched.weight) if watched.weight is not None else n_components or min(r, 32)
-    # in the moments' unit
-    penalty = (
-        RELATIVE_REG * float(spread.variances.mean()) if reg is None else float(rescaled(np.array(reg), -2 * unit))
-    )
-    penalty = min(penalty, LARGEST_REG)
+    # lambda is strength 2^power: the default is in the moments' unit, in which float64 may not hold what is given
+    relative = RELATIVE_REG * float(spread.variances.mean())
+    strength, power = math.frexp(relative if reg is None else reg)
+    power += 2 * unit if reg is None else 0
+    # beyond the sum of the variances nothing can be active
+    penalty = min(float(rescaled(np.array(strength), power - 2 * unit)), 2.0 * float(np.trace(spread.covariance)))
     reachable, reached = min(k, r), bool(spread.spectrum.any())
     minimum, active = float(k), 0
     if reached:
@@ -152,7 +150,7 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
         alive = 0
         said.append("the head's weights are not finite: its training has diverged")
     elif watched.weight is not None:
-        risk, recombined, outputs = _of_head(watched.weight, unit, spread, beta, penalty)
+        risk, recombined, outputs = _of_head(watched.weight, unit, spread, beta, (strength, power), penalty)
         rank, alive = rankme_of(outputs), int((outputs > DEAD * outputs[0]).sum())
         said.append(
             f"risk of the head {risk:.4g}, of the best linear map of its outputs {recombined:.4g}, exact minimum on "
@@ -186,7 +184,7 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
         recombined=recombined,
         minimum=minimum,
         n_active=active,
-        reg=float(rescaled(np.array(penalty), 2 * unit)) if reg is None else reg,
+        reg=float(rescaled(np.array(strength), power)),
         rankme=rankme,
         alpha=alpha,
         lidar=lidar,
@@ -196,23 +194,26 @@ def reported(watched: Watched, n_components: int | None, beta: float, reg: float
 
 
 def _of_head(
-    weight: np.ndarray, unit: int, spread: Spread, beta: float, penalty: float
+    weight: np.ndarray, unit: int, spread: Spread, beta: float, reg: tuple[float, int], penalty: float
 ) -> tuple[float, float, np.ndarray]:
     """Return the risk of a head, that of the best map of its outputs, and the variances of these, decreasing.
 
-    ``spread`` and ``penalty`` are in units of 4^unit, and so are the variances, over the square of the largest weight:
-    only the risk sees the scale of the features.
+    ``spread`` is in units of 4^unit, and so are the variances, over the square of the largest weight: only the risk
+    sees the scale of the features.  ``reg`` is the number and its power of 2, ``penalty`` the same in units of 4^unit,
+    and at most so much that nothing can be active.
     """
     assert spread.unbiased is not None
     k = len(weight)
     own = int(np.frexp(np.abs(weight).max())[1])
     weight = rescaled(weight, -own)
     covariance = weight @ spread.covariance @ weight.T
-    cost = beta * (weight @ spread.unbiased @ weight.T) + penalty * weight @ weight.T
+    invariance, norms = beta * (weight @ spread.unbiased @ weight.T), weight @ weight.T
+    cost = invariance + penalty * norms
     scale = 2 * (unit + own)
     with np.errstate(over="ignore", invalid="ignore"):
         whitened = rescaled(covariance, scale) - np.eye(k)
-        risk = 2 * float(rescaled(np.trace(cost), scale)) + float((whitened**2).sum())
+        linear = rescaled(np.trace(invariance), scale) + rescaled(reg[0] * np.trace(norms), reg[1] + 2 * own)
+        risk = 2 * float(linear) + float((whitened**2).sum())
     variances, directions = np.linalg.eigh(covariance)
     kept = variances > np.finfo(float).eps * k * max(variances[-1], 0.0)
     root = directions[:, kept] / np.sqrt(variances[kept])
