@@ -1169,6 +1169,24 @@ def probe_penalties(z, fit_intercept):
     return np.array(found)
 
 
+def probe_choice(z, labels, regs, fit_intercept):
+    """Errors without each sample, plus how far the degrees of freedom are from half of all, in log odds."""
+    n, k = z.shape
+    points = z - z.mean(axis=0) if fit_intercept else z
+    spread = sum(float(point @ point) for point in points) / n
+    one_hot = np.array([[float(label == c) for c in sorted(set(labels))] for label in labels])
+
+    def degrees(reg):
+        return np.trace(np.linalg.solve(points.T @ points + n * reg * np.eye(k), points.T @ points))
+
+    found = []
+    for reg in regs:
+        decisions = leave_one_out(z, one_hot, n * reg, fit_intercept)
+        errors = sum(d.argmax() != y.argmax() for d, y in zip(decisions, one_hot, strict=True))
+        found.append(errors + abs(np.log(degrees(reg) / (degrees(1e-9 * spread) - degrees(reg)))))
+    return regs[int(np.argmin(found))]
+
+
 def leave_one_out(z, y, penalty, fit_intercept):
     """Prediction at each sample of the ridge fitted on the others, with the same penalty on the sum."""
     n = len(z)

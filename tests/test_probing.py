@@ -125,6 +125,42 @@ def test_default_penalties_do_not_interpolate_few_labels():
     assert np.mean(default) > np.mean(small) + 0.02
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("each", "classes", "k"), [(1, 5, 20), (2, 3, 4), (2, 4, 30), (5, 2, 3), (20, 3, 6)])
+def test_default_penalty_of_classes(backend, each, classes, k, fit_intercept):
+    """What saves an error, or leaves the probe half of its degrees of freedom."""
+    chosen = []
+    for seed in range(5):
+        rng = np.random.default_rng((seed, k))
+        y = np.arange(each * classes) % classes
+        z = (rng.normal(size=(len(y), k)) + 1.5 * np.eye(classes, k)[y]) / np.arange(1.0, k + 1)
+        probe = ridge_probe(backend.asarray(z), y, fit_intercept=fit_intercept)
+        assert probe.reg == naive.probe_choice(z, y, probe.regs, fit_intercept)
+        assert ridge_probe(1e3 * z, y, fit_intercept=fit_intercept).reg == pytest.approx(1e6 * probe.reg, rel=6e-3)
+        chosen.append(probe.reg)
+    assert each == 1 or len(set(chosen)) > 1
+
+
+def test_default_penalty_of_one_label_a_class():
+    """On axes a_c all squares are a^2: half of the degrees of freedom are left at n reg = a^2, labels say nothing."""
+    a, classes = 3.0, 6
+    probe = ridge_probe(a * np.eye(classes), np.arange(classes))
+    half = a**2 / classes
+    assert (probe.loo_errors == 1).all()
+    assert abs(np.log(probe.reg / half)) == min(abs(np.log(probe.regs / half)))
+
+
+def test_default_penalty_of_one_label_a_class_is_not_led_by_lengths():
+    """The least squared error takes the largest penalty, under which the class in between wins nowhere."""
+    means, y = np.array([[0.0, 0.0], [1.0, 0.5], [4.0, 0.0]]), np.repeat(np.arange(3), 50)
+    z = means[y] + 0.15 * np.random.default_rng(0).normal(size=(150, 2))
+    probe = ridge_probe(means, np.arange(3))
+    largest = ridge_probe(means, np.arange(3), probe.regs)
+    assert largest.reg == probe.regs.max()
+    assert largest.score(z, y) < 0.7
+    assert probe.score(z, y) > 0.9
+
+
 @pytest.mark.parametrize("labels", [[3, 1, 7], [True, False], ["ant", "bee", "cow"], np.array([2, 0], np.uint8)])
 def test_classification(labels):
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The penalties that a ridge probe chooses from where none are given."""
+"""The penalties that a ridge probe chooses from where none are given, and what speaks against each before any label."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays import check_scalar, rescaled
 
-__all__ = ["is_auto", "penalties", "safe_penalties"]
+__all__ = ["doubts", "is_auto", "least_error", "penalties", "safe_penalties"]
 
 DECADES = (1, -8)
 """Of the whole grid, in the mean squared distance of the points from their mean; two penalties a decade."""
@@ -18,6 +18,9 @@ SAFE = -3
 
 LABELS_PER_DEGREE = 10
 """Labels that each degree of freedom of the probe must have for smaller penalties to be tried."""
+
+FREE = -9
+"""Decade of the penalty at which degrees of freedom count as all that there are: below the grid."""
 
 
 def is_auto(reg: Any) -> bool:
@@ -55,3 +58,29 @@ def safe_penalties(squares: np.ndarray, n: int, exponent: int = 0) -> np.ndarray
     if not (np.isfinite(found).all() and (found > 0).all()):
         raise OverflowError("z is too large or too small for its squares to be numbers; rescale z, or give reg")
     return np.array([float(f"{value:.3g}") for value in found])
+
+
+def doubts(squares: np.ndarray, n: int, regs: np.ndarray, exponent: int = 0) -> np.ndarray:
+    """Return how far each of some penalties is from leaving a probe half of its degrees of freedom: |log(d / (m - d))|.
+
+    d = sum_j s_j^2 / (s_j^2 + n reg) are the degrees of freedom that reg leaves, and m those that all but vanishing
+    penalties do, at 10^-9 v; m - d is summed without cancellation.  ``squares`` are as in `safe_penalties`, whose
+    unit v is; ``regs`` are in the unit of the data.
+    """
+    spread = float(squares.sum()) / n
+    if spread == 0:
+        return np.zeros(len(regs))
+    free = n * spread * 10.0**FREE
+    weights = n * rescaled(regs, -2 * exponent)[:, None]
+    degrees = (squares / (squares + weights)).sum(axis=1)
+    lost = (squares / (squares + free) * ((weights - free) / (squares + weights))).sum(axis=1)
+    found: np.ndarray = np.abs(np.log(degrees / lost))
+    return found
+
+
+def least_error(errors: np.ndarray, squared_errors: np.ndarray, doubted: np.ndarray | float = 0.0) -> int:
+    """Return the place of the least error (of equal ones: the least squared error, then the first); NaN is never least.
+
+    ``doubted`` are `doubts` in the unit of the errors: one of n samples.
+    """
+    return int(np.lexsort((squared_errors, errors + doubted))[0])

@@ -23,7 +23,7 @@ from ..backends import get_backend
 from ..io.stored import array_promise
 from ..io.tables import Source
 from ..probing import RidgeProbe
-from ..probing._penalties import is_auto, penalties, safe_penalties
+from ..probing._penalties import doubts, is_auto, least_error, penalties, safe_penalties
 
 __all__ = ["ridge_probe"]
 
@@ -51,7 +51,7 @@ def ridge_probe(
         twice, so that a generator comes as the function that makes it.  One pair will do.
     reg : "auto", float or sequence of floats
         Penalty, at least 0.  Of several, the one of least leave-one-out error is taken.  "auto": those that
-        `sslcore.probing.ridge_probe` would try.
+        `sslcore.probing.ridge_probe` would try, and the one that it would take.
     fit_intercept : bool, default True
         Fit b; otherwise b = 0.
     task : {"auto", "regression", "classification"}
@@ -97,7 +97,11 @@ def ridge_probe(
     with np.errstate(over="ignore", invalid="ignore"):
         sums = _sums(parts, fit_intercept)
         path = _Path(sums)
-        regs = safe_penalties(path.squares, sums.n) if regs is None else regs
+        doubted: np.ndarray | float = 0.0
+        if regs is None:
+            regs = safe_penalties(path.squares, sums.n)
+            if sums.classes is not None:
+                doubted = doubts(path.squares, sums.n, regs) / sums.n
         path.invert(sums.n * regs)
         squared_errors, errors = path.errors(parts)
         if not np.isfinite(errors).any():
@@ -105,7 +109,7 @@ def ridge_probe(
                 f"every reg is below what the rounding of the second moments of z allows, found {regs.max():g} as the "
                 f"largest: raise reg, scale the columns of z alike, or use sslcore.probing.ridge_probe on fewer samples"
             )
-        best = int(np.lexsort((squared_errors, errors))[0])
+        best = least_error(errors, squared_errors, doubted)
         coef, intercept = path.solution(best)
     if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
         raise OverflowError("the probe's solution is too large to be represented; rescale z and y")
