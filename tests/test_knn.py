@@ -75,6 +75,13 @@ def test_votes_property(z, classes, seed, neighbours, backend):
         assert probe.score(backend.asarray(fresh), truth) == np.mean(found == truth)
 
 
+def test_one_neighbour_if_not_said():
+    z, y = normal((30, 3)), np.arange(30) % 4
+    fresh = normal((20, 3), seed=1)
+    index = naive.nearest(fresh, z, 1)[1]
+    assert knn_probe(z, y).predict(fresh).tolist() == y[index[:, 0]].tolist()
+
+
 def test_against_scikit_learn():
     neighbors = pytest.importorskip("sklearn.neighbors")
     z, fresh = normal((200, 5)), normal((50, 5), 1)

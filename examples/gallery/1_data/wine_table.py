@@ -27,7 +27,7 @@ for axes, points, title in zip(panels, (x, standard), ("columns as they are", "s
     for cultivar, marker in zip(range(3), "os^", strict=True):
         axes.scatter(*z[y == cultivar, :2].T, s=18, marker=marker, label=f"cultivar {cultivar}")
     axes.set(
-        title=f"{title}\nerror left-one-out {probe.loo_errors[probe.regs == probe.reg].item():.3f}",
+        title=f"{title}\nerror left-one-out {probe.loo_errors.min():.3f}",
         xlabel="component 1",
     )
 panels[0].set_ylabel("component 2")
