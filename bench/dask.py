@@ -121,7 +121,7 @@ def run(quick: bool = False) -> dict[str, Any]:
     cpu = used_by_each / min(used for _, used in together)
     wall = each[0] / (WORKERS * both[0])
     leaf_seconds = used_by_each / n_leaves
-    share = wire / (n_leaves * 16 * R * R)
+    share = wire / (n_leaves * 8 * R * R)
     print(f"  by each {each[0]:.2f} s (processor {each[1]:.2f}), on all {both[0]:.2f} s (processor {both[1]:.2f})")
     print(f"  a single stream, beside an idle worker: {single[0]:.2f} s (processor {single[1]:.2f})")
     print(

@@ -166,7 +166,7 @@ def clusters() -> str:
     for case in found["cases"]:
         r, n_leaves = case["r"], 1e12 / found["views"]
         core_hours, n_bytes = n_leaves * case["measured"] / 3600, 1e12 * 4 * r
-        wire = n_leaves / RUN * SUMS * 16 * r * r
+        wire = n_leaves / RUN * SUMS * 8 * r * r
         summed, reading = core_hours / (MACHINES * CORES), n_bytes / (MACHINES * READ) / 3600
         rows.append(
             (

@@ -91,6 +91,10 @@ class Features(ABC):
     def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
         """Make a function from checked blocks x (n, d) to C-ordered arrays (n, r), each valid until the next call."""
 
+    def prepare_to_read(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
+        """Do as `prepare`, for those who write nothing to the arrays: they may be the blocks themselves."""
+        return self.prepare(d, dtype, backend)
+
 
 @dataclass(frozen=True)
 class Identity(Features):
@@ -110,6 +114,10 @@ class Identity(Features):
     def prepare(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
         """Copy, into C order."""
         return lambda x: backend.xp.array(x, order="C")
+
+    def prepare_to_read(self, d: int, dtype: np.dtype, backend: Backend) -> Any:
+        """Take blocks in C order as they are."""
+        return backend.xp.ascontiguousarray
 
 
 Model: TypeAlias = Kernel | Features | Callable[[Array, Array], Array]

@@ -460,6 +460,9 @@ there are 20, in each of whose trees all parts begin and end whole nodes."""
 DASK_THREAD_PARTS = 8
 """Tasks for each thread of a cluster, at least, before tasks grow: the last ones to end leave few threads idle."""
 
+DASK_SHARE_PARTS = 3
+"""Parts of what is left for each thread, one of which is the next task where tasks are small: the last have a leaf."""
+
 DASK_PRODUCT_STRIPS = 64
 """Strips of rows of a product with a kernel that runs on a cluster, at most: work for as many threads."""
 

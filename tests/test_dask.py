@@ -4,11 +4,13 @@
 """
 
 import contextlib
+import itertools
 import os
 import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -173,11 +175,32 @@ def test_the_tasks_of_large_streams_are_runs_of_whole_nodes(monkeypatch):
                 parts.add(leaf, _graph._Nothing())
             left.append(len(parts.nodes()))
         assert max(left) <= 20
-    assert _graph.leaves_of_task(100, 2, 1e11) == 1
-    assert _graph.leaves_of_task(100, 2, 2e10) == 2
-    assert _graph.leaves_of_task(100, 2, 1e8) == 6  # still 16 tasks
-    assert [_graph.leaves_of_task(n, 2, 1e8) for n in (5 * 10**3, 10**4)] == [64, 320]
-    assert [_graph.leaves_of_task(6 * 10**7, threads, 1e10) for threads in (100, 3200)] == [5120, 320]
+    for n, size in ((5 * 10**3, 64), (10**4, 320)):
+        assert _graph.ends_of_tasks(n, 2, 1e8)[:2] == [size, 2 * size]
+        assert _graph.ends_of_tasks(n, 2, 1e8)[-1] == n
+    assert [_graph.ends_of_tasks(6 * 10**7, threads, 1e10)[0] for threads in (100, 3200)] == [5120, 320]
+
+
+@pytest.mark.parametrize(("flops", "most"), [(1e11, 1), (2e10, 2), (1e10, 5), (1e8, 16)])
+def test_tasks_get_shorter_towards_the_end(flops, most):
+    sizes = np.diff(_graph.ends_of_tasks(100, 2, flops), prepend=0)
+    assert sizes.sum() == 100
+    assert sizes.max() == sizes[0] == most
+    assert (np.diff(sizes) <= 0).all()
+    assert sizes[-2:].tolist() == [1, 1]
+    assert _graph.ends_of_tasks(1, 16, flops) == [1]
+
+
+def test_a_thread_keeps_the_memory_of_a_leaf():
+    def work():
+        memory = [_work._leaf_memory(shape, np.dtype(dtype)) for shape, dtype in SHAPES]
+        return [np.shares_memory(a, b) for a, b in itertools.pairwise(memory)]
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(work).result() == [True, False, False, False]
+
+
+SHAPES = [((8, 2, 3), float), ((5, 2, 3), float), ((9, 2, 3), float), ((9, 2, 4), float), ((9, 2, 4), "f4")]
 
 
 def test_large_runs_of_files_give_the_same_bits(shards, monkeypatch):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sslcore import Moments, Views, features, pretrain
 from sslcore.augmentations import GaussianNoise
+from sslcore.backends import get_backend
 from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
 from sslcore.features import Features, Identity, Nystrom, RandomFourier
 from sslcore.fitting import accumulator as accumulator_module
@@ -69,6 +70,8 @@ def test_maps_are_functions_of_the_point(name, layout):
 def test_identity():
     x = normal((5, 4))
     assert np.array_equal(Identity()(x), x)
+    assert not np.shares_memory(Identity()(x), x)
+    assert np.shares_memory(Identity().prepare_to_read(x.shape[1], x.dtype, get_backend(x))(x), x)
     assert Identity() == Identity()
 
 

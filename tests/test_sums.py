@@ -1,5 +1,8 @@
 """Sums over blocks: the shift that they are taken about."""
 
+import copy
+import pickle
+
 import dask.array
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import sslcore.dask
 from sslcore import Moments, pretrain, stream
 from sslcore.diagnostics import rankme
 from sslcore.features import Identity
+from sslcore.solvers.sums import Sums
 
 FAR = 1e4
 
@@ -70,3 +74,22 @@ def test_sums_of_streams_are_of_the_type_that_was_summed(dtype):
     array = dask.array.from_array(views, chunks=(200, -1, -1))
     for found in (stream.moments(views, Identity()), sslcore.dask.moments(array, Identity())):
         np.testing.assert_allclose(rankme(found), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("r", [1, 63, 64, 65, 300])
+def test_sums_travel_as_triangles(r):
+    """Half of the bytes, out of the pickle; what comes back is in Fortran order, and can be added to."""
+    rng = np.random.default_rng(r)
+    between, within, unbiased = (np.asfortranarray(np.triu(rng.normal(size=(r, r)))) for _ in range(3))
+    sums, frames = Sums(3, 6, 6.0, rng.normal(size=r), between, within, None, unbiased), []
+    content = pickle.dumps(sums, protocol=5, buffer_callback=frames.append)
+    assert len(content) < 500
+    assert sum(frame.raw().nbytes for frame in frames) <= 8 * (r + 3 * r * (r + 64) / 2)
+    found = pickle.loads(content, buffers=[bytes(frame.raw()) for frame in frames])
+    for one in (found, copy.copy(sums), pickle.loads(pickle.dumps(sums))):
+        for name, value in vars(sums).items():
+            assert np.array_equal(getattr(one, name), value), name
+    for matrix in (found.between, found.within, found.unbiased):
+        assert matrix.flags.f_contiguous
+        assert matrix.flags.writeable
+    assert pickle.loads(pickle.dumps(Sums(3, 6, 6.0, sums.mean, between, within, 2.0, None))).unbiased is None

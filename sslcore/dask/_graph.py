@@ -5,6 +5,7 @@ Which nodes a run leaves is known beforehand: a tree of counts tells.
 
 from __future__ import annotations
 
+import itertools
 import os
 import uuid
 from abc import ABC, abstractmethod
@@ -101,12 +102,12 @@ class Files(Data):
         self._starts = [span.first for span in self._spans]
         _, m, d = self.shape
         size, r = leaf_samples(m), features.n_features(d)
-        step = size * leaves_of_task(-(-start // size), threads, float(size * m) * r * r)
-        self._runs = [(begin, min(begin + step, start)) for begin in range(0, start, step)]
+        ends = [size * leaf for leaf in ends_of_tasks(-(-start // size), threads, float(size * m) * r * r)]
+        self._runs = [(begin, min(end, start)) for begin, end in itertools.pairwise([0, *ends])]
         self._group = f"sum_files-{uuid.uuid4().hex}"
 
     def runs(self) -> list[tuple[int, int]]:
-        """Cut into runs of equal size, whatever the files."""
+        """Cut into runs, whatever the files."""
         return self._runs
 
     def task(self, job: Any, number: int) -> Any:
@@ -124,13 +125,21 @@ class Files(Data):
         return leaf * m * d * (8 + self.dtype.itemsize)
 
 
-def leaves_of_task(n_leaves: int, threads: int, flops: float) -> int:
-    """Return how many leaves, of so many operations each, a task has: no bit depends on it."""
+def ends_of_tasks(n_leaves: int, threads: int, flops: float) -> list[int]:
+    """Return the leaves that tasks end before, of so many operations a leaf: no bit depends on it.
+
+    Runs of whole nodes are of one size.  Others get shorter towards the end, so that threads are done at about the
+    same time, with few sums that travel.
+    """
     wanted = tunables.DASK_THREAD_PARTS * threads
     for size in sorted(tunables.DASK_RUN_PARTS, reverse=True):
         if n_leaves >= size * wanted:
-            return size
-    return max(1, min(int(tunables.DASK_TASK_FLOPS / flops), n_leaves // wanted))
+            return [*range(size, n_leaves, size), n_leaves]
+    most, ends = max(1, int(tunables.DASK_TASK_FLOPS / flops)), [0]
+    while ends[-1] < n_leaves:
+        share = (n_leaves - ends[-1]) // (tunables.DASK_SHARE_PARTS * threads)
+        ends.append(ends[-1] + max(1, min(most, share)))
+    return ends[1:]
 
 
 # ---------------------------------------------------------------- the tree

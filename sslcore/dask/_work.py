@@ -114,7 +114,8 @@ one_thread = _OneThread()
 
 
 _prepared = threading.local()
-"""The last `Accumulator` of each thread, with its token: preparing landmarks takes as long as many leaves."""
+"""What each thread keeps for its next task: the last `Accumulator`, with its token, for preparing landmarks takes as
+long as many leaves; and the memory of a leaf that is read, for fresh memory is paged in."""
 
 
 def _accumulator(job: Job, views: Array) -> Accumulator:
@@ -210,7 +211,7 @@ def _leaves_of_files(job: Job, files: list[Span], start: int, stop: int) -> Iter
             )
         blocks.append((span.first, block))
     _, like = blocks[0]
-    memory = np.empty((min(job.leaf, stop - start), *like.shape[1:]), as_float_dtype(like.dtype, like.name))
+    memory = _leaf_memory((min(job.leaf, stop - start), *like.shape[1:]), as_float_dtype(like.dtype, like.name))
     for position in range(start, stop, job.leaf):
         end = min(position + job.leaf, stop)
         spans: list[tuple[int, Block, int]] = []
@@ -220,6 +221,15 @@ def _leaves_of_files(job: Job, files: list[Span], start: int, stop: int) -> Iter
                 block.fill(begin - first, memory[begin - position : last - position])
                 spans.append((begin - position, block, begin - first))
         yield Leaf(position // job.leaf, memory[: end - position], end - position == job.leaf, spans)
+
+
+def _leaf_memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return memory for a leaf: that of the leaves of this thread's last task, if it is like it."""
+    kept = getattr(_prepared, "leaf", None)
+    if kept is None or kept.shape[1:] != shape[1:] or kept.dtype != dtype or len(kept) < shape[0]:
+        kept = _prepared.leaf = np.empty(shape, dtype)
+    found: np.ndarray = kept[: shape[0]]
+    return found
 
 
 def add_sums(some: list[Sums]) -> Sums:

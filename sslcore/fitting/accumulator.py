@@ -27,7 +27,7 @@ class Accumulator:
 
     def __init__(self, features: Features, d: int, dtype: np.dtype, backend: Backend) -> None:
         self.features, self.backend = features, backend
-        self._phi = features.prepare(d, dtype, backend)
+        self._phi = features.prepare_to_read(d, dtype, backend)
         self._buffer = backend.xp.empty(0, dtype)  # fresh memory would be paged in again and again
         self._spare: Sums | None = None
 

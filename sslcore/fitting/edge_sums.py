@@ -20,7 +20,7 @@ import numpy as np
 
 from ..arrays import Array
 from ..backends import Backend
-from ..features import Features, Identity
+from ..features import Features
 from ..positives import Law
 from ..solvers.groups import Samples
 from ..solvers.sums import Sums, add_block
@@ -49,10 +49,7 @@ class LawSums:
 
     def _prepared(self) -> Callable[[Array], Array]:
         """Make a function to features, each result valid until the next call."""
-        if isinstance(self.features, Identity):
-            made: Callable[[Array], Array] = self.backend.xp.ascontiguousarray  # no copy: nothing is written there
-        else:
-            made = self.features.prepare(self.data.d, self.data.dtype, self.backend)
+        made: Callable[[Array], Array] = self.features.prepare_to_read(self.data.d, self.data.dtype, self.backend)
         return made
 
     @cached_property

@@ -23,6 +23,13 @@ _LEAST_SQUARE = 2.0**-70
 """Of features in float32: products of values and differences 10^8 times smaller are no subnormal numbers yet."""
 
 
+_TRIANGLES = "between", "within", "unbiased"
+
+_WIDTH = 64
+"""Columns of a triangle that are pickled together, as far down as the longest goes: few copies, of little more.  It is
+no tunable, for who reads a pickle must know it."""
+
+
 @dataclass
 class Sums:
     """Weighted sums over samples; ``between`` and ``within`` hold upper triangles, about the mean."""
@@ -44,6 +51,14 @@ class Sums:
             spare.within.fill(0.0)
             return cls(0, 0, 0.0, xp.zeros(r), spare.between, spare.within, None, None)
         return cls(0, 0, 0.0, xp.zeros(r), xp.zeros((r, r), order="F"), xp.zeros((r, r), order="F"), None, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle upper triangles: half of the bytes for those who wait for them, on a cluster too."""
+        return {name: _packed(value) if name in _TRIANGLES else value for name, value in vars(self).items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        r = len(state["mean"])
+        vars(self).update({name: _triangle(value, r) if name in _TRIANGLES else value for name, value in state.items()})
 
     def on(self, backend: Backend) -> Sums:
         """Bring the sums to where the backend works."""
@@ -160,6 +175,33 @@ class Sums:
         self.n += other.n
         self.n_views += other.n_views
         self.weight = weight
+
+
+def _packed(matrix: Any) -> Any:
+    """Return the upper triangle of a matrix on the host, panel after panel; others, and None, stay."""
+    if not isinstance(matrix, np.ndarray):
+        return matrix
+    r = len(matrix)
+    ends = [(start, min(start + _WIDTH, r)) for start in range(0, r, _WIDTH)]
+    out, place = np.empty(sum(stop * (stop - start) for start, stop in ends), matrix.dtype), 0
+    for start, stop in ends:
+        size = stop * (stop - start)
+        out[place : place + size].reshape(stop - start, stop)[...] = matrix[:stop, start:stop].T
+        place += size
+    return out
+
+
+def _triangle(packed: Any, r: int) -> Any:
+    """Make the matrix of `_packed`, in Fortran order and in memory of its own."""
+    if not isinstance(packed, np.ndarray):
+        return packed
+    out, place = np.zeros((r, r), packed.dtype, order="F"), 0
+    for start in range(0, r, _WIDTH):
+        stop = min(start + _WIDTH, r)
+        size = stop * (stop - start)
+        out[:stop, start:stop] = packed[place : place + size].reshape(stop - start, stop).T
+        place += size
+    return out
 
 
 def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: Array, backend: Backend) -> None:
