@@ -70,7 +70,8 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
     Parameters
     ----------
     kernel : Kernel or callable, optional
-        By default what `sslcore.defaults.choose` takes: a `Gaussian` at (a part of) their median distance.
+        By default what `sslcore.defaults.choose` takes: a `Gaussian` at the median distance of the samples, or a part
+        of it.
         `Precomputed`: X holds the Gram matrix of views, for input="views"; cross-validation then takes rows and columns
         together.
     augmentation : Augmentation, optional

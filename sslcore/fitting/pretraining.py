@@ -115,7 +115,7 @@ def pretrain(
         (feature models).  For `Precomputed`: the Gram matrix, (n, m, n m) or (N, N) with ``groups``.  Arrays of CuPy
         are worked on where they are; those of other libraries too, through DLPack; those of Dask on their cluster
         (`sslcore.dask.pretrain`).
-        A tuple (x, y) is **two modalities**, (N, d_x) and (N, d_y), whose rows are pairs: see below.
+        A tuple (x, y) is **two modalities**, (N, d_x) and (N, d_y), whose rows are pairs: see above.
     model : Kernel, callable or Features; for two modalities two of these
         See `sslcore.kernels` and `sslcore.features`.
     n_components : int
@@ -143,16 +143,17 @@ def pretrain(
         is of N.  A search for reg holds out parts of the graph that do not touch, or runs of neighbours (in time, for
         ``TimeLag``): edges between them are left out, and counted in ``rep.selection.n_cut``.
     backend : {"numba", "cupy"}, optional
-        Override of the arrays' own.  ``"cupy"`` with NumPy arrays, memory maps or `Views` works on the GPU and gives
-        the representation back with NumPy arrays: a kernel's views are copied there as a whole, those of features by
-        blocks.
+        The one to use in place of the arrays' own.  ``"cupy"`` with NumPy arrays, memory maps or `Views` works on the
+        GPU and gives the representation back with NumPy arrays: a kernel's views are copied there as a whole, those of
+        features by blocks.
     memory : int or str, optional
         Budget of the device at work, in bytes or as "8GB"; default: 90 % of what it has left.
     solver : {"dense", "matrix-free"}, optional
-        Of a kernel, or of two.  ``"matrix-free"`` stores nothing of size N^2: products with K by tiles, within a
-        preconditioned block conjugate gradient method (``sslcore.solvers.matrix_free``); the same certificate.  It is
-        chosen where the budget has no room for the matrix.  A kernel of one's own that has a negative eigenvalue is
-        refused if some of the samples or a direction of the iteration shows it; ``"dense"`` looks at the whole matrix.
+        How the fit of a kernel, or of two, is computed.  ``"matrix-free"`` stores nothing of size N^2: products with K
+        by tiles, within a preconditioned block conjugate gradient method (``sslcore.solvers.matrix_free``); the same
+        certificate.  It is chosen where the budget has no room for the matrix.  A kernel of one's own that has a
+        negative eigenvalue is refused if some of the samples or a direction of the iteration shows it; ``"dense"``
+        looks at the whole matrix.
     checkpoint : path, optional
         A file from which the same call goes on after any end, SIGKILL included, with the bits of a call that was not
         interrupted (on the same machine with as many threads).  It has the outer iteration of a fit without the matrix,
