@@ -1,5 +1,7 @@
 """Functions that are good enough to compare values of reg by, against fits; and where only a fit tells."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,11 @@ from sslcore.errors import CertificateError
 from sslcore.fitting.search import make_folds
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.selection import AutoReg
+from sslcore.solvers import sweep as sweeps
 from sslcore.solvers import trial
 from sslcore.solvers.certificate import Spectrum
-from sslcore.solvers.exact import solve_exact
+from sslcore.solvers.exact import ConditionedKernel, solve_exact
+from sslcore.solvers.known import Known
 from sslcore.solvers.krylov import Accuracy
 from sslcore.solvers.objective import Objective
 from sslcore.solvers.sweep import Sweep
@@ -137,3 +141,63 @@ def test_eigenvalues_that_need_not_be_accurate():
     assert Accuracy(1e-6, least=0.2).wants(theta, residuals).tolist() == [True, True, False, False]
     assert Accuracy(1e-6, least=2.0).wants(theta, residuals).tolist() == [True, False, False, False]
     assert Accuracy(1e-6, least=0.1).wants(theta, residuals).tolist() == [True] * 4  # it may reach 0.1
+
+
+def images_of(monkeypatch):
+    """Let sweeps write down the type and reg of each image of a whole block."""
+    seen, images = [], sweeps._images
+
+    def written(operators, vectors, a, *args, **kwargs):
+        seen.extend((a.dtype, float(o.noise[0, 0]), v.shape[1]) for o, v in zip(operators, vectors, strict=True))
+        return images(operators, vectors, a, *args, **kwargs)
+
+    monkeypatch.setattr(sweeps, "_images", written)
+    return seen
+
+
+def test_errors_in_float32_are_measured_at_some_places(monkeypatch):
+    """Those between take them for known: all their images but the last, which tells, are in float32."""
+    seen = images_of(monkeypatch)
+    operator, _ = operator_of(noisy(150, 2, 3), Exponential(0.5))
+    for found in trials_of(operator)[1]:
+        assert isinstance(found, trial.Trial)
+    exact = Counter(noise for dtype, noise, _ in seen if dtype == np.float64)
+    places = sorted(exact)
+    assert len(places) == len(REGS)
+    assert exact[places[0]] > 1
+    assert exact[places[-1]] > 1
+    assert [exact[place] for place in places[1:-1]] == [1] * (len(REGS) - 2)
+
+
+def test_a_trial_whose_images_erred_is_refused(monkeypatch):
+    """An error that is larger than anywhere it was measured is seen in the last image, and a fit is made."""
+    share = ConditionedKernel.share_factors
+
+    def spoilt(self, columns):
+        new = self.shifts is None
+        done = share(self, columns)
+        if new:
+            self.short.a[:] *= 1.0 + 0.01 * np.random.default_rng(0).normal(size=self.short.a.shape)
+        return done
+
+    monkeypatch.setattr(ConditionedKernel, "share_factors", spoilt)
+    monkeypatch.setattr(Known, "expected_error", lambda self, relative: 1e-12)
+    operator, _ = operator_of(noisy(150, 2, 3), Exponential(0.5))
+    kinds = []
+    for objective, found in zip(*trials_of(operator), strict=True):
+        kinds.append(type(found))
+        fit = solve_exact(operator, objective, tolerance=1e-6, planned_bytes=0).spectrum
+        there = fit.gamma < 1
+        assert_close(found.gamma[there], fit.gamma[there], tol=1e-7)
+    assert kinds.count(Spectrum) >= 3
+
+
+def test_known_errors():
+    known = Known()
+    assert known.expected_error(1.0) == 0.0
+    known.measured(0.0, 1e-9)
+    assert known.expected_error(1.0) == 0.0
+    known.measured(1e-6, 0.5)
+    known.measured(1e-7, 0.01)
+    assert known.expected_error(1e-4) == pytest.approx(4 * 1e-5 * 0.01)
+    assert known.expected_error(1e-5) == 0.0  # eigenvalues would be off by more

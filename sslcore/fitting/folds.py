@@ -17,11 +17,12 @@ from ..kernels import Kernel
 from ..kernels._rows import block_height
 from ..solvers.conditioned import ConditionedOperator
 from ..solvers.groups import Samples
+from ..solvers.known import Known
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.reduced_basis import ReducedBasis
 from ..solvers.sums import Sums, add_block
-from ..solvers.sweep import Known, Sweep
+from ..solvers.sweep import Sweep
 from ..solvers.trial import Functions
 from .accumulator import feature_block_rows
 from .data import Data
@@ -237,7 +238,8 @@ class KernelFolds(Restricted):
             out: Array = inner.rotate_back(v[: operator.n], v[operator.n :])
             return out
 
-        coefficients = inner.restore_order(rows(weights) * roots / operator.unit).astype(values.dtype)
+        # in the layout of a thin product: that of a BLAS would leave threads behind that wait busily
+        coefficients = xp.asfortranarray(inner.restore_order(rows(weights) * roots / operator.unit), dtype=values.dtype)
         held = fold.cross(coefficients) if callable(fold.cross) else backend.matmul(fold.cross, coefficients)
         f = xp.empty((problem.data.n_views, values.shape[1]))
         f[xp.asarray(fold.training)] = inner.restore_order(rows(values) / roots)

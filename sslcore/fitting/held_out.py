@@ -42,12 +42,14 @@ class HeldOutRisk:
             contrasts = xp.einsum("cai,iak->ick", rotation[1:, 1:], values[:, 1:] - values[:, :1])
             spread = 2.0 * weight * (contrasts**2).sum(axis=(1, 2))
             members, height = groups[part.samples()], max(1, tunables.HELD_OUT_PRODUCT_VIEWS // part.m)
-            for g in np.unique(members):
-                index = np.flatnonzero(members == g)
-                for start in range(0, len(index), height):
-                    chosen = xp.asarray(index[start : start + height])
-                    self._add_pairs(g, rows[chosen], total[chosen])
-                    self.sums[g, 2] += spread[chosen].sum()
+            order = np.argsort(members, kind="stable")
+            rows, total, spread = (array[xp.asarray(order)] for array in (rows, total, spread))
+            present, starts = np.unique(members[order], return_index=True)
+            for g, first, last in zip(present, starts, [*starts[1:], len(order)], strict=True):
+                for start in range(first, last, height):
+                    some = slice(start, min(start + height, last))
+                    self._add_pairs(g, rows[some], total[some])
+                    self.sums[g, 2] += spread[some].sum()
 
     def add_law(self, z: Array, law: Law, groups: np.ndarray) -> None:
         """Add values z (N, k) at all points of a law of pairs; points of one of the ``groups`` (N,) may be dependent.
@@ -73,12 +75,13 @@ class HeldOutRisk:
         n, m, _ = rows.shape
         rows = rows.reshape(n * m, self.k)
         second, weight = self.backend.matmul(rows.T, rows), total.sum()
-        products = (self.backend.matmul(rows, rows.T) ** 2).reshape(n, m, n, m).sum(axis=(1, 3))
-        couples = total[:, None] * total
-        index = self.xp.arange(n)
-        products[index, index] = couples[index, index] = 0.0
-        self.sums[g, 1] += couples.sum() + 2.0 * self.sums[g, 0] * weight
-        self.sums[g, 3] += products.sum() + 2.0 * (self.second[g] * second).sum()
+        products, index = self.backend.matmul(rows, rows.T), self.xp.arange(n)
+        products *= products
+        blocks = products.T.reshape(n, m, n, m)  # it is symmetric, and in Fortran order
+        blocks[index, :, index] = 0.0
+        couples = 2.0 * (total[1:] * self.xp.cumsum(total)[:-1]).sum()
+        self.sums[g, 1] += couples + 2.0 * self.sums[g, 0] * weight
+        self.sums[g, 3] += blocks.sum() + 2.0 * (self.second[g] * second).sum()
         self.sums[g, 0] += weight
         self.second[g] += second
 
@@ -96,21 +99,17 @@ class HeldOutRisk:
                 "the risk on held-out samples needs pairs of different samples: hold out at least two in each fold, "
                 "whose weights are not negligible beside those of the others"
             )
+        count = len(filled)
+        kept = np.concatenate([np.ones((1, count)), 1.0 - np.eye(count)])  # all groups, then all but one
+        kept = kept[: None if count > 2 else 1]
 
-        def risk(kept: np.ndarray) -> float:
-            weight, block = sums[kept, 0].sum(), np.ix_(kept, kept)
-            return float(
-                self.beta * sums[kept, 2].sum() / weight
-                + products[block].sum() / couples[block].sum()
-                - 2.0 * trace[kept].sum() / weight
-                + self.k
-            )
+        def of_pairs(values: np.ndarray) -> np.ndarray:
+            out: np.ndarray = ((kept[:, :, None] * values).sum(axis=1) * kept).sum(axis=1)
+            return out
 
-        every = np.arange(len(filled))
-        if len(filled) < 3:
-            return risk(every), math.nan
-        without = [risk(np.delete(every, g)) for g in every]
-        return risk(every), math.sqrt((len(filled) - 1) * float(np.var(without)))
+        first = (kept * (self.beta * sums[:, 2] - 2.0 * trace)).sum(axis=1) / (kept * sums[:, 0]).sum(axis=1)
+        risk, *without = first + of_pairs(products) / of_pairs(couples) + self.k
+        return float(risk), math.sqrt((count - 1) * float(np.var(without))) if without else math.nan
 
 
 def training_risk(spectrum: Functions, beta: float) -> float:

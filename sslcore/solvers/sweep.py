@@ -19,7 +19,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,12 @@ from ..errors import CertificateError, NotPositiveSemidefiniteError
 from .certificate import Solution
 from .evidence import Applied, judged
 from .exact import LEAST_RANDOM, ConditionedKernel, ShortBlocks, beginning, in_canonical_basis, solve_exact
+from .known import Known
 from .krylov import Accuracy, Eigenpairs, Inexact, block_width, top_eigenpairs_of_many
 from .objective import Objective
-from .reduced_basis import ReducedBasis
 from .trial import TRIED, Functions, Trial, independent, least_active, tried
 
-__all__ = ["LEAST_SHARED", "Known", "Sweep", "basis_columns", "places_together", "rounds"]
+__all__ = ["LEAST_SHARED", "Sweep", "basis_columns", "places_together", "rounds"]
 
 SIDE_BY_SIDE = 0.3
 """Residuals at which these iterations end, in units of the tolerance."""
@@ -58,30 +58,19 @@ _STRIDE = 8
 
 
 @dataclass(eq=False)
-class Known:
-    """Keeps what sweeps have found for later ones with the same operator, or one that is made anew and equal.
-
-    Attributes
-    ----------
-    basis : ReducedBasis
-        The functions found so far.
-    columns : int
-        What factors were shared for (`ConditionedKernel.share_factors`); 0: each place had its own.
-    """
-
-    basis: ReducedBasis = field(default_factory=ReducedBasis)
-    columns: int = 0
-
-
-@dataclass(eq=False)
 class _Member:
-    """A place; then its functions, and the solution, or the trial; a refused trial leaves vectors ``near`` it."""
+    """A place; then its functions, and the solution, or the trial; a refused trial leaves vectors ``near`` it.
+
+    ``error`` is what its images in float32 were off by, if that was measured, where the k-th eigenvalue was ``height``.
+    """
 
     objective: Objective
     operator: ConditionedKernel
     near: Array | None = None
     functions: tuple[Array, Array] | None = None
     solution: Solution | Trial | None = None
+    error: float = 0.0
+    height: float = math.inf
 
     @property
     def turned(self) -> bool:
@@ -110,7 +99,7 @@ class Sweep:
         self.operator, self.waiting = operator, list(objectives)
         self.tolerance, self.planned_bytes = tolerance, planned_bytes
         self.started = time.perf_counter() if started is None else started
-        self.known: Known | None = Known() if known is None else known
+        self.known = Known() if known is None else known
         self.progress = progress
         self.trial = False
         self.found: dict[Objective, Solution | Trial | Exception] = {}
@@ -145,7 +134,6 @@ class Sweep:
         """Solve round by round; then kernel PCA, which no factor is needed for."""
         places = sorted((o for o in self.waiting if o.beta > 0), key=_place)
         self.width = block_width(self.waiting[0].k, self.operator.samples.n_views)
-        assert self.known is not None
         self.basis = self.known.basis
         # whatever operators were conditioned on before: the same objectives have the same solutions
         if len({_place(o) for o in places}) >= LEAST_SHARED and not self.known.columns:
@@ -166,7 +154,7 @@ class Sweep:
             if objective.beta == 0:
                 self._solve_alone(objective)
                 self._report([objective])
-        self.waiting, self.known = [], None
+        self.waiting, self.known = [], Known()
         del self.basis, self.beside
 
     def _report(self, solved: Sequence[Objective]) -> None:
@@ -185,6 +173,7 @@ class Sweep:
         for member in members:
             assert member.functions is not None
             self.basis.add(_place(member.objective), *member.functions)
+            self.known.measured(member.error, member.height)
             if member.solution is None:
                 refused.append(member.objective)
             else:
@@ -214,7 +203,8 @@ class Sweep:
         if turned:
             together = first.turn(_side_by_side(starts, xp))
             starts = [together[:, part] for part in _columns(starts)]
-        apply = _Application(operators, turned=turned, near=[near is not None for near in nears])
+        error = self.known.expected_error(TRIED) if trial else 0.0
+        apply = _Application(operators, turned=turned, near=[near is not None for near in nears], error=error)
         found = top_eigenpairs_of_many(
             apply,
             starts,
@@ -224,6 +214,9 @@ class Sweep:
             max_basis=basis_columns(self.width),
             inexact=apply.followed(),
         )
+        for member, measured, pairs in zip(members, apply.measured, found, strict=True):
+            if measured and len(pairs.values) == k:
+                member.error, member.height = measured, float(pairs.values[-1])
         if trial:
             self._try(members, found, turned=turned)
         else:
@@ -449,14 +442,18 @@ class _Application:
 
     In float32 where the iteration allows that error, which is measured first: most are, after the first step.  (No
     bound is of use: S^-1 may magnify rounding by sqrt(beta / reg), and mostly does not.)  ``turned``: vectors are in
-    the basis of the factors; ``near``: those of a first block are near the result.
+    the basis of the factors; ``near``: those of a first block are near the result.  With an ``error`` that is expected
+    and allowed, nothing is measured, and first blocks that are near are multiplied in float32, too.
     """
 
-    def __init__(self, operators: Sequence[ConditionedKernel], *, turned: bool, near: Sequence[bool]) -> None:
+    def __init__(
+        self, operators: Sequence[ConditionedKernel], *, turned: bool, near: Sequence[bool], error: float
+    ) -> None:
         self.operators, self.turned, self.near = operators, turned, near
         first, count = operators[0], len(operators)
         self.short = first.short if turned == (first.turned_b is not None) else None
-        self.allowed, self.errors = [0.0] * count, [0.0] * count
+        self.allowed, self.measured = [math.inf] * count, [0.0] * count
+        self.errors = [error if known else 0.0 for known in near]
 
     def followed(self) -> list[Inexact | None]:
         """Return what each iteration tells; not kept here, for a cycle of references would keep the matrices alive."""
@@ -481,13 +478,13 @@ class _Application:
 
     def _measure(self, short: ShortBlocks, blocks: dict[int, Array], images: dict[int, Array]) -> None:
         """Compare two columns of each image with those in float32, once they are smooth as those to come."""
-        some = [i for i in blocks if not self.errors[i] and (self.near[i] or self.allowed[i] >= short.error)]
+        some = [i for i in blocks if not self.errors[i] and (self.near[i] or short.error <= self.allowed[i] < math.inf)]
         if not some:
             return
         columns = {i: slice(None, None, max(1, blocks[i].shape[1] - 1)) for i in some}
         for i, image in self._images({i: blocks[i][:, columns[i]] for i in some}, short).items():
             error = math.sqrt(float(((image - images[i][:, columns[i]]) ** 2).sum()))
-            self.errors[i] = max(_SAFETY * error, short.error)
+            self.errors[i] = self.measured[i] = max(_SAFETY * error, short.error)
 
     def _images(self, blocks: dict[int, Array], short: ShortBlocks | None) -> dict[int, Array]:
         operators = [self.operators[i] for i in blocks]

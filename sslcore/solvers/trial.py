@@ -72,50 +72,65 @@ def tried(
 ) -> Trial | None:
     """Return the best combinations of w = (reg/unit) G v = Khat a / unit for ``objective``, or None.
 
-    None where the certificate of a fit might refuse it, or leave components out, for its rounding (`evidence.judged`):
-    then only a fit tells.
+    None where the iteration has not ended, of whose images some were in float32; and where the certificate of a fit
+    might refuse it, or leave components out, for its rounding (`evidence.judged`): then only a fit tells.
     """
-    backend, xp, samples, k = operator.backend, operator.xp, operator.samples, objective.k
-    epsilon = float(xp.finfo(operator.dtype).eps)
-    if len(pairs.values) < k or not independent(v):
-        return None
-    wanted = Accuracy(TRIED, least=least_active(operator, objective)).wants(pairs.values, pairs.residuals)
-    if not (pairs.residuals <= 2.0 * TRIED * pairs.values)[wanted].all():
+    xp, samples, n = operator.xp, operator.samples, operator.n
+    if len(pairs.values) < objective.k or not independent(v):
         return None
     centred = operator.centre(w)
+    if not _ended(operator, objective, pairs, v, centred):
+        return None
+    best, theta = _best(operator, v, w, centred, objective.k)
+    if best.shape[1] < objective.k or theta[-1] <= 2.0 * NEGLIGIBLE * theta[0]:
+        return None
+    combine = xp.asarray(np.asfortranarray(best, dtype=operator.dtype))
+    values, weights = operator.backend.matmul(w, combine), operator.backend.matmul(a, combine)
+    if not _clear(operator, values, weights, theta, tolerance):
+        return None
+    contrasts = values[n:].astype(float)
+    alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
+    return Trial(
+        gamma=objective.reg / (operator.unit * theta),
+        invariance=operator.backend.to_host((operator.contrast_factor[:, None] * contrasts**2).sum(axis=0)),
+        coefficients=samples.restore_order(alpha.astype(operator.dtype)),
+        intercept=-operator.means(values[:n]) if objective.center else xp.zeros(objective.k, operator.dtype),
+    )
+
+
+def _ended(operator: ConditionedKernel, objective: Objective, pairs: Eigenpairs, v: Array, image: Array) -> bool:
+    """Return whether the iteration ended by its residuals: by those that it saw, and by those of this exact image."""
+    heights, k = pairs.values, objective.k
+    seen = operator.backend.to_host(column_norms(image[:, :k] - operator.xp.asarray(heights) * v[:, :k]))
+    residuals = np.maximum(pairs.residuals, seen)
+    wanted = Accuracy(TRIED, least=least_active(operator, objective)).wants(heights, residuals)
+    return bool((residuals <= 2.0 * TRIED * heights)[wanted].all())
+
+
+def _best(operator: ConditionedKernel, v: Array, w: Array, centred: Array, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best combinations (p, k') of w, and |H w|^2 beside v^T H w of each (k',)."""
+    backend, xp = operator.backend, operator.xp
     energies, masses = backend.to_host(xp.stack([backend.matmul(v.T, centred), backend.matmul(centred.T, centred)]))
     best = lowest(0.5 * (energies + energies.T), masses, k)
-    if best.shape[1] < k:
-        return None
-    theta = 1.0 / (best * (energies @ best)).sum(axis=0)
-    combine = xp.asarray(np.asfortranarray(best, dtype=operator.dtype))
-    values, weights = backend.matmul(w, combine), backend.matmul(a, combine)
-    contrasts = values[operator.n :]
-    scale = operator.rounding_scale
-    lengths, plain, norms, invariance = backend.to_host(
-        xp.stack(
+    return best, 1.0 / (best * (energies @ best)).sum(axis=0)
+
+
+def _clear(operator: ConditionedKernel, values: Array, weights: Array, theta: np.ndarray, tolerance: float) -> bool:
+    """Return whether the rounding of functions with these values and coefficients is no reason to refuse a fit."""
+    scale, epsilon = operator.rounding_scale, float(operator.xp.finfo(operator.dtype).eps)
+    lengths, plain, norms = operator.backend.to_host(
+        operator.xp.stack(
             [
                 column_norms(weights if scale is None else scale * weights),
                 column_norms(weights),
                 column_products(weights, values),  # times the unit
-                (operator.contrast_factor[:, None] * contrasts.astype(float) ** 2).sum(axis=0),
             ]
         )
     )
-    rounding = operator.rounding * lengths
-    bound = _CLEAR * tolerance
+    rounding, bound = operator.rounding * lengths, _CLEAR * tolerance
     clear = (
         (rounding * np.maximum.accumulate(np.maximum(lengths * theta, 1.0)) <= bound)
         & (_SOLVED * epsilon * plain <= bound)
         & (rounding * lengths <= _CLEAR * math.sqrt(tolerance) * norms)
     )
-    if not clear.all() or theta[-1] <= 2.0 * NEGLIGIBLE * theta[0]:
-        return None
-    n = samples.n
-    alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
-    return Trial(
-        gamma=objective.reg / (operator.unit * theta),
-        invariance=invariance,
-        coefficients=samples.restore_order(alpha.astype(operator.dtype)),
-        intercept=-operator.means(values[:n]) if objective.center else xp.zeros(k, operator.dtype),
-    )
+    return bool(clear.all())
