@@ -1,4 +1,4 @@
-"""What sweeps have found of an operator, for later ones."""
+"""Spectra and bases that sweeps have found of an operator, kept for later sweeps."""
 
 from __future__ import annotations
 
