@@ -82,8 +82,8 @@ class SSLEmbedding(_NestedParameters, ClassNamePrefixFeaturesOutMixin, Transform
     n_components : int, optional
         k; by default 32, of tables 8 to 32 (`sslcore.defaults.choose`), or as many as there are.
     reg : "auto", float or `sslcore.selection.AutoReg`
-        Weight of the norm; "auto": of least risk on held-out samples, or, of tables whose law is not given, the largest
-        within one standard error of it; ``AutoReg()``: of least risk in any case.
+        Weight of the norm; "auto": of least risk on held-out samples, or, of tables and series whose law is not given,
+        the largest within one standard error of it; ``AutoReg()``: of least risk in any case.
     beta : float
         Weight of the invariance.
     unbiased, center : bool

@@ -227,7 +227,12 @@ def test_what_looks_wrong_is_said(capsys):
     [
         (IMAGES, ["--input", "images"], "images of 8 x 8", "Affine(image_shape=(8, 8)"),
         (IMAGES[..., None], [], "images of 8 x 8 x 1", "Affine(image_shape=(8, 8, 1)"),
-        (SERIES, ["--input", "series"], "series of 2 channels at 20 times", "TimeWarp(scale=0.1, knots=4, channels=2)"),
+        (
+            SERIES,
+            ["--input", "series"],
+            "series of 2 channels at 20 times",
+            "TimeWarp(scale=0.07, knots=4, channels=2)",
+        ),
         (SERIES[:, 0], ["--input", "series"], "series of one channel, at 20 times", "TimeWarp("),
         (IMAGES, ["--augment", "affine:8x8"], None, "Affine(image_shape=(8, 8)"),
         (SERIES, ["--augment", "time-warp:0.3,channels=2"], None, "TimeWarp(scale=0.3, knots=4, channels=2)"),

@@ -138,9 +138,12 @@ def test_many_samples_of_a_table_have_more_components():
         assert choose(X, n_rows=rows, given={"augmentation": None}).n_components == 8  # views or points of pairs
 
 
-def test_a_search_of_a_table_takes_the_largest_reg_that_is_as_good():
-    assert choose(X).reg == AutoReg(standard_errors=1.0)
-    for x, given in ((X, {"augmentation": GaussianNoise(1.0)}), (RNG.normal(size=(40, 2, 50)), {})):
+def test_a_search_of_tables_and_series_takes_the_largest_reg_that_is_as_good():
+    series, images = RNG.normal(size=(40, 2, 50)), RNG.normal(size=(40, 9, 9))
+    for x in (X, series):
+        assert choose(x).reg == AutoReg(standard_errors=1.0)
+    noise = {"augmentation": GaussianNoise(1.0)}
+    for x, given in ((X, noise), (series, noise), (images, {})):
         found = choose(x, given=given)
         assert found.reg == AutoReg()
         assert not any("standard error" in reason for reason in found.reasons)
@@ -155,6 +158,39 @@ def test_the_kernel_is_narrower_where_views_are_small_movements():
         chosen = choose(x)
         flat = chosen.standardization(x.reshape(len(x), -1))
         assert_close(chosen.kernel.scale, part * float(np.median(pdist(flat))), tol=1e-2)
+
+
+def test_noise_of_series_is_measured_in_what_tells_them_apart():
+    """What all series share does not make it stronger, nor does their unit where they are taken as they are."""
+    smooth = RNG.normal(size=(40, 1, 50)).cumsum(axis=2)
+    for x in (smooth, smooth + 10.0 * np.sin(np.linspace(0.0, 6.0, 50))):
+        for standardize in (True, False):
+            found, flat = choose(x, standardize=standardize), x.reshape(40, -1)
+            z = found.standardization(flat) if standardize else flat
+            warp, noise = found.augmentation.parts
+            assert warp == TimeWarp(0.07)
+            assert_close(noise.scale, 0.3 * float(np.sqrt(z.var(axis=0).mean())), tol=1e-2)
+            assert any("noise of 0.3 deviations between samples" in reason for reason in found.reasons)
+
+
+def test_time_of_rough_series_is_not_warped():
+    """A warp moves them by more than three times what they differ by, of which the library itself would warn."""
+    smooth, rough = RNG.normal(size=(40, 50)).cumsum(axis=1), RNG.normal(size=(40, 2000))
+    for x, kept in ((smooth, True), (rough, False)):
+        found = choose(x, kind="series")
+        z = found.standardization(x)
+        first, second = np.moveaxis(TimeWarp(0.07).views(z, 2, seed=0), 1, 0)
+        within = ((first - second) ** 2).sum() / (2 * len(z))
+        between = ((first + second) / 2).var(axis=0, ddof=1).sum() - within / 2
+        assert bool(within < 9 * between) is kept
+        assert ("TimeWarp" in repr(found.augmentation)) is kept
+        told = [
+            reason for reason in found.reasons if "their time runs as it is, for a warp would move them by" in reason
+        ]
+        assert bool(told) is not kept
+    assert f"{np.sqrt(within / between):.2g} times what samples differ by" in told[0]
+    for alike in (np.ones((5, 30)), rough[:1]):
+        assert choose(alike, kind="series").kind == "series"
 
 
 def test_columns_of_unlike_spread():

@@ -85,7 +85,7 @@ def test_the_verdict_over_the_eight():
     assert practice.rows_of([result(name, each, 0.1, 0.01) for name in five for each in (5, 10)])[-1].met is True
     assert "chosen" in practice.role("wine")
     assert practice.role("ImageSegments") == practice.role("wine")
-    assert practice.role("ArrowHead").endswith("never seen before")
+    assert practice.role("ArrowHead") == "judges"
     # of the first, 3 and 3 points; of the second 3 and -0.1; of the third 3 and -2
     assert practice.score(found, [above, level, below]) == pytest.approx((6 + 2.9 + 1) / 6)
 

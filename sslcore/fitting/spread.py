@@ -11,7 +11,7 @@ from .. import tunables
 from ..arrays import on_host
 from ..augmentations import Views
 
-__all__ = ["ALIKE", "Spread", "spread_of"]
+__all__ = ["ALIKE", "FAR", "Spread", "spread_of"]
 
 ALIKE = 1e-4
 """Views whose variance is a smaller share of that between samples differ by less than a hundredth of their distance."""

@@ -73,7 +73,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         *OPTIONS,
         REG.but(
             f"{REG.sentence}; auto: that of least risk on held-out samples, the largest where it is flat, or of "
-            "tables within one standard error",
+            "tables and series within one standard error",
             type=_reg,
             default="auto",
         ),
