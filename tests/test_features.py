@@ -4,6 +4,7 @@ import itertools
 import math
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from sslcore.features import Features, Identity, Nystrom, RandomFourier
 from sslcore.fitting import accumulator as accumulator_module
 from sslcore.fitting import data as data_inputs
 from sslcore.kernels import Exponential, Gaussian, L1Exponential, Linear, Matern, Polynomial, Precomputed
+from sslcore.positives import TimeLag
 from sslcore.probing import ridge_probe
 from sslcore.selection import AutoReg
 
@@ -73,6 +75,24 @@ def test_identity():
     assert not np.shares_memory(Identity()(x), x)
     assert np.shares_memory(Identity().prepare_to_read(x.shape[1], x.dtype, get_backend(x))(x), x)
     assert Identity() == Identity()
+
+
+@dataclass(frozen=True)
+class Squared(Identity):
+    """The squares of coordinates, made in place of copies."""
+
+    def prepare(self, d, dtype, backend):
+        return lambda x: backend.xp.array(x * x, order="C")
+
+
+@pytest.mark.parametrize("law", [None, TimeLag(1)])
+def test_what_a_subclass_of_identity_prepares_is_what_is_fitted(law):
+    views = noisy(40, 2, 3) if law is None else normal((40, 3))
+    found, expected = (
+        pretrain(v, phi, 2, reg=1e-2, positives=law) for v, phi in ((views, Squared()), (views * views, Identity()))
+    )
+    assert_close(found.gamma, expected.gamma, tol=1e-12)
+    assert_close(found.transform(views), expected.transform(views * views), tol=1e-9)
 
 
 def projected(kernel, x, landmarks):

@@ -93,3 +93,19 @@ def test_sums_travel_as_triangles(r):
         assert matrix.flags.f_contiguous
         assert matrix.flags.writeable
     assert pickle.loads(pickle.dumps(Sums(3, 6, 6.0, sums.mean, between, within, 2.0, None))).unbiased is None
+
+
+@pytest.mark.parametrize("r", [5, 64, 65])
+def test_pickles_of_whole_matrices_are_read(r):
+    """As versions made them that pickled the attributes; a triangle of another size is refused."""
+    rng = np.random.default_rng(r)
+    between, within = (np.asfortranarray(np.triu(rng.normal(size=(r, r)))) for _ in range(2))
+    state = vars(Sums(3, 6, 6.0, rng.normal(size=r), between, within, 2.0, None))
+    found = Sums.__new__(Sums)
+    found.__setstate__(dict(state))
+    for name, value in state.items():
+        assert np.array_equal(getattr(found, name), value), name
+    assert found.within.flags.f_contiguous
+    for size in (r * r + 1, r):
+        with pytest.raises(ValueError, match=rf"a triangle of {r} x {r} sums has .* found an array of shape \({size},"):
+            found.__setstate__({**state, "between": np.zeros(size)})

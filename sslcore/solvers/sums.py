@@ -192,9 +192,17 @@ def _packed(matrix: Any) -> Any:
 
 
 def _triangle(packed: Any, r: int) -> Any:
-    """Make the matrix of `_packed`, in Fortran order and in memory of its own."""
+    """Make the matrix of `_packed`, in Fortran order and in memory of its own.
+
+    Earlier versions pickled whole matrices: they are taken as they are.
+    """
     if not isinstance(packed, np.ndarray):
         return packed
+    if packed.ndim == 2:
+        return np.asfortranarray(packed)
+    wanted = sum(min(start + _WIDTH, r) * (min(start + _WIDTH, r) - start) for start in range(0, r, _WIDTH))
+    if packed.shape != (wanted,):
+        raise ValueError(f"a triangle of {r} x {r} sums has {wanted} numbers, found an array of shape {packed.shape}")
     out, place = np.zeros((r, r), packed.dtype, order="F"), 0
     for start in range(0, r, _WIDTH):
         stop = min(start + _WIDTH, r)
