@@ -1,12 +1,16 @@
 """Types at the root: mypy and pyright read a client's file as its author's editor would."""
 
+import inspect
 import json
 import re
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
+
+import sslcore
 
 ROOT = Path(__file__).parents[1]
 CLIENT = Path(__file__).parent / "typing" / "client.py"
@@ -39,3 +43,10 @@ def test_clients_are_typed(checker, tmp_path):
     for name, line in checker(CLIENT, BACKEND, wrong):
         found[name].add(line)  # of the library itself: a KeyError
     assert found == {CLIENT.name: EXPECTED, BACKEND.name: set(), wrong.name: found[wrong.name] | {4}}
+
+
+def test_the_usual_call_is_the_first_of_the_reference():
+    """A page shows overloads in the order of the source: views and a model, then two modalities."""
+    hints = [each.__annotations__ for each in typing.get_overloads(inspect.unwrap(sslcore.pretrain))]
+    assert [each["model"].startswith("tuple") for each in hints] == [False, True]
+    assert hints[0]["return"] == "Representation"

@@ -27,27 +27,6 @@ __all__ = ["pretrain"]
 
 @overload
 def pretrain(
-    views: tuple[ArrayLike, ArrayLike],
-    model: tuple[Model, Model],
-    n_components: int,
-    *,
-    reg: float | str | AutoReg,
-    beta: float = ...,
-    unbiased: bool = ...,
-    center: bool = ...,
-    sample_weight: Any = ...,
-    groups: Any = ...,
-    positives: Positives | None = ...,
-    backend: str | None = ...,
-    memory: int | str | None = ...,
-    solver: str | None = ...,
-    checkpoint: str | os.PathLike[str] | None = ...,
-    progress: FitProgress | None = ...,
-) -> BimodalRepresentation: ...
-
-
-@overload
-def pretrain(
     views: Views | ArrayLike,
     model: Model,
     n_components: int,
@@ -65,6 +44,27 @@ def pretrain(
     checkpoint: str | os.PathLike[str] | None = ...,
     progress: FitProgress | None = ...,
 ) -> Representation: ...
+
+
+@overload
+def pretrain(
+    views: tuple[ArrayLike, ArrayLike],
+    model: tuple[Model, Model],
+    n_components: int,
+    *,
+    reg: float | str | AutoReg,
+    beta: float = ...,
+    unbiased: bool = ...,
+    center: bool = ...,
+    sample_weight: Any = ...,
+    groups: Any = ...,
+    positives: Positives | None = ...,
+    backend: str | None = ...,
+    memory: int | str | None = ...,
+    solver: str | None = ...,
+    checkpoint: str | os.PathLike[str] | None = ...,
+    progress: FitProgress | None = ...,
+) -> BimodalRepresentation: ...
 
 
 @gives_memory_back
