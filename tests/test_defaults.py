@@ -1,12 +1,15 @@
 """`sslcore.defaults.choose`: what is given stays, the rest is chosen for it, and told."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
 
 import sslcore
-from sslcore.augmentations import Affine, Compose, Corrupt, GaussianNoise, TimeWarp
+from sslcore.augmentations import Affine, Compose, Corrupt, GaussianNoise, TimeWarp, Views
 from sslcore.defaults import choose
+from sslcore.defaults._choice import _moved
 from sslcore.features import Identity, Nystrom
 from sslcore.kernels import Exponential, Gaussian
 from sslcore.selection import AutoReg
@@ -173,10 +176,11 @@ def test_noise_of_series_is_measured_in_what_tells_them_apart():
             assert any("noise of 0.3 deviations between samples" in reason for reason in found.reasons)
 
 
-def test_time_of_rough_series_is_not_warped():
-    """A warp moves them by more than three times what they differ by, of which the library itself would warn."""
+def test_time_of_series_that_a_warp_moves_farther_than_they_differ_is_not_warped():
+    """By more than three times, of which the library itself would warn: rough series, or a large curve in common."""
     smooth, rough = RNG.normal(size=(40, 50)).cumsum(axis=1), RNG.normal(size=(40, 2000))
-    for x, kept in ((smooth, True), (rough, False)):
+    aligned = smooth + 1000.0 * np.sin(np.linspace(0.0, 18.0, 50))
+    for x, kept in ((smooth, True), (aligned, False), (rough, False)):
         found = choose(x, kind="series")
         z = found.standardization(x)
         first, second = np.moveaxis(TimeWarp(0.07).views(z, 2, seed=0), 1, 0)
@@ -189,8 +193,44 @@ def test_time_of_rough_series_is_not_warped():
         ]
         assert bool(told) is not kept
     assert f"{np.sqrt(within / between):.2g} times what samples differ by" in told[0]
-    for alike in (np.ones((5, 30)), rough[:1]):
-        assert choose(alike, kind="series").kind == "series"
+
+
+@pytest.mark.parametrize("dtype", [float, np.float32])
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 40])
+def test_noise_of_series_that_are_equal_is_not_their_rounding(n, dtype):
+    """The mean of equal values is rounded, and so their variance is not 0."""
+    one = np.sin(np.linspace(0.0, 6.0, 50)) + 0.1
+    eps = np.finfo(dtype).eps
+    for x in (np.tile(one, (n, 1)), 1e10 * one * (1 + eps * RNG.integers(0, 2, size=(n, 50)))):
+        for standardize in (True, False):
+            law = choose(x.astype(dtype), kind="series", standardize=standardize).augmentation
+            assert getattr(law, "parts", (law,))[-1] == GaussianNoise(0.3)
+
+
+def test_equal_series_are_refused_or_told_in_words():
+    one = np.sin(np.linspace(0.0, 6.0, 50)) + 0.1
+    with pytest.warns(sslcore.errors.DataWarning, match="views of one sample differ far more than samples do"):
+        sslcore.SSLEmbedding(reg=0.1).fit(np.tile(one, (20, 1, 1)))
+
+
+def test_what_a_warp_moves_is_looked_at_on_some_samples(monkeypatch):
+    """Drawn from all of them, in memory of a part of the data."""
+    drawn = []
+    block = Views.block
+    monkeypatch.setattr(Views, "block", lambda self, a, b: drawn.append((len(self), b - a)) or block(self, a, b))
+    x = RNG.normal(size=(1000, 500)).cumsum(axis=1)
+    x[:500] *= 1e-6  # the first ones are not like the others
+    tracemalloc.start()
+    found = _moved(TimeWarp(0.07), x)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert {n for n, _ in drawn} == {128}
+    assert sum(each for _, each in drawn) == 128
+    assert peak < 0.5 * x.nbytes
+    first, second = np.moveaxis(TimeWarp(0.07).views(x, 2, seed=1), 1, 0)
+    within = ((first - second) ** 2).sum() / (2 * len(x))
+    between = ((first + second) / 2).var(axis=0, ddof=1).sum() - within / 2
+    assert_close(found, float(np.sqrt(within / between)), tol=0.2)
 
 
 def test_columns_of_unlike_spread():

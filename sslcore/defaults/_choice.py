@@ -79,6 +79,9 @@ Where the warp alone would make views that `concerns` warns of, farther apart th
 is none: with it all components collapsed on ACSF1 (5 times; 5 to 6 points below the best rival, 4 to 6 above without),
 while 0.9 times, on BasicMotions, are worth 10 points."""
 
+MOVED_SAMPLES = 128
+"""Samples of which that is looked at: their views are the costliest part of the choice, of long series above all."""
+
 ROTATION, ZOOM, SHIFT, IMAGE_NOISE = 5.0, 1.1, 0.04, 0.2
 """Of images: degrees, factor, share of the height, and noise in deviations of all pixels."""
 
@@ -158,8 +161,9 @@ def choose(
     * **Images** (n, height, width[, channels]): all pixels by one mean and deviation; views are turned, zoomed, shifted
       and noisy.  Of shape (n, a, b) those with 8 <= a, b <= 2 a and a <= 2 b are taken for images.
     * **Series** (n, channels, time): each channel by its mean and deviation; views have another speed here and there,
-      and noise.  Of series that are too rough for it the speed stays: where it alone would make views that differ
-      more than three times as much as samples do, of which `concerns` would warn.
+      and noise.  The speed stays where it alone would make views that differ more than three times as much as samples
+      do, of which `concerns` would warn: of rough series, and of those that share a curve large beside what tells
+      them apart (heartbeats, gestures that are aligned).
 
     The kernel is Gaussian, at the median distance of the samples (images 0.7, series 0.5 times that); beyond 6,000
     views Nystrom features of it.  Of images and series there are 32 components, of tables as many as the principal
@@ -217,7 +221,8 @@ def choose(
     flat = array.reshape(len(array), -1)
     columns, told = _standardized(array, flat, found, _wish(standardize), given)
     every = -(-len(flat) // tunables.LOOK_SAMPLES)  # of all rows: the first ones may be of one class
-    seen = on_host(flat[::every]).astype(float)
+    raw = on_host(flat[::every])
+    seen = raw.astype(float)
     if columns is not None:
         refuse_table(law)
         seen = columns.apply(seen)
@@ -227,7 +232,8 @@ def choose(
     reasons = [of_kind] if "augmentation" not in given or columns is not None else []
     reasons += [told] if told else []
     if "augmentation" not in given:
-        law, of_law = _law(found, array.shape, seen, 1.0 if columns is not None else _deviation(seen))
+        spread = _deviation(seen, _varying(raw))
+        law, of_law = _law(found, array.shape, seen, spread, 1.0 if columns is not None else spread)
         reasons.append(of_law if "n_views" in given else f"{n_views} {of_law}")
     kernel, model, of_model = _model(given, seen, n, as_seed(seed), DISTANCE[found])
     reasons += [of_model] if of_model else []
@@ -392,8 +398,11 @@ def _standardization(array: Array, flat: Array, kind: str) -> tuple[Standardizat
     return pooled, deviation[varies], told
 
 
-def _law(kind: str, shape: tuple[int, ...], seen: np.ndarray, unit: float) -> tuple[Augmentation, str]:
-    """Choose the law of the views of samples whose root mean variance is ``unit``; ``seen``: some of them."""
+def _law(kind: str, shape: tuple[int, ...], seen: np.ndarray, spread: float, unit: float) -> tuple[Augmentation, str]:
+    """Choose the law of the views of samples, of which some are ``seen``.
+
+    ``spread`` is the deviation between them, ``unit`` that of what is standardised: a column, or all pixels.
+    """
     if kind == "images":
         shift = float(f"{SHIFT * shape[1]:.3g}")
         turned = Affine(shape[1:], ROTATION, ZOOM, shift)
@@ -403,7 +412,7 @@ def _law(kind: str, shape: tuple[int, ...], seen: np.ndarray, unit: float) -> tu
     if kind == "series":
         channels = shape[1] if len(shape) == 3 else 1
         warped = TimeWarp(TIME_WARP, channels=channels)
-        noisy = GaussianNoise(float(f"{SERIES_NOISE * _deviation(seen):.3g}"))
+        noisy = GaussianNoise(float(f"{SERIES_NOISE * spread:.3g}"))
         noise = f"noise of {SERIES_NOISE:g} deviations between samples"
         moved = _moved(warped, seen)
         if moved > FAR:
@@ -415,7 +424,9 @@ def _law(kind: str, shape: tuple[int, ...], seen: np.ndarray, unit: float) -> tu
 
 
 def _moved(law: Augmentation, points: np.ndarray) -> float:
-    """Return the distance between two views of a sample under this law, in that between samples."""
+    """Return the distance between two views of a sample under this law, in that between samples: of some of them."""
+    if len(points) > MOVED_SAMPLES:  # drawn, for rows may come class by class, or in turn
+        points = points[np.sort(np.random.default_rng(0).choice(len(points), MOVED_SAMPLES, replace=False))]
     spread = spread_of(Views(points, law, 2, 0))
     if spread is None or spread.within == 0:
         return 0.0
@@ -442,10 +453,21 @@ def _model(given: Mapping[str, Any], seen: np.ndarray, n: int, seed: int, part: 
     return kernel, Nystrom(kernel, LANDMARKS, seed=seed), told
 
 
-def _deviation(points: np.ndarray) -> float:
-    """Return the root mean variance of columns, or 1 where nothing varies."""
+def _varying(points: np.ndarray) -> np.ndarray:
+    """Tell which columns differ by more than the rounding of their values."""
+    low, high = points.min(axis=0).astype(float), points.max(axis=0).astype(float)
+    rounding = float(np.finfo(points.dtype).eps) if points.dtype.kind == "f" else 0.0
+    varying: np.ndarray = high / 2 - low / 2 > 2 * rounding * np.maximum(np.abs(low), np.abs(high))
+    return varying
+
+
+def _deviation(points: np.ndarray, varying: np.ndarray) -> float:
+    """Return the root mean variance of columns, of which some are ``varying``, or 1 where none is."""
     size = float(np.abs(points).max()) or 1.0
-    return math.sqrt(float((points / size).var(axis=0).mean())) * size or 1.0
+    variance = np.where(
+        varying, (points / size).var(axis=0), 0.0
+    )  # of equal values: rounding, for their mean is rounded
+    return math.sqrt(float(variance.mean())) * size or 1.0
 
 
 def _median_distance(points: np.ndarray) -> float:

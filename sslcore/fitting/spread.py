@@ -59,18 +59,30 @@ def spread_of(views: Any) -> Spread | None:
         return None
     each = max(1, tunables.SPREAD_SAMPLES // tunables.SPREAD_BLOCKS)
     starts = np.unique(np.linspace(0, max(n - each, 0), tunables.SPREAD_BLOCKS).astype(int))
-    parts, first = [], 0
+    first, seen, exponent, within = 0, 0, None, 0.0  # block by block: of long samples all views are a memory's worth
+    mean: Any = 0.0
+    apart: Any = 0.0
     for start in starts:
         start, stop = max(int(start), first), min(int(start) + each, n)
-        part = views.block(start, stop) if isinstance(views, Views) else views[start:stop]
-        parts.append(on_host(part).astype(float))
+        v = on_host(views.block(start, stop) if isinstance(views, Views) else views[start:stop]).astype(float)
         first = stop
-    v = np.concatenate(parts)
-    largest = float(np.abs(v).max())
-    if not math.isfinite(largest) or len(v) < 2:
-        return None  # what is not finite is refused by the fit, with its place
-    v = np.ldexp(v, -math.frexp(largest)[1])
-    means = v.mean(axis=1)
-    within = float(((v - means[:, None]) ** 2).sum()) / (len(v) * (m - 1))
-    between = float(means.var(axis=0, ddof=1).sum()) - within / m
+        largest = float(np.abs(v).max(initial=0.0))
+        if not math.isfinite(largest):
+            return None  # what is not finite is refused by the fit, with its place
+        unit = math.frexp(largest)[1]
+        if exponent is None or unit > exponent:
+            less = 0 if exponent is None else exponent - unit
+            mean, apart, within = np.ldexp(mean, less), np.ldexp(apart, 2 * less), math.ldexp(within, 2 * less)
+            exponent = unit
+        v = np.ldexp(v, -exponent)
+        means = v.mean(axis=1)
+        within += float(((v - means[:, None]) ** 2).sum())
+        centre, count = means.mean(axis=0), stop - start
+        shift, seen = centre - mean, seen + count
+        apart = apart + ((means - centre) ** 2).sum(axis=0) + shift**2 * (count * (seen - count) / seen)
+        mean = mean + shift * (count / seen)
+    if seen < 2:
+        return None
+    within /= seen * (m - 1)
+    between = float(apart.sum()) / (seen - 1) - within / m
     return Spread(within, max(between, 0.0))
