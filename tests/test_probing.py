@@ -128,7 +128,7 @@ def test_default_penalties_do_not_interpolate_few_labels():
 @pytest.mark.parametrize("fit_intercept", [True, False])
 @pytest.mark.parametrize(("each", "classes", "k"), [(1, 5, 20), (2, 3, 4), (2, 4, 30), (5, 2, 3), (20, 3, 6)])
 def test_default_penalty_of_classes(backend, each, classes, k, fit_intercept):
-    """What saves an error, or leaves the probe half of its degrees of freedom."""
+    """What errs least, or with one label a class leaves the probe half of its degrees of freedom."""
     chosen = []
     for seed in range(5):
         rng = np.random.default_rng((seed, k))
@@ -148,6 +148,19 @@ def test_default_penalty_of_one_label_a_class():
     half = a**2 / classes
     assert (probe.loo_errors == 1).all()
     assert abs(np.log(probe.reg / half)) == min(abs(np.log(probe.regs / half)))
+
+
+def test_default_penalty_does_not_give_up_a_rare_class():
+    """Three of a hundred, far from the others: the errors that they cost decide, however few they can be."""
+    found = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        y, far = np.r_[np.zeros(97, int), np.ones(3, int)], np.repeat([[6.0, 0.0]], 200, axis=0)
+        z = rng.normal(size=(100, 2)) + 6.0 * y[:, None] * [1.0, 0.0]
+        probe = ridge_probe(z, y)
+        assert probe.reg == ridge_probe(z, y, probe.regs).reg
+        found.append(probe.score(far + rng.normal(size=(200, 2)), np.ones(200, int)))
+    assert np.mean(found) > 0.5
 
 
 def test_default_penalty_of_one_label_a_class_is_not_led_by_lengths():

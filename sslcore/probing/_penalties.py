@@ -1,4 +1,4 @@
-"""The penalties that a ridge probe chooses from where none are given, and what speaks against each before any label."""
+"""The penalties that a ridge probe chooses from where none are given, and which of them it takes."""
 
 from __future__ import annotations
 
@@ -78,9 +78,11 @@ def doubts(squares: np.ndarray, n: int, regs: np.ndarray, exponent: int = 0) -> 
     return found
 
 
-def least_error(errors: np.ndarray, squared_errors: np.ndarray, doubted: np.ndarray | float = 0.0) -> int:
+def least_error(errors: np.ndarray, squared_errors: np.ndarray, doubted: np.ndarray | None = None) -> int:
     """Return the place of the least error (of equal ones: the least squared error, then the first); NaN is never least.
 
-    ``doubted`` are `doubts` in the unit of the errors: one of n samples.
+    ``doubted``: `doubts`, where errors mean nothing; the least of these then.
     """
-    return int(np.lexsort((squared_errors, errors + doubted))[0])
+    if doubted is not None:
+        errors, squared_errors = np.where(np.isnan(errors), np.nan, doubted), errors
+    return int(np.lexsort((squared_errors, errors))[0])

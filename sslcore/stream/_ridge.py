@@ -97,11 +97,11 @@ def ridge_probe(
     with np.errstate(over="ignore", invalid="ignore"):
         sums = _sums(parts, fit_intercept)
         path = _Path(sums)
-        doubted: np.ndarray | float = 0.0
+        doubted = None
         if regs is None:
             regs = safe_penalties(path.squares, sums.n)
-            if sums.classes is not None:
-                doubted = doubts(path.squares, sums.n, regs) / sums.n
+            if sums.classes is not None and len(sums.classes) == sums.n:
+                doubted = doubts(path.squares, sums.n, regs)
         path.invert(sums.n * regs)
         squared_errors, errors = path.errors(parts)
         if not np.isfinite(errors).any():
