@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib.util
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -30,6 +32,10 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # so shells start background jobs; some tests send it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# a child that hangs ends its test, not the suite; tests that know better say their own timeout
+subprocess.run = functools.partial(subprocess.run, timeout=900)  # type: ignore[assignment]
 
 
 def has_device() -> bool:

@@ -4,7 +4,6 @@ import json
 import math
 import subprocess
 import sys
-import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +24,7 @@ from sslcore.kernels import Exponential, Function, Gaussian
 from sslcore.selection import AutoReg
 
 from .test_features import noisy
+from .traced import traced_peak
 
 MODELS = {
     "exact": Exponential(1.0),
@@ -33,16 +33,6 @@ MODELS = {
     "RandomFourier": RandomFourier(Gaussian(1.0), 64),
     "Identity": Identity(),
 }
-
-
-def traced_peak(action):
-    action()  # loads and compiles code
-    tracemalloc.start()
-    try:
-        action()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -69,6 +59,8 @@ def test_memory_is_kept(model):
     [
         (Gaussian(2.0), 2, "dense", "float32"),
         (Gaussian(2.0), 2, "matrix-free", "float32"),
+        (Gaussian(2.0), 0, "matrix-free", "float32"),
+        (Gaussian(2.0), 0, "matrix-free", "float64"),
         (Identity(), 1, None, "float64"),
         (Identity(), 2, None, "float64"),
         (Nystrom(Gaussian(2.0), 64), 5, None, "float32"),
@@ -89,6 +81,14 @@ def test_memory_of_one_large_sample(model, n_folds, solver, dtype):
         fit(1)
     planned = caught.value.needed
     peak = traced_peak(lambda: fit(planned))
+    assert 0.6 * planned < peak <= 1.02 * planned
+
+
+def test_memory_of_a_fit_to_some_of_the_samples():
+    """The basis of the iteration without the kernel matrix begins with it, and it is not as large as its own matrix."""
+    views = noisy(3000, 2, 3)
+    planned = plan(3000, 2, 3, Gaussian(2.0), 2, solver="matrix-free").bytes
+    peak = traced_peak(lambda: pretrain(views, Gaussian(2.0), 2, reg=1e-2, solver="matrix-free"))
     assert 0.6 * planned < peak <= 1.02 * planned
 
 

@@ -19,6 +19,7 @@ from sslcore.solvers.objective import Objective
 from . import naive
 from .comparators import assert_close, assert_same_subspace
 from .test_positives import points, ring
+from .traced import traced_peak
 
 
 @pytest.mark.parametrize("center", [False, True])
@@ -169,16 +170,6 @@ def test_a_triangle_takes_operators_at_the_edge(center):
         rep = sslcore.pretrain(x, kernel, 3, reg=1e-2, positives=Operator(matrix), center=center)
         mu, _ = naive.pretrain_paired(kernel(x, x), matrix, np.full(8, 1 / 8), reg=1e-2, beta=1.0, center=center)
         assert_close(rep.eigenvalues, mu[:3], tol=1e-8)
-
-
-def traced_peak(action):
-    action()
-    tracemalloc.start()
-    try:
-        action()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

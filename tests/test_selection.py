@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import tracemalloc
 import warnings
 
 import numpy as np
@@ -27,6 +26,7 @@ from sslcore.solvers.groups import Samples
 from . import naive
 from .comparators import assert_close
 from .strategies import seeds
+from .traced import traced_peak
 
 REGS = (1e-1, 1e-2, 1e-3)
 
@@ -477,12 +477,7 @@ def test_the_budget_is_kept(model, n_folds):
     exact = isinstance(model, Exponential)
     budget = (exact_plan(sizes, model) if exact else features_plan(sizes, 100, model)).bytes
     search = AutoReg(regs=REGS, n_folds=n_folds)
-    quietly(views[:20], model if exact else Nystrom(Exponential(0.5), 10), reg=search)  # warm
-    tracemalloc.start()
-    quietly(views, model, reg=search, memory=budget)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak <= budget
+    assert traced_peak(lambda: quietly(views, model, reg=search, memory=budget)) <= budget
 
 
 def test_what_it_says():

@@ -88,6 +88,7 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
 
     ``rank`` columns of the preconditioner are float32, or half as many float64; its small factor may be float64.
 
+    * The diagonal of Khat, of the blocks of K that belong to some samples, and rows of the means.
     * Columns of C for the preconditioner, as they are combined of rows of K, and rotated; then its small matrix.
     * A fit of some of the samples, dense, and its functions at all points.
     * The Krylov basis, and the blocks of conjugate gradients on their way through products.
@@ -95,8 +96,12 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
     n, total, k, itemsize, n_points = sizes.n, sizes.n_views, sizes.k, sizes.itemsize, sizes.n_points
     contrasts, width = total - n, block_width(k, total)
     needs = kernel._needs(total, sizes.d, itemsize)
-    height = min(total, block_factor * block_rows(total, itemsize))
-    filling = itemsize * needs.blocks * total * height + _at_work(needs, sizes, height, block_factor)
+
+    def filling(most: int) -> float:
+        height = min(total, block_factor * block_rows(total, itemsize), most)
+        return itemsize * needs.blocks * total * height + _at_work(needs, sizes, height, block_factor)
+
+    multiplied = filling(max(256, total // 12))  # rows of K that products with it take at a time
     fixed = sizes.points_bytes * (1 + sizes.made) + sizes.rotations_bytes() + 64 * total
     fixed += itemsize * 3 * total * k * (n_points - 1) + 8 * n_points * k * k * (n_points > 1)
     fixed += 4 * rank * contrasts
@@ -113,13 +118,17 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
         coarse = small + _exact_bytes(some, kernel, block_factor) + 3 * itemsize * total * width
     columns = min(rank, contrasts, tunables.PIVOTED_BLOCK_COLUMNS)
     combined = min(columns, tunables.MATRIX_FREE_COMBINED_COLUMNS)
-    adding = filling + itemsize * (3 * contrasts * columns + 4 * total * combined)
+    adding = filling(combined * sizes.largest) + itemsize * (3 * contrasts * columns + 4 * total * combined)
     factoring = small + 2 * itemsize * contrasts * columns
     capacity = max(krylov_capacity(width, total), min(total, 3 * width))
-    iterating = small + filling + itemsize * total * (capacity + 14 * width)
+    iterating = small + multiplied + itemsize * total * (capacity + 14 * width)
     iterating += 8 * (2 * capacity**2 + 5 * capacity * (k + 2) + contrasts * min(rank, tunables.PIVOTED_CAST_COLUMNS))
-    components = small + filling + max(itemsize, 6) * total * 16 * min(k, total)
-    phases = [needs.preparing, adding, factoring, coarse, iterating, components]
+    components = small + multiplied + max(itemsize, 6) * total * 16 * min(k, total)
+    rows = max(sizes.largest, min(total, tunables.MATRIX_FREE_DIAGONAL_ROWS))
+    diagonal = itemsize * needs.blocks * rows**2 + _at_work(needs, sizes, rows, block_factor)
+    diagonal += (8 + 8 * (itemsize < 8)) * rows * sizes.largest  # those in float64, and turned
+    means = filling(sizes.largest) + 5 * itemsize * total * -(-n // max(1, n // 64))
+    phases = [needs.preparing, diagonal, means, adding, factoring, coarse, iterating, components]
     if sizes.n_folds:
-        phases.append(small + filling + judging_bytes(sizes))
+        phases.append(small + filling(total) + judging_bytes(sizes))
     return _OBJECTS_BYTES + int(fixed + max(phases))

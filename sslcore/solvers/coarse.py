@@ -11,7 +11,7 @@ from ..errors import NotPositiveSemidefiniteError
 from ..kernels import Kernel
 from .exact import ConditionedKernel
 from .groups import Samples
-from .krylov import Accuracy, top_eigenpairs
+from .krylov import Accuracy, krylov_capacity, top_eigenpairs
 from .objective import Objective
 from .rotated_gram import rotated_gram
 
@@ -52,7 +52,7 @@ def coarse_functions(
         width,
         backend,
         accuracy=Accuracy(_COARSE),
-        max_basis=len(views),
+        max_basis=krylov_capacity(start.shape[1], len(views)),
     )
     z, _ = coarse.corrections(pairs.vectors)
     turned = some.rotate_back(coarse.halves(pairs.vectors)[0], -z)

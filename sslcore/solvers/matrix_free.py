@@ -167,7 +167,7 @@ class MatrixFreeKernel(ConditionedOperator):
             rows = slice(strip.row_start, strip.row_stop)
             block = xp.empty((count * part.m, count * part.m), self.dtype)
             self.rows.fill(self.points[rows], strip.row_start, block)
-            own = xp.einsum("iaib->iab", block.reshape(count, part.m, count, part.m)).astype(float)
+            own = xp.einsum("iaib->iab", block.reshape(count, part.m, count, part.m)).astype(float, copy=False)
             first = strip.sample_start - part.sample_start
             turn = xp.moveaxis(part.weighted[:, :, first : first + count], 2, 0)
             values = (xp.matmul(turn, own) * turn).sum(axis=2)
