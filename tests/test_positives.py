@@ -282,6 +282,10 @@ def test_the_budget_is_kept():
 X = points(6)
 G = Gaussian(1.0)
 BAD = {
+    "negative length": (
+        lambda: TimeLag(1, boundaries=[3, -1]),
+        "boundaries must be lengths of trajectories, integers from 0 on, found -1",
+    ),
     "negative index": (lambda: Pairs([0, -1], [1, 2]), "indices of points, integers from 0 on, found -1"),
     "fraction": (lambda: Pairs([0.5], [1]), "found 0.5"),
     "out of range": (lambda: Pairs([0], [6]).law(X), "indices of the 6 points, 0 to 5, found 6 at place 0"),

@@ -240,3 +240,15 @@ def test_scores_of_labels_are_those_of_their_pairs(y):
         for law in (1.0 * Labels(y), Labels(y))
     )
     assert_close(np.array(ours), np.array(listed), tol=1e-8)
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-300, 1e300, 1.7e308])
+def test_only_ratios_of_weights_matter(size):
+    """Of a fit, at the ends of what float64 holds; of moments, which weigh one update against another, words say so."""
+    x = points(12)
+    i, j = np.arange(11), np.arange(1, 12)
+    equal = sslcore.pretrain(x, Identity(), 2, reg=1e-2, positives=Pairs(i, j))
+    found = sslcore.pretrain(x, Identity(), 2, reg=1e-2, positives=Pairs(i, j, np.full(11, size)))
+    assert_close(found.gamma, equal.gamma, tol=1e-14)
+    with pytest.raises(ValueError, match=f"weight of pairs is too {'large' if size > 1 else 'small'}"):
+        sslcore.Moments(Identity()).update(x, positives=Pairs(i, j, np.full(11, size)))

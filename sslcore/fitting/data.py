@@ -228,7 +228,12 @@ def as_paired_data(
                 f"sslcore.positives.Groups is for groups"
             )
     classes = objective.unbiased and not searched  # folds of groups would hold out classes as a whole
-    return as_law_data(x, positives, unbiased=objective.unbiased, single_views=single_views, classes=classes)
+    data = as_law_data(x, positives, unbiased=objective.unbiased, single_views=single_views, classes=classes)
+    if data.law is None:
+        return data
+    # there are no other data to weigh these against: in a unit that is exact, and far from overflow
+    total = math.frexp(data.law.total)[0] if 0.0 < data.law.total < math.inf else 1.0
+    return replace(data, law=replace(data.law, total=total))
 
 
 def as_law_data(x: Any, positives: Any, *, unbiased: bool, single_views: bool, classes: bool = False) -> Data:
@@ -270,6 +275,15 @@ _LARGEST_WEIGHT = 1e100
 """And its reciprocal: sums of weights, and of products of two, are far from overflow and from subnormal numbers."""
 
 
+def require_moderate(size: float, name: str, found: str) -> None:
+    """Refuse weights of this size, which is what was ``found``, where those of other data come beside them."""
+    if not 1.0 / _LARGEST_WEIGHT <= size <= _LARGEST_WEIGHT:
+        raise ValueError(
+            f"{name} is too {'large' if size > 1 else 'small'} for sums of its products, found {size!r} as {found}; "
+            f"only ratios matter: divide all weights by the largest"
+        )
+
+
 def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int, absolute: bool) -> np.ndarray | None:
     if sample_weight is None:
         return None
@@ -287,11 +301,8 @@ def _weights(sample_weight: Any, shape: tuple[int, ...], n_views: int, absolute:
     if weight.ndim < len(shape):
         weight = np.broadcast_to(weight[:, None], shape)
     largest = float(weight.max())
-    if absolute and not 1.0 / _LARGEST_WEIGHT <= largest <= _LARGEST_WEIGHT:
-        raise ValueError(
-            f"sample_weight is too {'large' if largest > 1 else 'small'} for sums of its products, found {largest!r} as"
-            f" its largest entry; only ratios matter: divide all weights by the largest"
-        )
+    if absolute:
+        require_moderate(largest, "sample_weight", "its largest entry")
     if not absolute:
         weight = np.ldexp(weight, -math.frexp(largest)[1])  # exact, and far from overflow
         if float(weight.min()) <= 0:

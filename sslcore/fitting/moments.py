@@ -31,7 +31,7 @@ from ..solvers.sums import Sums
 from .accumulator import Accumulator
 from .codec import read_values, same_features, write_values
 from .collections import home_of, refuse_options
-from .data import Data, as_data, as_law_data
+from .data import Data, as_data, as_law_data, require_moderate
 from .edge_sums import require_edges
 from .held_moments import HeldMoments
 from .plan import features_plan
@@ -134,6 +134,8 @@ class Moments:
         else:
             data = as_law_data(views, positives, unbiased=True, single_views=True)
             require_edges(data)
+            if data.law is not None:
+                require_moderate(data.law.total, "the weight of pairs", "their sum")
         self.update_from(data, get_backend(data.source, backend=self._backend))
         return self
 

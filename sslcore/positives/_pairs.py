@@ -20,14 +20,17 @@ __all__ = ["Groups", "Labels", "Neighbors", "Pairs", "TimeLag"]
 
 def _as_places(value: Any, name: str) -> np.ndarray:
     """Return indices of points, from 0 on."""
+    return _as_counts(value, name, "indices of points")
+
+
+def _as_counts(value: Any, name: str, what: str) -> np.ndarray:
+    """Return integers >= 0, in words ``what`` they are."""
     array = on_host(as_array(as_native(value, name), name, ndim=1))
     out_of_range = (array < 0) | (array > 2**31)
     places = np.where(out_of_range, 0, array).astype(np.int64)
     wrong = np.flatnonzero(out_of_range | (places != array))
     if len(wrong):
-        raise ValueError(
-            f"{name} must be indices of points, integers from 0 on, found {array[wrong[0]]:g} at place {wrong[0]}"
-        )
+        raise ValueError(f"{name} must be {what}, integers from 0 on, found {array[wrong[0]]:g} at place {wrong[0]}")
     return places
 
 
@@ -97,7 +100,7 @@ class Pairs(Positives):
 def _as_boundaries(value: Any, name: str) -> np.ndarray | None:
     if value is None:
         return None
-    lengths = _as_places(value, name)
+    lengths = _as_counts(value, name, "lengths of trajectories")
     if not len(lengths) or int(lengths.min()) < 1:
         raise ValueError(f"{name} must be lengths of trajectories, integers >= 1, found {lengths!r:.80}")
     return lengths
