@@ -330,4 +330,4 @@ def test_bad_input():
 def test_plans_hold(cases):
     """A budget equal to the plan is kept, whatever the model, the numbers and the layout; plans are of that size."""
     for case, (peak, planned) in zip(cases, measured(cases), strict=True):
-        assert kept(peak, planned), (str(case), peak, planned)
+        assert kept(case, peak, planned), (str(case), peak, planned)
