@@ -84,6 +84,17 @@ def test_memory_of_one_large_sample(model, n_folds, solver, dtype):
     assert 0.6 * planned < peak <= 1.02 * planned
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_memory_of_features_that_are_the_data(order):
+    """Blocks in C order are read as they lie; others are copied, one at a time."""
+    views = np.asarray(noisy(20_000, 2, 100), order=order)
+    planned = plan(20_000, 2, 100, Identity(), 2, made=order == "F").bytes
+    peak = traced_peak(lambda: pretrain(views, Identity(), 2, reg=1e-2))
+    assert 0.9 * planned < peak <= planned
+    with pytest.raises(MemoryError, match="budget"):
+        pretrain(views, Identity(), 2, reg=1e-2, memory=int(0.9 * peak))
+
+
 def test_memory_of_a_fit_to_some_of_the_samples():
     """The basis of the iteration without the kernel matrix begins with it, and it is not as large as its own matrix."""
     views = noisy(3000, 2, 3)

@@ -55,6 +55,6 @@ class Accumulator:
             if self._buffer.size < phi.size or self._buffer.dtype != dtype:
                 self._buffer = self.backend.xp.empty(phi.size, dtype)
             add_block(total, phi, samples, weight, self._buffer, self.backend)
-            del phi  # before the next block is made
+            del x, phi  # before the next block is made
         assert total is not None
         return total

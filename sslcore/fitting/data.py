@@ -72,8 +72,10 @@ class Data:
 
     @property
     def made(self) -> bool:
-        """Whether points are made or gathered as they are needed, and so take memory besides what was handed over."""
-        return self.groups is not None or isinstance(self.views, np.memmap | Views) or self.views.dtype != self.dtype
+        """Whether points are made, gathered or copied as needed, and so take memory besides what was handed over."""
+        if self.groups is not None or isinstance(self.views, np.memmap | Views) or self.views.dtype != self.dtype:
+            return True
+        return not self.views.flags.c_contiguous
 
     @property
     def source(self) -> Any:

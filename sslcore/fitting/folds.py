@@ -347,7 +347,8 @@ class FeatureFolds(Restricted):
         super().__init__(problem.objective, folds)
         self.jackknife = folds.jackknife()
         self.data, self.backend, features = problem.data, problem.backend, problem.features
-        self.finest, self.phi = features.finest, features.prepare(self.data.d, self.data.dtype, self.backend)
+        self.finest = features.finest
+        self.phi = features.prepare_to_read(self.data.d, self.data.dtype, self.backend)
         self.rows = feature_block_rows(features, self.data, self.backend, problem.budget)
         self.parts = self._moments(features.n_kept(self.data.d))
         self.trace = self._pencil(0).unit

@@ -379,7 +379,7 @@ def _features_bytes(sizes: Sizes, r: int, model: Features | None, rows: int | No
         block = max(2.0 * height, height + 1.5 * second)  # features and phases; what is rotated
     elif isinstance(model, Identity):
         preparing = kept = working = 0.0
-        block = 2.0 * height
+        block = 1.0 * height  # what is rotated; the features are the views themselves
     else:
         kernel = model.kernel if isinstance(model, Nystrom) else None
         needs = Needs() if kernel is None else kernel._needs(r, d, itemsize)
