@@ -95,11 +95,14 @@ def test_memory_of_features_that_are_the_data(order):
         pretrain(views, Identity(), 2, reg=1e-2, memory=int(0.9 * peak))
 
 
-def test_memory_of_a_fit_to_some_of_the_samples():
+@pytest.mark.parametrize(
+    ("n", "m", "d", "scale", "dtype"), [(3000, 2, 3, 2.0, "float64"), (900, 3, 400, 40.0, "float32")]
+)
+def test_memory_of_a_fit_to_some_of_the_samples(n, m, d, scale, dtype):
     """The basis of the iteration without the kernel matrix begins with it, and it is not as large as its own matrix."""
-    views = noisy(3000, 2, 3)
-    planned = plan(3000, 2, 3, Gaussian(2.0), 2, solver="matrix-free").bytes
-    peak = traced_peak(lambda: pretrain(views, Gaussian(2.0), 2, reg=1e-2, solver="matrix-free"))
+    views = noisy(n, m, d).astype(dtype)
+    planned = plan(n, m, d, Gaussian(scale), 2, solver="matrix-free", dtype=dtype).bytes
+    peak = traced_peak(lambda: pretrain(views, Gaussian(scale), 2, reg=1e-2, solver="matrix-free"))
     assert 0.6 * planned < peak <= 1.02 * planned
 
 
