@@ -83,7 +83,7 @@ def overhead(client: Client, n_tasks: int) -> float:
 
 
 def run(quick: bool = False) -> dict[str, Any]:
-    """Rates of separate streams and of a cluster, a task's overhead, bytes on the wire, and a worker's peak memory."""
+    """Rates of separate streams and of a cluster, a task's overhead, sums that travel, and a worker's peak memory."""
     n_leaves, repeat = (8, 1) if quick else (56, 3)
     by_each, together = [], []
     with (
@@ -121,11 +121,12 @@ def run(quick: bool = False) -> dict[str, Any]:
     cpu = used_by_each / min(used for _, used in together)
     wall = each[0] / (WORKERS * both[0])
     leaf_seconds = used_by_each / n_leaves
-    share = wire / (n_leaves * 8 * R * R)
+    share = wire / (n_leaves * 16 * R * R)  # Dask counts sums as they are in memory, and half of that travels
     print(f"  by each {each[0]:.2f} s (processor {each[1]:.2f}), on all {both[0]:.2f} s (processor {both[1]:.2f})")
     print(f"  a single stream, beside an idle worker: {single[0]:.2f} s (processor {single[1]:.2f})")
     print(
-        f"  {views / each[1]:.3g} views/s and core by each; {wire / 1e6:.0f} MB on the wire of {size / 1e6:.0f} MB read"
+        f"  {views / each[1]:.3g} views/s and core by each; {wire / 1e6:.0f} MB of sums travel, as they are in memory; "
+        f"{size / 1e6:.0f} MB are read"
     )
     what = f"moments of {views:,} views, float32, r = {R}, {WORKERS} workers of one thread"
     rows = [
@@ -133,8 +134,8 @@ def run(quick: bool = False) -> dict[str, Any]:
             f"{cpu:.0%} (wall {wall:.0%})", "100 %", cpu >= 0.9),
         Row("a task on this cluster, without its work", "little beside a leaf's time", f"{task * 1e3:.2f} ms",
             f"a leaf of r = {R}: {leaf_seconds * 1e3:.0f} ms", task < 0.1 * leaf_seconds),
-        Row(f"bytes on the wire, {n_leaves} leaves", "at most each leaf's sums once", f"{share:.0%} of them", "100 %",
-            share <= 1.1),
+        Row(f"sums that travel, {n_leaves} leaves, in memory", "at most each leaf's sums once",
+            f"{share:.0%} of them", "100 %", share <= 1.1),
         Row("peak memory of a worker", f"below what is predicted, {plan / 2**20:.0f} MiB, and the process",
             f"{base / 2**20:.0f} MiB", "", base < plan + 300 * 2**20),
     ]  # fmt: skip

@@ -463,6 +463,10 @@ DASK_THREAD_PARTS = 8
 DASK_SHARE_PARTS = 3
 """Parts of what is left for each thread, one of which is the next task where tasks are small: the last have a leaf."""
 
+DASK_LEAF_BYTES = 64 << 20
+"""Bytes of a leaf, at most, whose memory workers keep for the next task: it stays when the sums
+are made, and nobody counts it."""
+
 DASK_PRODUCT_STRIPS = 64
 """Strips of rows of a product with a kernel that runs on a cluster, at most: work for as many threads."""
 

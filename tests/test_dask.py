@@ -4,13 +4,11 @@
 """
 
 import contextlib
-import itertools
 import os
 import re
 import signal
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -176,31 +174,88 @@ def test_the_tasks_of_large_streams_are_runs_of_whole_nodes(monkeypatch):
             left.append(len(parts.nodes()))
         assert max(left) <= 20
     for n, size in ((5 * 10**3, 64), (10**4, 320)):
-        assert _graph.ends_of_tasks(n, 2, 1e8)[:2] == [size, 2 * size]
-        assert _graph.ends_of_tasks(n, 2, 1e8)[-1] == n
-    assert [_graph.ends_of_tasks(6 * 10**7, threads, 1e10)[0] for threads in (100, 3200)] == [5120, 320]
+        assert _graph.ends_of_tasks(n, 2, 1e8, True)[:2] == [size, 2 * size]
+        assert _graph.ends_of_tasks(n, 2, 1e8, True)[-1] == n
+    assert [_graph.ends_of_tasks(6 * 10**7, threads, 1e10, True)[0] for threads in (100, 3200)] == [5120, 320]
 
 
-@pytest.mark.parametrize(("flops", "most"), [(1e11, 1), (2e10, 2), (1e10, 5), (1e8, 16)])
+@pytest.mark.parametrize(("flops", "most"), [(1e11, 1), (2e10, 2), (1e10, 5), (1e8, 12)])
 def test_tasks_get_shorter_towards_the_end(flops, most):
-    sizes = np.diff(_graph.ends_of_tasks(100, 2, flops), prepend=0)
+    sizes = np.diff(_graph.ends_of_tasks(100, 2, flops, True), prepend=0)
     assert sizes.sum() == 100
     assert sizes.max() == sizes[0] == most
     assert (np.diff(sizes) <= 0).all()
     assert sizes[-2:].tolist() == [1, 1]
-    assert _graph.ends_of_tasks(1, 16, flops) == [1]
+    assert _graph.ends_of_tasks(1, 16, flops, True) == [1]
+    # of one size where tasks begin in any order
+    *equal, rest = np.diff(_graph.ends_of_tasks(96, 2, flops, False), prepend=0).tolist()
+    assert set(equal) == {min(most, 6)}
+    assert sum(equal) + rest == 96
 
 
-def test_a_thread_keeps_the_memory_of_a_leaf():
-    def work():
-        memory = [_work._leaf_memory(shape, np.dtype(dtype)) for shape, dtype in SHAPES]
-        return [np.shares_memory(a, b) for a, b in itertools.pairwise(memory)]
-
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(work).result() == [True, False, False, False]
+def test_an_adaptive_cluster_at_rest_leaves_work_for_those_who_come():
+    assert _graph.ends_of_tasks(300, 1, 1e6, True)[0] == 37
 
 
-SHAPES = [((8, 2, 3), float), ((5, 2, 3), float), ((9, 2, 3), float), ((9, 2, 4), float), ((9, 2, 4), "f4")]
+def test_wide_points_of_few_features_make_short_tasks(tmp_path, monkeypatch):
+    """Tasks of as many operations as is said, of reading and mapping points too."""
+    monkeypatch.setattr(tunables, "DASK_TASK_FLOPS", 3 * LEAF * 2 * (2 + 50))
+    np.save(tmp_path / "wide.npy", np.zeros((100 * ROWS, 2, 50)))
+    data = _graph.Files(str(tmp_path / "wide.npy"), 1, RandomFourier(Gaussian(1.0), 2, seed=0), True)
+    assert max(stop - start for start, stop in data.runs()) == 3 * ROWS
+
+
+def test_runs_begin_in_the_order_of_the_stream(tmp_path, monkeypatch):
+    """On a cluster, where the longest come first, whatever the shape of the tree that adds them."""
+    begun = []
+
+    def noted(job, files, start, stop):
+        begun.append((start, stop - start))
+        return leaves(job, files, start, stop)
+
+    leaves = _work._leaves_of_files  # as no task itself, it is not sent
+    monkeypatch.setattr(_work, "_leaves_of_files", noted)
+    views = np.random.default_rng(0).normal(size=(200 * ROWS, 2, 3))
+    np.save(tmp_path / "views.npy", views)
+    with started(1, False) as client:
+        found = ours.moments(str(tmp_path / "views.npy"), Identity(), client=client)
+    assert begun == sorted(begun)
+    sizes = [size for _, size in begun]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 5
+    assert fields(found) == expected(views, Identity())
+
+
+def test_tasks_use_the_memory_of_leaves_again(monkeypatch):
+    """Of leaves that are alike, and of as many as there were at a time; wide ones are given up."""
+    spare = _work._SpareLeaves()
+
+    def ask(rows, d=3, dtype=float):
+        with spare.lent((rows, 2, d), np.dtype(dtype)) as memory:
+            assert memory.shape == (rows, 2, d)
+            assert memory.dtype == dtype
+            return memory
+
+    first = ask(8)
+    assert np.shares_memory(first, ask(5))
+    assert not np.shares_memory(first, ask(9))
+    assert [len(a) for a in spare._kept] == [9]  # the shorter one went
+    with spare.lent((9, 2, 3), np.dtype(float)) as one:
+        assert not np.shares_memory(one, ask(9))
+    assert len(spare._kept) == 2
+    monkeypatch.setattr(tunables, "DASK_LEAF_BYTES", 9 * 2 * 4 * 4)
+    ask(9, 4, "f4")
+    assert len(spare._kept) == 1
+    ask(9, 4)
+    assert not spare._kept
+    ask(1)
+    spare.clear()
+    assert not spare._kept
+
+
+def test_no_memory_of_leaves_stays_in_the_process_of_the_caller(shards):
+    ours.moments(str(shards / "part-*.npy"), Identity())
+    assert not _work.spare_leaves._kept
 
 
 def test_large_runs_of_files_give_the_same_bits(shards, monkeypatch):

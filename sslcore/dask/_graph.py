@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dask.base import annotate
 from dask.delayed import Delayed, delayed
 
 from .. import tunables
@@ -88,7 +89,7 @@ class Files(Data):
 
     unit, remedy = "a leaf", "fewer features"
 
-    def __init__(self, names: Any, threads: int, features: Features) -> None:
+    def __init__(self, names: Any, threads: int, features: Features, ordered: bool) -> None:
         stream = Stream(names)
         assert stream.known is not None
         assert stream.total is not None
@@ -102,7 +103,8 @@ class Files(Data):
         self._starts = [span.first for span in self._spans]
         _, m, d = self.shape
         size, r = leaf_samples(m), features.n_features(d)
-        ends = [size * leaf for leaf in ends_of_tasks(-(-start // size), threads, float(size * m) * r * r)]
+        flops = float(size * m) * r * (r + d)
+        ends = [size * leaf for leaf in ends_of_tasks(-(-start // size), threads, flops, ordered)]
         self._runs = [(begin, min(end, start)) for begin, end in itertools.pairwise([0, *ends])]
         self._group = f"sum_files-{uuid.uuid4().hex}"
 
@@ -117,7 +119,8 @@ class Files(Data):
         spans = self._spans[max(0, first - 1) : last]
         # of one group: Dask spreads many such tasks over all workers, and others to where their job is
         name = self._group, number
-        return delayed(_work.sum_files, pure=False)(job, spans, start, stop, dask_key_name=name)
+        with annotate(priority=-number):  # distributed begins tasks in this order, Dask's threads do not
+            return delayed(_work.sum_files, pure=False)(job, spans, start, stop, dask_key_name=name)
 
     def task_bytes(self, leaf: int) -> int:
         """Count a leaf, as it is read and as it is worked on."""
@@ -125,19 +128,24 @@ class Files(Data):
         return leaf * m * d * (8 + self.dtype.itemsize)
 
 
-def ends_of_tasks(n_leaves: int, threads: int, flops: float) -> list[int]:
+def ends_of_tasks(n_leaves: int, threads: int, flops: float, ordered: bool) -> list[int]:
     """Return the leaves that tasks end before, of so many operations a leaf: no bit depends on it.
 
     Runs of whole nodes are of one size.  Others get shorter towards the end, so that threads are done at about the
-    same time, with few sums that travel.
+    same time, if tasks begin in their order; else they are of one size too, for the longest may begin last.
     """
     wanted = tunables.DASK_THREAD_PARTS * threads
     for size in sorted(tunables.DASK_RUN_PARTS, reverse=True):
         if n_leaves >= size * wanted:
             return [*range(size, n_leaves, size), n_leaves]
     most, ends = max(1, int(tunables.DASK_TASK_FLOPS / flops)), [0]
+    if not ordered:
+        size = max(1, min(most, n_leaves // wanted))
+        return [*range(size, n_leaves, size), n_leaves]
+    # one thread may be an adaptive cluster at rest, which will have more
+    parts = max(tunables.DASK_SHARE_PARTS * threads, tunables.DASK_THREAD_PARTS)
     while ends[-1] < n_leaves:
-        share = (n_leaves - ends[-1]) // (tunables.DASK_SHARE_PARTS * threads)
+        share = (n_leaves - ends[-1]) // parts
         ends.append(ends[-1] + max(1, min(most, share)))
     return ends[1:]
 

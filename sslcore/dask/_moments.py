@@ -114,7 +114,7 @@ def moments_on(
     token, n_bytes = sent(features)
     data: Data
     if _are_files(views):
-        data = Files(views, cluster.n_threads(), features)
+        data = Files(views, cluster.n_threads(), features, ordered=cluster.client is not None)
     else:
         views = as_views(views, cluster)
         data = Chunks(_of_whole_leaves(views, leaf_samples(views.shape[1])))
@@ -138,7 +138,11 @@ def moments_on(
         f"take {data.remedy}, workers with fewer threads, or with more memory",
         len(data.runs()),
     )
-    training, *held = (part.copied() for part in cluster.compute(sums))  # what came over a wire is for reading only
+    try:
+        computed = cluster.compute(sums)
+    finally:
+        _work.spare_leaves.clear()  # of threads of this process
+    training, *held = (part.copied() for part in computed)  # what came over a wire is for reading only
     for part in (training, *held):
         part.require_finite()
     if positives is not None:

@@ -21,6 +21,7 @@ import scipy.linalg.blas  # noqa: F401  # those that we multiply with are loaded
 import threadpoolctl
 from dask.sizeof import sizeof
 
+from .. import tunables
 from ..arrays import Array, as_float_dtype, as_native, namespace
 from ..augmentations import Augmentation, Views
 from ..backends import get_backend
@@ -42,6 +43,7 @@ __all__ = [
     "node_name",
     "one_thread",
     "shape_of",
+    "spare_leaves",
     "sum_array",
     "sum_files",
     "values_of",
@@ -114,8 +116,7 @@ one_thread = _OneThread()
 
 
 _prepared = threading.local()
-"""What each thread keeps for its next task: the last `Accumulator`, with its token, for preparing landmarks takes as
-long as many leaves; and the memory of a leaf that is read, for fresh memory is paged in."""
+"""The last `Accumulator` of each thread, with its token: preparing landmarks takes as long as many leaves."""
 
 
 def _accumulator(job: Job, views: Array) -> Accumulator:
@@ -168,6 +169,7 @@ def node_name(part: int, node: Node) -> str:
 
 def sum_array(job: Job, views: Any, first: int, shape: tuple[int, ...], dtype: np.dtype) -> Sums | dict[str, Sums]:
     """Sum the leaves of an array (n, m, d), whose first sample has this number in the stream and begins a leaf."""
+    spare_leaves.clear()
     views = as_native(views, "a block of views")
     check_chunk(views, first, shape, dtype)
     return _sum(job, _leaves_of_array(job, views, first))
@@ -211,25 +213,48 @@ def _leaves_of_files(job: Job, files: list[Span], start: int, stop: int) -> Iter
             )
         blocks.append((span.first, block))
     _, like = blocks[0]
-    memory = _leaf_memory((min(job.leaf, stop - start), *like.shape[1:]), as_float_dtype(like.dtype, like.name))
-    for position in range(start, stop, job.leaf):
-        end = min(position + job.leaf, stop)
-        spans: list[tuple[int, Block, int]] = []
-        for first, block in blocks:
-            begin, last = max(position, first), min(end, first + block.shape[0])
-            if begin < last:
-                block.fill(begin - first, memory[begin - position : last - position])
-                spans.append((begin - position, block, begin - first))
-        yield Leaf(position // job.leaf, memory[: end - position], end - position == job.leaf, spans)
+    shape = min(job.leaf, stop - start), *like.shape[1:]
+    with spare_leaves.lent(shape, as_float_dtype(like.dtype, like.name)) as memory:
+        for position in range(start, stop, job.leaf):
+            end = min(position + job.leaf, stop)
+            spans: list[tuple[int, Block, int]] = []
+            for first, block in blocks:
+                begin, last = max(position, first), min(end, first + block.shape[0])
+                if begin < last:
+                    block.fill(begin - first, memory[begin - position : last - position])
+                    spans.append((begin - position, block, begin - first))
+            yield Leaf(position // job.leaf, memory[: end - position], end - position == job.leaf, spans)
 
 
-def _leaf_memory(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Return memory for a leaf: that of the leaves of this thread's last task, if it is like it."""
-    kept = getattr(_prepared, "leaf", None)
-    if kept is None or kept.shape[1:] != shape[1:] or kept.dtype != dtype or len(kept) < shape[0]:
-        kept = _prepared.leaf = np.empty(shape, dtype)
-    found: np.ndarray = kept[: shape[0]]
-    return found
+class _SpareLeaves:
+    """Memory of leaves that tasks have read into, for the next tasks: fresh memory is paged in.
+
+    No more is kept than tasks have had at a time, each leaf of `tunables.DASK_LEAF_BYTES` at most, and none that is
+    unlike the last that was asked for.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._kept = threading.Lock(), list[np.ndarray]()
+
+    @contextlib.contextmanager
+    def lent(self, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
+        """Lend memory of this shape, whose values are any."""
+        with self._lock:
+            like = [a for a in self._kept if (a.shape[1:], a.dtype) == (shape[1:], dtype) and len(a) >= shape[0]]
+            memory = like.pop() if like else np.empty(shape, dtype)
+            self._kept = like
+        yield memory[: shape[0]]
+        if memory.nbytes <= tunables.DASK_LEAF_BYTES:
+            with self._lock:
+                self._kept.append(memory)
+
+    def clear(self) -> None:
+        """Give the memory up that is kept."""
+        with self._lock:
+            self._kept = []
+
+
+spare_leaves = _SpareLeaves()
 
 
 def add_sums(some: list[Sums]) -> Sums:

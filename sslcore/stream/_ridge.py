@@ -51,7 +51,7 @@ def ridge_probe(
         twice, so that a generator comes as the function that makes it.  One pair will do.
     reg : "auto", float or sequence of floats
         Penalty, at least 0.  Of several, the one of least leave-one-out error is taken.  "auto": those that
-        `sslcore.probing.ridge_probe` would try, and the one that it would take.
+        `sslcore.probing.ridge_probe` would try, and the one that it would take (but for points that are all equal).
     fit_intercept : bool, default True
         Fit b; otherwise b = 0.
     task : {"auto", "regression", "classification"}
