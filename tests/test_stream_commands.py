@@ -8,8 +8,10 @@ import pytest
 
 import sslcore
 from sslcore import tunables
+from sslcore.cli.commands.fit import _fitted
 from sslcore.cli.main import main
 from sslcore.features import Identity
+from sslcore.selection import AutoReg
 
 from .forked import Parent, needs_fork
 from .test_positives_features import walk
@@ -300,6 +302,7 @@ from sslcore import tunables
 tunables.STREAM_LEAF_VIEWS = 64
 from sslcore.backends import numba_cpu
 from sslcore.cli.commands import fit, streamed
+from sslcore.cli.commands.fit import _fitted
 from sslcore.cli.main import main
 from sslcore.stream import _moments
 write, take, slow = _moments._Run._write, _moments._Run.take, 0
@@ -334,3 +337,35 @@ def test_a_fit_that_is_killed_goes_on(tmp_path):
         (tmp_path / "features-embedding.npy").unlink()
         parent.run(program.replace("'--checkpoint', 'ck'", "'--out', 'straight'"))
     assert found.gamma.tobytes() == sslcore.load(tmp_path / "straight-model.npz").gamma.tobytes()
+
+
+def test_shards_of_one_view_are_refused_with_what_a_command_line_can_say(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for i in range(2):
+        np.save(f"rows-{i}.npy", VIEWS[:20, i])
+    for more in ((), ("--features", "identity")):
+        said = run(capsys, "fit", "rows-*.npy", *more, status=2)
+        assert "rows-0.npy has shape (20, 5), one view of each sample" in said
+        assert "name the files one by one" in said
+        assert "--positives timelag:LAG" in said
+    said = run(capsys, "transform", "rows-0.npy", "rows-1.npy", status=2)
+    assert "rows-0.npy is no model: the first argument is the model" in said
+    (tmp_path / "one.csv").write_text("a,b\n2,3\n")
+    assert "one.csv has 1 row; at least 2 samples are needed" in run(capsys, "fit", "one.csv", status=2)
+    (tmp_path / "words.csv").write_text("a,b\n" + "".join(f"{i * i},{'xyz'[i % 3]}\n" for i in range(12)))
+    run(capsys, "fit", "words.csv", "--categories", "one-hot", "--reg", 0.1, "--no-figure")
+    said = run(capsys, "transform", "words-model.npz", "rows-0.npy", status=2)
+    assert "was fitted to 4 (of 2 columns, with one for each word)" in said
+
+
+def test_advice_on_the_grid_is_of_the_command_line():
+    """There a search has no grid of one's own."""
+
+    class Task:
+        def solve(self):
+            return sslcore.pretrain(VIEWS, Identity(), 3, reg=AutoReg((1e-1, 1e-2)))
+
+    with pytest.warns(sslcore.SelectionWarning, match="give a grid that goes further"):
+        Task().solve()
+    _, (told,) = _fitted(Task(), lambda step: None)
+    assert told.endswith(" reg of the grid, 0.1; say --reg NUMBER, or look along it with sslcore path")

@@ -133,7 +133,8 @@ WITH = option(
 FILE = option(
     "file",
     says="data, tables (.csv, .tsv, .txt, .parquet, .arrow, .feather; FILE:NAME,NAME chooses columns) or arrays (.npy; "
-    "FILE:NAME of an .npz, .h5 or .zarr); several files, or a pattern in quotes, follow each other",
+    "FILE:NAME of an .npz, .h5 or .zarr); several files, or a pattern in quotes, follow each other "
+    "(to fit, a pattern of .npy is a stream of views)",
     metavar="FILE",
     nargs="+",
     action=OneOrMore,

@@ -232,6 +232,10 @@ def _search(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
     )
 
 
+FURTHER = "give a grid that goes further, reg=sslcore.selection.AutoReg(regs=...)"
+"""Advice where the least risk is at an end of the grid; a command line has words of its own for it."""
+
+
 def _least(risks: np.ndarray, k: int) -> int:
     """Return the index of the least risk; where it is flat, of the largest reg: the better conditioned problem."""
     return int(np.flatnonzero(risks <= np.nanmin(risks) + _FLAT * k)[0])
@@ -251,7 +255,6 @@ def _warn(selection: Selection, parts: Restricted) -> None:
     regs, risks, k = selection.regs, selection.risks, parts.objective.k
     i = _least(risks, k)
     good = np.flatnonzero(np.isfinite(risks))
-    advice = "give a grid that goes further, reg=sslcore.selection.AutoReg(regs=...)"
     if risks[i] >= k * _COLLAPSED:
         message = (
             "no reg does better on held-out samples than a representation that has collapsed to zero: these views, "
@@ -261,7 +264,7 @@ def _warn(selection: Selection, parts: Restricted) -> None:
     elif i not in (good[0], good[-1]):
         return
     elif i == good[0]:
-        message = f"the held-out risk still falls at the largest reg of the grid, {regs[i]:g}; {advice}"
+        message = f"the held-out risk still falls at the largest reg of the grid, {regs[i]:g}; {FURTHER}"
     elif parts.unsolved:
         message = f"the held-out risk still falls at the smallest reg for which all fits converge, {regs[i]:g}"
     elif good[-1] < len(risks) - 1:
@@ -270,5 +273,5 @@ def _warn(selection: Selection, parts: Restricted) -> None:
             f"or a feature model"
         )
     else:
-        message = f"the held-out risk still falls at the smallest reg of the grid, {regs[i]:g}; {advice}"
+        message = f"the held-out risk still falls at the smallest reg of the grid, {regs[i]:g}; {FURTHER}"
     warnings.warn(message, SelectionWarning, stacklevel=2)

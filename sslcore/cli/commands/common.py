@@ -244,13 +244,25 @@ def noted(notes: Iterable[str]) -> list[str]:
     return [f"note        {note}" for note in notes]
 
 
+DATA = (".npy", ".csv", ".tsv", ".txt", ".dat", ".gz", ".parquet", ".arrow", ".feather", ".h5", ".hdf5", ".zarr")
+"""Endings of files that are no model: where one stands in its place, arguments were exchanged."""
+
+
 def open_fit(path: Path) -> Representation | BimodalRepresentation:
     """Load a saved representation, of one modality or of two."""
     from ...fitting.bimodal import BimodalRepresentation
     from ...fitting.loading import load
     from ...fitting.representation import Representation
 
-    fit = load(path)
+    try:
+        fit = load(path)
+    except ValueError:
+        if path.suffix.lower() in DATA:
+            raise UsageError(
+                f"{path} is no model: the first argument is the model (PREFIX-model.npz, as sslcore fit writes it), "
+                f"those after it are data"
+            ) from None
+        raise
     if not isinstance(fit, Representation | BimodalRepresentation):
         raise ValueError(f"{path} holds {type(fit).__name__}, not a representation")
     return fit
@@ -365,8 +377,10 @@ def _fitting(rep: Representation, table: Table, path: Path) -> Table:
         advice = (
             "choose columns with FILE:NAME,NAME or leave some out with --drop" if table.columns else "choose others"
         )
+        known = rep.table
+        made = f" (of {len(known.columns)} columns, with one for each word)" if known and known.categories else ""
         raise ValueError(
             f"{table.source} has {shape[-1]} coordinates{columns_of(table.columns)}, the model {path} was fitted to "
-            f"{wanted}; {advice}"
+            f"{wanted}{made}; {advice}"
         )
     return table

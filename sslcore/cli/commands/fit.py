@@ -296,12 +296,14 @@ def _fitted(task: _Whole | Streamed, begin: Progress) -> tuple[Representation, l
     """Return the representation of the data that were read, and what was to be warned of."""
     from ... import diagnostics  # noqa: F401  # before the fit: an interrupted import may lose the interrupt
     from ...errors import SelectionWarning
+    from ...fitting.search import FURTHER
 
     begin("fit")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SelectionWarning)
         rep = task.solve()
-    return rep, [str(warning.message) for warning in caught]
+    said = [str(warning.message) for warning in caught]
+    return rep, [text.replace(FURTHER, "say --reg NUMBER, or look along it with sslcore path") for text in said]
 
 
 def _found(task: _Whole | Streamed, rep: Representation, warned: list[str]) -> tuple[dict[str, Any], str]:

@@ -93,6 +93,8 @@ class Streamed:
                 )
         if args.solver:
             raise UsageError(f"--solver {args.solver} is for a kernel, and a stream is of features: leave it out")
+        if not args.positives:
+            _refuse_rows(args.file)
         if not args.features:
             raise UsageError("a stream needs --features, such as identity: a kernel's exact solution needs all views")
         self.law = _time_lag(args.positives) if args.positives else None
@@ -271,6 +273,23 @@ class Streamed:
         if self.args.checkpoint:
             lines.append(f"checkpoint  {self.args.checkpoint}: the same command goes on from it, with more files too")
         return lines
+
+
+def _refuse_rows(file: str) -> None:
+    """Refuse files of one view of each sample, of which there is nothing to be invariant to."""
+    from ...io.stored import array_promise
+    from ...io.tables import Source
+
+    for name in sorted(glob.glob(file, recursive=True)) if is_pattern(file) else [file]:
+        if name.endswith(".npy") and os.path.isfile(name):
+            shape = array_promise(Source(Path(name)))[0]
+            if len(shape) == 2:
+                raise UsageError(
+                    f"{name} has shape {shape}, one view of each sample, and a stream is of views (samples, views, "
+                    f"coordinates): name the files one by one (no quotes, no --checkpoint), and views are made; "
+                    f"or save views; or, for points in the order of time, say --positives timelag:LAG"
+                )
+            return
 
 
 def _time_lag(text: str) -> TimeLag:

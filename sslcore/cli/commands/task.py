@@ -208,6 +208,8 @@ class Task:
         if mapped:
             wish = False
         elif kernel is None and self.needs_kernel and (x == x[:1]).all():
+            if len(x) == 1:
+                raise ValueError(f"{table.source} has 1 row; at least 2 samples are needed")
             raise ValueError(f"{table.source}: the data are constant: there is nothing to represent")
         chosen = choose(
             _some(x) if mapped else x,
