@@ -94,7 +94,7 @@ class Streamed:
         if args.solver:
             raise UsageError(f"--solver {args.solver} is for a kernel, and a stream is of features: leave it out")
         if not args.positives:
-            _refuse_rows(args.file)
+            _refuse_rows(args.file, f"{self.stem}-embedding.npy")
         if not args.features:
             raise UsageError("a stream needs --features, such as identity: a kernel's exact solution needs all views")
         self.law = _time_lag(args.positives) if args.positives else None
@@ -275,13 +275,13 @@ class Streamed:
         return lines
 
 
-def _refuse_rows(file: str) -> None:
-    """Refuse files of one view of each sample, of which there is nothing to be invariant to."""
+def _refuse_rows(file: str, ours: str) -> None:
+    """Refuse files of one view of each sample, but for our own output: there is nothing to be invariant to."""
     from ...io.stored import array_promise
     from ...io.tables import Source
 
     for name in sorted(glob.glob(file, recursive=True)) if is_pattern(file) else [file]:
-        if name.endswith(".npy") and os.path.isfile(name):
+        if name.endswith(".npy") and os.path.isfile(name) and os.path.realpath(name) != os.path.realpath(ours):
             shape = array_promise(Source(Path(name)))[0]
             if len(shape) == 2:
                 raise UsageError(
