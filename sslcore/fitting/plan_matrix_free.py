@@ -112,7 +112,7 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
         fixed += 4 * sizes.d * total + int(kernel._needs(total, sizes.d, 4).kept)
     fixed += 3 * sizes.points_bytes * (sizes.n_folds > 0)  # of the parts
     views = min(tunables.MATRIX_FREE_COARSE_VIEWS, total // 4)
-    coarse = 0
+    coarse = 0.0
     if views * n // total:
         some = replace(sizes.with_samples(max(1, views * n // total)), n_folds=0, n_points=1, made=False)
         coarse = small + _exact_bytes(some, kernel, block_factor) + 3 * itemsize * total * width
