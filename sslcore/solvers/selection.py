@@ -22,8 +22,9 @@ class Selection:
     regs : (L,)
         The grid, decreasing.
     risks : (L,)
-        Unbiased risk of each on held-out samples, mean over the folds; in float64, to some 1e-6 of the larger of k and
-        the risk.  NaN where a fit was refused because reg is below the rounding of the matrix.
+        Unbiased risk of each on held-out samples, mean over the folds; in float64, to some 1e-6 (in odd problems
+        6e-6) of the larger of k and the risk.  NaN where a fit was refused because reg is below the rounding of the
+        matrix.
     standard_errors : (L,)
         Of these, over the choice of the held-out samples (of two regs on the same samples the difference is known much
         better).
