@@ -469,7 +469,7 @@ def test_models_that_are_none(model, capsys):
     for name, message in (
         ("missing.npz", "cannot read missing.npz: No such file or directory"),
         ("data.npz", "data.npz holds no"),
-        ("moons.csv", "moons.csv holds no"),
+        ("moons.csv", "moons.csv is no model: the first argument is the model"),
         ("cut.npz", "cut.npz"),
         ("moments.npz", "moments.npz holds Moments, not a representation"),
     ):

@@ -116,8 +116,9 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
     if views * n // total:
         some = replace(sizes.with_samples(max(1, views * n // total)), n_folds=0, n_points=1, made=False)
         coarse = small + _exact_bytes(some, kernel, block_factor) + 3 * itemsize * total * width
-        # all points prepared, and blocks of their values with those of the fit
-        coarse += needs.row * total + itemsize * needs.blocks * views * min(total, block_rows(views, itemsize))
+        coarse += needs.row * total  # all points prepared, for their values with those of the fit
+        if sizes.d > tunables.CPU_PRODUCT_MOST_COORDINATES:  # which are blocks then, and else tiles
+            coarse += itemsize * needs.blocks * views * min(total, block_rows(views, itemsize))
     columns = min(rank, contrasts, tunables.PIVOTED_BLOCK_COLUMNS)
     combined = min(columns, tunables.MATRIX_FREE_COMBINED_COLUMNS)
     adding = filling(combined * sizes.largest) + itemsize * (3 * contrasts * columns + 4 * total * combined)
