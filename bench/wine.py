@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,7 @@ def write(path: str | Path, rows: np.ndarray, rng: np.random.Generator) -> None:
 def run(quick: bool = False) -> dict[str, Any]:
     """Measure what the page calls `embedding`, `table.values`, and what it sets beside them."""
     rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "wine.csv")
         write(path, rng.permutation(178), rng)
         table = sslcore.tables.read(path, id="id", drop=["class"], categories="one-hot", missing="mean")

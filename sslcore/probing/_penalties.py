@@ -8,7 +8,7 @@ import numpy as np
 
 from ..arrays import check_scalar, rescaled
 
-__all__ = ["doubts", "is_auto", "least_error", "penalties", "safe_penalties"]
+__all__ = ["is_auto", "least_error", "log_odds", "penalties", "safe_penalties"]
 
 DECADES = (1, -8)
 """Of the whole grid, in the mean squared distance of the points from their mean; two penalties a decade."""
@@ -60,7 +60,7 @@ def safe_penalties(squares: np.ndarray, n: int, exponent: int = 0) -> np.ndarray
     return np.array([float(f"{value:.3g}") for value in found])
 
 
-def doubts(squares: np.ndarray, n: int, regs: np.ndarray, exponent: int = 0) -> np.ndarray:
+def log_odds(squares: np.ndarray, n: int, regs: np.ndarray, exponent: int = 0) -> np.ndarray:
     """Return how far each of some penalties is from leaving a probe half of its degrees of freedom: |log(d / (m - d))|.
 
     d = sum_j s_j^2 / (s_j^2 + n reg) are the degrees of freedom that reg leaves, and m those that all but vanishing
@@ -78,11 +78,11 @@ def doubts(squares: np.ndarray, n: int, regs: np.ndarray, exponent: int = 0) -> 
     return found
 
 
-def least_error(errors: np.ndarray, squared_errors: np.ndarray, doubted: np.ndarray | None = None) -> int:
+def least_error(errors: np.ndarray, squared_errors: np.ndarray, odds: np.ndarray | None = None) -> int:
     """Return the place of the least error (of equal ones: the least squared error, then the first); NaN is never least.
 
-    ``doubted``: `doubts`, where errors mean nothing; the least of these then.
+    ``odds``: `log_odds`, where errors mean nothing; the least of these then.
     """
-    if doubted is not None:
-        errors, squared_errors = np.where(np.isnan(errors), np.nan, doubted), errors
+    if odds is not None:
+        errors, squared_errors = np.where(np.isnan(errors), np.nan, odds), errors
     return int(np.lexsort((squared_errors, errors))[0])

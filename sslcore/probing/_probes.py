@@ -31,7 +31,7 @@ from ..backends import get_backend
 from ..declarations.reprs import brief
 from ..solvers.nearest import nearest
 from ._leave_one_out import RidgePath
-from ._penalties import doubts, is_auto, least_error, penalties, safe_penalties
+from ._penalties import is_auto, least_error, log_odds, penalties, safe_penalties
 
 __all__ = ["KNNProbe", "RidgeProbe", "knn_probe", "ridge_probe"]
 
@@ -238,12 +238,12 @@ def ridge_probe(
 
     with np.errstate(all="ignore"):
         path = RidgePath(points, target, fit_intercept)
-        doubted = None
+        odds = None
         if regs is None:
             of_points = path.squares(), len(points)
             regs = safe_penalties(*of_points, path.z_exponent)
             if classes is not None and len(classes) == len(points):
-                doubted = doubts(*of_points, regs, path.z_exponent)
+                odds = log_odds(*of_points, regs, path.z_exponent)
         roots = np.sqrt(len(points)) * np.sqrt(regs)
         largest = int(path.y_exponents.max())
         path.prepare(roots)
@@ -256,7 +256,7 @@ def ridge_probe(
                 measured.append(xp.mean(decision.argmax(axis=1) != indices))
         numbers = backend.to_host(xp.stack(measured)).reshape(len(regs), -1)
         squared_errors, errors = numbers[:, 0].copy(), numbers[:, -1].copy()
-        best = least_error(errors, squared_errors, doubted)
+        best = least_error(errors, squared_errors, odds)
         squared_errors = rescaled(squared_errors, 2 * largest)
 
         coef, intercept = path.solution(roots[best])

@@ -23,7 +23,7 @@ from ..backends import get_backend
 from ..io.stored import array_promise
 from ..io.tables import Source
 from ..probing import RidgeProbe
-from ..probing._penalties import doubts, is_auto, least_error, penalties, safe_penalties
+from ..probing._penalties import is_auto, least_error, log_odds, penalties, safe_penalties
 
 __all__ = ["ridge_probe"]
 
@@ -97,11 +97,11 @@ def ridge_probe(
     with np.errstate(over="ignore", invalid="ignore"):
         sums = _sums(parts, fit_intercept)
         path = _Path(sums)
-        doubted = None
+        odds = None
         if regs is None:
             regs = safe_penalties(path.squares, sums.n)
             if sums.classes is not None and len(sums.classes) == sums.n:
-                doubted = doubts(path.squares, sums.n, regs)
+                odds = log_odds(path.squares, sums.n, regs)
         path.invert(sums.n * regs)
         squared_errors, errors = path.errors(parts)
         if not np.isfinite(errors).any():
@@ -109,7 +109,7 @@ def ridge_probe(
                 f"every reg is below what the rounding of the second moments of z allows, found {regs.max():g} as the "
                 f"largest: raise reg, scale the columns of z alike, or use sslcore.probing.ridge_probe on fewer samples"
             )
-        best = least_error(errors, squared_errors, doubted)
+        best = least_error(errors, squared_errors, odds)
         coef, intercept = path.solution(best)
     if not (np.isfinite(coef).all() and np.isfinite(intercept).all()):
         raise OverflowError("the probe's solution is too large to be represented; rescale z and y")

@@ -244,20 +244,18 @@ def noted(notes: Iterable[str]) -> list[str]:
     return [f"note        {note}" for note in notes]
 
 
-DATA = (".npy", ".csv", ".tsv", ".txt", ".dat", ".gz", ".parquet", ".arrow", ".feather", ".h5", ".hdf5", ".zarr")
-"""Endings of files that are no model: where one stands in its place, arguments were exchanged."""
-
-
 def open_fit(path: Path) -> Representation | BimodalRepresentation:
     """Load a saved representation, of one modality or of two."""
     from ...fitting.bimodal import BimodalRepresentation
     from ...fitting.loading import load
     from ...fitting.representation import Representation
+    from ...io.sheets import COLUMNAR
+    from ...io.sources import STORED
 
     try:
         fit = load(path)
-    except ValueError:
-        if path.suffix.lower() in DATA:
+    except ValueError:  # where data stand in the place of the model, arguments were exchanged
+        if path.suffix.lower() in (".npy", ".csv", ".tsv", ".txt", ".dat", ".gz", *COLUMNAR, *STORED):
             raise UsageError(
                 f"{path} is no model: the first argument is the model (PREFIX-model.npz, as sslcore fit writes it), "
                 f"those after it are data"
