@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 __all__ = [
     "BackendError",
     "CertificateError",
@@ -146,7 +148,20 @@ class DataWarning(UserWarning):
 
 
 class SelectionWarning(UserWarning):
-    """The search for reg has ended at an end of its grid, or found nothing that generalises.
+    """The search for reg has ended at an end of its grid, or found little that generalises.
+
+    Attributes
+    ----------
+    found : str
+        What was found: the message without its advice.
+    reason : str
+        "largest" and "smallest": the held-out risk still falls there, at an end of the grid; "rounding" and
+        "unsolved": at the smallest reg that rounding allows, or whose fits converge; "collapsed": no reg does better
+        than zero; "overfitted": hardly anything generalises, less than a tenth of what the fit is better than zero by,
+        where that is more than half of k; "left out": regs whose fits do not converge; "cut": edges of a law of pairs
+        between parts of the data; or "".
+    reg : float
+        The one that it is about; NaN where it is about none.
 
     Examples
     --------
@@ -156,6 +171,12 @@ class SelectionWarning(UserWarning):
     ...     warnings.simplefilter("always")
     ...     search = sslcore.selection.AutoReg(regs=(1.0, 0.1))
     ...     rep = sslcore.pretrain(views, sslcore.features.Identity(), 2, reg=search)
-    >>> str(caught[0].message).split(";")[0]
+    >>> caught[0].message.found
     'the held-out risk still falls at the smallest reg of the grid, 0.1'
+    >>> caught[0].message.reason, caught[0].message.reg
+    ('smallest', 0.1)
     """
+
+    def __init__(self, found: str = "", advice: str = "", *, reason: str = "", reg: float = math.nan) -> None:
+        super().__init__(f"{found}; {advice}" if advice else found)
+        self.found, self.reason, self.reg = found, reason, reg

@@ -1,7 +1,8 @@
 // malloc after the manner of Electric Fence: every block of LEAST bytes or more ends where a page begins that nobody may
 // touch, so that reading or writing beyond it is a fault at that very instruction.  Addresses are never used twice, so
 // that a block that was freed is out of bounds too.  Up to 15 bytes of alignment behind a block are checked as it is freed.
-// For LD_PRELOAD under glibc; smaller blocks are glibc's own.
+// Smaller blocks are glibc's own: one that is freed is filled, and kept for a while, after which it must be as it was.
+// For LD_PRELOAD under glibc.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <malloc.h>
@@ -12,6 +13,7 @@
 #include <sys/mman.h>
 
 enum { PAGE = 4096, LEAST = 4096, LIVE = 30000 };  // two mappings each, and the system allows 65,530
+enum { KEPT = 256 };                               // small blocks that were freed
 static const size_t REGION = (size_t)32 << 40;     // addresses, not memory
 static const unsigned char PATTERN = 0xa5;
 
@@ -30,6 +32,8 @@ typedef struct {
 static uintptr_t first, last;
 static atomic_uintptr_t next;
 static atomic_long live;
+static _Atomic(unsigned char*) kept[KEPT];
+static atomic_ulong turn;
 
 __attribute__((constructor)) static void reserve(void) {
     if (first) return;
@@ -64,10 +68,25 @@ static Header* header_of(void* block) {
     return header;
 }
 
+static size_t usable(void* block) {
+    size_t field = block ? ((size_t*)block)[-1] : 8;  // glibc's: of a mapped block two fields are not usable
+    return (field & ~(size_t)7) - (field & 2 ? 16 : 8);
+}
+
+static void free_small(unsigned char* block) {
+    if (!block) return;
+    memset(block, PATTERN, usable(block));
+    block = atomic_exchange(&kept[turn++ % KEPT], block);
+    if (!block) return;
+    for (unsigned char* p = block; p < block + usable(block); p++)
+        if (*p != PATTERN) abort();
+    __libc_free(block);
+}
+
 void free(void* block) {
     Header* header = header_of(block);
     if (!header) {
-        __libc_free(block);
+        free_small(block);
         return;
     }
     for (unsigned char* p = (unsigned char*)block + header->size; p < (unsigned char*)header->end; p++)
@@ -115,7 +134,5 @@ int posix_memalign(void** block, size_t alignment, size_t size) {
 
 size_t malloc_usable_size(void* block) {
     Header* header = header_of(block);
-    if (header) return header->size;
-    size_t field = block ? ((size_t*)block)[-1] : 8;  // glibc's: of a mapped block two fields are not usable
-    return (field & ~(size_t)7) - (field & 2 ? 16 : 8);
+    return header ? header->size : usable(block);
 }

@@ -670,6 +670,13 @@ def joint_law(i, j, w, n):
     return joint / joint.sum()
 
 
+def pairs_apart(times, lengths, lag):
+    """Rows (i, j) of one trajectory, of lengths one after the other, whose times are a lag apart."""
+    trajectory = [number for number, length in enumerate(lengths) for _ in range(length)]
+    n = len(times)
+    return [(i, j) for i in range(n) for j in range(n) if trajectory[i] == trajectory[j] and times[j] - times[i] == lag]
+
+
 def pairs_operator(joint):
     """p^(1/2) T p^(-1/2) and p of a law of pairs, on the points that are in one."""
     p = joint.sum(axis=1)
@@ -1000,7 +1007,7 @@ def prefix_errors(z, y, sizes, test, target, reg, fit_intercept):
 
 def learning_curves(
     data, target, kernel, k, augmentation, m, sizes, downstream, repetitions, n_test, reg, beta, unbiased, center,
-    risk_scale, probe_reg, fit_intercept, shared, seed, labels_are_drawn, fresh=None,
+    risk_scale, probe_reg, fit_intercept, shared, seed, labels_are_drawn, fresh=None, probe=None,
 ):  # fmt: skip
     """Squared, relative and 0-1 errors (R, P, D, draws): a dense eigendecomposition a fit, an SVD a probe.
 
@@ -1057,6 +1064,12 @@ def learning_curves(
                     y = np.array(
                         [np.eye(len(row))[np.sum(np.cumsum(row)[:-1] <= u)] for row, u in zip(y, levels, strict=True)]
                     )
+                if probe is not None:
+                    for d, s in enumerate(downstream):
+                        pairs = list(zip(probe(psi(z)[:s], y[:s])(psi(test)), truth, strict=True))
+                        errors[0, r, p, d, j] = np.mean([np.sum((a - b) ** 2) for a, b in pairs])
+                        errors[2, r, p, d, j] = np.mean([b.max() - b[a.argmax()] for a, b in pairs])
+                    continue
                 found = prefix_errors(psi(z)[None], y[None], downstream, psi(test), truth, probe_reg, fit_intercept)
                 errors[0, r, p, :, j], errors[2, r, p, :, j] = found[0][0], found[1][0]
         errors[1, r] = errors[0, r] / np.mean(np.sum(truth**2, axis=1))

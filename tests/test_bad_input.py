@@ -10,7 +10,6 @@ import math
 import os
 import signal
 import subprocess
-import sys
 import time
 import tracemalloc
 
@@ -24,6 +23,8 @@ from sslcore.augmentations import BitFlip, GaussianNoise
 from sslcore.errors import BackendError, CertificateError, MemoryBudgetError, NotPositiveSemidefiniteError
 from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.kernels import Exponential, Function, Gaussian, Linear, Polynomial, Precomputed
+
+from .children import started
 
 MODELS = {
     "exact": Gaussian(1.0),
@@ -698,19 +699,14 @@ def test_ctrl_c_during_a_fit(model, n, reraise):
     """Interrupted at some moment of the work: KeyboardInterrupt, soon; the process can fit again, and ends cleanly."""
     code = INTERRUPTED.format(model=model, n=n, reraise=reraise)
     environment = os.environ | {"SSLCORE_NUM_THREADS": "3"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    )
-    try:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started("-c", code, **pipes, text=True, env=environment) as process:
         assert process.stdout.readline() == "ready\n"
         time.sleep(0.35)
-        started = time.perf_counter()
+        begun_at = time.perf_counter()
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-        assert time.perf_counter() - started < 20  # one block of work or one factorisation, on a busy machine
-    finally:
-        process.kill()
-        process.wait()
+        assert time.perf_counter() - begun_at < 20  # one block of work or one factorisation, on a busy machine
     assert out == "interrupted\n", err
     if reraise:
         assert process.returncode == -signal.SIGINT
@@ -733,7 +729,18 @@ def frames_that_hold_no_numbers():
         (pd.DataFrame({"w": words, "x": x}), TypeError, "found the column 'w' of dtype"),
         (pl.DataFrame({"x": x}).lazy(), TypeError, r"found a LazyFrame, .*; use its collect\(\)"),
         (pd.DataFrame(np.eye(9)[:, :3], columns=list("aba")), ValueError, "X has two columns named 'a'; rename one"),
-        (np.array([[1, "a"]] * 9, object), ValueError, "X must hold real numbers, found words: .*one-hot"),
+        (np.array([[1, "a"]] * 9, object), ValueError, "X must hold real numbers, found words in column 1: .*one-hot"),
+        (np.array([["b", 1, "2", "a"]] * 9, object), ValueError, "found words in columns 0, 3: could"),
+        (
+            pd.DataFrame({"v": words, "w": words, "x": x}),
+            TypeError,
+            "columns 'v' of dtype .*, 'w' of .* convert them",
+        ),
+        (
+            pl.DataFrame({f"c{i}": words for i in range(11)}),
+            TypeError,
+            "columns 'c0' of .*, 'c7' of .* and 3 more; ",
+        ),
         (pd.DataFrame({"x": [*x[:8], None]}), ValueError, r"X contains NaN, the first at index \(8, 0\); 1 entries"),
         (np.array([[1.0, np.inf]] * 9), ValueError, r"X contains infinity, the first at index \(0, 1\); 9 .*impute"),
     ]

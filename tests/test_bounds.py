@@ -1,7 +1,9 @@
-"""Nothing is read or written outside of arrays: tests of the primitives once more, in a process with guard pages.
+"""Nothing is read or written outside of arrays, or of those that were let go: tests of primitives with guard pages.
 
 A value read from beyond an array and never used changes no result; now and then it lies in a page that does not exist,
-and the process dies.  So each block of memory ends at a page that nobody may touch (`guard_pages.c`).
+and the process dies.  So each block of memory ends at a page that nobody may touch (`guard_pages.c`).  Compiled code
+lets an array go after its last use by name, whoever still has its address: what is freed may not be touched either, or,
+of small blocks, is filled and must stay so.
 """
 
 import os
@@ -31,7 +33,12 @@ PRIMITIVES = [
     "test_kernels.py::test_symmetric_tiles_from_products",
     "test_kernels.py::test_tiles",
     "test_risk.py",
+    "test_nested.py::test_leading_blocks_alone",
+    "test_nested.py::test_products_alone",
+    "test_nested.py::test_solutions_alone",
+    "test_nested.py::test_symmetric_products_alone",
     "test_samples.py",
+    "test_shifts.py",
     "test_prefixes.py",
     "test_walsh.py",
 ]
@@ -76,6 +83,12 @@ array = np.zeros(1003)  # 8 bytes short of a multiple of 16
 start = array.ctypes.data
 """
 
+SMALL = """
+small = np.ones(150)  # too large for the memory that NumPy keeps itself
+others = [np.ones(150) for _ in range(400)]
+first = small.ctypes.data
+"""
+
 
 @pytest.mark.parametrize(
     ("code", "ends_by"),
@@ -85,8 +98,11 @@ start = array.ctypes.data
         ("ctypes.memset(start + array.nbytes, 1, 1); del array", -signal.SIGABRT),
         ("ctypes.memset(start - 1, 1, 1); del array", -signal.SIGABRT),
         ("del array; ctypes.string_at(start, 1)", -signal.SIGSEGV),
+        (SMALL + "assert ctypes.string_at(first, 1) != b'\\xa5'; del small", 0),
+        (SMALL + "del small; assert ctypes.string_at(first, 1) == b'\\xa5'", 0),
+        (SMALL + "del small; ctypes.memset(first, 1, 1); del others", -signal.SIGABRT),
     ],
-    ids=["within", "beyond", "in_the_gap", "before", "freed"],
+    ids=["within", "beyond", "in_the_gap", "before", "freed", "small", "small_freed", "small_written_when_freed"],
 )
 def test_guard_pages(code, ends_by, guarded):
     assert guarded("-c", TOUCH + code).returncode == ends_by

@@ -17,6 +17,7 @@ from sslcore import datasets
 from sslcore.cli import main as cli
 from sslcore.studies import _registry, digits
 
+from .children import started
 from .comparators import assert_close
 
 pytest.importorskip("sklearn")
@@ -210,8 +211,8 @@ def test_interrupted_anywhere(small, tmp_path, monkeypatch, capsys, step):
 
 def test_ctrl_c(tmp_path):
     figure = tmp_path / "a.png"
-    command = [sys.executable, "-c", SMALL, "digits", "--progress", "-o", str(figure)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    arguments = ["-c", SMALL, "digits", "--progress", "-o", str(figure)]
+    with started(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         seen = ""
         while "pretraining" not in seen:
             character = process.stderr.read(1)
@@ -376,10 +377,11 @@ def test_json_has_no_nan(monkeypatch, capsys):
 def test_a_reader_that_leaves():
     code = "import sys; sys.stdin.read(); from sslcore.cli.main import main; sys.exit(main(['info']))"
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+    with started("-c", code, **pipes) as process:
         process.stdout.close()
         process.stdin.close()
         assert process.stderr.read() == b""
+        process.wait(timeout=60)
     assert process.returncode == 0
 
 

@@ -96,6 +96,29 @@ def test_progress_follows_the_clock(monkeypatch):
         state("rest")
 
 
+def test_the_time_left_does_not_count_what_an_earlier_run_has_done(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    state = progress.Progress({"fits": 60.0, "curves": 30.0, "figure": 10.0})
+    state("fits")
+    assert state.untold
+    state.skip(0.5)  # 30 of the 100 that are expected
+    assert not state.untold
+    assert (state.fraction(), state.left()) == (pytest.approx(0.3), None)
+    now += 15.0
+    state.advance(0.75)  # as fast as expected: 15 in 15 seconds
+    assert (state.fraction(), state.left()) == (pytest.approx(0.45), pytest.approx(55.0))
+    now += 30.0
+    state.advance(1.0)  # half as fast
+    assert state.left() == pytest.approx(40.0 * 45 / 30)
+    state("curves")
+    state.skip(1.0)
+    assert state.left() == pytest.approx(10.0 * 45 / 30)
+    state("figure")  # by the clock: likely 10 * 45 / 30
+    now += 7.5
+    assert state.fraction() == pytest.approx(0.95)
+
+
 def test_quick_work_shows_nothing(open_terminal):
     terminal = open_terminal()
     with progress.progress(None, {"read": 1.0}) as begin:

@@ -42,6 +42,41 @@ def words(x):
     return np.array(["low", "middle", "up"])[np.digitize(x[:, 1], [0.0, 1.0])]
 
 
+def nearest(z, y):
+    """Predict what the nearest labelled point has."""
+    return lambda test: y[[int(((z - point) ** 2).sum(axis=1).argmin()) for point in test]]
+
+
+def no_function(z, y):
+    return y
+
+
+def flat_predictions(z, y):
+    return lambda test: test[:, 0]
+
+
+def lost(z, y):
+    return lambda test: np.full((len(test), y.shape[1]), np.nan)
+
+
+def centred_in_place(z, y):
+    z -= z.mean(axis=0)
+    return lambda test: np.zeros((len(test), y.shape[1]))
+
+
+def scaled_labels(z, y):
+    y *= 2.0
+    return lambda test: np.zeros((len(test), y.shape[1]))
+
+
+def scaled_tests(z, y):
+    def predict(test):
+        test *= 2.0
+        return np.zeros((len(test), y.shape[1]))
+
+    return predict
+
+
 MOONS = {
     "data": half_moons,
     "model": Exponential(0.2),
@@ -77,6 +112,8 @@ CASES = {
     "values": {"kind": "values", "target": values_of, "seed": 7},
     "flat values": {"kind": "values", "target": flat},
     "classes": {"kind": "classes", "target": words},
+    "a probe of one's own": {"probe": nearest, "scale": "risk"},
+    "a probe of one's own, for values": {"probe": nearest, "kind": "values", "target": values_of},
     "table of values": {"kind": "values", "data": points(), "target": values_of(points())},
     "table of classes": {"kind": "classes", "data": points(), "target": words(points()), "shared_draws": False},
     "table of probabilities": {"data": points(), "target": half_moons_probabilities(points())},
@@ -101,7 +138,7 @@ def test_every_number_is_that_of_plain_loops(case):
         reg if callable(reg) else lambda n: reg, given.get("beta", 1.0), given.get("unbiased", True),
         given.get("center", False), given.get("scale") == "risk", given.get("probe_reg", 0.0),
         given.get("fit_intercept", False), given.get("shared_draws", True), given.get("seed", 0),
-        given["kind"] == "probabilities", given.get("downstream_pool"),
+        given["kind"] == "probabilities", given.get("downstream_pool"), given.get("probe"),
     )  # fmt: skip
     expected = {"squared": squared, "relative": relative, "zero_one": zero_one}
     if given["kind"] == "values":
@@ -260,6 +297,7 @@ def test_tables_are_known_by_their_checksums(tmp_path):
         ({"target": Power(2).of, "kind": "values"}, "target: with folder=.*found <tests.test_curves.Power object>.of"),
         ({"augmentation": Custom(Power(2))}, "augmentation: with folder="),
         ({"augmentation": Compose(GaussianNoise(0.1), Custom(lambda x, rng: x))}, "augmentation: with folder="),
+        ({"probe": lambda z, y: nearest(z, y)}, "probe: with folder="),
     ],
 )
 def test_a_folder_needs_functions_that_names_tell_apart(changed, words, tmp_path):
@@ -286,6 +324,16 @@ def test_words_and_numbers():
         once.quantiles(0.5, single=True)
     with pytest.raises(ValueError, match="q must be"):
         once.quantiles(1.5)
+
+
+def test_probes_are_known_by_their_names(tmp_path):
+    given = {**WORKED, "workers": 2, "folder": tmp_path / "cells", "probe": nearest}
+    curves = learning_curves(**given)
+    assert curves.settings["probe"] == "tests.test_curves.nearest"
+    np.testing.assert_allclose(curves.errors["squared"], learning_curves(**{**given, "workers": 0}).errors["squared"])
+    for other in (no_function, None):
+        with pytest.raises(ValueError, match=r"other settings: .*probe"):
+            learning_curves(**{**given, "probe": other})
 
 
 @pytest.mark.parametrize("sizes", [([6, 11, 16], [2, 8, 20]), ([6, 16], [20]), ([16], [2, 8, 20]), ([16], [20])])
@@ -371,6 +419,21 @@ def rare(x):
         ({"augmentation": 0.1}, TypeError, "augmentation must be an augmentation"),
         ({"repetitions": (1000, 10000)}, ValueError, "keep=True would keep 2060 MiB of single errors, more than 256"),
         ({"data": lambda n, seed: half_moons(n, seed), "workers": 1}, TypeError, "data must be a function of a module"),
+        ({"probe": lambda z, y: nearest(z, y), "workers": 1}, TypeError, "probe must be a function of a module"),
+        ({"probe": "knn"}, TypeError, "probe must be a function of .*found 'knn'"),
+        ({"probe": nearest, "fit_intercept": True}, ValueError, "probe_reg and fit_intercept are of the linear probe"),
+        ({"probe": nearest, "probe_reg": 0.1}, ValueError, "leave them out where probe is given"),
+        ({"probe": no_function}, sslcore.runs.CellError, "must return a function of values z .*found ndarray"),
+        (
+            {"probe": flat_predictions},
+            sslcore.runs.CellError,
+            r"shape \(15, 4\) for 15 test points, found shape \(15,\)",
+        ),
+        *(
+            ({"probe": probe}, sslcore.runs.CellError, "probe must not change the arrays .* copies, z = z.copy")
+            for probe in (centred_in_place, scaled_labels, scaled_tests)
+        ),
+        ({"probe": lost}, sslcore.runs.CellError, "with numbers that are not finite"),
         ({"shared_draws": 1}, TypeError, "shared_draws must be True or False"),
         ({"downstream_pool": 19}, ValueError, "downstream_pool must be at least .* downstream_sizes, 20, found 19"),
         ({"downstream_pool": 2.5}, TypeError, "downstream_pool must be an integer"),

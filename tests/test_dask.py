@@ -1,10 +1,13 @@
 """Clusters of Dask: the bits of a stream from any chunks, workers and deaths, and words for what goes wrong.
 
-``SSLCORE_TEST_WORKER_KILLS`` is how many processes of workers are killed (2 by default).
+``SSLCORE_TEST_WORKER_KILLS`` is how many processes of workers are killed (100 by default).
 """
 
 import contextlib
+import gc
+import itertools
 import os
+import pickle
 import re
 import signal
 import threading
@@ -27,15 +30,17 @@ import sslcore
 import sslcore.dask as ours
 from sslcore import tunables
 from sslcore.augmentations import Affine, GaussianNoise
-from sslcore.dask import _cluster, _graph, _kernels, _work
+from sslcore.backends import get_backend
+from sslcore.dask import _cluster, _graph, _kernels, _moments, _work
 from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.kernels import Gaussian
 from sslcore.stream import moments as streamed
+from sslcore.stream._leaves import node_after, place_of
 
 from .comparators import assert_close
-from .test_stream import FEATURES, LEAF, VIEWS, cut, fields, small_leaves  # noqa: F401  # the fixture
+from .test_stream import FEATURES, LEAF, VIEWS, cut, fields, poisoned, small_leaves  # noqa: F401  # the fixture
 
-KILLS = int(os.environ.get("SSLCORE_TEST_WORKER_KILLS", "2"))
+KILLS = int(os.environ.get("SSLCORE_TEST_WORKER_KILLS", "100"))
 KILLS_OF_A_SUM = 5
 SETTINGS = {
     "distributed.scheduler.allowed-failures": 10_000,
@@ -163,46 +168,86 @@ def test_moments_of_a_cluster_are_moments(shards, processes, tmp_path):
     assert found._sums.between.flags.writeable
 
 
-def test_the_tasks_of_large_streams_are_runs_of_whole_nodes(monkeypatch):
-    monkeypatch.setattr(tunables, "STREAM_NODE_PARTS", 16)
-    for leaves in (64, 320, 5120):
+def test_the_tasks_of_large_streams_leave_few_sums(monkeypatch):
+    monkeypatch.setattr(tunables, "STREAM_NODE_PARTS", 4)
+    for leaves, most in ((64, 19), (320, 11), (5120, 11)):
         left = []
-        for run in range(8 if leaves < 5120 else 2):
-            parts = _work.Parts(True, width=16)
+        for run in range(32 if leaves < 5120 else 5):
+            parts = _work.Parts(True)
             for leaf in range(run * leaves, (run + 1) * leaves):
                 parts.add(leaf, _graph._Nothing())
             left.append(len(parts.nodes()))
-        assert max(left) <= 20
+        assert max(left) <= most
     for n, size in ((5 * 10**3, 64), (10**4, 320)):
         assert _graph.ends_of_tasks(n, 2, 1e8, True)[:2] == [size, 2 * size]
         assert _graph.ends_of_tasks(n, 2, 1e8, True)[-1] == n
     assert [_graph.ends_of_tasks(6 * 10**7, threads, 1e10, True)[0] for threads in (100, 3200)] == [5120, 320]
 
 
-@pytest.mark.parametrize(("flops", "most"), [(1e11, 1), (2e10, 2), (1e10, 5), (1e8, 12)])
-def test_tasks_get_shorter_towards_the_end(flops, most):
+@pytest.mark.parametrize(("flops", "most"), [(1e11, 6), (2e10, 6), (1e10, 11), (1e8, 16)])
+def test_tasks_get_shorter_towards_the_end(flops, most, monkeypatch):
+    monkeypatch.setattr(tunables, "STREAM_NODE_PARTS", 4)
     sizes = np.diff(_graph.ends_of_tasks(100, 2, flops, True), prepend=0)
     assert sizes.sum() == 100
-    assert sizes.max() == sizes[0] == most
-    assert (np.diff(sizes) <= 0).all()
+    assert sizes.max() == most
+    assert (np.diff(sizes) <= 1).all()  # where the next node begins
     assert sizes[-2:].tolist() == [1, 1]
     assert _graph.ends_of_tasks(1, 16, flops, True) == [1]
     # of one size where tasks begin in any order
     *equal, rest = np.diff(_graph.ends_of_tasks(96, 2, flops, False), prepend=0).tolist()
-    assert set(equal) == {min(most, 6)}
+    assert set(equal) == {min(int(1e11 / flops), 6)}
     assert sum(equal) + rest == 96
 
 
+@given(n=st.integers(1, 400), threads=st.integers(1, 9), flops=st.floats(1e7, 1e13), width=st.integers(2, 17))
+def test_tasks_begin_with_a_node_while_they_have_one(n, threads, flops, width):
+    """The sums of the training leaves of such a task are then one node, or more that are whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tunables, "STREAM_NODE_PARTS", width)
+        ends = _graph.ends_of_tasks(n, threads, flops, True)
+        begins, shorter = [0, *ends[:-1]], False
+        assert ends[-1] == n
+        for begin, end in zip(begins, ends, strict=True):
+            assert begin < end
+            training = [place for part, place in map(place_of, range(begin, end)) if part == 0]
+            assert shorter or not training or training[0] % width == 0
+            shorter = shorter or end != node_after(end)
+
+
+@given(leaf=st.integers(0, 10**6), width=st.integers(1, 40))
+def test_where_a_node_begins(leaf, width):
+    """By going through all leaves from there on."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tunables, "STREAM_NODE_PARTS", width)
+        first = next(i for i in itertools.count(leaf) if place_of(i)[0] == 0 and place_of(i)[1] % width == 0)
+        assert node_after(leaf) == first
+
+
 def test_an_adaptive_cluster_at_rest_leaves_work_for_those_who_come():
-    assert _graph.ends_of_tasks(300, 1, 1e6, True)[0] == 37
+    assert _graph.ends_of_tasks(300, 1, 1e6, True)[0] == 40  # an eighth, to the end of a node
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8, 20, 100])
+def test_each_thread_of_a_cluster_gets_tasks_enough(threads):
+    """Enough that none is without one while another has two."""
+    for leaves in (8, 9, 17, 60, 500, 513, 3000):
+        for ordered, least in ((True, 4), (False, 8)):
+            ends = _graph.ends_of_tasks(leaves * threads, threads, 1e6, ordered)
+            assert len(ends) >= least * threads, (leaves, ordered)
+
+
+def test_tasks_are_cut_for_the_workers_that_are_there_or_will_be(within):
+    assert _cluster.Cluster(within, 0).n_threads() == 2
+    with started(0, False) as client:
+        assert _cluster.Cluster(client, 0).n_threads() == tunables.DASK_COMING_THREADS
 
 
 def test_wide_points_of_few_features_make_short_tasks(tmp_path, monkeypatch):
     """Tasks of as many operations as is said, of reading and mapping points too."""
-    monkeypatch.setattr(tunables, "DASK_TASK_FLOPS", 3 * LEAF * 2 * (2 + 50))
+    monkeypatch.setattr(tunables, "DASK_TASK_FLOPS", 8 * LEAF * 2 * (2 + 50))
     np.save(tmp_path / "wide.npy", np.zeros((100 * ROWS, 2, 50)))
     data = _graph.Files(str(tmp_path / "wide.npy"), 1, RandomFourier(Gaussian(1.0), 2, seed=0), True)
-    assert max(stop - start for start, stop in data.runs()) == 3 * ROWS
+    assert max(stop - start for start, stop in data.runs()) == 8 * ROWS
 
 
 def test_runs_begin_in_the_order_of_the_stream(tmp_path, monkeypatch):
@@ -226,36 +271,162 @@ def test_runs_begin_in_the_order_of_the_stream(tmp_path, monkeypatch):
     assert fields(found) == expected(views, Identity())
 
 
-def test_tasks_use_the_memory_of_leaves_again(monkeypatch):
-    """Of leaves that are alike, and of as many as there were at a time; wide ones are given up."""
-    spare = _work._SpareLeaves()
-
-    def ask(rows, d=3, dtype=float):
-        with spare.lent((rows, 2, d), np.dtype(dtype)) as memory:
-            assert memory.shape == (rows, 2, d)
-            assert memory.dtype == dtype
-            return memory
-
-    first = ask(8)
-    assert np.shares_memory(first, ask(5))
-    assert not np.shares_memory(first, ask(9))
-    assert [len(a) for a in spare._kept] == [9]  # the shorter one went
-    with spare.lent((9, 2, 3), np.dtype(float)) as one:
-        assert not np.shares_memory(one, ask(9))
-    assert len(spare._kept) == 2
-    monkeypatch.setattr(tunables, "DASK_LEAF_BYTES", 9 * 2 * 4 * 4)
-    ask(9, 4, "f4")
-    assert len(spare._kept) == 1
-    ask(9, 4)
-    assert not spare._kept
-    ask(1)
-    spare.clear()
-    assert not spare._kept
+def test_tasks_leave_what_the_next_ones_of_their_job_use_again():
+    """As much as there was at a time; it is not sent with the job."""
+    job = _work.Job(FEATURES["nystrom"], ROWS, 3, None, {})
+    kept, shape = job.kept, (ROWS, 2, 4)
+    with kept.leaf(shape, np.dtype(float)) as one, kept.leaf(shape, np.dtype(float)) as other:
+        assert (one.shape, one.dtype) == (shape, float)
+        assert not np.shares_memory(one, other)
+    for _ in range(3):
+        with kept.leaf(shape, np.dtype(float)) as again:
+            assert any(np.shares_memory(again, a) for a in (one, other))
+    assert len(kept._leaves) == 2
+    backend = get_backend(backend="numba")
+    for _ in range(3):
+        with kept.accumulator(job.features, VIEWS[:ROWS], backend) as accumulator:
+            accumulator.recycle(streamed(VIEWS, job.features)._sums)
+    assert kept._accumulators == [accumulator]
+    assert accumulator._spare is None  # it would lie there until the next task comes
+    with pytest.raises(KeyError), kept.accumulator(job.features, VIEWS, backend):
+        raise KeyError  # its state is unknown
+    assert not kept._accumulators
+    there = pickle.loads(pickle.dumps(job)).kept
+    assert there is not kept
+    assert not there._leaves
 
 
-def test_no_memory_of_leaves_stays_in_the_process_of_the_caller(shards):
+def test_memory_of_sums_comes_back_with_the_last_array_in_it():
+    kept = _work.Kept()
+    sums = kept.sums(3)
+    assert sums.between.flags.f_contiguous
+    assert not np.shares_memory(sums.between, sums.within)
+    part = sums.between[1:]  # as any library may hold on to it
+    del sums
+    assert not np.shares_memory(kept.sums(3).between, part)
+    kept._sums.clear()
+    del part
+    (memory,) = kept._sums
+    again = kept.sums(3)
+    assert np.shares_memory(again.within, memory)
+    assert not kept._sums
+    del again, memory
+    some = [kept.sums(3) for _ in range(2 * _work.SPARE_SUMS)]
+    some.clear()
+    assert len(kept._sums) == _work.SPARE_SUMS
+    late = kept.sums(3)
+    assert not pickle.loads(pickle.dumps(kept))._sums
+    kept.close()
+    del late
+    assert not kept._sums
+    orphan = _work.Kept().sums(3)  # of a job that has gone
+    orphan.within.fill(1.0)
+    del orphan
+
+
+def test_nothing_of_a_job_stays_in_the_process_of_the_caller(shards, monkeypatch):
+    jobs = []
+
+    def noted(job, data):
+        jobs.append(job)
+        return totals(job, data)
+
+    totals = _graph.totals
+    monkeypatch.setattr(_moments, "totals", noted)
     ours.moments(str(shards / "part-*.npy"), Identity())
-    assert not _work.spare_leaves._kept
+    kept = jobs[0].kept
+    assert (kept._leaves, kept._accumulators, kept._sums) == ([], [], [])
+
+
+def made_and_left(dask_worker=None):
+    """Accumulators that were made in this process since the last call, and jobs that are still there."""
+    if not hasattr(_work, "made"):
+        _work.made, make = [], _work.Accumulator
+
+        def noted(*arguments):
+            _work.made.append(1)
+            return make(*arguments)
+
+        _work.Accumulator = noted
+    count = len(_work.made)
+    _work.made.clear()
+    return count, sum(isinstance(found, _work.Kept) for found in gc.get_objects())
+
+
+def test_nothing_of_a_job_stays_on_workers(shards):
+    """A worker of one thread prepares features once; after the last task it has room for what comes next."""
+    with started(2, True, memory_limit="3GiB") as client:
+        client.run(made_and_left)
+        ours.moments(str(shards / "part-*.npy"), FEATURES["nystrom"], client=client)
+        found = client.run(made_and_left).values()
+        assert {made for made, _ in found} <= {0, 1}
+        assert sum(made for made, _ in found) > 0
+        end = time.monotonic() + 60
+        while any(left for _, left in client.run(made_and_left).values()):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+
+def kept_and_accumulators():
+    """Leaves and accumulators that jobs of this process keep, and all accumulators that live in it."""
+    gc.collect()
+    found = gc.get_objects()
+    kept = [(len(one._leaves), len(one._accumulators)) for one in found if isinstance(one, _work.Kept)]
+    return sum(map(sum, kept)), sum(isinstance(one, _work.Accumulator) for one in found)
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_nothing_of_a_job_stays_on_workers_within_this_process(shards, within, bad):
+    """Dask remembers the messages that it has not pickled, and with them the job that was sent."""
+    if bad:
+        np.save(shards / "part-1.npy", np.full((90, 2, 4), np.nan))  # and the leaves of others are good
+    before = kept_and_accumulators()
+    with pytest.raises(ValueError, match="finite") if bad else contextlib.nullcontext() as caught:
+        ours.moments(str(shards / "part-*.npy"), FEATURES["nystrom"], client=within)
+    end = time.monotonic() + 60
+    while kept_and_accumulators() != before:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert (caught is not None) == bad  # the error is still there, and its traceback
+
+
+def test_what_tasks_bring_back_after_the_call_is_given_up():
+    kept = _work.Kept(calls=True)
+    with kept.leaf((3,), np.dtype(float)):
+        kept.close()
+    assert kept._leaves == []
+    with kept.accumulator(Identity(), VIEWS, get_backend(backend="numba")):
+        pass
+    assert kept._accumulators == []
+
+
+@pytest.mark.parametrize("name", FEATURES)
+def test_what_is_in_memory_that_is_used_again_does_not_matter(name, shards, monkeypatch):
+    """Leaves that are lent are full of NaN, and all that is used again within a task."""
+    lend = _work.Kept.leaf
+
+    @contextlib.contextmanager
+    def lent(self, shape, dtype):
+        with lend(self, shape, dtype) as memory:
+            memory.fill(np.nan)
+            yield memory
+
+    def come_back(self, memory):
+        memory.fill(np.nan)
+        places.append("memory of sums")
+        take_back(self, memory)
+
+    bits, take_back = expected(VIEWS, FEATURES[name]), _work.Kept.take_back
+    monkeypatch.setattr(_work.Kept, "leaf", lent)
+    monkeypatch.setattr(_work.Kept, "take_back", come_back)
+    monkeypatch.setattr(tunables, "DASK_RUN_PARTS", (12,))
+    monkeypatch.setattr(tunables, "DASK_THREAD_PARTS", 1)
+    monkeypatch.setattr(_cluster.Cluster, "n_threads", lambda self: 1)
+    with dask.config.set(scheduler="synchronous"), poisoned() as places:
+        for views in (str(shards / "part-*.npy"), da.from_array(VIEWS, chunks=(12 * ROWS, 2, 4))):
+            places.clear()
+            assert fields(ours.moments(views, FEATURES[name])) == bits
+            assert {"sums", "memory of sums", "buffer"} <= set(places)
 
 
 def test_large_runs_of_files_give_the_same_bits(shards, monkeypatch):
@@ -324,7 +495,7 @@ def test_workers_may_be_killed_midway(tmp_path):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(int(moment.choice(pids)), signal.SIGKILL)
                         killed, of_this = killed + 1, of_this + 1
-            thread.join(timeout=120)
+            thread.join(timeout=500)  # on a machine that does much else, too
             assert not thread.is_alive()
         assert len(found) == 1
         assert (found[0].n, fields(found[0])) == (203, bits)

@@ -105,6 +105,7 @@ def test_heavy_tails_and_rare_words_are_told_of_standardised_columns():
     assert sslcore.defaults.concerns(x, standardization=columns(x)) == ()
 
 
+@pytest.mark.filterwarnings("ignore::sslcore.SelectionWarning")  # hardly anything generalises
 @pytest.mark.parametrize("n_views", [2, 4])
 @pytest.mark.parametrize("n", [4, 5, 8, 9, 19])
 def test_few_samples_are_fitted_with_the_search_for_reg(n, n_views):

@@ -155,6 +155,51 @@ def test_names_of_rows_are_told_from_categories():
             tables.read("a.csv", **choices)
 
 
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [
+        (1, "--categories drop none$"),
+        (2, "--categories drop none; column 'w1' holds words too$"),
+        (9, "none; columns 'w1', 'w2', 'w3', 'w4', 'w5', 'w6', 'w7', 'w8' hold words too$"),
+        (11, "none; columns 'w1', .*, 'w7', 'w8' and 2 more hold words too$"),
+    ],
+)
+def test_all_columns_of_words_are_named_at_once(n, said):
+    names = [f"w{i}" for i in range(n)]
+    write("w.csv", f"x,{','.join(names)},y\n" + "".join(f"{i},{','.join('ab'[i % 2] * n)},{i}\n" for i in range(6)))
+    with pytest.raises(ValueError, match=f"column 'w0' is 'a', not a number.*{said}"):
+        tables.read("w.csv")
+    if n > 1:  # one that is corrected is not one of them
+        write("w.csv", "x,w0,w1\n" + "".join(f"{i if i else 'a'},a,b\n" for i in range(6)))
+        with pytest.raises(ValueError, match=r"column 'x' is 'a', .*the others numbers\)$"):
+            tables.read("w.csv")
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ("wtnv", "drop none; column 'v' holds words too; column 't' holds dates or times, which are no categories: "
+         "make numbers of them, or say --drop; column 'n' holds words, too many for categories: say --id "),
+        ("tw", "the hour of the day), or, if it names the rows, say --id t; column 'w' holds words, for --categories "
+         "one-hot or drop"),
+        ("ts", "say --id t; column 's' holds dates or times too"),
+        ("nmt", "say --id n; column 't' holds dates or times, which are no categories: make numbers of them, or say "
+         "--drop; column 'm' holds words too"),
+    ],
+)  # fmt: skip
+def test_other_columns_have_the_advice_that_holds_for_them(order, said):
+    """Dates, and names of rows, are no categories: who says --categories one-hot would be refused again."""
+    cells = {"w": "ab", "v": "cd"}
+    rows = [
+        {name: cells[name][i % 2] if name in cells else f"{name}{i}" if name in "nm" else f"2024-01-{i + 1:02d}"
+         for name in order}
+        for i in range(24)
+    ]  # fmt: skip
+    write("w.csv", f"x,{','.join(order)}\n" + "".join(f"{i},{','.join(row.values())}\n" for i, row in enumerate(rows)))
+    with pytest.raises(ValueError, match=re.escape(said)):
+        tables.read("w.csv")
+
+
 def test_thousands_of_words_are_no_categories():
     """However many rows there are: each word is a coordinate of every view."""
     for words in (1000, 1001):

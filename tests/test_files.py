@@ -1,5 +1,6 @@
 """Files appear whole or not at all, where their names lead; what is no regular file is neither written nor read."""
 
+import contextlib
 import errno
 import itertools
 import os
@@ -15,6 +16,8 @@ import pytest
 
 from sslcore.io import atomic as files
 from sslcore.io.atomic import as_path, check_writable, open_regular, replacing, replacing_all
+
+from .children import started
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="links, pipes and permissions of POSIX")
@@ -501,20 +504,26 @@ SPECIAL = {
 }
 
 
+def lasting(path):
+    """What the system says of a name, but for the time at which it was followed last."""
+    found = os.lstat(path)
+    return found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 @pytest.mark.parametrize("what", SPECIAL)
 def test_what_is_no_regular_file(tmp_path, what):
     """It is neither waited for, nor read, nor replaced."""
     make, kind = SPECIAL[what]
     path = tmp_path / "a"
     make(path)
-    before = os.lstat(path), os.stat(path).st_mode, names_in(tmp_path)
+    before = lasting(path), os.stat(path).st_mode, names_in(tmp_path)
     for use, verb in ((write, "write"), (check_writable, "write"), (open_regular, "read")):
         with pytest.raises(OSError, match="regular file") as caught:
             use(path)
         assert str(caught.value) == f"cannot {verb} {path}: it is not a regular file but {kind}"
     with pytest.raises(OSError, match="regular file"), replacing_all(tmp_path / "b", path):
         pass
-    assert (os.lstat(path), os.stat(path).st_mode, names_in(tmp_path)) == before
+    assert (lasting(path), os.stat(path).st_mode, names_in(tmp_path)) == before
 
 
 def test_a_name_that_becomes_a_pipe_while_it_is_opened(tmp_path, monkeypatch):
@@ -598,12 +607,11 @@ while True:
 """
 
 
+@contextlib.contextmanager
 def run_writer(folder, unfinished):
-    writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, folder, unfinished], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    assert writer.stdout.readline() == b"ready\n"
-    return writer
+    with started("-c", WRITER, folder, unfinished, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
+        assert writer.stdout.readline() == b"ready\n"
+        yield writer
 
 
 def contents(folder):
@@ -621,12 +629,13 @@ def contents(folder):
 def test_a_signal_leaves_no_part_and_no_mixture(tmp_path, unfinished, number):
     rng = np.random.default_rng(int(number))
     for _ in range(6):
-        writer = run_writer(tmp_path, unfinished)
-        while not (tmp_path / "d").exists():
-            time.sleep(0.001)
-        time.sleep(rng.uniform(0, 0.05))
-        writer.send_signal(number)
-        _, words = writer.communicate(timeout=30)
+        with run_writer(tmp_path, unfinished) as writer:
+            while not (tmp_path / "d").exists():
+                assert writer.poll() is None
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.05))
+            writer.send_signal(number)
+            _, words = writer.communicate(timeout=30)
         assert writer.returncode == -number, words
         assert names_in(tmp_path) == ["a", "b", "c", "d"]
         assert len(set(contents(tmp_path).values())) == 1
@@ -634,20 +643,17 @@ def test_a_signal_leaves_no_part_and_no_mixture(tmp_path, unfinished, number):
 
 def test_a_kill_leaves_whole_files(tmp_path, unfinished):
     rng = np.random.default_rng(0)
-    writer = run_writer(tmp_path, unfinished)
-    while not (tmp_path / "d").exists():
-        time.sleep(0.001)
     for _ in range(10):
-        time.sleep(rng.uniform(0, 0.05))
-        writer.kill()
-        writer.communicate()
+        with run_writer(tmp_path, unfinished) as writer:
+            while not (tmp_path / "d").exists():
+                assert writer.poll() is None
+                time.sleep(0.001)
+            time.sleep(rng.uniform(0, 0.05))
+        assert writer.returncode == -signal.SIGKILL
         assert len(set(contents(tmp_path).values())) <= 2  # of each the old or the new
         for path in tmp_path.glob(".sslcore-*.part"):
             path.unlink()
         assert names_in(tmp_path) == ["a", "b", "c", "d"]
-        writer = run_writer(tmp_path, unfinished)
-    writer.kill()
-    writer.communicate()
 
 
 def test_handlers_come_back(tmp_path):

@@ -67,7 +67,7 @@ UNITS = {
     "PAIRS",
     "PRODUCTS",
 }
-UNITS |= {"PARTS", "POINTS", "ROWS", "SAMPLES", "SIZES", "STEPS", "STRIPS", "VALUES", "VIEWS"}
+UNITS |= {"PARTS", "POINTS", "ROWS", "SAMPLES", "SIZES", "STEPS", "STRIPS", "THREADS", "VALUES", "VIEWS"}
 
 
 def test_every_tunable_has_a_unit_a_reason_and_a_use():

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from sslcore.augmentations import Crop
+from sslcore.kernels import NNGP
+from sslcore.studies import interplay
+
 ROOT = Path(__file__).parents[1]
 if not (ROOT / "bench").exists():
     pytest.skip("benchmarks and pages are not part of an installation", allow_module_level=True)
 
-from bench import pages  # noqa: E402
+from bench import pages, studies  # noqa: E402
 
 
 @pytest.mark.parametrize("name", pages.TABLES)
@@ -107,8 +111,8 @@ def test_the_page_on_scale_on_runs_of_leaves():
     ).groups()
     (leaf,) = (case["measured"] for case in pages.result("leaves")["cases"] if case["r"] == 768)
     expected = []
-    for n, unit in ((64, 1), (320, 1), (5120, 60)):
-        expected += [f"{n * leaf / unit:.0f}", pages.rounded(n * leaf / 0.02)]
+    for n, unit, scheduling in ((64, 1, 0.02), (320, 1, 0.014), (5120, 60, 0.014)):
+        expected += [f"{n * leaf / unit:.0f}", pages.rounded(n * leaf / scheduling)]
     assert list(told) == expected
 
 
@@ -121,3 +125,50 @@ def test_the_nystrom_row_of_leaves_has_its_rate():
 def test_in_continuous_integration_a_missing_compiler_is_a_failure():
     lines = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     assert [line.partition("#")[0].strip() for line in lines].index("export CI=1") < lines.index('eval "$command"')
+
+
+# ---------------------------------------------------------------- the studies
+
+
+def of_studies():
+    """The sections of the gallery that show a study: the options of its command, and the text below it, by name."""
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    command = re.compile(r"```bash\nsslcore study (\w+)(.*)\n```")
+    sections = page.split("\n## ")
+    return {found[1]: (found[2], text[found.end() :]) for text in sections if (found := command.search(text))}
+
+
+def test_each_study_with_numbers_has_a_file():
+    assert {path.stem for path in studies.STUDIES.glob("*.json")} == of_studies().keys()
+
+
+@pytest.mark.parametrize("name", sorted(of_studies()))
+def test_the_numbers_of_a_study_are_those_of_its_file(name):
+    """Each number of its section is in the file, rounded; each figure that the file has beyond the verdict is told."""
+    options, text = of_studies()[name]
+    document = json.loads((studies.STUDIES / f"{name}.json").read_text(encoding="utf-8"))
+    assert (document["study"], document["full"]) == (name, "--full" in options)
+    told, values = list(studies.quoted(text)), studies.known(document)
+    assert [written for written, unit in told if not any(studies.matches(written, unit, v) for v in values)] == []
+    for figure, value in document["figures"].items():
+        if isinstance(value, str):
+            assert value in text, figure
+        else:
+            value = tuple(value) if isinstance(value, list) else (value,)
+            assert any(studies.matches(written, unit, value) for written, unit in told), figure
+
+
+def test_the_crossings_that_the_gallery_has_of_the_command_interplay():
+    """They stand above the study of that section, which is of another dimension and has other ones."""
+    page = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    told = re.search(r"the two values of reg \(([\d.e-]+) and ([\d.e-]+)\)", page).groups()
+    crossings = interplay.study(16, Crop(8), NNGP(2)).crossings
+    assert [studies.rounded(c.reg, like) for c, like in zip(crossings, told, strict=True)] == [True, True]
+
+
+def test_what_another_page_quotes_of_the_study_of_networks():
+    page = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
+    (paragraph,) = re.findall(r"\* \*\*Early stopping beside lambda\*\*.*?\n\* ", page, flags=re.DOTALL)
+    told = [written for written, _ in studies.quoted(paragraph) if len(written) > 1]
+    assert len(told) == 2
+    assert set(told) <= {written for written, _ in studies.quoted(of_studies()["networks"][1])}

@@ -8,20 +8,24 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from bench.plans import GRID, kept, measured
 from sslcore import plan, pretrain, pretrain_path
+from sslcore.backends import get_backend
 from sslcore.errors import MemoryBudgetError
 from sslcore.features import Identity, Nystrom, RandomFourier
 from sslcore.fitting import machine_rates as rates
 from sslcore.fitting import plan as budget
+from sslcore.fitting.data import as_data
 from sslcore.fitting.machine_rates import Rates, Work
+from sslcore.fitting.posing import pose
 from sslcore.fitting.search import make_folds
 from sslcore.fitting.sizes import Sizes, Uneven
 from sslcore.kernels import Exponential, Function, Gaussian
 from sslcore.selection import AutoReg
+from sslcore.solvers.objective import Objective
 
 from .test_features import noisy
 from .traced import traced_peak
@@ -55,19 +59,24 @@ def test_memory_is_kept(model):
 
 
 @pytest.mark.parametrize(
-    ("model", "n_folds", "solver", "dtype"),
+    ("model", "n_folds", "solver", "dtype", "beta"),
     [
-        (Gaussian(2.0), 2, "dense", "float32"),
-        (Gaussian(2.0), 2, "matrix-free", "float32"),
-        (Gaussian(2.0), 0, "matrix-free", "float32"),
-        (Gaussian(2.0), 0, "matrix-free", "float64"),
-        (Identity(), 1, None, "float64"),
-        (Identity(), 2, None, "float64"),
-        (Nystrom(Gaussian(2.0), 64), 5, None, "float32"),
+        (Gaussian(2.0), 2, "dense", "float32", 1.0),
+        (Gaussian(2.0), 2, "matrix-free", "float32", 1.0),
+        (Gaussian(2.0), 0, "matrix-free", "float32", 1.0),
+        (Gaussian(2.0), 0, "matrix-free", "float64", 1.0),
+        (Gaussian(2.0), 0, "dense", "float64", 0.0),  # whose solver is handed single views
+        (Gaussian(2.0), 1, "dense", "float64", 0.0),
+        (Gaussian(2.0), 2, "dense", "float32", 0.0),
+        (Gaussian(2.0), 0, "matrix-free", "float64", 0.0),
+        (Gaussian(2.0), 2, "matrix-free", "float64", 0.0),
+        (Identity(), 1, None, "float64", 1.0),
+        (Identity(), 2, None, "float64", 1.0),
+        (Nystrom(Gaussian(2.0), 64), 5, None, "float32", 1.0),
     ],
 )
 @pytest.mark.filterwarnings("ignore")  # of searches on noise
-def test_memory_of_one_large_sample(model, n_folds, solver, dtype):
+def test_memory_of_one_large_sample(model, n_folds, solver, dtype, beta):
     """Rotations of m^2 numbers are most of it: of a sample that is held out, three times those of a fit."""
     rng = np.random.default_rng(0)
     groups = np.append(np.zeros(1200, int), 1 + np.arange(80) // 2)
@@ -75,13 +84,32 @@ def test_memory_of_one_large_sample(model, n_folds, solver, dtype):
     reg = AutoReg(n_folds=n_folds, regs=(1e-2, 1e-1)) if n_folds else 1e-2
 
     def fit(memory):
-        return pretrain(views, model, 2, groups=groups, reg=reg, solver=solver, memory=memory)
+        return pretrain(views, model, 2, groups=groups, reg=reg, beta=beta, solver=solver, memory=memory)
 
     with pytest.raises(MemoryBudgetError) as caught:
         fit(1)
     planned = caught.value.needed
     peak = traced_peak(lambda: fit(planned))
-    assert 0.6 * planned < peak <= 1.02 * planned
+    assert 0.55 * planned < peak <= 1.02 * planned
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "n_folds", "solver"),
+    [(2, 1000, 0, "dense"), (2, 1000, 0, "matrix-free"), (4, 600, 2, "dense"), (4, 600, 1, "matrix-free")],
+)
+@pytest.mark.filterwarnings("ignore")  # of searches on noise
+def test_memory_of_pairs_that_are_measured_after_the_fit(n, m, n_folds, solver):
+    """With beta = 0 the solver is handed single views, and then the pairs of the samples are rotated, m^2 each."""
+    views = np.random.default_rng(0).normal(size=(n, m, 3))
+    reg = AutoReg(n_folds=n_folds, regs=(1e-1, 1.0)) if n_folds else 1e-1
+
+    def fit(memory):
+        return pretrain(views, Gaussian(2.0), 2, reg=reg, beta=0.0, solver=solver, memory=memory)
+
+    with pytest.raises(MemoryBudgetError) as caught:
+        fit(1)
+    planned = caught.value.needed
+    assert 0.6 * planned < traced_peak(lambda: fit(planned)) <= 1.02 * planned
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -118,7 +146,26 @@ def test_training_parts_are_counted(sizes, n_folds):
     trained = max(int((folds.part != f).sum()) for f in range(folds.count))
     of = Sizes(n, int(sizes.sum()), 3, 2, n_folds=n_folds)
     of = replace(of, uneven=Uneven.of(sizes, n_folds))
+    assert of.training_part().n == trained
     assert of.training_part().n_views == np.sort(sizes)[n - trained :].sum()
+
+
+@given(sizes=st.lists(st.integers(1, 4), min_size=8, max_size=40), single_views=st.booleans())
+def test_one_split_is_counted_as_it_is_made(sizes, single_views):
+    """With beta = 0 samples of one view are like the others, and quarters of both are rounded together."""
+    sizes, n = np.array(sizes), len(sizes)
+    assume(single_views or (sizes > 1).sum() >= 4)
+    trained = int((make_folds(sizes, AutoReg(n_folds=1), single_views).part != 0).sum())
+    most = int(np.sort(sizes)[n - trained :].sum())
+    views = np.zeros((sizes.sum(), 3))
+    data = as_data(views, np.repeat(np.arange(n), sizes), None, single_views=single_views)
+    of = pose(
+        Gaussian(1.0), data, Objective(2, 1.0, 0.0 if single_views else 1.0, True, False), get_backend(views), 10**9,
+        n_folds=1,
+    )._checked(1)  # fmt: skip
+    part = of.training_part()
+    assert part.n_views == most
+    assert part.n == (most if single_views else trained)
 
 
 def test_unlike_samples_have_no_number_that_fits():
@@ -128,6 +175,22 @@ def test_unlike_samples_have_no_number_that_fits():
     for solver in ("dense", "matrix-free"):
         with pytest.raises(MemoryBudgetError, match=r"use fewer samples$"):
             pretrain(views, Gaussian(1.0), 2, groups=groups, reg=0.1, solver=solver, memory=300_000)
+
+
+@pytest.mark.parametrize("solver", ["dense", "matrix-free"])
+def test_the_samples_that_would_fit_are_no_views(solver):
+    """With beta = 0, where the solver is handed views one by one, samples are named nevertheless."""
+    views = np.random.default_rng(0).normal(size=(400, 3, 2))
+
+    def fit(n):
+        return pretrain(views[:n], Gaussian(1.0), 2, reg=0.1, beta=0.0, solver=solver, memory=700_000)
+
+    with pytest.raises(MemoryBudgetError, match=r"use fewer samples \(at most \d+ fit\)") as caught:
+        fit(400)
+    most = int(str(caught.value).split("at most ")[1].split()[0])
+    fit(most)
+    with pytest.raises(MemoryBudgetError):
+        fit(most + 1)
 
 
 RESIDENT = """

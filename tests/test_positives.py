@@ -206,6 +206,40 @@ def test_time_lags_keep_to_their_trajectory():
     assert law.measure[4] == 0
 
 
+@given(
+    steps=st.lists(st.lists(st.integers(1, 3), min_size=1, max_size=9), min_size=1, max_size=4),
+    begin=st.sampled_from([-5, 0, 2**53 - 30]),
+    lag=st.integers(1, 4),
+)
+def test_pairs_by_times(steps, begin, lag):
+    lengths = [len(each) for each in steps]
+    times = np.concatenate([begin + np.cumsum(each) for each in steps])
+    expected = naive.pairs_apart(times.tolist(), lengths, lag)
+    law = TimeLag(lag, lengths, times)
+    x = np.zeros((len(times), 1))
+    if not expected:
+        with pytest.raises(ValueError, match=f"no two times of a trajectory are lag = {lag} apart"):
+            law.law(x)
+        return
+    found = law.law(x)
+    assert [*zip(found.first.tolist(), found.second.tolist(), strict=True)] == expected
+    assert_close(found.weight, np.full(len(expected), 1 / len(expected)), tol=1e-14)
+    assert found.in_time
+
+
+@pytest.mark.parametrize("model", [Exponential(1.0), sslcore.features.Identity()])
+def test_times_leave_no_pair_across_missing_rows(model):
+    """Fits to what is left of a trajectory are those to the pairs of which both rows are left."""
+    x, kept = points(30), np.delete(np.arange(30), [4, 5, 11, 19, 20, 26])
+    numbers = {"reg": 1e-2, "center": True}
+    rep = sslcore.pretrain(x[kept], model, 2, positives=TimeLag(2, times=kept), **numbers)
+    both = [i for i in kept if i + 2 in kept]
+    pairs = Pairs(np.searchsorted(kept, both), np.searchsorted(kept, np.array(both) + 2))
+    assert_close(rep.gamma, sslcore.pretrain(x[kept], model, 2, positives=pairs, **numbers).gamma)
+    rows = sslcore.pretrain(x[kept], model, 2, positives=TimeLag(2), **numbers)
+    assert np.abs(rep.gamma - rows.gamma).max() > 1e-3
+
+
 def test_mixtures_draw_from_each_law():
     x, y, g = points(9), [0, 0, 0, 1, 1, 1, -1, -1, -1], [0, 1, 2, 0, 1, 2, 3, 3, 4]
     mixed = (0.7 * Labels(y) + 0.3 * Groups(g)).law(x)
@@ -241,9 +275,37 @@ def test_operators_add_to_laws_of_their_measure():
         (Pairs([0], [1]) + Operator(T)).law(x)
 
 
+def test_sums_quotients_and_differences():
+    """``sum`` begins at 0; weights are divided as numbers are, and differences have weights < 0."""
+    x, T, lag, labels = np.zeros((8, 1)), np.diag(np.arange(8.0)), TimeLag(1), Labels([0, 1] * 4)
+    for law, terms in (
+        (sum([lag, 2 * labels]), [(1.0, lag), (2.0, labels)]),
+        (sum([lag]), [(1.0, lag)]),
+        (lag / 2, [(0.5, lag)]),
+        ((lag + 3 * labels) / 4.0, [(0.25, lag), (0.75, labels)]),
+        (lag - labels / 5, [(1.0, lag), (-0.2, labels)]),
+        (-lag, [(-1.0, lag)]),
+    ):
+        assert list(law._terms()) == terms
+    assert_close((sum([lag, labels]) / 3).law(x).operator(), (lag + labels).law(x).operator(), tol=1e-14)
+    assert_close((Operator(T) / 2 - 3 * Operator(T)).law(x).operator(), -2.5 * T, tol=1e-14)
+    with pytest.raises(ValueError, match="only an Operator may be subtracted"):
+        (lag - labels).law(x)
+    with pytest.raises(ZeroDivisionError, match="what a law is divided by must not be 0"):
+        lag / 0
+    with pytest.raises(TypeError, match="what a law is divided by must be a real number, found 'a'"):
+        lag / "a"
+    for wrong in (lambda: 0.0 + lag, lambda: 1 + lag, lambda: lag + 0, lambda: lag / lag, lambda: 1 / lag):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            wrong()
+
+
 def test_every_law_is_registered_and_written():
     assert set(positives.registry) == set(positives.__all__) - {"Law", "Positives", "registry"}
-    assert repr(0.7 * TimeLag(3) + Neighbors(2)) == "0.7 * TimeLag(lag=3, boundaries=None) + Neighbors(n_neighbors=2)"
+    assert (
+        repr(0.7 * TimeLag(3) + Neighbors(2))
+        == "0.7 * TimeLag(lag=3, boundaries=None, times=None) + Neighbors(n_neighbors=2)"
+    )
     assert repr(Operator(np.eye(5))) == "Operator(T: (5, 5) float64, measure=None)"
 
 
@@ -306,6 +368,36 @@ BAD = {
     "long lag": (lambda: TimeLag(3, [3, 3]).law(X), "the longest has 3 points"),
     "boundaries": (lambda: TimeLag(1, [3, 4]).law(X), "lengths with the sum 6"),
     "lag": (lambda: TimeLag(0), "lag must be"),
+    "times of other points": (lambda: TimeLag(1, times=range(5)).law(X), "one entry for each of the 6 points, found 5"),
+    "missing times": (lambda: TimeLag(1, times=[0, 1, math.nan]), r"times must be finite, found nan at index \(2,\)"),
+    "times between integers": (
+        lambda: TimeLag(1, times=[0, 0.5, 1]),
+        r"times must be integers, .* found 0.5 at place 1; count from the first in the step",
+    ),
+    "times in nanoseconds": (lambda: TimeLag(1, times=[1.7e18, 1.7e18 + 1e3]), r"at most 2\^53 in size, found 1.7"),
+    "integers that float64 rounds": (
+        lambda: TimeLag(1, times=np.array([2**53 - 1, 2**53 + 1])),
+        r"at most 2\^53 in size, found 9007199254740993 at place 1",
+    ),
+    "integers that float64 rounds, without a sign": (
+        lambda: TimeLag(1, times=np.array([2**53, 2**53 + 1], np.uint64)),
+        "found 9007199254740993 at place 1",
+    ),
+    "integers that float64 rounds, below 0": (lambda: TimeLag(1, times=[-(2**53) - 1, 0]), "found -9007199254740993"),
+    "unsorted times": (
+        lambda: TimeLag(1, times=[0, 2, 3, 1, 4, 5]).law(X),
+        "found 1 after 3 at place 3; sort the rows by them, or say where trajectories end with boundaries=",
+    ),
+    "equal times": (lambda: TimeLag(1, [2, 4], [5, 6, 0, 1, 1, 2]).law(X), "found 1 after 1 at place 4"),
+    "times that the lag misses": (
+        lambda: TimeLag(3, times=[0, 10, 20, 30, 40, 50]).law(X),
+        "no two times of a trajectory are lag = 3 apart",
+    ),
+    "a lag beyond all integers": (lambda: TimeLag(10**30, times=range(6)).law(X), "no two times of a trajectory"),
+    "times of a stream": (
+        lambda: sslcore.stream.moments([X], sslcore.features.Identity(), positives=TimeLag(1, times=range(6))),
+        "a stream counts rows, and takes no times=",
+    ),
     "neighbours": (lambda: Neighbors(6).law(X), "less than the number of points, 6, found 6"),
     "all different": (lambda: Labels(range(6)).law(X), "no two points have the same label"),
     "all missing": (lambda: Labels([-1] * 6), "all of them missing"),

@@ -111,4 +111,11 @@ def test_help_says_how_laws_are_written(capsys):
         assert cli.main([command, "--help"]) == 0
         out = capsys.readouterr().out
         assert listing("law of positive pairs") in out
-        assert "timelag:LAG" in out
+        assert "timelag:LAG,boundaries=none\n" in out
+
+
+@pytest.mark.parametrize("runs", [(), (2, 2)])
+def test_times_are_arrays_and_not_written(runs):
+    with pytest.raises(ValueError, match=r"is written timelag:LAG,boundaries=.* unexpected keyword argument 'times'"):
+        parse_positives("timelag:2,times=t", {"t": [0, 1, 2, 5]}.__getitem__, runs)
+    assert "times" not in listing("law of positive pairs").replace("units of times", "")

@@ -4,6 +4,7 @@ import errno
 import importlib
 import json
 import os
+import pickle
 import random
 import signal
 import subprocess
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 
 from sslcore.io import atomic, records
-from sslcore.runs import CellError, run_cells
+from sslcore.runs import CellError, _workers, run_cells
 from sslcore.runs import _folder as folders
+
+from .children import started
 
 CELLS = """
     import os, signal, sys, time
@@ -143,7 +146,7 @@ def test_a_partial_function_takes_what_no_setting_can_hold(cells, tmp_path):
 
 
 def start(cells, *arguments):
-    return subprocess.Popen([sys.executable, cells.__file__, *map(str, arguments)], stderr=subprocess.DEVNULL)
+    return started(cells.__file__, *map(str, arguments), stderr=subprocess.DEVNULL)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL here")
@@ -152,36 +155,47 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(cells, tmp_path):
     random_moments = random.Random(0)
     kept, sizes = tmp_path / "kept", []
     for _ in range(6):
-        process = start(cells, "product", tmp_path)
-        wanted = len(list(kept.glob("cell-*"))) + random_moments.choice([0, 1, 1, 2]) if kept.exists() else 0
-        end = time.monotonic() + 20
-        while process.poll() is None and time.monotonic() < end:
-            if kept.exists() and len(list(kept.glob("cell-*"))) >= wanted:
-                break
-            time.sleep(0.002)
-        time.sleep(random_moments.uniform(0, 0.2))
-        process.kill()
-        process.wait()
+        with start(cells, "product", tmp_path) as process:
+            wanted = len(list(kept.glob("cell-*"))) + random_moments.choice([0, 1, 1, 2]) if kept.exists() else 0
+            end = time.monotonic() + 20
+            while process.poll() is None and time.monotonic() < end:
+                if kept.exists() and len(list(kept.glob("cell-*"))) >= wanted:
+                    break
+                time.sleep(0.002)
+            time.sleep(random_moments.uniform(0, 0.2))
         sizes.append(len(list(kept.glob("cell-*"))) if kept.exists() else 0)
     assert any(0 < size < 8 for size in sizes)  # it was in the middle
-    assert start(cells, "product", tmp_path).wait() == 0
+    with start(cells, "product", tmp_path) as process:
+        assert process.wait(timeout=60) == 0
     assert contents(kept) == contents(tmp_path / "whole")
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc here")
 @pytest.mark.parametrize("number", ["SIGKILL", "SIGINT", "SIGTERM"])
 def test_workers_end_with_the_process_that_started_them(cells, tmp_path, number):
-    process = start(cells, "pids", tmp_path)
-    end = time.monotonic() + 20
-    while len(list(tmp_path.glob("pid-?"))) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
-    workers = [int(path.read_text()) for path in tmp_path.glob("pid-?")]
-    process.send_signal(getattr(signal, number))
-    assert process.wait(timeout=10) != 0
+    with start(cells, "pids", tmp_path) as process:
+        end = time.monotonic() + 20
+        while len(list(tmp_path.glob("pid-?"))) < 2 and time.monotonic() < end:
+            time.sleep(0.01)
+        workers = [int(path.read_text()) for path in tmp_path.glob("pid-?")]
+        process.send_signal(getattr(signal, number))
+        assert process.wait(timeout=10) != 0
     while any(_runs(pid) for pid in workers) and time.monotonic() < end:
         time.sleep(0.01)
     assert len(workers) == 2
     assert not any(_runs(pid) for pid in workers)
+
+
+def test_a_worker_whose_answer_nobody_reads_ends_in_silence(cells):
+    """The process that asked was killed in between: no traceback on the terminal that both share."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    path = json.dumps([p for p in sys.path if isinstance(p, str)])
+    with started("-c", _workers._PROGRAM, path, **pipes) as worker:
+        worker.stdout.close()
+        pickle.dump(_workers.pickled(cells.product, {"seed": 0}), worker.stdin)
+        worker.stdin.flush()
+        assert worker.wait(timeout=60) == 1
+        assert worker.stderr.read() == b""
 
 
 def _runs(pid):

@@ -1,5 +1,6 @@
 """In other people's programs: imports, compilation, threads, forks, pools, interruptions."""
 
+import functools
 import multiprocessing
 import os
 import signal
@@ -9,7 +10,9 @@ import threading
 import time
 import warnings
 import weakref
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +21,9 @@ import sslcore
 from sslcore import Moments, pretrain, tunables
 from sslcore.backends.machine import available_cpus
 from sslcore.backends.numba_cpu import parallel
+from sslcore.backends.numba_cpu.compiling import compiled
 from sslcore.backends.numba_cpu.parallel import n_threads, parallel_for
+from sslcore.backends.signals import signals_held
 from sslcore.features import Identity, Nystrom
 from sslcore.kernels import Exponential, Gaussian, _rows
 
@@ -249,7 +254,7 @@ def test_a_forked_child_after_parallel_calls(many_tasks):
     """Threads of the parent do not exist in the child; it makes its own."""
     expected = work()
     parallel_for(lambda i: time.sleep(0.001), 16)
-    assert parallel._pool is not None
+    assert parallel._n_helpers
     read, write = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Python's own, of forking a process that has threads
@@ -258,7 +263,7 @@ def test_a_forked_child_after_parallel_calls(many_tasks):
         status = 1
         try:
             signal.alarm(60)
-            assert parallel._pool is None
+            assert not parallel._n_helpers
             os.write(write, work().tobytes())
             status = 0
         finally:
@@ -491,7 +496,7 @@ print(limited(1))
 
 def test_the_pool_grows(monkeypatch):
     """The number of threads of the first loop does not bind those that follow."""
-    monkeypatch.setattr(parallel, "_pool", None)
+    monkeypatch.setattr(parallel, "_n_helpers", 0)
     for count in (2, 5, 3):
         monkeypatch.setenv("SSLCORE_NUM_THREADS", str(count))
         met = threading.Barrier(count, timeout=30)
@@ -529,36 +534,116 @@ print(sorted(done))
     assert run(code, SSLCORE_NUM_THREADS="2") == "interrupted 1\n[0, 1, 2, 3, 4, 5]\n"
 
 
-@pytest.mark.parametrize("step", ["cancel", "done", "exception"])
-def test_an_interrupt_in_each_step_of_waiting(step):
-    class Interrupted(Future):
-        interrupted = False
+@pytest.mark.parametrize("step", ["claim", "ended"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_in_each_step_of_waiting(step, when):
+    """Also one that comes when the step is done, before its result is seen."""
+    cut_off = set()
 
-        def _step(self, name, *arguments):
-            found = getattr(Future, name)(self, *arguments)
-            if name == step and not self.interrupted:
-                self.interrupted = True
+    def cutting(owner, function):
+        def step_of_waiting(*arguments):
+            first = owner not in cut_off
+            cut_off.add(owner)
+            if first and when == "before":
+                raise KeyboardInterrupt
+            found = function(*arguments)
+            if first:
                 raise KeyboardInterrupt
             return found
 
-        def cancel(self):
-            return self._step("cancel")
+        return step_of_waiting
 
-        def done(self):
-            return self._step("done")
-
-        def exception(self, timeout=None):
-            return self._step("exception", timeout)
-
-    helpers = [Interrupted() for _ in range(3)]
-    for helper in helpers:
-        helper.set_running_or_notify_cancel()
-    finish = threading.Timer(0.05, lambda: [helper.set_result(None) for helper in helpers])
-    finish.start()
+    done = []
+    shares = [parallel._Share(lambda i=i: done.append(i)) for i in range(3)]
+    for i, share in enumerate(shares):
+        if step == "claim":
+            share.claim = cutting(i, share.claim)
+        else:  # a helper has them
+            share.claim("helper")
+            share.ended = SimpleNamespace(acquire=cutting(i, share.ended.acquire), release=share.ended.release)
+    helper = threading.Timer(0.05 if step == "ended" else 0.5, lambda: [share.do() for share in shares])
+    helper.start()
     with pytest.raises(KeyboardInterrupt):
-        parallel._join(helpers)
-    assert all(Future.done(helper) for helper in helpers)
-    finish.join()
+        parallel._join(shares)
+    assert cut_off == ({0, 1, 2} if step == "claim" else {2})  # all are over when the first has been waited for
+    helper.join()
+    assert done == ([0, 1, 2] if step == "ended" else [])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends signals")
+def test_signals_that_wait_are_all_heard_and_handlers_come_back(monkeypatch):
+    """Whatever those before them raise, and where none can be held."""
+    heard, before = [], {}
+
+    def hear(number, frame):
+        heard.append(number)
+        raise KeyError(number)
+
+    @signals_held()
+    def held_while_all_arrive():
+        for number in numbers:
+            os.kill(os.getpid(), number)
+        time.sleep(0.001)
+        assert not heard
+
+    numbers = [signal.SIGINT, signal.SIGHUP, signal.SIGTERM]
+    try:
+        for number in numbers:
+            before[number] = signal.signal(number, hear)
+        with pytest.raises(KeyError):
+            held_while_all_arrive()
+        assert heard == numbers
+        assert [signal.getsignal(number) for number in numbers] == [hear] * 3
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    with ThreadPoolExecutor(1) as other:  # as where `threading` was imported off the main thread
+        main = other.submit(threading.current_thread).result()
+        monkeypatch.setattr(threading, "main_thread", lambda: main)
+        assert other.submit(lambda: parallel_for(lambda i: None, 2) or compiled()(lambda x: x + 1)(1)).result() == 2
+
+
+def test_where_no_thread_can_be_begun_the_caller_does_it_all(monkeypatch):
+    def refused(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    monkeypatch.setattr(parallel, "_n_helpers", 0)
+    monkeypatch.setattr(parallel, "_queue", SimpleQueue())
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "4")
+    done = []
+    parallel_for(done.append, 9)
+    assert done == list(range(9))
+    assert parallel._queue.empty()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.parametrize("where", ["compiling", "beginning a thread"])
+def test_an_interrupt_waits_where_locks_of_python_are_held(where, monkeypatch):
+    """Else one that arrives in the middle of ``__enter__`` leaves the lock taken, and the next thread hangs."""
+    went_on = []
+
+    def interrupted(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.001)  # here Python raises what its handler raises
+        went_on.append(True)
+
+    if where == "compiling":
+        function = compiled()(lambda x: x + 1)
+        function._cache = SimpleNamespace(load_overload=interrupted, save_overload=lambda *args: None)
+        call = functools.partial(function, 2)
+    else:
+        start = threading.Thread.start
+        monkeypatch.setattr(threading.Thread, "start", lambda thread: (start(thread), interrupted()))
+        monkeypatch.setattr(parallel, "_n_helpers", 0)
+        monkeypatch.setenv("SSLCORE_NUM_THREADS", "2")
+        call = functools.partial(parallel_for, lambda i: None, 2)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert went_on
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    call()
 
 
 def test_a_helper_that_was_not_needed_keeps_nothing_alive(monkeypatch):
@@ -566,7 +651,9 @@ def test_a_helper_that_was_not_needed_keeps_nothing_alive(monkeypatch):
     monkeypatch.setenv("SSLCORE_NUM_THREADS", "2")
     parallel_for(lambda i: None, 2)  # makes the pool
     busy, go = threading.Event(), threading.Event()
-    waiting = [parallel._pool.submit(lambda: (busy.set(), go.wait(30))) for _ in range(parallel._pool._max_workers)]
+    waiting = [parallel._Share(lambda: (busy.set(), go.wait(30))) for _ in range(parallel._n_helpers)]
+    for share in waiting:
+        parallel._queue.put(share)
     try:
         assert busy.wait(30)
         array = np.zeros(3)
@@ -576,5 +663,4 @@ def test_a_helper_that_was_not_needed_keeps_nothing_alive(monkeypatch):
         assert alive() is None
     finally:
         go.set()
-        for future in waiting:
-            future.result()
+        parallel._join(waiting)

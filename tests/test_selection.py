@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import pickle
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from sslcore.features import Identity, Nystrom
 from sslcore.fitting import problem
 from sslcore.fitting.held_out import HeldOutRisk
 from sslcore.fitting.plan import exact_plan, features_plan
-from sslcore.fitting.search import _least, _within, as_search, make_folds
+from sslcore.fitting.search import _generalises, _least, _search, _warn, _within, as_search, make_folds
 from sslcore.fitting.sizes import Sizes
 from sslcore.kernels import Exponential, Gaussian, Linear, Precomputed
 from sslcore.risk import vicreg
@@ -38,8 +40,8 @@ def one_thread():
         yield
 
 
-def moons(n=60, m=2, seed=0, dtype=np.float64):
-    return GaussianNoise(0.1).views(sslcore.datasets.half_moons(n, seed=seed).astype(dtype), m, seed=seed)
+def moons(n=60, m=2, seed=0, dtype=np.float64, noise=0.1):
+    return GaussianNoise(noise).views(sslcore.datasets.half_moons(n, seed=seed).astype(dtype), m, seed=seed)
 
 
 def quietly(views, model, k=3, **kwargs):
@@ -276,6 +278,24 @@ def test_the_default_grid_has_decades_and_two_half_decades():
     assert single.regs[-1] == 1e-6
 
 
+@pytest.mark.parametrize(("count", "halves", "taken"), [(0.0, [-3.5, -4.5], -4.0), (1.0, [-2.5, -3.5], -2.5)])
+def test_half_decades_are_beside_the_reg_that_is_taken(count, halves, taken):
+    """Within a standard error, 0.25, of the least risk, at reg 1e-4, are regs up to 10^-2.42."""
+
+    class Parts:
+        trace, objective, searching = 1.0, SimpleNamespace(k=2), None
+        folds = SimpleNamespace(count=1, used=100, held_out=25, n_cut=0)
+
+        def risks(self, regs):
+            risk = 1.0 + 0.1 * (np.log10(regs) + 4.0) ** 2
+            return np.stack([risk, np.full(len(regs), 0.25), risk], axis=1)[:, None]
+
+    found = _search(AutoReg(standard_errors=count), Parts(), np.dtype(float))
+    exponents = np.log10(found.regs)
+    assert_close(exponents[np.abs(exponents - np.round(exponents)) > 0.1], np.array(halves), tol=1e-3)
+    assert_close(np.log10(found.reg), taken, tol=1e-3)
+
+
 def test_more_noise_wants_more_regularisation():
     x = sslcore.datasets.half_moons(80, seed=0)
     chosen = [
@@ -348,12 +368,72 @@ def test_max_samples_searches_on_some():
 
 @pytest.mark.parametrize(
     ("regs", "message"),
-    [((1e-1, 1e-2), "falls at the smallest reg of the grid, 0.01; give"), ((1e-3, 1e-5), "falls at the largest")],
+    [((1e-1, 1e-2), "falls at the smallest reg of the grid, 0.01; give"), ((1e-2, 1e-5), "falls at the largest")],
 )
-@pytest.mark.parametrize("model", [Exponential(0.3), Nystrom(Exponential(0.3), 40)], ids=["kernel", "features"])
+@pytest.mark.parametrize("model", [Gaussian(0.3), Nystrom(Exponential(0.3), 40)], ids=["kernel", "features"])
 def test_a_minimum_at_the_end_of_the_grid_warns(regs, message, model):
     with pytest.warns(SelectionWarning, match=message):
-        pretrain(moons(), model, 3, reg=AutoReg(regs=regs))
+        pretrain(moons(noise=0.3), model, 3, reg=AutoReg(regs=regs))
+
+
+@pytest.mark.parametrize(
+    ("regs", "risks", "errors", "reason"),
+    [
+        ((1e-1, 1e-2, 1e-3), (1.5, 1.2, 1.0), 0.1, "smallest"),
+        ((1e-1, 1e-2, 1e-3), (1.5, 1.2, 1.0), 0.3, None),  # over the last decade, by less than its error
+        ((1e-1, 1e-2, 1e-3), (1.5, 1.2, 1.0), np.nan, "smallest"),  # for all that is known
+        ((1e-1, 3.16e-2, 1e-2), (1.5, 1.2, 1.0), 0.3, "smallest"),  # by half a decade that would be silent
+        ((3e-2, 2e-2, 1e-2), (1.5, 1.2, 1.0), 0.3, "smallest"),  # there is no decade
+        ((1e-1, 1e-2, 1e-3), (1.0, 1.2, 1.5), 0.1, "largest"),
+        ((1e-1, 1e-2, 1e-3), (1.0, 1.2, 1.5), 0.3, None),
+        ((1e-1, 1e-2, 1e-3), (1.5, 1.0, 1.2), 0.1, None),
+        ((1e-1, 1e-2, 1e-3), (1.5, 1.0, np.nan), 0.1, "rounding"),
+        ((1e-1, 1e-2, 1e-3), (1.5, 1.2, np.nan), 0.4, None),
+        ((1e-1, 1e-2, 1e-3), (np.nan, 1.2, np.nan), 0.4, "largest"),  # a single one
+        ((1e-1, 1e-2, 1e-3), (2.0, 2.0, 2.1), 0.4, "collapsed"),
+        ((1e-1, 1e-2, 1e-3), (2.0, 1.9, 2.1), 0.4, "overfitted"),
+        ((1e-1, 1e-2, 1e-3), (1.9, 2.1, 3.1), 0.1, "largest"),  # which explains it
+    ],
+)
+def test_what_a_search_warns_of(regs, risks, errors, reason):
+    values = [np.array(each) for each in (regs, risks, np.full(3, errors), (0.5, 0.1, 0.01))]
+    reg = values[0][_least(values[1], 2)]
+    found = sslcore.selection.Selection(reg, *values, n_samples=100, n_held_out=20, n_folds=5, seconds=0.0)
+    parts = SimpleNamespace(objective=SimpleNamespace(k=2), unsolved=None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _warn(found, parts)
+    assert [told.message.reason for told in caught] == ([] if reason is None else [reason])
+    if reason:
+        told = pickle.loads(pickle.dumps(caught[0].message))
+        assert (told.reason, told.reg) == (reason, reg)
+        assert str(told).startswith(told.found)
+        assert str(told) == str(caught[0].message)
+
+
+@pytest.mark.parametrize(
+    ("trained", "risk", "share"), [(0.99, 1.999, 0.001 / 1.01), (1.0, 1.999, 1.0), (0.5, 1.7, 0.2)]
+)
+def test_little_that_is_learnt_need_not_generalise(trained, risk, share):
+    """Of k = 2 more than half has to be learnt."""
+    values = [np.array(each) for each in ((1e-1, 1e-2, 1e-3), (2.0, risk, 2.1), np.full(3, 0.4), (1.5, trained, 0.4))]
+    found = sslcore.selection.Selection(1e-2, *values, n_samples=100, n_held_out=20, n_folds=5, seconds=0.0)
+    assert_close(_generalises(found, 2), share)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _warn(found, SimpleNamespace(objective=SimpleNamespace(k=2), unsolved=None))
+    assert [told.message.reason for told in caught] == ["overfitted"] * (share < 0.1)
+
+
+def test_views_that_are_learnt_by_heart_warn():
+    """A narrow kernel and a small reg tell all samples apart, and new ones are like none of them."""
+    views = np.random.default_rng(0).normal(size=(60, 2, 3))
+    views[:, 1] = 0.8 * views[:, 0] + 0.6 * views[:, 1]
+    said = "hardly anything generalises: at reg 1e-05 the risk is 2.9 on held-out samples, where that of zero is 3"
+    with pytest.warns(SelectionWarning, match=said) as caught:
+        rep = pretrain(views, Gaussian(0.25), 3, reg=AutoReg(regs=(1e-3, 1e-5)), center=True)
+    assert [told.message.reason for told in caught] == ["overfitted"]
+    assert rep.selection.gap > 2.5
 
 
 def test_a_minimum_within_the_grid_does_not_warn():
@@ -490,6 +570,21 @@ def test_what_it_says():
     assert document["reg"] == rep.reg
     assert document["gap"] == rep.selection.gap
     assert pretrain(moons(), Exponential(0.5), 3, reg=1e-3).selection is None
+
+
+def test_errors_that_are_not_known_are_not_said():
+    """Two samples are held out at a time: the jackknife over them says nothing."""
+    rep = quietly(moons(8), Exponential(0.5), 1, reg=AutoReg(regs=REGS))
+    assert np.isnan(rep.selection.standard_errors).all()
+    lines = str(rep.selection).splitlines()
+    assert lines[1:3] == [
+        "too few samples are held out at a time for standard errors: another reg may be as good",
+        "      reg   held out   training",
+    ]
+    assert all(len(line.removesuffix("  <-")) == len(lines[2]) for line in lines[3:])
+    assert "nan" not in str(rep.selection)
+    wide = str(quietly(moons(40), Exponential(0.5), 1, reg=AutoReg(regs=REGS)).selection).splitlines()
+    assert all(len(line.removesuffix("  <-")) == len(wide[1]) for line in wide[2:])
 
 
 def test_it_is_saved_with_the_representation(tmp_path):

@@ -1,5 +1,7 @@
 """Solves with a + s I for many s, by a band that all s share, against dense solves."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,14 +47,70 @@ def test_solves_of_several_shifts_at_once(n, rank, seed, dtype, columns):
         )
 
 
-@given(n=sizes(4, blocks=4), columns=st.integers(0, 110), seed=seeds, dtype=dtypes, back=st.booleans())
-def test_turns_on_the_callers_thread(n, columns, seed, dtype, back):
-    shifts = get_backend().shifted(semidefinite(n, 3, seed, dtype))
-    b = np.asfortranarray(np.random.default_rng(seed).normal(size=(n, columns)), dtype=dtype)
-    expected = b.copy(order="F")
-    shifts.turn(expected, back=back)
-    shifts.side_by_side().turn(b, back=back)
-    assert_close(b, expected, tol=20 * TOLERANCE[dtype], scale=1.0)
+@given(
+    n=sizes(4, blocks=4),
+    rank=st.integers(0, 12),
+    width=st.integers(1, 20),
+    seed=seeds,
+    dtype=dtypes,
+    power=st.sampled_from([0, -1, 1]),
+)
+def test_reflectors_turn_the_band_into_the_matrix(n, rank, width, seed, dtype, power):
+    """P L P^T, of reflectors I - V T V^T written out one after the other, is the matrix."""
+    given = semidefinite(n, rank, seed, dtype) if rank else np.zeros((n, n), dtype, order="F")
+    scale = 10.0 ** (power * (25 if dtype == np.float32 else 200))  # squares are beyond the range
+    given *= dtype.type(scale)
+    check_band(given, width, scale)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(("n", "width"), [(145, 3), (260, 17), (260, 48), (400, 48)])
+def test_bands_of_more_rows_than_a_task(n, width, dtype, monkeypatch):
+    monkeypatch.setenv("SSLCORE_NUM_THREADS", "3")
+    check_band(semidefinite(n, n, n, np.dtype(dtype)), width)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf])
+def test_numbers_that_are_none_are_seen_in_the_band(strange):
+    """A column of zeros and NaN is none of zeros: no factor looks good."""
+    matrix = np.zeros((40, 40), order="F") + np.eye(40)
+    matrix[30, 2] = matrix[2, 30] = strange
+    with np.errstate(invalid="ignore"):
+        shifts = get_backend().shifted(np.asfortranarray(matrix))
+    assert not np.isfinite(shifts.band).all()
+
+
+def check_band(given, width, scale=1.0):
+    """Write the reflectors out, and put the matrix together of them and the band."""
+    n, dtype = len(given), given.dtype
+    with mock.patch.object(tunables, "CPU_BAND_COLUMNS", width):
+        shifts = get_backend().shifted(given.copy(order="F"))
+    width, basis, band = shifts.width, np.eye(n), np.zeros((n, n))
+    for i in range(n):
+        reach = min(width + 1, n - i)
+        band[i : i + reach, i] = band[i, i : i + reach] = shifts.band[:reach, i]
+    for i, transposed in enumerate(shifts.triangles.astype(float)):
+        below = (i + 1) * width
+        v = np.tril(shifts.matrix[below:, i * width : below].astype(float), -1)
+        np.fill_diagonal(v, 1.0)
+        basis[:, below:] -= basis[:, below:] @ v @ transposed.T @ v.T
+    tol = 20 * TOLERANCE[dtype]
+    assert_close(basis @ band @ basis.T / scale, given.astype(float) / scale, tol=tol, scale=1.0)
+    assert_close(basis.T @ basis, np.eye(n), tol=tol)
+
+
+def test_a_band_has_the_same_bits_for_any_number_of_threads(monkeypatch):
+    monkeypatch.setattr(tunables, "CPU_BAND_COLUMNS", 48)
+    matrix, found = semidefinite(700, 500, 0, float), []  # parts of 288, 192 and 96 rows
+    b = np.asfortranarray(np.random.default_rng(1).normal(size=(700, 50)))
+    for threads in "123":
+        monkeypatch.setenv("SSLCORE_NUM_THREADS", threads)
+        shifts, turned, rows = get_backend().shifted(matrix.copy(order="F")), b.copy(order="F"), b.T.copy(order="F")
+        shifts.turn(turned)
+        shifts.turn_rows(rows)
+        found.append([shifts.band, shifts.triangles, turned, rows])
+    for other in found[1:]:
+        assert [np.array_equal(a, b) for a, b in zip(found[0], other, strict=True)] == [True] * 4
 
 
 @given(n=sizes(4, blocks=4), columns=st.integers(1, 60), seed=seeds, shift=st.sampled_from([1e-7, 1e-2]))
@@ -63,10 +121,9 @@ def test_right_sides_in_float32(n, columns, seed, shift):
     b = np.asfortranarray(np.random.default_rng(seed).normal(size=(n, columns)))
     there, bound = b.astype(np.float32), 3e-6 * np.abs(b).max() / shift
     expected = shifts.solve(b, [(factor, slice(None))])
-    for own in (shifts.rounded(), shifts.rounded().side_by_side()):
-        found = own.solve(there.copy(order="F"), [(factor, slice(None))])
-        assert found.dtype == np.float32
-        assert np.abs(found - expected).max() <= bound
+    found = shifts.rounded().solve(there, [(factor, slice(None))])
+    assert found.dtype == np.float32
+    assert np.abs(found - expected).max() <= bound
 
 
 @pytest.mark.parametrize("n", [1, 3, 30])

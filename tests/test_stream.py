@@ -1,5 +1,6 @@
 """Streams: the same moments from any source, the same bits from any chunking, and words for what goes wrong."""
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -11,10 +12,12 @@ import sslcore
 from sslcore import tunables
 from sslcore.arrays import as_float_dtype
 from sslcore.features import Identity, Nystrom, RandomFourier
+from sslcore.fitting import accumulator
+from sslcore.fitting.accumulator import Accumulator
 from sslcore.io.tables import Source
 from sslcore.kernels import Gaussian
 from sslcore.solvers.sums import Sums
-from sslcore.stream import _leaves, moments
+from sslcore.stream import _leaves, _sources, moments
 from sslcore.stream._files import NpyFile
 
 from . import naive
@@ -38,6 +41,37 @@ def small_leaves(monkeypatch):
     monkeypatch.setattr(tunables, "STREAM_NODE_PARTS", 3)
 
 
+@contextlib.contextmanager
+def poisoned():
+    """Fill all memory that is used again with NaN before it is; what this yields notes what was filled."""
+    places = []
+
+    def recycle(self, sums):
+        if sums is not None:
+            for array in (sums.mean, sums.between, sums.within, sums.unbiased):
+                if array is not None:
+                    array.fill(np.nan)
+            places.append("sums")
+        take(self, sums)
+
+    def poured(total, phi, samples, weight, buffer, backend):
+        buffer.fill(np.nan)
+        places.append("buffer")
+        add(total, phi, samples, weight, buffer, backend)
+
+    def begun(self):
+        self.views.fill(np.nan)
+        places.append("leaf")
+        begin(self)
+
+    take, add, begin = Accumulator.recycle, accumulator.add_block, _sources._Open.begin
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Accumulator, "recycle", recycle)
+        patch.setattr(accumulator, "add_block", poured)
+        patch.setattr(_sources._Open, "begin", begun)
+        yield places
+
+
 def fields(found):
     """All sums of moments, as bytes."""
     parts = [vars(part) for part in (found._sums, *found._held)]
@@ -49,6 +83,19 @@ def cut(views, ends):
 
 
 # ---------------------------------------------------------------- what is summed
+
+
+@pytest.mark.parametrize("name", FEATURES)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_what_is_in_memory_that_is_used_again_does_not_matter(name, dtype, deterministic, monkeypatch):
+    monkeypatch.setattr(tunables, "MOMENTS_SHIFT_ROWS", 4)  # some rows are gathered
+    views = VIEWS.astype(dtype)
+    clean = fields(moments(views, FEATURES[name], deterministic=deterministic))
+    with poisoned() as places:
+        assert fields(moments(views, FEATURES[name], deterministic=deterministic)) == clean
+    assert {place: places.count(place) for place in ("buffer", "leaf")} == {"buffer": 26, "leaf": 26}
+    assert places.count("sums") > 10
 
 
 @pytest.mark.parametrize("name", FEATURES)
@@ -257,6 +304,13 @@ def test_the_search_is_that_of_pretrain_but_for_its_split():
     assert abs(mine.n_held_out - theirs.n_held_out) <= 8
     assert abs(mine.risk - theirs.risk) < 4 * np.hypot(mine.standard_errors[0], theirs.standard_errors.max())
     assert 0 < mine.standard_errors[mine.chosen] < 0.5
+
+
+def test_how_long_a_stream_must_be_for_reg_is_said():
+    seven = moments(VIEWS[: 7 * LEAF // 2], Identity())
+    with pytest.raises(ValueError, match=rf"of streams of 8 leaves or more \(over {7 * LEAF} views\); else give reg"):
+        seven.solve(2, reg="auto")
+    assert moments(VIEWS[: 7 * LEAF // 2 + 1], Identity()).solve(2, reg="auto").reg > 0
 
 
 def test_groups_are_merged_saved_and_loaded(tmp_path):

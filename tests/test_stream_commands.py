@@ -8,7 +8,7 @@ import pytest
 
 import sslcore
 from sslcore import tunables
-from sslcore.cli.commands.fit import _fitted
+from sslcore.cli.commands.fit import _advised, _fitted
 from sslcore.cli.main import main
 from sslcore.features import Identity
 from sslcore.selection import AutoReg
@@ -83,7 +83,7 @@ def test_files_of_points_are_trajectories(folder, capsys, names):
         np.save(f"traj-{i}.npy", part)
     said = run(capsys, "fit", names, "--positives", "timelag:2", *FIT[2:], "--reg", 0.01, "--checkpoint", "ck")
     n_pairs = sum(max(0, length - 2) for length in lengths)
-    assert f"TimeLag(lag=2, boundaries=None): {n_pairs} pairs, each within a file" in said
+    assert f"TimeLag(lag=2, boundaries=None, times=None): {n_pairs} pairs, each within a file" in said
     stem = names.split("-")[0].split(".")[0]
     rep = sslcore.load(f"{stem}-model.npz")
     law = sslcore.positives.TimeLag(2, boundaries=lengths)
@@ -207,6 +207,51 @@ def test_transform_goes_by_blocks_and_over_all_files(folder, model, capsys):
         np.testing.assert_allclose(
             np.loadtxt("z.csv", delimiter=",", skiprows=1), rep.transform(points, "probe"), rtol=1e-5
         )
+
+
+def test_patterns_leave_out_what_the_fit_of_the_same_pattern_has_written(folder, capsys):
+    """`features-embedding.npy` matches `features-*.npy`, and is no data."""
+    run(capsys, *FIT, "--reg", 0.01)
+    assert (folder / "features-embedding.npy").exists()
+    run(capsys, "transform", "features-model.npz", "features-*.npy", "--out", "z.npy")
+    assert len(np.load("z.npy")) == len(VIEWS)
+    np.save("y.npy", np.arange(len(VIEWS)) % 3)
+    found = json.loads(run(capsys, "probe", "features-model.npz", "features-*.npy", "y.npy", "--json"))
+    assert found["n"] == len(VIEWS)
+
+
+def test_patterns_refuse_values_of_their_name_without_a_model_beside(folder, capsys):
+    """`transform` writes some by default, and a model may be moved; with k = d they would pass for data."""
+    for i in range(3):
+        np.save(f"features-{i}.npy", VIEWS[100 * i : 100 * (i + 1), 0])
+    fit = ["fit", "features-*.npy", "--positives", "timelag:1", "--features", "identity", "--components", 5]
+    fit += ["--reg", 0.01, "--no-figure"]
+    run(capsys, *fit, "--out", "m")
+    run(capsys, "transform", "m-model.npz", "features-*.npy")
+    run(capsys, "transform", "m-model.npz", "features-*.npy")  # again: its own output is no data
+    assert np.load("features-embedding.npy").shape == (300, 5)
+    np.save("labels.npy", np.arange(300) % 3)
+    for command in (
+        (*fit, "--out", "q"),
+        ("probe", "m-model.npz", "features-*.npy", "labels.npy"),
+        ("transform", "m-model.npz", "features-*.npy", "--out", "z.npy"),
+    ):
+        said = run(capsys, *command, status=2)
+        assert "features-embedding.npy matches features-*.npy" in said
+        assert "an output, not data" in said
+    (folder / "features-embedding.npy").rename("elsewhere.npy")
+    run(capsys, "transform", "m-model.npz", "features-*.npy", "--out", "z.npy")
+    assert np.load("z.npy").shape == (300, 5)
+
+
+def test_a_full_disk_is_told_with_the_file(folder, capsys, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sslcore.io.writing.write_npy_header", full)
+    before = set(folder.iterdir())
+    assert "cannot write features-embedding.npy: No space left on device" in run(capsys, *FIT, status=2)
+    assert set(folder.iterdir()) == before
 
 
 def test_rows_are_not_left_out_of_a_pattern(folder, model, capsys):
@@ -363,9 +408,21 @@ def test_advice_on_the_grid_is_of_the_command_line():
 
     class Task:
         def solve(self):
-            return sslcore.pretrain(VIEWS, Identity(), 3, reg=AutoReg((1e-1, 1e-2)))
+            return sslcore.pretrain(VIEWS, Identity(), 3, reg=AutoReg((10.0, 1.0)))
 
     with pytest.warns(sslcore.SelectionWarning, match="give a grid that goes further"):
         Task().solve()
     _, (told,) = _fitted(Task(), lambda step: None)
-    assert told.endswith(" reg of the grid, 0.1; say --reg NUMBER, or look along it with sslcore path")
+    assert told.endswith(" reg of the grid, 1; say --reg NUMBER, or look along it with sslcore path")
+
+
+@pytest.mark.parametrize(
+    ("warning", "told"),
+    [
+        (sslcore.SelectionWarning("it falls", "AutoReg()", reason="cut", reg=0.1), "it falls; say --reg NUMBER"),
+        (sslcore.SelectionWarning("it falls", "more samples", reason="collapsed"), "it falls; more samples"),
+        (UserWarning("of another kind"), "of another kind"),
+    ],
+)
+def test_advice_follows_from_the_reason(warning, told):
+    assert _advised(warning) == told

@@ -59,6 +59,18 @@ def test_a_stream_that_was_stopped_goes_on_with_the_same_bits(features, determin
     assert fields(moments(views, features, **options)) == expected  # and again, from the end
 
 
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_it_goes_on_with_the_tree_that_it_was_begun_with(deterministic, tmp_path, monkeypatch):
+    """Checkpoints of versions with wider nodes are worth what they cost."""
+    options = {"deterministic": deterministic, "checkpoint": tmp_path / "ck", "every": 0}
+    expected = fields(moments(VIEWS, Identity(), deterministic=deterministic))
+    stopped(VIEWS, Identity(), 7, **options)
+    monkeypatch.setattr(tunables, "STREAM_NODE_PARTS", 2)
+    stopped(VIEWS, Identity(), 14, **options)
+    assert fields(moments(VIEWS, Identity(), **options)) == expected
+    assert (fields(moments(VIEWS, Identity(), deterministic=deterministic)) == expected) is not deterministic
+
+
 def test_blocks_in_any_order_go_on_too(tmp_path):
     starts = np.random.default_rng(0).permutation(np.arange(0, 203, 5)).tolist()
     placed = [(start, VIEWS[start : start + 5]) for start in starts]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sslcore import datasets
+from sslcore.cli.commands.progress import Progress
 from sslcore.cli.main import main
 from sslcore.plotting import panels
 from sslcore.studies import _registry, convergence, figures, halfmoons, interplay
@@ -188,6 +189,33 @@ def test_a_part_goes_on_with_resume_only(small, tmp_path, monkeypatch, capsys):
     assert main([*argv, "--resume"]) == 0
     assert (tmp_path / "interplay.json").exists()
     assert not (tmp_path / "cells").exists()
+
+
+def test_damaged_parts_are_kept_where_the_warning_said(small, tmp_path, capsys):
+    small.fail = True
+    with pytest.raises(RuntimeError, match="in the middle"):
+        main(["study", "interplay", "--out", str(tmp_path), "--debug"])
+    small.fail = False
+    aside = tmp_path / "cells" / "draws" / "cell-00001.npz.damaged"
+    aside.write_bytes(b"half")
+    (tmp_path / "cells" / "more").mkdir()
+    for more in (["--resume"], []):  # and none is in the way of the next run
+        assert main(["study", "interplay", "--out", str(tmp_path), *more]) == 0
+        assert [path for path in (tmp_path / "cells").rglob("*") if path.is_file()] == [aside]
+        assert aside.read_bytes() == b"half"
+        assert sorted(path.name for path in (tmp_path / "cells").iterdir()) == ["draws"]
+    capsys.readouterr()
+
+
+def test_what_was_done_before_is_no_speed_of_this_run(small, tmp_path, monkeypatch):
+    """The first call within a step says what an earlier run has finished; only later ones count for the time left."""
+    told = []
+    for name in ("skip", "advance"):
+        monkeypatch.setattr(Progress, name, lambda self, done, name=name: told.append((name, done)))
+    monkeypatch.setattr(Progress, "untold", property(lambda self: not told))
+    assert main(["study", "interplay", "--out", str(tmp_path), "--json"]) == 0
+    small.asked.progress(2, 2, 0.0)
+    assert told == [("skip", 0.5), ("advance", 1.0)]
 
 
 def test_results_of_another_study_or_size_are_refused(small, tmp_path, capsys):

@@ -87,7 +87,8 @@ def test_views_that_come_twice_have_twice_the_weight():
     x = datasets.sphere(15, 8, seed=2)
     made = networks.views(x)
     assert made.shape == (15, 11, 8)
-    np.testing.assert_array_equal(made[:, 0], np.roll(x, -5, axis=1))
+    for place, shift in enumerate(range(-5, 6)):
+        np.testing.assert_array_equal(made[:, place], np.roll(x, shift, axis=1))
     settings = SMALL | {"n": 15, "n_points": 60, "regs": [1e-5, 1e-3]}
     found = networks.closed_form(settings, 1)
     x, y, _ = networks._drawn(settings, 1)
@@ -140,6 +141,25 @@ def test_training_is_gradient_descent_with_momentum(torch):
     phi = net(torch.tensor(x, dtype=torch.float32)).detach().double().numpy()
     assert_close(found["errors"][:, -1], networks.probe(phi, y, 80), tol=1e-2)
     np.testing.assert_array_equal(networks.training(settings, 0)["errors"], found["errors"])
+
+
+def test_the_network_is_applied_to_each_view_once(torch, monkeypatch):
+    """Of the 11 views 8 differ; the loss is that of all 11, as the test above says."""
+    seen, made = [], networks.network
+
+    def watched(seed, width):
+        net = made(seed, width)
+        net.register_forward_pre_hook(lambda part, given: seen.append(given[0].reshape(-1, 8).numpy()))
+        return net
+
+    monkeypatch.setattr(networks, "network", watched)
+    networks.training(SMALL | {"epochs": 1, "width": 16, "operator": "true"}, 0)
+    batch, points, again = seen  # the probe is evaluated at epoch 0
+    np.testing.assert_array_equal(batch, again)
+    assert len(points) == SMALL["n_points"]
+    every = networks.views(points[: SMALL["n"]]).reshape(-1, 8)
+    assert len(batch) == 8 * SMALL["n"]
+    np.testing.assert_array_equal(np.unique(batch, axis=0), np.unique(every, axis=0))
 
 
 @pytest.fixture(scope="module")

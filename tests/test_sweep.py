@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from sslcore import pretrain, pretrain_path, tunables
 from sslcore.backends import get_backend
-from sslcore.backends.numba_cpu.banded import BandedShifts
 from sslcore.errors import CertificateError
 from sslcore.kernels import Exponential, Gaussian, Linear, Polynomial
 from sslcore.selection import AutoReg
@@ -123,13 +122,6 @@ def test_no_threads_of_blas_beside_other_places(monkeypatch):
             return original(*args, **options)
 
         monkeypatch.setattr(primitives, name, refused)
-    reflect = BandedShifts._reflect  # LAPACK's, whose products have BLAS's threads
-
-    def refused_reflectors(*args, **options):
-        assert not at_work
-        return reflect(*args, **options)
-
-    monkeypatch.setattr(BandedShifts, "_reflect", refused_reflectors)
     path = pretrain_path(noisy(60, 2, 2), Exponential(1.0), 3, regs=MANY)
     assert path.at(0).certificate.algorithm.endswith("in band form")
     assert not at_work

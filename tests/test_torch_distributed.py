@@ -1,8 +1,8 @@
 """Moments of several processes of PyTorch: all get the sums over all, with the same bits."""
 
+import contextlib
 import json
 import subprocess
-import sys
 import textwrap
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 import sslcore
 from sslcore.features import Identity
 
+from .children import started
 from .comparators import assert_close
 
 pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -80,14 +81,13 @@ def reduced(tmp_path_factory):
     """A folder of what two processes have saved, and what both were told."""
     folder = tmp_path_factory.mktemp("distributed")
     np.save(folder / "views.npy", VIEWS)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(PROCESS), str(folder), str(rank)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in range(2)
-    ]  # fmt: skip
-    ends = [process.communicate(timeout=300) for process in processes]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(started("-c", textwrap.dedent(PROCESS), str(folder), str(rank), **pipes, text=True))
+            for rank in range(2)
+        ]
+        ends = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ends
     return folder, [json.loads(out) for out, _ in ends]
 

@@ -164,9 +164,10 @@ def test_errors_in_float32_are_measured_at_some_places(monkeypatch):
     exact = Counter(noise for dtype, noise, _ in seen if dtype == np.float64)
     places = sorted(exact)
     assert len(places) == len(REGS)
-    assert exact[places[0]] > 1
-    assert exact[places[-1]] > 1
-    assert [exact[place] for place in places[1:-1]] == [1] * (len(REGS) - 2)
+    first = next(iter(sweeps.rounds(len(REGS))))
+    assert {0, len(REGS) - 1} <= set(first) < set(range(len(REGS)))
+    for i, place in enumerate(places):
+        assert (exact[place] > 1) == (i in first)
 
 
 def test_a_trial_whose_images_erred_is_refused(monkeypatch):
@@ -189,7 +190,7 @@ def test_a_trial_whose_images_erred_is_refused(monkeypatch):
         fit = solve_exact(operator, objective, tolerance=1e-6, planned_bytes=0).spectrum
         there = fit.gamma < 1
         assert_close(found.gamma[there], fit.gamma[there], tol=1e-7)
-    assert kinds.count(Spectrum) >= 3
+    assert kinds.count(Spectrum) >= 2  # of three whose images' errors were taken for known
 
 
 def test_known_errors():

@@ -10,6 +10,7 @@ import math
 import mmap
 import numbers
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ __all__ = [
     "check_scalar",
     "check_target",
     "ignore_overflow",
+    "listed",
     "namespace",
     "on_host",
     "rank_of",
@@ -80,6 +82,16 @@ def shown(value: Any, width: int = 80) -> str:
     except Exception:  # an integer of too many digits, or the value's own
         text = f"a value of type {type(value).__name__}"
     return text if len(text) <= width else text[: width - 3] + "..."
+
+
+NAMED = 8
+"""Columns that one error names."""
+
+
+def listed(words: Sequence[str], most: int = NAMED) -> str:
+    """Join words by commas, and beyond ``most`` say how many more there are."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
 
 
 def as_array(
@@ -143,16 +155,26 @@ def _check_columns(value: Any, name: str) -> None:
     else:
         kinds = {field.name: str(field.type) for field in value.schema}
         numbers = {key: kind in ARROW_NUMBERS or kind.startswith("decimal") for key, kind in kinds.items()}
-    for column in (key for key, good in numbers.items() if not good):
-        raise _no_numbers(
-            name, column, value.schema.field(column).type if library == "pyarrow" else value[column].dtype
-        )
+    _refuse_columns(
+        name,
+        [
+            (key, value.schema.field(key).type if library == "pyarrow" else value[key].dtype)
+            for key, good in numbers.items()
+            if not good
+        ],
+    )
 
 
-def _no_numbers(name: str, column: Any, dtype: Any) -> TypeError:
-    return TypeError(
-        f"{name} must hold real numbers, found the column {shown(column)} of dtype {dtype}; select the columns of "
-        f"numbers, convert it, or, if it holds categories, take sslcore.tables.read(frame, categories='one-hot').values"
+def _refuse_columns(name: str, columns: Sequence[tuple[Any, Any]]) -> None:
+    """Refuse those (name, dtype) that are no numbers, all in one error."""
+    if not columns:
+        return
+    found = listed([f"{shown(column)} of dtype {dtype}" for column, dtype in columns])
+    several = len(columns) > 1
+    they = "convert them, or, if they hold categories" if several else "convert it, or, if it holds categories"
+    raise TypeError(
+        f"{name} must hold real numbers, found the column{'s' * several} {found}; select the columns of numbers, "
+        f"{they}, take sslcore.tables.read(frame, categories='one-hot').values"
     )
 
 
@@ -179,9 +201,7 @@ def _entries(value: Any, name: str) -> np.ndarray:
 def _table_entries(table: Any, name: str) -> np.ndarray:
     """Return the entries of a frame or series of pandas; missing ones of nullable columns become NaN."""
     columns = table.dtypes.items() if hasattr(table, "columns") else [(table.name, table.dtype)]
-    for column, dtype in columns:
-        if dtype.kind not in "iubf":
-            raise _no_numbers(name, column, dtype)
+    _refuse_columns(name, [(column, dtype) for column, dtype in columns if dtype.kind not in "iubf"])
     array = np.asarray(table)
     return array if array.dtype != object else table.to_numpy(dtype=_common_type(table), na_value=np.nan)
 

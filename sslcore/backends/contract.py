@@ -70,9 +70,6 @@ class Shifts(Protocol):
     def rounded(self) -> Shifts:
         """Return the same for right sides in float32, which are turned in float32; factors keep their digits."""
 
-    def side_by_side(self) -> Shifts:
-        """Return the same for a task of `Backend.side_by_side`: it solves and turns on the caller's thread."""
-
 
 class Groups(Protocol):
     """Views that belong together, as `sslcore.solvers.groups.Samples` knows them."""
@@ -306,10 +303,13 @@ class Backend(Protocol):
     def whiten(self, factor: Matrix, values: Matrix) -> Matrix:
         """Multiply the rows of values (n, r), C order, by U^-1 in place; ``factor`` is what `whitener` prepared."""
 
-    def add_second_moment(self, total: Matrix, rows: Matrix, factor: float = 1.0) -> None:
+    def add_second_moment(
+        self, total: Matrix, rows: Matrix, factor: float = 1.0, *, scratch: Array | None = None
+    ) -> None:
         """Add factor rows^T rows to the upper triangle of ``total`` (r, r).
 
-        ``total`` is float64 in Fortran order; rows (n, r), in C order, may be float32.
+        ``total`` is float64 in Fortran order; rows (n, r), in C order, may be float32.  ``scratch``, of as many entries
+        as ``total`` and of the dtype of the rows, spares those fresh memory.
         """
 
     # ------------------------------------------------------------ risk

@@ -129,7 +129,7 @@ def parse_positives(text: str, read: Callable[[str], Any], runs: Sequence[int] =
     --------
     >>> from sslcore.cli.spec import parse_positives
     >>> parse_positives("0.7*timelag:10 + 0.3*neighbors:15", lambda name: None)
-    0.7 * TimeLag(lag=10, boundaries=None) + 0.3 * Neighbors(n_neighbors=15)
+    0.7 * TimeLag(lag=10, boundaries=None, times=None) + 0.3 * Neighbors(n_neighbors=15)
     >>> parse_positives("labels:class", {"class": [0, 1, 1]}.get)
     Labels(y=array([0, 1, 1]), by='pair')
     """
@@ -137,9 +137,12 @@ def parse_positives(text: str, read: Callable[[str], Any], runs: Sequence[int] =
     def labels(column: str, by: str = "pair") -> Labels:
         return Labels(read(str(column)), by)
 
-    makers: dict[str, Callable[..., Any]] = {**_laws(), "labels": labels}
-    if len(runs) > 1:
-        makers["timelag"] = lambda lag, boundaries=runs: TimeLag(lag, boundaries)
+    known = runs if len(runs) > 1 else None
+
+    def timelag(lag: int, boundaries: Any = known) -> TimeLag:
+        return TimeLag(lag, boundaries)
+
+    makers: dict[str, Callable[..., Any]] = {**_laws(), "labels": labels, "timelag": timelag}
     return _Parser(text, "law of positive pairs", Positives, makers).whole()
 
 
@@ -156,6 +159,10 @@ def _laws() -> dict[str, type]:
     return {"timelag": TimeLag, "neighbors": Neighbors, "labels": _OfColumn}
 
 
+_ARRAYS = ("times",)
+"""Parameters of these laws that are arrays with an entry a row, which the command line does not write."""
+
+
 def positives_forms() -> list[str]:
     """Show how each law of positive pairs is written, and its defaults.
 
@@ -165,7 +172,7 @@ def positives_forms() -> list[str]:
     >>> positives_forms()
     ['timelag:LAG,boundaries=none', 'neighbors:N_NEIGHBORS', 'labels:COLUMN,by=pair']
     """
-    return [_form(name, maker) for name, maker in _laws().items()]
+    return [_form(name, maker, _ARRAYS) for name, maker in _laws().items()]
 
 
 def kernel_forms() -> list[str]:
@@ -229,7 +236,7 @@ def listing(what: str) -> str:
             _augmentations(),
             (),
         ),
-        "law of positive pairs": ("positive pairs (sums of multiples are laws too):", _laws(), ()),
+        "law of positive pairs": ("positive pairs (sums of multiples are laws too):", _laws(), _ARRAYS),
         "feature map": ("features (of --kernel):", _by_name(features.registry), ("kernel", "seed")),
     }[what]
     lines = [title]

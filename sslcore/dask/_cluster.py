@@ -9,10 +9,11 @@ from typing import Any
 
 import cloudpickle
 from dask import config
-from dask.base import compute, tokenize
+from dask.base import compute
 from dask.delayed import delayed
 from dask.system import CPU_COUNT
 
+from .. import tunables
 from ..arrays import check_integer
 from ..errors import MemoryBudgetError
 from ..features import Features, Nystrom
@@ -80,10 +81,10 @@ class Cluster:
         return True
 
     def n_threads(self) -> int:
-        """Return how many tasks run at a time now, at least 1."""
+        """Return how many tasks run at a time now; of a cluster without workers, how many will, as far as we know."""
         if self.client is None:
             return CPU_COUNT
-        return max(1, sum(worker["nthreads"] for worker in self._workers()))
+        return sum(worker["nthreads"] for worker in self._workers()) or tunables.DASK_COMING_THREADS
 
     def require(self, task_bytes: int, shared_bytes: int, what: str, remedy: str, n_tasks: int) -> None:
         """Refuse tasks that would not leave room on a worker, as many as it has threads; nothing was submitted."""
@@ -168,16 +169,15 @@ def _lost(error: BaseException) -> ConnectionError:
     )
 
 
-def sent(model: Features | Kernel | Representation) -> tuple[str, int]:
-    """Return a name for what a model does, and its bytes on the way to workers; refuse what cannot be sent."""
+def sent(model: Features | Kernel | Representation) -> int:
+    """Return the bytes of a model on its way to workers; refuse what cannot be sent."""
     if isinstance(model, Nystrom):
         model.factor()  # once, and here: of equal pivots another machine may choose another one
     try:
-        content = cloudpickle.dumps(model)
+        return len(cloudpickle.dumps(model))
     except Exception as error:  # objects raise what they like
         reason = " ".join(str(error).split())[:200]
         raise TypeError(
             f"the model cannot be sent to workers ({type(error).__name__}: {reason}); use kernels of sslcore.kernels, "
             f"or a function that holds no files, locks or connections"
         ) from None
-    return str(tokenize(content)), len(content)

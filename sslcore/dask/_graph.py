@@ -5,6 +5,7 @@ Which nodes a run leaves is known beforehand: a tree of counts tells.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import uuid
@@ -20,7 +21,7 @@ from dask.delayed import Delayed, delayed
 
 from .. import tunables
 from ..features import Features
-from ..stream._leaves import GROUPS, Node, leaf_samples
+from ..stream._leaves import GROUPS, Node, leaf_samples, node_after
 from ..stream._sources import Stream
 from . import _work
 from ._work import Job, Span
@@ -131,8 +132,9 @@ class Files(Data):
 def ends_of_tasks(n_leaves: int, threads: int, flops: float, ordered: bool) -> list[int]:
     """Return the leaves that tasks end before, of so many operations a leaf: no bit depends on it.
 
-    Runs of whole nodes are of one size.  Others get shorter towards the end, so that threads are done at about the
-    same time, if tasks begin in their order; else they are of one size too, for the longest may begin last.
+    Runs for large streams are of one size.  Others get shorter towards the end, so that threads are done at about the
+    same time, if tasks begin in their order; else they are of one size too, for the longest may begin last.  As long
+    as they have a node's leaves they begin with a node, so that its sum alone is left of it.
     """
     wanted = tunables.DASK_THREAD_PARTS * threads
     for size in sorted(tunables.DASK_RUN_PARTS, reverse=True):
@@ -142,11 +144,13 @@ def ends_of_tasks(n_leaves: int, threads: int, flops: float, ordered: bool) -> l
     if not ordered:
         size = max(1, min(most, n_leaves // wanted))
         return [*range(size, n_leaves, size), n_leaves]
-    # one thread may be an adaptive cluster at rest, which will have more
-    parts = max(tunables.DASK_SHARE_PARTS * threads, tunables.DASK_THREAD_PARTS)
+    node = node_after(1)
+    # one thread may be an adaptive cluster with its least worker, which will have more
+    most = max(node, min(most, n_leaves // tunables.DASK_THREAD_PARTS))
     while ends[-1] < n_leaves:
-        share = (n_leaves - ends[-1]) // parts
-        ends.append(ends[-1] + max(1, min(most, share)))
+        share = (n_leaves - ends[-1]) // (tunables.DASK_SHARE_PARTS * threads)
+        end = ends[-1] + max(1, min(most, share))
+        ends.append(min(node_after(end), n_leaves) if share >= node else end)
     return ends[1:]
 
 
@@ -166,7 +170,7 @@ def totals(job: Job, data: Data) -> tuple[list[Delayed], int]:
 
     The second result is the largest number of sums that a task has at a time.
     """
-    shared = delayed(job, pure=False, traverse=False)
+    shared = delayed(functools.partial(_work.begun, job), pure=False, traverse=False)()  # a call would look into it
     found: list[list[tuple[Node, Delayed]]] = [[] for _ in range(1 + GROUPS)]
     most = job.width
     for number, (start, stop) in enumerate(data.runs()):

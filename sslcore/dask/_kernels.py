@@ -126,8 +126,8 @@ def require_room(cluster: Cluster, views: Any, model: Any, objective: Objective,
     kernel, (n, m, d) = as_kernel(model), views.shape
     itemsize, backend = as_float_dtype(views.dtype, "views").itemsize, get_backend(backend="numba")
     objective.within(n * m, "views")
-    samples = n if objective.beta > 0 else n * m
-    sizes = Sizes(samples, n * m, d, objective.k, itemsize, n_folds=most_folds(search))
+    sizes = Sizes(n, n * m, d, objective.k, itemsize, n_folds=most_folds(search))
+    sizes = sizes if objective.beta > 0 else sizes.single_views()
     budget = memory_budget(None, backend)
     matrix_free_plan(sizes, kernel, budget, backend.BLOCK_FACTOR).require(budget)
     chunk = max(views.chunks[0]) * m * d * views.dtype.itemsize

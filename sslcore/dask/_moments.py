@@ -111,7 +111,7 @@ def moments_on(
         raise TypeError(f"features of sslcore.features were expected, found {features!r:.80}")
     if backend is not None:
         get_backend(backend=backend)
-    token, n_bytes = sent(features)
+    n_bytes = sent(features)
     data: Data
     if _are_files(views):
         data = Files(views, cluster.n_threads(), features, ordered=cluster.client is not None)
@@ -122,7 +122,6 @@ def moments_on(
     r, leaf, dtype = features.n_features(d), leaf_samples(m), as_float_dtype(data.dtype, "views")
     job = Job(
         features,
-        token,
         leaf,
         tunables.STREAM_NODE_PARTS,
         backend,
@@ -132,7 +131,7 @@ def moments_on(
     sums, most = totals(job, data)
     plan = features_plan(Sizes(leaf, leaf * m, d, 1, dtype.itemsize), r, features)
     cluster.require(
-        plan.bytes + data.task_bytes(leaf) + most * 16 * r * r,
+        plan.bytes + data.task_bytes(leaf) + (most + _work.SPARE_SUMS) * 16 * r * r,
         n_bytes,
         f"{data.unit} of views, features of one leaf, {most} sums of {r} x {r}",
         f"take {data.remedy}, workers with fewer threads, or with more memory",
@@ -141,7 +140,7 @@ def moments_on(
     try:
         computed = cluster.compute(sums)
     finally:
-        _work.spare_leaves.clear()  # of threads of this process
+        job.kept.close()  # what tasks in this process have left
     training, *held = (part.copied() for part in computed)  # what came over a wire is for reading only
     for part in (training, *held):
         part.require_finite()

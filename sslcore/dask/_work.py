@@ -11,8 +11,9 @@ import contextlib
 import errno
 import functools
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,9 @@ import scipy.linalg.blas  # noqa: F401  # those that we multiply with are loaded
 import threadpoolctl
 from dask.sizeof import sizeof
 
-from .. import tunables
 from ..arrays import Array, as_float_dtype, as_native, namespace
 from ..augmentations import Augmentation, Views
-from ..backends import get_backend
+from ..backends import Backend, get_backend
 from ..features import Features
 from ..fitting.accumulator import Accumulator
 from ..fitting.representation import Representation
@@ -37,13 +37,14 @@ from ..stream._sources import ArrayBlock, Leaf, open_file
 
 __all__ = [
     "Job",
+    "Kept",
     "Span",
     "add_sums",
+    "begun",
     "check_chunk",
     "node_name",
     "one_thread",
     "shape_of",
-    "spare_leaves",
     "sum_array",
     "sum_files",
     "values_of",
@@ -51,25 +52,131 @@ __all__ = [
 ]
 
 
+SPARE_SUMS = 4
+"""Sums whose memory waits for those of other leaves, at most, beside what tasks have: about those of a task."""
+
+
+class Kept:
+    """Memory of leaves and sums, and prepared features, which tasks of a job leave for its next ones in this process.
+
+    Fresh memory would be paged in for each task, and preparing landmarks takes as long as many leaves.  Of leaves and
+    features there is as much as tasks have had at a time, which is what is predicted of them, and `SPARE_SUMS` more;
+    and it goes with the job that `begun` makes, which Dask lets go after its last task.  It stays where it is: who is
+    sent the job begins with nothing.
+
+    Parameters
+    ----------
+    calls : bool
+        Whether it is that of the call, in the caller's process, which closes it.
+    """
+
+    def __init__(self, calls: bool = False) -> None:
+        self.calls, self._closed = calls, False
+        self._leaves, self._accumulators, self._sums = list[np.ndarray](), list[Accumulator](), list[np.ndarray]()
+
+    def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
+        return Kept, ()
+
+    @contextlib.contextmanager
+    def leaf(self, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
+        """Lend memory of a leaf, the same shape and dtype for all tasks of a job; its values are any."""
+        memory = _popped(self._leaves)
+        memory = np.empty(shape, dtype) if memory is None else memory
+        yield memory
+        self._leaves.append(memory)
+        self._emptied()
+
+    @contextlib.contextmanager
+    def accumulator(self, features: Features, views: Array, backend: Backend) -> Iterator[Accumulator]:
+        """Lend an accumulator for views like these; it keeps no sums for the next task, which may be long in coming."""
+        found = _popped(self._accumulators)
+        if found is None or found.backend is not backend:  # chunks may be on the host and on devices
+            found = Accumulator(features, views.shape[2], views.dtype, backend)
+        yield found
+        found.recycle(None)
+        self._accumulators.append(found)
+        self._emptied()
+
+    def sums(self, r: int) -> Sums:
+        """Lend memory of sums, with any values; it comes back with the last array that is in it.
+
+        Dask has the sums of a task for as long as other tasks, here or elsewhere, wait for them.
+        """
+        memory = _popped(self._sums)
+        memory = np.empty((r, r, 2), order="F") if memory is None else memory
+        matrices = np.asarray(_Lent(memory, self))
+        return Sums(0, 0, 0.0, np.zeros(r), matrices[..., 0], matrices[..., 1], None, None)
+
+    def take_back(self, memory: np.ndarray) -> None:
+        """Take memory that was lent by `sums`."""
+        if len(self._sums) < SPARE_SUMS:
+            self._sums.append(memory)
+        self._emptied()
+
+    def close(self) -> None:
+        """Give all of it up, and what tasks that run still bring back."""
+        self._closed = True
+        self._emptied()
+
+    def _emptied(self) -> None:
+        if self._closed:
+            self._leaves.clear()
+            self._accumulators.clear()
+            self._sums.clear()
+
+
+class _Lent:
+    """An array that NumPy makes others of, and that goes back when the last of these is gone."""
+
+    def __init__(self, memory: np.ndarray, kept: Kept) -> None:
+        self._memory, self._kept = memory, weakref.ref(kept)  # those that Dask still has shall not keep it alive
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        return self._memory.__array_interface__
+
+    def __del__(self) -> None:
+        kept = self._kept()
+        if kept is not None:
+            kept.take_back(self._memory)
+
+
+def _popped(some: list[Any]) -> Any:
+    """Take the last one, None if there is none; a list of Python does so for one thread at a time."""
+    try:
+        return some.pop()
+    except IndexError:
+        return None
+
+
 @dataclass(frozen=True)
 class Job:
     """The parts that all tasks of a sum share.
 
-    ``leaf`` is the number of samples of a leaf, ``width`` that of sums that a node of the tree adds; ``token`` names
-    the features, for which workers keep what they have prepared.  ``hold_out`` is that of `sslcore.stream._leaves`.
+    ``leaf`` is the number of samples of a leaf, ``width`` that of sums that a node of the tree adds.  ``hold_out`` is
+    that of `sslcore.stream._leaves`.
     """
 
     features: Features
-    token: str
     leaf: int
     width: int
     backend: str | None
     versions: dict[str, str]
     hold_out: bool = True
+    kept: Kept = field(default_factory=lambda: Kept(calls=True), repr=False, compare=False)
 
     def parts(self) -> Parts:
         """Make the trees of a sum, which are empty."""
         return Parts(True, width=self.width, hold_out=self.hold_out)
+
+
+def begun(job: Job) -> Job:
+    """Give a job something to keep memory in, where its tasks run.
+
+    Within one process Dask pickles no messages, and remembers a thousand of them: the job that was sent outlives its
+    tasks there, and would keep what they leave.  The result of a task does not.
+    """
+    return job if job.kept.calls else replace(job, kept=Kept())
 
 
 @dataclass(frozen=True)
@@ -115,20 +222,6 @@ one_thread = _OneThread()
 # ---------------------------------------------------------------- sums
 
 
-_prepared = threading.local()
-"""The last `Accumulator` of each thread, with its token: preparing landmarks takes as long as many leaves."""
-
-
-def _accumulator(job: Job, views: Array) -> Accumulator:
-    backend = get_backend(views, backend=job.backend)
-    key = job.token, views.shape[2], views.dtype.str, backend.NAME
-    if getattr(_prepared, "key", None) != key:
-        _prepared.accumulator = Accumulator(job.features, views.shape[2], views.dtype, backend)
-        _prepared.key = key
-    found: Accumulator = _prepared.accumulator
-    return found
-
-
 def _sum(job: Job, leaves: Iterable[Leaf]) -> Sums | dict[str, Sums]:
     """Sum leaves, and add their sums as far as the tree allows: several are named by `node_name`."""
     here = _versions()
@@ -138,13 +231,16 @@ def _sum(job: Job, leaves: Iterable[Leaf]) -> Sums | dict[str, Sums]:
             f"install the same on all machines, or the last bits depend on which worker did what"
         )
     host, parts = get_backend(backend="numba"), job.parts()
-    with one_thread():
+    with one_thread(), contextlib.ExitStack() as lent:
+        accumulator: Accumulator | None = None
+        done: Sums | None = None
         for leaf in leaves:
-            accumulator = _accumulator(job, leaf.views)
-            done = parts.add(leaf.index, sums_of(leaf, accumulator).on(host).in_fortran_order())
+            if accumulator is None:
+                backend = get_backend(leaf.views, backend=job.backend)
+                accumulator = lent.enter_context(job.kept.accumulator(job.features, leaf.views, backend))
             if accumulator.backend is host:
-                accumulator.recycle(done)
-        accumulator.recycle(None)  # it is kept for the next task, which may be long in coming
+                accumulator.recycle(done or job.kept.sums(job.features.n_features(leaf.views.shape[2])))
+            done = parts.add(leaf.index, sums_of(leaf, accumulator).on(host).in_fortran_order())
     found = {node_name(part, node): node.sums for part, node in parts.nodes()}
     return found if len(found) > 1 else found.popitem()[1]
 
@@ -169,7 +265,6 @@ def node_name(part: int, node: Node) -> str:
 
 def sum_array(job: Job, views: Any, first: int, shape: tuple[int, ...], dtype: np.dtype) -> Sums | dict[str, Sums]:
     """Sum the leaves of an array (n, m, d), whose first sample has this number in the stream and begins a leaf."""
-    spare_leaves.clear()
     views = as_native(views, "a block of views")
     check_chunk(views, first, shape, dtype)
     return _sum(job, _leaves_of_array(job, views, first))
@@ -213,8 +308,7 @@ def _leaves_of_files(job: Job, files: list[Span], start: int, stop: int) -> Iter
             )
         blocks.append((span.first, block))
     _, like = blocks[0]
-    shape = min(job.leaf, stop - start), *like.shape[1:]
-    with spare_leaves.lent(shape, as_float_dtype(like.dtype, like.name)) as memory:
+    with job.kept.leaf((job.leaf, *like.shape[1:]), as_float_dtype(like.dtype, like.name)) as memory:
         for position in range(start, stop, job.leaf):
             end = min(position + job.leaf, stop)
             spans: list[tuple[int, Block, int]] = []
@@ -224,37 +318,6 @@ def _leaves_of_files(job: Job, files: list[Span], start: int, stop: int) -> Iter
                     block.fill(begin - first, memory[begin - position : last - position])
                     spans.append((begin - position, block, begin - first))
             yield Leaf(position // job.leaf, memory[: end - position], end - position == job.leaf, spans)
-
-
-class _SpareLeaves:
-    """Memory of leaves that tasks have read into, for the next tasks: fresh memory is paged in.
-
-    No more is kept than tasks have had at a time, each leaf of `tunables.DASK_LEAF_BYTES` at most, and none that is
-    unlike the last that was asked for.
-    """
-
-    def __init__(self) -> None:
-        self._lock, self._kept = threading.Lock(), list[np.ndarray]()
-
-    @contextlib.contextmanager
-    def lent(self, shape: tuple[int, ...], dtype: np.dtype) -> Iterator[np.ndarray]:
-        """Lend memory of this shape, whose values are any."""
-        with self._lock:
-            like = [a for a in self._kept if (a.shape[1:], a.dtype) == (shape[1:], dtype) and len(a) >= shape[0]]
-            memory = like.pop() if like else np.empty(shape, dtype)
-            self._kept = like
-        yield memory[: shape[0]]
-        if memory.nbytes <= tunables.DASK_LEAF_BYTES:
-            with self._lock:
-                self._kept.append(memory)
-
-    def clear(self) -> None:
-        """Give the memory up that is kept."""
-        with self._lock:
-            self._kept = []
-
-
-spare_leaves = _SpareLeaves()
 
 
 def add_sums(some: list[Sums]) -> Sums:

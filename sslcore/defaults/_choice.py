@@ -44,20 +44,18 @@ N_COMPONENTS = 32
 
 FEWEST, SHARE, SAMPLES_EACH = 8, 0.9, 20
 """Of tables: as many as their principal components that hold this share of the variance, or one for so many samples,
-but within 8 and 32.  More do harm to few samples, for noise knows no direction: 32 in place of 8 cost 1.3 and 1.5
-points on wine (178 rows; 5 and 10 labels a class).  Fewer are filled, of many samples, by functions that single out
-some: with 8 in place of 32 the embedding was 15 points worse on 1,200 rows of ImageSegments."""
+but within 8 and 32.  More do harm to few samples, for noise knows no direction (wine).  Fewer are filled, of many
+samples, by functions that single out some (ImageSegments)."""
 
 STANDARD_ERRORS = 1.0
 """Of the search for reg, of tables and series: many regs are as good on held-out samples, and the largest is least
-rough.  It was worth 5 to 7 points on ImageSegments, and changed nothing on wine and Phishing; of series see below."""
+rough: worth most where columns have heavy tails (ImageSegments)."""
 
 SMOOTHEST = ("table", "series")
 """Kinds of data whose reg is chosen so."""
 
 SCALE = "probe"
-"""Of components: with 5 labels a class 0.2 to 1 points more than "norm" on seven sets of `bench practice`, and 2.4 less
-on GunPoint, where the embedding is far above its rivals in both."""
+"""Of components: with few labels better than "norm" on most sets of `bench practice`."""
 
 COUNT_MOST = "functions that are smooth, and that views do not change, count most"
 """What that scale does, in words."""
@@ -70,14 +68,11 @@ NOISE = 1.0
 
 TIME_WARP, SERIES_NOISE = 0.07, 0.3
 """Of series: deviation of the logarithm of the speed, and noise in deviations between samples at one time, for what all
-series share tells none of them apart.  Means over three seeds of the views, 5 and 10 labels a class, against a warp of
-0.1, noise of 0.3 deviations of the channel, and the reg of least risk: ItalyPowerDemand 2.5 and 1.2 points more,
-GunPoint 0.7 and 0.2, BasicMotions 0.1 and 1.1; ArrowHead 0.5 less and 0.7 more, OSULeaf 2.3 and 2.5 less (of 12).  A
-warp of 0.05 was no better on ItalyPowerDemand, and 1 to 3 points worse on GunPoint, BasicMotions and OSULeaf.
+series share tells none of them apart.  A stronger warp was worse on ItalyPowerDemand, a weaker one on GunPoint,
+BasicMotions and OSULeaf; no law suits all of them.
 
 Where the warp alone would make views that `concerns` warns of, farther apart than `FAR` times what samples are, there
-is none: with it all components collapsed on ACSF1 (5 times; 5 to 6 points below the best rival, 4 to 6 above without),
-while 0.9 times, on BasicMotions, are worth 10 points."""
+is none: with it all components collapsed on ACSF1 (5 times), while 0.9 times, on BasicMotions, help."""
 
 MOVED_SAMPLES = 128
 """Samples of which that is looked at: their views are the costliest part of the choice, of long series above all."""

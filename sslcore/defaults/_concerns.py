@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, ArrayLike, as_array, as_native, gives_memory_back, ignore_overflow, on_host
+from ..arrays import Array, ArrayLike, as_array, as_native, gives_memory_back, ignore_overflow, listed, on_host
 from ..augmentations._views import as_readable
 from ..fitting.spread import spread_of
 from ..fitting.standardization import Standardization
@@ -157,5 +157,4 @@ def _said(names: list[str], which: np.ndarray, single: str, several: str) -> str
     found = [name for name, chosen in zip(names, which, strict=True) if chosen]
     if len(found) == 1:
         return f"column {found[0]} {single}"
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
-    return f"columns {', '.join(found[:SHOWN])}{more} {several}"
+    return f"columns {listed(found, SHOWN)} {several}"

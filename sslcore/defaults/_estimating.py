@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, as_array, as_float_dtype, check_integer
+from ..arrays import Array, as_array, as_float_dtype, check_integer, listed
 from ..augmentations import Views
 from ..augmentations._base import flattened, image_shapes
 from ..backends import device_of
@@ -106,10 +106,26 @@ def as_table(estimator: Any, array: Array, name: str, *, reset: bool, several: b
         if "could not convert" not in str(error):
             raise
         raise ValueError(
-            f"{name} must hold real numbers, found words: {error}; leave them out, or make categories of them, with "
-            f"sslcore.tables.read(..., categories='one-hot').values"
+            f"{name} must hold real numbers, found words{_where(array)}: {error}; leave them out, or make "
+            f"categories of them, with sslcore.tables.read(..., categories='one-hot').values"
         ) from None
     return out
+
+
+def _where(array: np.ndarray) -> str:
+    """Name the columns of an array of objects that hold words, counted from 0."""
+    if array.ndim != 2:
+        return ""
+    found = [str(j) for j in range(array.shape[1]) if _holds_words(array[:, j])]
+    return f" in column{'s' * (len(found) > 1)} {listed(found)}" if found else ""
+
+
+def _holds_words(column: np.ndarray) -> bool:
+    try:
+        column.astype(float)
+    except (TypeError, ValueError):
+        return True
+    return False
 
 
 def _not_finite(array: np.ndarray, name: str) -> ValueError:

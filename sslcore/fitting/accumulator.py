@@ -52,8 +52,9 @@ class Accumulator:
             if total is None:
                 spare, self._spare = self._spare, None
                 total = Sums.zero(phi.shape[1], self.backend.xp, spare)
-            if self._buffer.size < phi.size or self._buffer.dtype != dtype:
-                self._buffer = self.backend.xp.empty(phi.size, dtype)
+            wanted = phi.size + (phi.shape[1] ** 2 if dtype == np.float32 else 0)
+            if self._buffer.size < wanted or self._buffer.dtype != dtype:
+                self._buffer = self.backend.xp.empty(wanted, dtype)
             add_block(total, phi, samples, weight, self._buffer, self.backend)
             del x, phi  # before the next block is made
         assert total is not None

@@ -22,7 +22,6 @@ from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.reduced_basis import ReducedBasis
 from ..solvers.sums import Sums, add_block
-from ..solvers.sweep import Sweep
 from ..solvers.trial import Functions
 from .accumulator import feature_block_rows
 from .data import Data
@@ -253,9 +252,7 @@ class KernelFolds(Restricted):
         self, f: int, operator: ConditionedOperator, objectives: Sequence[Objective]
     ) -> Callable[[Objective], Functions]:
         """Make a function that solves for each of these, from what is known of fold f, as well as a risk takes it."""
-        sweep = self.problem.sweep_of(operator, objectives, lambda o: self._done(f, o.reg), self.known[f])
-        assert isinstance(sweep, Sweep)
-        return sweep.trials()
+        return self.problem.trials_of(operator, objectives, lambda o: self._done(f, o.reg), self.known[f])
 
     def _fold(self, f: int) -> OperatorFold:
         problem, data, backend = self.problem, self.problem.data, self.problem.backend

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array
 from ..backends import Backend
 from ..solvers.objective import Objective
@@ -26,7 +27,10 @@ from ..solvers.trial import Functions
 from .folds import Restricted
 from .held_out import training_risk
 
-__all__ = ["HeldMoments"]
+__all__ = ["LEAST_LEAVES", "HeldMoments"]
+
+LEAST_LEAVES = 8
+"""Leaves of a stream with two groups held out: every fourth leaf is one of the next group's."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,9 @@ class HeldMoments(Restricted):
         if len(held) < 2:
             raise ValueError(
                 "reg='auto' needs samples that were held out, in two groups at least, and these moments have "
-                f"{len(held)}: sslcore.stream.moments keeps them of streams that are long enough; else give reg as a "
-                "number, or the views themselves to sslcore.pretrain"
+                f"{len(held)}: sslcore.stream.moments keeps them of streams of {LEAST_LEAVES} leaves or more (over "
+                f"{(LEAST_LEAVES - 1) * tunables.STREAM_LEAF_VIEWS:,} views); else give reg as a number, or the views "
+                f"themselves to sslcore.pretrain"
             )
         if objective.beta > 0 and training.n == training.n_views:
             raise ValueError("no sample of the training part has 2 or more views; give reg as a number")

@@ -15,7 +15,7 @@ from ..solvers.objective import Objective
 from .folds import Folds, MatrixFreeFolds
 from .plan import Plan
 from .plan_matrix_free import matrix_free_plan
-from .problem import GroupedProblem, Problem
+from .problem import GroupedProblem, OperatorProblem, in_turn
 
 __all__ = ["MatrixFree", "MatrixFreeProblem"]
 
@@ -30,7 +30,7 @@ class KeptPoints(Protocol):
         """Keep that of the next point."""
 
 
-class MatrixFree(Problem):
+class MatrixFree(OperatorProblem):
     """A problem solved by products with a kernel's matrix, which is never stored.
 
     With a checkpoint, ``kept``, the preconditioner has no more room than it had when that was written.
@@ -38,9 +38,7 @@ class MatrixFree(Problem):
 
     room: int | None = None
     kept: KeptPoints | None = None
-    keeper: Keeper | None = None
     points: Any
-    operator: Any
 
     def rank(self, samples: Samples) -> int:
         """Return the columns of the preconditioner of some samples."""
@@ -49,10 +47,8 @@ class MatrixFree(Problem):
 
     def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
         """Begin each near the one before; a checkpoint has those that are done, and keeps each."""
-        near: Array | None = None
 
-        def solve(objective: Objective) -> Solution:
-            nonlocal near
+        def solve(objective: Objective, near: Array | None) -> Solution:
             kept = self.kept
             solution = kept.solution(self.backend.xp) if kept else None
             if solution is not None:  # the factor grows as it did
@@ -61,12 +57,9 @@ class MatrixFree(Problem):
                 solution = self.at(objective, near)
                 if kept:
                     kept.finish(solution)
-            near = solution.vectors
-            if progress is not None:
-                progress(objective)
             return solution
 
-        return solve
+        return in_turn(solve, progress)
 
 
 class MatrixFreeProblem(MatrixFree, GroupedProblem):
@@ -99,17 +92,8 @@ class MatrixFreeProblem(MatrixFree, GroupedProblem):
 
         The best combinations of functions found at the six closest objectives would save 6 % of the products only.
         """
-        near: Array | None = None
-
-        def solve(objective: Objective) -> Solution:
-            nonlocal near
-            solution = self.solve(operator, objective, near, getattr(self, "started", None), keeper)
-            near = solution.vectors
-            if progress is not None:
-                progress(objective)
-            return solution
-
-        return solve
+        started = getattr(self, "started", None)
+        return in_turn(lambda objective, near: self.solve(operator, objective, near, started, keeper), progress)
 
     def restrict(self, folds: Folds) -> MatrixFreeFolds:
         """Make the operator of each training part, and what multiplies the kernel values between the parts."""

@@ -16,14 +16,12 @@ from ..backends import Backend, device_of, get_backend
 from ..features import Features
 from ..kernels import Kernel, Precomputed
 from ..solvers.certificate import TOLERANCE, Solution, Spectrum
-from ..solvers.exact import Keeper, solve_exact
 from ..solvers.joined import JoinedPoints
 from ..solvers.matrix_free import MatrixFreeKernel
 from ..solvers.modalities import ModalityGram, TwoModalities, sums_of_pairs
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums, add_block
-from ..solvers.sweep import Sweep
 from .bimodal import BimodalRepresentation
 from .folds import Folds, Restricted
 from .held_out import GROUPS, HeldOutRisk, training_risk
@@ -33,7 +31,7 @@ from .plan import SEARCHED_TOGETHER, Plan, fitting_rows
 from .plan import feature_rows as rows_of_features
 from .plan_modalities import joined_plan, kernels_plan, pair_features_plan
 from .points import refuse_constant, require_symmetric
-from .problem import Frame, Problem
+from .problem import MomentsProblem, OperatorProblem, Problem
 from .representation import Representation
 
 __all__ = ["BimodalProblem", "FeaturePairProblem", "KernelPairProblem", "MatrixFreePairProblem", "risk_of_modalities"]
@@ -152,18 +150,11 @@ def risk_of_modalities(rep: BimodalRepresentation, pair: Any, weight: Any, backe
     return _risk(rep, data, np.arange(data.n) % GROUPS, get_backend(*sources(views), backend=backend))[0]
 
 
-class KernelPairs(BimodalProblem):
-    """A kernel for each modality, whatever solves it; a ``keeper`` may follow the fit to all pairs."""
+class KernelPairs(OperatorProblem, BimodalProblem):
+    """A kernel for each modality, whatever solves it; its operator, centred if it is to be, sets what is kept."""
 
-    keeper: Keeper | None = None
     means: list[Any]
     centres: list[Any]
-    started: float
-
-    @property
-    @abstractmethod
-    def operator(self) -> Any:
-        """Make the operator, centred if it is to be; sets ``means``, ``centres`` and ``started``."""
 
     def _check(self) -> None:
         """Check the kernels against the data."""
@@ -176,11 +167,6 @@ class KernelPairs(BimodalProblem):
                     f"for Precomputed, {name} must be the Gram matrix of its n = {data.n} points, with n columns, "
                     f"found {width}"
                 )
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Matrices have the type of the points."""
-        return self.data.dtype
 
     @property
     def fitted(self) -> tuple[Kernel, Kernel]:
@@ -206,20 +192,7 @@ class KernelPairs(BimodalProblem):
 
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
         """Condition the operator, and iterate; the certificate's time includes the Gram matrices."""
-        return solve_exact(
-            self.operator,
-            replace(objective, center=False),  # its matrices are centred already
-            tolerance=TOLERANCE[self.dtype],
-            planned_bytes=self.plan.bytes,
-            near=near,
-            started=self.started,
-            keeper=self.keeper,
-        )
-
-    def frame(self, solution: Solution) -> Frame:
-        """Take the vectors, which are orthonormal."""
-        v = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
-        return Frame(v, v)
+        return super().at(replace(objective, center=False), near)  # its matrices are centred already
 
     def represent(self, objective: Objective, solution: Solution) -> Any:
         """Combine the kernels' functions at the training points, with an intercept each if they are centred."""
@@ -246,7 +219,7 @@ class KernelPairProblem(KernelPairs):
     def _planned(self, n_folds: int) -> Plan:
         self._check()
         data = self.data
-        return kernels_plan(self._sizes(data.n, n_folds), data.widths, self.kernels, self.backend.BLOCK_FACTOR)
+        return kernels_plan(self._sizes(n_folds), data.widths, self.kernels, self.backend.BLOCK_FACTOR)
 
     @cached_property
     def operator(self) -> TwoModalities:
@@ -274,13 +247,9 @@ class KernelPairProblem(KernelPairs):
     def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
         """Begin where the functions found at other objectives are best combined."""
         center = self.objective.center
-        sweep = Sweep(
-            self.operator,
+        sweep = super().sweep(
             [replace(objective, center=False) for objective in objectives],
-            tolerance=TOLERANCE[self.dtype],
-            planned_bytes=self.plan.bytes,
-            started=self.started,
-            progress=None if progress is None else lambda solved: progress(replace(solved, center=center)),
+            None if progress is None else lambda solved: progress(replace(solved, center=center)),
         )
         return lambda objective: sweep(replace(objective, center=False))
 
@@ -291,7 +260,7 @@ class MatrixFreePairProblem(MatrixFree, KernelPairs):
     def _planned(self, n_folds: int) -> Plan:
         self._check()
         data = self.data
-        sizes = replace(self._sizes(data.n, n_folds), d=data.d + 2, made=True)
+        sizes = replace(self._sizes(n_folds), d=data.d + 2, made=True)
         return joined_plan(sizes, self.kernels, self.budget, self.backend.BLOCK_FACTOR)
 
     @cached_property
@@ -314,7 +283,7 @@ class MatrixFreePairProblem(MatrixFree, KernelPairs):
         )
 
 
-class FeaturePairProblem(BimodalProblem):
+class FeaturePairProblem(MomentsProblem, BimodalProblem):
     """Features of each modality: their joint moments, and the eigenproblem of both."""
 
     def _planned(self, n_folds: int) -> Plan:
@@ -322,16 +291,11 @@ class FeaturePairProblem(BimodalProblem):
         self.given: tuple[Features, Features] = as_models(self.model)
         self.n_features = sum(model.n_features(d) for model, d in zip(self.given, data.widths, strict=True))
         self.objective.within(self.n_features, "features of both modalities")
-        sizes = replace(self._sizes(data.n, n_folds), n_views=data.n)
+        sizes = replace(self._sizes(n_folds), n_views=data.n)
         self.rows = fitting_rows(
             rows_of_features(self.n_features, data.d), sizes, self.n_features, self.budget, self.backend
         )
         return pair_features_plan(sizes, self.n_features, self.given)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Moments are accumulated in float64."""
-        return np.dtype(float)
 
     @cached_property
     def fitted(self) -> tuple[Features, Features]:
@@ -385,16 +349,6 @@ class FeaturePairProblem(BimodalProblem):
     def trace(self) -> float:
         """The trace of Sigma, centred if it is to be."""
         return self.pencil.unit
-
-    def at(self, objective: Objective, near: Array | None = None) -> Solution:
-        """Solve the pencil."""
-        spectrum = self.pencil.solve(objective, near=near)
-        return Solution(spectrum, spectrum.coefficients[:, : spectrum.certificate.rank])
-
-    def frame(self, solution: Solution) -> Frame:
-        """Take the coefficients c, which are orthonormal beside Sigma c."""
-        c = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
-        return Frame(c, self.pencil.times_sigma(c))
 
     def represent(self, objective: Objective, solution: Solution) -> Any:
         """Combine the features; values at the training pairs are computed when they are asked for."""

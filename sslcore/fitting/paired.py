@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -15,24 +13,22 @@ from ..backends import device_of
 from ..gram import kernel_product
 from ..kernels import Kernel, Precomputed, as_kernel
 from ..positives import Law
-from ..solvers.certificate import TOLERANCE, Solution
+from ..solvers.certificate import Solution
 from ..solvers.edges import ConditionedPairs
-from ..solvers.exact import solve_exact
 from ..solvers.groups import Samples
 from ..solvers.objective import Objective
 from ..solvers.rotated_gram import rotated_gram
-from ..solvers.sweep import Sweep
 from .folds import Folds
 from .paired_folds import LawFolds, PairedFolds
 from .plan import Plan, paired_plan
 from .points import refuse_constant, require_symmetric
-from .problem import Frame, Problem
+from .problem import OperatorProblem
 from .representation import Representation
 
 __all__ = ["PairedProblem"]
 
 
-class PairedProblem(Problem):
+class PairedProblem(OperatorProblem):
     """A kernel at points with a law of positive pairs, solved exactly; points in no pair play no part."""
 
     model: Kernel
@@ -55,12 +51,7 @@ class PairedProblem(Problem):
                 "law.second, law.weight)"
             )
         self.objective.within(len(self.law.support), "points in pairs")
-        return paired_plan(self._sizes(data.n, n_folds), self.law, self.model, self.backend.BLOCK_FACTOR)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Matrices have the type of the points."""
-        return self.data.dtype
+        return paired_plan(self._sizes(n_folds), self.law, self.model, self.backend.BLOCK_FACTOR)
 
     @cached_property
     def points(self) -> Array:
@@ -94,37 +85,10 @@ class PairedProblem(Problem):
         khat = rotated_gram(self.model, points, singles, backend).mean
         return ConditionedPairs(khat, law, self.model, backend, center=self.objective.center)
 
-    def at(self, objective: Objective, near: Array | None = None) -> Solution:
-        """Condition the operator, and iterate; the certificate's time includes T and the Gram matrix."""
-        return solve_exact(
-            self.operator,
-            objective,
-            tolerance=TOLERANCE[self.dtype],
-            planned_bytes=self.plan.bytes,
-            near=near,
-            started=self.started,
-        )
-
-    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Sweep:
-        """Begin where the functions found at other objectives are best combined."""
-        return self.sweep_of(self.operator, objectives, progress)
-
-    def sweep_of(
-        self, operator: ConditionedPairs, objectives: Sequence[Objective], progress: Any = None, known: Any = None
-    ) -> Sweep:
-        """Do as `sweep` with the operator of all pairs or of some."""
-        told = {"started": getattr(self, "started", None), "progress": progress, "known": known}
-        return Sweep(operator, objectives, tolerance=TOLERANCE[self.dtype], planned_bytes=self.plan.bytes, **told)
-
     def restrict(self, folds: Folds) -> PairedFolds:
         """Make the operator of each training part, and the kernel values between the parts."""
         assert isinstance(folds, LawFolds)
         return PairedFolds(self, folds)
-
-    def frame(self, solution: Solution) -> Frame:
-        """Take the vectors, which are orthonormal."""
-        v = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
-        return Frame(v, v)
 
     def represent(self, objective: Objective, solution: Solution) -> Representation:
         """Combine the kernel's functions at the points in pairs; at the others they have values too."""

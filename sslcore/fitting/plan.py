@@ -132,7 +132,7 @@ _OBJECTS_BYTES = 1 << 17
 def exact_plan(sizes: Sizes, kernel: Kernel, block_factor: int = 1) -> Plan:
     """Plan the exact solver: `_exact_bytes`, and the work of its leading terms."""
     n, total, d, k, n_points = sizes.n, sizes.n_views, sizes.d, sizes.k, sizes.n_points
-    contrasts, width = total - n, block_width(k, total)
+    contrasts, width, grouped = total - n, block_width(k, total), sizes.grouped
     shared = sizes.places >= LEAST_SHARED and block_factor == 1
     # a step reads A, B twice and the triangle of the factor twice, and orthogonalises its block twice
     entries = n_points * _STEPS * (n * n + 2 * n * contrasts + contrasts * contrasts)
@@ -149,8 +149,8 @@ def exact_plan(sizes: Sizes, kernel: Kernel, block_factor: int = 1) -> Plan:
         return _exact_bytes(sizes.with_samples(samples), kernel, block_factor)
 
     size = _exact_bytes(sizes, kernel, block_factor)
-    known = None if sizes.uneven else smaller  # else it depends on which samples are left out
-    return Plan("exact", size, work, "use fewer samples", _alternatives(sizes, kernel), known, n)
+    known = None if grouped.uneven else smaller  # else it depends on which samples are left out
+    return Plan("exact", size, work, "use fewer samples", _alternatives(sizes, kernel), known, grouped.n)
 
 
 def _alternatives(sizes: Sizes, kernel: Kernel) -> Callable[[], list[tuple[int, int]]]:
@@ -160,7 +160,7 @@ def _alternatives(sizes: Sizes, kernel: Kernel) -> Callable[[], list[tuple[int, 
         if isinstance(kernel, Precomputed):  # no features are made of a given matrix
             return []
         numbers = [r for r in (1024 >> i for i in range(8)) if sizes.k <= r <= sizes.n_views]
-        of_features = replace(sizes, n_folds=0, made=False)
+        of_features = replace(sizes.grouped, n_folds=0, made=False)
         return [(r, _features_bytes(of_features, r, Nystrom(kernel, r), None)) for r in numbers]
 
     return alternatives
@@ -186,6 +186,8 @@ def _exact_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> int:
     components += _lanes_bytes(sizes, k)
     kept = points * (not sizes.made)  # the copy that the result has
     phases = [filling, checking, rotated + kept + max(iterating, components)]
+    if sizes.apart:
+        phases.append(rotated + kept + _sweeping_bytes(sizes) + components + sizes.apart.rotations_bytes())
     if sizes.n_folds:
         phases.append(_fold_bytes(sizes, kernel, block_factor))
     return _OBJECTS_BYTES + int(fixed + max(phases))
@@ -273,14 +275,16 @@ def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
     known = some.places * _known_bytes(some)  # of each fold, kept while the others are made, and made again
     filling = _filling_bytes(inner, kernel, block_factor) + known * (sizes.n_folds > 1)
     judging = known + judging_bytes(sizes)
-    return _rotated_bytes(inner) + cross + points + (sizes.n_folds - 1) * known + max(filling, solving, judging)
+    held = sizes.apart.held_rotations_bytes() if sizes.apart else 0  # else they are among those of all samples
+    kept = cross + points + (sizes.n_folds - 1) * known + held
+    return _rotated_bytes(inner) + kept + max(filling, solving, judging)
 
 
 def judging_bytes(sizes: Sizes) -> int:
     """Count what the risk on held-out samples takes: rotations of some once more, and products between their views."""
-    views = max(sizes.largest, min(tunables.HELD_OUT_PRODUCT_VIEWS, sizes.n_views))
-    held = sizes.n_views if sizes.uneven else sizes.n_views - sizes.training_part().n_views
-    return sizes.rotations_bytes(held) // 2 + 8 * views**2
+    grouped = sizes.grouped
+    views = max(grouped.largest, min(tunables.HELD_OUT_PRODUCT_VIEWS, sizes.n_views))
+    return grouped.held_rotations_bytes() // 2 + 8 * views**2
 
 
 def paired_plan(sizes: Sizes, law: Law, kernel: Kernel, block_factor: int = 1) -> Plan:

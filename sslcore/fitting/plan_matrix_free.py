@@ -79,8 +79,8 @@ def matrix_free_plan(sizes: Sizes, kernel: Kernel, budget: int, block_factor: in
 
     size = _matrix_free_bytes(sizes, kernel, rank, block_factor)
     advice, others = "use fewer samples", _alternatives(sizes, kernel)
-    known = None if sizes.uneven else smaller
-    return Plan("matrix-free", size, work, advice, others, known, n, products=products, rank=rank)
+    known = None if sizes.grouped.uneven else smaller
+    return Plan("matrix-free", size, work, advice, others, known, sizes.grouped.n, products=products, rank=rank)
 
 
 def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: int) -> int:
@@ -114,7 +114,8 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
     views = min(tunables.MATRIX_FREE_COARSE_VIEWS, total // 4)
     coarse = 0.0
     if views * n // total:
-        some = replace(sizes.with_samples(max(1, views * n // total)), n_folds=0, n_points=1, made=False)
+        some = replace(sizes, apart=None).with_samples(max(1, views * n // total))
+        some = replace(some, n_folds=0, n_points=1, made=False)
         coarse = small + _exact_bytes(some, kernel, block_factor) + 3 * itemsize * total * width
         coarse += needs.row * total  # all points prepared, for their values with those of the fit
         if sizes.d > tunables.CPU_PRODUCT_MOST_COORDINATES:  # which are blocks then, and else tiles
@@ -132,6 +133,9 @@ def _matrix_free_bytes(sizes: Sizes, kernel: Kernel, rank: int, block_factor: in
     diagonal += (8 + 8 * (itemsize < 8)) * rows * sizes.largest  # those in float64, and turned
     means = filling(sizes.largest) + 5 * itemsize * total * -(-n // max(1, n // 64))
     phases = [needs.preparing, diagonal, means, adding, factoring, coarse, iterating, components]
-    if sizes.n_folds:
-        phases.append(small + filling(total) + judging_bytes(sizes))
+    folds = max(*phases, small + filling(total) + judging_bytes(sizes)) if sizes.n_folds else 0.0
+    if sizes.apart:  # the samples' pairs are measured after the fit; a fold has those that it holds out beside it
+        phases.append(components + sizes.apart.rotations_bytes())
+        folds += sizes.apart.held_rotations_bytes() if sizes.n_folds else 0
+    phases.append(folds)
     return _OBJECTS_BYTES + int(fixed + max(phases))

@@ -28,6 +28,7 @@ from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.rotated_gram import rotated_gram
 from ..solvers.sweep import Sweep
+from ..solvers.trial import Functions
 from .data import Data
 from .edge_sums import require_edges
 from .folds import FeatureFolds, Folds, KernelFolds, Restricted
@@ -38,7 +39,16 @@ from .points import refuse_constant, require_symmetric
 from .representation import Representation
 from .sizes import Sizes, Uneven
 
-__all__ = ["FeatureProblem", "Frame", "GroupedProblem", "KernelProblem", "Problem"]
+__all__ = [
+    "FeatureProblem",
+    "Frame",
+    "GroupedProblem",
+    "KernelProblem",
+    "MomentsProblem",
+    "OperatorProblem",
+    "Problem",
+    "in_turn",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +102,12 @@ class Problem(ABC):
     def _planned(self, n_folds: int) -> Plan:
         """Check model and objective against the data, and plan."""
 
-    def _sizes(self, n: int, n_folds: int) -> Sizes:
-        """Tell what is fitted, taken as n samples."""
+    def _sizes(self, n_folds: int) -> Sizes:
+        """Tell what is fitted."""
         data, k = self.data, self.objective.k
         pairs = "" if data.law is None else "time" if data.law.in_time else "graph"
         sizes = Sizes(
-            n,
+            data.n,
             data.n_views,
             data.d,
             k,
@@ -107,9 +117,9 @@ class Problem(ABC):
             made=data.made,
             pairs=pairs,
         )
-        if data.groups is None or n != data.n:
+        if data.groups is None:
             return sizes
-        return replace(sizes, uneven=Uneven.of(data.sizes, n_folds))
+        return replace(sizes, uneven=Uneven.of(data.sizes, n_folds, self.objective.beta == 0))
 
     @property
     @abstractmethod
@@ -131,17 +141,7 @@ class Problem(ABC):
 
         ``progress`` is told of each that is solved.  This one begins each near the one before; solvers may do better.
         """
-        near: Array | None = None
-
-        def solve(objective: Objective) -> Solution:
-            nonlocal near
-            solution = self.at(objective, near)
-            near = solution.vectors
-            if progress is not None:
-                progress(objective)
-            return solution
-
-        return solve
+        return in_turn(self.at, progress)
 
     @abstractmethod
     def frame(self, solution: Solution) -> Frame:
@@ -162,14 +162,101 @@ class Problem(ABC):
         """Make functions of the solution, with their arrays where the data lie."""
 
 
-class GroupedProblem(Problem):
-    """A kernel and groups of views, which are single if beta is 0; how it is solved is the operator's affair.
+def in_turn(
+    solve: Callable[[Objective, Array | None], Solution], progress: Callable[[Objective], None] | None
+) -> Callable[[Objective], Solution]:
+    """Make a function that solves for one objective after the other, each near the one before, and tells of it."""
+    near: Array | None = None
 
-    A ``keeper`` may follow the fit to all views.
+    def solved(objective: Objective) -> Solution:
+        nonlocal near
+        solution = solve(objective, near)
+        near = solution.vectors
+        if progress is not None:
+            progress(objective)
+        return solution
+
+    return solved
+
+
+class OperatorProblem(Problem):
+    """Kernels, solved by an operator that is conditioned on one objective after the other.
+
+    A ``keeper`` may follow the fit to all data.
     """
 
-    model: Kernel
     keeper: Keeper | None = None
+    started: float
+
+    @property
+    @abstractmethod
+    def operator(self) -> Any:
+        """Make the operator of all data; sets ``started``, when that began."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Matrices have the type of the points."""
+        return self.data.dtype
+
+    def solve(
+        self,
+        operator: ConditionedOperator,
+        objective: Objective,
+        near: Array | None = None,
+        started: float | None = None,
+        keeper: Keeper | None = None,
+    ) -> Solution:
+        """Solve with the operator of all data or of some."""
+        return solve_exact(
+            operator,
+            objective,
+            tolerance=TOLERANCE[self.dtype],
+            planned_bytes=self.plan.bytes,
+            near=near,
+            started=started,
+            keeper=keeper,
+        )
+
+    def at(self, objective: Objective, near: Array | None = None) -> Solution:
+        """Condition the operator, and iterate; the certificate's time includes what the operator is made of."""
+        return self.solve(self.operator, objective, near, self.started, self.keeper)
+
+    def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
+        """Share what the solver can between objectives."""
+        return self.sweep_of(self.operator, objectives, progress)
+
+    def sweep_of(
+        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None, known: Any = None
+    ) -> Callable[[Objective], Solution]:
+        """Do as `sweep` with the operator of all data or of some, from what is ``known`` of it.
+
+        Each begins where the functions found at other objectives are best combined.
+        """
+        return self._shared(operator, objectives, progress, known)
+
+    def trials_of(
+        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None, known: Any = None
+    ) -> Callable[[Objective], Functions]:
+        """Do as `sweep_of`, for a search: solvers may end as soon as the risk is known well enough."""
+        return self._shared(operator, objectives, progress, known).trials()
+
+    def _shared(
+        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any, known: Any
+    ) -> Sweep:
+        assert isinstance(operator, ConditionedKernel)
+        told = {"started": getattr(self, "started", None), "progress": progress, "known": known}
+        return Sweep(operator, objectives, tolerance=TOLERANCE[self.dtype], planned_bytes=self.plan.bytes, **told)
+
+    def frame(self, solution: Solution) -> Frame:
+        """Take the vectors, which are orthonormal."""
+        v = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
+        return Frame(v, v)
+
+
+class GroupedProblem(OperatorProblem):
+    """A kernel and groups of views, which are single if beta is 0; how it is solved is the operator's affair."""
+
+    model: Kernel
 
     def _checked(self, n_folds: int) -> Sizes:
         """Check model and objective against the data, and tell what is fitted."""
@@ -181,16 +268,12 @@ class GroupedProblem(Problem):
                 f"for Precomputed, views must be the Gram matrix of the N = {data.n_views} views, with N columns, "
                 f"found {data.d}"
             )
-        return self._sizes(data.n if self.objective.beta > 0 else data.n_views, n_folds)
+        sizes = self._sizes(n_folds)
+        return sizes if self.objective.beta > 0 else sizes.single_views()
 
     @abstractmethod
     def operator_on(self, points: Array, samples: Samples) -> ConditionedOperator:
         """Make the operator of some points in the order of the samples (of a given matrix, in the caller's)."""
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Matrices have the type of the points."""
-        return self.data.dtype
 
     @cached_property
     def points(self) -> Array:
@@ -216,40 +299,14 @@ class GroupedProblem(Problem):
         del self.points
         return operator
 
-    def solve(
-        self,
-        operator: ConditionedOperator,
-        objective: Objective,
-        near: Array | None = None,
-        started: float | None = None,
-        keeper: Keeper | None = None,
-    ) -> Solution:
-        """Solve with the operator of all views or of some."""
-        return solve_exact(
-            operator,
-            objective,
-            tolerance=TOLERANCE[self.dtype],
-            planned_bytes=self.plan.bytes,
-            near=near,
-            started=started,
-            keeper=keeper,
-        )
-
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
         """Condition the operator, and iterate; the certificate's time includes the Gram matrix."""
-        operator = self.operator
-        return self._of_pairs(self.solve(operator, objective, near, self.started, self.keeper), objective)
+        return self._of_pairs(super().at(objective, near), objective)
 
     def sweep(self, objectives: Sequence[Objective], progress: Any = None) -> Callable[[Objective], Solution]:
         """Share what the solver can between objectives."""
-        sweep = self.sweep_of(self.operator, objectives, progress)
+        sweep = super().sweep(objectives, progress)
         return lambda objective: self._of_pairs(sweep(objective), objective)
-
-    @abstractmethod
-    def sweep_of(
-        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None, known: Any = None
-    ) -> Callable[[Objective], Solution]:
-        """Do as `sweep` with the operator of all views or of some, from what is ``known`` of it."""
 
     def _of_pairs(self, solution: Solution, objective: Objective) -> Solution:
         """Measure the invariance of functions whose solver has seen single views."""
@@ -261,11 +318,6 @@ class GroupedProblem(Problem):
         _, c = samples.rotate(solution.values[samples.order] * backend.xp.sqrt(samples.weight)[:, None])
         invariance = (samples.contrast_factor(objective.unbiased)[:, None] * c**2).sum(axis=0)
         return replace(solution, spectrum=replace(solution.spectrum, invariance=backend.to_host(invariance)))
-
-    def frame(self, solution: Solution) -> Frame:
-        """Take the vectors, which are orthonormal."""
-        v = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
-        return Frame(v, v)
 
     def represent(self, objective: Objective, solution: Solution) -> Representation:
         """Combine the kernel's functions at the training views, and keep the values there."""
@@ -290,21 +342,37 @@ class KernelProblem(GroupedProblem):
         objective = self.objective
         return ConditionedKernel(blocks, self.model, self.backend, unbiased=objective.unbiased, center=objective.center)
 
-    def sweep_of(
-        self, operator: ConditionedOperator, objectives: Sequence[Objective], progress: Any = None, known: Any = None
-    ) -> Sweep:
-        """Begin where the functions found at other objectives are best combined."""
-        assert isinstance(operator, ConditionedKernel)
-        told = {"started": getattr(self, "started", None), "progress": progress, "known": known}
-        return Sweep(operator, objectives, tolerance=TOLERANCE[self.dtype], planned_bytes=self.plan.bytes, **told)
-
     def restrict(self, folds: Folds) -> KernelFolds:
         """Make the operator of each training part, and the kernel values between the parts."""
         return KernelFolds(self, folds)
 
 
-class FeatureProblem(Problem):
-    """Features, solved by their moments."""
+class MomentsProblem(Problem):
+    """Features, solved by the eigenproblem of their moments."""
+
+    @property
+    @abstractmethod
+    def pencil(self) -> Pencil:
+        """Make the eigenproblem; for many objectives in a basis in which each takes products only."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Moments are accumulated in float64."""
+        return np.dtype(float)
+
+    def at(self, objective: Objective, near: Array | None = None) -> Solution:
+        """Solve the pencil."""
+        spectrum = self.pencil.solve(objective, near=near)
+        return Solution(spectrum, spectrum.coefficients[:, : spectrum.certificate.rank])
+
+    def frame(self, solution: Solution) -> Frame:
+        """Take the coefficients c, which are orthonormal beside Sigma c."""
+        c = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
+        return Frame(c, self.pencil.times_sigma(c))
+
+
+class FeatureProblem(MomentsProblem):
+    """Features, of groups of views or with a law of positive pairs."""
 
     model: Features
 
@@ -312,12 +380,7 @@ class FeatureProblem(Problem):
         data, r = self.data, self.model.n_features(self.data.d)
         require_edges(data)
         self.objective.within(r, "features")
-        return features_plan(self._sizes(data.n, n_folds), r, self.model)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Moments are accumulated in float64."""
-        return np.dtype(float)
+        return features_plan(self._sizes(n_folds), r, self.model)
 
     @cached_property
     def features(self) -> Features:
@@ -350,16 +413,6 @@ class FeatureProblem(Problem):
         self.moments = Moments(self.features)
         self.moments.adopt(restricted.parts.values(), self.data, self.backend)
         return restricted
-
-    def at(self, objective: Objective, near: Array | None = None) -> Solution:
-        """Solve the pencil."""
-        spectrum = self.pencil.solve(objective, near=near)
-        return Solution(spectrum, spectrum.coefficients[:, : spectrum.certificate.rank])
-
-    def frame(self, solution: Solution) -> Frame:
-        """Take the coefficients c, which are orthonormal beside Sigma c."""
-        c = self.backend.xp.asfortranarray(solution.vectors[:, : solution.spectrum.certificate.rank])
-        return Frame(c, self.pencil.times_sigma(c))
 
     def represent(self, objective: Objective, solution: Solution) -> Representation:
         """Combine the features; values at the training views are computed when they are asked for."""

@@ -43,6 +43,14 @@ _FLAT = 1e-4
 _COLLAPSED = 1 - 1e-9
 """Risk, in units of k, from which on a representation is no better than one that is zero."""
 
+_HARDLY = 0.1
+"""Share of what a fit is better than zero, below which a search warns if no more of it is so on held-out samples."""
+
+_LEARNT = 0.5
+"""Share of k by which a fit has to be better than zero for that: of one that learns little, little can generalise."""
+
+_FURTHER = "give a grid that goes further, reg=sslcore.selection.AutoReg(regs=...)"
+
 
 def _as_seed(value: Any, name: str) -> int:
     return as_seed(value)
@@ -66,7 +74,7 @@ class AutoReg(Declared):
     ----------
     regs : sequence of float, optional
         Grid of at least two numbers > 0.  By default nine decades down from the trace of the kernel's operator (seven
-        in float32), rounded to a power of ten, then the half decades beside the best of them.
+        in float32), rounded to a power of ten, then the half decades beside the one that is taken of these.
     n_folds : int, optional
         Number of parts, each of which is held out once; >= 1.  1: one split, which holds out a quarter of the samples
         (at most 10,000).  By default 5 up to 500 samples, else 1.
@@ -122,6 +130,7 @@ def make_folds(sizes: np.ndarray, search: AutoReg, single_views: bool) -> Folds:
     count = search.n_folds
     if count is None:
         count = 1 if n > _SMALL else max(1, min(_FOLDS, n_useful // 2))
+    held = held_out_samples(n_useful, n - n_useful)
     least = 4 if count == 1 else 2 * count
     if n_useful < least:
         what = "samples" if single_views else "samples with 2 or more views"
@@ -134,8 +143,8 @@ def make_folds(sizes: np.ndarray, search: AutoReg, single_views: bool) -> Folds:
         part[order] = np.arange(n) % count
     else:
         part[order] = 1
-        part[order[: max(2, held_out_samples(n_useful))]] = 0
-        part[order[n_useful : n_useful + held_out_samples(n - n_useful)]] = 0
+        part[order[: held[0]]] = 0
+        part[order[n_useful : n_useful + held[1]]] = 0
     return Folds(part, count)
 
 
@@ -156,13 +165,12 @@ def law_folds(law: Law, search: AutoReg) -> LawFolds:
         )
     folds = LawFolds.of(law, count, MOST_HELD_OUT, search.max_samples, search.seed)
     if folds.n_cut > _MANY_CUT * folds.n_edges:
-        warnings.warn(
+        found = (
             f"the search for reg leaves out {folds.n_cut} of {folds.n_edges} edges, whose ends lie in different parts "
-            f"of the data: its risks are those of fewer pairs; use fewer folds, AutoReg(n_folds=...), or give reg as a "
-            f"number",
-            SelectionWarning,
-            stacklevel=2,
+            f"of the data: its risks are those of fewer pairs"
         )
+        advice = "use fewer folds, AutoReg(n_folds=...), or give reg as a number"
+        warnings.warn(SelectionWarning(found, advice, reason="cut"), stacklevel=2)
     return folds
 
 
@@ -187,7 +195,8 @@ def select(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
     selection = _search(search, parts, dtype)
     if parts.unsolved:
         reg, error = parts.unsolved
-        warnings.warn(f"reg = {reg:g} and smaller ones were left out: {error}", SelectionWarning, stacklevel=2)
+        found = f"reg = {reg:g} and smaller ones were left out: {error}"
+        warnings.warn(SelectionWarning(found, reason="left out", reg=reg), stacklevel=2)
     _warn(selection, parts)
     return selection
 
@@ -205,7 +214,7 @@ def _search(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
         top = round(math.log10(parts.trace))
         exponents = np.arange(top, top - _DECADES[dtype] - 1, -1).astype(float)
         found = parts.risks(10.0**exponents)
-        best = exponents[_least(found[:, :, 0].mean(axis=1), k)]
+        best = exponents[_within(*_averaged(found), k, search.standard_errors)]
         more = np.array([best + 0.5, best - 0.5])
         more = more[(more < exponents[0]) & (more > exponents[-1])]
         exponents = np.concatenate([exponents, more])
@@ -215,8 +224,7 @@ def _search(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
         found = np.concatenate([found, parts.risks(10.0**more)])[order]
         # written as people do: 3.16e-05
         regs = np.array([float(f"{10.0**e:.3g}") for e in exponents[order]])
-    risks = found[:, :, 0].mean(axis=1)
-    errors = np.sqrt((found[:, :, 1] ** 2).sum(axis=1)) / folds.count
+    risks, errors = _averaged(found)
     return Selection(
         reg=float(regs[_within(risks, errors, k, search.standard_errors)]),
         regs=regs,
@@ -232,8 +240,9 @@ def _search(search: AutoReg, parts: Restricted, dtype: np.dtype) -> Selection:
     )
 
 
-FURTHER = "give a grid that goes further, reg=sslcore.selection.AutoReg(regs=...)"
-"""Advice where the least risk is at an end of the grid; a command line has words of its own for it."""
+def _averaged(found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the risk of each reg, mean over the folds, and its standard error."""
+    return found[:, :, 0].mean(axis=1), np.sqrt((found[:, :, 1] ** 2).sum(axis=1)) / found.shape[1]
 
 
 def _least(risks: np.ndarray, k: int) -> int:
@@ -251,27 +260,54 @@ def _within(risks: np.ndarray, errors: np.ndarray, k: int, count: float) -> int:
 
 
 def _warn(selection: Selection, parts: Restricted) -> None:
-    """Say so when the minimum is at an end of the grid."""
+    """Say so when the risk still falls at an end of the grid, or hardly anything generalises."""
     regs, risks, k = selection.regs, selection.risks, parts.objective.k
     i = _least(risks, k)
     good = np.flatnonzero(np.isfinite(risks))
+    reg, advice = float(regs[i]), ""
     if risks[i] >= k * _COLLAPSED:
-        message = (
+        reason = "collapsed"
+        found = (
             "no reg does better on held-out samples than a representation that has collapsed to zero: these views, "
-            "with this model, have nothing in common that generalises; use milder augmentations, more samples or "
-            "another kernel"
+            "with this model, have nothing in common that generalises"
         )
-    elif i not in (good[0], good[-1]):
-        return
+        advice = "use milder augmentations, more samples or another kernel"
+    elif not (i in (good[0], good[-1]) and _falls(selection, i, good)):
+        if _generalises(selection, k) >= _HARDLY:
+            return
+        reason, reg = "overfitted", selection.reg
+        found = (
+            f"hardly anything generalises: at reg {reg:g} the risk is {selection.risk:.3g} on held-out samples, "
+            f"where that of zero is {k}, and {selection.risk - selection.gap:.2g} on those of the fit"
+        )
+        advice = "use more samples, another kernel, milder augmentations or fewer components"
     elif i == good[0]:
-        message = f"the held-out risk still falls at the largest reg of the grid, {regs[i]:g}; {FURTHER}"
+        reason, found = "largest", f"the held-out risk still falls at the largest reg of the grid, {reg:g}"
+        advice = _FURTHER
     elif parts.unsolved:
-        message = f"the held-out risk still falls at the smallest reg for which all fits converge, {regs[i]:g}"
+        reason = "unsolved"
+        found = f"the held-out risk still falls at the smallest reg for which all fits converge, {reg:g}"
     elif good[-1] < len(risks) - 1:
-        message = (
-            f"the held-out risk still falls at the smallest reg that rounding allows, {regs[i]:g}; use float64, "
-            f"or a feature model"
-        )
+        reason, found = "rounding", f"the held-out risk still falls at the smallest reg that rounding allows, {reg:g}"
+        advice = "use float64, or a feature model"
     else:
-        message = f"the held-out risk still falls at the smallest reg of the grid, {regs[i]:g}; {FURTHER}"
-    warnings.warn(message, SelectionWarning, stacklevel=2)
+        reason, found = "smallest", f"the held-out risk still falls at the smallest reg of the grid, {reg:g}"
+        advice = _FURTHER
+    warnings.warn(SelectionWarning(found, advice, reason=reason, reg=reg), stacklevel=2)
+
+
+def _falls(selection: Selection, end: int, good: np.ndarray) -> bool:
+    """Tell whether the risk falls towards an end of the grid, over a decade, by more than its standard error."""
+    regs, risks = selection.regs, selection.risks
+    if len(good) == 1:
+        return True  # for all that is known
+    inner = good if end == good[-1] else good[::-1]  # from the other end on
+    away = [i for i in inner if not 0.101 < regs[i] / regs[end] < 9.9]  # regs are rounded to three digits
+    fall = risks[away[-1] if away else inner[0]] - risks[end]
+    return not fall <= selection.standard_errors[end]  # which may be unknown
+
+
+def _generalises(selection: Selection, k: int) -> float:
+    """Return which share of what the fit is better than zero it is on held-out samples too; 1 where that is little."""
+    trained = k - float(selection.training_risks[selection.chosen])
+    return (k - selection.risk) / trained if trained > _LEARNT * k else 1.0

@@ -13,18 +13,22 @@ MOST_HELD_OUT = 10_000
 """Samples that one split holds out at most: the risk is known well enough then."""
 
 
-def held_out_samples(n: int) -> int:
-    """Count how many of n samples one split holds out: of those with contrasts, and of the others."""
-    return min(round(n / 4), MOST_HELD_OUT)
+def held_out_samples(n_useful: int, n_others: int = 0) -> tuple[int, int]:
+    """Count the samples that one split holds out: of those that the risk needs, at least two, and of the others."""
+
+    def quarter(n: int) -> int:
+        return min(round(n / 4), MOST_HELD_OUT)
+
+    return max(2, quarter(n_useful)), quarter(n_others)
 
 
-def _trained_samples(n: int, n_folds: int, n_single: int = 0) -> int:
-    """Count the samples of the largest training part, of n of which some have a single view.
+def _trained_samples(n: int, n_folds: int, n_others: int = 0) -> int:
+    """Count the samples of the largest training part, of n of which the risk does not need some.
 
     Many samples may have one split in place of as many folds: no more are held out than by that.
     """
     if n_folds == 1:
-        held = max(2, held_out_samples(n - n_single)) + held_out_samples(n_single)
+        held = sum(held_out_samples(n - n_others, n_others))
     else:
         held = min(n // n_folds, MOST_HELD_OUT) if n_folds else 0
     return max(1, n - held)
@@ -40,26 +44,32 @@ class Uneven:
         Views of the largest sample: blocks hold samples as wholes.
     squares : int
         Sum of m^2 over samples of m views, the entries of their rotations.
-    trained : int
-        Views of the largest training part of a search: whichever samples a fold holds out.
+    trained, trained_samples : int
+        Views of the largest training part of a search, whichever samples a fold holds out, and its samples.
     """
 
     largest: int
     squares: int
     trained: int
+    trained_samples: int
 
     @classmethod
-    def of(cls, views: np.ndarray, n_folds: int) -> Uneven | None:
-        """Look at the numbers of views of all samples, in a search with this many folds; None if they agree."""
+    def of(cls, views: np.ndarray, n_folds: int, single_views: bool = False) -> Uneven | None:
+        """Look at the numbers of views of all samples, in a search with this many folds; None if they agree.
+
+        ``single_views``: the risk needs samples of one view too (beta = 0), as `make_folds` says.
+        """
         if len(views) == 0 or views.min() == views.max():
             return None
-        most = np.sort(views)[::-1][: _trained_samples(len(views), n_folds, int((views == 1).sum()))]
-        return cls(int(views.max()), int((views.astype(float) ** 2).sum()), int(most.sum()))
+        n_trained = _trained_samples(len(views), n_folds, 0 if single_views else int((views == 1).sum()))
+        most = np.sort(views)[::-1][:n_trained]
+        return cls(int(views.max()), int((views.astype(float) ** 2).sum()), int(most.sum()), n_trained)
 
     def scaled(self, share: float, n_views: int) -> Uneven:
         """Return the same of a share of the samples, among which the largest is."""
         squares = max(share * self.squares, float(min(self.largest, n_views)) ** 2)
-        return Uneven(min(self.largest, n_views), math.ceil(squares), math.ceil(share * self.trained))
+        trained = (math.ceil(share * count) for count in (self.trained, self.trained_samples))
+        return Uneven(min(self.largest, n_views), math.ceil(squares), *trained)
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,8 @@ class Sizes:
         Whether a law of positive pairs takes the place of groups of views, of points in time or of others.
     uneven : Uneven or None
         What there is to know of samples with unlike numbers of views.
+    apart : Sizes or None
+        With beta = 0, where a kernel's solver is handed single views: the samples whose pairs are measured beside it.
     """
 
     n: int
@@ -94,6 +106,7 @@ class Sizes:
     made: bool = False
     pairs: str = ""
     uneven: Uneven | None = None
+    apart: Sizes | None = None
 
     @property
     def places(self) -> int:
@@ -108,7 +121,7 @@ class Sizes:
     @property
     def trained(self) -> int:
         """The samples in the training part of a fold."""
-        return _trained_samples(self.n, self.n_folds)
+        return _trained_samples(self.n, self.n_folds) if self.uneven is None else self.uneven.trained_samples
 
     @property
     def largest(self) -> int:
@@ -121,14 +134,34 @@ class Sizes:
         squares = self.largest * views
         return 16 * (squares if self.uneven is None else min(squares, self.uneven.squares))
 
+    def single_views(self) -> Sizes:
+        """Return the same for a solver that is handed every view as a sample of its own."""
+        return replace(self, n=self.n_views, uneven=None, apart=self)
+
+    @property
+    def grouped(self) -> Sizes:
+        """The sizes with the samples that there are."""
+        return self.apart or self
+
+    def held_rotations_bytes(self) -> int:
+        """Count the rotations of the samples that a fold holds out: of unlike ones all views may be of one."""
+        if self.uneven:
+            return self.rotations_bytes()
+        held = self.n - self.trained if self.n_folds == 1 else min(-(-self.n // self.n_folds), MOST_HELD_OUT)
+        return self.rotations_bytes(min(self.n_views, held * self.largest))
+
     def training_part(self) -> Sizes:
         """Return the sizes of the largest training part that folds may have."""
+        if self.apart is not None:
+            return self.apart.training_part().single_views()
         if self.uneven is None:
             return self.with_samples(self.trained)
         return replace(self, n=self.trained, n_views=self.uneven.trained)
 
     def with_samples(self, n: int) -> Sizes:
         """Return the same of n samples with as many views each, on average."""
+        if self.apart is not None:
+            return self.apart.with_samples(n).single_views()
         few = replace(self, n=n, n_views=n + n * (self.n_views - self.n) // self.n)
         if self.uneven is None:
             return few

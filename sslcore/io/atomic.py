@@ -13,11 +13,12 @@ import shutil
 import signal
 import stat
 import sys
-import threading
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any, BinaryIO, cast
+
+from ..backends.signals import handled, signals_held
 
 __all__ = ["as_path", "check_writable", "open_regular", "open_zip", "replacing", "replacing_all"]
 
@@ -148,15 +149,15 @@ def replacing_all(*paths: str | os.PathLike[str], overwrite: bool = True) -> Ite
     parts: list[_Part] = []
     with _removed_at_the_end(parts):
         try:
-            with _signals_held():  # between the making of a file and the note of its name
+            with signals_held(_heard):  # between the making of a file and the note of its name
                 _begin(parts, paths, overwrite)
             yield [part.file for part in parts]
             for part in parts:
                 part.complete()
-            with _signals_held():
+            with signals_held(_heard):
                 _commit(parts, overwrite)
         finally:
-            with _signals_held():
+            with signals_held(_heard):
                 _discard(parts)
 
 
@@ -429,34 +430,9 @@ def _removed_at_the_end(parts: list[_Part]) -> AbstractContextManager[None]:
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
-    return _handled(end, lambda handler: handler is signal.SIG_DFL)
+    return handled(end, lambda handler: handler is signal.SIG_DFL)
 
 
-@contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let signals that would end the process, or the work, wait until the body is done."""
-    noted: list[int] = []
-    try:
-        with _handled(lambda number, frame: noted.append(number), lambda handler: handler is not signal.SIG_IGN):
-            yield
-    finally:
-        for number in noted:
-            signal.raise_signal(number)
-
-
-@contextmanager
-def _handled(hear: Callable[[int, Any], None], which: Callable[[Any], bool]) -> Iterator[None]:
-    """Give ``hear``, in the body (main thread only), the signals whose handler ``which`` accepts."""
-    before: dict[int, Any] = {}
-    try:
-        if threading.current_thread() is threading.main_thread():
-            for name in ("SIGINT", "SIGHUP", "SIGTERM"):
-                number = getattr(signal, name, None)
-                handler = None if number is None else signal.getsignal(number)
-                if number is not None and handler is not None and which(handler):
-                    before[number] = handler
-                    signal.signal(number, hear)
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _heard(handler: Any) -> bool:
+    """Tell whether a signal with this handler does anything."""
+    return handler is not signal.SIG_IGN

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ..arrays import Array, check_boolean, check_choice
+from ..arrays import Array, check_boolean, check_choice, listed
 from ..backends.machine import free_memory
 from ..errors import MemoryBudgetError
 from .sheets import OF_TIME, Sheet, are_times
@@ -244,6 +244,14 @@ def _most_words(n: int) -> int:
     return max(FEW_WORDS, min(n // 2, MOST_WORDS))
 
 
+_OF_WORDS = {
+    "words": ("words", ", for --categories one-hot or drop"),
+    "times": ("dates or times", ", which are no categories: make numbers of them, or say --drop"),
+    "names": ("words", ", too many for categories: say --id for one that names the rows, else --drop"),
+}
+"""What a column without a number may hold, and what is said of it beside one that holds something else."""
+
+
 class _Columns:
     """The columns of sheets that follow each other, on their way to coordinates."""
 
@@ -253,6 +261,7 @@ class _Columns:
         self.missing = choices.missing or ("refuse" if known is None else known.missing)
         self.words: dict[str, Any] = {}  # series of the columns of words
         self.bad: list[tuple[int, int, str]] = []  # row, place of the column and advice of the first bad cells
+        self.refused: dict[str, str] = {}  # columns of words, where they are refused, and what these are
 
     def encoded(self) -> Encoded:
         """Return the coordinates."""
@@ -314,7 +323,7 @@ class _Columns:
         assert values is not None
         if self.bad:
             row, place, advice = min(self.bad)
-            self._refuse(row, self.names[place], advice)
+            self._refuse(row, self.names[place], advice + self._others(self.names[place]))
         return values
 
     def _note_words(self, name: str) -> None:
@@ -332,12 +341,27 @@ class _Columns:
         if not all_words:
             return f" ({count:,} of its {self.starts[-1]:,} cells are words, the others numbers)"
         words = pl.concat([sheet.words(sheet.columns.index(name), ()) for sheet in self.sheets])
-        times = OF_TIME if _of_time(words) else ""
-        if words.n_unique() > _most_words(self.starts[-1]):
+        times, many = OF_TIME if _of_time(words) else "", words.n_unique() > _most_words(self.starts[-1])
+        self.refused[name] = "times" if times else "names" if many else "words"
+        if many:
             return f"{times}, or, if it names the rows, say --id {shlex.quote(name)}"
         if times:
             return times
         return "; of a column of words --categories one-hot makes a coordinate for each, --categories drop none"
+
+    def _others(self, name: str) -> str:
+        """Name the other columns of words, if the one that is refused is one: each would be refused after it.
+
+        Those for which its advice does not hold are named apart.
+        """
+        said = ""
+        for kind, (what, apart) in _OF_WORDS.items():
+            others = [other for other, found in self.refused.items() if found == kind and other != name]
+            if name not in self.refused or not others:
+                continue
+            single, told = len(others) == 1, f"{what} too" if kind == self.refused[name] else f"{what}{apart}"
+            said += f"; column{'s' * (not single)} {listed([*map(repr, others)])} hold{'s' * single} {told}"
+        return said
 
     def _categories(self, name: str, rows: np.ndarray | None) -> list[str]:
         """Return the words of a column in these rows, in order."""

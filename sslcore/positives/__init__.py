@@ -6,8 +6,9 @@ Groups of views are one case.  In general T is self-adjoint on the functions on 
   (T f)(i) = sum_j (P_ij / p_i) f(j), |T| <= 1, and <f, (I - T) f>_p = (1/2) sum_ij P_ij (f_i - f_j)^2.
 * Any other self-adjoint T is given as a matrix, `Operator`.
 
-Laws add and scale: ``0.7 * Labels(y) + 0.3 * Groups(g)`` draws its pairs from the first law with probability 0.7.  They
-are what ``sslcore.pretrain(x, model, k, reg=..., positives=...)`` takes with points x (N, d), each stored once.
+Laws add and scale: ``0.7 * Labels(y) + 0.3 * Groups(g)`` draws its pairs from the first law with probability 0.7, and
+``sum(laws) / 2`` is one too.  They are what ``sslcore.pretrain(x, model, k, reg=..., positives=...)`` takes with points
+x (N, d), each stored once.
 (T of groups: Cabannes et al. 2023, arXiv:2302.02774, section 2; the rest is ours.)
 """
 

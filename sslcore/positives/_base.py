@@ -74,6 +74,25 @@ class Positives(Declared, ABC):
 
     __rmul__ = __mul__
 
+    def __radd__(self, other: Any) -> Positives:
+        """Let ``sum(laws)``, which begins at 0, be their sum."""
+        return self if type(other) is int and other == 0 else NotImplemented
+
+    def __truediv__(self, divisor: Any) -> Mixture:
+        if isinstance(divisor, Positives):
+            return NotImplemented
+        divisor = check_scalar(divisor, "what a law is divided by")
+        if divisor == 0:
+            raise ZeroDivisionError("what a law is divided by must not be 0")
+        return Mixture(tuple((weight / divisor, part) for weight, part in self._terms()))
+
+    def __neg__(self) -> Mixture:
+        return -1.0 * self
+
+    def __sub__(self, other: Any) -> Mixture:
+        """Only of operators: the weights of laws of pairs must be >= 0, which `law` says."""
+        return self + -other if isinstance(other, Positives) else NotImplemented
+
     def _terms(self) -> tuple[tuple[float, Positives], ...]:
         return ((1.0, self),)
 

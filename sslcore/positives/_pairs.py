@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arrays import as_array, as_native, on_host
+from ..arrays import as_array, as_entries, as_native, on_host
 from ..arrays.labels import read_groups, read_names
 from ..backends.machine import free_memory
 from ..declarations.parameters import choice, converted, integer
@@ -106,9 +106,61 @@ def _as_boundaries(value: Any, name: str) -> np.ndarray | None:
     return lengths
 
 
+_EXACT = 2**53
+"""Integers up to which float64 has all."""
+
+
+def _as_times(value: Any, name: str) -> np.ndarray | None:
+    if value is None:
+        return None
+    given = on_host(as_entries(value, name))
+    times = as_array(given, name, ndim=1)
+    if given.dtype.kind in "iu":  # as which they are looked at: as numbers of float64 large ones are rounded
+        beyond = given > _EXACT
+        wrong = np.flatnonzero(beyond if given.dtype.kind == "u" else beyond | (given < -_EXACT))
+        times = given
+    else:
+        wrong = np.flatnonzero((times != np.rint(times)) | (np.abs(times) > _EXACT))
+    if len(wrong):
+        found = times[wrong[0]]
+        shown = f"{found:.17g}" if found.dtype.kind == "f" else str(found)
+        raise ValueError(
+            f"{name} must be integers, at most 2^53 in size, found {shown} at place {wrong[0]}; count "
+            f"from the first in the step of the measurements, np.rint((times - times[0]) / step)"
+        )
+    return times.astype(np.int64)
+
+
+def _apart(times: np.ndarray, lengths: np.ndarray, lag: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of each trajectory whose time comes again a lag later, and the rows of then."""
+    lag = min(lag, 4 * _EXACT)  # farther apart than any
+    starts, stops = [], []
+    for end, length in zip(np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
+        first = end - length
+        t = times[first:end]
+        back = np.flatnonzero(t[1:] <= t[:-1])
+        if len(back):
+            i = int(back[0])
+            raise ValueError(
+                f"times must increase from row to row of a trajectory, found {t[i + 1]} after {t[i]} at place "
+                f"{first + i + 1}; sort the rows by them, or say where trajectories end with boundaries="
+            )
+        place = np.minimum(np.searchsorted(t, t + lag), length - 1)
+        found = np.flatnonzero(t[place] == t + lag)
+        starts.append(first + found)
+        stops.append(first + place[found])
+    start, stop = np.concatenate(starts), np.concatenate(stops)
+    if not len(start):
+        raise ValueError(f"no two times of a trajectory are lag = {lag} apart: lag is in the unit of times")
+    return start, stop
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class TimeLag(Positives):
     r"""Points of trajectories with those a lag later, (x_t, x_{t+lag}): rows of x are in the order of time.
+
+    Where rows are missing, ``times`` says when those that are there were measured: pairs are points whose times differ
+    by the lag, however many rows are between them.
 
     With identity features, centred, and reg -> 0, mu are the autocorrelations of time-lagged independent component
     analysis (TICA, the reversible estimator); lag 1 is slow feature analysis, with the slowness 2 (1 - mu).
@@ -116,15 +168,19 @@ class TimeLag(Positives):
     Parameters
     ----------
     lag : int
-        >= 1, in rows.
+        >= 1, in rows, or in the unit of ``times``.
     boundaries : array of int, optional
         Lengths of the trajectories, one after the other, with the sum N; no pair goes from one to the next.
         By default there is one.
+    times : array (N,) of integers, optional
+        When each row was measured, increasing within a trajectory.  Times that are no integers come onto a grid by
+        rounding, ``np.rint(times / step)``.
 
     Raises
     ------
     ValueError
-        Lengths that do not add up to N, or a lag that no trajectory is longer than.
+        Lengths that do not add up to N, a lag that no trajectory is longer than, times that are NaN, no integers, not N
+        or do not increase, or no two of which are a lag apart.
 
     Examples
     --------
@@ -133,10 +189,14 @@ class TimeLag(Positives):
     >>> law = TimeLag(2, boundaries=[3, 4]).law(np.zeros((7, 1)))
     >>> law.first, law.second
     (array([0, 3, 4]), array([2, 5, 6]))
+    >>> law = TimeLag(2, times=[0, 1, 2, 5, 6, 7]).law(np.zeros((6, 1)))  # 3 and 4 are missing
+    >>> law.first, law.second
+    (array([0, 3]), array([2, 5]))
     """
 
-    lag: int = integer("rows from a point to its partner", minimum=1)
+    lag: int = integer("rows, or units of times, from a point to its partner", minimum=1)
     boundaries: Any = converted("lengths of the trajectories", _as_boundaries, default=None)
+    times: Any = converted("when each row was measured", _as_times, default=None)
 
     def _law(self, x: Any, unbiased: bool) -> Law:
         n = len(x)
@@ -145,6 +205,11 @@ class TimeLag(Positives):
             raise ValueError(
                 f"boundaries must be lengths with the sum {n}, the number of points, found {lengths.sum()}"
             )
+        if self.times is not None:
+            if len(self.times) != n:
+                raise ValueError(f"times must have one entry for each of the {n} points, found {len(self.times)}")
+            start, stop = _apart(self.times, lengths, self.lag)
+            return replace(Law.of_pairs(start, stop, np.ones(len(start)), n), order="time")
         if self.lag >= int(lengths.max()):
             raise ValueError(
                 f"lag must be less than the length of a trajectory, found {self.lag}, where the longest has "

@@ -23,7 +23,7 @@ from ..fitting.representation import Representation
 from ..kernels import Kernel
 from ..kernels._rows import block_height
 from ..solvers.objective import Objective
-from ._prefixes import prefix_errors
+from ._prefixes import Probe, prefix_errors, prefix_errors_of
 from ._sources import VIEWS, Repetition, Source
 
 __all__ = ["Design", "compute", "constant"]
@@ -48,6 +48,7 @@ class Design:
     risk_scale: bool
     probe_reg: float
     fit_intercept: bool
+    probe: Probe | None
     keep: bool
 
 
@@ -71,10 +72,12 @@ def compute(design: Design, settings: dict[str, Any], repetition: int) -> dict[s
             else:
                 z = at_pool[np.array(group)[:, None, None], np.stack([drawn.places(j, *key) for j in draws])]
             for p, own in zip(group, z, strict=True):
-                squared, zero_one = prefix_errors(
-                    own, y, np.array(design.downstream), test_z[p], truth,
-                    reg=design.probe_reg, fit_intercept=design.fit_intercept,
-                )  # fmt: skip
+                given = own, y, np.array(design.downstream), test_z[p], truth
+                if design.probe is not None:
+                    squared, zero_one = prefix_errors_of(design.probe, *given)
+                else:
+                    numbers: Any = {"reg": design.probe_reg, "fit_intercept": design.fit_intercept}
+                    squared, zero_one = prefix_errors(*given, **numbers)
                 found[:, p, :, draws.start : draws.stop] = squared.T, zero_one.T
     errors = {"squared": found[0], "relative": found[0] / np.mean(np.sum(truth**2, axis=1))}
     if design.source.kind != "values":

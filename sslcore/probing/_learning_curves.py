@@ -31,6 +31,7 @@ from ..runs import run_cells
 from ..solvers.objective import Objective
 from ._cell import Design, compute
 from ._curves import LABELS, LearningCurves
+from ._prefixes import Probe
 from ._sources import KINDS, Source
 
 __all__ = ["learning_curves"]
@@ -58,6 +59,7 @@ def learning_curves(
     scale: str = "unit",
     probe_reg: float = 0.0,
     fit_intercept: bool = False,
+    probe: Probe | None = None,
     shared_draws: bool = True,
     downstream_pool: int | None = None,
     keep: bool = False,
@@ -66,7 +68,7 @@ def learning_curves(
     folder: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int, float | None], Any] | None = None,
 ) -> LearningCurves:
-    r"""Measure the errors of linear probes over pretraining sizes x downstream sizes, repeatedly.
+    r"""Measure the errors of probes over pretraining sizes x downstream sizes, repeatedly.
 
     In each of the repetitions of pretraining a sample is drawn, and for each pretraining size n the functions
     psi = (psi_1, ..., psi_k) are fitted to views of its first n points (`sslcore.pretrain`).  Then labelled downstream
@@ -117,6 +119,11 @@ def learning_curves(
         >= 0.
     fit_intercept : bool
         Give probes an intercept, which is not penalised.
+    probe : callable, optional
+        Another probe: (z, y) to a function of values (t, k) that predicts (t, q), where z (s, k) are the values of psi
+        at labelled points and y (s, q) what is fitted to there (one-hot vectors for classes).  The class predicted is
+        that of the largest prediction.  It is called once for each size and draw.  What it is handed is read-only, as
+        sizes and draws share it: a probe that works in place begins with copies.
     shared_draws : bool
         Use the same downstream points and labels for all pretraining sizes of a repetition (common random numbers:
         differences between sizes are measured more exactly, and it is faster); False: others for each.
@@ -131,7 +138,7 @@ def learning_curves(
         Seed, in [0, 2**64).  Each draw has its own, ``SeedSequence(seed, spawn_key=(repetition, purpose, ...))``.
     workers : int
         Processes.  The result has the same bits for any number >= 1.  0: this process, whose threads may change the
-        last bits.  Functions (``data``, ``target``, ``model``) must be of a module for workers to find them.
+        last bits.  Functions (``data``, ``target``, ``model``, ``probe``) must be of a module for workers to find them.
     folder, progress
         As for `sslcore.runs.run_cells`: a run that was killed goes on where its folder is given again.
 
@@ -181,8 +188,13 @@ def learning_curves(
         raise ValueError("n_views must be at least 2, found 1; only beta=0 (kernel PCA) does without pairs")
     if isinstance(model, Kernel):
         objective.within(sizes[0] * n_views, "views of the smallest pretraining size")
+    if probe is not None:
+        if not callable(probe):
+            raise TypeError(f"probe must be a function of (z, y), found {probe!r:.80}")
+        if probe_reg != 0 or fit_intercept:
+            raise ValueError("probe_reg and fit_intercept are of the linear probe: leave them out where probe is given")
     if workers:
-        _require_of_modules(data=data, target=target)
+        _require_of_modules(data=data, target=target, probe=probe)
     kept = 8 * outer * draws * len(sizes) * len(downstream) * (2 if kind == "values" else 3)
     if check_boolean(keep, "keep") and kept > _MOST_KEPT:
         raise ValueError(
@@ -206,9 +218,12 @@ def learning_curves(
         scale == "risk",
         check_scalar(probe_reg, "probe_reg", minimum=0.0),
         check_boolean(fit_intercept, "fit_intercept"),
+        probe,
         keep,
     )
     settings = _settings(data, target, design)
+    if probe is not None:
+        settings["probe"] = name_of(probe)
     if folder is not None:
         _require_told(settings)
     cells = run_cells(
@@ -294,7 +309,7 @@ def _functions(settings: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Give the names of functions within settings, each after the argument that it is of."""
     if isinstance(settings, dict):
         for key, value in settings.items():
-            if isinstance(value, str) and key in ("data", "target", "function"):
+            if isinstance(value, str) and key in ("data", "target", "probe", "function"):
                 yield name or key, value
             yield from _functions(value, name or key.removesuffix("_parameters"))
     elif isinstance(settings, list):

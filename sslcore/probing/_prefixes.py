@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ..arrays import Array
 from ..backends import get_backend
 from ._class_errors import ProbabilityErrors, errors_of
 
-__all__ = ["prefix_errors"]
+__all__ = ["Probe", "prefix_errors", "prefix_errors_of"]
+
+Probe = Callable[[Any, Any], Callable[[Any], Any]]
 
 LEAST_PIVOT = 1e-6
 """Share of itself that a pivot of the normal equations must keep: their solution is then good to 1e-10 or so."""
@@ -42,6 +47,52 @@ def prefix_errors(
         found = _by_singular_values(host[0][r, :s], host[1][r, :s], host[2], host[3], reg, fit_intercept)
         squared[r, j], zero_one[r, j] = found
     return squared, zero_one
+
+
+def prefix_errors_of(
+    probe: Probe, z: np.ndarray, y: np.ndarray, sizes: np.ndarray, test: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return both errors (R, D), as `prefix_errors`, of a probe of the user's: (z, y) to a function of test points.
+
+    All that it is handed is read-only: prefixes and draws share it.
+    """
+    z, y, test = (_read_only(np.asarray(a)) for a in (z, y, test))
+    squared, zero_one = np.empty((2, len(z), len(sizes)))
+    for r in range(len(z)):
+        for j, s in enumerate(sizes):
+            predict = _asked(probe, z[r, :s], y[r, :s])
+            if not callable(predict):
+                raise TypeError(
+                    f"probe(z, y) must return a function of values z (t, k), found {type(predict).__name__}"
+                )
+            predicted = np.asarray(_asked(predict, test), np.float64)
+            if predicted.shape != target.shape or not np.isfinite(predicted).all():
+                raise ValueError(
+                    f"what probe(z, y) returns must predict finite numbers of shape {target.shape} for {len(test)} "
+                    f"test points, found shape {predicted.shape}"
+                    + ("" if predicted.shape != target.shape else " with numbers that are not finite")
+                )
+            squared[r, j], zero_one[r, j] = errors_of(predicted, target)
+    return squared, zero_one
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _asked(function: Callable[..., Any], *arrays: np.ndarray) -> Any:
+    """Call a function of the user's with arrays that it must not change."""
+    try:
+        return function(*arrays)
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise ValueError(
+            "probe must not change the arrays that it is handed, which other sizes and draws share: let it work on "
+            f"copies, z = z.copy() ({error})"
+        ) from error
 
 
 def _by_singular_values(

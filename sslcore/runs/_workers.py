@@ -239,8 +239,12 @@ def _listen(source: IO[bytes], messages: queue.SimpleQueue[Any]) -> None:
 
 
 def _answer(answers: IO[bytes], answer: Any, where: str = "") -> None:
-    pickle.dump((answer, where), answers)
-    answers.flush()
+    """Send an answer; where nobody is there to read it, end in silence, as `_listen` does."""
+    try:
+        pickle.dump((answer, where), answers)
+        answers.flush()
+    except BrokenPipeError:
+        os._exit(1)
 
 
 def _told(error: Exception) -> tuple[Exception, str]:

@@ -241,6 +241,13 @@ class ConditionedOperator(ABC):
         missed = self.contrast_beta[:, None] * c / self.xp.asarray(gamma) + turned[self.samples.n :] - c
         return self.xp.concatenate([u, c]), invariance, missed
 
+    def coefficients(self, weights: Array) -> Array:
+        """Return alpha, in the caller's order, of unit P^(-1/2) alpha in the rotated basis."""
+        samples, n = self.samples, self.samples.n
+        alpha = samples.rotate_back(weights[:n], weights[n:]) * (self.xp.sqrt(samples.weight)[:, None] / self.unit)
+        out: Array = samples.restore_order(alpha.astype(self.dtype))
+        return out
+
     def energies(self, w: Array, other: Array) -> Array:
         """Return w^T (tau I - T) w' of the values of functions, (p, p')."""
         scaled = self.contrast_factor.astype(w.dtype)[:, None] * other[self.n :]

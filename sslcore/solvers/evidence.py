@@ -77,7 +77,6 @@ def judged(
     completed = operator.completed(product, y)
     centred = operator.centre(image)
     off = centred - resolved
-    alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
     next_gamma = objective.reg / (operator.unit * pairs.following) if pairs.following > 4 * epsilon else math.inf
     measured = backend.to_host(  # all numbers of the components at once
         xp.concatenate(
@@ -114,7 +113,7 @@ def judged(
         gamma=gamma,
         invariance=invariance,
         norms=norms,
-        coefficients=samples.restore_order(alpha.astype(dtype)),
+        coefficients=operator.coefficients(weights),
         intercept=-operator.means(image[:n]) if objective.center else xp.zeros(len(theta), dtype),
         overlaps=measured[7:],
         residuals=residuals,
@@ -143,7 +142,7 @@ def judged(
     values[:, :present] = (
         samples.rotate_back(centred[:n, :present], centred[n:, :present]) / xp.sqrt(samples.weight)[:, None]
     )
-    vectors = v if pairs.beyond is None else xp.concatenate([v, pairs.beyond], axis=1)
+    vectors = pairs.with_beyond(v, xp)
     return Solution(spectrum, vectors, samples.restore_order(values), (completed, turned))
 
 

@@ -184,13 +184,14 @@ class ConditionedKernel(ConditionedOperator):
         """
         if self.shifts is None and self.samples.n_contrasts:
             root = self.xp.sqrt(self.contrast_factor).astype(self.c.dtype)
-            scaled = self.c.copy(order="F")
+            alike = bool((root == root[0]).all())
+            scaled = self.c * (root[0] ** 2 if alike else root)  # in the order of C
+            if not alike:
+                scaled *= root[:, None]
             index = self.xp.arange(len(scaled))
-            scaled[index, index] = self.kept_diagonal
-            scaled *= root
-            scaled *= root[:, None]
+            scaled[index, index] = self.kept_diagonal * root**2
             self.roots, self.shifts = root[:, None], self.backend.shifted(scaled)
-            if self.shifts is not None and columns > self.n and bool((root == root[0]).all()):
+            if self.shifts is not None and columns > self.n and alike:
                 self.turned_b = self.b.copy(order="F")
                 self.shifts.turn_rows(self.turned_b)
             # no value of Khat is larger than its trace: none is beyond the range of float32
@@ -224,8 +225,6 @@ class ConditionedKernel(ConditionedOperator):
         """Return the same for a task beside others: it, and its leading blocks, multiply on the caller's thread."""
         part = copy.copy(self)
         part.backend = alone(self.backend)
-        part.shifts = None if self.shifts is None else self.shifts.side_by_side()
-        part.short = None if self.short is None else replace(self.short, shifts=self.short.shifts.side_by_side())
         return part
 
     def leading(self, n: int) -> Self:

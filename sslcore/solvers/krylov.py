@@ -53,6 +53,11 @@ class Eigenpairs:
     steps: int
     beyond: Array | None = None
 
+    def with_beyond(self, vectors: Array, xp: ModuleType) -> Array:
+        """Join ``vectors``, of the wanted ones, and those beyond: not asked for, they tell about other places."""
+        out: Array = vectors if self.beyond is None else xp.concatenate([vectors, self.beyond], axis=1)
+        return out
+
 
 SURE = 1e-2
 """Relative residuals below which Ritz values belong to the leading eigenvalues: a first block may know others."""

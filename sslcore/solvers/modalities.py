@@ -36,6 +36,7 @@ from ..kernels import Kernel, Precomputed
 from .conditioned import ROUNDING
 from .exact import ConditionedKernel
 from .groups import Samples
+from .pencil import symmetric
 from .sums import Sums
 
 __all__ = ["ModalityGram", "TwoModalities", "sums_of_pairs"]
@@ -235,8 +236,7 @@ def sums_of_pairs(joint: Sums, widths: tuple[int, int], backend: Backend, *, cen
     """
     xp, (first, second) = backend.xp, widths
     joint.require_finite()
-    covariance = xp.triu(joint.between) / joint.weight
-    covariance = covariance + xp.triu(covariance, 1).T
+    covariance = symmetric(joint.between, xp) / joint.weight
     mean, epsilon = joint.mean, float(np.finfo(float).eps)
     constant = covariance.diagonal() <= (4 * epsilon * mean) ** 2  # what is left of these is the rounding of the mean
     for name, part in (("first", constant[:first]), ("second", constant[first:])):

@@ -27,7 +27,7 @@ class Selection:
         matrix.
     standard_errors : (L,)
         Of these, over the choice of the held-out samples (of two regs on the same samples the difference is known much
-        better).
+        better).  NaN where two samples are held out at a time: too few to tell.
     training_risks : (L,)
         Risk of the same representations on their own training views, at the same beta, without the penalty.
     n_samples : int
@@ -126,10 +126,12 @@ class Selection:
         how = f"{self.n_folds} folds" if self.n_folds > 1 else f"one split, {self.n_held_out} held out"
         how += f", {self.n_cut} edges between the parts left out" if self.n_cut else ""
         rows = [f"{self.how} ({self.n_samples} samples, {how})"]
-        rows += ["      reg   held out (std. error)   training"]
+        known = bool(np.isfinite(self.standard_errors).any())
+        if not known:
+            rows += ["too few samples are held out at a time for standard errors: another reg may be as good"]
+        rows += [f"      reg   held out{' (std. error)' * known}   training"]
         for i, reg in enumerate(self.regs):
             mark = "  <-" if i == self.chosen else ""
-            rows.append(
-                f"{reg:9.3g} {self.risks[i]:10.4f} ({self.standard_errors[i]:.4f}) {self.training_risks[i]:14.4f}{mark}"
-            )
+            error = f" ({self.standard_errors[i]:.4f}) {'':3}" if known else ""
+            rows.append(f"{reg:9.3g} {self.risks[i]:10.4f}{error} {self.training_risks[i]:10.4f}{mark}")
         return "\n".join(rows)

@@ -217,8 +217,10 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
 
     Rows are taken about the running mean a, at first that of some rows: with w the block's weight and W that of all,
     the mean moves by b = (w / W) (block mean - a), and sums of squares about a are those about a + b plus W b b^T.
+    ``buffer`` has room for the features, and may have some for their products (r, r).
     """
-    xp = backend.xp
+    xp, r = backend.xp, phi.shape[1]
+    scratch = buffer[phi.size : phi.size + r * r] if len(buffer) >= phi.size + r * r else None
 
     def sum_rows(weights: Array, rows: Array) -> Array:
         # not `@`: threads of NumPy's own BLAS would wait busily beside those of SciPy's, in the next product
@@ -234,7 +236,7 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
         shares = samples.weight[some]
         total.mean = sum_rows(shares / shares.sum(), rows).astype(float)
     shift = total.mean.astype(phi.dtype)
-    move = xp.zeros(phi.shape[1])
+    move = xp.zeros(r)
     for part in samples.classes:
         values = phi[part.rows()].reshape(part.count, part.m, -1)
         # times sqrt(p), where p sums to 1 in the block
@@ -242,13 +244,14 @@ def add_block(total: Sums, phi: Array, samples: Samples, weight: float, buffer: 
         means, contrasts = backend.rotate_views(values, rotation, shift, buffer)
         root = xp.sqrt(samples.weight[part.rows()].reshape(part.count, part.m).sum(axis=1))
         move += sum_rows(root, means)
-        backend.add_second_moment(total.between, means, weight)
+        backend.add_second_moment(total.between, means, weight, scratch=scratch)
         del rotation  # before the next one is made
-        if part.m > 1 and not _adds_to_one_sum(total, contrasts, part, math.ldexp(weight, 2 * exponent), backend):
+        contrast_weight = math.ldexp(weight, 2 * exponent)
+        if part.m > 1 and not _adds_to_one_sum(total, contrasts, part, contrast_weight, backend, scratch):
             rotation, exponent = samples.scaled_rotation(part, unbiased=False)
             _, contrasts = backend.rotate_views(values, rotation, shift, buffer)
             del rotation
-            backend.add_second_moment(total.within, contrasts, math.ldexp(weight, 2 * exponent))
+            backend.add_second_moment(total.within, contrasts, math.ldexp(weight, 2 * exponent), scratch=scratch)
     total.weight += weight
     total.n += samples.n
     total.n_views += samples.n_views
@@ -270,7 +273,9 @@ def _step_to_shift(samples: Samples) -> int:
     return next(s for s in range(step, 0, -1) if all(math.gcd(s, part.m) == 1 for part in samples.classes))
 
 
-def _adds_to_one_sum(total: Sums, contrasts: Array, part: SampleClass, weight: float, backend: Backend) -> bool:
+def _adds_to_one_sum(
+    total: Sums, contrasts: Array, part: SampleClass, weight: float, backend: Backend, scratch: Array | None
+) -> bool:
     """Add contrasts of one class, times the roots of the unbiased factors; False if they do not serve both sums.
 
     As long as the factors are the same, one sum is kept, and the other is a multiple of it.  Without these roots
@@ -279,8 +284,8 @@ def _adds_to_one_sum(total: Sums, contrasts: Array, part: SampleClass, weight: f
     if total.unbiased is None:
         if part.factor is not None and total.factor in (None, part.factor):
             total.factor = part.factor
-            backend.add_second_moment(total.within, contrasts, weight / part.factor)
+            backend.add_second_moment(total.within, contrasts, weight / part.factor, scratch=scratch)
             return True
         total.unbiased, total.factor = total.unbiased_sum().copy(order="F"), None
-    backend.add_second_moment(total.unbiased, contrasts, weight)
+    backend.add_second_moment(total.unbiased, contrasts, weight, scratch=scratch)
     return False

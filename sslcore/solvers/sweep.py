@@ -53,8 +53,12 @@ and not all blocks are alike."""
 _ROUNDED = 16
 """Error of an eigenvalue beside the trace of Khat, in units of the rounding, that a factor of its own leaves."""
 
-_STRIDE = 8
-"""Places of the first round are as many steps of the grid apart, those of the next ones half as many."""
+_FINER = 3
+"""Places of a round are as many times closer than those of the round before.  Of twice as close ones there are more
+rounds, of narrow blocks: a tenth fewer columns are multiplied, which takes a tenth longer; a third, in a search."""
+
+_LEAST_CUT = 7
+"""Places of a path, at least, in units of a first round's stride before that is made `_FINER` times as large."""
 
 
 @dataclass(eq=False)
@@ -101,7 +105,7 @@ class Sweep:
         self.started = time.perf_counter() if started is None else started
         self.known = Known() if known is None else known
         self.progress = progress
-        self.trial = False
+        self.trial, self.last, self.kept = False, False, known is not None
         self.found: dict[Objective, Solution | Trial | Exception] = {}
 
     def __call__(self, objective: Objective) -> Solution:
@@ -143,13 +147,15 @@ class Sweep:
         self.tasks = n_tasks(total) if shared else 1
         self.beside = self.operator.side_by_side() if self.tasks > 1 else self.operator
         together = places_together(self.width, total) if shared else 1
+        batches = list[list[Objective]]()
         for chosen in rounds(len(places)):
-            members = [places[i] for i in chosen]
-            batches = -(-len(members) // together)
-            cuts = [len(members) * i // batches for i in range(batches + 1)]
-            for start, stop in itertools.pairwise(cuts):
-                self._solve_some(members[start:stop], shared=shared)
-                self._report(members[start:stop])
+            count = -(-len(chosen) // together)
+            cuts = [len(chosen) * i // count for i in range(count + 1)]
+            batches += [[places[i] for i in chosen[start:stop]] for start, stop in itertools.pairwise(cuts)]
+        for number, some in enumerate(batches, 1):
+            self.last = number == len(batches) and not self.kept
+            self._solve_some(some, shared=shared)
+            self._report(some)
         for objective in self.waiting:
             if objective.beta == 0:
                 self._solve_alone(objective)
@@ -250,7 +256,7 @@ class Sweep:
         """Give members the functions of what was ``found``, and solutions with their certificates."""
         operators, first, xp = [member.operator for member in members], self.beside, self.beside.xp
         vectors = [in_canonical_basis(first, pairs, members[0].objective.k, self.tolerance) for pairs in found]
-        wide = [_wide(v, pairs, xp) for v, pairs in zip(vectors, found, strict=True)]
+        wide = vectors if self.last else [pairs.with_beyond(v, xp) for v, pairs in zip(vectors, found, strict=True)]
         corrections = _corrections(operators, wide)
         weights = [xp.concatenate([first.halves(v)[0], -z]) for v, (z, _) in zip(wide, corrections, strict=True)]
         together = first.times_kernel(_side_by_side(weights, xp))
@@ -325,15 +331,20 @@ def basis_columns(width: int) -> int:
 
 
 def rounds(count: int) -> Iterator[list[int]]:
-    """Yield the places 0..count-1 from coarse to fine, each once; both ends are in the first round."""
-    stride = min(_STRIDE, max(1, count - 1))
-    seen: set[int] = set()
+    """Yield the places 0..count-1 from coarse to fine, each once; both ends are in the first round.
+
+    Those of a round, with those before, are spread evenly, and an even number as long as they are not all.
+    """
+    stride, seen = _FINER, set[int]()
+    while count >= _LEAST_CUT * stride:
+        stride *= _FINER
     while len(seen) < count:
-        chosen = sorted({*range(count - 1, -1, -stride), 0} - seen)
-        seen.update(chosen)
+        some = min(count, 2 * -(-(1 + round((count - 1) / stride)) // 2)) if stride > 1 else count
+        chosen = {round(i * (count - 1) / max(1, some - 1)) for i in range(some)} - seen
+        seen |= chosen
         if chosen:
-            yield chosen
-        stride = max(1, stride // 2)
+            yield sorted(chosen)
+        stride //= _FINER
 
 
 def _place(objective: Objective) -> float:
@@ -364,15 +375,9 @@ def _turned_back(operator: ConditionedKernel, found: Sequence[Eigenpairs]) -> li
     ]
 
 
-def _wide(v: Array, pairs: Eigenpairs, xp: Any) -> Array:
-    """Join vectors and those beyond, which are not asked for, but tell about other places."""
-    out: Array = v if pairs.beyond is None else xp.concatenate([v, pairs.beyond], axis=1)
-    return out
-
-
 def _without_constant(operator: ConditionedKernel, pairs: Eigenpairs) -> Array:
     """Return H v, wide; without those beyond where they span the constant, which leaves less than it has columns."""
-    v = operator.centre(_wide(pairs.vectors, pairs, operator.xp))
+    v = operator.centre(pairs.with_beyond(pairs.vectors, operator.xp))
     return v if independent(v) else v[:, : pairs.vectors.shape[1]]
 
 
@@ -431,8 +436,8 @@ def _images(
     images = []
     for part, operator, (own, y) in zip(_columns(vectors), operators, corrections, strict=True):
         image = xp.empty((len(top) + len(y), y.shape[1]), operator.dtype, order="F")
-        image[: first.n], image[first.n :] = top[:, part], y * (operator.noise / operator.unit)
-        image[: first.n] /= first.unit
+        xp.divide(top[:, part], first.unit, out=image[: first.n])
+        xp.multiply(y, operator.noise / operator.unit, out=image[first.n :])
         images.append((image, own))
     return images
 

@@ -76,7 +76,7 @@ def tried(
     None where the iteration has not ended, of whose images some were in float32; and where the certificate of a fit
     might refuse it, or leave components out, for its rounding (`evidence.judged`): then only a fit tells.
     """
-    xp, samples, n = operator.xp, operator.samples, operator.n
+    xp, n = operator.xp, operator.n
     if len(pairs.values) < objective.k or not independent(v):
         return None
     centred = operator.centre(w)
@@ -90,11 +90,10 @@ def tried(
     if not _clear(operator, values, weights, theta, tolerance):
         return None
     contrasts = values[n:].astype(float)
-    alpha = samples.rotate_back(weights[:n], weights[n:]) * (xp.sqrt(samples.weight)[:, None] / operator.unit)
     return Trial(
         gamma=objective.reg / (operator.unit * theta),
         invariance=operator.backend.to_host((operator.contrast_factor[:, None] * contrasts**2).sum(axis=0)),
-        coefficients=samples.restore_order(alpha.astype(operator.dtype)),
+        coefficients=operator.coefficients(weights),
         intercept=-operator.means(values[:n]) if objective.center else xp.zeros(objective.k, operator.dtype),
     )
 

@@ -49,6 +49,8 @@ class Checkpoint:
         Checksum of each leaf that is in the sums.
     nodes : list of (int, Node)
         The sums, with the part of each.
+    width : int
+        The sums that a node of the tree adds: that of the file, where there is one.
     """
 
     def __init__(
@@ -56,7 +58,7 @@ class Checkpoint:
     ) -> None:
         self.path, self._features = as_path(path), features
         self._settings: dict[str, Any] = {"leaf_views": tunables.STREAM_LEAF_VIEWS, "deterministic": deterministic}
-        self._settings["tree"] = tunables.STREAM_NODE_PARTS
+        self.width = self._settings["tree"] = tunables.STREAM_NODE_PARTS
         if law is not None:
             self._settings["lag"] = law.lag
         if deterministic:
@@ -80,6 +82,7 @@ class Checkpoint:
                     f"{self._features!r:.200}; {WAY_OUT}"
                 )
             self._there = content["settings"]
+            self.width = self._settings["tree"] = check_integer(self._there.get("tree"), "tree", minimum=2)
             require_same(
                 self.path,
                 _OTHER_SETTINGS,

@@ -28,6 +28,11 @@ neighbours, so that at most a sixteenth of what is held out has been seen."""
 def as_time_lag(positives: Any) -> TimeLag:
     """Return the law of the pairs of a stream; refuse all but one."""
     if isinstance(positives, TimeLag):
+        if positives.times is not None:
+            raise ValueError(
+                "a stream counts rows, and takes no times=: end trajectories where rows are missing, with boundaries=, "
+                "or give all points at once, sslcore.Moments(features).update(points, positives=...)"
+            )
         return positives
     raise TypeError(
         f"a stream takes TimeLag(lag) as positives, found {positives!r:.100}; of another law give all points at once, "

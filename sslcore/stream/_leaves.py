@@ -39,6 +39,13 @@ def place_of(leaf: int) -> tuple[int, int]:
     return 0, leaf - turn
 
 
+def node_after(leaf: int) -> int:
+    """Return the first leaf, not before this one, at which a node of the training part begins."""
+    width, held = tunables.STREAM_NODE_PARTS, SHARE - 1
+    place = -(-(leaf - leaf // SHARE) // width) * width
+    return place + place // held
+
+
 @dataclass
 class Node:
     """Sums of the first ``count`` children of node ``index`` on this level; count 0: of a node that waits for others.

@@ -66,7 +66,7 @@ def moments(
         Seconds between checkpoints, and at least 20 times those that the last one took; 0: after each leaf.
     deterministic : bool
         Add the sums of leaves by one fixed tree, so that neither the size of the blocks nor the order in which they
-        come changes a bit.  It keeps a few sums more: one for each of log16(leaves) levels and for each group held
+        come changes a bit.  It keeps a few sums more: one for each of log4(leaves) levels and for each group held
         out.  The bits are those of one number of threads of BLAS (OPENBLAS_NUM_THREADS), which a checkpoint remembers:
         give each of several machines one thread.
     progress : callable, optional
@@ -195,7 +195,8 @@ class _Run:
         if self.kept:
             self.kept.begin(leaf.views, self.backend)
         hold_out = self.law is None or self.law.lag <= longest_lag()
-        self.parts = Parts(self.deterministic, self.kept.nodes if self.kept else (), hold_out=hold_out)
+        nodes, width = (self.kept.nodes, self.kept.width) if self.kept else ((), None)
+        self.parts = Parts(self.deterministic, nodes, width, hold_out)
         self.shape, self.dtype = leaf.views.shape, leaf.views.dtype
         self.accumulator = Accumulator(self.features, leaf.views.shape[2], leaf.views.dtype, self.backend)
 

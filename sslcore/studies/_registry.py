@@ -63,7 +63,8 @@ class Run:
     begin : callable
         Called with each step, a key of `Registered.seconds`, as it begins.
     progress : callable
-        Called as (done, total) or (done, total, seconds left) within a step; `cells` hands it over.
+        Called as (done, total) or (done, total, seconds left) within a step, first with what an earlier run has done;
+        `cells` hands it over.
 
     Examples
     --------

@@ -275,13 +275,14 @@ def _whiten_columns(prepared: Any, values: Any, start: int, stop: int) -> None:
     _whiten_columns(prepared, values, middle, stop)
 
 
-def add_second_moment(total: Any, rows: Any, factor: float = 1.0) -> None:
+def add_second_moment(total: Any, rows: Any, factor: float = 1.0, *, scratch: Any = None) -> None:
     """Add factor rows^T rows to the upper triangle of ``total``, (r, r) float64 in Fortran order; rows in C order."""
     if rows.dtype == np.float64:
         blas.syrk(rows.T, total, factor, 1.0)
     elif rows.size:  # products in float32, sums over blocks in float64
         n = len(total)
-        product = xp.empty(total.shape, rows.dtype, order="F")
+        product = xp.empty(total.size, rows.dtype) if scratch is None else scratch
+        product = product.reshape(total.shape, order="F")
         blas.syrk(rows.T, product, 1.0, 0.0)
         grid = (blocks_of(n, THREADS), min(n, 65535))
         kernel("dense", "add_upper", rows.dtype)(grid, (THREADS,), (product, np.int64(n), np.float64(factor), total))

@@ -9,6 +9,8 @@ What is kept saves the next process a minute of compilation; without it everythi
   an entry has a digest of them too, and is made anew where any was changed.
 * Where nothing can be written or read the process goes on without, and says once what would help.
 * A fork waits until no thread compiles: the child would find Numba's lock taken, by a thread that it does not have.
+* Ctrl-C waits until the main thread has compiled: the lock of llvmlite is one of Python, which an exception in the
+  middle of its ``__enter__`` leaves taken, so that the next thread to compile would wait for ever.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from numba.core.serialize import dumps
 from numba.extending import intrinsic
 
 from ... import tunables
+from ..signals import signals_held
 
 __all__ = ["code_of", "compiled", "compiled_callback", "generated"]
 
@@ -136,6 +139,7 @@ def compiled(signature: Any = None, **options: Any) -> Callable[[_Function], _Fu
         dispatcher: Any = numba.njit(**options)(function)
         if hasattr(dispatcher, "compile"):  # not under NUMBA_DISABLE_JIT
             dispatcher._cache = _cache_of(function)
+            dispatcher.compile = signals_held()(dispatcher.compile)
             if signature is not None:
                 dispatcher.compile(signature)
                 dispatcher.disable_compile()
@@ -166,7 +170,8 @@ def compiled_callback(function: Callable[..., Any], signature: Any, **options: A
     """Compile by `numba.cfunc` with these options and keep the result on disk."""
     callback: Any = CFunc(function, (signature.args, signature.return_type), locals={}, options=options)
     callback._cache = _cache_of(function)
-    callback.compile()
+    with signals_held():
+        callback.compile()
     return callback
 
 

@@ -147,11 +147,16 @@ def whiten(factor: Matrix, values: Matrix) -> Matrix:
     return whitened
 
 
-def add_second_moment(total: Matrix, rows: Matrix, factor: float = 1.0) -> None:
+def add_second_moment(total: Matrix, rows: Matrix, factor: float = 1.0, *, scratch: Array | None = None) -> None:
     """Add factor rows^T rows to the upper triangle of ``total``, (r, r) float64 in Fortran order; rows in C order."""
     if rows.dtype == np.float64 and len(rows) == 1:
         blas.dsyr(factor, rows[0], a=total, overwrite_a=1)
     elif rows.dtype == np.float64:
         blas.dsyrk(factor, rows.T, beta=1.0, c=total, overwrite_c=1)
     else:
-        add_triangle(float(factor), blas.ssyrk(1.0, rows.T).T, total.T)  # the factor may be no number of float32
+        product = None
+        if scratch is not None:
+            product = scratch.reshape(total.shape, order="F")
+            product.fill(0.0)  # as the wrapper's own: BLAS may multiply it by zero, NaN too
+        product = blas.ssyrk(1.0, rows.T, c=product, overwrite_c=1)
+        add_triangle(float(factor), product.T, total.T)  # the factor may be no number of float32

@@ -12,28 +12,29 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from queue import SimpleQueue
+from typing import Any, Literal
 
 from ..machine import available_cpus
+from ..signals import signals_held
 
 __all__ = ["n_threads", "parallel_for", "parts_for_threads"]
 
 _lock = threading.Lock()
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
+_queue: SimpleQueue[_Share] = SimpleQueue()
+_n_helpers = 0
 _libraries: Any = None
 _inside = threading.local()
 
 
-def _forget_pool() -> None:
-    """Forget the pool in a forked child: the parent's threads do not exist there, its lock may be held for ever."""
-    global _pool, _lock
-    _pool, _lock = None, threading.Lock()
+def _forget_helpers() -> None:
+    """Forget the helpers in a forked child: the parent's threads do not exist there, its lock may be held for ever."""
+    global _lock, _queue, _n_helpers
+    _lock, _queue, _n_helpers = threading.Lock(), SimpleQueue(), 0
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_forget_helpers)
 
 
 def n_threads() -> int:
@@ -98,7 +99,7 @@ def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
     counter = iter(range(n_tasks))
     counter_lock = threading.Lock()
     stop = False
-    held = [task]  # let go at the end: a cancelled helper may stay in a busy pool's queue, with all that it refers to
+    held = [task]  # let go at the end: a share that nobody took may stay in the queue, with all that it refers to
 
     def work() -> None:
         nonlocal stop
@@ -116,45 +117,86 @@ def parallel_for(task: Callable[[int], None], n_tasks: int) -> None:
         finally:
             _inside.busy = False
 
-    helpers: list[Future[None]] = []
+    shares: list[_Share] = []
     try:
-        _submit(work, workers - 1, helpers)  # in here, so that an interrupt meanwhile stops those that have begun
+        _hand_out(work, workers - 1, shares)  # in here, so that an interrupt meanwhile stops those that have begun
         work()
-    finally:
+        _join(shares)
+    except BaseException:
         stop = True
-        _join(helpers)
+        with signals_held():  # the next interrupt too
+            _join(shares)
+        raise
+    finally:
         held.clear()
-    for helper in helpers:
-        if not helper.cancelled():
-            helper.result()
+    for share in shares:
+        if share.error is not None:
+            raise share.error
 
 
-def _submit(work: Callable[[], None], count: int, helpers: list[Future[None]]) -> None:
-    global _pool, _pool_size
-    with _lock:
-        if _pool is None or _pool_size < count:  # the number of threads may grow while we run
-            if _pool is not None:
-                _pool.shutdown(wait=False)  # after what is in its queue
-            _pool_size = max(count, n_threads() - 1)
-            _pool = ThreadPoolExecutor(_pool_size, thread_name_prefix="sslcore")
-        try:
-            for _ in range(count):
-                helpers.append(_pool.submit(work))
-        except RuntimeError:  # the interpreter is shutting down: the caller's thread does it all
-            return
+class _Share:
+    """Holds what one helper is to do of a call: whoever claims it first has it, the helper or the caller that waits."""
+
+    def __init__(self, work: Callable[[], None]) -> None:
+        self._work = work
+        self._owner: dict[None, str] = {}
+        self.over = False
+        self.ended = threading.Lock()
+        self.ended.acquire()
+        self.error: BaseException | None = None
+
+    def claim(self, who: Literal["helper", "caller"]) -> bool:
+        """Tell whether it is theirs, now or already: a claim that an interrupt cut off can be made again."""
+        return self._owner.setdefault(None, who) == who
+
+    def do(self) -> None:
+        if self.claim("helper"):
+            try:
+                self._work()
+            except BaseException as error:
+                self.error = error
+            self.over = True
+            self.ended.release()
 
 
-def _join(helpers: list[Future[None]]) -> None:
-    """Wait until no helper runs, whatever signal arrives meanwhile; one not begun is cancelled."""
-    interrupt: KeyboardInterrupt | None = None
-    waiting = list(helpers)
+def _hand_out(work: Callable[[], None], count: int, shares: list[_Share]) -> None:
+    """Let ``count`` helpers do this work too; each has a share."""
+    if _n_helpers < count:  # the number of threads may grow while we run
+        _begin_helpers(max(count, n_threads() - 1))
+    for _ in range(min(count, _n_helpers)):  # where no thread can be begun there are fewer
+        shares.append(_Share(work))
+        _queue.put(shares[-1])
+
+
+def _begin_helpers(count: int) -> None:
+    global _n_helpers
+    with signals_held(), _lock:  # a thread is begun under locks of Python
+        while _n_helpers < count:
+            helper = threading.Thread(target=_help, args=(_queue,), name=f"sslcore_{_n_helpers}", daemon=True)
+            try:
+                helper.start()
+            except RuntimeError:  # the interpreter is shutting down: the caller's thread does it all
+                return
+            _n_helpers += 1
+
+
+def _help(queue: SimpleQueue[_Share]) -> None:
+    while True:
+        queue.get().do()
+
+
+def _join(shares: list[_Share]) -> None:
+    """Wait until no share is being done, whatever signal arrives meanwhile; one not begun never will be."""
+    interrupt: BaseException | None = None
+    waiting = list(shares)
     while waiting:
+        share = waiting[-1]
         try:
-            if waiting[-1].cancel() or waiting[-1].done():
+            if share.over or share.claim("caller"):
                 waiting.pop()
             else:
-                waiting[-1].exception()
-        except KeyboardInterrupt as error:
+                share.ended.acquire()  # once; it is over from then on
+        except BaseException as error:
             interrupt = error
     if interrupt is not None:
         raise interrupt

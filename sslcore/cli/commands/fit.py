@@ -296,14 +296,30 @@ def _fitted(task: _Whole | Streamed, begin: Progress) -> tuple[Representation, l
     """Return the representation of the data that were read, and what was to be warned of."""
     from ... import diagnostics  # noqa: F401  # before the fit: an interrupted import may lose the interrupt
     from ...errors import SelectionWarning
-    from ...fitting.search import FURTHER
 
     begin("fit")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", SelectionWarning)
         rep = task.solve()
-    said = [str(warning.message) for warning in caught]
-    return rep, [text.replace(FURTHER, "say --reg NUMBER, or look along it with sslcore path") for text in said]
+    return rep, [_advised(warning.message) for warning in caught]
+
+
+ADVICE = {
+    "largest": "say --reg NUMBER, or look along it with sslcore path",
+    "smallest": "say --reg NUMBER, or look along it with sslcore path",
+    "rounding": "give the data in float64, or say --features",
+    "cut": "say --reg NUMBER",
+}
+"""What can be done here about the reason of a warning, in place of what can be done in Python."""
+
+
+def _advised(warning: Warning | str) -> str:
+    """Say a warning with advice of the command line."""
+    from ...errors import SelectionWarning
+
+    if isinstance(warning, SelectionWarning) and warning.reason in ADVICE:
+        return f"{warning.found}; {ADVICE[warning.reason]}"
+    return str(warning)
 
 
 def _found(task: _Whole | Streamed, rep: Representation, warned: list[str]) -> tuple[dict[str, Any], str]:
@@ -358,19 +374,22 @@ def _write(
     begin: Progress,
 ) -> dict[str, Path]:
     """Write all that there is, or nothing; what an earlier fit has left of the rest goes, not to be taken for ours."""
-    from ...io.atomic import replacing_all
+    from ...io.atomic import replacing, replacing_all
 
     written = {what: path for what, path in outputs.items() if what != "figure" or figure is not None}
     with replacing_all(*written.values()) as opened:
         files = dict(zip(written, opened, strict=True))
         rep.save(files["model"])
-        task.write_embedding(rep, files["embedding"], begin)
+        with replacing(files["embedding"]) as file:  # one that is open already, named if the disk is full
+            task.write_embedding(rep, file, begin)
         if isinstance(task, _Whole) and PARTNER in files:
             task.write_more(files)
-        # a name that no encoding has may be in it
-        files["report"].write((text + "\n").encode(errors="backslashreplace"))
+        with replacing(files["report"]) as file:
+            # a name that no encoding has may be in it
+            file.write((text + "\n").encode(errors="backslashreplace"))
         if figure is not None:
-            files["figure"].write(figure)
+            with replacing(files["figure"]) as file:
+                file.write(figure)
     if figure is None:
         outputs["figure"].unlink(missing_ok=True)
     return written

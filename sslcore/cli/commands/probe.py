@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..options import FILE, MODALITY, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, UsageError, option
 from .common import Report, check_outputs, noted, open_model, points_for, refuse_outputs, scale_of
 from .progress import progress
-from .streamed import count_rows, is_pattern, parts_of, sources_of
+from .streamed import count_rows, is_pattern, parts_of, sources_of, written_with
 
 if TYPE_CHECKING:
     from ...fitting.representation import Representation
@@ -100,7 +100,8 @@ class _Asked:
         """Find the files, and refuse an output that is one of them."""
         from ...io.tables import parse_source
 
-        sources, label_sources = sources_of(args.file, ()), sources_of(args.labels, ())
+        ours = written_with(args.model)
+        sources, label_sources = sources_of(args.file, ours), sources_of(args.labels, ours)
         file = args.file if is_pattern(args.file) else str(sources[0])
         labels = args.labels if is_pattern(args.labels) else str(label_sources[0])
         new, out = None, Path()

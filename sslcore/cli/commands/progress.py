@@ -116,8 +116,8 @@ def progress(wanted: bool | None, steps: Mapping[str, float]) -> Iterator[Progre
 class Bar(Protocol):
     """The surface on which `Progress` draws."""
 
-    def draw(self, words: str, fraction: float, seconds: float) -> None:
-        """Show the step and the part of the whole that is done after so many seconds."""
+    def draw(self, words: str, fraction: float, seconds: float, left: float | None) -> None:
+        """Show the step, the part of the whole that is done after so many seconds, and the seconds that are left."""
 
     def close(self) -> None:
         """Leave it as it is."""
@@ -129,7 +129,7 @@ class Lines:
     def __init__(self, seconds: float) -> None:
         self._last = ""
 
-    def draw(self, words: str, fraction: float, seconds: float) -> None:
+    def draw(self, words: str, fraction: float, seconds: float, left: float | None) -> None:
         if words != self._last:
             self._last = words
             say(f"{words:<22} {fraction:4.0%} [{_clock(seconds)}]", sys.stderr)
@@ -151,9 +151,8 @@ class TerminalBar:
         self._task = self._bar.add_task("", total=1.0, time="")
         self._bar.start()
 
-    def draw(self, words: str, fraction: float, seconds: float) -> None:
-        left = _clock(seconds / fraction - seconds) if fraction > 0.01 else "?"
-        time = f"{fraction:4.0%} [{_clock(seconds)}, {left} left]"
+    def draw(self, words: str, fraction: float, seconds: float, left: float | None) -> None:
+        time = f"{fraction:4.0%} [{_clock(seconds)}, {'?' if left is None else _clock(left)} left]"
         self._bar.update(self._task, completed=fraction, description=words, time=time, refresh=True)
 
     def close(self) -> None:
@@ -191,6 +190,7 @@ class Progress:
         self._step: str | None = None
         self._done = 0.0  # expected seconds of the steps that are done
         self._spent = 0.0  # and those that they took
+        self._found = 0.0  # expected seconds of what an earlier run had done
         self._start = self._began = time.perf_counter()
         self._within: float | None = None
         self._more = ""
@@ -224,6 +224,26 @@ class Progress:
         self._more = more
         self._within = min(max(fraction, 0.0), 1.0)
 
+    def skip(self, fraction: float) -> None:
+        """Say how much of the step, which has just begun, an earlier run has done: no time of this one."""
+        with self._lock:
+            self.advance(fraction)
+            if self._step is not None and self._within is not None:
+                self._found += self._steps[self._step] * self._within
+
+    @property
+    def untold(self) -> bool:
+        """Whether nothing was said yet of how much of this step is done."""
+        return self._within is None
+
+    def left(self) -> float | None:
+        """Estimate the seconds that are left, by the speed of this run; None while it has done too little."""
+        with self._lock:
+            done = self.fraction()
+            worked = done - self._found / self._total
+            spent = time.perf_counter() - self._start
+            return spent * (1.0 - done) / worked if worked > 0.01 else None
+
     def fraction(self) -> float:
         """Estimate the part of the whole that is done."""
         with self._lock:
@@ -232,7 +252,8 @@ class Progress:
             expected = self._steps[self._step]
             within = self._within
             if within is None:
-                likely = expected * (self._spent / self._done if self._done else 1.0)
+                worked = self._done - self._found
+                likely = expected * (self._spent / worked if worked > 0 else 1.0)
                 # it is not done before it says so
                 within = min((time.perf_counter() - self._began) / likely, 0.95) if likely > 0 else 0.0
             return (self._done + expected * within) / self._total
@@ -244,25 +265,25 @@ class Progress:
             if self._make is None or self._step is None or seconds < self._patience:
                 return
             place = list(self._steps).index(self._step) + 1
-            self._draw(f"{self._step} {place}/{len(self._steps)}{self._more}", self.fraction(), seconds)
+            self._draw(f"{self._step} {place}/{len(self._steps)}{self._more}", self.fraction(), seconds, self.left())
 
     def close(self, done: bool) -> None:
         """Leave the bar, full if the work is done."""
         with self._lock:
             if self._bar is not None and done:
-                self._draw("done", 1.0, time.perf_counter() - self._start)
+                self._draw("done", 1.0, time.perf_counter() - self._start, 0.0)
             bar, self._bar, self._make = self._bar, None, None
             if bar is not None:
                 with suppress(Exception):
                     bar.close()
 
-    def _draw(self, words: str, fraction: float, seconds: float) -> None:
+    def _draw(self, words: str, fraction: float, seconds: float, left: float | None) -> None:
         self._shown = max(self._shown, fraction)  # it never goes back
         try:
             if self._bar is None:
                 assert self._make is not None
                 self._bar = self._make(seconds)
-            self._bar.draw(words, self._shown, seconds)
+            self._bar.draw(words, self._shown, seconds, left)
         except Exception:  # a terminal that is gone, a setting that rich cannot read: no reason to lose the work
             bar, self._bar, self._make = self._bar, None, None
             with suppress(Exception):

@@ -35,6 +35,10 @@ SHORT_LEAVES = 32
 """Leaves of pairs up to which all points are few for memory."""
 
 
+VALUES = "embedding", "with-embedding"
+"""Endings of the names of values that we write."""
+
+
 def is_pattern(text: str | list[str]) -> TypeGuard[str]:
     """Tell whether FILE names several files of arrays: a pattern, and no file that is called so."""
     from ...io.sources import names_tables
@@ -44,12 +48,30 @@ def is_pattern(text: str | list[str]) -> TypeGuard[str]:
 
 
 def matching(pattern: str, without: tuple[Path, ...] = ()) -> list[Path]:
-    """Return the files that match, in the order of their names, but for our own outputs."""
+    """Return the files that match, in the order of their names, but for our own outputs.
+
+    Values that another command has written of the same pattern are refused, whether or not a model is beside them.
+    """
     ours = {os.path.realpath(path) for path in without}
     found = [Path(name) for name in sorted(glob.glob(pattern, recursive=True)) if os.path.realpath(name) not in ours]
     if not found:
         raise FileNotFoundError(f"no file matches {pattern}")
+    named = {f"{stem_of(pattern)}-{what}.npy" for what in VALUES}
+    for path in found:
+        if path.name in named:
+            raise ValueError(
+                f"{path} matches {pattern}, and is named as the values that sslcore writes of this pattern: it is an "
+                f"output, not data; move it elsewhere, or give it another name if it is meant"
+            )
     return found
+
+
+def written_with(model: Path) -> tuple[Path, ...]:
+    """Return the values that `sslcore fit` writes beside a model: a pattern that was fitted may match their names."""
+    stem = model.name.removesuffix("-model.npz")
+    if stem == model.name:
+        return ()
+    return tuple(model.with_name(f"{stem}-{what}.npy") for what in VALUES)
 
 
 def stem_of(pattern: str) -> str:

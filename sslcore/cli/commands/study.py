@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import shutil
+import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,8 +86,13 @@ def _named(identity: Mapping[str, Any]) -> str:
 
 
 def _within(begin: Progress) -> Callable[..., None]:
-    """Make what a study calls within a step."""
-    return lambda done, total, *left: begin.advance(done / max(total, 1))
+    """Make what a study calls within a step; what is done when it first does so is of an earlier run."""
+
+    def move(done: int, total: int, *left: Any) -> None:
+        tell = begin.skip if begin.untold else begin.advance
+        tell(done / max(total, 1))
+
+    return move
 
 
 class _Folder:
@@ -162,7 +168,17 @@ class _Folder:
             contents[self.arrays] = file.getvalue()
         _write(contents)
         if not report.failed:
-            shutil.rmtree(self.cells, ignore_errors=True)
+            self._clear()
+
+    def _clear(self) -> None:
+        """Remove all parts, but damaged ones that a warning has said to be kept aside."""
+        for folder, _, names in os.walk(self.cells, topdown=False):
+            for name in names:
+                if not name.endswith(".damaged"):
+                    with suppress(OSError):
+                        os.unlink(os.path.join(folder, name))
+            with suppress(OSError):  # what is kept is in it
+                os.rmdir(folder)
 
 
 def _read(path: Path, seconds: bool = False) -> dict[str, Any] | None:

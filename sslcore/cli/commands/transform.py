@@ -11,7 +11,7 @@ from pathlib import Path
 from ..options import BACKEND, FILE, MODALITY, MODEL, PROGRESS, SCALE, TABLE, UNSEEN, Parser, option
 from .common import Report, check_outputs, noted, open_model, points_for, refuse_outputs, scale_of
 from .progress import progress
-from .streamed import count_rows, is_pattern, parts_of, sources_of, stem_of, values_of, write_values
+from .streamed import count_rows, is_pattern, parts_of, sources_of, stem_of, values_of, write_values, written_with
 
 
 def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
@@ -46,7 +46,7 @@ def declare(parser: Parser) -> Callable[[argparse.Namespace], Report]:
         stem = first.stem if first is not None and not glob.has_magic(files[0]) else stem_of(files[0])
         ending = table_suffix(first.suffix) if args.id and first is not None else ".npy"
         out = Path(f"{stem}-embedding{ending}") if args.out is None else args.out
-        sources = sources_of(args.file, (out,)) if first is None else [first]
+        sources = sources_of(args.file, (out, *written_with(args.model))) if first is None else [first]
         kind = out.suffix.lower()
         if kind not in (".npy", *COLUMNS):
             raise ValueError(f"--out must end in .npy, {', '.join(COLUMNS)}, found {out}")
