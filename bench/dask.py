@@ -9,7 +9,6 @@ next to none, for each task.
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from sslcore.fitting.plan import features_plan
 from sslcore.fitting.sizes import Sizes
 from sslcore.stream._leaves import leaf_samples
 
+from .memory import status
 from .report import Row, require
 from .stream import M, R, write_shards
 
@@ -57,7 +57,8 @@ def bits(found: Any) -> list[bytes]:
 
 
 def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The resident memory of this process at most; ``ru_maxrss`` would begin at that of the process it came from."""
+    return status("VmHWM")
 
 
 def received(dask_worker: Any) -> int:

@@ -9,23 +9,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
-__all__ = ["in_fresh_process", "peak_rise"]
+__all__ = ["in_fresh_process", "peak_rise", "status"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-_PREAMBLE = """
-def _status(name):
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
-"""
-
 _RESET = """
 import ctypes
+from bench.memory import status
 ctypes.CDLL(None).malloc_trim(0)  # what the setup has freed goes back, or its reuse would hide a rise
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")  # sets VmHWM back to VmRSS (man 5 proc)
-before = _status("VmRSS")
+before = status("VmRSS")
 """
+
+
+def status(name: str) -> int:
+    """Bytes that the kernel counts of this process under this name: VmRSS, or VmHWM at most."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
 
 
 def in_fresh_process(code: str, **environment: str) -> Any:
@@ -46,6 +47,6 @@ def peak_rise(setup: str, code: str) -> int:
     buffers of BLAS are not counted.  The kernel's own high-water mark (VmHWM) misses no peak, unlike sampling; unlike
     ``ru_maxrss`` it does not start at the parent's, and it can be set back after the setup.
     """
-    last = 'import json; print(json.dumps([before, _status("VmHWM")]))'
-    before, peak = in_fresh_process("\n".join([_PREAMBLE, setup, _RESET, code, last]))
+    last = 'import json; print(json.dumps([before, status("VmHWM")]))'
+    before, peak = in_fresh_process("\n".join([setup, _RESET, code, last]))
     return int(peak - before)

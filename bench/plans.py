@@ -238,7 +238,10 @@ def warm_blas():
         tall, square = np.ones((rows, columns), letter.replace("s", "f")), np.eye(rows, dtype=letter.replace("s", "f"))
         square @ tall, tall.T @ square
         square = np.asfortranarray(square)
-        getattr(blas, letter + "gemm")(1.0, square, np.asfortranarray(tall))
+        tall = np.asfortranarray(tall)
+        getattr(blas, letter + "gemm")(1.0, square, tall)
+        for side in (0, 1):  # on some processors packs more of its buffer than a product of these sizes
+            getattr(blas, letter + "trsm")(1.0, square, tall.T if side else tall, side=side)
         getattr(lapack, letter + "potrf")(square)
 
 def warm_large():  # what fits of large matrices take in place of a BLAS
