@@ -20,7 +20,6 @@ from distributed import Client, LocalCluster
 
 import sslcore.dask
 from sslcore import tunables
-from sslcore.dask._work import SPARE_SUMS
 from sslcore.features import Identity
 from sslcore.fitting.plan import features_plan
 from sslcore.fitting.sizes import Sizes
@@ -116,7 +115,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         single = streamed_by_each(client, pattern, 1)[:2]
         leaf = leaf_samples(M)
         plan = features_plan(Sizes(leaf, leaf * M, R, 1, 4), R, Identity()).bytes + leaf * M * R * 12
-        plan += (tunables.STREAM_NODE_PARTS + 1 + SPARE_SUMS) * 16 * R * R
+        plan += (tunables.STREAM_NODE_PARTS + 1 + tunables.DASK_SPARE_PARTS) * 16 * R * R
         task = overhead(client, 200 if quick else 2000)
     views = n_leaves * leaf * M
     each, both = (min(times) for times in (by_each, together))

@@ -22,9 +22,8 @@ __all__ = ["GRID", "SLACK", "Case", "measured", "run"]
 SLACK = 1 << 20
 """Code that the small fit did not load, stacks of threads that it did not start, and pages that are half used."""
 
-MOST, MOST_WITHOUT, MOST_SEARCHING = 1.3, 1.6, 1.4
-"""What a plan may be of the peak; without the kernel matrix, where a basis is planned whole and ends half used; and of
-a search with a kernel, where those of places that begin near their result do."""
+MOST, MOST_WITHOUT = 1.3, 1.6
+"""What a plan may be of the peak; and without the kernel matrix, where a basis is planned whole and ends half used."""
 
 
 @dataclass(frozen=True)
@@ -311,9 +310,7 @@ def measured(cases: list[Case]) -> list[tuple[int, int]]:
 
 def most(case: Case) -> float:
     """Return what the plan of a case may be of its peak."""
-    if case.solver == "matrix-free":
-        return MOST_WITHOUT
-    return MOST_SEARCHING if case.folds else MOST
+    return MOST_WITHOUT if case.solver == "matrix-free" else MOST
 
 
 def kept(case: Case, peak: int, planned: int) -> bool:

@@ -477,6 +477,9 @@ DASK_SHARE_PARTS = 2
 """Parts of what is left for each thread, one of which is the next task where tasks are small: the last have a leaf.
 With three in place of two 56 leaves on two threads were 26 tasks in place of 18, and a third more sums travelled."""
 
+DASK_SPARE_PARTS = 4
+"""Sums whose memory waits for those of other leaves, at most, beside what tasks have: about those of a task."""
+
 DASK_PRODUCT_STRIPS = 64
 """Strips of rows of a product with a kernel that runs on a cluster, at most: work for as many threads."""
 

@@ -311,9 +311,9 @@ def test_memory_of_sums_comes_back_with_the_last_array_in_it():
     assert np.shares_memory(again.within, memory)
     assert not kept._sums
     del again, memory
-    some = [kept.sums(3) for _ in range(2 * _work.SPARE_SUMS)]
+    some = [kept.sums(3) for _ in range(2 * tunables.DASK_SPARE_PARTS)]
     some.clear()
-    assert len(kept._sums) == _work.SPARE_SUMS
+    assert len(kept._sums) == tunables.DASK_SPARE_PARTS
     late = kept.sums(3)
     assert not pickle.loads(pickle.dumps(kept))._sums
     kept.close()

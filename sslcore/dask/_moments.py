@@ -131,7 +131,7 @@ def moments_on(
     sums, most = totals(job, data)
     plan = features_plan(Sizes(leaf, leaf * m, d, 1, dtype.itemsize), r, features)
     cluster.require(
-        plan.bytes + data.task_bytes(leaf) + (most + _work.SPARE_SUMS) * 16 * r * r,
+        plan.bytes + data.task_bytes(leaf) + (most + tunables.DASK_SPARE_PARTS) * 16 * r * r,
         n_bytes,
         f"{data.unit} of views, features of one leaf, {most} sums of {r} x {r}",
         f"take {data.remedy}, workers with fewer threads, or with more memory",

@@ -22,6 +22,7 @@ import scipy.linalg.blas  # noqa: F401  # those that we multiply with are loaded
 import threadpoolctl
 from dask.sizeof import sizeof
 
+from .. import tunables
 from ..arrays import Array, as_float_dtype, as_native, namespace
 from ..augmentations import Augmentation, Views
 from ..backends import Backend, get_backend
@@ -52,17 +53,13 @@ __all__ = [
 ]
 
 
-SPARE_SUMS = 4
-"""Sums whose memory waits for those of other leaves, at most, beside what tasks have: about those of a task."""
-
-
 class Kept:
     """Memory of leaves and sums, and prepared features, which tasks of a job leave for its next ones in this process.
 
     Fresh memory would be paged in for each task, and preparing landmarks takes as long as many leaves.  Of leaves and
-    features there is as much as tasks have had at a time, which is what is predicted of them, and `SPARE_SUMS` more;
-    and it goes with the job that `begun` makes, which Dask lets go after its last task.  It stays where it is: who is
-    sent the job begins with nothing.
+    features there is as much as tasks have had at a time, which is what is predicted of them, and of sums
+    `tunables.DASK_SPARE_PARTS` more; and it goes with the job that `begun` makes, which Dask lets go after its last
+    task.  It stays where it is: who is sent the job begins with nothing.
 
     Parameters
     ----------
@@ -109,7 +106,7 @@ class Kept:
 
     def take_back(self, memory: np.ndarray) -> None:
         """Take memory that was lent by `sums`."""
-        if len(self._sums) < SPARE_SUMS:
+        if len(self._sums) < tunables.DASK_SPARE_PARTS:
             self._sums.append(memory)
         self._emptied()
 

@@ -181,13 +181,13 @@ def _exact_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> int:
     filling = rotated + _filling_bytes(sizes, kernel, block_factor)
     # a kernel that is not known to be positive semi-definite: Khat once more
     checking = rotated + itemsize * total * total * (not kernel.trusted)
-    iterating = max(_iterating_bytes(sizes), _sweeping_bytes(sizes))
+    solving = _solving_bytes(sizes)
     components = max(itemsize, 6) * total * 16 * min(k, total)  # vectors, coefficients, values, residuals
     components += _lanes_bytes(sizes, k)
     kept = points * (not sizes.made)  # the copy that the result has
-    phases = [filling, checking, rotated + kept + max(iterating, components)]
+    phases = [filling, checking, rotated + kept + max(solving, components)]
     if sizes.apart:
-        phases.append(rotated + kept + _sweeping_bytes(sizes) + components + sizes.apart.rotations_bytes())
+        phases.append(rotated + kept + _shared_bytes(sizes) + components + sizes.apart.rotations_bytes())
     if sizes.n_folds:
         phases.append(_fold_bytes(sizes, kernel, block_factor))
     return _OBJECTS_BYTES + int(fixed + max(phases))
@@ -209,21 +209,30 @@ def _lanes_bytes(sizes: Sizes, columns: int) -> int:
     return 8 * min(tasks, tunables.CPU_THIN_MOST_PARTS) * columns * (contrasts + 16)
 
 
-def _sweeping_bytes(sizes: Sizes) -> int:
-    """Count the same for several places at once, B and C once more, in the basis of factors, and blocks in float32."""
-    total, k, width = sizes.n_views, sizes.k, block_width(sizes.k, sizes.n_views)
+def _solving_bytes(sizes: Sizes) -> int:
+    """Count the iteration of one place, or those of several at once, what they share, and blocks in float32."""
+    alone = _iterating_bytes(sizes)
     if sizes.places < LEAST_SHARED:
-        return 0
+        return alone
+    total, k, width = sizes.n_views, sizes.k, block_width(sizes.k, sizes.n_views)
     together = min(max(map(len, rounds(sizes.places))), places_together(width, total))
     capacity = min(total, basis_columns(width))
     small = 8 * (2 * capacity**2 + 5 * capacity * (k + 2))
     each = sizes.itemsize * total * (capacity + 10 * width) + small
-    contrasts = total - sizes.n
+    # places that are refused are solved alone afterwards
+    return _shared_bytes(sizes) + max(alone, together * each + _lanes_bytes(sizes, width))
+
+
+def _shared_bytes(sizes: Sizes) -> int:
+    """Count what places share, from `LEAST_SHARED` on: B and C once more, in the factors' basis, A and B in float32."""
+    if sizes.places < LEAST_SHARED:
+        return 0
+    total, contrasts = sizes.n_views, sizes.n_views - sizes.n
     turned = sizes.itemsize * sizes.n * contrasts
     short = 0
     if sizes.itemsize > 4:  # A and B; and where B is not turned, the reflectors
         short, turned = 4 * sizes.n * total, max(turned, 4 * contrasts * contrasts)
-    return sizes.itemsize * contrasts * contrasts + turned + short + together * each + _lanes_bytes(sizes, width)
+    return sizes.itemsize * contrasts * contrasts + turned + short
 
 
 def _places_bytes(sizes: Sizes) -> int:
@@ -271,7 +280,7 @@ def _fold_bytes(sizes: Sizes, kernel: Kernel, block_factor: int) -> float:
     else:
         points = sizes.points_bytes * (2 * share + (1 - share))
     some = replace(inner, n_points=1 + SEARCHED_TOGETHER)
-    solving = _iterating_bytes(some) + _sweeping_bytes(some) + _places_bytes(some)
+    solving = _solving_bytes(some) + _places_bytes(some)
     known = some.places * _known_bytes(some)  # of each fold, kept while the others are made, and made again
     filling = _filling_bytes(inner, kernel, block_factor) + known * (sizes.n_folds > 1)
     judging = known + judging_bytes(sizes)
