@@ -26,6 +26,7 @@ BENCHMARKS = {  # name: module and function
     "search": ("search", "run"),
     "risk": ("risk", "run"),
     "stream": ("stream", "run"),
+    "stream_large": ("stream_large", "run"),
     "leaves": ("leaves", "run"),
     "dask": ("dask", "run"),
     "prefix_probes": ("probes", "run"),

@@ -23,9 +23,9 @@ before = status("VmRSS")
 """
 
 
-def status(name: str) -> int:
-    """Bytes that the kernel counts of this process under this name: VmRSS, or VmHWM at most."""
-    with open("/proc/self/status") as file:
+def status(name: str, process: int | str = "self") -> int:
+    """Bytes that the kernel counts of a process under this name: VmRSS, or VmHWM at most."""
+    with open(f"/proc/{process}/status") as file:
         return next(int(line.split()[1]) * 1024 for line in file if line.startswith(name))
 
 
