@@ -8,7 +8,7 @@ import json
 import time
 from pathlib import Path
 
-from .report import machine, plain, table
+from .report import behind, machine, plain, table
 
 BENCHMARKS = {  # name: module and function
     "exact": ("exact", "run"),
@@ -73,6 +73,8 @@ def main() -> None:
     print(json.dumps(described, indent=1))
     if described["load_average"][0] > described["cores"] / 4:
         print("WARNING: the machine is busy; times below are those of a busy machine")
+    if older := behind(described):
+        print(f"WARNING: BLAS runs code for {older[0]} beside AVX-512: OPENBLAS_CORETYPE=SkylakeX changes that")
     results, rows = [], []
     for name in names:
         module, function = every[name]

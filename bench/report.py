@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-__all__ = ["Row", "machine", "plain", "require", "table"]
+__all__ = ["Row", "behind", "machine", "plain", "require", "table"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,16 @@ def machine() -> dict[str, Any]:
             for pool in threadpool_info()
         ],
     }
+
+
+def behind(described: dict[str, Any]) -> list[str]:
+    """Name the code paths without AVX-512 that a BLAS of this `machine` has chosen on a processor that has it."""
+    import llvmlite.binding
+
+    if not llvmlite.binding.get_host_cpu_features().get("avx512f"):
+        return []
+    chosen = {pool["architecture"] for pool in described["blas"]}
+    return sorted(chosen & {"Haswell", "Zen", "Sandybridge", "Nehalem", "Prescott"})
 
 
 def _version(package: str) -> str | None:
