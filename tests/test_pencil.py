@@ -160,7 +160,7 @@ def near_singular(kind, distance):
 @pytest.mark.parametrize("reg", [1e-20, 1e-16, 1e-12, 1e-8])
 @pytest.mark.parametrize("center", [False, True])
 def test_norms_are_right_or_refused(kind, reg, center):
-    """The estimate is the true error within a factor of 10 where that is large, and refuses no norm that is good."""
+    """The true error is at most a few times the estimate where that is large; it refuses no norm that is good."""
     for distance in 10.0 ** -np.arange(1, 11):
         x = near_singular(kind, distance)
         try:
@@ -177,7 +177,7 @@ def test_norms_are_right_or_refused(kind, reg, center):
         active = np.isfinite(rep.gamma) & (rep.gamma < 1)
         _, norms = exact_components(x, reg, center)
         error = np.abs(rep.norms / norms - 1)[active]
-        assert (error <= 10 * certificate.norm_errors[active] + 1e-6).all(), (distance, error, certificate.norm_errors)
+        assert (error <= 5 * certificate.norm_errors[active] + 1e-6).all(), (distance, error, certificate.norm_errors)
         assert error.max() < 1e-2
 
 

@@ -21,10 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays import Array, ignore_overflow, namespace
+from ..arrays import Array, ignore_overflow
 from ..backends import Backend, host_linalg
 from ..errors import NotPositiveSemidefiniteError
 from .certificate import TOLERANCE, Circumstances, Components, Spectrum, certify
+from .frame import Frame
 from .krylov import Accuracy, Eigenpairs, block_width, canonical_basis, krylov_capacity, top_eigenpairs
 from .objective import Objective
 from .sums import Sums
@@ -90,13 +91,13 @@ class Pencil:
         sigma /= unit
         delta /= unit
         self.unit = unit
-        self._frame: _Frame | None = None
+        self._frame: Frame | None = None
         if not center:
             mean = sums.mean / math.sqrt(unit)
             deviations = xp.sqrt(sigma.diagonal())
             scale = xp.where(deviations > 0, deviations, xp.where(mean != 0, xp.abs(mean), 1.0))
             if float(((mean / scale) ** 2).max()) > _FAR:
-                self._frame = _Frame.of(mean / scale, scale)
+                self._frame = Frame.of(mean / scale, scale)
                 sigma, delta = self._frame.turned(sigma), self._frame.turned(delta)
                 pivot = self._frame.pivot
                 sigma[pivot, pivot] += float(((mean / scale) ** 2).sum())
@@ -194,6 +195,7 @@ class Pencil:
                 ]
             )
         )
+        unseen = self._rounding_of_residuals(found, objective.beta, reached, measured[3], measured[4])
         # moments are known to rounding of their diagonals: what that does to gamma, beside 1 + gamma
         uncertain = _EPSILON * (measured[3] + reg * measured[2] + reached * measured[4]) / (1 + reached)
         rounding = max(self._rounding(found, reg), self._finest / objective.reg) if reg > 0 else 0.0
@@ -211,10 +213,28 @@ class Pencil:
             coefficient_residuals=np.zeros(c.shape[1]),
             stationarity_residuals=np.zeros(c.shape[1]),
             rounding_errors=uncertain,
-            norm_errors=2.0 * measured[5] * measured[0] / (measured[2] * found.span),
+            norm_errors=2.0 * measured[5] * (measured[0] + unseen) / (measured[2] * found.span),
             rounding=rounding,
             next_gamma=found.next_gamma,
         )
+
+    def _rounding_of_residuals(
+        self, found: _Found, beta: float, gamma: np.ndarray, invariance: np.ndarray, size: np.ndarray
+    ) -> np.ndarray:
+        """Estimate the dual residuals that rounding of the moments leaves, which those of the rounded ones do not show.
+
+        An entry of Sigma is off by some 0.3 eps of the deviations d of its two features (that of a number that is
+        rounded once), whatever its sign: the image of c then by a vector of about 0.3 eps |D c| d_i, and so that of
+        Delta.  ``invariance`` and ``size`` are beta |D c|^2 for Delta, and |D c|^2 for Sigma.
+        """
+        xp, r = self.backend.xp, len(self.sigma)
+        signs = xp.where(self.backend.reference_normals(r, 4, 3) > 0, 1.0, -1.0)
+        scales = self._deviations[:, None], xp.sqrt(xp.abs(self.delta.diagonal()))[:, None]
+        images = found.factor.dual(xp.asfortranarray(xp.concatenate([scale * signs for scale in scales], axis=1)))
+        squares = self.backend.to_host((images**2).sum(axis=0)).reshape(2, -1).mean(axis=1)
+        of_sigma, of_delta = 0.3 * _EPSILON * np.sqrt(squares)
+        out: np.ndarray = gamma * np.sqrt(size) * of_sigma + np.sqrt(beta * invariance) * of_delta
+        return out
 
     def _rounding(self, found: _Found, reg: float) -> float:
         """Bound what the rounding of Sigma may hide of 1/gamma, or make, in directions other than those found.
@@ -236,62 +256,6 @@ class Pencil:
             x = found.factor.dual(column * image)
         hidden = 16 * _EPSILON * float((image**2).sum(axis=0).max())
         return min(bound, hidden) if math.isfinite(hidden) else bound
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """Features phi in units of their ``scale`` D, reflected so that their mean has one coordinate, ``pivot``.
-
-    The coordinates of coefficients c are H D c, H = I - 2 v v^T for the unit ``normal`` v; moments M become
-    H D^-1 M D^-1 H, and the norm |c|^2 has the matrix ``norm`` = H D^-2 H.
-    """
-
-    scale: Array
-    normal: Array
-    pivot: int
-    norm: Array
-
-    @classmethod
-    def of(cls, mean: Array, scale: Array) -> _Frame:
-        """Make the frame in which ``mean``, in units of ``scale``, is a multiple of one coordinate."""
-        xp, size = namespace(mean), float((mean**2).sum() ** 0.5)
-        pivot = int(abs(mean).argmax())
-        normal = mean / size
-        normal[pivot] += math.copysign(1.0, float(normal[pivot]))
-        normal /= float((normal**2).sum() ** 0.5)
-        frame = cls(scale, normal, pivot, scale)  # whose norm is not yet known
-        # H D^-2 H, as the two-sided reflection of a diagonal matrix
-        return cls(scale, normal, pivot, frame._reflected(xp.diag(scale**-2.0)))
-
-    def _reflected(self, matrix: Array) -> Array:
-        """Return H M H of a symmetric matrix, which is overwritten."""
-        v = self.normal
-        image = 2.0 * (matrix @ v)
-        image = image - v * float(v @ image)
-        update = v[:, None] * image
-        matrix -= update
-        matrix -= update.T
-        return matrix
-
-    def turned(self, matrix: Array) -> Array:
-        """Return H D^-1 M D^-1 H."""
-        return self._reflected(matrix / self.scale[:, None] / self.scale)
-
-    def _reflect(self, columns: Array) -> Array:
-        out: Array = columns - (2.0 * self.normal)[:, None] * (self.normal @ columns)
-        return out
-
-    def coordinates(self, coefficients: Array) -> Array:
-        """Return H D c."""
-        return self._reflect(self.scale[:, None] * coefficients)
-
-    def coefficients(self, coordinates: Array) -> Array:
-        """Invert `coordinates`: return D^-1 H times them."""
-        return self._reflect(coordinates) / self.scale[:, None]
-
-    def moments(self, columns: Array) -> Array:
-        """Return D H times ``columns``, a moment times coordinates: as those of the features."""
-        return self.scale[:, None] * self._reflect(columns)
 
 
 @dataclass(frozen=True)
