@@ -12,6 +12,7 @@ import re
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -50,8 +51,8 @@ ROWS = LEAF // 2  # samples of a leaf
 
 
 def expected(views, features):
-    """What a stream gives on one thread of BLAS."""
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+    """What a stream gives on one thread of BLAS; as tasks ask for it, some of which may still run in this process."""
+    with _work.one_thread():
         return fields(streamed(views, features, deterministic=True))
 
 
@@ -766,25 +767,49 @@ def test_sums_that_are_added_stay_as_they_are():
     assert total.mean.tobytes() == sums[0].merged(sums[1]).merged(sums[2]).mean.tobytes()
 
 
-def test_blas_is_asked_for_one_thread_while_any_task_runs(monkeypatch):
-    told, one_thread = [], _work._OneThread()
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpoolctl.threadpool_info() if pool["user_api"] == "blas"}
 
-    class Pools:
-        def limit(self, limits, user_api):
-            told.append((limits, user_api))
-            return self
 
-        def restore_original_limits(self):
-            told.append("restored")
+@pytest.fixture
+def two_threads():
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        yield
 
-    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", Pools)
+
+@pytest.mark.usefixtures("two_threads")
+def test_blas_is_asked_for_one_thread_while_any_task_runs():
+    """The first to end leaves the limit to the others, and who sets another number meanwhile keeps that."""
+    one_thread = _work._OneThread()
     with one_thread():
         with one_thread(), one_thread():
             pass
-        assert told == [(1, "blas")]  # the first to end leaves the limit to the others
+        assert blas_threads() == {1}
+    assert blas_threads() == {2}
     with pytest.raises(KeyError), one_thread():
         raise KeyError
-    assert told == [(1, "blas"), "restored", (1, "blas"), "restored"]
+    assert blas_threads() == {2}
+    limit = threadpoolctl.threadpool_limits(1, user_api="blas")
+    with one_thread():
+        limit.restore_original_limits()
+        assert blas_threads() == {2}
+    assert blas_threads() == {2}
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_blas_has_its_threads_again_whichever_task_ends_last():
+    """Tasks are on threads of their own, beside others that have asked for numbers, too, and live."""
+    one_thread = _work._OneThread()
+    with ThreadPoolExecutor(1) as first, ThreadPoolExecutor(1) as second:
+        for order in itertools.permutations([first, second]):
+            tasks = [(pool, one_thread()) for pool in order]
+            for pool, task in tasks:
+                pool.submit(task.__enter__).result()
+                assert blas_threads() == {1}
+            for pool, task in tasks:
+                assert blas_threads() == {1}
+                pool.submit(task.__exit__, None, None, None).result()
+            assert blas_threads() == {2}
 
 
 # ---------------------------------------------------------------- fits

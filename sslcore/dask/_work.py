@@ -190,12 +190,16 @@ class Span:
 
 
 class _OneThread:
-    """One limit on BLAS for all tasks that run in this process at a time."""
+    """One limit on BLAS for all tasks that run in this process at a time.
+
+    The number of threads is the process's: whoever has set another one meanwhile keeps it, as does a
+    ``threadpoolctl.threadpool_limits`` that began before a task and ended within it.
+    """
 
     def __init__(self) -> None:
         self._lock, self._count = threading.Lock(), 0
-        self._pools: Any = None
-        self._limit: Any = None
+        self._pools: list[Any] | None = None
+        self._before = list[int]()
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
@@ -203,15 +207,28 @@ class _OneThread:
             self._count += 1
             if self._count == 1:
                 if self._pools is None:  # looking for them takes milliseconds, more than many a task
-                    self._pools = threadpoolctl.ThreadpoolController()
-                self._limit = self._pools.limit(limits=1, user_api="blas")
+                    self._pools = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+                self._before = [pool.num_threads for pool in self._pools]
+                self._set([1] * len(self._before))
         try:
             yield
         finally:
             with self._lock:
                 self._count -= 1
                 if not self._count:
-                    self._limit.restore_original_limits()
+                    self._set(self._before)
+
+    def _set(self, counts: list[int]) -> None:
+        """Set the numbers of threads, where they are not others than those that were set by this here."""
+        assert self._pools is not None
+        for pool, before, count in zip(self._pools, self._before, counts, strict=True):
+            if count == before == 1 or pool.num_threads != (before if count == 1 else 1):
+                continue
+            # from 3.8 on threadpoolctl heeds only the thread that asked first: here another may end than has begun
+            release = getattr(pool, "clear_controlling_thread", lambda force=False: None)
+            release(force=True)
+            pool.set_num_threads(count)
+            release()
 
 
 one_thread = _OneThread()
