@@ -794,6 +794,9 @@ def test_blas_is_asked_for_one_thread_while_any_task_runs():
         limit.restore_original_limits()
         assert blas_threads() == {2}
     assert blas_threads() == {2}
+    with one_thread():
+        threadpoolctl.threadpool_limits(3, user_api="blas")
+    assert blas_threads() == {3}
 
 
 @pytest.mark.usefixtures("two_threads")
