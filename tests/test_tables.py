@@ -354,6 +354,14 @@ def test_damaged_archives(tmp_path):
             points(written(tmp_path, content, "a.npz"))
 
 
+@pytest.mark.parametrize("sign", ["\v", "\f", "\x1c", "\u00a0", "\u3000"])
+def test_other_white_space_is_no_blank_line(tmp_path, sign):
+    """To polars it is a cell, and so to what tells of the line."""
+    for suffix in (".csv", ".tsv"):
+        with pytest.raises(ValueError, match=r"\(line 3\)"):
+            points(written(tmp_path, f"x\n1\n{sign}\n2\n".encode(), f"a{suffix}"))
+
+
 @given(st.data())
 def test_no_content_does_worse_than_an_error(tmp_path_factory, data):
     """Bytes changed, removed, or made up."""

@@ -137,10 +137,10 @@ class Text:
         """Yield all rows that are not blank, the header too, with the line on which each ends."""
         lines = io.TextIOWrapper(io.BytesIO(self.content), "utf-8", newline="")
         reader = csv.reader(lines, delimiter=self.separator, strict=True)
-        quoted_column = False  # a cell of spaces in quotes is a row of it, a line of spaces is none of any table
+        quoted_column = False  # spaces in quotes are a row of it, a line of spaces is none of any table
         try:
             for cells in reader:
-                if cells and (quoted_column or len(cells) > 1 or not cells[0].isspace()):
+                if cells and (quoted_column or len(cells) > 1 or not cells[0] or cells[0].strip(" \t")):
                     quoted_column = quoted_column or (len(cells) == 1 and b'"' in self.content)
                     yield reader.line_num, cells
         except csv.Error as error:
