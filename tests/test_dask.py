@@ -813,6 +813,8 @@ def test_blas_has_its_threads_again_whichever_task_ends_last():
                 assert blas_threads() == {1}
                 pool.submit(task.__exit__, None, None, None).result()
             assert blas_threads() == {2}
+            with threadpoolctl.threadpool_limits(1, user_api="blas"):  # others are heard again
+                assert blas_threads() == {1}
 
 
 # ---------------------------------------------------------------- fits

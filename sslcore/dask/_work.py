@@ -199,7 +199,7 @@ class _OneThread:
     def __init__(self) -> None:
         self._lock, self._count = threading.Lock(), 0
         self._pools: list[Any] | None = None
-        self._before = list[int]()
+        self._limited: list[tuple[Any, int]] = []
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
@@ -208,27 +208,26 @@ class _OneThread:
             if self._count == 1:
                 if self._pools is None:  # looking for them takes milliseconds, more than many a task
                     self._pools = threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
-                self._before = [pool.num_threads for pool in self._pools]
-                self._set([1] * len(self._before))
+                self._limited = [(pool, pool.num_threads) for pool in self._pools if pool.num_threads != 1]
+                for pool, _ in self._limited:
+                    _set_threads(pool, 1)
         try:
             yield
         finally:
             with self._lock:
                 self._count -= 1
                 if not self._count:
-                    self._set(self._before)
+                    for pool, before in self._limited:
+                        if pool.num_threads == 1:
+                            _set_threads(pool, before)
 
-    def _set(self, counts: list[int]) -> None:
-        """Set the numbers of threads, where they are not others than those that were set by this here."""
-        assert self._pools is not None
-        for pool, before, count in zip(self._pools, self._before, counts, strict=True):
-            if count == before == 1 or pool.num_threads != (before if count == 1 else 1):
-                continue
-            # from 3.8 on threadpoolctl heeds only the thread that asked first: here another may end than has begun
-            release = getattr(pool, "clear_controlling_thread", lambda force=False: None)
-            release(force=True)
-            pool.set_num_threads(count)
-            release()
+
+def _set_threads(pool: Any, count: int) -> None:
+    """Set the number of threads of a BLAS: from 3.8 on threadpoolctl heeds only the thread that asked first."""
+    release = getattr(pool, "clear_controlling_thread", lambda force=False: None)
+    release(force=True)
+    pool.set_num_threads(count)
+    release()
 
 
 one_thread = _OneThread()
