@@ -1,12 +1,16 @@
 """Numba's cache on disk in every state, and forks while a thread compiles."""
 
+import ast
 import errno
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import sslcore
 
 from .forked import Parent, needs_fork
 
@@ -246,6 +250,20 @@ print(scaled(2), sum(scaled.stats.cache_misses.values()))
         assert call(256, 512) == (1024, 0)
         assert call(256, 128) == (640, 1)
         assert call(256, 128) == (640, 0)
+        code = code.replace("from theirs", "tunables.DASK_SPARE_PARTS = 0  # is no constant of code\nfrom theirs")
+        assert call(256, 128) == (640, 0)
+
+
+def test_compiled_code_has_no_other_tunables():
+    """Those that the digest leaves out are looked up when a loop is called, never while one is compiled."""
+    for path in Path(sslcore.__file__).parent.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[-1] == "tunables":
+                assert {name.name[:4] for name in node.names} == {"CPU_"}, path
+            elif isinstance(node, ast.FunctionDef) and any("compiled" in ast.unparse(d) for d in node.decorator_list):
+                used = {ast.unparse(n) for n in ast.walk(node) if isinstance(n, ast.Attribute)}
+                assert all(name.startswith("tunables.CPU_") for name in used if name.startswith("tunables.")), path
 
 
 FULL = f"""

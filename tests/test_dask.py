@@ -57,9 +57,21 @@ def expected(views, features):
 
 
 @contextlib.contextmanager
+def same_environment():
+    """Leave the environment as it was: nannies set one thread for BLAS, and more, in that of their own process too."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextlib.contextmanager
 def started(n_workers, processes, **options):
     """A client of a cluster on the loopback."""
     with (
+        same_environment(),
         dask.config.set(SETTINGS),
         LocalCluster(
             n_workers=n_workers,

@@ -5,8 +5,8 @@ What is kept saves the next process a minute of compilation; without it everythi
 * An entry that is damaged, in whatever way, is compiled again and written anew.  Numba itself would unpickle and run
   what it finds, so each entry has a checksum here, and the stamp of the source that it was made from: Numba writes its
   index before the entry, and where the disk is full in between, the index points to an older entry.
-* Numba's stamp of a source is that of one file, but the sizes of `sslcore.tunables` are constants of the machine code:
-  an entry has a digest of them too, and is made anew where any was changed.
+* Numba's stamp of a source is that of one file, but the sizes ``CPU_...`` of `sslcore.tunables` are constants of the
+  machine code: an entry has a digest of them too, and is made anew where any was changed.
 * Where nothing can be written or read the process goes on without, and says once what would help.
 * A fork waits until no thread compiles: the child would find Numba's lock taken, by a thread that it does not have.
 * Ctrl-C waits until the main thread has compiled: the lock of llvmlite is one of Python, which an exception in the
@@ -39,7 +39,7 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Arguments = ParamSpec("_Arguments")
 
 
-TUNED = hashlib.sha256(repr(sorted((k, v) for k, v in vars(tunables).items() if k.isupper())).encode()).hexdigest()
+TUNED = hashlib.sha256(repr(sorted((k, v) for k, v in vars(tunables).items() if k[:4] == "CPU_")).encode()).hexdigest()
 """Digest of the sizes that compiled loops may use, as they are when the compiler is loaded."""
 
 
