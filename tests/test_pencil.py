@@ -1,13 +1,20 @@
 """The eigenproblem of moments against 50-digit arithmetic: any scale, offset and near collinearity."""
 
+from dataclasses import replace
+
 import mpmath as mp
 import numpy as np
 import pytest
 
 import sslcore
-from sslcore import Moments, pretrain, pretrain_path
+from sslcore import Moments, pretrain, pretrain_path, tunables
+from sslcore.augmentations import GaussianNoise, Views
+from sslcore.backends import get_backend
 from sslcore.errors import CertificateError, NotPositiveSemidefiniteError
 from sslcore.features import Identity
+from sslcore.fitting.data import as_data
+from sslcore.positives import TimeLag
+from sslcore.selection import AutoReg
 
 
 def views(seed=0, n=15):
@@ -145,9 +152,9 @@ def test_reg_zero_tells_components_of_small_gamma_apart(closeness, beta):
     np.testing.assert_allclose(beta * rep.invariance, gamma, rtol=1e-6)
 
 
-def near_singular(kind, distance):
+def near_singular(kind, distance, n=15):
     """Two columns nearly alike; or the difference of two nearly invariant."""
-    x = views()
+    x = views(n=n)
     if kind == "collinear":
         x[..., 2] = x[..., 1] + distance * x[..., 2]
     else:
@@ -179,6 +186,132 @@ def test_norms_are_right_or_refused(kind, reg, center):
         error = np.abs(rep.norms / norms - 1)[active]
         assert (error <= 5 * certificate.norm_errors[active] + 1e-6).all(), (distance, error, certificate.norm_errors)
         assert error.max() < 1e-2
+
+
+@pytest.mark.parametrize("kind", ["collinear", "nearly invariant"])
+@pytest.mark.parametrize("n", [200, 3000])
+def test_estimates_of_norms_grow_with_the_samples(kind, n):
+    """Rounding of more products adds up: the true error is some three times the estimate at most."""
+    for distance in (1e-3, 1e-5, 1e-6):
+        x = near_singular(kind, distance, n)
+        rep = pretrain(x, Identity(), 3, reg=1e-8, center=True)
+        active = np.isfinite(rep.gamma) & (rep.gamma < 1)
+        error = np.abs(rep.norms / exact_components(x, 1e-8, True)[1] - 1)[active]
+        assert (error <= 3 * rep.certificate.norm_errors[active] + 1e-9).all(), (distance, error)
+
+
+# ---------------------------------------------------------------- float32
+
+SINGLE = [
+    (n, distance, reg)
+    for n in (15, 200, 2000)
+    for distance in (0.1, 1e-2, 3e-3, 1e-3, 1e-4)
+    for reg in (1e-8, 1e-6, 1e-4)
+]
+
+
+def single_views(n, distance):
+    """Two columns nearly alike, of float32, to be compared with the same values in float64."""
+    x = near_singular("collinear", distance, n).astype(np.float32)
+    return x, x.astype(float)
+
+
+def assert_as_good_as_told(found, expected):
+    """Active components, and what else is finite, have errors of a few times the estimates, of 5 % at most."""
+    certificate, told = found.certificate, np.isfinite(found.gamma)
+    assert (expected.gamma[~told] > 1).all()
+    active = expected.gamma < 1
+    assert (np.isfinite(found.gamma) & (found.gamma < 1) == active).all()
+    gamma, of_gamma = expected.gamma[told], certificate.rounding_errors[told] + certificate.residuals[told]
+    assert (np.abs(found.gamma[told] - gamma) <= (5 * of_gamma + 1e-7) * (1 + gamma)).all()
+    norms, of_norms = expected.norms[active], certificate.norm_errors[active]
+    assert (np.abs(found.norms[active] / norms - 1) <= 5 * of_norms + 1e-6).all()
+    assert max(of_norms.max(initial=0.0), certificate.rounding_errors.max()) < 0.06
+
+
+@pytest.mark.parametrize(("n", "distance", "reg"), SINGLE)
+def test_features_in_float32_are_as_good_as_they_are_told_to_be(n, distance, reg):
+    """Where products in float32 do not do, they are made in float64; moments, which have none, are refused then."""
+    x, same = single_views(n, distance)
+    expected = pretrain(same, Identity(), 3, reg=reg)
+    path = pretrain_path(x, Identity(), 3, regs=[reg, 1.0]).at(0)
+    for found in (pretrain(x, Identity(), 3, reg=reg), path):
+        assert_as_good_as_told(found, expected)
+    try:
+        found = Moments(Identity()).update(x[: n // 2]).merge(Moments(Identity()).update(x[n // 2 :])).solve(3, reg=reg)
+    except CertificateError as error:
+        assert "raise reg, or use float64" in str(error)  # noqa: PT017
+        certificate = error.certificate
+        assert max(certificate.norm_errors.max(), 10 * certificate.rounding_errors.max()) > 0.03
+    else:
+        assert_as_good_as_told(found, expected)
+
+
+@pytest.mark.parametrize(("n", "distance", "reg"), [(200, 1e-2, 1e-4), (2000, 1e-3, 1e-4)])
+def test_inactive_components_that_float32_does_not_tell_are_left_out(n, distance, reg):
+    """They are in directions of next to no variance; no fit need be read again, or refused, for them."""
+    x, same = single_views(n, distance)
+    expected = pretrain(same, Identity(), 3, reg=reg)
+    assert expected.n_active == 2
+    assert np.isfinite(expected.gamma).all()
+    for found in (pretrain(x, Identity(), 3, reg=reg), Moments(Identity()).update(x).solve(3, reg=reg)):
+        assert_as_good_as_told(found, expected)
+        assert found.certificate.tolerance == 3e-3
+        assert found.certificate.rank == 2
+        assert (found.gamma[2], found.norms[2]) == (np.inf, np.inf)
+
+
+def test_blocks_of_views_have_the_type_of_their_data():
+    data = replace(as_data(Views(SIMILAR[:, 0], GaussianNoise(1.0), 2, seed=0), None, None), dtype=np.dtype(float))
+    assert {x.dtype for x, _, _ in data.blocks(100, get_backend(backend="numba"))} == {np.dtype(float)}
+
+
+SIMILAR = near_singular("collinear", 1e-3, 400).astype(np.float32)
+TRAJECTORY = (0.1 * np.cumsum(SIMILAR[:, 0], axis=0)).astype(np.float32)
+
+
+@pytest.mark.filterwarnings("ignore::sslcore.SelectionWarning")
+@pytest.mark.parametrize("reg", ["auto", AutoReg(regs=(1e-2, 1e-4, 1e-6, 1e-8, 1e-10))])
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [
+        (SIMILAR, {}),
+        (near_singular("collinear", 1e-2, 400).astype(np.float32), {}),  # of float32 good in part of the grid
+        (SIMILAR.reshape(-1, 3), {"groups": np.arange(800) // 2}),
+        (TRAJECTORY, {"positives": TimeLag(2)}),
+    ],
+    ids=["views", "nearly", "groups", "pairs"],
+)
+def test_searches_in_float32_choose_as_in_float64(reg, data, options):
+    """What products in float32 refuse is solved in float64: no risk is left out, of which float64 has one."""
+    found = pretrain(data, Identity(), 3, reg=reg, **options)
+    expected = pretrain(data.astype(float), Identity(), 3, reg=reg, **options)
+    assert found.reg == expected.reg
+    np.testing.assert_allclose(found.selection.risks, expected.selection.risks, atol=1e-4)
+    assert_as_good_as_told(found, expected)
+
+
+@pytest.mark.parametrize("reg", [1e-8, 1e-6])
+def test_float32_of_views_pairs_and_modalities_is_as_good_as_told(reg):
+    """Each has a pass over the data of its own, in float64 where it must be."""
+    made = Views(SIMILAR[:, 0], GaussianNoise(1e-3), 2, seed=0)
+    drawn = pretrain(made, Identity(), 3, reg=reg)
+    assert_as_good_as_told(drawn, pretrain(np.asarray(made.block(0, 400), float), Identity(), 3, reg=reg))
+    drawn = pretrain(TRAJECTORY, Identity(), 3, reg=reg, positives=TimeLag(2))
+    assert_as_good_as_told(drawn, pretrain(TRAJECTORY.astype(float), Identity(), 3, reg=reg, positives=TimeLag(2)))
+    both = SIMILAR[:, 0], SIMILAR[:, 1]
+    found = pretrain(both, (Identity(), Identity()), 3, reg=reg)
+    expected = pretrain(tuple(part.astype(float) for part in both), (Identity(), Identity()), 3, reg=reg)
+    assert_as_good_as_told(found, expected)
+
+
+def test_float32_is_not_read_again_without_the_memory(monkeypatch):
+    """The refusal says what would help; with the memory there is an answer."""
+    monkeypatch.setattr(tunables, "MOMENTS_BLOCK_ROWS", (256, 256))
+    needed = sslcore.plan(400, 2, 3, Identity(), 3, dtype="float32").bytes
+    with pytest.raises(CertificateError, match="use float64"):
+        pretrain(SIMILAR, Identity(), 3, reg=1e-8, memory=needed)
+    assert pretrain(SIMILAR, Identity(), 3, reg=1e-8, memory=2 * needed).n_active == 3
 
 
 @pytest.mark.parametrize("distance", [1e-9, 1e-11])

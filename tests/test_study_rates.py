@@ -47,7 +47,7 @@ def test_moments_do_not_depend_on_blocks():
         rates.parities(np.asarray(views[:]).reshape(-1, 3)).reshape(5000, 64, 8)
     )
     rep = moments.solve(4, reg=1e-3)
-    pencil = Pencil(found, get_backend("numba"), finest=0.0, unbiased=True, center=False)
+    pencil = Pencil(found, get_backend("numba"), finest=0.0, epsilon=0.0, unbiased=True, center=False)
     risk, penalty = rates.risks(pencil, 3, 4, 1e-3)
     assert_close(penalty, 2e-3 * float(np.maximum(rep.eigenvalues, 0) @ rep.norms), tol=1e-9)
     exact = population.Hypercube(3).risk(lambda x: rep(rates.parities(x)), rates.LAW)

@@ -130,7 +130,7 @@ class Data:
         made_there = isinstance(self.views, Views) and self._crosses(backend)
         for block, start, samples, weight in backend.stream(parts):
             points = self._make(block, start, backend) if made_there else block
-            yield points.reshape(-1, self.d), samples, weight
+            yield points.reshape(-1, self.d).astype(self.dtype, copy=False), samples, weight
 
     def _crosses(self, backend: Backend) -> bool:
         return device_of(self.source) != backend.NAME

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -45,7 +46,7 @@ __all__ = [
     "kernel_values",
 ]
 
-_REFUSALS = (CertificateError, ConvergenceError, NotPositiveSemidefiniteError)
+REFUSALS = (CertificateError, ConvergenceError, NotPositiveSemidefiniteError)
 """What a fit raises whose reg is below the rounding of the matrix."""
 
 
@@ -124,9 +125,18 @@ class Restricted(ABC):
         """
         found = np.full((len(regs), self.folds.count, 3), math.nan)
         self._risks(regs, found)
+        unknown = ~np.isfinite(found[:, :, 0].mean(axis=1))
+        if self._refused and self._in_float64():
+            self._refused, again = None, found[unknown]
+            self._risks(regs[unknown], again)
+            found[unknown] = again
         if self._refused and not np.isfinite(found[:, :, 0].mean(axis=1)).any():
             raise self._refused
         return found
+
+    def _in_float64(self) -> bool:
+        """Make sums anew in float64, where products were in float32; False if they were not, or that cannot be done."""
+        return False
 
     def near(self, reg: float) -> Array | None:
         """Return vectors, in the rotated basis of all views, near the solution at a reg of which `risks` told."""
@@ -144,7 +154,7 @@ class Restricted(ABC):
                 self.searching.begin(f, reg)
             try:
                 spectrum = solve(replace(self.objective, reg=float(reg)))
-            except _REFUSALS as error:
+            except REFUSALS as error:
                 self._refused = error.with_traceback(None)  # which would keep the matrices alive
                 if isinstance(error, ConvergenceError):
                     self.unsolved = float(reg), error
@@ -335,31 +345,62 @@ class MatrixFreeFolds(KernelFolds):
 # ---------------------------------------------------------------- features
 
 
-class FeatureFolds(Restricted):
+class SummedFolds(Restricted):
+    """Folds of features, by the moments of parts of the data."""
+
+    def __init__(self, problem: FeatureProblem, folds: Split) -> None:
+        super().__init__(problem.objective, folds)
+        self.data, self.backend, self.features = problem.data, problem.backend, problem.features
+        self._finer = partial(problem.in_float64, folds.count)
+        self.rows = feature_block_rows(self.features, self.data, self.backend, problem.budget)
+
+    @abstractmethod
+    def _sum(self) -> None:
+        """Make the moments of every part, in the type of the data."""
+
+    def _posed(self, total: Sums) -> Pencil:
+        """Pose the eigenproblem of these moments."""
+        objective = self.objective
+        return Pencil(
+            total,
+            self.backend,
+            finest=self.features.finest,
+            epsilon=float(np.finfo(self.data.dtype).eps),
+            unbiased=objective.unbiased,
+            center=objective.center,
+        )
+
+    def _in_float64(self) -> bool:
+        finer = self._finer()
+        if finer is None or self.data.dtype != np.float32:
+            return False
+        self.data = finer
+        self._sum()
+        return True
+
+
+class FeatureFolds(SummedFolds):
     """The folds of features: one pass over the views sums all moments, and one for each grid has the held-out risks."""
 
     folds: Folds
 
     def __init__(self, problem: FeatureProblem, folds: Folds) -> None:
-        super().__init__(problem.objective, folds)
+        super().__init__(problem, folds)
         self.jackknife = folds.jackknife()
-        self.data, self.backend, features = problem.data, problem.backend, problem.features
-        self.finest = features.finest
-        self.phi = features.prepare_to_read(self.data.d, self.data.dtype, self.backend)
-        self.rows = feature_block_rows(features, self.data, self.backend, problem.budget)
-        self.parts = self._moments(features.n_kept(self.data.d))
+        self._sum()
         self.trace = self._pencil(0).unit
 
-    def _moments(self, r: int) -> dict[int, Sums]:
-        """Return the moments of every part; their sum is that of all views."""
-        dtype = self.data.dtype
-        parts = self._accumulated(r, dtype)
-        if any(part.may_underflow(dtype) for part in parts.values()):
-            return self._accumulated(r, np.dtype(float))
-        return parts
+    def _sum(self) -> None:
+        """Do as `SummedFolds._sum`; the sum of all parts is that of all views."""
+        d, dtype = self.data.d, self.data.dtype
+        r = self.features.n_kept(d)
+        self.phi = self.features.prepare_to_read(d, dtype, self.backend)
+        self.parts = self._accumulated(r, dtype)
+        if any(part.may_underflow(dtype) for part in self.parts.values()):
+            self.parts = self._accumulated(r, np.dtype(float))
 
     def _accumulated(self, r: int, dtype: np.dtype) -> dict[int, Sums]:
-        """Return `_moments` of features that are multiplied in ``dtype``."""
+        """Return the moments of features that are multiplied in ``dtype``."""
         backend, data = self.backend, self.data
         parts = {int(p): Sums.zero(r, backend.xp) for p in np.unique(self.folds.part)}
         buffer = backend.xp.empty(0, dtype)
@@ -377,8 +418,7 @@ class FeatureFolds(Restricted):
         total = Sums.zero(len(self.parts[f].mean), self.backend.xp)
         for p, part in self.parts.items():
             total = total.merged(part) if p not in (f, -1) else total
-        objective = self.objective
-        return Pencil(total, self.backend, finest=self.finest, unbiased=objective.unbiased, center=objective.center)
+        return self._posed(total)
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
         backend, folds = self.backend, self.folds

@@ -47,7 +47,14 @@ class HeldMoments(Restricted):
     """A split of moments: a training part, and at least two groups that are held out."""
 
     def __init__(
-        self, training: Sums, held: Sequence[Sums], objective: Objective, finest: float, backend: Backend
+        self,
+        training: Sums,
+        held: Sequence[Sums],
+        objective: Objective,
+        backend: Backend,
+        *,
+        finest: float,
+        epsilon: float,
     ) -> None:
         held = [group for group in held if group.n]
         if len(held) < 2:
@@ -62,7 +69,14 @@ class HeldMoments(Restricted):
         n_held = sum(group.n for group in held)
         super().__init__(objective, _OneSplit(training.n + n_held, n_held))
         self.held, self.backend = held, backend
-        self.pencil = Pencil(training, backend, finest=finest, unbiased=objective.unbiased, center=objective.center)
+        self.pencil = Pencil(
+            training,
+            backend,
+            finest=finest,
+            epsilon=epsilon,
+            unbiased=objective.unbiased,
+            center=objective.center,
+        )
         self.trace = self.pencil.unit
         self._matrices = [self._of(group) for group in held]
 

@@ -339,6 +339,7 @@ class FeaturePairProblem(MomentsProblem, BimodalProblem):
             sums,
             self.backend,
             finest=finest,
+            epsilon=float(np.finfo(self.data.dtype).eps),
             unbiased=objective.unbiased,
             center=False,
             planned=lambda _: planned_bytes,

@@ -112,7 +112,7 @@ class Moments:
 
         All views of a sample must come in one call; samples of one view inform the covariance only.  An update that
         fails or is interrupted leaves the moments as they were.  float32 views are multiplied in float32 and
-        accumulated in float64.
+        accumulated in float64: `solve` refuses a reg that is too small for that.
 
         The sums lie where the views do.  With ``backend="cupy"``, views of NumPy, memory maps and `Views` are brought
         to the GPU by blocks, the next one while the one before is worked on; nothing is there as a whole.
@@ -231,7 +231,8 @@ class Moments:
         selection = None
         if search:
             held = tuple(part.on(backend) for part in self._held)
-            parts = HeldMoments(self._sums.on(backend), held, objective, self.features.finest, backend)
+            known = {"finest": self.features.finest, "epsilon": self._epsilon}
+            parts = HeldMoments(self._sums.on(backend), held, objective, backend, **known)
             selection = select(search, parts, np.dtype(float))
             objective = replace(objective, reg=selection.reg)
         spectrum = self.pencil(backend, unbiased=objective.unbiased, center=objective.center).solve(objective)
@@ -248,8 +249,8 @@ class Moments:
         def planned(k: int) -> int:
             return features_plan(Sizes(sums.n, sums.n_views, d, k), len(sums.mean), self.features).bytes
 
-        finest = self.features.finest
-        return Pencil(sums, backend, finest=finest, unbiased=unbiased, center=center, planned=planned)
+        known = {"finest": self.features.finest, "epsilon": self._epsilon}
+        return Pencil(sums, backend, **known, unbiased=unbiased, center=center, planned=planned)
 
     def save(self, path: str | os.PathLike[str] | BinaryIO) -> None:
         """Write the moments and their features to one file, as `Representation.save` does."""

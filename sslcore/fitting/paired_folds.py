@@ -18,10 +18,9 @@ from ..positives import Law, Positives
 from ..solvers.objective import Objective
 from ..solvers.pencil import Pencil
 from ..solvers.sums import Sums
-from .accumulator import feature_block_rows
 from .data import as_paired_data
 from .edge_sums import LawSums
-from .folds import Folds, KernelFolds, OperatorFold, Restricted, embed, kernel_values
+from .folds import Folds, KernelFolds, OperatorFold, SummedFolds, embed, kernel_values
 from .held_out import GROUPS, HeldOutRisk, training_risk
 from .representation import Representation
 
@@ -197,23 +196,24 @@ def risk_on_pairs(rep: Representation, x: Array, positives: Positives, backend: 
     return risk.value()[0]
 
 
-class PairedFeatureFolds(Restricted):
+class PairedFeatureFolds(SummedFolds):
     """The folds of features with a law of positive pairs: moments of each part, and features of what is held out."""
 
     folds: LawFolds
 
     def __init__(self, problem: FeatureProblem, folds: LawFolds) -> None:
-        super().__init__(problem.objective, folds)
-        self.backend, features = problem.backend, problem.features
-        data, self.finest = problem.data, features.finest
-        self.sums = LawSums(
-            features, data, feature_block_rows(features, data, self.backend, problem.budget), self.backend
-        )
+        super().__init__(problem, folds)
         self.laws = [self._law_of(p) for p in range(int(folds.part.max()) + 1)]
-        self.parts = self._summed(data.dtype)
-        if any(part.may_underflow(data.dtype) for part in self.parts if part is not None):
-            self.parts = self._summed(np.dtype(float))
+        self._sum()
         self.trace = self._pencil(0).unit
+
+    def _sum(self) -> None:
+        """Do as `SummedFolds._sum`."""
+        dtype = self.data.dtype
+        self.sums = LawSums(self.features, self.data, self.rows, self.backend)
+        self.parts = self._summed(dtype)
+        if any(part.may_underflow(dtype) for part in self.parts if part is not None):
+            self.parts = self._summed(np.dtype(float))
 
     def _law_of(self, p: int) -> Law | None:
         """Return the law within one part; a part without pairs has none."""
@@ -232,8 +232,7 @@ class PairedFeatureFolds(Restricted):
             if p != f and part is not None:
                 total = part if total is None else total.merged(part)
         assert total is not None
-        objective = self.objective
-        return Pencil(total, self.backend, finest=self.finest, unbiased=objective.unbiased, center=objective.center)
+        return self._posed(total)
 
     def _risks(self, regs: np.ndarray, found: np.ndarray) -> None:
         for f in range(self.folds.count):

@@ -111,7 +111,8 @@ def pretrain(
     Parameters
     ----------
     views : array (n, m, d), `sslcore.Views`, array (N, d) with ``groups``, or two arrays (x, y)
-        m >= 2 views of each of n samples.  float32 data are computed in float32.  A ``np.memmap`` is read by blocks
+        m >= 2 views of each of n samples.  float32 data are computed in float32; products of features are made again
+        in float64 where reg is too small for that.  A ``np.memmap`` is read by blocks
         (feature models).  For `Precomputed`: the Gram matrix, (n, m, n m) or (N, N) with ``groups``.  Arrays of CuPy
         are worked on where they are; those of other libraries too, through DLPack; those of Dask on their cluster
         (`sslcore.dask.pretrain`).

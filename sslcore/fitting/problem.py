@@ -31,7 +31,7 @@ from ..solvers.sweep import Sweep
 from ..solvers.trial import Functions
 from .data import Data
 from .edge_sums import require_edges
-from .folds import FeatureFolds, Folds, KernelFolds, Restricted
+from .folds import REFUSALS, FeatureFolds, Folds, KernelFolds, Restricted
 from .moments import Moments
 from .paired_folds import LawFolds, PairedFeatureFolds
 from .plan import Plan, exact_plan, features_plan
@@ -360,9 +360,29 @@ class MomentsProblem(Problem):
         """Moments are accumulated in float64."""
         return np.dtype(float)
 
+    def in_float64(self, n_folds: int = 0) -> Any:
+        """Return data in float32 as float64, cast as they are read; None for others, or without the memory."""
+        given = self.data
+        if given.dtype != np.float32:
+            return None
+        self.data = replace(given, dtype=np.dtype(float))
+        try:
+            return self.data if self._planned(n_folds).bytes <= self.budget else None
+        finally:
+            self.data = given
+
     def at(self, objective: Objective, near: Array | None = None) -> Solution:
-        """Solve the pencil."""
-        spectrum = self.pencil.solve(objective, near=near)
+        """Solve the pencil; where rounding in float32 does not allow it, that of products in float64."""
+        try:
+            spectrum = self.pencil.solve(objective, near=near)
+        except REFUSALS:
+            finer = self.in_float64()
+            if finer is None:
+                raise
+            self.data = finer
+            for name in ("moments", "joint", "pencil"):
+                vars(self).pop(name, None)
+            spectrum = self.pencil.solve(objective, near=near)
         return Solution(spectrum, spectrum.coefficients[:, : spectrum.certificate.rank])
 
     def frame(self, solution: Solution) -> Frame:

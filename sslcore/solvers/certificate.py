@@ -42,8 +42,8 @@ class Certificate:
     orthonormality : float
         max |V^T V - I|, of the components that are present.
     tolerance : float
-        What the residuals, rounding errors and orthonormality of all components were held to; the errors of norms to
-        its square root.
+        What the residuals, rounding errors and orthonormality of all components were held to: 1e-6, or 3e-3 where
+        products were in float32; the errors of norms to its square root.
     eigengap : float
         mu_k - mu_{k+1}.
     cuts_block : bool
@@ -64,7 +64,8 @@ class Certificate:
         Relative errors of gamma and of the functions, as estimated, by the rounding of the kernel matrix or the moments
         themselves, of which residuals know nothing; and by how much gamma and beta invariance + reg norm differ.
     norm_errors : (k,)
-        Relative errors of the squared norms, as estimated.
+        Relative errors of the squared norms, as estimated; not that rounding mixes components of nearly equal gamma,
+        whose span and norms together are known.
 
     Examples
     --------

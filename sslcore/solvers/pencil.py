@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import tunables
 from ..arrays import Array, ignore_overflow
 from ..backends import Backend, host_linalg
 from ..errors import NotPositiveSemidefiniteError
@@ -37,6 +38,9 @@ _EPSILON = float(np.finfo(float).eps)
 _RANGE = 1e8
 """Largest over smallest 1/gamma that one Krylov iteration in float64 finds to eight digits."""
 
+_PANEL = 384
+"""Products that a BLAS adds before it adds their sum to others: of the order of what its authors have chosen."""
+
 _FAR = 1e6
 """Squared mean over variances from which on the mean gets a coordinate of its own."""
 
@@ -49,7 +53,8 @@ _REMEDY = "reg is below what the rounding of the moments of the features allows;
 class Pencil:
     """The problem Sigma c = (1/gamma) (beta Delta + reg I) c of some moments, for one reg and beta after the other.
 
-    Sigma and Delta are kept in units of the trace of Sigma, so that any scale of the features is served.
+    Sigma and Delta are kept in units of the trace of Sigma, so that any scale of the features is served.  What is found
+    is judged by ``epsilon``, the rounding of the type in which features were multiplied.
     """
 
     def __init__(
@@ -58,12 +63,20 @@ class Pencil:
         backend: Backend,
         *,
         finest: float,
+        epsilon: float,
         unbiased: bool,
         center: bool,
         planned: Callable[[int], int] | None = None,
     ) -> None:
         xp, self.backend = backend.xp, backend
         self._finest, self._planned = finest, planned
+        self._single = epsilon > _EPSILON
+        self._epsilon = max(epsilon, _EPSILON)
+        terms = max(sums.n, sums.n_views - sums.n)
+        if self._single:  # sums of blocks are added in float64
+            terms = min(terms, tunables.MOMENTS_BLOCK_ROWS[1])
+        self._entry_error = self._epsilon * _error_of_sums(terms)
+        self._tolerance = TOLERANCE[np.dtype(np.float32 if self._single else float)]
         sums.require_finite()
         self.mean, self.center = sums.mean, center
         within = symmetric(sums.within, xp) / sums.weight
@@ -150,7 +163,7 @@ class Pencil:
             seconds=time.perf_counter() - started,
             bytes=0 if self._planned is None else self._planned(k),
         )
-        return certify(components, objective.k, circumstances, tolerance=TOLERANCE[np.dtype(float)], remedy=_REMEDY)
+        return certify(components, objective.k, circumstances, tolerance=self._tolerance, remedy=_REMEDY)
 
     def _eigenpairs(self, objective: Objective, reg: float, k: int, near: Array | None) -> _Found:
         """Solve Sigma c = nu (beta Delta + reg R) c for the k largest nu, with reg in units of the trace."""
@@ -197,7 +210,7 @@ class Pencil:
         )
         unseen = self._rounding_of_residuals(found, objective.beta, reached, measured[3], measured[4])
         # moments are known to rounding of their diagonals: what that does to gamma, beside 1 + gamma
-        uncertain = _EPSILON * (measured[3] + reg * measured[2] + reached * measured[4]) / (1 + reached)
+        uncertain = self._epsilon * (measured[3] + reg * measured[2] + reached * measured[4]) / (1 + reached)
         rounding = max(self._rounding(found, reg), self._finest / objective.reg) if reg > 0 else 0.0
         if rounding > 0.5:  # an active component may be hidden by it
             uncertain = np.maximum(uncertain, rounding * reached)
@@ -223,16 +236,16 @@ class Pencil:
     ) -> np.ndarray:
         """Estimate the dual residuals that rounding of the moments leaves, which those of the rounded ones do not show.
 
-        An entry of Sigma is off by some 0.3 eps of the deviations d of its two features (that of a number that is
-        rounded once), whatever its sign: the image of c then by a vector of about 0.3 eps |D c| d_i, and so that of
-        Delta.  ``invariance`` and ``size`` are beta |D c|^2 for Delta, and |D c|^2 for Sigma.
+        An entry of Sigma is off by `_error_of_sums` of the deviations d of its two features, of any sign: the image
+        of c then by a vector of about as much of |D c| d_i, and so that of Delta.  ``invariance`` and ``size`` are
+        beta |D c|^2 for Delta, and |D c|^2 for Sigma.
         """
         xp, r = self.backend.xp, len(self.sigma)
         signs = xp.where(self.backend.reference_normals(r, 4, 3) > 0, 1.0, -1.0)
         scales = self._deviations[:, None], xp.sqrt(xp.abs(self.delta.diagonal()))[:, None]
         images = found.factor.dual(xp.asfortranarray(xp.concatenate([scale * signs for scale in scales], axis=1)))
         squares = self.backend.to_host((images**2).sum(axis=0)).reshape(2, -1).mean(axis=1)
-        of_sigma, of_delta = 0.3 * _EPSILON * np.sqrt(squares)
+        of_sigma, of_delta = self._entry_error * np.sqrt(squares)
         out: np.ndarray = gamma * np.sqrt(size) * of_sigma + np.sqrt(beta * invariance) * of_delta
         return out
 
@@ -240,10 +253,12 @@ class Pencil:
         """Bound what the rounding of Sigma may hide of 1/gamma, or make, in directions other than those found.
 
         An entry of Sigma is known to rounding of the deviations of its two features, so that it is eps max |D c|^2 over
-        c of penalty 1: at most eps max D^2 / reg, and where that is too much, by some steps of inverse iteration.
+        c of penalty 1: at most eps max D^2 / reg, and where that is too much, by some steps of inverse iteration.  Eps
+        is 16 roundings of float64; of float32 the norm of a symmetric matrix of random errors, 2 r^(1/2) of each.
         """
+        epsilon = 2.0 * math.sqrt(len(self.sigma)) * self._entry_error if self._single else 16 * _EPSILON
         deviations = self._deviations if self._frame is None else self._deviations * self._frame.scale.max()
-        bound = 16 * _EPSILON * float(deviations.max()) ** 2 / reg
+        bound = epsilon * float(deviations.max()) ** 2 / reg
         if bound <= 1e-3:
             return bound
         column, w = self._deviations[:, None], found.whitened
@@ -254,7 +269,7 @@ class Pencil:
             x = x / self.backend.xp.where(lengths > 0, lengths, 1.0)  # 0 where those found span all there is
             image = column * found.factor.primal(x)
             x = found.factor.dual(column * image)
-        hidden = 16 * _EPSILON * float((image**2).sum(axis=0).max())
+        hidden = epsilon * float((image**2).sum(axis=0).max())
         return min(bound, hidden) if math.isfinite(hidden) else bound
 
 
@@ -448,6 +463,18 @@ def _smallest(sigma: Array, penalty: Array, k: int, backend: Backend) -> _Found:
         1.0 / (1.0 + gamma),
         span,
     )
+
+
+def _error_of_sums(terms: int) -> float:
+    """Estimate the error of a sum of so many squares, beside the sum, in units of rounding.
+
+    A number that is rounded has an error of 0.21 units (uniform in the last place, and the number in its binade).  Two
+    factors, and what is rotated to them, have 4 such errors.  A partial sum of j of t terms, j / t of the whole, has
+    one more: the squares of all are t / 3.  In p panels of t / p terms, each 1 / p of the whole, they are t / (3 p^2),
+    and those of the sums of panels p / 3.
+    """
+    panels = max(1.0, math.ceil(terms / _PANEL))
+    return 0.21 * math.sqrt(4.0 + (terms / panels**2 + panels) / 3.0)
 
 
 def symmetric(upper: Array, xp: Any) -> Array:

@@ -405,7 +405,7 @@ def cell(settings: dict[str, Any], at: list[int]) -> dict[str, np.ndarray]:
     d, k = settings["d"], settings["k"]
     seeds = np.random.SeedSequence(settings["seed"], spawn_key=(n, m, repetition)).generate_state(2)
     views = Views(datasets.hypercube(n, d, int(seeds[0])), LAW, m, int(seeds[1]))
-    pencil = Pencil(sums(d, views), get_backend("numba"), finest=0.0, unbiased=True, center=False)
+    pencil = Pencil(sums(d, views), get_backend("numba"), finest=0.0, epsilon=0.0, unbiased=True, center=False)
     found = [risks(pencil, d, k, reg) for reg in (*REGS, FIXED, SHRINKING * n**-0.5)]
     return {"risk": np.array([risk for risk, _ in found]), "penalty": np.array([penalty for _, penalty in found])}
 
