@@ -38,7 +38,7 @@ _EPSILON = float(np.finfo(float).eps)
 _RANGE = 1e8
 """Largest over smallest 1/gamma that one Krylov iteration in float64 finds to eight digits."""
 
-_PANEL = 384
+_AT_A_TIME = 384
 """Products that a BLAS adds before it adds their sum to others: of the order of what its authors have chosen."""
 
 _FAR = 1e6
@@ -473,7 +473,7 @@ def _error_of_sums(terms: int) -> float:
     one more: the squares of all are t / 3.  In p panels of t / p terms, each 1 / p of the whole, they are t / (3 p^2),
     and those of the sums of panels p / 3.
     """
-    panels = max(1.0, math.ceil(terms / _PANEL))
+    panels = max(1.0, math.ceil(terms / _AT_A_TIME))
     return 0.21 * math.sqrt(4.0 + (terms / panels**2 + panels) / 3.0)
 
 
