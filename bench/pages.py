@@ -93,6 +93,8 @@ def speed() -> str:
             f"{path['exact moons']['ratio']:.1f} / {path['exact large']['ratio']:.1f} times" + notes(path, 2, 4),
         ),
         *as_told(result("search"), 0, 1),
+        *as_told(result("nested"), 0),
+        *as_told(result("prefix_probes"), 0),
         *as_told(result("fields"), 0),
         *as_told(result("stream"), 0),
         (

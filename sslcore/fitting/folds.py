@@ -125,8 +125,8 @@ class Restricted(ABC):
         """
         found = np.full((len(regs), self.folds.count, 3), math.nan)
         self._risks(regs, found)
-        unknown = ~np.isfinite(found[:, :, 0].mean(axis=1))
         if self._refused and self._in_float64():
+            unknown = ~np.isfinite(found[:, :, 0].mean(axis=1))
             self._refused, again = None, found[unknown]
             self._risks(regs[unknown], again)
             found[unknown] = again
@@ -371,8 +371,8 @@ class SummedFolds(Restricted):
         )
 
     def _in_float64(self) -> bool:
-        finer = self._finer()
-        if finer is None or self.data.dtype != np.float32:
+        finer = self._finer() if self.data.dtype == np.float32 else None
+        if finer is None:
             return False
         self.data = finer
         self._sum()

@@ -286,6 +286,8 @@ class MatrixFreePairProblem(MatrixFree, KernelPairs):
 class FeaturePairProblem(MomentsProblem, BimodalProblem):
     """Features of each modality: their joint moments, and the eigenproblem of both."""
 
+    sums = "joint"
+
     def _planned(self, n_folds: int) -> Plan:
         data = self.data
         self.given: tuple[Features, Features] = as_models(self.model)

@@ -15,7 +15,6 @@ from ..arrays import Array, ArrayLike, check_scalar, gives_memory_back
 from ..augmentations import Views
 from ..backends import get_backend
 from ..declarations.reprs import brief
-from ..errors import CertificateError, ConvergenceError, NotPositiveSemidefiniteError
 from ..features import Model
 from ..positives import Positives
 from ..solvers.certificate import located
@@ -23,6 +22,7 @@ from ..solvers.objective import Objective
 from . import summary
 from .checkpoint import checkpoint_of
 from .crossings import crossings
+from .folds import REFUSALS
 from .pairs import as_given, as_training_data, sources
 from .plan import memory_budget
 from .posing import pose
@@ -380,7 +380,7 @@ def _walk(problem: Problem, regs: np.ndarray, betas: np.ndarray, progress: Calla
             objective = replace(problem.objective, reg=float(regs[i]), beta=float(beta))
             try:
                 solution = limit if objective == pca else solve(objective)
-            except (CertificateError, ConvergenceError, NotPositiveSemidefiniteError) as error:
+            except REFUSALS as error:
                 good = f"the path is good down to reg = {regs[i + 1]:.6g}; " if i + 1 < len(regs) else ""
                 raise located(error, f"at reg = {regs[i]:.6g}, beta = {beta:.6g}: {good}") from error
             representations[i][j] = problem.represent(objective, solution)

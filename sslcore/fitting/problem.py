@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -348,7 +348,15 @@ class KernelProblem(GroupedProblem):
 
 
 class MomentsProblem(Problem):
-    """Features, solved by the eigenproblem of their moments."""
+    """Features, solved by the eigenproblem of their moments.
+
+    Attributes
+    ----------
+    sums : str
+        The name of the property with the sums over the data, of which the pencil is made.
+    """
+
+    sums: ClassVar[str]
 
     @property
     @abstractmethod
@@ -380,7 +388,7 @@ class MomentsProblem(Problem):
             if finer is None:
                 raise
             self.data = finer
-            for name in ("moments", "joint", "pencil"):
+            for name in (self.sums, "pencil"):
                 vars(self).pop(name, None)
             spectrum = self.pencil.solve(objective, near=near)
         return Solution(spectrum, spectrum.coefficients[:, : spectrum.certificate.rank])
@@ -395,6 +403,7 @@ class FeatureProblem(MomentsProblem):
     """Features, of groups of views or with a law of positive pairs."""
 
     model: Features
+    sums = "moments"
 
     def _planned(self, n_folds: int) -> Plan:
         data, r = self.data, self.model.n_features(self.data.d)
